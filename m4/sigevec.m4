@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+# The checks of configure.ac that are longer than a few lines.
+
+# SIGEVEC_CHECK_LANGUAGES: C++20 and C11, or an error that says which compiler is needed.
+AC_DEFUN([SIGEVEC_CHECK_LANGUAGES], [
+  AC_LANG_PUSH([C++])
+  AC_MSG_CHECKING([how $CXX takes C++20])
+  CXX20_FLAGS=
+  for flag in -std=c++20 -std=c++2a; do
+    saved_CXXFLAGS=$CXXFLAGS
+    CXXFLAGS="$CXXFLAGS $flag"
+    AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[
+      #include <atomic>
+      #include <bit>
+      #include <concepts>
+      #include <span>
+      struct point { int x, y; };
+      template <std::integral T> consteval T twice(T v) { return v * 2; }
+      constinit int four = twice(2);
+    ]], [[
+      point p = {.x = 1, .y = 2};
+      std::atomic_ref<int> r(p.x);
+      std::span<int> s(&p.y, 1);
+      return r.load() + s[0] + std::countr_zero(4u);
+    ]])], [CXX20_FLAGS=$flag])
+    CXXFLAGS=$saved_CXXFLAGS
+    test -z "$CXX20_FLAGS" || break
+  done
+  AC_LANG_POP([C++])
+  AS_IF([test -z "$CXX20_FLAGS"], [
+    AC_MSG_RESULT([not at all])
+    AC_MSG_ERROR([$CXX has no C++20; g++ 12 or clang++ 14 will do (Debian package: g++)])
+  ])
+  AC_MSG_RESULT([$CXX20_FLAGS])
+  AC_SUBST([CXX20_FLAGS])
+
+  AC_MSG_CHECKING([whether $CC takes -std=gnu11])
+  saved_CFLAGS=$CFLAGS
+  CFLAGS="$CFLAGS -std=gnu11"
+  AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[
+    #include <stdatomic.h>
+    _Static_assert(sizeof(_Atomic int) == sizeof(int), "C11");
+  ]], [])], [AC_MSG_RESULT([yes])], [
+    AC_MSG_RESULT([no])
+    AC_MSG_ERROR([$CC has no C11 (Debian package: gcc)])
+  ])
+  CFLAGS=$saved_CFLAGS
+  AC_SUBST([C11_FLAGS], [-std=gnu11])
+])
+
+# SIGEVEC_ADD_FLAGS(VARIABLE, FLAGS): append those FLAGS to VARIABLE which the compiler of the current language takes.
+AC_DEFUN([SIGEVEC_ADD_FLAGS], [
+  for flag in $2; do
+    AC_MSG_CHECKING([whether the _AC_LANG compiler takes $flag])
+    saved_[]_AC_LANG_PREFIX[]FLAGS=$_AC_LANG_PREFIX[]FLAGS
+    # A refusal of -Wno-x is silent; clang only warns of an unknown -Wx.
+    _AC_LANG_PREFIX[]FLAGS="$saved_[]_AC_LANG_PREFIX[]FLAGS -Werror $(echo "$flag" | sed 's/^-Wno-/-W/')"
+    AC_COMPILE_IFELSE([AC_LANG_PROGRAM([], [])],
+      [AC_MSG_RESULT([yes]); $1="$$1 $flag"], [AC_MSG_RESULT([no])])
+    _AC_LANG_PREFIX[]FLAGS=$saved_[]_AC_LANG_PREFIX[]FLAGS
+  done
+])
+
+# SIGEVEC_WARNINGS: WARN_CFLAGS and WARN_CXXFLAGS.
+AC_DEFUN([SIGEVEC_WARNINGS], [
+  common="-Wall -Wextra -Wpointer-arith -Wcast-align -Wwrite-strings -Wundef -Wvla
+    -Wformat=2 -Wmissing-declarations -Wimplicit-fallthrough -Wno-missing-field-initializers"
+  AC_LANG_PUSH([C])
+  SIGEVEC_ADD_FLAGS([WARN_CFLAGS], [$common -Wshadow -Wstrict-prototypes -Wmissing-prototypes])
+  AC_LANG_POP([C])
+  AC_LANG_PUSH([C++])
+  SIGEVEC_ADD_FLAGS([WARN_CXXFLAGS], [$common -Wshadow=local -Wnon-virtual-dtor -Woverloaded-virtual -Wextra-semi])
+  AC_LANG_POP([C++])
+  AC_SUBST([WARN_CFLAGS])
+  AC_SUBST([WARN_CXXFLAGS])
+])
+
+# SIGEVEC_ARG_SANITIZER: --enable-sanitizer, SANITIZER_FLAGS for compiling and linking, SANITIZER for the tests.
+AC_DEFUN([SIGEVEC_ARG_SANITIZER], [
+  AC_ARG_ENABLE([sanitizer],
+    [AS_HELP_STRING([--enable-sanitizer=LIST], [address, thread, undefined, or address,undefined])],
+    [], [enable_sanitizer=no])
+  SANITIZER=
+  SANITIZER_FLAGS=
+  case $enable_sanitizer in
+  no) ;;
+  address | thread | undefined | address,undefined | undefined,address)
+    SANITIZER=$enable_sanitizer
+    SANITIZER_FLAGS="-fsanitize=$SANITIZER -fno-omit-frame-pointer"
+    case $SANITIZER in *undefined*) SANITIZER_FLAGS="$SANITIZER_FLAGS -fno-sanitize-recover=undefined" ;; esac
+    AC_LANG_PUSH([C++])
+    saved_CXXFLAGS=$CXXFLAGS
+    CXXFLAGS="$CXXFLAGS $SANITIZER_FLAGS"
+    AC_MSG_CHECKING([whether $CXX links with -fsanitize=$SANITIZER])
+    AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])], [AC_MSG_RESULT([yes])], [
+      AC_MSG_RESULT([no])
+      AC_MSG_ERROR([the compiler has no $SANITIZER sanitizer (Debian packages: g++, or clang with libclang-rt-dev)])
+    ])
+    CXXFLAGS=$saved_CXXFLAGS
+    AS_IF([test "$SANITIZER" = thread], [
+      # gcc warns that it cannot follow atomic_thread_fence; the fences are all paired with atomic accesses.
+      SIGEVEC_ADD_FLAGS([SANITIZER_FLAGS], [-Wno-tsan])
+    ])
+    AC_LANG_POP([C++])
+    AC_DEFINE([SIGEVEC_SANITIZER], [1], [Built with a sanitizer.])
+    ;;
+  *) AC_MSG_ERROR([--enable-sanitizer takes address, thread, undefined or address,undefined, not "$enable_sanitizer"]) ;;
+  esac
+  AC_SUBST([SANITIZER])
+  AC_SUBST([SANITIZER_FLAGS])
+  AM_CONDITIONAL([SANITIZED], [test -n "$SANITIZER"])
+])
+
+# SIGEVEC_CHECK_BOOST_TEST(IF-FOUND, IF-NOT): BOOST_TEST_CPPFLAGS and BOOST_TEST_LIBS.
+AC_DEFUN([SIGEVEC_CHECK_BOOST_TEST], [
+  AC_LANG_PUSH([C++])
+  AC_MSG_CHECKING([for Boost.Test])
+  saved_LIBS=$LIBS
+  saved_CXXFLAGS=$CXXFLAGS
+  LIBS="-lboost_unit_test_framework $LIBS"
+  CXXFLAGS="$CXXFLAGS $CXX20_FLAGS"
+  AC_LINK_IFELSE([AC_LANG_SOURCE([[
+    #define BOOST_TEST_DYN_LINK
+    #define BOOST_TEST_MODULE configure
+    #include <boost/test/unit_test.hpp>
+    BOOST_AUTO_TEST_CASE(links) { BOOST_TEST(true); }
+  ]])], [boost_test=yes], [boost_test=no])
+  LIBS=$saved_LIBS
+  CXXFLAGS=$saved_CXXFLAGS
+  AC_MSG_RESULT([$boost_test])
+  AC_LANG_POP([C++])
+  AS_IF([test $boost_test = yes], [
+    AC_SUBST([BOOST_TEST_CPPFLAGS], [-DBOOST_TEST_DYN_LINK])
+    AC_SUBST([BOOST_TEST_LIBS], [-lboost_unit_test_framework])
+    $1
+  ], [$2])
+])
