@@ -1,0 +1,76 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The installed headers: <sigevec.h>, <aio.h>, <signal.h> and <mqueue.h> in every order, in every language we promise,
+# without a warning; our members are there; the layout stays libc's.
+. "$(dirname "$0")/common.sh"
+install_copy
+flags=$(pkg-config --cflags sigevec) || fail "pkg-config --cflags sigevec"
+strict="-Wall -Wextra -pedantic -Werror -fsyntax-only"
+here=$top_srcdir/tests/build
+
+# Every order of the words given.
+orders() {
+	local i first
+	[ $# -gt 1 ] || { echo "$1"; return; }
+	for ((i = 1; i <= $#; i++)); do
+		first=${!i}
+		orders "${@:1:i-1}" "${@:i+1}" | sed "s/^/$first /"
+	done
+}
+
+# compiles FILE COMMAND...
+compiles() {
+	local file=$1
+	shift
+	# shellcheck disable=SC2086
+	"$@" $strict $flags "$file" 2>"$scratch/errors" && return
+	fail "$*: $(tr '\n' ' ' <"$file")"
+	head -n 15 "$scratch/errors"
+}
+
+# in_every_language FILE: a copy of it in C and in C++, for each compiler there is
+in_every_language() {
+	local compiler standard
+	cp "$1.c" "$1.cc"
+	for compiler in gcc clang; do
+		command -v $compiler >/dev/null || continue
+		for standard in "-std=c11" "-std=c11 -D_GNU_SOURCE" "-std=c17" "-std=gnu17 -D_FILE_OFFSET_BITS=64"; do
+			# shellcheck disable=SC2086
+			compiles "$1.c" $compiler $standard
+		done
+	done
+	for compiler in g++ clang++; do
+		command -v $compiler >/dev/null || continue
+		for standard in c++17 c++20; do compiles "$1.cc" $compiler -std=$standard; done
+	done
+}
+
+count=0
+while read -r order; do
+	count=$((count + 1))
+	for header in $order; do echo "#include <$header>"; done >"$scratch/order$count.c"
+	echo "#include \"$here/members.c\"" >>"$scratch/order$count.c"
+	in_every_language "$scratch/order$count"
+done < <(orders sigevec.h aio.h signal.h mqueue.h)
+echo "$count orders"
+
+# Each header compiles alone, and so does <aio.h> through the wrapper.
+includedir=$(cd "$(dirname "$(find "$installed_root" -name sigevec.h)")" && pwd)
+for header in aio.h sigevec.h $(cd "$includedir" && echo sigevec/*.h); do
+	alone=$scratch/alone-${header//\//-}
+	echo "#include <$header>" >"$alone.c"
+	in_every_language "$alone"
+done
+
+# layout LANGUAGE COMMAND...
+layout() {
+	local language=$1
+	shift
+	"$@" -o "$scratch/with-system" -D_GNU_SOURCE -x "$language" "$here/layout.c" &&
+		"$@" -o "$scratch/with-ours" -D_GNU_SOURCE -DSIGEVEC $flags -x "$language" "$here/layout.c" ||
+		fail "$1: layout.c does not compile"
+	diff <("$scratch/with-system") <("$scratch/with-ours") || fail "$1: the layout is not libc's"
+}
+layout c "$CC"
+layout c++ "$CXX"
+finish

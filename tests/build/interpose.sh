@@ -1,0 +1,79 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Under LD_PRELOAD every reference to a POSIX AIO name lands in libsigevec, whatever version of libc's symbol it asks for.
+. "$(dirname "$0")/common.sh"
+skip_with_sanitizer "it cannot be preloaded on its own"
+
+echo 'int main(void) { return 0; }' >"$scratch/empty.c"
+"$CC" -o "$scratch/empty" "$scratch/empty.c"
+libc=$(ldd "$scratch/empty" | sed -n 's/.*libc\.so\.6 => \([^ ]*\).*/\1/p')
+[ -n "$libc" ] || skip "no shared libc.so.6"
+
+# name@VERSION, for every version that this libc has kept
+versions=$(readelf --dyn-syms -W "$libc" | awk '{ print $8 }' | sed 's/@@/@/' | grep -E '^(aio|lio)_[a-z0-9]*@')
+
+# expect_bindings PROGRAM NAMES: LD_DEBUG shows that each name is bound to our library
+expect_bindings() {
+	LD_BIND_NOW=1 LD_DEBUG=bindings LD_PRELOAD=$SIGEVEC_LIB "$1" 2>"$scratch/bindings" || fail "${1##*/}: exit $?"
+	local name
+	for name in $2; do
+		grep -F "$1 [0] to $SIGEVEC_LIB [0]: normal symbol \`${name%@*}'" "$scratch/bindings" |
+			grep -qE "\[${name#*@}\]|^[^[]*\[0\][^[]*\[0\][^[]*$" ||
+			fail "${1##*/}: $name is not bound to libsigevec: $(grep -F "symbol \`${name%@*}'" "$scratch/bindings")"
+	done
+}
+
+for version in $(echo "$versions" | sed 's/.*@//' | sort -u); do
+	names=$(echo "$versions" | grep "@$version\$" | sort -u)
+	{
+		for name in $names; do
+			echo "extern void reference_${name%@*}(void);"
+			echo "__asm__(\".symver reference_${name%@*},$name\");"
+		done
+		echo "void (*volatile const references[])(void) = {"
+		for name in $names; do echo "reference_${name%@*},"; done
+		echo "}; int main(void) { return references[0] == 0; }"
+	} >"$scratch/refers-$version.c"
+	"$CC" -o "$scratch/refers-$version" "$scratch/refers-$version.c" || fail "refers-$version.c does not link"
+	expect_bindings "$scratch/refers-$version" "$names"
+	echo "$version: $(echo $names | sed 's/@[^ ]*//g')"
+done
+
+# A program as it is written, with and without large files, and one that asks at run time.
+cat >"$scratch/reads.c" <<'C'
+#define _GNU_SOURCE
+#include <aio.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+	char text[4] = "";
+	const struct aiocb *list[1];
+	struct aiocb cb;
+	Dl_info info;
+
+	(void)argc;
+	memset(&cb, 0, sizeof cb);
+	cb.aio_fildes = open(argv[0], O_RDONLY);
+	cb.aio_buf = text;
+	cb.aio_nbytes = 4;
+	list[0] = &cb;
+	if (aio_read(&cb) != 0)
+		return 1;
+	while (aio_error(&cb) == EINPROGRESS)
+		if (aio_suspend(list, 1, 0) != 0)
+			return 2;
+	if (aio_return(&cb) != 4 || memcmp(text, "\177ELF", 4) != 0)
+		return 3;
+	if (!dladdr(dlsym(RTLD_DEFAULT, "aio_read"), &info) || !strstr(info.dli_fname, "libsigevec.so"))
+		return 4;
+	return 0;
+}
+C
+"$CC" -o "$scratch/reads" "$scratch/reads.c" && expect_bindings "$scratch/reads" "aio_read aio_error aio_suspend aio_return"
+"$CC" -D_FILE_OFFSET_BITS=64 -o "$scratch/reads64" "$scratch/reads.c" &&
+	expect_bindings "$scratch/reads64" "aio_read64 aio_error64 aio_suspend64 aio_return64"
+finish

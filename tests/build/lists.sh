@@ -1,0 +1,16 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Every file of the tree is in a list of a Makefile.inc: forgotten sources are not built, forgotten tests do not run,
+# and both are missing in the release.
+. "$(dirname "$0")/common.sh"
+cd "$top_srcdir" || exit 99
+
+lists=$(cat Makefile.am ./*/Makefile.inc)
+while read -r file; do
+	name=${file#./}
+	# A program is listed by its name, its source being NAME.cpp.
+	echo "$lists" | grep -qE "(^|[[:space:]=])(${name//./\\.}|${name%.cpp})([[:space:]]|\$)" || fail "$name is in no list"
+done < <(find ./include ./lib ./compat ./tests ./man ./tools ./examples ./bench -type f \
+	! -name Makefile.inc ! -name '*.o' ! -name '*.lo' ! -name '.dirstamp' ! -name '*.log' ! -name '*.trs' ! -name '*~' \
+	! -path '*/.*/*' \( -name '*.*' -o -perm -u+x \) ! -name 'lt-*')
+finish
