@@ -30,118 +30,120 @@ passed=0
 skip() { echo "SKIP: $*"; exit 77; }
 
 fail() {
-    echo "FAIL: engine=$engine: ${what:+$what: }$*"
-    if [ -n "$work" ] && [ -f "$work/log" ]; then
-        echo "--- output of the last program"
-        tail -n 40 "$work/log"
-    fi
-    exit 1
+	echo "FAIL: engine=$engine: ${what:+$what: }$*"
+	if [ -n "$work" ] && [ -f "$work/log" ]; then
+		echo "--- output of the last program"
+		tail -n 40 "$work/log"
+	fi
+	exit 1
 }
 
 # need PROGRAM...: skip when a program is not installed.
 need() {
-    for program; do
-        command -v "$program" >/dev/null 2>&1 || skip "$program is not installed"
-    done
+	for program; do
+		command -v "$program" >/dev/null 2>&1 || skip "$program is not installed"
+	done
 }
 
 absolute() { (CDPATH='' cd -- "$(dirname -- "$1")" && printf '%s/%s\n' "$(pwd)" "$(basename -- "$1")"); }
 
 find_library() {
-    [ "$SIGEVEC_LIB" = none ] && return
-    [ -e "$SIGEVEC_LIB" ] || { echo "FAIL: no library at $SIGEVEC_LIB (set SIGEVEC_LIB)"; exit 1; }
-    SIGEVEC_LIB=$(absolute "$SIGEVEC_LIB")
-    if [ -x "$SIGEVEC_TOOL" ]; then SIGEVEC_TOOL=$(absolute "$SIGEVEC_TOOL"); else SIGEVEC_TOOL=; fi
-    # A library built with a sanitizer needs that runtime to come first in the preload list.
-    preload=$SIGEVEC_LIB
-    runtime=$(ldd "$SIGEVEC_LIB" | awk '$1 ~ /^lib(asan|ubsan)\./ { print $3; exit }')
-    [ -z "$runtime" ] || preload="$runtime $SIGEVEC_LIB"
-    if ldd "$SIGEVEC_LIB" | grep -q 'libtsan\.'; then
-        skip "the library is built with the thread sanitizer, which cannot be preloaded into a foreign program"
-    fi
+	[ "$SIGEVEC_LIB" = none ] && return
+	[ -e "$SIGEVEC_LIB" ] || { echo "FAIL: no library at $SIGEVEC_LIB (set SIGEVEC_LIB)"; exit 1; }
+	SIGEVEC_LIB=$(absolute "$SIGEVEC_LIB")
+	if [ -x "$SIGEVEC_TOOL" ]; then SIGEVEC_TOOL=$(absolute "$SIGEVEC_TOOL"); else SIGEVEC_TOOL=; fi
+	# A library built with a sanitizer needs that runtime to come first in the preload list.
+	preload=$SIGEVEC_LIB
+	runtime=$(ldd "$SIGEVEC_LIB" | awk '$1 ~ /^lib(asan|ubsan)\./ { print $3; exit }')
+	[ -z "$runtime" ] || preload="$runtime $SIGEVEC_LIB"
+	if ldd "$SIGEVEC_LIB" | grep -q 'libtsan\.'; then
+		skip "the library is built with the thread sanitizer, which cannot be preloaded into a foreign program"
+	fi
 }
 
 cleanup() {
-    [ -z "$work" ] || rm -rf "$work"
+	cd /
+	[ -z "$work" ] || rm -rf "$work"
 }
 
 # The work folder must be on a file system with O_DIRECT that is not memory.
 make_work() {
-    work=$(mktemp -d "${TMPDIR:-$(absolute "$build_dir")}/sigevec-preload.XXXXXX") || fail "mktemp failed"
-    trap cleanup EXIT
-    trap 'exit 1' HUP INT TERM
-    case $(stat -f -c %T "$work") in
-        tmpfs | ramfs) skip "the work folder is on a memory file system; set TMPDIR to a folder on a disk" ;;
-    esac
-    dd if=/dev/zero of="$work/probe" bs=4096 count=1 oflag=direct 2>/dev/null ||
-        skip "the file system of the work folder has no O_DIRECT; set TMPDIR to another"
-    rm -f "$work/probe"
+	work=$(mktemp -d "$(cd "${TMPDIR:-$build_dir}" && pwd)/sigevec-preload.XXXXXX") || fail "mktemp failed"
+	trap cleanup EXIT
+	trap 'exit 1' HUP INT TERM
+	case $(stat -f -c %T "$work") in
+		tmpfs | ramfs) skip "the work folder is on a memory file system; set TMPDIR to a folder on a disk" ;;
+	esac
+	dd if=/dev/zero of="$work/probe" bs=4096 count=1 oflag=direct 2>/dev/null ||
+		skip "the file system of the work folder has no O_DIRECT; set TMPDIR to another"
+	rm -f "$work/probe"
+	cd "$work" || fail "cannot enter $work" # whatever the programs drop there goes away with it
 }
 
 # with_engine NAME: what follows runs with SIGEVEC_ENGINE=NAME, or unset for "default".
 # Writes $work/under, a wrapper that runs a command under the library and nothing before it, so that
 # `timeout 9 $work/under fio …` and `mpiexec -n 2 $work/under ./prog` preload into the program alone.
 with_engine() {
-    engine=$1
-    {
-        echo '#!/bin/sh'
-        echo 'unset SIGEVEC_ENGINE'
-        if [ "$SIGEVEC_LIB" != none ]; then
-            [ "$engine" = default ] || echo "SIGEVEC_ENGINE=$engine; export SIGEVEC_ENGINE"
-            echo 'exec env ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" \'
-            echo "    SIGEVEC_STATS='$work/stats' LD_DEBUG=bindings LD_DEBUG_OUTPUT='$work/bind' \\"
-            echo "    LD_PRELOAD='$preload' \"\$@\""
-        else
-            echo 'exec "$@"'
-        fi
-    } >"$work/under"
-    chmod +x "$work/under"
+	engine=$1
+	{
+		echo '#!/bin/sh'
+		echo 'unset SIGEVEC_ENGINE'
+		if [ "$SIGEVEC_LIB" != none ]; then
+			[ "$engine" = default ] || echo "SIGEVEC_ENGINE=$engine; export SIGEVEC_ENGINE"
+			echo 'exec env ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" \'
+			echo "    SIGEVEC_STATS='$work/stats' LD_DEBUG=bindings LD_DEBUG_OUTPUT='$work/bind' \\"
+			echo "    LD_PRELOAD='$preload' \"\$@\""
+		else
+			echo 'exec "$@"'
+		fi
+	} >"$work/under"
+	chmod +x "$work/under"
 }
 
 # run SECONDS COMMAND...: must end with status 0 in time; its output goes to $work/log.
 run() {
-    limit=$1
-    shift
-    rm -f "$work"/bind.* "$work"/stats*
-    timeout -k 5 "$limit" "$@" >"$work/log" 2>&1 </dev/null
-    status=$?
-    case $status in
-        0) ;;
-        124 | 137) fail "not finished after $limit s: $*" ;;
-        *) fail "exit status $status: $*" ;;
-    esac
+	limit=$1
+	shift
+	rm -f "$work"/bind.* "$work"/stats*
+	timeout -k 5 "$limit" "$@" >"$work/log" 2>&1 </dev/null
+	status=$?
+	case $status in
+		0) ;;
+		124 | 137) fail "not finished after $limit s: $*" ;;
+		*) fail "exit status $status: $*" ;;
+	esac
 }
 
 # proved MIN SYMBOL...: the last run bound every SYMBOL to our library, none of the AIO names to libc,
 # and the library counted at least MIN requests.
 proved() {
-    min=$1
-    shift
-    passed=$((passed + 1))
-    [ "$SIGEVEC_LIB" = none ] && return
-    ls "$work"/bind.* >/dev/null 2>&1 || fail "the dynamic linker wrote no list of bindings"
-    for symbol; do
-        cat "$work"/bind.* | grep "to [^ ]*libsigevec\.so\.1 .*normal symbol \`$symbol'" |
-            grep -qv 'binding file [^ ]*libsigevec\.so\.1 ' ||
-            fail "no caller's $symbol was bound to libsigevec.so.1"
-    done
-    wrong=$(cat "$work"/bind.* | grep -E "normal symbol \`(aio_|lio_listio)" |
-        grep -v 'to [^ ]*libsigevec\.so\.1 ' | grep -v 'binding file [^ ]*libsigevec\.so\.1 ' | head -n 3)
-    [ -z "$wrong" ] || fail "bound elsewhere: $wrong"
-    [ -n "$SIGEVEC_TOOL" ] || return 0
-    [ -e "$work/stats" ] || fail "the library wrote no statistics"
-    requests=$(statistic requests)
-    [ "${requests:-0}" -ge "$min" ] ||
-        fail "the library counted ${requests:-no} requests, expected at least $min"
+	min=$1
+	shift
+	passed=$((passed + 1))
+	[ "$SIGEVEC_LIB" = none ] && return
+	ls "$work"/bind.* >/dev/null 2>&1 || fail "the dynamic linker wrote no list of bindings"
+	for symbol; do
+		cat "$work"/bind.* | grep "to [^ ]*libsigevec\.so\.1 .*normal symbol \`$symbol'" |
+			grep -qv 'binding file [^ ]*libsigevec\.so\.1 ' ||
+			fail "no caller's $symbol was bound to libsigevec.so.1"
+	done
+	wrong=$(cat "$work"/bind.* | grep -E "normal symbol \`(aio_|lio_listio)" |
+		grep -v 'to [^ ]*libsigevec\.so\.1 ' | grep -v 'binding file [^ ]*libsigevec\.so\.1 ' | head -n 3)
+	[ -z "$wrong" ] || fail "bound elsewhere: $wrong"
+	[ -n "$SIGEVEC_TOOL" ] || return 0
+	[ -e "$work/stats" ] || fail "the library wrote no statistics"
+	requests=$(statistic requests)
+	[ "${requests:-0}" -ge "$min" ] ||
+		fail "the library counted ${requests:-no} requests, expected at least $min"
 }
 
 # statistic NAME: a value of the last run's statistics.
 statistic() { "$SIGEVEC_TOOL" stat "$work/stats" | awk -v name="$1" '$1 == name { print $2; exit }'; }
 
 finish() {
-    if [ "$SIGEVEC_LIB" = none ]; then echo "PASS: $passed runs under the plain libc"; exit 0; fi
-    echo "PASS: $passed runs under the library${SIGEVEC_TOOL:+, statistics read}"
-    exit 0
+	if [ "$SIGEVEC_LIB" = none ]; then echo "PASS: $passed runs under the plain libc"; exit 0; fi
+	echo "PASS: $passed runs under the library${SIGEVEC_TOOL:+, statistics read}"
+	exit 0
 }
 
 find_library
