@@ -49,7 +49,7 @@ mixed() { # reads and writes in flight together, aio_fsync between them, blocks 
 	rm -f "$work/mixed"
 }
 
-jobs() { # four jobs, each with its own file, then all on one file
+four_jobs() { # four jobs, each with its own file, then all on one file
 	what="4 jobs $*"
 	fio_under --name=job --directory="$work" --numjobs=4 --rw=randwrite --iodepth=8 --do_verify=1 $check "$@"
 	io_count write $((4 * blocks))
@@ -73,8 +73,8 @@ for name in $SIGEVEC_ENGINES; do
 	writes --direct=1
 	mixed --direct=0
 	mixed --direct=1
-	jobs --direct=1
-	jobs --direct=1 --thread
-	jobs --direct=0 --thread
+	four_jobs --direct=1
+	four_jobs --direct=1 --thread
+	four_jobs --direct=0 --thread
 done
 finish

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: MIT
 # Shared helpers of the preload tests: real, unmodified programs run with LD_PRELOAD=libsigevec.so.1.
 #
@@ -16,6 +17,7 @@ set -u
 umask 022
 export LC_ALL=C
 
+# shellcheck disable=SC2034 # used by mpi.sh
 preload_dir=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 build_dir=${top_builddir:-build}
 [ -d "$build_dir" ] || build_dir=.
@@ -90,8 +92,8 @@ with_engine() {
 		echo 'unset SIGEVEC_ENGINE'
 		if [ "$SIGEVEC_LIB" != none ]; then
 			[ "$engine" = default ] || echo "SIGEVEC_ENGINE=$engine; export SIGEVEC_ENGINE"
-			echo 'exec env ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" \'
-			echo "    SIGEVEC_STATS='$work/stats' LD_DEBUG=bindings LD_DEBUG_OUTPUT='$work/bind' \\"
+			echo "exec env ASAN_OPTIONS='${ASAN_OPTIONS:-}:detect_leaks=0' SIGEVEC_STATS='$work/stats' \\"
+			echo "    LD_DEBUG=bindings LD_DEBUG_OUTPUT='$work/bind' \\"
 			echo "    LD_PRELOAD='$preload' \"\$@\""
 		else
 			echo 'exec "$@"'
