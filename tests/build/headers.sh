@@ -22,7 +22,6 @@ orders() {
 compiles() {
 	local file=$1
 	shift
-	# shellcheck disable=SC2086
 	"$@" $strict $flags "$file" 2>"$scratch/errors" && return
 	fail "$*: $(tr '\n' ' ' <"$file")"
 	head -n 15 "$scratch/errors"
@@ -35,7 +34,6 @@ in_every_language() {
 	for compiler in gcc clang; do
 		command -v $compiler >/dev/null || continue
 		for standard in "-std=c11" "-std=c11 -D_GNU_SOURCE" "-std=c17" "-std=gnu17 -D_FILE_OFFSET_BITS=64"; do
-			# shellcheck disable=SC2086
 			compiles "$1.c" $compiler $standard
 		done
 	done
