@@ -5,7 +5,7 @@
 . "$(dirname "$0")/common.sh"
 cd "$top_srcdir" || exit 99
 
-lists=$(cat Makefile.am ./*/Makefile.inc)
+lists=$(find . -name Makefile.inc -exec cat {} +)
 while read -r file; do
 	name=${file#./}
 	# A program is listed by its name, its source being NAME.cpp.

@@ -7,15 +7,15 @@ void use_members(struct aiocb *cb, struct sigevent *event, struct msghdr *messag
 
 void use_members(struct aiocb *cb, struct sigevent *event, struct msghdr *message, dma_mem_t region, ec_t channel)
 {
-	struct msghdr **aio_msg = &cb->aio_msg;
-	dma_mem_t *aio_dma_buf = &cb->aio_dma_buf;
-	ec_t *sigev_ec = &event->sigev_ec;
+	struct msghdr **pm = &cb->aio_msg;
+	dma_mem_t *pd = &cb->aio_dma_buf;
+	ec_t *pc = &event->sigev_ec;
 
 	cb->aio_msg = message;
 	cb->aio_dma_buf = region;
 	event->sigev_ec = channel;
-	if (*aio_msg != cb->aio_msg || *aio_dma_buf != cb->aio_dma_buf || *sigev_ec != event->sigev_ec)
-		cb->aio_sigevent.sigev_ec = *sigev_ec;
+	if (*pm != cb->aio_msg || *pd != cb->aio_dma_buf || *pc != event->sigev_ec)
+		cb->aio_sigevent.sigev_ec = *pc;
 }
 
 #ifdef __USE_LARGEFILE64
@@ -23,12 +23,12 @@ void use_members64(struct aiocb64 *cb, struct msghdr *message, dma_mem_t region)
 
 void use_members64(struct aiocb64 *cb, struct msghdr *message, dma_mem_t region)
 {
-	struct msghdr **aio_msg = &cb->aio_msg;
-	dma_mem_t *aio_dma_buf = &cb->aio_dma_buf;
+	struct msghdr **pm = &cb->aio_msg;
+	dma_mem_t *pd = &cb->aio_dma_buf;
 
 	cb->aio_msg = message;
 	cb->aio_dma_buf = region;
-	if (*aio_msg != cb->aio_msg || *aio_dma_buf != cb->aio_dma_buf)
+	if (*pm != cb->aio_msg || *pd != cb->aio_dma_buf)
 		cb->aio_nbytes = 0;
 }
 #endif
