@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#include "cancellation.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <unistd.h>
+
+long sigevec_cancellable_syscall(void (*cleanup)(void *), void *arg, long number, const long v[6])
+{
+	long r;
+	int type;
+
+	pthread_cleanup_push(cleanup, arg);
+	/* As libc's own cancellation points do: asynchronous for the length of the call, which owns nothing. */
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+	r = syscall(number, v[0], v[1], v[2], v[3], v[4], v[5]);
+	if (r < 0)
+		r = -errno;
+	pthread_setcanceltype(type, &type);
+	pthread_cleanup_pop(0);
+	return r;
+}
+
+void sigevec_call_with_cleanup(void (*f)(union sigval), union sigval value, void (*cleanup)(void *), void *arg)
+{
+	pthread_cleanup_push(cleanup, arg);
+	f(value);
+	pthread_cleanup_pop(0);
+}

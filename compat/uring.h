@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* io_uring constants that older headers lack. The values are the kernel's ABI. */
+#ifndef SIGEVEC_COMPAT_URING_H
+#define SIGEVEC_COMPAT_URING_H 1
+
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#endif
+
+#endif

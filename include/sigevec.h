@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* libsigevec: everything. See sigevec(7). */
+#ifndef SIGEVEC_H
+#define SIGEVEC_H 1
+
+#include "sigevec/types.h"
+
+#include "sigevec/aio.h"
+#include "sigevec/info.h"
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What libsigevec adds to <aio.h>. The functions of POSIX are declared by <aio.h> itself; their rules are in aio(7) and in
+ * sigevec(7), which also says where this library differs from glibc.
+ */
+#ifndef SIGEVEC_AIO_H
+#define SIGEVEC_AIO_H 1
+
+#include "sigevec/types.h"
+
+#include <sys/types.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The vector of aio_readv and aio_writev: an array of struct iovec in aio_buf, its length in aio_nbytes. */
+#define aio_iov aio_buf
+#define aio_iovcnt aio_nbytes
+
+/*
+ * aio_readv, aio_writev: as aio_read and aio_write, with a scattered buffer.
+ *
+ * cb->aio_iov points to cb->aio_iovcnt structures iovec (1 to IOV_MAX). The array itself is copied at the call; the memory
+ * it describes stays the caller's until the request has ended.
+ *
+ * Return 0 when the request is queued, or -1 with errno:
+ *   EINVAL  aio_iovcnt is 0 or above IOV_MAX, the lengths add up to more than SSIZE_MAX, aio_offset is negative, or
+ *           aio_reqprio is outside 0..20
+ *   EAGAIN  the limit of requests is reached (sigevec_get_limits) or memory is short; nothing has been done
+ * All else is reported by aio_error(3). Thread-safe; not async-signal-safe. Source: FreeBSD.
+ */
+int aio_readv(struct aiocb *cb);
+int aio_writev(struct aiocb *cb);
+
+/*
+ * aio_waitcomplete: wait for the end of any request of the process.
+ *
+ * Stores the finished request in *cbp, which needs no aio_return any more (though one is allowed), and returns what the
+ * request returned; if that is -1, errno is the request's error. A request is reported once, and not after an aio_return.
+ * timeout is relative, NULL waits for ever. When it stores NULL in *cbp, it returns -1 with errno:
+ *   EINVAL  tv_nsec of the timeout is outside 0..999,999,999
+ *   EAGAIN  the timeout has passed
+ *   EINTR   a signal handler ran
+ * About 65,536 finished requests are remembered until aio_waitcomplete or aio_return is called for them; when there are
+ * more, older ones are forgotten by this function (not by aio_error and aio_return). Thread-safe; not async-signal-safe. Source: FreeBSD.
+ */
+ssize_t aio_waitcomplete(struct aiocb **cbp, struct timespec *timeout);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+//
+// aio_cancel.
+#include "api/check.hpp"
+
+#include "aiocb.hpp"
+#include "completion/completion.hpp"
+#include "engine/kaio.hpp"
+#include "engine/transfer.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/process.hpp"
+#include "runtime/sync.hpp"
+
+#include <cerrno>
+
+using namespace sigevec;
+
+namespace {
+
+int ask_driver(Request *r, uint64_t word)
+{
+	// The reply is on this stack: no handler may leave it by a longjmp meanwhile.
+	BlockSignals blocked;
+	helper::CancelReply reply{r, word};
+	if (!helper::ask_to_cancel(&reply))
+		return AIO_NOTCANCELED;
+	uint32_t a;
+	while ((a = reply.answer.load(std::memory_order_acquire)) == 0)
+		futex_wait(reply.answer, 0, nullptr);
+	return static_cast<int>(a) - 1;
+}
+
+// The truth about one request, whose state was `word' when it was found to be the one that is meant.
+int cancel(Request *r, uint64_t word)
+{
+	if (int context = r->context.load(std::memory_order_relaxed); context >= 0)
+		kaio::poll(context);
+	uint64_t generation = word >> 8;
+	for (;;) {
+		uint64_t now = r->state.load(std::memory_order_acquire);
+		if (now >> 8 != generation)
+			return AIO_ALLDONE;
+		switch (static_cast<State>(now & 0xff)) {
+		case State::queued:
+			if (r->change_exactly(now, State::cancelled)) {
+				completion::finish_cancelled(r);
+				return AIO_CANCELED;
+			}
+			break;
+		case State::trying:
+			sched_yield(); // an attempt that does not wait
+			break;
+		case State::in_ring:
+			return ask_driver(r, now);
+		case State::running:
+			return AIO_NOTCANCELED;
+		default:
+			return AIO_ALLDONE;
+		}
+	}
+}
+
+bool outstanding(uint64_t word)
+{
+	auto s = static_cast<State>(word & 0xff);
+	return s != State::free && s != State::done && s != State::cancelled;
+}
+
+int cancel_one(struct aiocb *cb)
+{
+	uint32_t index = aiocb_layout::request(cb).load(std::memory_order_relaxed);
+	if (index < requests::size()) {
+		Request *r = requests::at(index);
+		uint64_t word = r->state.load(std::memory_order_acquire);
+		if (outstanding(word) && r->cb.load(std::memory_order_relaxed) == cb)
+			return cancel(r, word);
+	}
+	// Either it has just ended, or it never was a request.
+	return aiocb_layout::in_progress(cb) ? -1 : AIO_ALLDONE;
+}
+
+int cancel_all(int fd, const Descriptor &d)
+{
+	int result = AIO_ALLDONE;
+	for (uint32_t i = 0; i < requests::size(); i++) {
+		Request *r = requests::at(i);
+		uint64_t word = r->state.load(std::memory_order_acquire);
+		// The number may have been closed and used again: then the request is another file's.
+		if (!outstanding(word) || r->fd.load(std::memory_order_relaxed) != fd ||
+		    r->ino.load(std::memory_order_relaxed) != d.ino || r->dev.load(std::memory_order_relaxed) != d.dev)
+			continue;
+		int one = cancel(r, word);
+		if (one == AIO_NOTCANCELED || (one == AIO_CANCELED && result == AIO_ALLDONE))
+			result = one;
+	}
+	return result;
+}
+
+} // namespace
+
+SIGEVEC_EXPORT int aio_cancel(int fd, struct aiocb *cb)
+{
+	Descriptor d;
+	if (!transfer::describe(fd, &d))
+		return api::result_of(EBADF);
+	if (cb != nullptr && cb->aio_fildes != fd)
+		return api::result_of(EINVAL);
+	if (!process::ensure())
+		return api::result_of(EAGAIN);
+	if (cb != nullptr && !aiocb_layout::in_progress(cb))
+		return AIO_ALLDONE;
+	int result = cb != nullptr ? cancel_one(cb) : cancel_all(fd, d);
+	// Whoever keeps cancelled requests lets go of their files.
+	if (result == AIO_CANCELED || result == AIO_NOTCANCELED)
+		helper::look_at_streams();
+	return result >= 0 ? result : api::result_of(EINVAL);
+}
+SIGEVEC_ALIAS64(int, aio_cancel, int, struct aiocb64 *);

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#include "api/check.hpp"
+
+#include "aiocb.hpp"
+#include "request/submit.hpp"
+#include "runtime/stats.hpp"
+
+#include <climits>
+#include <sys/uio.h>
+
+namespace sigevec::api {
+
+namespace {
+
+constexpr int most_priority = 20; // AIO_PRIO_DELTA_MAX of the system's libc
+
+Call describe(struct aiocb *cb, Op op)
+{
+	Call c{};
+	c.cb = cb;
+	c.op = op;
+	c.fd = cb->aio_fildes;
+	c.buf = const_cast<void *>(cb->aio_buf);
+	c.len = cb->aio_nbytes;
+	c.offset = cb->aio_offset;
+	c.event = Event::copy(cb->aio_sigevent);
+	return c;
+}
+
+// The length of a vector in bytes, or -1.
+ssize_t length_of(const struct iovec *v, int n)
+{
+	ssize_t sum = 0;
+	for (int i = 0; i < n; i++)
+		if (v[i].iov_len > SSIZE_MAX || __builtin_add_overflow(sum, static_cast<ssize_t>(v[i].iov_len), &sum))
+			return -1;
+	return sum;
+}
+
+} // namespace
+
+int read_transfer(struct aiocb *cb, Op op, Call *c)
+{
+	if (cb == nullptr)
+		return EINVAL;
+	*c = describe(cb, op);
+	if (cb->aio_reqprio < 0 || cb->aio_reqprio > most_priority || c->offset < 0)
+		return EINVAL;
+	return 0;
+}
+
+int read_vector(struct aiocb *cb, Op op, Call *c)
+{
+	int error = read_transfer(cb, op, c);
+	if (error != 0)
+		return error;
+	if (c->len == 0 || c->len > IOV_MAX || c->buf == nullptr)
+		return EINVAL;
+	c->vector = static_cast<const struct iovec *>(c->buf);
+	c->vector_count = static_cast<int>(c->len);
+	ssize_t length = length_of(c->vector, c->vector_count);
+	c->buf = nullptr;
+	c->len = static_cast<size_t>(length);
+	return length < 0 ? EINVAL : 0;
+}
+
+int result_of(int error)
+{
+	if (error == 0)
+		return 0;
+	errno = error;
+	return -1;
+}
+
+int start(int error, struct aiocb *cb, const Call &c)
+{
+	if (error == 0)
+		return submit::start(c);
+	stats::count(stats::refused);
+	if (cb != nullptr) {
+		aiocb_layout::result(cb).store(-1, std::memory_order_relaxed);
+		aiocb_layout::status(cb).store(error, std::memory_order_release);
+	}
+	return error;
+}
+
+} // namespace sigevec::api

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+//
+// lio_listio.
+#include "api/check.hpp"
+
+#include "aiocb.hpp"
+#include "completion/wait.hpp"
+#include "engine/kaio.hpp"
+#include "notify/notifier.hpp"
+#include "request/batch.hpp"
+#include "request/submit.hpp"
+#include "runtime/process.hpp"
+
+#include <cerrno>
+
+using namespace sigevec;
+
+namespace {
+
+bool counts(const struct aiocb *cb)
+{
+	return cb != nullptr && cb->aio_lio_opcode != LIO_NOP;
+}
+
+// An opcode that does not exist is accepted, and ends with EINVAL, as in glibc.
+int start_one(struct aiocb *cb, Batch *batch)
+{
+	Call c;
+	bool known = cb->aio_lio_opcode == LIO_READ || cb->aio_lio_opcode == LIO_WRITE;
+	int error = api::read_transfer(cb, cb->aio_lio_opcode == LIO_READ ? Op::read : Op::write, &c);
+	c.batch = batch;
+	if (!known)
+		c.len = ~size_t{0};
+	if (batch != nullptr)
+		batches::add(batch);
+	error = api::start(error, cb, c);
+	if (error != 0 && batch != nullptr)
+		batches::finished_one(batch);
+	return error;
+}
+
+// Submits the list. Returns 0 or the errno of the last one that was refused.
+int start_all(struct aiocb *const list[], int n, Batch *batch)
+{
+	int refused = 0;
+	kaio::plug();
+	for (int i = 0; i < n; i++)
+		if (counts(list[i]))
+			if (int e = start_one(list[i], batch); e != 0)
+				refused = e;
+	kaio::unplug();
+	return refused;
+}
+
+int wait_for_all(struct aiocb *const list[], int n)
+{
+	int e = wait::for_list(list, n, wait::Until::all, Deadline{}, false);
+	for (int i = 0; e == 0 && i < n; i++)
+		if (counts(list[i]) && aiocb_layout::error(list[i]) != 0)
+			e = EIO;
+	return e;
+}
+
+// Entries that do not take part must not be looked at by the wait: their status is whatever it was.
+bool all_take_part(struct aiocb *const list[], int n)
+{
+	for (int i = 0; i < n; i++)
+		if (list[i] != nullptr && !counts(list[i]))
+			return false;
+	return true;
+}
+
+int wait_one_by_one(struct aiocb *const list[], int n)
+{
+	int e = 0;
+	for (int i = 0; i < n; i++)
+		if (counts(list[i])) {
+			int one = wait_for_all(&list[i], 1);
+			if (one == EINTR)
+				return EINTR;
+			e = one != 0 ? one : e;
+		}
+	return e;
+}
+
+int list_and_wait(struct aiocb *const list[], int n)
+{
+	int refused = start_all(list, n, nullptr);
+	int e = all_take_part(list, n) ? wait_for_all(list, n) : wait_one_by_one(list, n);
+	return e != 0 || refused == 0 ? e : EIO;
+}
+
+int list_and_go_on(struct aiocb *const list[], int n, const struct sigevent *sig)
+{
+	Event event = sig != nullptr ? Event::copy(*sig) : Event{};
+	Batch *batch = nullptr;
+	if (event.notify == SIGEV_THREAD)
+		notifier::ensure();
+	if (!event.silent() && (batch = batches::create(event)) == nullptr)
+		return EAGAIN;
+	int refused = start_all(list, n, batch);
+	// lio_listio's own count: an empty list is told at once, by this.
+	if (batch != nullptr)
+		batches::finished_one(batch);
+	return refused;
+}
+
+} // namespace
+
+SIGEVEC_EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sig)
+{
+	if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0 || (n > 0 && api::unassumed(list) == nullptr))
+		return api::result_of(EINVAL);
+	if (!process::ensure())
+		return api::result_of(EAGAIN);
+	return api::result_of(mode == LIO_WAIT ? list_and_wait(list, n) : list_and_go_on(list, n, sig));
+}
+SIGEVEC_ALIAS64(int, lio_listio, int, struct aiocb64 *const[], int, struct sigevent *);

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+#include "completion/completion.hpp"
+
+#include "aiocb.hpp"
+#include "completion/finished.hpp"
+#include "completion/waiters.hpp"
+#include "notify/notify.hpp"
+#include "request/batch.hpp"
+#include "request/order.hpp"
+#include "runtime/stats.hpp"
+
+namespace sigevec::completion {
+
+void begin(struct aiocb *cb)
+{
+	// The address may have served before, without an aio_return.
+	finished::remove(cb);
+	aiocb_layout::context(cb).store(0, std::memory_order_relaxed);
+	aiocb_layout::result(cb).store(0, std::memory_order_relaxed);
+	aiocb_layout::status(cb).store(EINPROGRESS, std::memory_order_release);
+}
+
+void publish(struct aiocb *cb, ssize_t result)
+{
+	stats::count(stats::completions);
+	finished::add(cb);
+	aiocb_layout::result(cb).store(result < 0 ? -1 : result, std::memory_order_relaxed);
+	int error = result < 0 ? static_cast<int>(-result) : 0;
+	int old = aiocb_layout::status(cb).exchange(error, std::memory_order_seq_cst);
+	if (auto mask = static_cast<uint32_t>(old) >> aiocb_layout::bucket_shift; mask != 0)
+		waiters::wake(mask);
+	waiters::wake_any();
+}
+
+void finish_call(const Call &c, ssize_t result)
+{
+	publish(c.cb, result);
+	notify::send_now(c.event);
+	if (c.batch != nullptr)
+		batches::finished_one(c.batch);
+}
+
+namespace {
+
+void tell(Request *r, ssize_t result)
+{
+	publish(r->cb.load(std::memory_order_relaxed), result);
+	r->references.fetch_add(1, std::memory_order_relaxed);
+	// Taken before the notification, whose receiver may free what it likes; the request itself is still referenced.
+	order::ended(r);
+	notify::send(r->notification);
+}
+
+} // namespace
+
+void finish(Request *r, ssize_t result)
+{
+	// A request that never began may have been cancelled meanwhile, and told.
+	State s = r->get_state();
+	if (s != State::queued && s != State::cancelled)
+		r->set(State::done);
+	else if (!r->change(State::queued, State::done)) {
+		requests::release(r);
+		return;
+	}
+	tell(r, result);
+	requests::release(r);
+}
+
+void finish_cancelled(Request *r)
+{
+	stats::count(stats::cancelled);
+	tell(r, -ECANCELED);
+}
+
+} // namespace sigevec::completion

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+#include "completion/finished.hpp"
+
+#include "aiocb.hpp"
+#include "runtime/thread_number.hpp"
+
+#include <atomic>
+
+namespace sigevec::finished {
+
+namespace {
+
+// Places are grouped in rows of one cache-line multiple; a thread starts looking in its own row.
+constexpr uint32_t row = 64;
+constexpr uint32_t rows = 1024;
+constexpr uint32_t places = row * rows;
+
+std::atomic<struct aiocb *> table[places];
+// Rows below this one may hold entries.
+std::atomic<uint32_t> rows_used{0};
+
+// Where this thread looks first: the place it used last, since that is the one it has just emptied.
+thread_local uint32_t hint __attribute__((tls_model("initial-exec"))) = 0;
+
+bool put(uint32_t place, struct aiocb *cb)
+{
+	struct aiocb *empty = nullptr;
+	if (table[place].load(std::memory_order_relaxed) != nullptr)
+		return false;
+	// Written before the entry is visible: whoever finds the entry may end the life of the aiocb.
+	aiocb_layout::finished(cb).store(place + 1, std::memory_order_relaxed);
+	return table[place].compare_exchange_strong(empty, cb, std::memory_order_release, std::memory_order_relaxed);
+}
+
+bool put_in_row(uint32_t r, struct aiocb *cb)
+{
+	for (uint32_t i = 0; i < row; i++)
+		if (put(r * row + i, cb)) {
+			hint = r * row + i;
+			uint32_t used = rows_used.load(std::memory_order_relaxed);
+			while (used < r + 1 && !rows_used.compare_exchange_weak(used, r + 1, std::memory_order_release))
+				;
+			return true;
+		}
+	return false;
+}
+
+} // namespace
+
+void add(struct aiocb *cb)
+{
+	if (put(hint, cb)) {
+		// The row of a hint has been counted by put_in_row, but for the very first one.
+		if (rows_used.load(std::memory_order_relaxed) == 0)
+			rows_used.store(1, std::memory_order_release);
+		return;
+	}
+	uint32_t own = thread_number() % rows;
+	for (uint32_t i = 0; i < 4; i++)
+		if (put_in_row((own + i) % rows, cb))
+			return;
+	// Full of requests that nobody has asked about: one of this thread's row gives way.
+	uint32_t place = own * row + (hint + 1) % row;
+	hint = place;
+	aiocb_layout::finished(cb).store(place + 1, std::memory_order_relaxed);
+	table[place].store(cb, std::memory_order_release);
+}
+
+void remove(const struct aiocb *cb)
+{
+	uint32_t place = aiocb_layout::finished(cb).load(std::memory_order_relaxed) - 1;
+	if (place >= places)
+		return;
+	auto *mine = const_cast<struct aiocb *>(cb);
+	if (table[place].load(std::memory_order_relaxed) == mine &&
+	    table[place].compare_exchange_strong(mine, nullptr, std::memory_order_relaxed))
+		hint = place;
+}
+
+struct aiocb *take()
+{
+	uint32_t end = rows_used.load(std::memory_order_acquire) * row;
+	for (uint32_t i = 0; i < end; i++) {
+		struct aiocb *cb = table[i].load(std::memory_order_relaxed);
+		if (cb != nullptr && table[i].compare_exchange_strong(cb, nullptr, std::memory_order_acquire))
+			return cb;
+	}
+	return nullptr;
+}
+
+void after_fork()
+{
+	for (auto &p : table)
+		p.store(nullptr, std::memory_order_relaxed);
+	rows_used.store(0, std::memory_order_relaxed);
+	hint = 0;
+}
+
+} // namespace sigevec::finished

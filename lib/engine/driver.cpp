@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: MIT
+#include "engine/driver.hpp"
+
+#include "completion/completion.hpp"
+#include "engine/kaio.hpp"
+#include "engine/ring.hpp"
+#include "engine/streams.hpp"
+#include "engine/transfer.hpp"
+#include "engine/worker.hpp"
+#include "request/stream.hpp"
+#include "runtime/config.hpp"
+#include "runtime/stats.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <new>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace sigevec::driver {
+
+namespace {
+
+using helper::CancelReply;
+using helper::Helper;
+using helper::Packet;
+using helper::What;
+
+// How long a waiting fsync may be overlooked if the program closes its end of the socket at the wrong moment.
+constexpr int safety_ms = 100;
+
+class Driver {
+public:
+	explicit Driver(Helper *h) : helper_(h) {}
+	void run();
+	void look_later() { look_ = true; }
+
+private:
+	void take_packets();
+	void take(const Packet &p, int fd);
+	void take_request(Request *r, int fd);
+	void add_to_stream(Request *r, int fd);
+	void start_file(Request *r);
+	void wait_for_others(Request *r);
+
+	void step(Stream *s);
+	bool start(Stream *s, Request *r);
+	bool try_now(Stream *s, Request *r);
+	void arm(Stream *s);
+	void give_to_worker(Stream *s, Request *r);
+	void transferred(Stream *s, Request *r, ssize_t n);
+	void end_first(Stream *s, ssize_t result);
+	void drop_first(Stream *s);
+	void stream_from_ring(Request *r, ssize_t n);
+
+	void file_from_ring(Request *r, ssize_t n);
+	void cancel(CancelReply *reply);
+	static void answer(CancelReply *reply, int a);
+	void answer_request(Request *r, int a);
+	void from_ring(const Ring::Completion &c);
+
+	void look();
+	void run_free_syncs();
+	void close_stream(Stream *s);
+	void wait_with_ring();
+	void wait_with_epoll();
+
+	Helper *helper_;
+	Streams streams_;
+	Request *waiting_syncs_ = nullptr;
+	Ring ring_;
+	bool has_ring_ = false;
+	int epoll_ = -1;
+	bool look_ = false;
+};
+
+thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
+
+// ---- what arrives ----
+
+void Driver::take_packets()
+{
+	Packet p;
+	int fd;
+	while (helper::receive(helper_->driver_rx, &p, &fd, false))
+		take(p, fd);
+}
+
+void Driver::take(const Packet &p, int fd)
+{
+	switch (p.what) {
+	case What::request:
+		take_request(static_cast<Request *>(p.object), fd);
+		break;
+	case What::returned: {
+		auto *r = static_cast<Request *>(p.object);
+		Stream *s = streams_.find(r);
+		s->busy = false;
+		end_first(s, r->result);
+		step(s);
+		break;
+	}
+	case What::cancel:
+		cancel(static_cast<CancelReply *>(p.object));
+		break;
+	case What::look:
+		look_ = true;
+		break;
+	case What::worker:
+		worker::start(helper_);
+		break;
+	case What::background:
+		start_thread(kaio::background_main, p.object, "sigevec-kaio");
+		break;
+	default:
+		break;
+	}
+}
+
+void Driver::take_request(Request *r, int fd)
+{
+	if (r->stream() && !r->is_sync()) {
+		add_to_stream(r, fd);
+		return;
+	}
+	r->file = fd;
+	if (fd < 0) {
+		completion::finish(r, -EMFILE); // the helper's table was full when the file arrived
+		return;
+	}
+	if (r->is_sync())
+		wait_for_others(r);
+	else
+		start_file(r);
+}
+
+void Driver::add_to_stream(Request *r, int fd)
+{
+	Stream *s = streams_.make(r, fd);
+	if (s == nullptr || s->file < 0) {
+		if (s != nullptr)
+			close_stream(s);
+		stream::leave(stream::word_of({r->dev, r->ino, r->is_read()}));
+		completion::finish(r, s == nullptr ? -ENOMEM : -EMFILE);
+		return;
+	}
+	if (r->front) {
+		r->change(State::queued, State::running);
+		push_front(s, r);
+		stream::take_over_claim(s->word);
+		look_ = true; // others may have been held back
+	} else
+		push_back(s, r);
+	step(s);
+}
+
+void Driver::start_file(Request *r)
+{
+	// The ring passes every fsync to a thread of the kernel's; a worker does the same with less ado.
+	bool by_ring = has_ring_ && (!r->is_sync() || config::force == config::Force::uring);
+	if (by_ring && r->change(State::queued, State::in_ring))
+		ring_.start(r, r->file);
+	else
+		helper::job_from_inside(helper_, r);
+}
+
+void Driver::wait_for_others(Request *r)
+{
+	r->next.store(waiting_syncs_, std::memory_order_relaxed);
+	waiting_syncs_ = r;
+	r->waits_for.fetch_sub(1, std::memory_order_acq_rel);
+	run_free_syncs();
+}
+
+// ---- streams ----
+
+// Starts what can be started: one request at a time.
+void Driver::step(Stream *s)
+{
+	while (s->first != nullptr && !s->busy && !s->armed) {
+		Request *r = s->first;
+		if (stream::claimed(s->word))
+			return; // a writer is at work within its call; it will say when it is done
+		if (r->get_state() == State::cancelled) {
+			drop_first(s);
+			continue;
+		}
+		if (!start(s, r))
+			return;
+	}
+	if (s->first == nullptr && !s->closed)
+		close_stream(s);
+}
+
+// True: the first request is not r any more, or r must be started again.
+bool Driver::start(Stream *s, Request *r)
+{
+	if (!has_ring_)
+		return try_now(s, r);
+	if (r->done == 0 && !r->change(State::queued, State::in_ring))
+		return true;
+	r->set(State::in_ring);
+	s->busy = true;
+	ring_.start(r, s->file);
+	return false;
+}
+
+bool ready(const Stream *s)
+{
+	struct pollfd p = {s->file, static_cast<short>(s->read ? POLLIN : POLLOUT), 0};
+	return poll(&p, 1, 0) != 0;
+}
+
+bool Driver::try_now(Stream *s, Request *r)
+{
+	bool begun = r->get_state() == State::running;
+	if (!begun && !r->change(State::queued, State::trying))
+		return true;
+	ssize_t n = transfer::without_waiting(r->is_read(), r->kind, s->file, transfer::rest(r));
+	if (n == -EINTR)
+		n = -EAGAIN;
+	if (n == -EOPNOTSUPP) {
+		// A terminal, for one, cannot be asked without waiting; but what is ready does not wait.
+		if (r->nonblocking() || ready(s)) {
+			give_to_worker(s, r);
+			return false;
+		}
+		n = -EAGAIN;
+	}
+	if (n == -EAGAIN && !r->nonblocking()) {
+		if (!begun)
+			r->set(State::queued);
+		arm(s);
+		return false;
+	}
+	transferred(s, r, n);
+	return true;
+}
+
+void Driver::transferred(Stream *s, Request *r, ssize_t n)
+{
+	if (transfer::advance(r, n))
+		r->set(State::running);
+	else
+		end_first(s, transfer::total(r, n));
+}
+
+void Driver::give_to_worker(Stream *s, Request *r)
+{
+	r->set(State::running);
+	r->file = s->file;
+	s->busy = true;
+	helper::job_from_inside(helper_, r);
+}
+
+void Driver::arm(Stream *s)
+{
+	struct epoll_event e = {};
+	e.events = (s->read ? EPOLLIN | EPOLLRDHUP : EPOLLOUT) | EPOLLONESHOT;
+	e.data.ptr = s;
+	s->armed = true;
+	if (epoll_ctl(epoll_, EPOLL_CTL_MOD, s->file, &e) != 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, s->file, &e) != 0) {
+		// It cannot be waited for, so it never has to be: a worker asks it.
+		s->armed = false;
+		if (s->first->get_state() == State::running || s->first->change(State::queued, State::running))
+			give_to_worker(s, s->first);
+	}
+}
+
+void Driver::close_stream(Stream *s)
+{
+	// The program still has the file open: closing this descriptor would not take it out of the epoll set.
+	if (epoll_ >= 0)
+		epoll_ctl(epoll_, EPOLL_CTL_DEL, s->file, nullptr);
+	streams_.close(s);
+}
+
+void Driver::drop_first(Stream *s)
+{
+	Request *r = pop(s);
+	stream::leave(s->word);
+	requests::release(r);
+}
+
+void Driver::end_first(Stream *s, ssize_t result)
+{
+	Request *r = pop(s);
+	uint32_t word = s->word;
+	// The file is closed before the last end is told: who then looks finds it released.
+	if (s->first == nullptr)
+		close_stream(s);
+	stream::leave(word);
+	stats::count(has_ring_ ? stats::uring_done : stats::threads_done);
+	completion::finish(r, result);
+}
+
+// ---- the ring ----
+
+void Driver::answer(CancelReply *reply, int a)
+{
+	reply->answer.store(1 + static_cast<uint32_t>(a), std::memory_order_release);
+	// The asker's stack may be gone by now; waking nobody at an address that was good is no harm.
+	futex_wake(reply->answer, 1);
+}
+
+void Driver::answer_request(Request *r, int a)
+{
+	if (r->cancel_reply != nullptr)
+		answer(static_cast<CancelReply *>(r->cancel_reply), a);
+	r->cancel_reply = nullptr;
+}
+
+void Driver::cancel(CancelReply *reply)
+{
+	Request *r = reply->request;
+	if (r->state.load(std::memory_order_acquire) != reply->word || r->get_state() != State::in_ring) {
+		answer(reply, AIO_ALLDONE);
+		return;
+	}
+	// One that another thread is cancelling already will be told the truth by its own end; this one is told to wait no more.
+	if (r->done > 0 || r->cancel_reply != nullptr) {
+		answer(reply, AIO_NOTCANCELED);
+		return;
+	}
+	r->cancel_reply = reply;
+	ring_.cancel(r);
+}
+
+bool was_cancelled(const Request *r, ssize_t n)
+{
+	return r->cancel_reply != nullptr && (n == -ECANCELED || n == -EINTR);
+}
+
+void Driver::stream_from_ring(Request *r, ssize_t n)
+{
+	Stream *s = streams_.find(r);
+	s->busy = false;
+	bool cancelled = was_cancelled(r, n);
+	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {
+		// Not its end: the ring has no way to wait for this descriptor, or was disturbed.
+		answer_request(r, AIO_NOTCANCELED);
+		give_to_worker(s, r);
+		return;
+	}
+	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
+	r->cancel_reply = nullptr;
+	if (cancelled)
+		end_first(s, -ECANCELED);
+	else
+		transferred(s, r, n);
+	if (reply != nullptr)
+		answer(reply, cancelled ? AIO_CANCELED : AIO_ALLDONE);
+	step(s);
+}
+
+void Driver::file_from_ring(Request *r, ssize_t n)
+{
+	bool cancelled = was_cancelled(r, n);
+	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
+	r->cancel_reply = nullptr;
+	if (!cancelled && (n == -EAGAIN || n == -EINTR || n == -ECANCELED || transfer::advance(r, n))) {
+		// A worker finishes what the ring could not, or only in part.
+		r->set(State::running);
+		if (reply != nullptr)
+			answer(reply, AIO_NOTCANCELED);
+		helper::job_from_inside(helper_, r);
+		return;
+	}
+	close(r->file);
+	stats::count(stats::uring_done);
+	completion::finish(r, cancelled ? -ECANCELED : transfer::total(r, n));
+	if (reply != nullptr)
+		answer(reply, cancelled ? AIO_CANCELED : AIO_ALLDONE);
+}
+
+void Driver::from_ring(const Ring::Completion &c)
+{
+	switch (c.what) {
+	case Ring::What::request:
+		if (c.request->stream() && !c.request->is_sync())
+			stream_from_ring(c.request, c.result);
+		else
+			file_from_ring(c.request, c.result);
+		break;
+	case Ring::What::cancellation:
+		// -ENOENT: it is ending, its own completion tells how. -EALREADY: it is being carried out.
+		if (c.result == -EALREADY && c.request->get_state() == State::in_ring)
+			answer_request(c.request, AIO_NOTCANCELED);
+		break;
+	case Ring::What::packets:
+		take_packets();
+		break;
+	}
+}
+
+// ---- the loop ----
+
+void Driver::run_free_syncs()
+{
+	Request *r = waiting_syncs_;
+	waiting_syncs_ = nullptr;
+	while (r != nullptr) {
+		Request *next = r->next.load(std::memory_order_relaxed);
+		if (r->waits_for.load(std::memory_order_acquire) != 0) {
+			r->next.store(waiting_syncs_, std::memory_order_relaxed);
+			waiting_syncs_ = r;
+		} else if (r->get_state() == State::cancelled) {
+			close(r->file);
+			requests::release(r);
+		} else
+			start_file(r);
+		r = next;
+	}
+}
+
+// Streams and fsyncs that somebody else may have changed.
+void Driver::look()
+{
+	look_ = false;
+	run_free_syncs();
+	streams_.each([this](Stream *s) {
+		// A cancelled request that stands first may be waited for in vain.
+		if (s->armed && s->first->get_state() == State::cancelled)
+			s->armed = false;
+		if (!s->busy && !s->armed)
+			step(s);
+	});
+}
+
+void Driver::wait_with_ring()
+{
+	Ring::Completion c;
+	ring_.wait(waiting_syncs_ != nullptr ? safety_ms : -1);
+	while (ring_.next(&c))
+		from_ring(c);
+}
+
+void Driver::wait_with_epoll()
+{
+	struct epoll_event v[64];
+	int n = epoll_wait(epoll_, v, 64, waiting_syncs_ != nullptr ? safety_ms : -1);
+	for (int i = 0; i < n; i++) {
+		auto *s = static_cast<Stream *>(v[i].data.ptr);
+		if (s == nullptr)
+			take_packets();
+		else if (!s->closed && s->armed) {
+			s->armed = false;
+			step(s);
+		}
+	}
+}
+
+void Driver::run()
+{
+	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
+	has_ring_ = wanted && ring_.open(config::limits.ring.load(std::memory_order_relaxed), helper_->driver_rx);
+	helper_->has_ring = has_ring_;
+	if (!has_ring_) {
+		epoll_ = epoll_create1(EPOLL_CLOEXEC);
+		struct epoll_event e = {};
+		e.events = EPOLLIN;
+		epoll_ctl(epoll_, EPOLL_CTL_ADD, helper_->driver_rx, &e);
+	}
+	helper_->ready.store(1, std::memory_order_release);
+	futex_wake(helper_->ready, 1);
+	for (;;) {
+		while (look_)
+			look();
+		run_free_syncs();
+		streams_.sweep();
+		if (has_ring_)
+			wait_with_ring();
+		else
+			wait_with_epoll();
+	}
+}
+
+} // namespace
+
+void *create(helper::Helper *h)
+{
+	void *m = malloc(sizeof(Driver));
+	return m == nullptr ? nullptr : new (m) Driver(h);
+}
+
+void run(void *driver)
+{
+	here = static_cast<Driver *>(driver);
+	here->run();
+}
+
+bool on_driver_thread()
+{
+	return here != nullptr;
+}
+
+void look_later()
+{
+	here->look_later();
+}
+
+void ask_for_worker()
+{
+	if (here != nullptr)
+		worker::start(helper::own_helper());
+	else
+		helper::ask_for_worker();
+}
+
+} // namespace sigevec::driver

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+//
+// Engine "inline": what neither waits nor takes long is done within the call.
+//
+// Files: a small read that the page cache can serve (RWF_NOWAIT), and small transfers of files that live in memory. Streams:
+// what is there can be read, and what there is room for be written, when nothing is queued before it. Never: O_SYNC, O_DIRECT,
+// fsync, large transfers. Pipes are not written to here, because the thread is the application's: it must not get SIGPIPE.
+#include "engine/engine.hpp"
+
+#include "engine/transfer.hpp"
+#include "request/stream.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/stats.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/uio.h>
+
+namespace sigevec {
+
+namespace {
+
+// About what a thread hand-over costs, in bytes copied.
+constexpr size_t small = 64 * 1024;
+
+transfer::Piece whole(const Call &c)
+{
+	return {c.buf, c.len, c.offset, c.vector, c.vector_count};
+}
+
+// A part of a file's read can be cached, or be all there is: only the size tells.
+bool complete(const Call &c, const Descriptor &d, ssize_t n)
+{
+	return n < 0 || static_cast<size_t>(n) == c.len || c.offset + n >= d.size;
+}
+
+bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	ssize_t n = transfer::without_waiting(true, d.kind, d.fd, whole(c));
+	if (n == -EAGAIN || n == -EOPNOTSUPP || !complete(c, d, n)) {
+		stats::count(n == -EOPNOTSUPP ? stats::inline_unsupported : stats::inline_cold);
+		return false;
+	}
+	*result = n;
+	return true;
+}
+
+bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	struct iovec one = {c.buf, c.len};
+	const struct iovec *v = c.vector != nullptr ? c.vector : &one;
+	int count = c.vector != nullptr ? c.vector_count : 1;
+	ssize_t n = c.op == Op::read ? preadv(d.fd, v, count, c.offset) : pwritev(d.fd, v, count, c.offset);
+	// Part of a write can fail (the size limit of the file system): the threads know how to go on.
+	if (n >= 0 && c.op == Op::write && static_cast<size_t>(n) != c.len)
+		return false;
+	*result = n < 0 ? -errno : n;
+	return true;
+}
+
+bool on_file(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	if (c.len > small) {
+		stats::count(stats::inline_large);
+		return false;
+	}
+	if ((d.flags & (O_DIRECT | O_SYNC | O_DSYNC)) != 0 && c.op == Op::write)
+		return false;
+	if (d.kind == Kind::memory)
+		return (c.op == Op::read || (d.flags & O_APPEND) == 0) && in_memory(c, d, result);
+	return c.op == Op::read && (d.flags & O_DIRECT) == 0 && read_cached(c, d, result);
+}
+
+bool nothing_there(ssize_t n)
+{
+	return n == -EAGAIN || n == -EOPNOTSUPP || n == -EINTR;
+}
+
+bool read_stream(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	ssize_t n = transfer::without_waiting(true, d.kind, d.fd, whole(c));
+	if (nothing_there(n) && !(n == -EAGAIN && (d.flags & O_NONBLOCK) != 0))
+		return false;
+	*result = n;
+	return true;
+}
+
+// With the stream's claim held. When not all is written, the claim goes to the driver with the rest.
+bool write_stream(const Call &c, const Descriptor &d, uint32_t word, ssize_t *result)
+{
+	ssize_t n = transfer::without_waiting(false, d.kind, d.fd, whole(c));
+	bool nonblocking = (d.flags & O_NONBLOCK) != 0;
+	if (n >= 0 && static_cast<size_t>(n) < c.len && !nonblocking) {
+		*result = n;
+		return false;
+	}
+	if (stream::give_up_claim(word))
+		helper::look_at_streams();
+	if (nothing_there(n) && !(n == -EAGAIN && nonblocking)) {
+		*result = -1;
+		return false;
+	}
+	*result = n;
+	return true;
+}
+
+bool on_stream(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	bool read = c.op == Op::read;
+	if (c.len > small || (!read && d.kind == Kind::fifo)) {
+		stats::count(stats::inline_large);
+		return false;
+	}
+	uint32_t word = stream::word_of({d.dev, d.ino, read});
+	if (read ? !stream::idle(word) : !stream::claim(word)) {
+		stats::count(stats::inline_queued);
+		return false;
+	}
+	return read ? read_stream(c, d, result) : write_stream(c, d, word, result);
+}
+
+bool attempt(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	*result = -1;
+	if (c.op != Op::read && c.op != Op::write)
+		return false;
+	bool done = is_stream(d.kind) ? on_stream(c, d, result) : on_file(c, d, result);
+	if (done)
+		stats::count(stats::inline_done);
+	return done;
+}
+
+bool works(const char **reason)
+{
+	*reason = "cached reads, files in memory, data that is there";
+	return true;
+}
+
+} // namespace
+
+const Engine engines::inline_ = {"inline", works, attempt, nullptr};
+
+} // namespace sigevec

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+#include "engine/ring.hpp"
+
+#include "engine/transfer.hpp"
+#include "uring.h"
+
+#include <cerrno>
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace sigevec::driver {
+
+namespace {
+const char *reason = nullptr;
+}
+
+const char *Ring::why_not()
+{
+	return reason;
+}
+
+#ifdef HAVE_LIBURING
+
+namespace {
+
+// What a completion is about, in the low bits of user_data; requests are aligned to 8.
+constexpr uint64_t request_tag = 0, cancellation_tag = 1, packets_tag = 2, tag_mask = 3;
+
+// A transfer this long is copied by a worker of the ring's, not within the driver's submission.
+constexpr size_t large = 256 * 1024;
+
+const char *explain(int error)
+{
+	switch (error) {
+	case -ENOSYS:
+		return "the kernel has no io_uring, or a seccomp filter says so";
+	case -EPERM:
+	case -EACCES:
+		return "io_uring is refused (kernel.io_uring_disabled or a seccomp filter)";
+	case -ENOMEM:
+		return "no memory for a ring (RLIMIT_MEMLOCK)";
+	case -EINVAL:
+		return "the kernel's io_uring has no DEFER_TASKRUN (Linux 6.1)";
+	default:
+		return "io_uring_setup failed";
+	}
+}
+
+// A user with little memory to lock gets a small ring.
+int set_up(struct io_uring *ring, unsigned entries)
+{
+	int e;
+	do {
+		struct io_uring_params p = {};
+		p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP;
+		e = io_uring_queue_init_params(entries, ring, &p);
+		entries /= 2;
+	} while (e == -ENOMEM && entries >= 8);
+	reason = e == 0 ? nullptr : explain(e);
+	return e;
+}
+
+void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfer::Piece &p)
+{
+	if (p.vector != nullptr)
+		io_uring_prep_writev(sqe, file, p.vector, static_cast<unsigned>(p.vector_count), static_cast<uint64_t>(p.offset));
+	else if (r->kind == Kind::socket)
+		io_uring_prep_send(sqe, file, p.buf, p.len, MSG_NOSIGNAL);
+	else
+		io_uring_prep_write(sqe, file, p.buf, static_cast<unsigned>(p.len), static_cast<uint64_t>(p.offset));
+}
+
+void prepare_read(struct io_uring_sqe *sqe, int file, const transfer::Piece &p)
+{
+	if (p.vector != nullptr)
+		io_uring_prep_readv(sqe, file, p.vector, static_cast<unsigned>(p.vector_count), static_cast<uint64_t>(p.offset));
+	else
+		io_uring_prep_read(sqe, file, p.buf, static_cast<unsigned>(p.len), static_cast<uint64_t>(p.offset));
+}
+
+} // namespace
+
+bool Ring::open(unsigned entries, int socket)
+{
+	if (set_up(&ring_, entries) != 0)
+		return false;
+	socket_ = socket;
+	watch_socket();
+	return true;
+}
+
+bool Ring::probe()
+{
+	struct io_uring ring;
+	if (set_up(&ring, 8) != 0)
+		return false;
+	io_uring_queue_exit(&ring);
+	return true;
+}
+
+struct io_uring_sqe *Ring::get_sqe()
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring_);
+	while (sqe == nullptr) {
+		io_uring_submit(&ring_);
+		sqe = io_uring_get_sqe(&ring_);
+	}
+	return sqe;
+}
+
+void Ring::watch_socket()
+{
+	struct io_uring_sqe *sqe = get_sqe();
+	io_uring_prep_poll_multishot(sqe, socket_, POLLIN);
+	sqe->user_data = packets_tag;
+}
+
+void Ring::start(Request *r, int file)
+{
+	struct io_uring_sqe *sqe = get_sqe();
+	if (r->is_sync())
+		io_uring_prep_fsync(sqe, file, r->op == Op::fdatasync ? IORING_FSYNC_DATASYNC : 0);
+	else {
+		transfer::Piece p = transfer::rest(r);
+		if (p.len > transfer::most_at_once)
+			p.len = transfer::most_at_once;
+		if (r->kind == Kind::fifo || r->kind == Kind::socket)
+			p.offset = -1;
+		if (r->is_read())
+			prepare_read(sqe, file, p);
+		else
+			prepare_write(sqe, r, file, p);
+		if (!r->stream() && p.len > large)
+			sqe->flags |= IOSQE_ASYNC;
+	}
+	sqe->user_data = reinterpret_cast<uint64_t>(r) | request_tag;
+}
+
+void Ring::cancel(Request *r)
+{
+	struct io_uring_sqe *sqe = get_sqe();
+	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(r) | request_tag, 0);
+	sqe->user_data = reinterpret_cast<uint64_t>(r) | cancellation_tag;
+}
+
+void Ring::wait(int ms)
+{
+	if (ms < 0) {
+		io_uring_submit_and_wait(&ring_, 1);
+		return;
+	}
+	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
+	struct io_uring_cqe *cqe;
+	io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
+}
+
+bool Ring::next(Completion *c)
+{
+	struct io_uring_cqe *cqe;
+	if (io_uring_peek_cqe(&ring_, &cqe) != 0)
+		return false;
+	uint64_t data = cqe->user_data;
+	c->result = cqe->res;
+	c->request = reinterpret_cast<Request *>(data & ~tag_mask);
+	bool ended = (cqe->flags & IORING_CQE_F_MORE) == 0;
+	io_uring_cqe_seen(&ring_, cqe);
+	switch (data & tag_mask) {
+	case request_tag:
+		c->what = What::request;
+		break;
+	case cancellation_tag:
+		c->what = What::cancellation;
+		break;
+	default:
+		c->what = What::packets;
+		if (ended)
+			watch_socket();
+	}
+	return true;
+}
+
+#else
+
+bool Ring::open(unsigned, int)
+{
+	return probe();
+}
+
+bool Ring::probe()
+{
+	reason = "built without liburing";
+	return false;
+}
+
+void Ring::start(Request *, int) {}
+void Ring::cancel(Request *) {}
+void Ring::wait(int) {}
+bool Ring::next(Completion *)
+{
+	return false;
+}
+
+#endif
+
+} // namespace sigevec::driver

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+//
+// The driver's io_uring.
+//
+// SINGLE_ISSUER and DEFER_TASKRUN: only the driver submits, and completions are worked off only when it asks. So no request
+// depends on the life of an application's thread, and none interrupts a system call of the application's.
+#pragma once
+
+#include "config.h"
+#include "request/request.hpp"
+
+#ifdef HAVE_LIBURING
+#include <liburing.h>
+#endif
+
+namespace sigevec::driver {
+
+class Ring {
+public:
+	enum class What : uint8_t { request, cancellation, packets };
+	struct Completion {
+		What what;
+		Request *request;
+		ssize_t result;
+	};
+
+	// False: refused; why_not() tells. socket: told of as What::packets when it can be read.
+	bool open(unsigned entries, int socket);
+
+	// Starts what is left of r on the driver's descriptor file. Submitted by the next wait.
+	void start(Request *r, int file);
+	void cancel(Request *r);
+
+	// Submits, and sleeps until there is a completion or ms have passed (-1: for ever).
+	void wait(int ms);
+	bool next(Completion *c);
+
+	// Why the last open in this process failed, or nullptr.
+	static const char *why_not();
+	// Whether a ring could be opened now.
+	static bool probe();
+
+private:
+#ifdef HAVE_LIBURING
+	struct io_uring_sqe *get_sqe();
+	void watch_socket();
+	struct io_uring ring_;
+	int socket_;
+#endif
+};
+
+} // namespace sigevec::driver

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#include "engine/streams.hpp"
+
+#include "request/stream.hpp"
+
+#include <cstdlib>
+#include <new>
+#include <unistd.h>
+
+namespace sigevec::driver {
+
+uint32_t Streams::slot(uint64_t dev, uint64_t ino, bool read)
+{
+	return static_cast<uint32_t>(((ino * 2 + (read ? 1 : 0)) * 0x9e3779b97f4a7c15ull ^ dev) >> 40) % size;
+}
+
+Stream *Streams::find(const Request *r) const
+{
+	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
+	for (Stream *s = table_[slot(dev, ino, r->is_read())]; s != nullptr; s = s->next)
+		if (s->ino == ino && s->dev == dev && s->read == r->is_read())
+			return s;
+	return nullptr;
+}
+
+Stream *Streams::make(const Request *r, int file)
+{
+	if (Stream *s = find(r)) {
+		// Queued behind others: their descriptor serves. Not so if it is of another kind (a FIFO opened twice).
+		if (file >= 0)
+			::close(file);
+		return s;
+	}
+	void *m = malloc(sizeof(Stream));
+	if (m == nullptr)
+		return nullptr;
+	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
+	Stream *&head = table_[slot(dev, ino, r->is_read())];
+	head = new (m) Stream{head, dev,  ino,     r->is_read(), false, false, false,
+			      file, stream::word_of({dev, ino, r->is_read()}), nullptr, nullptr};
+	return head;
+}
+
+void Streams::close(Stream *s)
+{
+	Stream **p = &table_[slot(s->dev, s->ino, s->read)];
+	while (*p != s)
+		p = &(*p)->next;
+	*p = s->next;
+	if (s->file >= 0)
+		::close(s->file);
+	s->file = -1;
+	s->closed = true;
+	s->next = closed_;
+	closed_ = s;
+}
+
+void Streams::sweep()
+{
+	while (closed_ != nullptr) {
+		Stream *next = closed_->next;
+		free(closed_);
+		closed_ = next;
+	}
+}
+
+void push_back(Stream *s, Request *r)
+{
+	r->next.store(nullptr, std::memory_order_relaxed);
+	if (s->first == nullptr)
+		s->first = r;
+	else
+		s->last->next.store(r, std::memory_order_relaxed);
+	s->last = r;
+}
+
+void push_front(Stream *s, Request *r)
+{
+	r->next.store(s->first, std::memory_order_relaxed);
+	if (s->first == nullptr)
+		s->last = r;
+	s->first = r;
+}
+
+Request *pop(Stream *s)
+{
+	Request *r = s->first;
+	s->first = r->next.load(std::memory_order_relaxed);
+	return r;
+}
+
+} // namespace sigevec::driver

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+#include "engine/transfer.hpp"
+
+#include <cerrno>
+#include <climits>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace sigevec::transfer {
+
+namespace {
+
+// File systems that are memory. Asked for once per device number; one device is remembered for each answer.
+std::atomic<uint64_t> known_memory{~uint64_t{0}}, known_not_memory{~uint64_t{0}};
+
+bool in_memory(int fd, uint64_t dev)
+{
+	if (known_not_memory.load(std::memory_order_relaxed) == dev)
+		return false;
+	if (known_memory.load(std::memory_order_relaxed) == dev)
+		return true;
+	struct statfs s;
+	if (fstatfs(fd, &s) != 0)
+		return false;
+	bool memory = s.f_type == TMPFS_MAGIC || s.f_type == RAMFS_MAGIC;
+	(memory ? known_memory : known_not_memory).store(dev, std::memory_order_relaxed);
+	return memory;
+}
+
+Kind kind_of(int fd, const struct stat &st)
+{
+	switch (st.st_mode & S_IFMT) {
+	case S_IFREG:
+		return in_memory(fd, st.st_dev) ? Kind::memory : Kind::file;
+	case S_IFBLK:
+	case S_IFDIR: // read and write fail at once
+		return Kind::file;
+	case S_IFSOCK:
+		return Kind::socket;
+	case S_IFIFO:
+		return Kind::fifo;
+	default:
+		return Kind::device;
+	}
+}
+
+ssize_t result(ssize_t r)
+{
+	return r < 0 ? -errno : r;
+}
+
+struct msghdr message(const struct iovec *v, size_t n)
+{
+	struct msghdr m = {};
+	m.msg_iov = const_cast<struct iovec *>(v);
+	m.msg_iovlen = n;
+	return m;
+}
+
+ssize_t on_socket(bool read, int fd, const struct iovec *v, int n, int flags)
+{
+	struct msghdr m = message(v, static_cast<size_t>(n));
+	return result(read ? recvmsg(fd, &m, flags) : sendmsg(fd, &m, flags | MSG_NOSIGNAL));
+}
+
+// At the offset where the file has one, else where it stands: Linux says ESPIPE where others ignore the offset.
+ssize_t vector_call(bool read, int fd, const struct iovec *v, int n, off_t offset, int flags)
+{
+	ssize_t r = result(read ? preadv2(fd, v, n, offset, flags) : pwritev2(fd, v, n, offset, flags));
+	if (r == -ESPIPE)
+		r = result(read ? preadv2(fd, v, n, -1, flags) : pwritev2(fd, v, n, -1, flags));
+	return r;
+}
+
+} // namespace
+
+bool describe(int fd, Descriptor *d)
+{
+	d->fd = fd;
+	d->flags = fcntl(fd, F_GETFL);
+	struct stat st;
+	if (d->flags < 0 || fstat(fd, &st) != 0)
+		return false;
+	d->kind = kind_of(fd, st);
+	d->dev = st.st_dev;
+	d->ino = st.st_ino;
+	d->size = S_ISREG(st.st_mode) ? st.st_size : 0;
+	return true;
+}
+
+Piece rest(Request *r)
+{
+	Piece p{static_cast<char *>(r->buf) + r->done, r->len - r->done, r->offset + static_cast<off_t>(r->done), nullptr, 0};
+	if (r->vector == nullptr)
+		return p;
+	// r->len counts what was asked for; the vector itself is cut from the front as it is used up.
+	size_t have = 0;
+	for (int i = 0; i < r->vector->count; i++)
+		have += r->vector->v[i].iov_len;
+	size_t used = have - p.len;
+	int first = 0;
+	for (; first < r->vector->count && used >= r->vector->v[first].iov_len && used > 0; first++)
+		used -= r->vector->v[first].iov_len;
+	for (int i = first; first > 0 && i < r->vector->count; i++)
+		r->vector->v[i - first] = r->vector->v[i];
+	r->vector->count -= first;
+	if (used > 0) {
+		struct iovec &v = r->vector->v[0];
+		v.iov_base = static_cast<char *>(v.iov_base) + used;
+		v.iov_len -= used;
+	}
+	p.buf = nullptr;
+	p.vector = r->vector->v;
+	p.vector_count = r->vector->count;
+	return p;
+}
+
+ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p)
+{
+	struct iovec one = {p.buf, p.len};
+	const struct iovec *v = p.vector != nullptr ? p.vector : &one;
+	int n = p.vector != nullptr ? p.vector_count : 1;
+	// read() of nothing returns 0, where recv would look at the connection.
+	if (kind == Kind::socket && p.len != 0)
+		return on_socket(read, fd, v, n, MSG_DONTWAIT);
+	return vector_call(read, fd, v, n, kind == Kind::fifo ? -1 : p.offset, RWF_NOWAIT);
+}
+
+namespace {
+
+ssize_t blocking_call(Request *r, int fd)
+{
+	if (r->op == Op::fsync)
+		return result(fsync(fd));
+	if (r->op == Op::fdatasync)
+		return result(fdatasync(fd));
+	Piece p = rest(r);
+	if (p.vector != nullptr)
+		return vector_call(r->is_read(), fd, p.vector, p.vector_count, r->kind == Kind::fifo ? -1 : p.offset, 0);
+	ssize_t n = result(r->is_read() ? pread(fd, p.buf, p.len, p.offset) : pwrite(fd, p.buf, p.len, p.offset));
+	if (n == -ESPIPE)
+		n = result(r->is_read() ? read(fd, p.buf, p.len) : write(fd, p.buf, p.len));
+	return n;
+}
+
+} // namespace
+
+ssize_t blocking(Request *r, int fd)
+{
+	for (;;) {
+		ssize_t n = blocking_call(r, fd);
+		if (n == -EINTR)
+			continue;
+		if (r->is_sync())
+			return n;
+		if (!advance(r, n))
+			return total(r, n);
+	}
+}
+
+bool advance(Request *r, ssize_t result)
+{
+	if (result <= 0 || r->is_sync())
+		return false;
+	r->done += static_cast<size_t>(result);
+	if (r->done >= r->len)
+		return false;
+	// A stream gives what it has; a blocking write waits until all is written, a non-blocking one does not.
+	if (r->stream())
+		return !r->is_read() && !r->nonblocking();
+	if (!r->is_read() || static_cast<size_t>(result) >= most_at_once)
+		return true;
+	// A short read of a file is its end, unless the file is longer than that.
+	return r->offset + static_cast<off_t>(r->done) < r->size;
+}
+
+ssize_t total(const Request *r, ssize_t last)
+{
+	return r->done > 0 ? static_cast<ssize_t>(r->done) : last;
+}
+
+} // namespace sigevec::transfer

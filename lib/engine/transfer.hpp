@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//
+// The system calls that move data, and the arithmetic of partial transfers. What all engines share.
+#pragma once
+
+#include "request/request.hpp"
+
+namespace sigevec::transfer {
+
+// What fd is; false: errno says why (EBADF). Async-signal-safe.
+bool describe(int fd, Descriptor *d);
+
+// The most that the kernel moves in one call (MAX_RW_COUNT with 4 KiB pages).
+constexpr size_t most_at_once = 0x7ffff000;
+
+// A piece of memory: the whole of a request, or what is left of it.
+struct Piece {
+	void *buf;
+	size_t len;
+	off_t offset;
+	const struct iovec *vector; // instead of buf, or nullptr
+	int vector_count;
+};
+
+// What is left of r. With a vector this changes r->vector, whose executor must be the caller.
+Piece rest(Request *r);
+
+// One call that does not wait. Result or -errno: -EAGAIN nothing there, -EOPNOTSUPP the file cannot say without waiting.
+// Never raises SIGPIPE on a socket; on a pipe the caller must have it blocked. Async-signal-safe.
+ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p);
+
+// The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno.
+ssize_t blocking(Request *r, int fd);
+
+// Adds a partial result to r->done. True: more is to be transferred.
+bool advance(Request *r, ssize_t result);
+
+// The result of the whole request, when its last part gave `last'.
+ssize_t total(const Request *r, ssize_t last);
+
+} // namespace sigevec::transfer

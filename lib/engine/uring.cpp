@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//
+// Engine "uring": the driver's ring (engine/ring.hpp), reached through the driver's socket.
+#include "engine/engine.hpp"
+
+#include "engine/ring.hpp"
+#include "request/stream.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/stats.hpp"
+
+#include <fcntl.h>
+
+namespace sigevec {
+
+namespace {
+
+bool works(const char **reason)
+{
+	bool ok = driver::Ring::probe();
+	*reason = ok ? "streams, uncached reads" : driver::Ring::why_not();
+	return ok;
+}
+
+bool submit(Request *r)
+{
+	// Appending writes keep their order in a file queue.
+	if (!r->stream() && r->op == Op::write && (r->flags & O_APPEND) != 0)
+		return false;
+	helper::Helper *h = helper::get();
+	if (h == nullptr || !h->has_ring) {
+		stats::count(stats::uring_unavailable);
+		return false;
+	}
+	return helper::to_driver(r);
+}
+
+} // namespace
+
+const Engine engines::uring = {"uring", works, nullptr, submit};
+
+} // namespace sigevec

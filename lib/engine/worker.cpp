@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#include "engine/worker.hpp"
+
+#include "completion/completion.hpp"
+#include "engine/driver.hpp"
+#include "engine/transfer.hpp"
+#include "request/filequeue.hpp"
+#include "runtime/config.hpp"
+#include "runtime/stats.hpp"
+#include "runtime/sync.hpp"
+
+#include <sys/socket.h>
+
+namespace sigevec::worker {
+
+namespace {
+
+using helper::Helper;
+using helper::Packet;
+using helper::What;
+
+void carry_out(Helper *h, Request *r, int fd)
+{
+	if (fd >= 0)
+		r->file = fd;
+	if (r->stream()) {
+		// The driver keeps the stream's file and its order.
+		r->result = transfer::blocking(r, r->file);
+		helper::returned_from_inside(h, r);
+		return;
+	}
+	int file = r->file;
+	ssize_t result = -EBADF;
+	bool mine = r->get_state() == State::running || r->change(State::queued, State::running);
+	if (mine && file >= 0)
+		result = transfer::blocking(r, file);
+	else if (mine)
+		result = -EMFILE; // the helper's table was full when the file arrived
+	// Closed before the end is told: who then looks finds the file released.
+	if (file >= 0)
+		close(file);
+	if (!mine) {
+		requests::release(r);
+		return;
+	}
+	stats::count(stats::threads_done);
+	completion::finish(r, result);
+}
+
+void serve(Helper *h, const Packet &p, int fd)
+{
+	if (p.what == What::file_queue)
+		filequeue::serve(static_cast<FileQueue *>(p.object), fd);
+	else
+		carry_out(h, static_cast<Request *>(p.object), fd);
+}
+
+bool may_end(Helper *h, bool timed_out)
+{
+	uint32_t n = h->workers.load(std::memory_order_relaxed);
+	uint32_t least = timed_out ? 1 : config::limits.threads.load(std::memory_order_relaxed);
+	while (n > least)
+		if (h->workers.compare_exchange_weak(n, n - 1, std::memory_order_relaxed))
+			return true;
+	return false;
+}
+
+void *worker_main(void *p)
+{
+	auto *h = static_cast<Helper *>(p);
+	helper::enter_helper_thread(h);
+	for (;;) {
+		Packet packet;
+		int fd;
+		h->idle_workers.fetch_add(1, std::memory_order_seq_cst);
+		bool got = helper::receive(h->worker_rx, &packet, &fd, true);
+		h->idle_workers.fetch_sub(1, std::memory_order_seq_cst);
+		if (got) {
+			h->jobs.fetch_sub(1, std::memory_order_seq_cst);
+			// This one may take long; others may have come meanwhile.
+			add_if_needed(h);
+			serve(h, packet, fd);
+		}
+		if (may_end(h, !got && errno == EAGAIN))
+			return nullptr;
+	}
+}
+
+} // namespace
+
+void add_if_needed(Helper *h)
+{
+	// seq_cst on all four: either the worker that goes to sleep sees the job, or it is not counted as idle here.
+	if (h->jobs.load(std::memory_order_seq_cst) <= h->idle_workers.load(std::memory_order_seq_cst) ||
+	    h->workers.load(std::memory_order_relaxed) >= config::limits.threads.load(std::memory_order_relaxed))
+		return;
+	if (!h->worker_asked.exchange(true, std::memory_order_acq_rel))
+		driver::ask_for_worker();
+}
+
+void start(Helper *h)
+{
+	h->worker_asked.store(false, std::memory_order_release);
+	if (h->workers.load(std::memory_order_relaxed) >= config::limits.threads.load(std::memory_order_relaxed) ||
+	    h->jobs.load(std::memory_order_seq_cst) <= h->idle_workers.load(std::memory_order_seq_cst))
+		return;
+	timeval idle{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
+	setsockopt(h->worker_rx, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof idle);
+	h->workers.fetch_add(1, std::memory_order_relaxed);
+	if (start_thread(worker_main, h, "sigevec-worker") == 0)
+		return;
+	// With no thread at all, the driver does what there is to do itself.
+	Packet packet;
+	int fd;
+	while (h->workers.load(std::memory_order_relaxed) == 1 && helper::receive(h->worker_rx, &packet, &fd, false)) {
+		h->jobs.fetch_sub(1, std::memory_order_seq_cst);
+		serve(h, packet, fd);
+	}
+	h->workers.fetch_sub(1, std::memory_order_relaxed);
+}
+
+} // namespace sigevec::worker

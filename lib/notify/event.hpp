@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+//
+// How the end of a request is told: a compact copy of the caller's sigevent.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <pthread.h>
+#include <signal.h>
+
+namespace sigevec {
+
+struct Batch;
+struct Request;
+
+struct Event {
+	int notify = SIGEV_NONE;
+	int signo = 0;
+	union sigval value = {};
+	void (*function)(union sigval) = nullptr;
+	pthread_attr_t *attributes = nullptr;
+
+	static Event copy(const struct sigevent &e)
+	{
+		Event v;
+		v.notify = e.sigev_notify;
+		v.signo = e.sigev_signo;
+		v.value = e.sigev_value;
+		if (v.notify == SIGEV_THREAD) {
+			v.function = e.sigev_notify_function;
+			v.attributes = e.sigev_notify_attributes;
+		}
+		return v;
+	}
+
+	// Needs someone to deliver it, even when the program never looks at the request again.
+	bool silent() const { return notify == SIGEV_NONE || (notify == SIGEV_SIGNAL && signo == 0); }
+};
+
+// An Event on its way. Part of the Request or Batch that it tells of, whose reference it holds while it is queued.
+struct Notification {
+	std::atomic<Notification *> next{nullptr};
+	Event event;
+	Batch *batch = nullptr;     // the list to be counted down once this one is delivered
+	Request *request = nullptr; // the owner, or nullptr: the owner is a Batch
+	Batch *owner_batch = nullptr;
+};
+
+} // namespace sigevec

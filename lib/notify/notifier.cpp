@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+#include "notify/notifier.hpp"
+
+#include "cancellation.h"
+#include "notify/notify.hpp"
+#include "runtime/config.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/stats.hpp"
+#include "runtime/sync.hpp"
+
+#include <cstdlib>
+
+namespace sigevec::notifier {
+
+namespace {
+
+// Newest first; a taker turns it round. Pushed to from signal handlers and every kind of thread, hence lock-free.
+std::atomic<Notification *> inbox{nullptr};
+// Oldest first; guarded by `order', which only notification threads take.
+Notification *oldest = nullptr;
+Mutex order;
+// Changes with every push; waited on by idle threads. Pushed before it changes: a thread that read it before looking
+// into the queue cannot sleep through a push.
+std::atomic<uint32_t> pushes{0};
+std::atomic<uint32_t> threads{0}, idle{0};
+
+Notification *take()
+{
+	Guard<Mutex> g(order);
+	if (oldest == nullptr) {
+		Notification *n = inbox.exchange(nullptr, std::memory_order_acquire);
+		while (n != nullptr) {
+			Notification *older = n->next.load(std::memory_order_relaxed);
+			n->next.store(oldest, std::memory_order_relaxed);
+			oldest = n;
+			n = older;
+		}
+	}
+	Notification *n = oldest;
+	if (n != nullptr)
+		oldest = n->next.load(std::memory_order_relaxed);
+	return n;
+}
+
+void *pool_main(void *);
+
+bool add_thread()
+{
+	threads.fetch_add(1, std::memory_order_relaxed);
+	if (start_thread(pool_main, nullptr, "sigevec-notify") == 0)
+		return true;
+	threads.fetch_sub(1, std::memory_order_relaxed);
+	return false;
+}
+
+// What a function finds is what a new thread would have: no signal blocked, cancellation enabled and deferred.
+void as_new_thread()
+{
+	sigset_t none;
+	sigemptyset(&none);
+	pthread_sigmask(SIG_SETMASK, &none, nullptr);
+}
+
+void back_in_pool()
+{
+	sigset_t all;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, nullptr);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
+}
+
+void thread_of_its_own_ended(void *p)
+{
+	notify::delivered(*static_cast<Notification *>(p));
+}
+
+void pool_thread_ended(void *p)
+{
+	// The thread is going: replace it, for the sake of what is queued.
+	threads.fetch_sub(1, std::memory_order_relaxed);
+	add_thread();
+	notify::delivered(*static_cast<Notification *>(p));
+}
+
+// cleanup: what is left to do if the function ends its thread instead of returning.
+void run(Notification &n, void (*cleanup)(void *))
+{
+	as_new_thread();
+	sigevec_call_with_cleanup(n.event.function, n.event.value, cleanup, &n);
+	notify::delivered(n);
+}
+
+void *own_thread_main(void *p)
+{
+	// Nobody joins it, whatever the attributes say; if they already say so, this is refused.
+	pthread_detach(pthread_self());
+	run(*static_cast<Notification *>(p), thread_of_its_own_ended);
+	return nullptr;
+}
+
+bool run_on_own_thread(Notification &n)
+{
+	pthread_t t;
+	return pthread_create(&t, n.event.attributes, own_thread_main, &n) == 0;
+}
+
+void dispatch(Notification &n)
+{
+	stats::count(stats::notify_thread);
+	if (n.event.attributes != nullptr && run_on_own_thread(n))
+		return;
+	if (n.event.attributes != nullptr)
+		stats::count(stats::notify_thread_shared);
+	// The function may block for as long as it likes: someone else must be there for the next one.
+	if (idle.load(std::memory_order_relaxed) == 0 && !add_thread())
+		stats::count(stats::notify_thread_shared);
+	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, nullptr);
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
+	run(n, pool_thread_ended);
+	back_in_pool();
+}
+
+void *pool_main(void *)
+{
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
+	for (;;) {
+		uint32_t seen = pushes.load(std::memory_order_acquire);
+		if (Notification *n = take()) {
+			dispatch(*n);
+			continue;
+		}
+		idle.fetch_add(1, std::memory_order_seq_cst);
+		timespec limit{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
+		int e = futex_wait(pushes, seen, &limit);
+		idle.fetch_sub(1, std::memory_order_relaxed);
+		// The last thread stays: it is the one that needs no thread to be made.
+		if (e == ETIMEDOUT && pushes.load(std::memory_order_acquire) == seen) {
+			uint32_t n = threads.load(std::memory_order_relaxed);
+			while (n > 1)
+				if (threads.compare_exchange_weak(n, n - 1, std::memory_order_relaxed))
+					return nullptr;
+		}
+	}
+}
+
+} // namespace
+
+void ensure()
+{
+	if (threads.load(std::memory_order_relaxed) == 0) {
+		uint32_t none = 0;
+		if (threads.compare_exchange_strong(none, 1, std::memory_order_relaxed) &&
+		    start_thread(pool_main, nullptr, "sigevec-notify") != 0)
+			threads.store(0, std::memory_order_relaxed);
+	}
+}
+
+void queue(Notification &n)
+{
+	if (threads.load(std::memory_order_relaxed) == 0 && !helper::on_helper_thread()) {
+		// Not one thread can be made: the function still runs, here.
+		stats::count(stats::notify_thread_shared);
+		BlockSignals keep_mask;
+		run(n, thread_of_its_own_ended);
+		return;
+	}
+	Notification *head = inbox.load(std::memory_order_relaxed);
+	do
+		n.next.store(head, std::memory_order_relaxed);
+	while (!inbox.compare_exchange_weak(head, &n, std::memory_order_release));
+	pushes.fetch_add(1, std::memory_order_seq_cst);
+	if (idle.load(std::memory_order_seq_cst) != 0)
+		futex_wake(pushes, 1);
+}
+
+void after_fork()
+{
+	inbox.store(nullptr, std::memory_order_relaxed);
+	oldest = nullptr;
+	order.reset();
+	threads.store(0, std::memory_order_relaxed);
+	idle.store(0, std::memory_order_relaxed);
+}
+
+} // namespace sigevec::notifier

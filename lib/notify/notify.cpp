@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+#include "notify/notify.hpp"
+
+#include "notify/notifier.hpp"
+#include "request/batch.hpp"
+#include "request/request.hpp"
+#include "runtime/stats.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace sigevec::notify {
+
+namespace {
+
+// To the process, with what POSIX asks for in siginfo_t. Signal 0 checks and says nothing, as in glibc.
+void send_signal(const Event &e)
+{
+	if (e.signo == 0)
+		return;
+	int saved = errno;
+	siginfo_t info;
+	memset(&info, 0, sizeof info);
+	info.si_signo = e.signo;
+	info.si_code = SI_ASYNCIO;
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	info.si_value = e.value;
+	long r = syscall(SYS_rt_sigqueueinfo, info.si_pid, e.signo, &info);
+	stats::count(r == 0 ? stats::notify_signal : stats::notify_signal_lost);
+	errno = saved;
+}
+
+} // namespace
+
+bool send_now(const Event &e)
+{
+	if (e.notify == SIGEV_THREAD)
+		return false;
+	if (e.notify == SIGEV_SIGNAL)
+		send_signal(e);
+	return true;
+}
+
+void send(Notification &n)
+{
+	if (send_now(n.event))
+		delivered(n);
+	else
+		notifier::queue(n);
+}
+
+void delivered(Notification &n)
+{
+	Batch *list = n.batch;
+	if (n.request != nullptr)
+		requests::release(n.request);
+	else
+		batches::discard(n.owner_batch);
+	if (list != nullptr)
+		batches::finished_one(list);
+}
+
+} // namespace sigevec::notify

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#include "request/order.hpp"
+
+#include "engine/kaio.hpp"
+#include "runtime/helper.hpp"
+
+namespace sigevec::order {
+
+namespace {
+
+bool outstanding(uint64_t state_word)
+{
+	auto s = static_cast<State>(state_word & 0xff);
+	return s != State::free && s != State::done && s != State::cancelled;
+}
+
+bool same_file(const Request *a, const Request *b)
+{
+	return a->ino.load(std::memory_order_relaxed) == b->ino.load(std::memory_order_relaxed) &&
+	       a->dev.load(std::memory_order_relaxed) == b->dev.load(std::memory_order_relaxed);
+}
+
+void follow(Request *sync, Request *r)
+{
+	uint64_t before = r->state.load(std::memory_order_acquire);
+	if (!outstanding(before) || !same_file(r, sync))
+		return;
+	// Counted before it is linked: the end of r counts down, perhaps at once.
+	sync->waits_for.fetch_add(1, std::memory_order_relaxed);
+	Request *none = nullptr;
+	if (!r->dependent.compare_exchange_strong(none, sync, std::memory_order_acq_rel)) {
+		sync->waits_for.fetch_sub(1, std::memory_order_relaxed);
+		return;
+	}
+	uint64_t after = r->state.load(std::memory_order_acquire);
+	if (after >> 8 == before >> 8 && static_cast<State>(after & 0xff) != State::free) {
+		// It must end even if nobody waits for it.
+		kaio::end_in_background(r);
+		return;
+	}
+	// r has ended and become another request meanwhile: take the link back, unless that one has ended as well.
+	Request *mine = sync;
+	if (r->dependent.compare_exchange_strong(mine, nullptr, std::memory_order_acq_rel))
+		sync->waits_for.fetch_sub(1, std::memory_order_relaxed);
+}
+
+} // namespace
+
+Mutex syncs;
+
+void follow_all(Request *sync)
+{
+	for (uint32_t i = 0; i < requests::size(); i++)
+		if (Request *r = requests::at(i); r != sync)
+			follow(sync, r);
+}
+
+void ended(Request *r)
+{
+	Request *sync = r->dependent.exchange(requests::closed_dependent(), std::memory_order_acq_rel);
+	if (sync != nullptr && sync->waits_for.fetch_sub(1, std::memory_order_acq_rel) == 1)
+		helper::run(sync);
+}
+
+} // namespace sigevec::order

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+//
+// aio_fsync waits for what was queued before it.
+//
+// There is no list of a file's requests to keep up to date on every transfer: the rare fsync looks through the pool for
+// outstanding requests on its file and leaves its address in each. One such request can hold one fsync; a second fsync
+// finds the first one outstanding and waits for that, which comes to the same.
+#pragma once
+
+#include "request/request.hpp"
+#include "runtime/sync.hpp"
+
+namespace sigevec::order {
+
+// Held from the creation of an fsync until follow_all has returned, so that of two fsyncs one finds the other. No request
+// needs it in order to end.
+extern Mutex syncs;
+
+// Makes the fsync wait for every outstanding request on its file. Not async-signal-safe.
+void follow_all(Request *sync);
+
+// A request has ended: the fsync that waited for it may be free to run. Async-signal-safe.
+void ended(Request *r);
+
+} // namespace sigevec::order

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+//
+// A pool of objects that keep their address and never go back to the system.
+//
+// Because the memory stays, an object may be looked at by its index at any time, by aio_cancel for example, and a stale
+// index finds a free object instead of freed memory. Taking and giving back are lock-free and async-signal-safe unless the
+// pool has to grow. T has members `uint32_t index' and `std::atomic<uint32_t> next_free', and is constructed once.
+#pragma once
+
+#include "runtime/sync.hpp"
+#include "runtime/thread_number.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+namespace sigevec {
+
+template <class T, unsigned ChunkBits, unsigned Chunks> class Pool {
+public:
+	static constexpr uint32_t chunk_size = 1u << ChunkBits;
+	static constexpr uint32_t capacity = chunk_size * Chunks;
+
+	// nullptr: `limit' objects exist and all are in use, or memory is short.
+	T *take(uint32_t limit)
+	{
+		unsigned own = thread_number() % shards;
+		for (unsigned i = 0; i < shards; i++)
+			if (T *t = pop(free_[(own + i) % shards]))
+				return t;
+		return grow(limit, free_[own]);
+	}
+
+	void give_back(T *t) { push(free_[thread_number() % shards], t); }
+
+	// Any index below size() is valid for ever.
+	T *at(uint32_t index) const
+	{
+		return &chunks_[index >> ChunkBits].load(std::memory_order_acquire)[index & (chunk_size - 1)];
+	}
+
+	// Objects that exist, in use or not.
+	uint32_t size() const { return size_.load(std::memory_order_acquire); }
+
+	// In the child of fork: everything is free.
+	void after_fork()
+	{
+		grow_.reset();
+		for (Head &h : free_)
+			h.word.store(0, std::memory_order_relaxed);
+		for (uint32_t i = 0; i < size(); i++)
+			push(free_[i % shards], at(i));
+	}
+
+private:
+	static constexpr unsigned shards = 16;
+
+	// Low half: index + 1 of the first free object. High half: a count of changes, so that a head which was taken and
+	// given back between a thread's load and its compare-exchange is noticed.
+	struct alignas(64) Head {
+		std::atomic<uint64_t> word{0};
+	};
+
+	T *pop(Head &h)
+	{
+		uint64_t w = h.word.load(std::memory_order_acquire);
+		while (static_cast<uint32_t>(w) != 0) {
+			T *t = at(static_cast<uint32_t>(w) - 1);
+			uint64_t next = t->next_free.load(std::memory_order_relaxed);
+			if (h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | next, std::memory_order_acq_rel,
+							 std::memory_order_acquire))
+				return t;
+		}
+		return nullptr;
+	}
+
+	void push(Head &h, T *t)
+	{
+		uint64_t w = h.word.load(std::memory_order_relaxed);
+		do
+			t->next_free.store(static_cast<uint32_t>(w), std::memory_order_relaxed);
+		while (!h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | (t->index + 1), std::memory_order_acq_rel,
+						     std::memory_order_relaxed));
+	}
+
+	T *grow(uint32_t limit, Head &h)
+	{
+		Guard<Mutex> g(grow_);
+		// Another thread may have grown the pool meanwhile, or given something back.
+		for (Head &other : free_)
+			if (T *t = pop(other))
+				return t;
+		uint32_t have = size();
+		if (limit > capacity)
+			limit = capacity;
+		if (have >= limit)
+			return nullptr;
+		T *chunk = chunks_[have >> ChunkBits].load(std::memory_order_relaxed);
+		if (chunk == nullptr) {
+			void *m = aligned_alloc(64, chunk_size * sizeof(T));
+			if (m == nullptr)
+				return nullptr;
+			chunk = static_cast<T *>(m);
+			for (uint32_t i = 0; i < chunk_size; i++)
+				(new (&chunk[i]) T)->index = (have & ~(chunk_size - 1)) + i;
+			chunks_[have >> ChunkBits].store(chunk, std::memory_order_release);
+		}
+		// The objects of a chunk come into use together, but never more than the limit in all.
+		uint32_t end = (have | (chunk_size - 1)) + 1;
+		if (end > limit)
+			end = limit;
+		size_.store(end, std::memory_order_release);
+		for (uint32_t i = have + 1; i < end; i++)
+			push(h, at(i));
+		return at(have);
+	}
+
+	Head free_[shards];
+	std::atomic<T *> chunks_[Chunks] = {};
+	std::atomic<uint32_t> size_{0};
+	Mutex grow_;
+};
+
+} // namespace sigevec

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+//
+// A request: one asynchronous operation from its submission to its notification.
+//
+// A request that an engine can carry out within the call never becomes a Request; it stays a Call on the stack. All others
+// live in one pool. Lifetimes: the executor (the engine that was handed the request) owns one reference from submission
+// until it lets go; a notification that is still to run owns another. Whoever changes the state from `queued' to something
+// else decides the request's fate; see State.
+#pragma once
+
+#include "notify/event.hpp"
+
+#include <aio.h>
+#include <atomic>
+#include <cstdint>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+namespace sigevec {
+
+enum class Op : uint8_t { read, write, fsync, fdatasync };
+
+// What a descriptor is, as far as engines care.
+enum class Kind : uint8_t {
+	file,   // regular file or block device: positional, never "no data yet"
+	memory, // regular file of tmpfs or ramfs: the same, and never a wait for a device
+	socket, // a stream: may have to wait for data or room
+	fifo,   // the same: pipe or FIFO
+	device, // the same: terminals, /dev/zero, eventfd, ...
+};
+
+inline bool is_stream(Kind k)
+{
+	return k >= Kind::socket;
+}
+
+// The descriptor at submission.
+struct Descriptor {
+	int fd;
+	int flags; // F_GETFL
+	Kind kind;
+	uint64_t dev, ino;
+	off_t size; // regular files
+};
+
+// A vector, copied at submission. Freed through `next' when that happens where free() may not be called.
+struct Vector {
+	Vector *next;
+	int count;
+	struct iovec v[];
+};
+
+struct Batch;
+
+// One request as the caller described it.
+struct Call {
+	struct aiocb *cb;
+	Op op;
+	int fd;
+	void *buf;
+	size_t len; // bytes in all
+	const struct iovec *vector; // the caller's, or nullptr
+	int vector_count;
+	off_t offset;
+	Event event;
+	Batch *batch; // the list it belongs to, or nullptr
+};
+
+// Who decides. Transitions, each a compare-exchange on the word that also holds the generation:
+//   queued -> cancelled  by aio_cancel: it publishes ECANCELED; the executor finds the state and lets go
+//   queued -> trying     by an executor around a non-blocking attempt; back to queued when there was nothing
+//   queued -> running    by an executor: from here on it cannot be cancelled
+//   queued -> in_ring    by the driver: io_uring has it, only the driver can cancel it
+//   any    -> done       by the executor, before the result is published
+enum class State : uint8_t { free, queued, trying, running, in_ring, cancelled, done };
+
+struct Request {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+
+	// Generation in the upper bits, State in the lower eight: a canceller's view of a request that has ended and come
+	// back as another one can never match.
+	std::atomic<uint64_t> state;
+
+	// Read by aio_cancel of other threads while the request may be ending: hence atomic. Stable within a generation.
+	std::atomic<struct aiocb *> cb;
+	std::atomic<int> fd;
+	std::atomic<uint64_t> dev, ino;
+
+	Op op;
+	Kind kind;
+	bool front; // a write of which a part went out within the call: nothing may come between
+	int flags;
+	void *buf;
+	size_t len;
+	size_t done; // bytes transferred so far
+	Vector *vector;
+	off_t offset;
+	off_t size; // of the file at submission
+
+	// The descriptor in the helper's table (runtime/helper.hpp), or -1. Owned by the executor.
+	int file;
+	// The list the request stands in, one at a time: a file queue, a stream, the driver's inbox.
+	std::atomic<Request *> next;
+	// For the driver: who waits to hear whether the ring could cancel it.
+	void *cancel_reply;
+
+	// An fsync that must wait for this request: nullptr none, else the fsync; closed_dependent() once this has ended.
+	std::atomic<Request *> dependent;
+	// In an fsync: how many requests it still waits for, plus one until the driver has it.
+	std::atomic<uint32_t> waits_for;
+
+	std::atomic<int> context; // kernel-AIO context, or -1
+	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
+	std::atomic<uint8_t> background;
+	ssize_t result; // of a blocking call, on its way back to the driver
+	Notification notification;
+	std::atomic<uint8_t> references;
+
+	State get_state() const { return static_cast<State>(state.load(std::memory_order_acquire) & 0xff); }
+	bool change(State from, State to)
+	{
+		uint64_t w = state.load(std::memory_order_acquire);
+		if ((w & 0xff) != static_cast<uint8_t>(from))
+			return false;
+		return state.compare_exchange_strong(w, (w & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
+						     std::memory_order_acq_rel);
+	}
+	void set(State to)
+	{
+		uint64_t w = state.load(std::memory_order_relaxed);
+		state.store((w & ~uint64_t{0xff}) | static_cast<uint8_t>(to), std::memory_order_release);
+	}
+	// As change, for one generation only.
+	bool change_exactly(uint64_t word, State to)
+	{
+		return state.compare_exchange_strong(word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
+						     std::memory_order_acq_rel);
+	}
+	bool stream() const { return is_stream(kind); }
+	bool is_read() const { return op == Op::read; }
+	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
+	bool nonblocking() const;
+};
+
+namespace requests {
+
+// A request in state queued with the executor's reference, or nullptr (the limit, or no memory).
+Request *create(const Call &c, const Descriptor &d);
+
+// Drops one reference; the last one frees the request. Async-signal-safe.
+void release(Request *r);
+
+// Every request that ever was, for aio_cancel and aio_fsync; also the most that have been outstanding at once.
+uint32_t size();
+Request *at(uint32_t index);
+
+// The value of Request::dependent after the end.
+Request *closed_dependent();
+
+void after_fork();
+
+} // namespace requests
+
+} // namespace sigevec

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+#include "request/submit.hpp"
+
+#include "aiocb.hpp"
+#include "completion/completion.hpp"
+#include "engine/select.hpp"
+#include "engine/transfer.hpp"
+#include "notify/notifier.hpp"
+#include "request/batch.hpp"
+#include "request/order.hpp"
+#include "request/stream.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/process.hpp"
+#include "runtime/stats.hpp"
+
+#include <climits>
+#include <sys/uio.h>
+
+namespace sigevec::submit {
+
+namespace {
+
+// As in engine/inline.cpp: what is copied in less time than a hand-over takes.
+constexpr size_t small = 64 * 1024;
+
+int refuse(const Call &c, int error)
+{
+	stats::count(stats::refused);
+	aiocb_layout::result(c.cb).store(-1, std::memory_order_relaxed);
+	aiocb_layout::status(c.cb).store(error, std::memory_order_release);
+	return error;
+}
+
+// The end of a request within its call. r: made for its notification, or nullptr.
+int ended(const Call &c, Request *r, ssize_t result)
+{
+	if (r != nullptr)
+		completion::finish(r, result);
+	else
+		completion::finish_call(c, result);
+	return 0;
+}
+
+// The shortest way: a read of a file that was in the page cache before, without a look at the descriptor.
+bool read_as_before(const Call &c)
+{
+	if (c.op != Op::read || c.vector != nullptr || c.len > small || c.event.notify == SIGEV_THREAD ||
+	    !select::inline_allowed() || !select::probably_cached(c.fd))
+		return false;
+	struct iovec v = {c.buf, c.len};
+	ssize_t n = preadv2(c.fd, &v, 1, c.offset, RWF_NOWAIT);
+	if (n < 0 || (n > 0 && static_cast<size_t>(n) != c.len)) {
+		select::forget(c.fd);
+		return false;
+	}
+	stats::count(stats::inline_done);
+	completion::finish_call(c, n);
+	return true;
+}
+
+// A write of which `out' bytes went out within the call, or out < 0: none.
+bool hand_over(Request *r, ssize_t out)
+{
+	if (!r->stream())
+		return select::submit(r);
+	uint32_t word = stream::word_of({r->dev, r->ino, r->is_read()});
+	if (out >= 0) {
+		r->front = true;
+		r->done = static_cast<size_t>(out);
+	}
+	stream::enter(word);
+	if (select::submit(r))
+		return true;
+	stream::leave(word);
+	if (out >= 0 && stream::give_up_claim(word))
+		helper::look_at_streams();
+	return false;
+}
+
+int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
+{
+	if (r == nullptr && (r = requests::create(c, d)) == nullptr) {
+		if (out < 0)
+			return refuse(c, EAGAIN);
+		if (stream::give_up_claim(stream::word_of({d.dev, d.ino, false})))
+			helper::look_at_streams();
+		return ended(c, nullptr, out);
+	}
+	aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
+	if (hand_over(r, out))
+		return 0;
+	int error = errno;
+	// Bytes that are out cannot be taken back: the request ends short, as a write that was interrupted does.
+	if (out > 0)
+		return ended(c, r, out);
+	requests::release(r);
+	return refuse(c, error);
+}
+
+int queue_sync(const Call &c, const Descriptor &d)
+{
+	Guard<Mutex> g(order::syncs);
+	Request *r = requests::create(c, d);
+	if (r == nullptr)
+		return refuse(c, EAGAIN);
+	aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
+	// One for the driver, one until it is known what to wait for: it cannot end before.
+	r->waits_for.store(2, std::memory_order_relaxed);
+	if (!select::submit(r)) {
+		int error = errno;
+		requests::release(r);
+		return refuse(c, error);
+	}
+	order::follow_all(r);
+	if (r->waits_for.fetch_sub(1, std::memory_order_acq_rel) == 1)
+		helper::run(r);
+	return 0;
+}
+
+int start_transfer(const Call &c, const Descriptor &d, Request *r)
+{
+	ssize_t result = -1;
+	if (select::inline_allowed()) {
+		if (engines::inline_.attempt(c, d, &result)) {
+			select::remember(c.fd, d);
+			return ended(c, r, result);
+		}
+	}
+	return queue_transfer(c, d, r, result);
+}
+
+} // namespace
+
+int start(const Call &c)
+{
+	if (!process::ensure())
+		return refuse(c, EAGAIN);
+	stats::count(stats::requests);
+	completion::begin(c.cb);
+	if (read_as_before(c))
+		return 0;
+
+	Descriptor d{};
+	bool open = transfer::describe(c.fd, &d);
+	if (open && (c.op == Op::fsync || c.op == Op::fdatasync)) {
+		if (c.event.notify == SIGEV_THREAD)
+			notifier::ensure();
+		return queue_sync(c, d);
+	}
+	Request *r = nullptr;
+	if (c.event.notify == SIGEV_THREAD) {
+		// Whoever completes it may not be able to allocate.
+		notifier::ensure();
+		if ((r = requests::create(c, d)) == nullptr)
+			return refuse(c, EAGAIN);
+	}
+	if (!open)
+		return ended(c, r, -EBADF);
+	if (c.len > SSIZE_MAX)
+		return ended(c, r, -EINVAL);
+	return start_transfer(c, d, r);
+}
+
+} // namespace sigevec::submit

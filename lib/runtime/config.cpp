@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#include "runtime/config.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace sigevec::config {
+
+Limits limits;
+Force force = Force::automatic;
+const char *stats_file = nullptr;
+
+namespace {
+
+void read_number(const char *name, std::atomic<unsigned> &to, unsigned min, unsigned max)
+{
+	const char *s = secure_getenv(name);
+	if (s == nullptr || *s == '\0')
+		return;
+	char *end;
+	unsigned long v = strtoul(s, &end, 10);
+	if (*end == '\0' && v >= min && v <= max)
+		to.store(static_cast<unsigned>(v), std::memory_order_relaxed);
+}
+
+struct Name {
+	const char *name;
+	Force force;
+};
+
+constexpr Name names[] = {
+	{"inline", Force::inline_}, {"kaio", Force::kaio}, {"uring", Force::uring}, {"threads", Force::threads}};
+
+} // namespace
+
+void read_environment()
+{
+	read_number("SIGEVEC_THREADS", limits.threads, 1, 100000);
+	read_number("SIGEVEC_REQUESTS", limits.requests, 1, most_requests);
+	read_number("SIGEVEC_RING", limits.ring, 1, most_ring);
+	read_number("SIGEVEC_IDLE", limits.idle, 0, 1000000);
+	// The file is written with the program's rights: a set-user-ID program takes no name from its caller.
+	stats_file = secure_getenv("SIGEVEC_STATS");
+	if (const char *s = secure_getenv("SIGEVEC_ENGINE"))
+		for (const Name &n : names)
+			if (strcmp(s, n.name) == 0)
+				force = n.force;
+}
+
+} // namespace sigevec::config

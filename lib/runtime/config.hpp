@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+//
+// The limits and choices of the process, from the environment, aio_init and sigevec_set_limits.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigevec::config {
+
+// Which engine is asked for by SIGEVEC_ENGINE; automatic: the choice is made per request.
+enum class Force : uint8_t { automatic, inline_, kaio, uring, threads };
+
+constexpr unsigned most_requests = 1u << 22;
+constexpr unsigned most_ring = 32768;
+
+struct Limits {
+	std::atomic<unsigned> threads{20}; // as many as glibc
+	std::atomic<unsigned> requests{1u << 20};
+	std::atomic<unsigned> ring{256};
+	std::atomic<unsigned> idle{1};
+};
+
+extern Limits limits;
+extern Force force;
+// A file for the statistics, or nullptr.
+extern const char *stats_file;
+
+// Once, before anything else. Values that are not numbers in range are ignored.
+void read_environment();
+
+} // namespace sigevec::config

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+//
+// The helper: threads with a table of descriptors of their own.
+//
+// A request that cannot be carried out at once must hold the file it was submitted on. A dup() in the program's table would
+// hold it too, but it would use up the program's numbers, a program that closes all its descriptors would close it, and its
+// close() would release the program's POSIX record locks on the file, which belong to process and inode. So the file travels:
+// the submitting thread sends its descriptor (SCM_RIGHTS) over a socketpair to threads that share a private table (close_range
+// with CLOSE_RANGE_UNSHARE). There it is used, and closed without the program noticing. A child of fork inherits none of it.
+//
+// Two ends of socketpairs are in the program's table: one towards the driver (engine/driver.hpp), one towards the workers
+// (engine/worker.hpp). Before each use their identity is checked; if the program has closed them, a new helper is started
+// while the old one finishes what it has. If the kernel refuses a private table, the helper works with the program's.
+//
+// Lifetimes: a Helper is never freed. Locks: `starting' is held by submissions only; no request needs it in order to end.
+#pragma once
+
+#include "request/request.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigevec {
+
+struct FileQueue;
+
+namespace helper {
+
+enum class What : uint32_t {
+	request,    // to the driver: a request and its file
+	cancel,     // to the driver: a CancelReply
+	look,       // to the driver: something it keeps may be cancelled, or free to run
+	returned,   // to the driver: a stream's blocking call has ended
+	worker,     // to the driver: another worker is needed
+	background, // to the driver: a kernel-AIO context needs its thread
+	job,        // to a worker: a request and its file
+	file_queue, // to a worker: a file queue and its file
+};
+
+struct Packet {
+	What what;
+	uint32_t unused;
+	void *object;
+};
+
+struct Helper {
+	void *driver;
+	int driver_tx, worker_tx;                    // in the program's table
+	uint64_t driver_cookie, worker_cookie;       // what they were when they were made
+	int driver_rx, worker_rx;                    // in the helper's table
+	int inner_driver_tx, inner_worker_tx;        // copies for the helper's own threads
+	bool private_table;
+	std::atomic<uint32_t> ready;
+	std::atomic<uint32_t> workers, idle_workers; // engine/worker.cpp
+	std::atomic<uint32_t> jobs;                  // sent and not yet taken by a worker
+	std::atomic<bool> worker_asked;
+	bool has_ring;
+};
+
+// The running helper, started if need be; nullptr: no thread or descriptor could be had. Not async-signal-safe.
+Helper *get();
+
+// Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has been done.
+// Async-signal-safe once the helper runs.
+bool to_driver(Request *r);
+bool to_worker(What what, void *object, int fd);
+
+// From a thread of the helper, the file being r->file already.
+void job_from_inside(Helper *h, Request *r);
+void returned_from_inside(Helper *h, Request *r);
+
+// Asks the driver to look at what it keeps. Async-signal-safe, any thread.
+void look_at_streams();
+inline void run(Request *)
+{
+	look_at_streams();
+}
+
+// Asks the driver for another worker. Async-signal-safe, any thread.
+void ask_for_worker();
+
+// Asks the driver to start kaio::background_main. Async-signal-safe; false: there is no helper.
+bool start_background(void *context);
+
+// Asks the driver to cancel what is in its ring; the answer comes through the CancelReply. False: there is no driver.
+struct CancelReply {
+	Request *request;
+	uint64_t word;                   // Request::state that is meant
+	std::atomic<uint32_t> answer{0}; // 0: none yet, else 1 + AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE
+};
+bool ask_to_cancel(CancelReply *reply);
+
+// Whether the caller is one of the helper's threads, whose descriptors are not the program's.
+bool on_helper_thread();
+void enter_helper_thread(Helper *h);
+Helper *own_helper();
+
+// Receives one packet and its file (-1: none). False: nothing there (errno EAGAIN) or the other end is gone (0).
+bool receive(int rx, Packet *p, int *fd, bool wait);
+
+void after_fork();
+
+} // namespace helper
+} // namespace sigevec

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#include "runtime/process.hpp"
+
+#include "completion/finished.hpp"
+#include "completion/waiters.hpp"
+#include "engine/kaio.hpp"
+#include "engine/select.hpp"
+#include "notify/notifier.hpp"
+#include "request/filequeue.hpp"
+#include "request/request.hpp"
+#include "request/stream.hpp"
+#include "runtime/config.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/stats.hpp"
+#include "runtime/sync.hpp"
+
+#include <sys/mman.h>
+
+namespace sigevec::process {
+
+std::atomic<Page *> page{nullptr};
+
+namespace {
+
+// Whether set_up has run before in this address space: then this is a child, and all state is the parent's.
+bool inherited = false;
+
+Page *make_page()
+{
+	void *m = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED)
+		return nullptr;
+	madvise(m, 4096, MADV_WIPEONFORK);
+	Page *expected = nullptr;
+	auto *mine = static_cast<Page *>(m);
+	if (page.compare_exchange_strong(expected, mine, std::memory_order_acq_rel))
+		return mine;
+	munmap(m, 4096);
+	return expected;
+}
+
+// Forget everything of the parent's. Nothing that the parent still uses is written to: locks, lists and threads are this
+// process's copies, kernel contexts and sockets are only let go. From the users of a thing to the thing itself.
+void forget_parent()
+{
+	notifier::after_fork();
+	kaio::after_fork();
+	helper::after_fork();
+	filequeue::after_fork();
+	stream::after_fork();
+	waiters::after_fork();
+	finished::after_fork();
+	select::after_fork();
+	requests::after_fork();
+	stats::after_fork();
+}
+
+} // namespace
+
+bool set_up()
+{
+	Page *p = page.load(std::memory_order_acquire);
+	if (p == nullptr && (p = make_page()) == nullptr)
+		return false;
+	uint32_t state = 0;
+	if (!p->state.compare_exchange_strong(state, 1, std::memory_order_acq_rel)) {
+		while (p->state.load(std::memory_order_acquire) != 2)
+			sched_yield();
+		return true;
+	}
+	if (inherited)
+		forget_parent();
+	else
+		config::read_environment();
+	stats::open();
+	inherited = true;
+	p->state.store(2, std::memory_order_release);
+	return true;
+}
+
+} // namespace sigevec::process

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+//
+// The few primitives that everything else is built on: system calls, futex words, locks, blocked signals.
+//
+// No function here allocates, and none but Mutex may be used while another thread's progress depends on this one's.
+#pragma once
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdint>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace sigevec {
+
+// All signals held off for a scope, libc's own two excepted (setuid and cancellation need them).
+class BlockSignals {
+public:
+	BlockSignals()
+	{
+		sigset_t all;
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &saved_);
+	}
+	~BlockSignals() { pthread_sigmask(SIG_SETMASK, &saved_, nullptr); }
+	BlockSignals(const BlockSignals &) = delete;
+	BlockSignals &operator=(const BlockSignals &) = delete;
+	const sigset_t &saved() const { return saved_; }
+
+private:
+	sigset_t saved_;
+};
+
+class Mutex {
+public:
+	void lock() { pthread_mutex_lock(&m_); }
+	void unlock() { pthread_mutex_unlock(&m_); }
+	// After fork in the child, where the owner may not exist any more.
+	void reset() { m_ = PTHREAD_MUTEX_INITIALIZER; }
+
+private:
+	pthread_mutex_t m_ = PTHREAD_MUTEX_INITIALIZER;
+};
+
+template <class Lockable> class Guard {
+public:
+	explicit Guard(Lockable &l) : l_(l) { l_.lock(); }
+	~Guard() { l_.unlock(); }
+	Guard(const Guard &) = delete;
+	Guard &operator=(const Guard &) = delete;
+
+private:
+	Lockable &l_;
+};
+
+// Waits while word == value. timeout is relative. Returns 0, EAGAIN (the value differs), EINTR or ETIMEDOUT.
+inline int futex_wait(const std::atomic<uint32_t> &word, uint32_t value, const timespec *timeout)
+{
+	long r = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, timeout, nullptr, 0);
+	return r == 0 ? 0 : errno;
+}
+
+inline void futex_wake(const std::atomic<uint32_t> &word, int count)
+{
+	int saved = errno;
+	syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+	errno = saved;
+}
+
+inline timespec monotonic_now()
+{
+	timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t;
+}
+
+// A point in time, or never. Relative time-outs become one once, so that restarts do not stretch them.
+struct Deadline {
+	bool never = true;
+	timespec at{};
+
+	static Deadline after(const timespec *relative)
+	{
+		Deadline d;
+		if (relative == nullptr)
+			return d;
+		d.never = false;
+		d.at = monotonic_now();
+		// Past the end of time is as good as never.
+		if (relative->tv_sec > (time_t{1} << 40)) {
+			d.never = true;
+			return d;
+		}
+		d.at.tv_sec += relative->tv_sec;
+		d.at.tv_nsec += relative->tv_nsec;
+		if (d.at.tv_nsec >= 1000000000) {
+			d.at.tv_nsec -= 1000000000;
+			d.at.tv_sec++;
+		}
+		return d;
+	}
+
+	// Stores what is left in rest; false when nothing is.
+	bool left(timespec &rest) const
+	{
+		timespec now = monotonic_now();
+		rest.tv_sec = at.tv_sec - now.tv_sec;
+		rest.tv_nsec = at.tv_nsec - now.tv_nsec;
+		if (rest.tv_nsec < 0) {
+			rest.tv_nsec += 1000000000;
+			rest.tv_sec--;
+		}
+		return rest.tv_sec >= 0 && (rest.tv_sec > 0 || rest.tv_nsec > 0);
+	}
+};
+
+// Starts a detached thread with all signals blocked. Returns 0 or the error of pthread_create.
+int start_thread(void *(*main)(void *), void *arg, const char *name);
+
+} // namespace sigevec
