@@ -69,10 +69,13 @@ AC_DEFUN([SIGEVEC_WARNINGS], [
   SIGEVEC_ADD_FLAGS([WARN_CFLAGS], [$common -Wshadow -Wstrict-prototypes -Wmissing-prototypes])
   AC_LANG_POP([C])
   AC_LANG_PUSH([C++])
-  SIGEVEC_ADD_FLAGS([WARN_CXXFLAGS], [$common -Wshadow=local -Wnon-virtual-dtor -Woverloaded-virtual -Wextra-semi])
+  SIGEVEC_ADD_FLAGS([WARN_CXXFLAGS], [$common -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wextra-semi])
+  # <aio.h> says that no argument of its functions is NULL. The library, which is these functions, looks all the same.
+  SIGEVEC_ADD_FLAGS([NULL_FLAGS], [-fno-delete-null-pointer-checks -Wno-nonnull-compare -Wno-tautological-pointer-compare])
   AC_LANG_POP([C++])
   AC_SUBST([WARN_CFLAGS])
   AC_SUBST([WARN_CXXFLAGS])
+  AC_SUBST([NULL_FLAGS])
 ])
 
 # SIGEVEC_ARG_SANITIZER: --enable-sanitizer, SANITIZER_FLAGS for compiling and linking, SANITIZER for the tests.
