@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT
+//
+// Rule 12, SIGEV_THREAD: status first, then the function; empty signal mask; the
+// attributes honoured; the function runs even if no such thread can be made.
+#define BOOST_TEST_MODULE r12_thread_notification
+#include "support.hpp"
+
+#include <sched.h>
+#include <semaphore.h>
+
+namespace {
+
+/// What a notification function found; one for each case.
+struct Report {
+    aiocb* cb = nullptr;
+    std::atomic<int> calls{0}, error{-1}, signals_blocked{-1};
+    std::atomic<ssize_t> result{-2};
+    std::atomic<size_t> stack{0};
+    std::atomic<int> processor{-1}, processors{-1};
+    std::atomic<pid_t> thread{0};
+};
+
+int blocked_signals() {
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    int blocked = 0;
+    for (int number = 1; number <= SIGRTMAX; ++number) blocked += sigismember(&mask, number) == 1;
+    return blocked;
+}
+
+void report(sigval value) {
+    auto* found = static_cast<Report*>(value.sival_ptr);
+    pthread_attr_t attributes;
+    cpu_set_t allowed;
+    size_t stack = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+        pthread_attr_getstacksize(&attributes, &stack);
+        pthread_attr_destroy(&attributes);
+    }
+    found->stack = stack;
+    if (pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) == 0) {
+        found->processors = CPU_COUNT(&allowed);
+        found->processor = sched_getcpu();
+    }
+    found->signals_blocked = blocked_signals();
+    found->thread = thread_id();
+    if (found->cb != nullptr) {
+        found->error = aio_error(found->cb);
+        found->result = aio_return(found->cb);
+    }
+    ++found->calls;
+}
+
+/// Never freed: a function that comes too late must not write into another case's memory.
+Report& new_report() { return *new Report; }
+
+Request& calling(Request& request, void (*function)(sigval), void* data, pthread_attr_t* attributes = nullptr) {
+    request.cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
+    request.cb.aio_sigevent.sigev_notify_function = function;
+    request.cb.aio_sigevent.sigev_notify_attributes = attributes;
+    request.cb.aio_sigevent.sigev_value.sival_ptr = data;
+    return request;
+}
+
+bool called(Report const& found, int times = 1) {
+    return eventually([&] { return found.calls >= times; }) && found.calls == times;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(the_function_finds_the_status_set) {
+    for_each_stream([](Stream& s) {
+        Report& found = new_report();
+        Request& request = calling(reading(s.reader, 5), report, &found);
+        found.cb = &request.cb;
+        BOOST_TEST_REQUIRE(aio_read(&request.cb) == 0);
+        put(s.writer, "hello");
+        BOOST_TEST(called(found));
+        BOOST_TEST((Outcome{found.error, found.result}) == ok(5));
+    });
+    for_each_file_kind([](FileKind const& kind) {
+        File file = make_file(kind);
+        Report& found = new_report();
+        Request& request = calling(writing(file.fd, pattern(4096)), report, &found);
+        found.cb = &request.cb;
+        BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+        BOOST_TEST(called(found));
+        BOOST_TEST((Outcome{found.error, found.result}) == ok(4096));
+    });
+}
+
+BOOST_AUTO_TEST_CASE(fsync_and_failed_requests_call_the_function_too) {
+    File file = disk_file();
+    Report &sync_found = new_report(), &bad_found = new_report();
+    Request &sync = calling(keep(file.fd, 0), report, &sync_found), &bad = calling(reading(-1, 1), report, &bad_found);
+    sync_found.cb = &sync.cb;
+    bad_found.cb = &bad.cb;
+    BOOST_TEST_REQUIRE(aio_fsync(O_SYNC, &sync.cb) == 0);
+    BOOST_TEST_REQUIRE(aio_read(&bad.cb) == 0);
+    BOOST_TEST(called(sync_found));
+    BOOST_TEST(called(bad_found));
+    BOOST_TEST((Outcome{sync_found.error, sync_found.result}) == ok(0));
+    BOOST_TEST((Outcome{bad_found.error, bad_found.result}) == failed(EBADF));
+}
+
+BOOST_AUTO_TEST_CASE(the_function_runs_on_another_thread_with_an_empty_signal_mask) {
+    sigset_t all, old;
+    sigfillset(&all);
+    File file = disk_file();
+    Report& found = new_report();
+    Request& request = calling(writing(file.fd, "x"), report, &found);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int const submitted = aio_write(&request.cb);
+    pthread_sigmask(SIG_SETMASK, &old, nullptr);
+    BOOST_TEST_REQUIRE(submitted == 0);
+    BOOST_TEST(called(found));
+    BOOST_TEST(found.signals_blocked == 0);
+    BOOST_TEST(found.thread != thread_id());
+}
+
+BOOST_AUTO_TEST_CASE(the_stack_size_is_honoured) {
+    File file = disk_file();
+    for (size_t size : {size_t{256} << 10, size_t{40} << 20}) {
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, size);
+        Report& found = new_report();
+        Request& request = calling(writing(file.fd, "x"), report, &found, &attributes);
+        BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+        BOOST_TEST(called(found));
+        BOOST_TEST(found.stack >= size);
+        pthread_attr_destroy(&attributes);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_affinity_is_honoured) {
+    cpu_set_t allowed, one;
+    BOOST_TEST_REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+    File file = disk_file();
+    for (int processor = 0; processor < CPU_SETSIZE; ++processor) {
+        if (!CPU_ISSET(processor, &allowed)) continue;
+        CPU_ZERO(&one);
+        CPU_SET(processor, &one);
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        pthread_attr_setaffinity_np(&attributes, sizeof one, &one);
+        Report& found = new_report();
+        Request& request = calling(writing(file.fd, "x"), report, &found, &attributes);
+        BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+        BOOST_TEST(called(found));
+        BOOST_TEST(found.processors == 1);
+        BOOST_TEST(found.processor == processor);
+        pthread_attr_destroy(&attributes);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(detached_attributes_are_fine) {
+    File file = disk_file();
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    Report& found = new_report();
+    Request& request = calling(writing(file.fd, "x"), report, &found, &attributes);
+    BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+    BOOST_TEST(called(found));
+    pthread_attr_destroy(&attributes);
+}
+
+// glibc says nothing when pthread_create fails.
+BOOST_AUTO_TEST_CASE(the_function_runs_even_if_no_such_thread_can_be_made, BETTER_THAN_GLIBC) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    BOOST_TEST_REQUIRE(pthread_attr_setstacksize(&attributes, size_t{1} << 46) == 0);
+    File file = disk_file();
+    for (int i = 0; i < 10; ++i) {
+        Report& found = new_report();
+        Request& request = calling(writing(file.fd, "x"), report, &found, &attributes);
+        found.cb = &request.cb;
+        BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+        BOOST_TEST(called(found));
+        BOOST_TEST((Outcome{found.error, found.result}) == ok(1));
+        BOOST_TEST(found.signals_blocked == 0);
+    }
+    pthread_attr_destroy(&attributes);
+}
+
+BOOST_AUTO_TEST_CASE(each_of_many_requests_calls_its_function_once) {
+    Stream s = unix_stream();
+    File file = disk_file();
+    std::vector<Report*> reports;
+    for (int i = 0; i < 500; ++i) {
+        reports.push_back(&new_report());
+        Request& request = i % 2 == 0 ? reading(s.reader, 1) : writing(file.fd, "x", i);
+        calling(request, report, reports.back());
+        reports.back()->cb = &request.cb;
+        BOOST_TEST_REQUIRE((i % 2 == 0 ? aio_read(&request.cb) : aio_write(&request.cb)) == 0);
+    }
+    put(s.writer, std::string(250, 'x'));
+    for (Report* found : reports) BOOST_TEST_REQUIRE(called(*found));
+    for (Report* found : reports) {
+        BOOST_TEST(found->calls == 1);
+        BOOST_TEST((Outcome{found->error, found->result}) == ok(1));
+    }
+}
+
+namespace {
+
+struct Leaver {
+    std::atomic<int> cleanups{0};
+};
+void count_cleanup(void* data) { ++static_cast<Leaver*>(data)->cleanups; }
+void leave_by_pthread_exit(sigval value) {
+    pthread_cleanup_push(count_cleanup, value.sival_ptr);
+    pthread_exit(nullptr);
+    pthread_cleanup_pop(0);
+}
+
+struct Gate {
+    sem_t open;
+    std::atomic<int> waiting{0}, passed{0};
+    Gate() { sem_init(&open, 0, 0); }
+};
+void wait_at_gate(sigval value) {
+    auto* gate = static_cast<Gate*>(value.sival_ptr);
+    ++gate->waiting;
+    while (sem_wait(&gate->open) != 0) {}
+    ++gate->passed;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(the_function_may_leave_by_pthread_exit) {
+    File file = disk_file();
+    auto& leaver = *new Leaver;
+    for (int i = 0; i < 100; ++i) {
+        Request& request = calling(writing(file.fd, "x"), leave_by_pthread_exit, &leaver);
+        BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+    }
+    BOOST_TEST(eventually([&] { return leaver.cleanups == 100; }));
+    Report& found = new_report();
+    Request& request = calling(writing(file.fd, "x"), report, &found);
+    BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+    BOOST_TEST(called(found));
+    BOOST_TEST(found.signals_blocked == 0);
+}
+
+BOOST_AUTO_TEST_CASE(functions_that_block_hold_up_nobody) {
+    auto& gate = *new Gate;
+    Stream s = unix_stream();
+    File file = disk_file();
+    for (int i = 0; i < 50; ++i) {
+        Request& request = calling(writing(file.fd, "x"), wait_at_gate, &gate);
+        BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+    }
+    BOOST_TEST(eventually([&] { return gate.waiting == 50; }));
+    Request& read = start_read(s.reader, 1);
+    BOOST_TEST(finish(start_write(s.writer, "x")) == ok(1));
+    BOOST_TEST(finish(read) == ok(1));
+    Report& found = new_report();
+    Request& request = calling(writing(file.fd, "x"), report, &found);
+    BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+    BOOST_TEST(called(found));
+    BOOST_TEST(gate.passed == 0);
+    for (int i = 0; i < 50; ++i) sem_post(&gate.open);
+    BOOST_TEST(eventually([&] { return gate.passed == 50; }));
+}
+
+namespace {
+
+struct Chain {
+    Request* request;
+    std::atomic<int> left;
+};
+void submit_again(sigval value) {
+    auto* chain = static_cast<Chain*>(value.sival_ptr);
+    if (--chain->left > 0 && aio_write(&chain->request->cb) != 0) abort();
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(the_function_may_submit_its_own_aiocb_again) {
+    File file = disk_file();
+    auto& chain = *new Chain{nullptr, {300}};
+    chain.request = &calling(writing(file.fd, "x"), submit_again, &chain);
+    BOOST_TEST_REQUIRE(aio_write(&chain.request->cb) == 0);
+    BOOST_TEST(eventually([&] { return chain.left == 0; }));
+}
+
+BOOST_AUTO_TEST_CASE(the_function_may_free_the_aiocb) {
+    File file = disk_file();
+    static std::atomic<int> freed;
+    freed = 0;
+    for (int i = 0; i < 200; ++i) {
+        auto* request = new Request(file.fd, 4096, 0);
+        calling(*request, [](sigval value) {
+            auto* mine = static_cast<Request*>(value.sival_ptr);
+            memset(&mine->cb, 0xdd, sizeof mine->cb);
+            delete mine;
+            ++freed;
+        }, request);
+        BOOST_TEST_REQUIRE(aio_write(&request->cb) == 0);
+    }
+    BOOST_TEST(eventually([] { return freed == 200; }));
+}
+
+BOOST_AUTO_TEST_CASE(the_value_passed_is_the_one_given) {
+    static std::atomic<int> number;
+    number = 0;
+    File file = disk_file();
+    Request& request = calling(writing(file.fd, "x"), [](sigval value) { number = value.sival_int; }, nullptr);
+    request.cb.aio_sigevent.sigev_value.sival_int = 4711;
+    BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+    BOOST_TEST(eventually([] { return number == 4711; }));
+}
