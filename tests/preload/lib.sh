@@ -147,7 +147,10 @@ proved() {
 counted() { [ "$(statistic "$1")" -gt 0 ] || fail "the statistic $1 is 0"; }
 
 # statistic NAME: a value of the last run's statistics.
-statistic() { "$SIGEVEC_TOOL" stat "$work/stats" | awk -v name="$1" '$1 == name { print $2; exit }'; }
+statistic() {
+	LD_LIBRARY_PATH=$(dirname -- "$SIGEVEC_LIB") "$SIGEVEC_TOOL" stat "$work/stats" |
+		awk -v name="$1" '$1 == name { print $2; exit }'
+}
 
 finish() {
 	if [ "$SIGEVEC_LIB" = none ]; then echo "PASS: $passed runs under the plain libc"; exit 0; fi
