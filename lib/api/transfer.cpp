@@ -48,8 +48,8 @@ SIGEVEC_EXPORT int aio_fsync(int op, struct aiocb *cb)
 {
 	if (api::unassumed(cb) == nullptr || (op != O_SYNC && op != O_DSYNC))
 		return api::result_of(EINVAL);
-	int flags = fcntl(cb->aio_fildes, F_GETFL);
-	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
+	// Open for reading only is no error: it is none for fsync either.
+	if (fcntl(cb->aio_fildes, F_GETFL) < 0)
 		return api::result_of(EBADF);
 	Call c{};
 	c.cb = cb;

@@ -70,6 +70,7 @@ void finish(Request *r, ssize_t result)
 void finish_cancelled(Request *r)
 {
 	stats::count(stats::cancelled);
+	requests::linger();
 	tell(r, -ECANCELED);
 }
 

@@ -120,7 +120,7 @@ void Driver::take(const Packet &p, int fd)
 
 void Driver::take_request(Request *r, int fd)
 {
-	if (r->stream() && !r->is_sync()) {
+	if (r->on_stream()) {
 		add_to_stream(r, fd);
 		return;
 	}
@@ -196,7 +196,8 @@ void Driver::step(Stream *s)
 // True: the first request is not r any more, or r must be started again.
 bool Driver::start(Stream *s, Request *r)
 {
-	if (!has_ring_)
+	// The ring waits for data even where O_NONBLOCK says not to.
+	if (!has_ring_ || r->nonblocking())
 		return try_now(s, r);
 	if (r->done == 0 && !r->change(State::queued, State::in_ring))
 		return true;
@@ -378,7 +379,7 @@ void Driver::from_ring(const Ring::Completion &c)
 {
 	switch (c.what) {
 	case Ring::What::request:
-		if (c.request->stream() && !c.request->is_sync())
+		if (c.request->on_stream())
 			stream_from_ring(c.request, c.result);
 		else
 			file_from_ring(c.request, c.result);

@@ -164,8 +164,7 @@ void handle_event(const struct io_event &e)
 		stats::count(stats::kaio_would_block);
 	if ((refused || transfer::advance(r, result)) && pass_on(r))
 		return;
-	if (!refused)
-		result = transfer::total(r, result);
+	result = refused ? -EAGAIN : transfer::total(r, result);
 	leave_context(r);
 	stats::count(stats::kaio_done);
 	completion::finish(r, result);
@@ -453,7 +452,7 @@ bool works(const char **reason)
 bool suitable(const Request *r)
 {
 	// Appending writes keep their order in a file queue; synchronous ones may wait inside io_submit.
-	return !r->stream() && !r->is_sync() && (r->is_read() || (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0);
+	return !r->on_stream() && (r->is_read() || (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0);
 }
 
 bool submit(Request *r)

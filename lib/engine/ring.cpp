@@ -130,7 +130,7 @@ void Ring::start(Request *r, int file)
 			prepare_read(sqe, file, p);
 		else
 			prepare_write(sqe, r, file, p);
-		if (!r->stream() && p.len > large)
+		if (!r->on_stream() && p.len > large)
 			sqe->flags |= IOSQE_ASYNC;
 	}
 	sqe->user_data = reinterpret_cast<uint64_t>(r) | request_tag;

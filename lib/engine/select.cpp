@@ -26,7 +26,7 @@ bool direct(const Request *r)
 // What the measurements in ARCHITECTURE.md say for each kind; nullptr: straight to the threads.
 const Engine *preferred(const Request *r)
 {
-	if (r->stream() && !r->is_sync())
+	if (r->on_stream())
 		return &engines::uring;
 	if (r->is_sync())
 		return nullptr;

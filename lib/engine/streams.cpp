@@ -9,16 +9,23 @@
 
 namespace sigevec::driver {
 
-uint32_t Streams::slot(uint64_t dev, uint64_t ino, bool read)
+Streams::Key Streams::key_of(const Request *r)
 {
-	return static_cast<uint32_t>(((ino * 2 + (read ? 1 : 0)) * 0x9e3779b97f4a7c15ull ^ dev) >> 40) % size;
+	if (r->kind == Kind::anonymous)
+		return {~uint64_t{0}, r->index, r->is_read()};
+	return {r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed), r->is_read()};
+}
+
+uint32_t Streams::slot(const Key &k)
+{
+	return static_cast<uint32_t>(((k.ino * 2 + (k.read ? 1 : 0)) * 0x9e3779b97f4a7c15ull ^ k.dev) >> 40) % size;
 }
 
 Stream *Streams::find(const Request *r) const
 {
-	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
-	for (Stream *s = table_[slot(dev, ino, r->is_read())]; s != nullptr; s = s->next)
-		if (s->ino == ino && s->dev == dev && s->read == r->is_read())
+	Key k = key_of(r);
+	for (Stream *s = table_[slot(k)]; s != nullptr; s = s->next)
+		if (s->ino == k.ino && s->dev == k.dev && s->read == k.read)
 			return s;
 	return nullptr;
 }
@@ -34,16 +41,16 @@ Stream *Streams::make(const Request *r, int file)
 	void *m = malloc(sizeof(Stream));
 	if (m == nullptr)
 		return nullptr;
-	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
-	Stream *&head = table_[slot(dev, ino, r->is_read())];
-	head = new (m) Stream{head, dev,  ino,     r->is_read(), false, false, false,
-			      file, stream::word_of({dev, ino, r->is_read()}), nullptr, nullptr};
+	Key k = key_of(r);
+	Stream *&head = table_[slot(k)];
+	head = new (m) Stream{head,  k.dev, k.ino, k.read, false, false, false, file, stream::word_of({r->dev, r->ino, k.read}),
+			      nullptr, nullptr};
 	return head;
 }
 
 void Streams::close(Stream *s)
 {
-	Stream **p = &table_[slot(s->dev, s->ino, s->read)];
+	Stream **p = &table_[slot({s->dev, s->ino, s->read})];
 	while (*p != s)
 		p = &(*p)->next;
 	*p = s->next;

@@ -41,7 +41,13 @@ public:
 
 private:
 	static constexpr uint32_t size = 4096;
-	static uint32_t slot(uint64_t dev, uint64_t ino, bool read);
+	struct Key {
+		uint64_t dev, ino;
+		bool read;
+	};
+	// Descriptors without an inode of their own cannot be told apart: each request is a stream of its own.
+	static Key key_of(const Request *r);
+	static uint32_t slot(const Key &k);
 	Stream *table_[size] = {};
 	Stream *closed_ = nullptr;
 };

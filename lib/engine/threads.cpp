@@ -28,7 +28,7 @@ bool one_at_a_time(const Request *r)
 bool submit(Request *r)
 {
 	// The driver holds an fsync until what was queued before it has ended.
-	if (r->stream() || r->is_sync())
+	if (r->on_stream() || r->is_sync())
 		return helper::to_driver(r);
 	if (one_at_a_time(r))
 		return filequeue::submit(r);

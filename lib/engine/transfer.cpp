@@ -44,6 +44,8 @@ Kind kind_of(int fd, const struct stat &st)
 		return Kind::socket;
 	case S_IFIFO:
 		return Kind::fifo;
+	case 0:
+		return Kind::anonymous;
 	default:
 		return Kind::device;
 	}
@@ -171,7 +173,7 @@ bool advance(Request *r, ssize_t result)
 	if (r->done >= r->len)
 		return false;
 	// A stream gives what it has; a blocking write waits until all is written, a non-blocking one does not.
-	if (r->stream())
+	if (r->on_stream())
 		return !r->is_read() && !r->nonblocking();
 	if (!r->is_read() || static_cast<size_t>(result) >= most_at_once)
 		return true;

@@ -24,7 +24,7 @@ bool works(const char **reason)
 bool submit(Request *r)
 {
 	// Appending writes keep their order in a file queue.
-	if (!r->stream() && r->op == Op::write && (r->flags & O_APPEND) != 0)
+	if (!r->on_stream() && r->op == Op::write && (r->flags & O_APPEND) != 0)
 		return false;
 	helper::Helper *h = helper::get();
 	if (h == nullptr || !h->has_ring) {

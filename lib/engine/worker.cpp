@@ -23,7 +23,7 @@ void carry_out(Helper *h, Request *r, int fd)
 {
 	if (fd >= 0)
 		r->file = fd;
-	if (r->stream()) {
+	if (r->on_stream()) {
 		// The driver keeps the stream's file and its order.
 		r->result = transfer::blocking(r, r->file);
 		helper::returned_from_inside(h, r);

@@ -40,6 +40,14 @@ public:
 		return &chunks_[index >> ChunkBits].load(std::memory_order_acquire)[index & (chunk_size - 1)];
 	}
 
+	bool has_free() const
+	{
+		for (const Head &h : free_)
+			if (static_cast<uint32_t>(h.word.load(std::memory_order_relaxed)) != 0)
+				return true;
+		return false;
+	}
+
 	// Objects that exist, in use or not.
 	uint32_t size() const { return size_.load(std::memory_order_acquire); }
 

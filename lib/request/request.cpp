@@ -23,6 +23,9 @@ Pool<Request, 8, config::most_requests / 256> pool;
 // Vectors of requests that ended where free() may not be called (a signal handler in aio_suspend).
 std::atomic<Vector *> discarded{nullptr};
 
+// Cancelled requests that their executors still hold.
+std::atomic<uint32_t> lingering{0};
+
 void free_discarded()
 {
 	if (discarded.load(std::memory_order_relaxed) == nullptr)
@@ -56,11 +59,28 @@ Vector *copy_vector(const Call &c)
 
 Request closed;
 
+// Cancelled requests are let go by their executors, which have been told. A submission that finds no room gives them a
+// moment: a request that has ended takes no room as far as the caller can see.
+bool wait_for_room()
+{
+	for (int i = 0; i < 1000 && lingering.load(std::memory_order_acquire) != 0; i++) {
+		sched_yield();
+		if (pool.has_free())
+			return true;
+	}
+	return false;
+}
+
 } // namespace
 
 Request *closed_dependent()
 {
 	return &closed;
+}
+
+bool full()
+{
+	return pool.size() >= config::limits.requests.load(std::memory_order_relaxed) && !pool.has_free() && !wait_for_room();
 }
 
 Request *create(const Call &c, const Descriptor &d)
@@ -108,10 +128,17 @@ void release(Request *r)
 {
 	if (r->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
 		return;
+	if (r->get_state() == State::cancelled)
+		lingering.fetch_sub(1, std::memory_order_release);
 	r->set(State::free);
 	if (r->vector != nullptr)
 		discard(r->vector);
 	pool.give_back(r);
+}
+
+void linger()
+{
+	lingering.fetch_add(1, std::memory_order_relaxed);
 }
 
 uint32_t size()
@@ -130,6 +157,7 @@ void after_fork()
 		pool.at(i)->set(State::free);
 	pool.after_fork();
 	discarded.store(nullptr, std::memory_order_relaxed);
+	lingering.store(0, std::memory_order_relaxed);
 }
 
 } // namespace requests

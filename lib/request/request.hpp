@@ -26,7 +26,8 @@ enum class Kind : uint8_t {
 	memory, // regular file of tmpfs or ramfs: the same, and never a wait for a device
 	socket, // a stream: may have to wait for data or room
 	fifo,   // the same: pipe or FIFO
-	device, // the same: terminals, /dev/zero, eventfd, ...
+	device, // the same: terminals, /dev/zero, ...
+	anonymous, // the same without an inode of its own: eventfd, timerfd, ...
 };
 
 inline bool is_stream(Kind k)
@@ -137,7 +138,8 @@ struct Request {
 		return state.compare_exchange_strong(word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
 						     std::memory_order_acq_rel);
 	}
-	bool stream() const { return is_stream(kind); }
+	// A transfer on a stream: the driver keeps its order.
+	bool on_stream() const { return is_stream(kind) && !is_sync(); }
 	bool is_read() const { return op == Op::read; }
 	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
 	bool nonblocking() const;
@@ -145,11 +147,17 @@ struct Request {
 
 namespace requests {
 
+// Whether the limit is reached, in which case even what would need no Request is refused.
+bool full();
+
 // A request in state queued with the executor's reference, or nullptr (the limit, or no memory).
 Request *create(const Call &c, const Descriptor &d);
 
 // Drops one reference; the last one frees the request. Async-signal-safe.
 void release(Request *r);
+
+// A request has been cancelled; its executor has yet to let go.
+void linger();
 
 // Every request that ever was, for aio_cancel and aio_fsync; also the most that have been outstanding at once.
 uint32_t size();

@@ -61,7 +61,7 @@ bool read_as_before(const Call &c)
 // A write of which `out' bytes went out within the call, or out < 0: none.
 bool hand_over(Request *r, ssize_t out)
 {
-	if (!r->stream())
+	if (!r->on_stream())
 		return select::submit(r);
 	uint32_t word = stream::word_of({r->dev, r->ino, r->is_read()});
 	if (out >= 0) {
@@ -111,7 +111,9 @@ int queue_sync(const Call &c, const Descriptor &d)
 		requests::release(r);
 		return refuse(c, error);
 	}
-	order::follow_all(r);
+	// On a stream it fails; nothing queued there need end for that.
+	if (!is_stream(d.kind))
+		order::follow_all(r);
 	if (r->waits_for.fetch_sub(1, std::memory_order_acq_rel) == 1)
 		helper::run(r);
 	return 0;
@@ -134,6 +136,8 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r)
 int start(const Call &c)
 {
 	if (!process::ensure())
+		return refuse(c, EAGAIN);
+	if (requests::full())
 		return refuse(c, EAGAIN);
 	stats::count(stats::requests);
 	completion::begin(c.cb);
