@@ -38,6 +38,11 @@ finish() {
 	exit
 }
 
+[ -e "$SIGEVEC_LIB" ] || {
+	fail "there is no $SIGEVEC_LIB; run make first"
+	finish
+}
+
 skip_with_sanitizer() {
 	[ -z "$SIGEVEC_SANITIZER" ] || skip "the $SIGEVEC_SANITIZER sanitizer's run-time is linked in: $*"
 }

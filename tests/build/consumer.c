@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	printf("%s begins with %s\n", argv[1], text);
-	for (i = 0; sigevec_engine(i, &engine) == 0; i++)
+	for (i = 0; sigevec_get_engine(i, &engine) == 0; i++)
 		printf("engine %s: %s: %s\n", engine.name, engine.works ? "works" : "no", engine.reason);
 	return i == 0;
 }
