@@ -45,9 +45,8 @@ namespace {
 void tell(Request *r, ssize_t result)
 {
 	publish(r->cb.load(std::memory_order_relaxed), result);
-	r->references.fetch_add(1, std::memory_order_relaxed);
-	// Taken before the notification, whose receiver may free what it likes; the request itself is still referenced.
 	order::ended(r);
+	// With the teller's reference, which is dropped once the notification is delivered.
 	notify::send(r->notification);
 }
 

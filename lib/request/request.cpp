@@ -118,7 +118,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->notification.event = c.event;
 	r->notification.batch = c.batch;
 	r->notification.request = r;
-	r->references.store(1, std::memory_order_relaxed);
+	r->references.store(2, std::memory_order_relaxed);
 	uint64_t generation = (r->state.load(std::memory_order_relaxed) >> 8) + 1;
 	r->state.store(generation << 8 | static_cast<uint8_t>(State::queued), std::memory_order_release);
 	return r;
@@ -139,6 +139,15 @@ void release(Request *r)
 void linger()
 {
 	lingering.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool abandon(Request *r)
+{
+	bool mine = r->change(State::queued, State::done);
+	if (mine)
+		release(r);
+	release(r);
+	return mine;
 }
 
 uint32_t size()

@@ -3,8 +3,9 @@
 // A request: one asynchronous operation from its submission to its notification.
 //
 // A request that an engine can carry out within the call never becomes a Request; it stays a Call on the stack. All others
-// live in one pool. Lifetimes: the executor (the engine that was handed the request) owns one reference from submission
-// until it lets go; a notification that is still to run owns another. Whoever changes the state from `queued' to something
+// live in one pool. Lifetimes: a request is born with two references. One is the executor's, the engine's that was handed the
+// request, until it lets go. The other is the teller's, whoever publishes the end (the executor or aio_cancel), and goes on to
+// the notification until that has been delivered. Whoever changes the state from `queued' to something
 // else decides the request's fate; see State.
 #pragma once
 
@@ -150,8 +151,11 @@ namespace requests {
 // Whether the limit is reached, in which case even what would need no Request is refused.
 bool full();
 
-// A request in state queued with the executor's reference, or nullptr (the limit, or no memory).
+// A request in state queued, or nullptr (the limit, or no memory).
 Request *create(const Call &c, const Descriptor &d);
+
+// A request that no engine took: drops both references. False: aio_cancel was quicker and has told its end.
+bool abandon(Request *r);
 
 // Drops one reference; the last one frees the request. Async-signal-safe.
 void release(Request *r);

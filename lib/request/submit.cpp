@@ -93,8 +93,7 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 	// Bytes that are out cannot be taken back: the request ends short, as a write that was interrupted does.
 	if (out > 0)
 		return ended(c, r, out);
-	requests::release(r);
-	return refuse(c, error);
+	return requests::abandon(r) ? refuse(c, error) : 0;
 }
 
 int queue_sync(const Call &c, const Descriptor &d)
@@ -108,8 +107,7 @@ int queue_sync(const Call &c, const Descriptor &d)
 	r->waits_for.store(2, std::memory_order_relaxed);
 	if (!select::submit(r)) {
 		int error = errno;
-		requests::release(r);
-		return refuse(c, error);
+		return requests::abandon(r) ? refuse(c, error) : 0;
 	}
 	// On a stream it fails; nothing queued there need end for that.
 	if (!is_stream(d.kind))
