@@ -49,12 +49,13 @@ private:
 	bool try_now(Stream *s, Request *r);
 	void arm(Stream *s);
 	void give_to_worker(Stream *s, Request *r);
-	void transferred(Stream *s, Request *r, ssize_t n);
+	bool transferred(Stream *s, Request *r, ssize_t n);
 	void end_first(Stream *s, ssize_t result);
 	void drop_first(Stream *s);
 	void stream_from_ring(Request *r, ssize_t n);
 
 	void file_from_ring(Request *r, ssize_t n);
+	void cancellation_from_ring(Request *r, ssize_t result);
 	void cancel(CancelReply *reply);
 	static void answer(CancelReply *reply, int a);
 	void answer_request(Request *r, int a);
@@ -239,12 +240,15 @@ bool Driver::try_now(Stream *s, Request *r)
 	return true;
 }
 
-void Driver::transferred(Stream *s, Request *r, ssize_t n)
+// True: r goes on.
+bool Driver::transferred(Stream *s, Request *r, ssize_t n)
 {
-	if (transfer::advance(r, n))
+	bool more = transfer::advance(r, n);
+	if (more)
 		r->set(State::running);
 	else
 		end_first(s, transfer::total(r, n));
+	return more;
 }
 
 void Driver::give_to_worker(Stream *s, Request *r)
@@ -346,12 +350,13 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 	}
 	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
 	r->cancel_reply = nullptr;
+	bool more = false;
 	if (cancelled)
 		end_first(s, -ECANCELED);
 	else
-		transferred(s, r, n);
+		more = transferred(s, r, n);
 	if (reply != nullptr)
-		answer(reply, cancelled ? AIO_CANCELED : AIO_ALLDONE);
+		answer(reply, cancelled ? AIO_CANCELED : more ? AIO_NOTCANCELED : AIO_ALLDONE);
 	step(s);
 }
 
@@ -375,6 +380,19 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 		answer(reply, cancelled ? AIO_CANCELED : AIO_ALLDONE);
 }
 
+// What the ring says of a cancellation. When it was found, its own completion tells how it ended.
+void Driver::cancellation_from_ring(Request *r, ssize_t result)
+{
+	if (result >= 0 || r->get_state() != State::in_ring || r->cancel_reply == nullptr)
+		return;
+	// -EALREADY: a thread of the kernel's is at it, or it is just being woken; a read may well wait again after that.
+	// -ENOENT: not found where it waits, for the same reason. Asked once more, it is found, or has ended.
+	if (result == -EALREADY && !r->is_read())
+		answer_request(r, AIO_NOTCANCELED);
+	else
+		ring_.cancel(r);
+}
+
 void Driver::from_ring(const Ring::Completion &c)
 {
 	switch (c.what) {
@@ -385,9 +403,7 @@ void Driver::from_ring(const Ring::Completion &c)
 			file_from_ring(c.request, c.result);
 		break;
 	case Ring::What::cancellation:
-		// -ENOENT: it is ending, its own completion tells how. -EALREADY: it is being carried out.
-		if (c.result == -EALREADY && c.request->get_state() == State::in_ring)
-			answer_request(c.request, AIO_NOTCANCELED);
+		cancellation_from_ring(c.request, c.result);
 		break;
 	case Ring::What::packets:
 		take_packets();

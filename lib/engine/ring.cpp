@@ -130,7 +130,9 @@ void Ring::start(Request *r, int file)
 			prepare_read(sqe, file, p);
 		else
 			prepare_write(sqe, r, file, p);
-		if (!r->on_stream() && p.len > large)
+		// A terminal's driver waits for room within the submission, whatever it is asked (Linux 6.18).
+		bool may_wait = r->kind >= Kind::device && !r->is_read();
+		if (may_wait || (!r->on_stream() && p.len > large))
 			sqe->flags |= IOSQE_ASYNC;
 	}
 	sqe->user_data = reinterpret_cast<uint64_t>(r) | request_tag;
