@@ -31,7 +31,7 @@ transfer::Piece whole(const Call &c)
 // A part of a file's read can be cached, or be all there is: only the size tells.
 bool complete(const Call &c, const Descriptor &d, ssize_t n)
 {
-	return n < 0 || static_cast<size_t>(n) == c.len || c.offset + n >= d.size;
+	return n <= 0 || static_cast<size_t>(n) == c.len || c.offset + n >= d.size;
 }
 
 bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)

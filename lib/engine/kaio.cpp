@@ -6,7 +6,9 @@
 #include "completion/completion.hpp"
 #include "completion/waiters.hpp"
 #include "config.h"
+#include "engine/select.hpp"
 #include "engine/transfer.hpp"
+#include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/stats.hpp"
@@ -140,19 +142,47 @@ void leave_context(Request *r)
 	r->context.store(-1, std::memory_order_relaxed);
 }
 
+// The submission of this thread is still within its call.
+thread_local bool submitting __attribute__((tls_model("initial-exec"))) = false;
+
+// To the engines for what the descriptor really is.
+bool reroute(Request *r, const Descriptor &d)
+{
+	select::forget(d.fd);
+	r->kind = d.kind;
+	r->flags = d.flags;
+	r->size = d.size;
+	r->dev.store(d.dev, std::memory_order_relaxed);
+	r->ino.store(d.ino, std::memory_order_relaxed);
+	r->set(State::queued);
+	if (r->on_stream())
+		stream::enter(stream::word_of({d.dev, d.ino, true}));
+	return engines::threads.submit(r);
+}
+
 // A request that this engine could not, or not wholly, carry out goes on with the threads, by the descriptor's number: is
 // that still the file? The data is the same through any descriptor of the same inode with the same flags.
 bool pass_on(Request *r)
 {
 	Descriptor d;
-	if (!transfer::describe(r->fd.load(std::memory_order_relaxed), &d) ||
-	    d.dev != r->dev.load(std::memory_order_relaxed) || d.ino != r->ino.load(std::memory_order_relaxed) ||
-	    d.flags != r->flags)
+	int fd = r->fd.load(std::memory_order_relaxed);
+	if (!transfer::describe(fd, &d))
+		return false;
+	bool same = d.dev == r->dev.load(std::memory_order_relaxed) && d.ino == r->ino.load(std::memory_order_relaxed) &&
+		    d.flags == r->flags;
+	if (!same && submitting) {
+		// Within its own submission the number is right, and what was remembered of it was not.
+		leave_context(r);
+		return reroute(r, d);
+	}
+	// What was remembered did not say where the file ends.
+	r->size = d.size;
+	if (!same || (r->done > 0 && r->is_read() && r->offset + static_cast<off_t>(r->done) >= d.size))
 		return false;
 	leave_context(r);
 	r->set(State::queued);
 	// Straight to a worker: this may run in a signal handler, where nothing may be allocated.
-	return helper::to_worker(helper::What::job, r, r->fd.load(std::memory_order_relaxed));
+	return helper::to_worker(helper::What::job, r, fd);
 }
 
 void handle_event(const struct io_event &e)
@@ -412,6 +442,16 @@ void refused(Context &c, Request *r, int error)
 	completion::finish(r, error);
 }
 
+// Whether an event that came after `from' is a refusal. They are only looked at: another thread may be taking them.
+bool refusal_since(const Ring *r, uint32_t from)
+{
+	uint32_t tail = r->tail.load(std::memory_order_acquire);
+	for (uint32_t i = from; i != tail; i = (i + 1) % r->size)
+		if (auto result = static_cast<ssize_t>(r->events[i].res); result == -EAGAIN || result == -EOPNOTSUPP)
+			return true;
+	return false;
+}
+
 void submit_all(Context &c, Request **v, int n)
 {
 	struct iocb iocbs[most_plugged], *p[most_plugged];
@@ -419,6 +459,9 @@ void submit_all(Context &c, Request **v, int n)
 		prepare(v[i], &iocbs[i]);
 		p[i] = &iocbs[i];
 	}
+	const Ring *ring = c.ring.load(std::memory_order_relaxed);
+	uint32_t before = ring->tail.load(std::memory_order_relaxed);
+	submitting = true;
 	for (int i = 0; i < n;) {
 		int done = io_submit(handle(c.ring.load(std::memory_order_relaxed)), n - i, p + i);
 		if (done > 0) {
@@ -429,8 +472,10 @@ void submit_all(Context &c, Request **v, int n)
 		Guard<Mutex> g(c.lock);
 		refused(c, v[i++], done);
 	}
-	// What the kernel would not start without blocking has ended already and must go on elsewhere; so may reads.
-	poll(static_cast<int>(&c - all));
+	// What the kernel would not start without blocking has ended already, and must go on elsewhere now.
+	if (refusal_since(ring, before))
+		poll(static_cast<int>(&c - all));
+	submitting = false;
 }
 
 void flush()

@@ -3,7 +3,6 @@
 
 #include "runtime/config.hpp"
 
-#include <array>
 #include <cerrno>
 #include <fcntl.h>
 
@@ -13,10 +12,18 @@ namespace {
 
 constexpr const Engine *engine_list[] = {&engines::inline_, &engines::kaio, &engines::uring, &engines::threads};
 
-// Uses left of a guess. Racing threads may use one twice.
-constexpr int remembered = 1024;
-constexpr uint8_t uses = 32;
-std::array<std::atomic<uint8_t>, remembered> guesses;
+struct Guess {
+	int uses; // left
+	Descriptor d;
+};
+constexpr unsigned remembered = 4;
+constexpr int uses = 32;
+thread_local Guess guesses[remembered] __attribute__((tls_model("initial-exec")));
+
+Guess &slot(int fd)
+{
+	return guesses[static_cast<unsigned>(fd) % remembered];
+}
 
 bool direct(const Request *r)
 {
@@ -63,6 +70,11 @@ bool inline_allowed()
 	return config::force == config::Force::automatic || config::force == config::Force::inline_;
 }
 
+bool kernel_aio_first()
+{
+	return config::force == config::Force::automatic || config::force == config::Force::kaio;
+}
+
 bool submit(Request *r)
 {
 	const Engine *e = first_choice(r);
@@ -71,33 +83,26 @@ bool submit(Request *r)
 	return engines::threads.submit(r);
 }
 
-bool probably_cached(int fd)
+bool guess(int fd, Descriptor *d)
 {
-	if (static_cast<unsigned>(fd) >= remembered)
+	Guess &g = slot(fd);
+	if (g.uses == 0 || g.d.fd != fd)
 		return false;
-	uint8_t n = guesses[static_cast<unsigned>(fd)].load(std::memory_order_relaxed);
-	if (n == 0)
-		return false;
-	guesses[static_cast<unsigned>(fd)].store(static_cast<uint8_t>(n - 1), std::memory_order_relaxed);
+	g.uses--;
+	*d = g.d;
+	d->size = INT64_MAX; // it may have grown: a short read is looked into
 	return true;
 }
 
-void remember(int fd, const Descriptor &d)
+void remember(const Descriptor &d)
 {
-	if (static_cast<unsigned>(fd) < remembered && d.kind == Kind::file && (d.flags & O_DIRECT) == 0)
-		guesses[static_cast<unsigned>(fd)].store(uses, std::memory_order_relaxed);
+	if (d.kind == Kind::file)
+		slot(d.fd) = {uses, d};
 }
 
 void forget(int fd)
 {
-	if (static_cast<unsigned>(fd) < remembered)
-		guesses[static_cast<unsigned>(fd)].store(0, std::memory_order_relaxed);
-}
-
-void after_fork()
-{
-	for (auto &g : guesses)
-		g.store(0, std::memory_order_relaxed);
+	slot(fd).uses = 0;
 }
 
 } // namespace sigevec::select

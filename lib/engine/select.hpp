@@ -15,16 +15,19 @@ std::span<const Engine *const> all();
 // Whether a call may be attempted within the submission.
 bool inline_allowed();
 
+// Whether kernel AIO is what a file with O_DIRECT is tried with first.
+bool kernel_aio_first();
+
 // Hands r to the first engine that takes it. False: errno; nothing has been done.
 bool submit(Request *r);
 
-// A guess from earlier calls that fd is a file whose small reads come from the page cache, so that the attempt needs no
-// other system call. Wrong guesses are harmless: the attempt itself never waits, but on a file with O_DIRECT, and a guess is
-// used 32 times at most before the descriptor is looked at again.
-bool probably_cached(int fd);
-void remember(int fd, const Descriptor &d);
+// What this thread found when it last looked at a descriptor of a file: small reads need not look each time. A guess is used
+// 32 times at most. Should the number have been closed and used again meanwhile, the data still comes from the right file,
+// and nothing waits for data: attempts within the call are made with RWF_NOWAIT, which streams honour or refuse, and kernel
+// AIO refuses what would wait; who gets such a refusal looks properly. The worst is a read that waits for the disk within the
+// call, because the number has become a file with O_DIRECT.
+bool guess(int fd, Descriptor *d);
+void remember(const Descriptor &d);
 void forget(int fd);
-
-void after_fork();
 
 } // namespace sigevec::select

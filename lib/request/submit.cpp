@@ -14,14 +14,11 @@
 #include "runtime/stats.hpp"
 
 #include <climits>
-#include <sys/uio.h>
+#include <fcntl.h>
 
 namespace sigevec::submit {
 
 namespace {
-
-// As in engine/inline.cpp: what is copied in less time than a hand-over takes.
-constexpr size_t small = 64 * 1024;
 
 int refuse(const Call &c, int error)
 {
@@ -39,23 +36,6 @@ int ended(const Call &c, Request *r, ssize_t result)
 	else
 		completion::finish_call(c, result);
 	return 0;
-}
-
-// The shortest way: a read of a file that was in the page cache before, without a look at the descriptor.
-bool read_as_before(const Call &c)
-{
-	if (c.op != Op::read || c.vector != nullptr || c.len > small || c.event.notify == SIGEV_THREAD ||
-	    !select::inline_allowed() || !select::probably_cached(c.fd))
-		return false;
-	struct iovec v = {c.buf, c.len};
-	ssize_t n = preadv2(c.fd, &v, 1, c.offset, RWF_NOWAIT);
-	if (n < 0 || (n > 0 && static_cast<size_t>(n) != c.len)) {
-		select::forget(c.fd);
-		return false;
-	}
-	stats::count(stats::inline_done);
-	completion::finish_call(c, n);
-	return true;
 }
 
 // A write of which `out' bytes went out within the call, or out < 0: none.
@@ -117,16 +97,42 @@ int queue_sync(const Call &c, const Descriptor &d)
 	return 0;
 }
 
+bool same(const Descriptor &a, const Descriptor &b)
+{
+	return a.dev == b.dev && a.ino == b.ino && a.flags == b.flags;
+}
+
 int start_transfer(const Call &c, const Descriptor &d, Request *r)
 {
 	ssize_t result = -1;
-	if (select::inline_allowed()) {
-		if (engines::inline_.attempt(c, d, &result)) {
-			select::remember(c.fd, d);
-			return ended(c, r, result);
-		}
-	}
+	if (select::inline_allowed() && engines::inline_.attempt(c, d, &result))
+		return ended(c, r, result);
 	return queue_transfer(c, d, r, result);
+}
+
+// With what is remembered of the descriptor. False: it has to be looked at.
+bool start_by_guess(const Call &c, int *error)
+{
+	Descriptor d;
+	if (c.op != Op::read || c.len > SSIZE_MAX || c.event.notify == SIGEV_THREAD || !select::guess(c.fd, &d))
+		return false;
+	ssize_t result;
+	if (select::inline_allowed() && engines::inline_.attempt(c, d, &result)) {
+		*error = ended(c, nullptr, result);
+		return true;
+	}
+	// Only kernel AIO is told the number itself, at once; others would be told to use another file's.
+	if ((d.flags & O_DIRECT) != 0 && select::kernel_aio_first()) {
+		*error = queue_transfer(c, d, nullptr, -1);
+		return true;
+	}
+	Descriptor now;
+	if (!transfer::describe(c.fd, &now) || !same(now, d)) {
+		select::forget(c.fd);
+		return false;
+	}
+	*error = queue_transfer(c, now, nullptr, -1);
+	return true;
 }
 
 } // namespace
@@ -139,8 +145,9 @@ int start(const Call &c)
 		return refuse(c, EAGAIN);
 	stats::count(stats::requests);
 	completion::begin(c.cb);
-	if (read_as_before(c))
-		return 0;
+	int error;
+	if (start_by_guess(c, &error))
+		return error;
 
 	Descriptor d{};
 	bool open = transfer::describe(c.fd, &d);
@@ -160,6 +167,8 @@ int start(const Call &c)
 		return ended(c, r, -EBADF);
 	if (c.len > SSIZE_MAX)
 		return ended(c, r, -EINVAL);
+	if (c.op == Op::read)
+		select::remember(d);
 	return start_transfer(c, d, r);
 }
 

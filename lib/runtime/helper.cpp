@@ -120,9 +120,9 @@ Helper *start()
 	return h;
 }
 
-bool intact(const Helper *h)
+bool intact(const Helper *h, bool driver)
 {
-	return cookie_of(h->driver_tx) == h->driver_cookie && cookie_of(h->worker_tx) == h->worker_cookie;
+	return driver ? cookie_of(h->driver_tx) == h->driver_cookie : cookie_of(h->worker_tx) == h->worker_cookie;
 }
 
 enum class Sent { yes, no, lost };
@@ -187,10 +187,10 @@ Helper *get()
 namespace {
 
 // For a submission: the helper whose ends are still the ones that were made.
-Helper *usable()
+Helper *usable(bool driver)
 {
 	Helper *h = get();
-	if (h == nullptr || own != nullptr || intact(h))
+	if (h == nullptr || own != nullptr || intact(h, driver))
 		return h;
 	Guard<Mutex> g(starting);
 	Helper *now = current.load(std::memory_order_relaxed);
@@ -204,7 +204,7 @@ Helper *usable()
 
 bool hand_over(bool driver, const Packet &p, int fd)
 {
-	Helper *h = usable();
+	Helper *h = usable(driver);
 	if (h == nullptr) {
 		errno = EAGAIN;
 		return false;

@@ -4,7 +4,6 @@
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "engine/kaio.hpp"
-#include "engine/select.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
 #include "request/request.hpp"
@@ -50,7 +49,6 @@ void forget_parent()
 	stream::after_fork();
 	waiters::after_fork();
 	finished::after_fork();
-	select::after_fork();
 	requests::after_fork();
 	stats::after_fork();
 }
