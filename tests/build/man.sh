@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The manual pages: without fault, complete, and their examples build and run as they stand.
+. "$(dirname "$0")/common.sh"
+skip_with_sanitizer "a program without it cannot load the library"
+man=$top_srcdir/man
+export LD_LIBRARY_PATH=${SIGEVEC_LIB%/*}
+shopt -s nullglob
+
+# covered NAME: a page of that name, or one whose NAME section has it
+covered() {
+	[ -e "$man/$1.3" ] || grep -qE "^\.Nm $1( |\$)" "$man"/*.3
+}
+
+# Every function of the library's own has a page that answers to its name; those of POSIX have the system's, and one here.
+ours=$(sed -n 's/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir/lib/libsigevec.map")
+[ -n "$ours" ] || fail "libsigevec.map names no function"
+for name in $ours; do
+	[ -e "$man/$name.3" ] || fail "$name has no page"
+	covered "$name" || fail "$name is in no NAME section"
+done
+for name in $posix_names; do
+	covered "$name" || grep -qE "^\.Fn $name( |\$)" "$man/sigevec_aio.3" || fail "$name is not in sigevec_aio(3)"
+	[ ! -e "$man/$name.3" ] || fail "$name.3 would hide the system's page"
+done
+
+# Every variable that the library reads is in sigevec(7), and the other way round.
+read_names=$(grep -rhoE '"SIGEVEC_[A-Z]+"' "$top_srcdir/lib" --include='*.cpp' --include='*.hpp' | tr -d '"' | sort -u)
+told_names=$(sed -n 's/^\.It Ev \(SIGEVEC_[A-Z]*\)$/\1/p' "$man/sigevec.7" | sort -u)
+[ "$read_names" = "$told_names" ] || fail "sigevec(7) has the variables" $told_names", the library reads" $read_names
+
+# Every counter is explained.
+counters=$(sed -n '/names\[counters\] = {/,/};/s/^\t"\([a-z_]*\)",$/\1/p' "$top_srcdir/lib/runtime/stats.cpp")
+[ -n "$counters" ] || fail "stats.cpp names no counter"
+for name in $counters; do
+	grep -qE "^\.It Li (.* )?$name( |\$)" "$man/sigevec_get_engine.3" || fail "the counter $name is not explained"
+done
+
+# extract PAGE: the first display of its EXAMPLES, as a terminal would show it
+extract() {
+	awk '/^\.Sh / { in_section = ($2 == "EXAMPLES") }
+	     in_section && /^\.Ed/ { exit }
+	     on { gsub(/\\e/, "\\"); sub(/^\\&/, ""); print }
+	     in_section && /^\.Bd/ { on = 1 }' "$1"
+}
+
+for page in "$man"/*.3; do
+	name=$(basename "$page" .3)
+	target=$(sed -n '1s/^\.so //p' "$page")
+	if [ -n "$target" ]; then
+		[ -e "$man/${target#man3/}" ] || fail "$name.3 points to $target, which is not there"
+		grep -qE "^\.Nm $name( |\$)" "$man/${target#man3/}" || fail "$target does not name $name"
+		continue
+	fi
+	extract "$page" >"$scratch/$name.c"
+	grep -q 'int main' "$scratch/$name.c" || {
+		fail "$name.3 has no complete example"
+		continue
+	}
+	"$CC" -std=gnu11 -Wall -Wextra -pedantic -Werror -I"$top_srcdir/include/sigevec/system" -I"$top_srcdir/include" \
+		-o "$scratch/$name" "$scratch/$name.c" "$SIGEVEC_LIB" || {
+		fail "the example of $name.3 does not build"
+		continue
+	}
+	(cd "$scratch" && timeout 60 "./$name") >"$scratch/output" 2>&1 || {
+		cat "$scratch/output"
+		fail "the example of $name.3 ended with $?"
+	}
+	[ -s "$scratch/output" ] || fail "the example of $name.3 says nothing"
+done
+
+# What is in a list is installed; tests/build/lists.sh sees to the list.
+if command -v mandoc >/dev/null; then
+	for page in "$man"/*.[1-8]; do
+		grep -q '^\.so ' "$page" && continue
+		mandoc -Tlint -Wwarning "$page" || fail "${page##*/} has faults"
+	done
+else
+	echo "mandoc is not there: the pages are not checked for faults"
+fi
+finish
