@@ -62,9 +62,11 @@ for page in "$man"/*.3; do
 		fail "the example of $name.3 does not build"
 		continue
 	}
-	(cd "$scratch" && timeout 60 "./$name") >"$scratch/output" 2>&1 || {
+	(cd "$scratch" && timeout 60 "./$name") >"$scratch/output" 2>&1
+	status=$?
+	[ "$status" = 0 ] || {
 		cat "$scratch/output"
-		fail "the example of $name.3 ended with $?"
+		fail "the example of $name.3 ended with $status"
 	}
 	[ -s "$scratch/output" ] || fail "the example of $name.3 says nothing"
 done
