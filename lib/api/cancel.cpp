@@ -72,8 +72,13 @@ int cancel_one(struct aiocb *cb)
 	if (index < requests::size()) {
 		Request *r = requests::at(index);
 		uint64_t word = r->state.load(std::memory_order_acquire);
-		if (outstanding(word) && r->cb.load(std::memory_order_relaxed) == cb)
+		bool mine = r->cb.load(std::memory_order_relaxed) == cb;
+		if (mine && outstanding(word))
 			return cancel(r, word);
+		// Another thread is about to publish its end.
+		while (mine && static_cast<State>(word & 0xff) != State::free && aiocb_layout::in_progress(cb) &&
+		       r->state.load(std::memory_order_acquire) == word)
+			sched_yield();
 	}
 	// Either it has just ended, or it never was a request.
 	return aiocb_layout::in_progress(cb) ? -1 : AIO_ALLDONE;

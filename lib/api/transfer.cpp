@@ -48,15 +48,12 @@ SIGEVEC_EXPORT int aio_fsync(int op, struct aiocb *cb)
 {
 	if (api::unassumed(cb) == nullptr || (op != O_SYNC && op != O_DSYNC))
 		return api::result_of(EINVAL);
-	// Open for reading only is no error: it is none for fsync either.
-	if (fcntl(cb->aio_fildes, F_GETFL) < 0)
-		return api::result_of(EBADF);
 	Call c{};
 	c.cb = cb;
 	c.op = op == O_SYNC ? Op::fsync : Op::fdatasync;
 	c.fd = cb->aio_fildes;
 	c.event = Event::copy(cb->aio_sigevent);
-	return api::result_of(submit::start(c));
+	return api::result_of(submit::start_sync(c));
 }
 SIGEVEC_ALIAS64(int, aio_fsync, int, struct aiocb64 *);
 

@@ -42,9 +42,8 @@ void finish_call(const Call &c, ssize_t result)
 
 namespace {
 
-void tell(Request *r, ssize_t result)
+void tell(Request *r)
 {
-	publish(r->cb.load(std::memory_order_relaxed), result);
 	order::ended(r);
 	// With the teller's reference, which is dropped once the notification is delivered.
 	notify::send(r->notification);
@@ -56,13 +55,14 @@ void finish(Request *r, ssize_t result)
 {
 	// A request that never began may have been cancelled meanwhile, and told.
 	State s = r->get_state();
-	if (s != State::queued && s != State::cancelled)
-		r->set(State::done);
-	else if (!r->change(State::queued, State::done)) {
+	if (s == State::cancelled || (s == State::queued && !r->change(State::queued, State::running))) {
 		requests::release(r);
 		return;
 	}
-	tell(r, result);
+	publish(r->cb.load(std::memory_order_relaxed), result);
+	// Not before: an fsync that finds it done does not wait for it.
+	r->set(State::done);
+	tell(r);
 	requests::release(r);
 }
 
@@ -70,7 +70,8 @@ void finish_cancelled(Request *r)
 {
 	stats::count(stats::cancelled);
 	requests::linger();
-	tell(r, -ECANCELED);
+	publish(r->cb.load(std::memory_order_relaxed), -ECANCELED);
+	tell(r);
 }
 
 } // namespace sigevec::completion

@@ -304,9 +304,13 @@ void Driver::end_first(Stream *s, ssize_t result)
 
 void Driver::answer(CancelReply *reply, int a)
 {
-	reply->answer.store(1 + static_cast<uint32_t>(a), std::memory_order_release);
-	// The asker's stack may be gone by now; waking nobody at an address that was good is no harm.
-	futex_wake(reply->answer, 1);
+	while (reply != nullptr) {
+		CancelReply *next = reply->next;
+		reply->answer.store(1 + static_cast<uint32_t>(a), std::memory_order_release);
+		// The asker's stack may be gone by now; waking nobody at an address that was good is no harm.
+		futex_wake(reply->answer, 1);
+		reply = next;
+	}
 }
 
 void Driver::answer_request(Request *r, int a)
@@ -323,13 +327,14 @@ void Driver::cancel(CancelReply *reply)
 		answer(reply, AIO_ALLDONE);
 		return;
 	}
-	// One that another thread is cancelling already will be told the truth by its own end; this one is told to wait no more.
-	if (r->done > 0 || r->cancel_reply != nullptr) {
+	if (r->done > 0) {
 		answer(reply, AIO_NOTCANCELED);
 		return;
 	}
+	reply->next = static_cast<CancelReply *>(r->cancel_reply);
 	r->cancel_reply = reply;
-	ring_.cancel(r);
+	if (reply->next == nullptr)
+		ring_.cancel(r);
 }
 
 bool was_cancelled(const Request *r, ssize_t n)

@@ -11,6 +11,7 @@
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/stats.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -50,7 +51,7 @@ bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
 	struct iovec one = {c.buf, c.len};
 	const struct iovec *v = c.vector != nullptr ? c.vector : &one;
 	int count = c.vector != nullptr ? c.vector_count : 1;
-	ssize_t n = c.op == Op::read ? preadv(d.fd, v, count, c.offset) : pwritev(d.fd, v, count, c.offset);
+	ssize_t n = c.op == Op::read ? sys::preadv2(d.fd, v, count, c.offset, 0) : sys::pwritev2(d.fd, v, count, c.offset, 0);
 	// Part of a write can fail (the size limit of the file system): the threads know how to go on.
 	if (n >= 0 && c.op == Op::write && static_cast<size_t>(n) != c.len)
 		return false;

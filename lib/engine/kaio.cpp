@@ -497,7 +497,7 @@ bool works(const char **reason)
 bool suitable(const Request *r)
 {
 	// Appending writes keep their order in a file queue; synchronous ones may wait inside io_submit.
-	return !r->on_stream() && (r->is_read() || (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0);
+	return !r->on_stream() && !r->is_sync() && (r->is_read() || (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0);
 }
 
 bool submit(Request *r)

@@ -27,8 +27,9 @@ bool one_at_a_time(const Request *r)
 
 bool submit(Request *r)
 {
-	// The driver holds an fsync until what was queued before it has ended.
-	if (r->on_stream() || r->is_sync())
+	// The driver holds an fsync until what was queued before it has ended, if there is anything.
+	bool must_wait = r->is_sync() && r->waits_for.load(std::memory_order_acquire) != 1;
+	if (r->on_stream() || must_wait)
 		return helper::to_driver(r);
 	if (one_at_a_time(r))
 		return filequeue::submit(r);

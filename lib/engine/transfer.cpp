@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "engine/transfer.hpp"
 
+#include "runtime/syscalls.hpp"
+
 #include <cerrno>
 #include <climits>
 #include <fcntl.h>
@@ -67,15 +69,15 @@ struct msghdr message(const struct iovec *v, size_t n)
 ssize_t on_socket(bool read, int fd, const struct iovec *v, int n, int flags)
 {
 	struct msghdr m = message(v, static_cast<size_t>(n));
-	return result(read ? recvmsg(fd, &m, flags) : sendmsg(fd, &m, flags | MSG_NOSIGNAL));
+	return result(read ? sys::recvmsg(fd, &m, flags) : sys::sendmsg(fd, &m, flags | MSG_NOSIGNAL));
 }
 
 // At the offset where the file has one, else where it stands: Linux says ESPIPE where others ignore the offset.
 ssize_t vector_call(bool read, int fd, const struct iovec *v, int n, off_t offset, int flags)
 {
-	ssize_t r = result(read ? preadv2(fd, v, n, offset, flags) : pwritev2(fd, v, n, offset, flags));
+	ssize_t r = result(read ? sys::preadv2(fd, v, n, offset, flags) : sys::pwritev2(fd, v, n, offset, flags));
 	if (r == -ESPIPE)
-		r = result(read ? preadv2(fd, v, n, -1, flags) : pwritev2(fd, v, n, -1, flags));
+		r = result(read ? sys::preadv2(fd, v, n, -1, flags) : sys::pwritev2(fd, v, n, -1, flags));
 	return r;
 }
 

@@ -55,6 +55,18 @@ void follow_all(Request *sync)
 			follow(sync, r);
 }
 
+void unfollow_all(Request *sync)
+{
+	for (uint32_t i = 0; i < requests::size(); i++) {
+		Request *mine = sync;
+		if (requests::at(i)->dependent.compare_exchange_strong(mine, nullptr, std::memory_order_acq_rel))
+			sync->waits_for.fetch_sub(1, std::memory_order_relaxed);
+	}
+	// The others are being ended by their threads, which count down in a moment.
+	while (sync->waits_for.load(std::memory_order_acquire) != 1)
+		sched_yield();
+}
+
 void ended(Request *r)
 {
 	Request *sync = r->dependent.exchange(requests::closed_dependent(), std::memory_order_acq_rel);

@@ -19,6 +19,9 @@ extern Mutex syncs;
 // Makes the fsync wait for every outstanding request on its file. Not async-signal-safe.
 void follow_all(Request *sync);
 
+// Undoes it, before anyone could start the fsync. Not async-signal-safe.
+void unfollow_all(Request *sync);
+
 // A request has ended: the fsync that waited for it may be free to run. Async-signal-safe.
 void ended(Request *r);
 

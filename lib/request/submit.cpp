@@ -83,18 +83,14 @@ int queue_sync(const Call &c, const Descriptor &d)
 	if (r == nullptr)
 		return refuse(c, EAGAIN);
 	aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
-	// One for the driver, one until it is known what to wait for: it cannot end before.
-	r->waits_for.store(2, std::memory_order_relaxed);
-	if (!select::submit(r)) {
-		int error = errno;
-		return requests::abandon(r) ? refuse(c, error) : 0;
-	}
 	// On a stream it fails; nothing queued there need end for that.
 	if (!is_stream(d.kind))
 		order::follow_all(r);
-	if (r->waits_for.fetch_sub(1, std::memory_order_acq_rel) == 1)
-		helper::run(r);
-	return 0;
+	if (select::submit(r))
+		return 0;
+	int error = errno;
+	order::unfollow_all(r);
+	return requests::abandon(r) ? refuse(c, error) : 0;
 }
 
 bool same(const Descriptor &a, const Descriptor &b)
@@ -137,6 +133,20 @@ bool start_by_guess(const Call &c, int *error)
 
 } // namespace
 
+int start_sync(const Call &c)
+{
+	Descriptor d{};
+	if (!transfer::describe(c.fd, &d))
+		return EBADF;
+	if (!process::ensure() || requests::full())
+		return refuse(c, EAGAIN);
+	stats::count(stats::requests);
+	completion::begin(c.cb);
+	if (c.event.notify == SIGEV_THREAD)
+		notifier::ensure();
+	return queue_sync(c, d);
+}
+
 int start(const Call &c)
 {
 	if (!process::ensure())
@@ -151,11 +161,6 @@ int start(const Call &c)
 
 	Descriptor d{};
 	bool open = transfer::describe(c.fd, &d);
-	if (open && (c.op == Op::fsync || c.op == Op::fdatasync)) {
-		if (c.event.notify == SIGEV_THREAD)
-			notifier::ensure();
-		return queue_sync(c, d);
-	}
 	Request *r = nullptr;
 	if (c.event.notify == SIGEV_THREAD) {
 		// Whoever completes it may not be able to allocate.

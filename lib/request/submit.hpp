@@ -11,4 +11,8 @@ namespace sigevec::submit {
 // aiocb says the same. Not async-signal-safe.
 int start(const Call &c);
 
+// The same for an fsync, for which a bad descriptor is an errno of the call (EBADF). One that is open for reading only is
+// none: fsync takes it, too.
+int start_sync(const Call &c);
+
 } // namespace sigevec::submit

@@ -7,6 +7,7 @@
 #include "runtime/config.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -87,9 +88,9 @@ bool make_ends(int *tx, int *rx, uint64_t *cookie)
 void close_ends(int a, int b)
 {
 	if (a >= 0)
-		close(a);
+		sys::close(a);
 	if (b >= 0)
-		close(b);
+		sys::close(b);
 }
 
 Helper *discard(Helper *h)
@@ -144,7 +145,7 @@ Sent send(int tx, const Packet &p, int fd)
 		memcpy(CMSG_DATA(c), &fd, sizeof fd);
 	}
 	for (;;) {
-		if (sendmsg(tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		if (sys::sendmsg(tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 			return Sent::yes;
 		// The queue is full, or too many descriptors of this user are on their way: the helper is at work on both.
 		if (errno == EAGAIN || errno == ETOOMANYREFS || errno == ENOBUFS)
@@ -295,7 +296,7 @@ bool receive(int rx, Packet *p, int *fd, bool wait)
 	m.msg_iovlen = 1;
 	m.msg_control = control;
 	m.msg_controllen = sizeof control;
-	ssize_t n = recvmsg(rx, &m, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
+	ssize_t n = sys::recvmsg(rx, &m, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
 	if (n != static_cast<ssize_t>(sizeof *p)) {
 		if (n >= 0)
 			errno = 0;
@@ -318,7 +319,7 @@ void after_fork()
 		return;
 	for (auto [fd, cookie] : {std::pair{h->driver_tx, h->driver_cookie}, std::pair{h->worker_tx, h->worker_cookie}})
 		if (cookie_of(fd) == cookie)
-			close(fd);
+			sys::close(fd);
 }
 
 } // namespace sigevec::helper

@@ -86,6 +86,7 @@ bool start_background(void *context);
 struct CancelReply {
 	Request *request;
 	uint64_t word;                   // Request::state that is meant
+	CancelReply *next = nullptr;     // others who ask the same
 	std::atomic<uint32_t> answer{0}; // 0: none yet, else 1 + AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE
 };
 bool ask_to_cancel(CancelReply *reply);

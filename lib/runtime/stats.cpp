@@ -4,6 +4,7 @@
 #include "runtime/config.hpp"
 #include "sigevec/info.h"
 #include "runtime/stats_file.h"
+#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdio>
@@ -65,14 +66,14 @@ void open()
 	if (config::stats_file == nullptr || table.load(std::memory_order_relaxed) != own)
 		return;
 	constexpr size_t size = STATS_FILE_DATA + sizeof own;
-	int fd = ::open(config::stats_file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	int fd = static_cast<int>(syscall(SYS_openat, AT_FDCWD, config::stats_file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
 	if (fd < 0)
 		return;
 	struct stat st;
 	void *m = MAP_FAILED;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, size) == 0)
 		m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	::close(fd);
+	sys::close(fd);
 	if (m == MAP_FAILED)
 		return;
 	describe(static_cast<stats_file_header *>(m));

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+//
+// System calls that are no cancellation points.
+//
+// libc's read, sendmsg, close and their like are: a thread with a cancellation pending would end inside aio_read, with a
+// request half submitted. Of the library's functions only aio_suspend is a cancellation point. Names and arguments are the
+// kernel's; results are libc's (-1 and errno).
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace sigevec::sys {
+
+inline ssize_t preadv2(int fd, const struct iovec *v, int n, off_t offset, int flags)
+{
+	return syscall(SYS_preadv2, fd, v, n, offset, 0L, flags);
+}
+
+inline ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t offset, int flags)
+{
+	return syscall(SYS_pwritev2, fd, v, n, offset, 0L, flags);
+}
+
+inline ssize_t recvmsg(int fd, struct msghdr *m, int flags)
+{
+	return syscall(SYS_recvmsg, fd, m, flags);
+}
+
+inline ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	return syscall(SYS_sendmsg, fd, m, flags);
+}
+
+inline int close(int fd)
+{
+	return static_cast<int>(syscall(SYS_close, fd));
+}
+
+} // namespace sigevec::sys
