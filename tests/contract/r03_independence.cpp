@@ -93,14 +93,14 @@ BOOST_AUTO_TEST_CASE(an_eventfd_can_be_read_and_written_at_the_same_time, BETTER
 BOOST_AUTO_TEST_CASE(a_blocked_write_never_holds_up_a_read_on_the_same_descriptor, BETTER_THAN_GLIBC) {
     for_each_duplex_stream([](Stream& s) {
         size_t const filled = fill(s.reader);
-        Request& write = start_write(s.reader, pattern(200000));
+        Request& write = start_write(s.reader, pattern(1 << 20));
         Request& read = start_read(s.reader, 2);
         put(s.writer, "in");
         BOOST_TEST(finish(read) == ok(2));
         BOOST_TEST(write.pending());
         take(s.writer, filled);
-        BOOST_TEST((take(s.writer, 200000) == pattern(200000)));
-        BOOST_TEST(finish(write) == ok(200000));
+        BOOST_TEST((take(s.writer, 1 << 20) == pattern(1 << 20)));
+        BOOST_TEST(finish(write) == ok(1 << 20));
     });
 }
 

@@ -104,8 +104,9 @@ BOOST_AUTO_TEST_CASE(queued_reads_follow_their_stream_when_the_number_is_reused,
     }
 }
 
+// No terminal: closing its master throws away what the slave has not read.
 BOOST_AUTO_TEST_CASE(queued_writes_follow_their_stream_when_the_number_is_reused, BETTER_THAN_GLIBC) {
-    for (StreamMaker make : stream_kinds) {
+    for (StreamMaker make : {pipe_stream, fifo_stream, unix_stream_default, tcp_stream}) {
         Stream s = make(), other = make();
         BOOST_TEST_CONTEXT("stream: " << s.name) {
             size_t const filled = fill(s.writer);

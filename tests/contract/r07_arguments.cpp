@@ -91,13 +91,14 @@ BOOST_AUTO_TEST_CASE(fsync_of_a_bad_descriptor_fails_at_once) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(fsync_takes_a_descriptor_that_fsync_takes) {
+BOOST_AUTO_TEST_CASE(fsync_of_a_descriptor_not_open_for_writing) {
     File file = disk_file();
     Fd read_only(open(file.path.c_str(), O_RDONLY)), path_only(open(file.path.c_str(), O_PATH));
     Request &useless = keep(path_only, 0), &useful = keep(read_only, 0);
     BOOST_TEST(finish_or_refused(aio_fsync(O_SYNC, &useless.cb), useless.cb) == failed(EBADF));
-    // Older editions of POSIX want a descriptor open for writing; glibc and POSIX.1-2017 do not.
-    BOOST_TEST(finish_or_refused(aio_fsync(O_SYNC, &useful.cb), useful.cb) == ok(0));
+    // POSIX wants a descriptor open for writing; glibc 2.36 takes this one.
+    Outcome const end = finish_or_refused(aio_fsync(O_SYNC, &useful.cb), useful.cb);
+    BOOST_TEST((end == ok(0) || end == failed(EBADF)), "ended with " << end);
 }
 
 BOOST_AUTO_TEST_CASE(fsync_with_an_unknown_operation_is_einval) {

@@ -257,6 +257,12 @@ inline Stream unix_stream(int type = SOCK_STREAM) {
 }
 inline Stream tcp_stream() {
     Fd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    Fd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    for (int fd : {int(listener), int(client)})
+        for (int option : {SO_SNDBUF, SO_RCVBUF}) {  // a size that the kernel will not adapt
+            int const bytes = 65536;
+            setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes);
+        }
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -264,7 +270,6 @@ inline Stream tcp_stream() {
     auto* const where = reinterpret_cast<sockaddr*>(&address);
     BOOST_TEST_REQUIRE((bind(listener, where, length) == 0 && listen(listener, 1) == 0));
     BOOST_TEST_REQUIRE(getsockname(listener, where, &length) == 0);
-    Fd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     BOOST_TEST_REQUIRE(connect(client, where, length) == 0);
     Fd server(accept(listener, nullptr, nullptr));
     BOOST_TEST_REQUIRE(server >= 0);
