@@ -3,7 +3,7 @@
 // The one place where a result becomes visible.
 //
 // Order, the same for every request: the finished table, the result, the status word (with which the request belongs to
-// the application again: its aiocb is not touched any more), sleepers, the notification, a waiting fsync.
+// the application again: its aiocb is not touched any more), sleepers, a waiting fsync, the notification.
 #pragma once
 
 #include "request/request.hpp"

@@ -10,6 +10,7 @@
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/stats.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>
@@ -323,11 +324,13 @@ void Driver::answer_request(Request *r, int a)
 void Driver::cancel(CancelReply *reply)
 {
 	Request *r = reply->request;
-	if (r->state.load(std::memory_order_acquire) != reply->word || r->get_state() != State::in_ring) {
+	uint64_t word = r->state.load(std::memory_order_acquire);
+	auto now = static_cast<State>(word & 0xff);
+	if (word >> 8 != reply->word >> 8 || (now != State::in_ring && now != State::running)) {
 		answer(reply, AIO_ALLDONE);
 		return;
 	}
-	if (r->done > 0) {
+	if (now == State::running || r->done > 0) {
 		answer(reply, AIO_NOTCANCELED);
 		return;
 	}
@@ -378,7 +381,7 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 		helper::job_from_inside(helper_, r);
 		return;
 	}
-	close(r->file);
+	sys::close(r->file);
 	stats::count(stats::uring_done);
 	completion::finish(r, cancelled ? -ECANCELED : transfer::total(r, n));
 	if (reply != nullptr)
@@ -428,7 +431,7 @@ void Driver::run_free_syncs()
 			r->next.store(waiting_syncs_, std::memory_order_relaxed);
 			waiting_syncs_ = r;
 		} else if (r->get_state() == State::cancelled) {
-			close(r->file);
+			sys::close(r->file);
 			requests::release(r);
 		} else
 			start_file(r);
@@ -442,8 +445,13 @@ void Driver::look()
 	look_ = false;
 	run_free_syncs();
 	streams_.each([this](Stream *s) {
-		// A cancelled request that stands first may be waited for in vain.
-		if (s->armed && s->first->get_state() == State::cancelled)
+		// If it stands first, its stream may be waiting for it in vain.
+		Request *first = s->first;
+		while (Request *r = take_cancelled(s)) {
+			stream::leave(s->word);
+			requests::release(r);
+		}
+		if (s->first != first)
 			s->armed = false;
 		if (!s->busy && !s->armed)
 			step(s);

@@ -38,13 +38,15 @@ constexpr uint32_t ring_magic = 0xa10a10a1;
 struct alignas(64) Context {
 	// nullptr until the first use; released last, when the rest is set up.
 	std::atomic<Ring *> ring{nullptr};
-	bool failed = false;
+	std::atomic<bool> failed{false};
 	Mutex lock;
 	// Identity of the thread that sleeps on the context: the address of a variable of its own.
 	std::atomic<const void *> leader{nullptr};
 	std::atomic<uint32_t> followers{0};
 	std::atomic<uint32_t> needed{0};
 	std::atomic<bool> background{false};
+	// A submission is a release, taking an event an acquire: what the kernel's ring orders, in the language's terms.
+	std::atomic<uint32_t> submissions{0};
 };
 
 Context all[contexts];
@@ -142,9 +144,6 @@ void leave_context(Request *r)
 	r->context.store(-1, std::memory_order_relaxed);
 }
 
-// The submission of this thread is still within its call.
-thread_local bool submitting __attribute__((tls_model("initial-exec"))) = false;
-
 // To the engines for what the descriptor really is.
 bool reroute(Request *r, const Descriptor &d)
 {
@@ -170,7 +169,7 @@ bool pass_on(Request *r)
 		return false;
 	bool same = d.dev == r->dev.load(std::memory_order_relaxed) && d.ino == r->ino.load(std::memory_order_relaxed) &&
 		    d.flags == r->flags;
-	if (!same && submitting) {
+	if (!same && r->in_call.load(std::memory_order_acquire) == r->state.load(std::memory_order_relaxed) >> 8) {
 		// Within its own submission the number is right, and what was remembered of it was not.
 		leave_context(r);
 		return reroute(r, d);
@@ -209,6 +208,7 @@ void take_events(Context &c)
 		struct io_event e = r->events[head % r->size];
 		// Release: the slot may be written again once the kernel sees this.
 		r->head.store((head + 1) % r->size, std::memory_order_release);
+		c.submissions.load(std::memory_order_acquire);
 		handle_event(e);
 	}
 }
@@ -452,16 +452,31 @@ bool refusal_since(const Ring *r, uint32_t from)
 	return false;
 }
 
-void submit_all(Context &c, Request **v, int n)
+// Waits until the events before `to' have been taken and worked off, by this thread or by the one that leads.
+void wait_until_taken(Context &c, uint32_t to)
 {
-	struct iocb iocbs[most_plugged], *p[most_plugged];
-	for (int i = 0; i < n; i++) {
-		prepare(v[i], &iocbs[i]);
-		p[i] = &iocbs[i];
+	const Ring *r = c.ring.load(std::memory_order_relaxed);
+	for (;;) {
+		poll(static_cast<int>(&c - all));
+		uint32_t tail = r->tail.load(std::memory_order_acquire);
+		uint32_t left = (tail - r->head.load(std::memory_order_acquire) + r->size) % r->size;
+		if (left <= (tail - to + r->size) % r->size)
+			break;
+		sched_yield();
 	}
-	const Ring *ring = c.ring.load(std::memory_order_relaxed);
-	uint32_t before = ring->tail.load(std::memory_order_relaxed);
-	submitting = true;
+	// Who has taken an event holds the lock until it is worked off.
+	BlockSignals blocked;
+	Guard<Mutex> g(c.lock);
+}
+
+struct Submitted {
+	Request *r;
+	uint64_t generation;
+};
+
+void submit_iocbs(Context &c, Request **v, struct iocb **p, int n)
+{
+	c.submissions.fetch_add(1, std::memory_order_release);
 	for (int i = 0; i < n;) {
 		int done = io_submit(handle(c.ring.load(std::memory_order_relaxed)), n - i, p + i);
 		if (done > 0) {
@@ -472,10 +487,28 @@ void submit_all(Context &c, Request **v, int n)
 		Guard<Mutex> g(c.lock);
 		refused(c, v[i++], done);
 	}
-	// What the kernel would not start without blocking has ended already, and must go on elsewhere now.
+}
+
+void submit_all(Context &c, Request **v, int n)
+{
+	struct iocb iocbs[most_plugged], *p[most_plugged];
+	Submitted s[most_plugged];
+	for (int i = 0; i < n; i++) {
+		prepare(v[i], &iocbs[i]);
+		p[i] = &iocbs[i];
+		s[i] = {v[i], v[i]->state.load(std::memory_order_relaxed) >> 8};
+		v[i]->in_call.store(s[i].generation, std::memory_order_release);
+	}
+	const Ring *ring = c.ring.load(std::memory_order_relaxed);
+	uint32_t before = ring->tail.load(std::memory_order_relaxed);
+	submit_iocbs(c, v, p, n);
+	// What the kernel would not start without blocking has ended already, and goes on elsewhere while the descriptor is
+	// still the caller's.
 	if (refusal_since(ring, before))
-		poll(static_cast<int>(&c - all));
-	submitting = false;
+		wait_until_taken(c, ring->tail.load(std::memory_order_acquire));
+	// They may have ended and become others meanwhile.
+	for (int i = 0; i < n; i++)
+		s[i].r->in_call.compare_exchange_strong(s[i].generation, 0, std::memory_order_release);
 }
 
 void flush()

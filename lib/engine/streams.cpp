@@ -2,6 +2,7 @@
 #include "engine/streams.hpp"
 
 #include "request/stream.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <cstdlib>
 #include <new>
@@ -35,7 +36,7 @@ Stream *Streams::make(const Request *r, int file)
 	if (Stream *s = find(r)) {
 		// Queued behind others: their descriptor serves. Not so if it is of another kind (a FIFO opened twice).
 		if (file >= 0)
-			::close(file);
+			sys::close(file);
 		return s;
 	}
 	void *m = malloc(sizeof(Stream));
@@ -55,7 +56,7 @@ void Streams::close(Stream *s)
 		p = &(*p)->next;
 	*p = s->next;
 	if (s->file >= 0)
-		::close(s->file);
+		sys::close(s->file);
 	s->file = -1;
 	s->closed = true;
 	s->next = closed_;
@@ -87,6 +88,24 @@ void push_front(Stream *s, Request *r)
 	if (s->first == nullptr)
 		s->last = r;
 	s->first = r;
+}
+
+Request *take_cancelled(Stream *s)
+{
+	Request *before = nullptr;
+	for (Request *r = s->first; r != nullptr; before = r, r = r->next.load(std::memory_order_relaxed)) {
+		if (r->get_state() != State::cancelled || (before == nullptr && s->busy))
+			continue;
+		Request *after = r->next.load(std::memory_order_relaxed);
+		if (before == nullptr)
+			s->first = after;
+		else
+			before->next.store(after, std::memory_order_relaxed);
+		if (after == nullptr)
+			s->last = before;
+		return r;
+	}
+	return nullptr;
 }
 
 Request *pop(Stream *s)

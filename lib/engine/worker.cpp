@@ -8,6 +8,7 @@
 #include "runtime/config.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <sys/socket.h>
 
@@ -38,7 +39,7 @@ void carry_out(Helper *h, Request *r, int fd)
 		result = -EMFILE; // the helper's table was full when the file arrived
 	// Closed before the end is told: who then looks finds the file released.
 	if (file >= 0)
-		close(file);
+		sys::close(file);
 	if (!mine) {
 		requests::release(r);
 		return;
@@ -81,7 +82,10 @@ void *worker_main(void *p)
 			add_if_needed(h);
 			serve(h, packet, fd);
 		}
-		if (may_end(h, !got && errno == EAGAIN))
+		bool broken = !got && errno != EAGAIN && errno != EINTR;
+		if (broken)
+			h->workers.fetch_sub(1, std::memory_order_relaxed);
+		if (broken || may_end(h, !got && errno == EAGAIN))
 			return nullptr;
 	}
 }

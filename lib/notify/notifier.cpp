@@ -4,7 +4,6 @@
 #include "cancellation.h"
 #include "notify/notify.hpp"
 #include "runtime/config.hpp"
-#include "runtime/helper.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
 
@@ -157,8 +156,8 @@ void ensure()
 
 void queue(Notification &n)
 {
-	if (threads.load(std::memory_order_relaxed) == 0 && !helper::on_helper_thread()) {
-		// Not one thread can be made: the function still runs, here.
+	if (threads.load(std::memory_order_relaxed) == 0) {
+		// Not one thread can be made: the function still runs, here, even if here is a thread of the helper's.
 		stats::count(stats::notify_thread_shared);
 		BlockSignals keep_mask;
 		run(n, thread_of_its_own_ended);

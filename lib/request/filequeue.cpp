@@ -6,6 +6,7 @@
 #include "runtime/helper.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <cstdlib>
 
@@ -132,7 +133,7 @@ void serve(FileQueue *q, int fd)
 		Request *next = take_live(s, q);
 		// Closed before the last end is told: who then looks finds the file released.
 		if (next == nullptr && fd >= 0) {
-			close(fd);
+			sys::close(fd);
 			fd = -1;
 		}
 		stats::count(stats::threads_done);
@@ -140,7 +141,7 @@ void serve(FileQueue *q, int fd)
 		r = next;
 	}
 	if (fd >= 0)
-		close(fd);
+		sys::close(fd);
 	free(q);
 }
 

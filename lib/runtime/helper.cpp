@@ -126,6 +126,10 @@ bool intact(const Helper *h, bool driver)
 	return driver ? cookie_of(h->driver_tx) == h->driver_cookie : cookie_of(h->worker_tx) == h->worker_cookie;
 }
 
+// What a sender wrote before it sent is seen by the receiver. The socket sees to that in the kernel; this says it in the
+// language's terms: each send is a release, each receipt an acquire of all sends before it.
+std::atomic<uint32_t> sends{0};
+
 enum class Sent { yes, no, lost };
 
 Sent send(int tx, const Packet &p, int fd)
@@ -144,6 +148,7 @@ Sent send(int tx, const Packet &p, int fd)
 		c->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(c), &fd, sizeof fd);
 	}
+	sends.fetch_add(1, std::memory_order_release);
 	for (;;) {
 		if (sys::sendmsg(tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 			return Sent::yes;
@@ -302,6 +307,7 @@ bool receive(int rx, Packet *p, int *fd, bool wait)
 			errno = 0;
 		return false;
 	}
+	sends.load(std::memory_order_acquire);
 	*fd = -1;
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	if (c != nullptr && c->cmsg_type == SCM_RIGHTS)

@@ -71,7 +71,11 @@ void open()
 		return;
 	struct stat st;
 	void *m = MAP_FAILED;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, size) == 0)
+	uint64_t magic = STATS_FILE_MAGIC;
+	// Any other file with something in it is not ours to write to.
+	bool ours = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+		    (st.st_size == 0 || (syscall(SYS_pread64, fd, &magic, sizeof magic, 0L) == sizeof magic && magic == STATS_FILE_MAGIC));
+	if (ours && ftruncate(fd, size) == 0)
 		m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	sys::close(fd);
 	if (m == MAP_FAILED)

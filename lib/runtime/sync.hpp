@@ -92,6 +92,8 @@ struct Deadline {
 			return d;
 		d.never = false;
 		d.at = monotonic_now();
+		if (relative->tv_sec < 0)
+			return d;
 		// Past the end of time is as good as never.
 		if (relative->tv_sec > (time_t{1} << 40)) {
 			d.never = true;

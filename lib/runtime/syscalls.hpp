@@ -4,7 +4,8 @@
 //
 // libc's read, sendmsg, close and their like are: a thread with a cancellation pending would end inside aio_read, with a
 // request half submitted. Of the library's functions only aio_suspend is a cancellation point. Names and arguments are the
-// kernel's; results are libc's (-1 and errno).
+// kernel's; results are libc's (-1 and errno). The helper's descriptors are closed this way, too: the thread sanitizer takes
+// its numbers for the program's.
 #pragma once
 
 #include <sys/socket.h>
