@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+#include "engine/kaio_context.hpp"
+
+#ifdef HAVE_LIBAIO
+
+#include "aiocb.hpp"
+#include "completion/completion.hpp"
+#include "engine/select.hpp"
+#include "engine/transfer.hpp"
+#include "request/stream.hpp"
+#include "runtime/config.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/stats.hpp"
+#include "runtime/thread_number.hpp"
+
+#include <sys/mman.h>
+
+namespace sigevec::kaio {
+
+Context all[contexts];
+thread_local char identity __attribute__((tls_model("initial-exec")));
+
+namespace {
+
+Mutex creation;
+const char *reason = nullptr;
+
+// The number of requests the system has for all (fs.aio-max-nr) may be short: a smaller context is better than none.
+Ring *set_up_ring()
+{
+	io_context_t c = nullptr;
+	int e = -EAGAIN;
+	for (unsigned n = config::limits.ring.load(std::memory_order_relaxed); e == -EAGAIN && n >= 32; n /= 2)
+		e = io_setup(static_cast<int>(n), &c);
+	if (e != 0) {
+		reason = e == -EAGAIN ? "fs.aio-max-nr is used up" : "io_setup is refused";
+		return nullptr;
+	}
+	auto *r = reinterpret_cast<Ring *>(c);
+	if (r->magic != ring_magic || r->compat != 1 || r->incompat != 0) {
+		reason = "the kernel's ring has an unknown layout";
+		io_destroy(c);
+		return nullptr;
+	}
+	// A child of fork must not find it: taking events there would take them from the parent.
+	madvise(r, sizeof(Ring) + r->size * sizeof(struct io_event), MADV_DONTFORK);
+	return r;
+}
+
+// A wait on an empty ring that ends at once: seccomp filters know io_getevents, but not always io_pgetevents.
+bool can_wait(Ring *r)
+{
+	timespec zero{};
+	if (syscall(SYS_io_pgetevents, r, 1, 1, nullptr, &zero, nullptr) == 0)
+		return true;
+	reason = "io_pgetevents is refused";
+	return false;
+}
+
+Context *create(Context &c)
+{
+	Guard<Mutex> g(creation);
+	if (c.ring.load(std::memory_order_relaxed) != nullptr)
+		return &c;
+	if (c.failed)
+		return nullptr;
+	Ring *r = set_up_ring();
+	if (r != nullptr && !can_wait(r)) {
+		io_destroy(handle(r));
+		r = nullptr;
+	}
+	c.failed = r == nullptr;
+	c.ring.store(r, std::memory_order_release);
+	return r == nullptr ? nullptr : &c;
+}
+
+} // namespace
+
+const char *why_not()
+{
+	return reason;
+}
+
+Context *own_context()
+{
+	Context &c = all[thread_number() % contexts];
+	if (c.ring.load(std::memory_order_acquire) != nullptr)
+		return &c;
+	return c.failed ? nullptr : create(c);
+}
+
+void leave_context(Request *r)
+{
+	aiocb_layout::context(r->cb.load(std::memory_order_relaxed)).store(0, std::memory_order_release);
+	if (r->background.exchange(2, std::memory_order_acq_rel) == 1)
+		need_no_more(r->context.load(std::memory_order_relaxed));
+	r->context.store(-1, std::memory_order_relaxed);
+}
+
+namespace {
+
+// To the engines for what the descriptor really is.
+bool reroute(Request *r, const Descriptor &d)
+{
+	select::forget(d.fd);
+	r->kind = d.kind;
+	r->flags = d.flags;
+	r->size = d.size;
+	r->dev.store(d.dev, std::memory_order_relaxed);
+	r->ino.store(d.ino, std::memory_order_relaxed);
+	r->set(State::queued);
+	if (r->on_stream())
+		stream::enter(stream::word_of({d.dev, d.ino, true}));
+	return engines::threads.submit(r);
+}
+
+} // namespace
+
+// The data is the same through any descriptor of the same inode with the same flags.
+bool pass_on(Request *r)
+{
+	Descriptor d;
+	int fd = r->fd.load(std::memory_order_relaxed);
+	if (!transfer::describe(fd, &d))
+		return false;
+	bool same = d.dev == r->dev.load(std::memory_order_relaxed) && d.ino == r->ino.load(std::memory_order_relaxed) &&
+		    d.flags == r->flags;
+	if (!same && r->in_call.load(std::memory_order_acquire) == r->state.load(std::memory_order_relaxed) >> 8) {
+		// Within its own submission the number is right, and what was remembered of it was not.
+		leave_context(r);
+		return reroute(r, d);
+	}
+	// What was remembered did not say where the file ends.
+	r->size = d.size;
+	if (!same || (r->done > 0 && r->is_read() && r->offset + static_cast<off_t>(r->done) >= d.size))
+		return false;
+	leave_context(r);
+	r->set(State::queued);
+	// Straight to a worker: this may run in a signal handler, where nothing may be allocated.
+	return helper::to_worker(helper::What::job, r, fd);
+}
+
+namespace {
+
+void handle_event(const struct io_event &e)
+{
+	auto *r = static_cast<Request *>(e.data);
+	auto result = static_cast<ssize_t>(e.res);
+	bool refused = result == -EAGAIN || result == -EOPNOTSUPP;
+	if (refused)
+		stats::count(stats::kaio_would_block);
+	if ((refused || transfer::advance(r, result)) && pass_on(r))
+		return;
+	result = refused ? -EAGAIN : transfer::total(r, result);
+	leave_context(r);
+	stats::count(stats::kaio_done);
+	completion::finish(r, result);
+}
+
+} // namespace
+
+void take_events(Context &c)
+{
+	Ring *r = c.ring.load(std::memory_order_relaxed);
+	while (has_events(r)) {
+		uint32_t head = r->head.load(std::memory_order_relaxed);
+		struct io_event e = r->events[head % r->size];
+		// Release: the slot may be written again once the kernel sees this.
+		r->head.store((head + 1) % r->size, std::memory_order_release);
+		c.submissions.load(std::memory_order_acquire);
+		handle_event(e);
+	}
+}
+
+void poll(int context)
+{
+	Context &c = all[context];
+	Ring *r = c.ring.load(std::memory_order_acquire);
+	if (r == nullptr || !has_events(r) || led_by_other(c))
+		return;
+	BlockSignals blocked;
+	Guard<Mutex> g(c.lock);
+	if (!led_by_other(c))
+		take_events(c);
+}
+
+bool exists(int context)
+{
+	return all[context].ring.load(std::memory_order_acquire) != nullptr;
+}
+
+namespace {
+
+void reset(Context &c)
+{
+	c.ring.store(nullptr, std::memory_order_relaxed);
+	c.failed.store(false, std::memory_order_relaxed);
+	c.lock.reset();
+	c.leader.store(nullptr, std::memory_order_relaxed);
+	c.followers.store(0, std::memory_order_relaxed);
+	c.needed.store(0, std::memory_order_relaxed);
+	c.background.store(false, std::memory_order_relaxed);
+}
+
+} // namespace
+
+void after_fork()
+{
+	// Contexts belong to the parent's memory, and their rings are not in this one.
+	creation.reset();
+	for (Context &c : all)
+		reset(c);
+	forget_plugged();
+}
+
+} // namespace sigevec::kaio
+
+#endif

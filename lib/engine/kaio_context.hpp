@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+//
+// The contexts of engine "kaio", for its own files: kaio_context.cpp (contexts and their events), kaio_wait.cpp (who sleeps on
+// them), kaio.cpp (submission). The rules of locks and leaders are in kaio.hpp.
+#pragma once
+
+#include "config.h"
+
+#ifdef HAVE_LIBAIO
+
+#include "engine/kaio.hpp"
+
+#include <libaio.h>
+
+namespace sigevec::kaio {
+
+// The kernel's struct aio_ring, stable since 2.6.
+struct Ring {
+	uint32_t id, size;
+	std::atomic<uint32_t> head, tail;
+	uint32_t magic, compat, incompat, header_length;
+	struct io_event events[];
+};
+constexpr uint32_t ring_magic = 0xa10a10a1;
+
+struct alignas(64) Context {
+	// nullptr until the first use; released last, when the rest is set up.
+	std::atomic<Ring *> ring{nullptr};
+	std::atomic<bool> failed{false};
+	Mutex lock;
+	// Identity of the thread that sleeps on the context: the address of a variable of its own.
+	std::atomic<const void *> leader{nullptr};
+	std::atomic<uint32_t> followers{0};
+	std::atomic<uint32_t> needed{0};
+	std::atomic<bool> background{false};
+	// A submission is a release, taking an event an acquire: what the kernel's ring orders, in the language's terms.
+	std::atomic<uint32_t> submissions{0};
+};
+
+extern Context all[contexts];
+
+// Identity of this thread as a leader.
+extern thread_local char identity __attribute__((tls_model("initial-exec")));
+
+inline io_context_t handle(const Ring *r)
+{
+	return reinterpret_cast<io_context_t>(const_cast<Ring *>(r));
+}
+
+inline bool has_events(const Ring *r)
+{
+	// Acquire pairs with the kernel's barrier between an event and the tail.
+	return r->head.load(std::memory_order_relaxed) != r->tail.load(std::memory_order_acquire);
+}
+
+inline bool led_by_other(const Context &c)
+{
+	const void *l = c.leader.load(std::memory_order_acquire);
+	return l != nullptr && l != &identity;
+}
+
+// The context of this thread, set up at its first use; nullptr: refused, and why_not() tells.
+Context *own_context();
+const char *why_not();
+
+// Works off all events there are. With the context's lock held and signals blocked.
+void take_events(Context &c);
+
+// A request that this engine could not, or not wholly, carry out goes on elsewhere, by the descriptor's number, if that is
+// still the file. False: it has to end with what there is.
+bool pass_on(Request *r);
+
+// After fork: requests that were being collected are the parent's.
+void forget_plugged();
+
+// Its context will not report it any more.
+void leave_context(Request *r);
+
+} // namespace sigevec::kaio
+
+#endif

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+#include "engine/kaio_context.hpp"
+
+#ifdef HAVE_LIBAIO
+
+#include "cancellation.h"
+#include "completion/waiters.hpp"
+#include "runtime/helper.hpp"
+
+namespace sigevec::kaio {
+
+namespace {
+
+void stop_leading(Context &c)
+{
+	// seq_cst: a follower sets its bit, then looks at the leader; this clears the leader, then looks at the bits.
+	c.leader.store(nullptr, std::memory_order_seq_cst);
+	if (uint32_t f = c.followers.exchange(0, std::memory_order_seq_cst); f != 0)
+		waiters::wake(f);
+}
+
+struct Leading {
+	Context *c;
+	bool nested;
+	const sigset_t *mask;
+};
+
+void cancelled_while_leading(void *p)
+{
+	auto *l = static_cast<Leading *>(p);
+	if (!l->nested)
+		stop_leading(*l->c);
+	pthread_sigmask(SIG_SETMASK, l->mask, nullptr);
+}
+
+// Sleeps until there is an event. The application's signals are let in by the kernel, for the length of the sleep only:
+// between a look at the requests and the sleep no handler can run that would take the events away.
+int sleep_on(Leading &l, const Deadline &deadline, bool cancellable)
+{
+	timespec rest;
+	if (!deadline.never && !deadline.left(rest))
+		return -ETIMEDOUT;
+	struct {
+		const sigset_t *mask;
+		size_t size;
+	} mask{l.mask, _NSIG / 8};
+	long arg[6] = {reinterpret_cast<long>(l.c->ring.load(std::memory_order_relaxed)), 1, 1, 0,
+		       deadline.never ? 0 : reinterpret_cast<long>(&rest), reinterpret_cast<long>(&mask)};
+	if (cancellable)
+		return static_cast<int>(
+			sigevec_cancellable_syscall(cancelled_while_leading, &l, SYS_io_pgetevents, arg));
+	long r = syscall(SYS_io_pgetevents, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+	return r < 0 ? -errno : static_cast<int>(r);
+}
+
+// The kernel never restarts io_pgetevents, but a wait without time-out goes on after a handler with SA_RESTART (POSIX, and
+// glibc). Which handler ran is not told: the wait goes on only if no handler of the process is without SA_RESTART.
+bool every_handler_restarts()
+{
+	for (int s = 1; s < _NSIG; s++) {
+		struct sigaction a;
+		if (sigaction(s, nullptr, &a) == 0 && a.sa_handler != SIG_DFL && a.sa_handler != SIG_IGN &&
+		    (a.sa_flags & SA_RESTART) == 0)
+			return false;
+	}
+	return true;
+}
+
+int sleep_until(Leading &l, bool (*done)(void *), void *arg, const Deadline &deadline, bool cancellable)
+{
+	for (;;) {
+		{
+			Guard<Mutex> g(l.c->lock);
+			take_events(*l.c);
+		}
+		if (done(arg))
+			return 0;
+		int e = sleep_on(l, deadline, cancellable);
+		if (e == 0 || e == -ETIMEDOUT)
+			return has_events(l.c->ring.load(std::memory_order_relaxed)) ? EAGAIN : ETIMEDOUT;
+		if (e == -EINTR && !done(arg) && !(deadline.never && every_handler_restarts()))
+			return EINTR;
+	}
+}
+
+} // namespace
+
+int lead(int context, bool (*done)(void *), void *arg, const Deadline &deadline, bool cancellable)
+{
+	Context &c = all[context];
+	BlockSignals blocked;
+	Leading l{&c, false, &blocked.saved()};
+	{
+		Guard<Mutex> g(c.lock);
+		if (led_by_other(c))
+			return EBUSY;
+		l.nested = c.leader.load(std::memory_order_relaxed) != nullptr;
+		c.leader.store(&identity, std::memory_order_seq_cst);
+	}
+	int e = sleep_until(l, done, arg, deadline, cancellable);
+	if (!l.nested)
+		stop_leading(c);
+	return e == EAGAIN ? 0 : e;
+}
+
+bool follow(int context, unsigned b)
+{
+	Context &c = all[context];
+	c.followers.fetch_or(1u << b, std::memory_order_seq_cst);
+	return c.leader.load(std::memory_order_seq_cst) != nullptr;
+}
+
+namespace {
+
+void add_need(Context &c)
+{
+	if (c.needed.fetch_add(1, std::memory_order_acq_rel) == 0)
+		futex_wake(c.needed, 1);
+}
+
+void start_background(Context &c)
+{
+	if (!c.background.load(std::memory_order_acquire) && !c.background.exchange(true, std::memory_order_acq_rel) &&
+	    start_thread(background_main, &c, "sigevec-kaio") != 0)
+		c.background.store(false, std::memory_order_release);
+}
+
+void drop_need(Context &c)
+{
+	c.needed.fetch_sub(1, std::memory_order_acq_rel);
+}
+
+bool nothing_needed(void *p)
+{
+	return static_cast<Context *>(p)->needed.load(std::memory_order_acquire) == 0;
+}
+
+} // namespace
+
+void *background_main(void *p)
+{
+	auto *c = static_cast<Context *>(p);
+	auto index = static_cast<int>(c - all);
+	unsigned b = waiters::own_bucket();
+	for (;;) {
+		if (nothing_needed(c)) {
+			futex_wait(c->needed, 0, nullptr);
+			continue;
+		}
+		uint32_t seen = waiters::bucket[b].generation.load(std::memory_order_acquire);
+		if (lead(index, nothing_needed, c, Deadline{}, false) != EBUSY)
+			continue;
+		waiters::bucket[b].sleepers.fetch_add(1, std::memory_order_seq_cst);
+		if (follow(index, b))
+			futex_wait(waiters::bucket[b].generation, seen, nullptr);
+		waiters::bucket[b].sleepers.fetch_sub(1, std::memory_order_relaxed);
+	}
+}
+
+bool need(int context)
+{
+	Context &c = all[context];
+	add_need(c);
+	if (c.background.load(std::memory_order_acquire) || c.background.exchange(true, std::memory_order_acq_rel))
+		return true;
+	if (helper::start_background(&c))
+		return true;
+	c.background.store(false, std::memory_order_release);
+	return false;
+}
+
+void need_no_more(int context)
+{
+	drop_need(all[context]);
+}
+
+void end_in_background(Request *r)
+{
+	int context = r->context.load(std::memory_order_relaxed);
+	if (context < 0)
+		return;
+	Context &c = all[context];
+	add_need(c);
+	uint8_t no = 0;
+	if (!r->background.compare_exchange_strong(no, 1, std::memory_order_acq_rel))
+		drop_need(c);
+	start_background(c);
+}
+
+} // namespace sigevec::kaio
+
+#endif
