@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+//
+// Rule 14: where io_uring is refused everything still works, without a word on the
+// terminal. Each case runs in a process of its own, under a seccomp filter or without
+// memory to lock. (The other contract programs are also run whole under such a filter.)
+#define BOOST_TEST_MODULE r14_uring_refused
+#include "support.hpp"
+
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <cstddef>
+
+namespace {
+
+constexpr unsigned io_setup_number = SYS_io_setup, uring_setup_number = 425, uring_enter_number = 426,
+                   uring_register_number = 427;
+
+/// From now on these system calls fail with `error` in this process and its children.
+bool refuse(std::vector<unsigned> const& calls, unsigned error) {
+    std::vector<sock_filter> code{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+    for (unsigned call : calls) {
+        code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
+        code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+    }
+    code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    sock_fprog const program{static_cast<unsigned short>(code.size()), code.data()};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+std::atomic<int> signals, functions;
+
+void check_stream(Stream& s) {
+    Request& cancelled = start_read(s.reader, 1);
+    int const answer = aio_cancel(s.reader, &cancelled.cb);
+    if (answer != AIO_CANCELED) put(s.writer, "?");
+    BOOST_TEST(finish(cancelled).error != EINPROGRESS);
+    Request& outlives = reading(s.reader, 3);
+    in_thread([&] { aio_read(&outlives.cb); });
+    BOOST_TEST(finish(start_write(s.writer, "abc")) == ok(3));
+    BOOST_TEST(finish(outlives) == ok(3));
+    Request& large = start_write(s.writer, pattern(1 << 20));
+    BOOST_TEST((take(s.reader, 1 << 20) == pattern(1 << 20)));
+    BOOST_TEST(finish(large) == ok(1 << 20));
+}
+
+void check_file(FileKind const& kind) {
+    File file = make_file(kind);
+    std::vector<aiocb*> list;
+    for (int i = 0; i < 32; ++i) {
+        list.push_back(&writing(file.fd, pattern(16384, i), i * 16384).cb);
+        list.back()->aio_lio_opcode = LIO_WRITE;
+    }
+    BOOST_TEST(lio_listio(LIO_WAIT, list.data(), 32, nullptr) == 0);
+    Request& sync = keep(file.fd, 0);
+    BOOST_TEST(aio_fsync(O_SYNC, &sync.cb) == 0);
+    BOOST_TEST(finish(sync) == ok(0));
+    Request& read = start_read(file.fd, 16384, 31 * 16384);
+    aiocb const* waiting[] = {&read.cb};
+    BOOST_TEST(aio_suspend(waiting, 1, nullptr) == 0);
+    BOOST_TEST(finish(read) == ok(16384));
+    BOOST_TEST((read.text() == pattern(16384, 31)));
+}
+
+void check_notification() {
+    File file = disk_file();
+    SignalHandler handler(SIGUSR1, +[](int) { ++signals; }, SA_RESTART);
+    Request &first = writing(file.fd, "x"), &second = writing(file.fd, "y");
+    first.cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+    first.cb.aio_sigevent.sigev_signo = SIGUSR1;
+    second.cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
+    second.cb.aio_sigevent.sigev_notify_function = [](sigval) { ++functions; };
+    BOOST_TEST(aio_write(&first.cb) == 0);
+    BOOST_TEST(aio_write(&second.cb) == 0);
+    BOOST_TEST(eventually([] { return signals == 1 && functions == 1; }));
+}
+
+/// Sends everything said on standard output and standard error to a file meanwhile.
+class Silence {
+public:
+    Silence() : said_(tmpfs_file()), out_(dup(STDOUT_FILENO)), error_(dup(STDERR_FILENO)) {
+        fflush(nullptr);
+        dup2(said_.fd, STDOUT_FILENO);
+        dup2(said_.fd, STDERR_FILENO);
+    }
+    ~Silence() {
+        fflush(nullptr);
+        dup2(out_, STDOUT_FILENO);
+        dup2(error_, STDERR_FILENO);
+        BOOST_TEST(said_.content() == "");
+    }
+
+private:
+    File said_;
+    Fd out_, error_;
+};
+
+void check_everything() {
+    Silence silence;
+    for_each_stream(check_stream);
+    for_each_file_kind(check_file);
+    check_notification();
+}
+
+/// The system calls to refuse and the error to give, as "425,426=EPERM's number".
+void refuse_as_told() {
+    std::string told = getenv("CONTRACT_REFUSE");
+    std::vector<unsigned> calls;
+    size_t const equals = told.find('=');
+    for (size_t at = 0; at < equals; at = told.find_first_of(",=", at) + 1)
+        calls.push_back(static_cast<unsigned>(std::stoul(told.substr(at))));
+    if (!refuse(calls, static_cast<unsigned>(std::stoul(told.substr(equals + 1))))) skip_program("no seccomp filters");
+}
+int everything_without(std::vector<unsigned> const& calls, int error) {
+    std::string told;
+    for (unsigned call : calls) told += (told.empty() ? "" : ",") + std::to_string(call);
+    told += "=" + std::to_string(error);
+    return run_self("everything_works_here", {{"CONTRACT_REFUSE", told.c_str()}});
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(everything_works_here, *boost::unit_test::disabled()) {
+    refuse_as_told();
+    check_everything();
+}
+
+BOOST_AUTO_TEST_CASE(filters_are_allowed_on_this_machine) {
+    if (in_child([] { CHILD_REQUIRE(refuse({uring_setup_number}, EPERM)); }) != 0) skip_program("no seccomp filters");
+    BOOST_TEST(in_child([] {
+        refuse({uring_setup_number}, EPERM);
+        CHILD_REQUIRE(syscall(uring_setup_number, 1, nullptr) == -1 && errno == EPERM);
+    }) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(everything_works_when_io_uring_is_refused_with_any_error) {
+    for (int error : {ENOSYS, EPERM, EACCES, ENOMEM, EINVAL, EMFILE})
+        BOOST_TEST(everything_without({uring_setup_number}, error) == 0, "refused with " << strerrorname_np(error));
+}
+
+BOOST_AUTO_TEST_CASE(everything_works_under_a_containers_filter) {
+    for (int error : {ENOSYS, EPERM})
+        BOOST_TEST(everything_without({uring_setup_number, uring_enter_number, uring_register_number}, error) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(everything_works_without_io_uring_and_without_kernel_aio) {
+    for (int error : {ENOSYS, EPERM}) BOOST_TEST(everything_without({uring_setup_number, io_setup_number}, error) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_child_may_be_refused_what_its_parent_has, BETTER_THAN_GLIBC) {
+    File file = disk_file();
+    BOOST_TEST(finish(start_write(file.fd, "x")) == ok(1));
+    Stream s = unix_stream();
+    Request& pending = start_read(s.reader, 1);
+    Fd own(open(file.path.c_str(), O_RDWR));
+    int const status = in_child([&] {
+        CHILD_REQUIRE(refuse({uring_setup_number, uring_enter_number, uring_register_number}, EPERM));
+        Request write_(own, 10, 0), read(own, 10, 0);
+        CHILD_REQUIRE(aio_write(&write_.cb) == 0);
+        CHILD_REQUIRE(finish(write_) == ok(10));
+        CHILD_REQUIRE(aio_read(&read.cb) == 0);
+        CHILD_REQUIRE(finish(read) == ok(10));
+    });
+    BOOST_TEST(status == 0);
+    put(s.writer, "x");
+    BOOST_TEST(finish(pending) == ok(1));
+}
+
+BOOST_AUTO_TEST_CASE(as_a_user_with_little_memory_to_lock, *boost::unit_test::disabled()) {
+    unsigned const kibibytes = static_cast<unsigned>(atoi(getenv("CONTRACT_MEMLOCK")));
+    rlimit const little{kibibytes * 1024, kibibytes * 1024};
+    BOOST_TEST_REQUIRE(setrlimit(RLIMIT_MEMLOCK, &little) == 0);
+    if (geteuid() == 0) {
+        BOOST_TEST_REQUIRE(chdir("/tmp") == 0);
+        BOOST_TEST_REQUIRE((setgroups(0, nullptr) == 0 && setgid(65534) == 0 && setuid(65534) == 0));
+    }
+    check_everything();
+}
+
+BOOST_AUTO_TEST_CASE(everything_works_for_a_user_with_little_memory_to_lock) {
+    for (char const* kibibytes : {"0", "16", "64"})
+        BOOST_TEST(run_self("as_a_user_with_little_memory_to_lock", {{"CONTRACT_MEMLOCK", kibibytes}}) == 0);
+}
