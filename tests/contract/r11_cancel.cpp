@@ -201,10 +201,11 @@ BOOST_AUTO_TEST_CASE(a_write_that_waits_for_room_is_told_about_truthfully) {
         std::string const data = pattern(1000, 99);
         Request& request = start_write(s.writer, data);
         int const answer = aio_cancel(s.writer, &request.cb);
-        BOOST_TEST((answer == AIO_CANCELED || answer == AIO_NOTCANCELED));
+        // A terminal passes bytes on by and by: there may have been room after all.
+        if (answer == AIO_ALLDONE) BOOST_TEST(!request.pending());
         if (answer == AIO_CANCELED) BOOST_TEST(finish(request) == failed(ECANCELED));
         BOOST_TEST(take(s.reader, filled).size() == filled);
-        if (answer == AIO_NOTCANCELED) {
+        if (answer != AIO_CANCELED) {
             BOOST_TEST((take(s.reader, 1000) == data));
             BOOST_TEST(finish(request) == ok(1000));
         }
