@@ -41,7 +41,7 @@ SIGEVEC_ALIAS64(int, aio_suspend, const struct aiocb64 *const[], int, const stru
 
 SIGEVEC_EXPORT ssize_t aio_waitcomplete(struct aiocb **cbp, struct timespec *timeout)
 {
-	if (cbp == nullptr || !valid(timeout))
+	if (cbp == nullptr || !valid(timeout) || (timeout != nullptr && timeout->tv_sec < 0))
 		return api::result_of(EINVAL);
 	*cbp = nullptr;
 	if (!process::ensure())

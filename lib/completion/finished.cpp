@@ -22,6 +22,9 @@ std::atomic<uint32_t> rows_used{0};
 // Where this thread looks first: the place it used last, since that is the one it has just emptied.
 thread_local uint32_t hint __attribute__((tls_model("initial-exec"))) = 0;
 
+// The table was found full: for how many requests this thread has not looked through it again.
+thread_local uint32_t scans_skipped __attribute__((tls_model("initial-exec"))) = 0;
+
 bool put(uint32_t place, struct aiocb *cb)
 {
 	struct aiocb *empty = nullptr;
@@ -56,10 +59,11 @@ void add(struct aiocb *cb)
 		return;
 	}
 	uint32_t own = thread_number() % rows;
-	for (uint32_t i = 0; i < 4; i++)
+	for (uint32_t i = 0; i < rows && scans_skipped == 0; i++)
 		if (put_in_row((own + i) % rows, cb))
 			return;
 	// Full of requests that nobody has asked about: one of this thread's row gives way.
+	scans_skipped = (scans_skipped + 1) % 4096;
 	uint32_t place = own * row + (hint + 1) % row;
 	hint = place;
 	aiocb_layout::finished(cb).store(place + 1, std::memory_order_relaxed);
@@ -94,6 +98,7 @@ void after_fork()
 		p.store(nullptr, std::memory_order_relaxed);
 	rows_used.store(0, std::memory_order_relaxed);
 	hint = 0;
+	scans_skipped = 0;
 }
 
 } // namespace sigevec::finished

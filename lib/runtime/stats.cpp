@@ -71,10 +71,12 @@ void open()
 		return;
 	struct stat st;
 	void *m = MAP_FAILED;
-	uint64_t magic = STATS_FILE_MAGIC;
-	// Any other file with something in it is not ours to write to.
+	uint64_t magic = 0;
+	// Any other file with something in it is not ours to write to. One of our size without a magic number is just being
+	// set up by another process.
 	bool ours = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-		    (st.st_size == 0 || (syscall(SYS_pread64, fd, &magic, sizeof magic, 0L) == sizeof magic && magic == STATS_FILE_MAGIC));
+		    (st.st_size == 0 || (syscall(SYS_pread64, fd, &magic, sizeof magic, 0L) == sizeof magic &&
+					 (magic == STATS_FILE_MAGIC || (magic == 0 && st.st_size == size))));
 	if (ours && ftruncate(fd, size) == 0)
 		m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	sys::close(fd);
