@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+//
+// Rules 1, 3, 4, 5, 8, 11 and 13 for regular files, at a moment that the test chooses:
+// while a file's read, write or fsync is under way. See held_file_system.hpp.
+#define BOOST_TEST_MODULE held_file
+#include "held_file_system.hpp"
+
+namespace {
+
+/// Holds operations back while it lives.
+struct Holding {
+    HeldFileSystem& fs = HeldFileSystem::get();
+    std::array<unsigned, operations> before;
+    unsigned log_start = fs.log_position();
+    explicit Holding(std::initializer_list<Operation> held) {
+        for (size_t i = 0; i < operations; ++i) before[i] = fs.arrived(static_cast<Operation>(i));
+        for (Operation operation : held) fs.hold(operation);
+    }
+    ~Holding() { fs.release_all(); }
+    unsigned arrived(Operation operation) const { return fs.arrived(operation) - before[operation]; }
+    bool reached(Operation operation, unsigned count = 1) const {
+        return eventually([&] { return arrived(operation) >= count; });
+    }
+    void release() { fs.release_all(); }
+};
+
+int next_file() {
+    static int number;
+    return ++number;
+}
+std::string file_content(int number, size_t bytes, off_t offset = 0) {
+    Fd fd = HeldFileSystem::get().open_file(number, O_RDONLY);
+    std::string text(bytes, '\0');
+    ssize_t const got = pread(fd, text.data(), bytes, offset);
+    text.resize(got < 0 ? 0 : static_cast<size_t>(got));
+    return text;
+}
+Request& start_fsync(int fd) {
+    Request& request = keep(fd, 0);
+    BOOST_TEST_REQUIRE(aio_fsync(O_SYNC, &request.cb) == 0);
+    return request;
+}
+
+/// Other descriptors of every kind get their work done.
+void check_everything_else_works() {
+    for_each_stream([](Stream& s) {
+        Request& read = start_read(s.reader, 4);
+        BOOST_TEST(finish(start_write(s.writer, "ping")) == ok(4));
+        BOOST_TEST(finish(read) == ok(4));
+    });
+    for_each_file_kind([](FileKind const& kind) {
+        File file = make_file(kind);
+        BOOST_TEST(finish(start_write(file.fd, pattern(4096))) == ok(4096));
+        BOOST_TEST(finish(start_fsync(file.fd)) == ok(0));
+        BOOST_TEST(finish(start_read(file.fd, 4096)) == ok(4096));
+    });
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_write_is_never_carried_out_inside_the_call) {
+    for (int flags : {0, O_SYNC, O_DSYNC, O_APPEND, O_APPEND | O_SYNC, O_DIRECT}) {
+        for (size_t bytes : {size_t{4096}, size_t{3} << 20}) {
+            BOOST_TEST_CONTEXT("flags " << flags << ", " << bytes << " bytes") {
+                int const number = next_file();
+                Fd fd = HeldFileSystem::get().open_file(number, O_RDWR | flags);
+                Holding holding{held_write};
+                Request& request = start_write(fd, pattern(bytes));
+                BOOST_TEST(holding.reached(held_write));
+                BOOST_TEST(request.pending());
+                timespec const now{};
+                aiocb const* list[] = {&request.cb};
+                BOOST_TEST(aio_suspend(list, 1, &now) == -1);
+                BOOST_TEST(errno == EAGAIN);
+                holding.release();
+                BOOST_TEST(finish(request) == ok(static_cast<ssize_t>(bytes)));
+                BOOST_TEST((file_content(number, bytes) == pattern(bytes)));
+            }
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_read_is_never_carried_out_inside_the_call) {
+    for (int flags : {0, O_DIRECT}) {
+        Fd fd = HeldFileSystem::get().open_file(next_file(), O_RDWR | flags);
+        BOOST_TEST(finish(start_write(fd, pattern(1 << 20))) == ok(1 << 20));
+        for (size_t bytes : {size_t{512}, size_t{1} << 20}) {
+            Holding holding{held_read};
+            Request& request = start_read(fd, bytes);
+            BOOST_TEST(holding.reached(held_read));
+            BOOST_TEST(request.pending());
+            holding.release();
+            BOOST_TEST(finish(request) == ok(static_cast<ssize_t>(bytes)));
+            BOOST_TEST((request.text() == pattern(1 << 20).substr(0, bytes)));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_is_never_carried_out_inside_the_call) {
+    Fd fd = HeldFileSystem::get().open_file(next_file());
+    Holding holding{held_fsync};
+    Request& request = start_fsync(fd);
+    BOOST_TEST(holding.reached(held_fsync));
+    BOOST_TEST(request.pending());
+    holding.release();
+    BOOST_TEST(finish(request) == ok(0));
+}
+
+BOOST_AUTO_TEST_CASE(a_list_is_never_carried_out_inside_the_call) {
+    Fd fd = HeldFileSystem::get().open_file(next_file());
+    Holding holding{held_read, held_write};
+    std::vector<aiocb*> list;
+    for (int i = 0; i < 20; ++i) {
+        list.push_back(&writing(fd, pattern(4096, i), i * 4096).cb);
+        list.back()->aio_lio_opcode = i % 2 == 0 ? LIO_READ : LIO_WRITE;
+    }
+    BOOST_TEST(lio_listio(LIO_NOWAIT, list.data(), 20, nullptr) == 0);
+    BOOST_TEST(eventually([&] { return holding.arrived(held_read) + holding.arrived(held_write) > 0; }));
+    BOOST_TEST(aio_error(list.back()) == EINPROGRESS);
+    holding.release();
+    for (aiocb* cb : list) BOOST_TEST(finish(*cb).error == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_held_write_outlives_its_thread) {
+    int const number = next_file();
+    Fd fd = HeldFileSystem::get().open_file(number);
+    Holding holding{held_write};
+    Request& request = writing(fd, "outlives");
+    in_thread([&] { aio_write(&request.cb); });
+    BOOST_TEST(holding.reached(held_write));
+    holding.release();
+    BOOST_TEST(finish(request) == ok(8));
+    BOOST_TEST(file_content(number, 100) == "outlives");
+}
+
+BOOST_AUTO_TEST_CASE(fsync_reaches_the_file_after_everything_queued_before_it, BETTER_THAN_GLIBC) {
+    Fd fd = HeldFileSystem::get().open_file(next_file());
+    Holding holding{held_write};
+    std::vector<Request*> writes;
+    for (int priority : {0, 20, 5}) {
+        writes.push_back(&writing(fd, pattern(4096), priority * 4096));
+        writes.back()->cb.aio_reqprio = priority;
+        BOOST_TEST_REQUIRE(aio_write(&writes.back()->cb) == 0);
+    }
+    Request& sync = start_fsync(fd);
+    BOOST_TEST(holding.reached(held_write));
+    BOOST_TEST(sync.pending());
+    holding.release();
+    BOOST_TEST(finish(sync) == ok(0));
+    for (Request* request : writes) BOOST_TEST(request->error() == 0);
+    unsigned last_write = 0, fsync = 0;
+    for (auto const& entry : holding.fs.log(holding.log_start)) {
+        if (entry.operation == held_write) last_write = std::max(last_write, entry.answer);
+        if (entry.operation == held_fsync) fsync = entry.arrival;
+    }
+    BOOST_TEST(last_write > 0u);
+    BOOST_TEST(fsync > last_write);
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_under_way_stalls_no_other_descriptor) {
+    HeldFileSystem& fs = HeldFileSystem::get();
+    Fd fd = fs.open_file(next_file()), neighbour = fs.open_file(next_file());
+    Holding holding{held_fsync};
+    Request& sync = start_fsync(fd);
+    BOOST_TEST(holding.reached(held_fsync));
+    BOOST_TEST(finish(start_write(neighbour, "x")) == ok(1));
+    BOOST_TEST(finish(start_read(neighbour, 1)) == ok(1));
+    check_everything_else_works();
+    BOOST_TEST(sync.pending());
+    holding.release();
+    BOOST_TEST(finish(sync) == ok(0));
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_that_waits_for_a_write_stalls_no_other_descriptor) {
+    Fd fd = HeldFileSystem::get().open_file(next_file());
+    Holding holding{held_write};
+    Request &write = start_write(fd, "x"), &sync = start_fsync(fd);
+    BOOST_TEST(holding.reached(held_write));
+    check_everything_else_works();
+    BOOST_TEST((write.pending() && sync.pending()));
+    holding.release();
+    BOOST_TEST(finish(sync) == ok(0));
+}
+
+// glibc has 20 threads, and one thread to a descriptor.
+BOOST_AUTO_TEST_CASE(a_hundred_files_that_do_not_answer_starve_nobody, BETTER_THAN_GLIBC) {
+    HeldFileSystem& fs = HeldFileSystem::get();
+    for (Operation operation : {held_read, held_write, held_fsync}) {
+        BOOST_TEST_CONTEXT("operation " << operation) {
+            std::vector<Fd> files;
+            std::vector<Request*> requests;
+            Holding holding{operation};
+            for (int i = 0; i < 100; ++i) {
+                files.push_back(fs.open_file(next_file()));
+                requests.push_back(operation == held_read    ? &start_read(files.back(), 1)
+                                   : operation == held_write ? &start_write(files.back(), "x")
+                                                             : &start_fsync(files.back()));
+            }
+            BOOST_TEST(holding.reached(operation));
+            check_everything_else_works();
+            holding.release();
+            for (Request* request : requests) BOOST_TEST(finish(*request).error == 0);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(writes_under_way_and_queued_stay_with_their_file, BETTER_THAN_GLIBC) {
+    HeldFileSystem& fs = HeldFileSystem::get();
+    int const number = next_file(), other_number = next_file();
+    Fd fd = fs.open_file(number), other = fs.open_file(other_number);
+    Holding holding{held_write};
+    std::vector<Request*> writes;
+    for (int i = 0; i < 20; ++i) writes.push_back(&start_write(fd, pattern(4096, i), i * 4096));
+    Request& sync = start_fsync(fd);
+    BOOST_TEST(holding.reached(held_write));
+    BOOST_TEST_REQUIRE(dup2(other, fd) == fd);
+    holding.release();
+    for (Request* request : writes) BOOST_TEST(finish(*request) == ok(4096));
+    BOOST_TEST(finish(sync) == ok(0));
+    for (int i = 0; i < 20; ++i) BOOST_TEST((file_content(number, 4096, i * 4096) == pattern(4096, i)));
+    BOOST_TEST(file_content(other_number, 4096).empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_file_is_let_go_after_its_last_request) {
+    HeldFileSystem& fs = HeldFileSystem::get();
+    Fd fd = fs.open_file(next_file());
+    Request& write = start_write(fd, pattern(65536));
+    Request& sync = start_fsync(fd);
+    BOOST_TEST(finish(write) == ok(65536));
+    BOOST_TEST(finish(sync) == ok(0));
+    BOOST_TEST(finish(start_read(fd, 65536)) == ok(65536));
+    unsigned const before = fs.released();
+    fd.reset();
+    BOOST_TEST(eventually([&] { return fs.released() > before; }));
+}
+
+BOOST_AUTO_TEST_CASE(appends_keep_their_order_behind_a_write_under_way) {
+    int const number = next_file();
+    Fd fd = HeldFileSystem::get().open_file(number, O_WRONLY | O_APPEND);
+    Holding holding{held_write};
+    std::vector<Request*> writes;
+    std::string expected;
+    for (int i = 0; i < 30; ++i) {
+        expected += pattern(100 + 997 * (i % 7), i);
+        writes.push_back(&start_write(fd, pattern(100 + 997 * (i % 7), i)));
+    }
+    BOOST_TEST(holding.reached(held_write));
+    holding.release();
+    for (Request* request : writes) BOOST_TEST(finish(*request) == ok(static_cast<ssize_t>(request->size)));
+    BOOST_TEST((file_content(number, 1 << 20) == expected));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_write_under_way_is_not_cancelled) {
+    int const number = next_file();
+    Fd fd = HeldFileSystem::get().open_file(number);
+    Holding holding{held_write};
+    Request& request = start_write(fd, pattern(4096));
+    BOOST_TEST(holding.reached(held_write));
+    BOOST_TEST(aio_cancel(fd, &request.cb) == AIO_NOTCANCELED);
+    BOOST_TEST(request.pending());
+    BOOST_TEST(aio_cancel(fd, nullptr) == AIO_NOTCANCELED);
+    BOOST_TEST(request.pending());
+    holding.release();
+    BOOST_TEST(finish(request) == ok(4096));
+    BOOST_TEST((file_content(number, 4096) == pattern(4096)));
+}
+
+BOOST_AUTO_TEST_CASE(of_writes_behind_one_under_way_the_cancelled_ones_never_reach_the_file) {
+    int const number = next_file();
+    Fd fd = HeldFileSystem::get().open_file(number);
+    Holding holding{held_write};
+    std::vector<Request*> writes;
+    for (int i = 0; i < 30; ++i) writes.push_back(&start_write(fd, std::string(4096, 'w'), i * 4096));
+    BOOST_TEST(holding.reached(held_write));
+    BOOST_TEST(aio_cancel(fd, nullptr) == AIO_NOTCANCELED);
+    std::vector<bool> cancelled;
+    for (Request* request : writes) cancelled.push_back(request->error() == ECANCELED);
+    holding.release();
+    for (size_t i = 0; i < writes.size(); ++i) {
+        BOOST_TEST(finish(*writes[i]) == (cancelled[i] ? failed(ECANCELED) : ok(4096)));
+        bool const there = file_content(number, 1, off_t(i) * 4096) == "w";
+        BOOST_TEST(there == !cancelled[i]);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_cancelled_file_read_never_touches_the_buffer_again) {
+    Fd fd = HeldFileSystem::get().open_file(next_file());
+    BOOST_TEST(finish(start_write(fd, std::string(4096, 'r'))) == ok(4096));
+    Holding holding{held_read};
+    Request& request = start_read(fd, 4096);
+    BOOST_TEST(holding.reached(held_read));
+    int const answer = aio_cancel(fd, &request.cb);
+    BOOST_TEST((answer == AIO_CANCELED || answer == AIO_NOTCANCELED));
+    if (answer == AIO_CANCELED) {
+        BOOST_TEST(finish(request) == failed(ECANCELED));
+        std::fill_n(request.data(), 4096, 'm');
+    }
+    holding.release();
+    BOOST_TEST(finish(start_read(fd, 4096)) == ok(4096));
+    if (answer == AIO_CANCELED) {
+        BOOST_TEST((request.text() == std::string(4096, 'm')));
+    } else {
+        BOOST_TEST(finish(request) == ok(4096));
+        BOOST_TEST((request.text() == std::string(4096, 'r')));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_child_made_while_a_write_is_under_way_starts_at_once_and_disturbs_nothing, BETTER_THAN_GLIBC) {
+    int const number = next_file();
+    Fd fd = HeldFileSystem::get().open_file(number);
+    Holding holding{held_write};
+    Request& request = start_write(fd, "parent's");
+    BOOST_TEST(holding.reached(held_write));
+    int const status = in_child([&] {
+        File file("/dev/shm", O_RDWR);
+        Request own(file.fd, 100, 0);
+        CHILD_REQUIRE(aio_cancel(fd, nullptr) == AIO_ALLDONE);
+        CHILD_REQUIRE(aio_write(&own.cb) == 0);
+        CHILD_REQUIRE(finish(own) == ok(100));
+    });
+    BOOST_TEST(status == 0);
+    BOOST_TEST(request.pending());
+    holding.release();
+    BOOST_TEST(finish(request) == ok(8));
+    BOOST_TEST(file_content(number, 100) == "parent's");
+}
