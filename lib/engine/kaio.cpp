@@ -213,6 +213,10 @@ void end_in_background(Request *) {}
 bool exists(int) { return false; }
 void plug() {}
 void unplug() {}
+void *background_main(void *)
+{
+	return nullptr;
+}
 void after_fork() {}
 
 static bool works(const char **reason)
