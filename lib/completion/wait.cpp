@@ -200,6 +200,7 @@ int for_any(struct aiocb **cb, const Deadline &deadline)
 		int e = 0;
 		*cb = take_finished();
 		if (*cb == nullptr) {
+			each_context(all_contexts(), kaio::start_listening);
 			bool listened = listen(all_contexts(), s);
 			e = sleep(s, seen, deadline, listened, false);
 		}

@@ -209,6 +209,7 @@ int lead(int, bool (*)(void *), void *, const Deadline &, bool) { return EBUSY; 
 bool follow(int, unsigned) { return false; }
 bool need(int) { return true; }
 void need_no_more(int) {}
+void start_listening(int) {}
 void end_in_background(Request *) {}
 bool exists(int) { return false; }
 void plug() {}

@@ -169,6 +169,11 @@ bool need(int context)
 	return false;
 }
 
+void start_listening(int context)
+{
+	start_background(all[context]);
+}
+
 void need_no_more(int context)
 {
 	drop_need(all[context]);
