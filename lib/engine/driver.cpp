@@ -113,7 +113,7 @@ void Driver::take(const Packet &p, int fd)
 		worker::start(helper_);
 		break;
 	case What::background:
-		start_thread(kaio::background_main, p.object, "sigevec-kaio");
+		start_thread(kaio::background_of_helper, p.object, "sigevec-kaio");
 		break;
 	default:
 		break;

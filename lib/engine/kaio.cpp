@@ -80,9 +80,12 @@ void wait_until_taken(Context &c, uint32_t to)
 			break;
 		sched_yield();
 	}
-	// Who has taken an event holds the lock until it is worked off.
-	BlockSignals blocked;
-	Guard<Mutex> g(c.lock);
+	// Who has taken an event holds the lock until it is worked off, or left to this thread.
+	{
+		BlockSignals blocked;
+		Guard<Mutex> g(c.lock);
+	}
+	poll(static_cast<int>(&c - all));
 }
 
 struct Submitted {
@@ -214,7 +217,7 @@ void end_in_background(Request *) {}
 bool exists(int) { return false; }
 void plug() {}
 void unplug() {}
-void *background_main(void *)
+void *background_of_helper(void *)
 {
 	return nullptr;
 }

@@ -52,7 +52,7 @@ void plug();
 void unplug();
 
 // Body of a background thread, started by the helper for a caller that may not start threads.
-void *background_main(void *context);
+void *background_of_helper(void *context);
 
 void after_fork();
 

@@ -5,6 +5,7 @@
 
 #include "aiocb.hpp"
 #include "completion/completion.hpp"
+#include "completion/waiters.hpp"
 #include "engine/select.hpp"
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
@@ -19,6 +20,7 @@ namespace sigevec::kaio {
 
 Context all[contexts];
 thread_local char identity __attribute__((tls_model("initial-exec")));
+thread_local bool foreign __attribute__((tls_model("initial-exec"))) = false;
 
 namespace {
 
@@ -142,14 +144,11 @@ bool pass_on(Request *r)
 
 namespace {
 
-void handle_event(const struct io_event &e)
+// The end of r, unless it goes on elsewhere.
+void pass_on_or_end(Request *r, ssize_t result)
 {
-	auto *r = static_cast<Request *>(e.data);
-	auto result = static_cast<ssize_t>(e.res);
 	bool refused = result == -EAGAIN || result == -EOPNOTSUPP;
-	if (refused)
-		stats::count(stats::kaio_would_block);
-	if ((refused || transfer::advance(r, result)) && pass_on(r))
+	if ((refused || r->unfinished) && pass_on(r))
 		return;
 	result = refused ? -EAGAIN : transfer::total(r, result);
 	leave_context(r);
@@ -157,10 +156,48 @@ void handle_event(const struct io_event &e)
 	completion::finish(r, result);
 }
 
+// The number of the file means nothing to this thread. Who sleeps until r ends takes it on; so do its submission, if that has
+// not returned, and the program's background thread.
+void leave_to_program(Context &c, Request *r, ssize_t result)
+{
+	r->result = result;
+	r->next.store(c.left.load(std::memory_order_relaxed), std::memory_order_relaxed);
+	c.left.store(r, std::memory_order_release);
+	int status = aiocb_layout::status(r->cb.load(std::memory_order_relaxed)).load(std::memory_order_seq_cst);
+	waiters::wake(static_cast<uint32_t>(status) >> aiocb_layout::bucket_shift);
+}
+
+void take_left(Context &c)
+{
+	if (c.left.load(std::memory_order_relaxed) == nullptr || foreign)
+		return;
+	Request *r = c.left.exchange(nullptr, std::memory_order_relaxed);
+	while (r != nullptr) {
+		Request *next = r->next.load(std::memory_order_relaxed);
+		pass_on_or_end(r, r->result);
+		r = next;
+	}
+}
+
+void handle_event(Context &c, const struct io_event &e)
+{
+	auto *r = static_cast<Request *>(e.data);
+	auto result = static_cast<ssize_t>(e.res);
+	bool refused = result == -EAGAIN || result == -EOPNOTSUPP;
+	if (refused)
+		stats::count(stats::kaio_would_block);
+	r->unfinished = !refused && transfer::advance(r, result);
+	if ((refused || r->unfinished) && foreign)
+		leave_to_program(c, r, result);
+	else
+		pass_on_or_end(r, result);
+}
+
 } // namespace
 
 void take_events(Context &c)
 {
+	take_left(c);
 	Ring *r = c.ring.load(std::memory_order_relaxed);
 	while (has_events(r)) {
 		uint32_t head = r->head.load(std::memory_order_relaxed);
@@ -168,7 +205,7 @@ void take_events(Context &c)
 		// Release: the slot may be written again once the kernel sees this.
 		r->head.store((head + 1) % r->size, std::memory_order_release);
 		c.submissions.load(std::memory_order_acquire);
-		handle_event(e);
+		handle_event(c, e);
 	}
 }
 
@@ -176,11 +213,16 @@ void poll(int context)
 {
 	Context &c = all[context];
 	Ring *r = c.ring.load(std::memory_order_acquire);
-	if (r == nullptr || !has_events(r) || led_by_other(c))
+	if (r == nullptr)
+		return;
+	bool left = c.left.load(std::memory_order_acquire) != nullptr;
+	if (!left && (!has_events(r) || led_by_other(c)))
 		return;
 	BlockSignals blocked;
 	Guard<Mutex> g(c.lock);
-	if (!led_by_other(c))
+	if (led_by_other(c))
+		take_left(c);
+	else
 		take_events(c);
 }
 
@@ -199,7 +241,8 @@ void reset(Context &c)
 	c.leader.store(nullptr, std::memory_order_relaxed);
 	c.followers.store(0, std::memory_order_relaxed);
 	c.needed.store(0, std::memory_order_relaxed);
-	c.background.store(false, std::memory_order_relaxed);
+	c.background.store(Background::none, std::memory_order_relaxed);
+	c.left.store(nullptr, std::memory_order_relaxed);
 }
 
 } // namespace

@@ -23,6 +23,10 @@ struct Ring {
 };
 constexpr uint32_t ring_magic = 0xa10a10a1;
 
+// The thread that leads where nobody else does. The helper's is asked for where none may be made; it gives way to one that
+// has the program's descriptors.
+enum class Background : uint8_t { none, of_helper, of_program };
+
 struct alignas(64) Context {
 	// nullptr until the first use; released last, when the rest is set up.
 	std::atomic<Ring *> ring{nullptr};
@@ -32,7 +36,10 @@ struct alignas(64) Context {
 	std::atomic<const void *> leader{nullptr};
 	std::atomic<uint32_t> followers{0};
 	std::atomic<uint32_t> needed{0};
-	std::atomic<bool> background{false};
+	std::atomic<Background> background{Background::none};
+	// Requests that a thread of the helper's could not pass on, for one that has the program's descriptors. Changed with
+	// the lock held.
+	std::atomic<Request *> left{nullptr};
 	// A submission is a release, taking an event an acquire: what the kernel's ring orders, in the language's terms.
 	std::atomic<uint32_t> submissions{0};
 };
@@ -41,6 +48,9 @@ extern Context all[contexts];
 
 // Identity of this thread as a leader.
 extern thread_local char identity __attribute__((tls_model("initial-exec")));
+
+// Whether this thread has the helper's descriptors instead of the program's.
+extern thread_local bool foreign __attribute__((tls_model("initial-exec")));
 
 inline io_context_t handle(const Ring *r)
 {
@@ -63,7 +73,8 @@ inline bool led_by_other(const Context &c)
 Context *own_context();
 const char *why_not();
 
-// Works off all events there are. With the context's lock held and signals blocked.
+// Works off all events there are, and what was left for a thread that has the program's descriptors. With the context's lock
+// held and signals blocked.
 void take_events(Context &c);
 
 // A request that this engine could not, or not wholly, carry out goes on elsewhere, by the descriptor's number, if that is

@@ -112,17 +112,22 @@ bool follow(int context, unsigned b)
 
 namespace {
 
+void *background_main(void *);
+
 void add_need(Context &c)
 {
+	// All: one of two background threads may be about to end.
 	if (c.needed.fetch_add(1, std::memory_order_acq_rel) == 0)
-		futex_wake(c.needed, 1);
+		futex_wake(c.needed, INT_MAX);
 }
 
 void start_background(Context &c)
 {
-	if (!c.background.load(std::memory_order_acquire) && !c.background.exchange(true, std::memory_order_acq_rel) &&
-	    start_thread(background_main, &c, "sigevec-kaio") != 0)
-		c.background.store(false, std::memory_order_release);
+	constexpr Background mine = Background::of_program;
+	if (c.background.load(std::memory_order_acquire) == mine || c.background.exchange(mine, std::memory_order_acq_rel) == mine)
+		return;
+	if (start_thread(background_main, &c, "sigevec-kaio") != 0)
+		c.background.store(Background::none, std::memory_order_release);
 }
 
 void drop_need(Context &c)
@@ -137,12 +142,16 @@ bool nothing_needed(void *p)
 
 } // namespace
 
+namespace {
+
 void *background_main(void *p)
 {
 	auto *c = static_cast<Context *>(p);
 	auto index = static_cast<int>(c - all);
 	unsigned b = waiters::own_bucket();
 	for (;;) {
+		if (foreign && c->background.load(std::memory_order_acquire) != Background::of_helper)
+			return nullptr;
 		if (nothing_needed(c)) {
 			futex_wait(c->needed, 0, nullptr);
 			continue;
@@ -157,15 +166,23 @@ void *background_main(void *p)
 	}
 }
 
+} // namespace
+
+void *background_of_helper(void *context)
+{
+	foreign = true;
+	return background_main(context);
+}
+
 bool need(int context)
 {
 	Context &c = all[context];
 	add_need(c);
-	if (c.background.load(std::memory_order_acquire) || c.background.exchange(true, std::memory_order_acq_rel))
+	auto none = Background::none;
+	if (!c.background.compare_exchange_strong(none, Background::of_helper, std::memory_order_acq_rel) ||
+	    helper::start_background(&c))
 		return true;
-	if (helper::start_background(&c))
-		return true;
-	c.background.store(false, std::memory_order_release);
+	c.background.store(Background::none, std::memory_order_release);
 	return false;
 }
 

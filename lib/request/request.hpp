@@ -117,7 +117,8 @@ struct Request {
 	std::atomic<uint64_t> in_call;
 	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
 	std::atomic<uint8_t> background;
-	ssize_t result; // of a blocking call, on its way back to the driver
+	ssize_t result; // of what one thread did, on its way to the thread that ends the request
+	bool unfinished; // kernel AIO has transferred a part
 	Notification notification;
 	std::atomic<uint8_t> references;
 

@@ -79,7 +79,7 @@ inline void run(Request *)
 // Asks the driver for another worker. Async-signal-safe, any thread.
 void ask_for_worker();
 
-// Asks the driver to start kaio::background_main. Async-signal-safe; false: there is no helper.
+// Asks the driver to start kaio::background_of_helper. Async-signal-safe; false: there is no helper.
 bool start_background(void *context);
 
 // Asks the driver to cancel what is in its ring; the answer comes through the CancelReply. False: there is no driver.
