@@ -6,6 +6,8 @@
 #include "sigevec/types.h"
 
 #include "sigevec/aio.h"
+#include "sigevec/ec.h"
+#include "sigevec/ev.h"
 #include "sigevec/info.h"
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "sigevec/types.h"
 
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -47,6 +48,44 @@ int aio_writev(struct aiocb *cb);
  * more, older ones are forgotten by this function (not by aio_error and aio_return). Thread-safe; not async-signal-safe. Source: FreeBSD.
  */
 ssize_t aio_waitcomplete(struct aiocb **cbp, struct timespec *timeout);
+
+/* Opcodes of lio_listio beside LIO_READ and LIO_WRITE. Flags are 0; LIO_SENDMSG and LIO_RECVMSG use aio_msg. */
+#define LIO_SEND 16
+#define LIO_RECV 17
+#define LIO_SENDMSG 18
+#define LIO_RECVMSG 19
+
+/*
+ * aio_send, aio_recv, aio_sendto, aio_recvfrom, aio_sendmsg, aio_recvmsg: the socket calls of the same names, asynchronously.
+ *
+ * cb: aio_fildes is the socket, aio_buf and aio_nbytes the buffer (for the last two aio_msg is the message instead), aio_sigevent
+ * the notification, of any kind; aio_offset and aio_reqprio are not looked at. flags: the MSG_* flags of the synchronous call. The
+ * request waits for data or room even where the descriptor is O_NONBLOCK; with MSG_DONTWAIT it ends with EAGAIN instead. A
+ * stream's requests are carried out in order for each direction, each send whole. SIGPIPE is never raised. The destination
+ * address, the msghdr and its iovec array are copied at the call; buffers, control data, and the places for results (from; of
+ * *aio_msg: msg_namelen, msg_controllen, msg_flags) stay the caller's until the end.
+ *
+ * Return 0 when the request is queued, or -1 with errno:
+ *   EINVAL  cb is NULL, flags are not known, aio_msg is NULL, more than IOV_MAX buffers, lengths above SSIZE_MAX, an address longer
+ *           than struct sockaddr_storage
+ *   EFAULT  to is NULL and tolen is not 0
+ *   EBADF   SIGEV_EC, and sigev_ec is no channel
+ *   EAGAIN  a limit is reached (sigevec_get_limits, ec_set_limit) or memory is short; nothing has been done
+ * All else is reported by aio_error(3). Thread-safe; not async-signal-safe. Source: the paper, figure 2.
+ */
+int aio_send(struct aiocb *cb, int flags);
+int aio_recv(struct aiocb *cb, int flags);
+int aio_sendto(struct aiocb *cb, int flags, const struct sockaddr *to, socklen_t tolen);
+int aio_recvfrom(struct aiocb *cb, int flags, struct sockaddr *from, socklen_t fromlen);
+int aio_sendmsg(struct aiocb *cb, int flags);
+int aio_recvmsg(struct aiocb *cb, int flags);
+
+/*
+ * aio_accept, aio_connect: accept a connection (the result is the new descriptor; flags: SOCK_NONBLOCK, SOCK_CLOEXEC), and
+ * connect (result 0, or -1 with the error of the connection). Otherwise as above. Source: ours, because a server needs them.
+ */
+int aio_accept(struct aiocb *cb, int flags);
+int aio_connect(struct aiocb *cb, const struct sockaddr *to, socklen_t tolen);
 
 #ifdef __cplusplus
 }
