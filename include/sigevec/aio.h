@@ -66,9 +66,10 @@ ssize_t aio_waitcomplete(struct aiocb **cbp, struct timespec *timeout);
  * *aio_msg: msg_namelen, msg_controllen, msg_flags) stay the caller's until the end.
  *
  * Return 0 when the request is queued, or -1 with errno:
- *   EINVAL  cb is NULL, flags are not known, aio_msg is NULL, more than IOV_MAX buffers, lengths above SSIZE_MAX, an address longer
- *           than struct sockaddr_storage
- *   EFAULT  to is NULL and tolen is not 0
+ *   EINVAL  cb is NULL, flags of aio_accept that do not exist, aio_msg is NULL, lengths above SSIZE_MAX, a destination address
+ *           longer than struct sockaddr_storage
+ *   EFAULT  aio_connect without an address, msg_iov is NULL and msg_iovlen is not 0
+ *   EMSGSIZE  msg_iovlen is above IOV_MAX
  *   EBADF   SIGEV_EC, and sigev_ec is no channel
  *   EAGAIN  a limit is reached (sigevec_get_limits, ec_set_limit) or memory is short; nothing has been done
  * All else is reported by aio_error(3). Thread-safe; not async-signal-safe. Source: the paper, figure 2.

@@ -137,7 +137,14 @@ struct ec_stat {
 };
 
 /* ec_stat: store the state of ec in *s. Returns 0, or -1 with errno EBADF, or EINVAL: s is NULL. Thread-safe. */
+#if defined __cplusplus && defined __GNUC__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* a function beside a structure of its name, as stat(2) */
+#endif
 int ec_stat(ec_t ec, struct ec_stat *s);
+#if defined __cplusplus && defined __GNUC__
+#pragma GCC diagnostic pop
+#endif
 
 #ifdef __cplusplus
 }

@@ -4,8 +4,9 @@
  *
  * All of them return 0 once the request is queued, or -1 with errno, having done nothing:
  *   EBADF   ec is no channel of this process
- *   EINVAL  flags that do not exist, msg is NULL, a length above what the system takes, ev_poll without an event
- *   EFAULT  an address or message is NULL where it has a length
+ *   EINVAL  flags of ev_accept that do not exist, msg is NULL, lengths above SSIZE_MAX, an address longer than sockaddr_storage
+ *   EFAULT  ev_connect without an address, msg_iov is NULL and msg_iovlen is not 0
+ *   EMSGSIZE  msg_iovlen is above IOV_MAX
  *   EAGAIN  the channel is at its limit (ec_set_limit), or the process at its own (sigevec_get_limits), or memory is short
  * Everything else, errors of the descriptor included, arrives as the event: ev_type is event_type_net, ev_un.ev_fd the descriptor
  * given, ev_data the argument data, ev_result what the call would have returned, ev_errno its error.

@@ -4,67 +4,17 @@
 #include "api/check.hpp"
 
 #include "aiocb.hpp"
-#include "completion/completion.hpp"
-#include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
+#include "request/cancel.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
-#include "runtime/sync.hpp"
 
 #include <cerrno>
+#include <sched.h>
 
 using namespace sigevec;
 
 namespace {
-
-int ask_driver(Request *r, uint64_t word)
-{
-	// The reply is on this stack: no handler may leave it by a longjmp meanwhile.
-	BlockSignals blocked;
-	helper::CancelReply reply{r, word};
-	if (!helper::ask_to_cancel(&reply))
-		return AIO_NOTCANCELED;
-	uint32_t a;
-	while ((a = reply.answer.load(std::memory_order_acquire)) == 0)
-		futex_wait(reply.answer, 0, nullptr);
-	return static_cast<int>(a) - 1;
-}
-
-// The truth about one request, whose state was `word' when it was found to be the one that is meant.
-int cancel(Request *r, uint64_t word)
-{
-	if (int context = r->context.load(std::memory_order_relaxed); context >= 0)
-		kaio::poll(context);
-	uint64_t generation = word >> 8;
-	for (;;) {
-		uint64_t now = r->state.load(std::memory_order_acquire);
-		if (now >> 8 != generation)
-			return AIO_ALLDONE;
-		switch (static_cast<State>(now & 0xff)) {
-		case State::queued:
-			if (r->change_exactly(now, State::cancelled)) {
-				completion::finish_cancelled(r);
-				return AIO_CANCELED;
-			}
-			break;
-		case State::trying:
-			sched_yield(); // an attempt that does not wait
-			break;
-		case State::in_ring:
-			return ask_driver(r, now);
-		case State::running:
-			return AIO_NOTCANCELED;
-		default:
-			return AIO_ALLDONE;
-		}
-	}
-}
-
-bool outstanding(uint64_t word)
-{
-	auto s = static_cast<State>(word & 0xff);
-	return s != State::free && s != State::done && s != State::cancelled;
-}
 
 int cancel_one(struct aiocb *cb)
 {
@@ -73,8 +23,8 @@ int cancel_one(struct aiocb *cb)
 		Request *r = requests::at(index);
 		uint64_t word = r->state.load(std::memory_order_acquire);
 		bool mine = r->cb.load(std::memory_order_relaxed) == cb;
-		if (mine && outstanding(word))
-			return cancel(r, word);
+		if (mine && cancel::outstanding(word))
+			return cancel::one(r, word);
 		// Another thread is about to publish its end.
 		while (mine && static_cast<State>(word & 0xff) != State::free && aiocb_layout::in_progress(cb) &&
 		       r->state.load(std::memory_order_acquire) == word)
@@ -91,10 +41,10 @@ int cancel_all(int fd, const Descriptor &d)
 		Request *r = requests::at(i);
 		uint64_t word = r->state.load(std::memory_order_acquire);
 		// The number may have been closed and used again: then the request is another file's.
-		if (!outstanding(word) || r->fd.load(std::memory_order_relaxed) != fd ||
+		if (!cancel::outstanding(word) || r->fd.load(std::memory_order_relaxed) != fd ||
 		    r->ino.load(std::memory_order_relaxed) != d.ino || r->dev.load(std::memory_order_relaxed) != d.dev)
 			continue;
-		int one = cancel(r, word);
+		int one = cancel::one(r, word);
 		if (one == AIO_NOTCANCELED || (one == AIO_CANCELED && result == AIO_ALLDONE))
 			result = one;
 	}

@@ -27,7 +27,8 @@ Call describe(struct aiocb *cb, Op op)
 	return c;
 }
 
-// The length of a vector in bytes, or -1.
+} // namespace
+
 ssize_t length_of(const struct iovec *v, int n)
 {
 	ssize_t sum = 0;
@@ -36,8 +37,6 @@ ssize_t length_of(const struct iovec *v, int n)
 			return -1;
 	return sum;
 }
-
-} // namespace
 
 int read_transfer(struct aiocb *cb, Op op, Call *c)
 {
@@ -72,7 +71,7 @@ int result_of(int error)
 	return -1;
 }
 
-int start(int error, struct aiocb *cb, const Call &c)
+int start(int error, struct aiocb *cb, Call &c)
 {
 	if (error == 0)
 		return submit::start(c);

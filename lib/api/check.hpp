@@ -11,11 +11,14 @@ namespace sigevec::api {
 int read_transfer(struct aiocb *cb, Op op, Call *c);
 int read_vector(struct aiocb *cb, Op op, Call *c);
 
+// The length of a vector in bytes, or -1.
+ssize_t length_of(const struct iovec *v, int n);
+
 // Returns -1 with errno set for an error, else 0.
 int result_of(int error);
 
 // A transfer that read_transfer or read_vector has checked: its errno, or the submission's.
-int start(int error, struct aiocb *cb, const Call &c);
+int start(int error, struct aiocb *cb, Call &c);
 
 // <aio.h> promises the compiler that pointers are never NULL; callers do not keep the promise. The compiler knows nothing of
 // the result, so that it can be compared.

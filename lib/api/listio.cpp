@@ -2,6 +2,8 @@
 //
 // lio_listio.
 #include "api/check.hpp"
+#include "api/socket.hpp"
+#include "channel/channel.hpp"
 
 #include "aiocb.hpp"
 #include "completion/wait.hpp"
@@ -10,6 +12,8 @@
 #include "request/batch.hpp"
 #include "request/submit.hpp"
 #include "runtime/process.hpp"
+
+#include "sigevec/aio.h"
 
 #include <cerrno>
 
@@ -22,20 +26,40 @@ bool counts(const struct aiocb *cb)
 	return cb != nullptr && cb->aio_lio_opcode != LIO_NOP;
 }
 
-// An opcode that does not exist is accepted, and ends with EINVAL, as in glibc.
-int start_one(struct aiocb *cb, Batch *batch)
+int start_socket_call(struct aiocb *cb, Batch *batch)
+{
+	int op = cb->aio_lio_opcode;
+	api::SocketCall s(op == LIO_SEND || op == LIO_SENDMSG ? Op::send : Op::recv, cb->aio_fildes, 0);
+	s.notify_aiocb(cb);
+	s.call.batch = batch;
+	if (op == LIO_SENDMSG || op == LIO_RECVMSG)
+		return s.start(s.message(cb->aio_msg));
+	s.buffer(const_cast<void *>(cb->aio_buf), cb->aio_nbytes);
+	return s.start(0);
+}
+
+int start_transfer(struct aiocb *cb, Batch *batch)
 {
 	Call c;
 	bool known = cb->aio_lio_opcode == LIO_READ || cb->aio_lio_opcode == LIO_WRITE;
 	int error = api::read_transfer(cb, cb->aio_lio_opcode == LIO_READ ? Op::read : Op::write, &c);
 	c.batch = batch;
 	if (!known)
-		c.len = ~size_t{0};
+		c.len = ~size_t{0}; // accepted, and ends with EINVAL
+	return api::start(error, cb, c);
+}
+
+// An opcode that does not exist is accepted, and ends with EINVAL, as in glibc.
+int start_one(struct aiocb *cb, Batch *batch)
+{
 	if (batch != nullptr)
 		batches::add(batch);
-	error = api::start(error, cb, c);
-	if (error != 0 && batch != nullptr)
+	bool socket_call = cb->aio_lio_opcode >= LIO_SEND && cb->aio_lio_opcode <= LIO_RECVMSG;
+	int error = socket_call ? start_socket_call(cb, batch) : start_transfer(cb, batch);
+	if (error != 0 && batch != nullptr) {
+		batches::note_failure(batch);
 		batches::finished_one(batch);
+	}
 	return error;
 }
 
@@ -96,8 +120,14 @@ int list_and_go_on(struct aiocb *const list[], int n, const struct sigevent *sig
 	Batch *batch = nullptr;
 	if (event.notify == SIGEV_THREAD)
 		notifier::ensure();
-	if (!event.silent() && (batch = batches::create(event)) == nullptr)
+	if (event.notify == SIGEV_EC)
+		if (int e = channel::admit(event.signo, &event.channel); e != 0)
+			return e;
+	if (!event.silent() && (batch = batches::create(event)) == nullptr) {
+		if (event.channel != nullptr)
+			channel::retract(event.channel);
 		return EAGAIN;
+	}
 	int refused = start_all(list, n, batch);
 	// lio_listio's own count: an empty list is told at once, by this.
 	if (batch != nullptr)

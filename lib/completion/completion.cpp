@@ -4,6 +4,7 @@
 #include "aiocb.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
+#include "engine/transfer.hpp"
 #include "notify/notify.hpp"
 #include "request/batch.hpp"
 #include "request/order.hpp"
@@ -13,6 +14,8 @@ namespace sigevec::completion {
 
 void begin(struct aiocb *cb)
 {
+	if (cb == nullptr)
+		return;
 	// The address may have served before, without an aio_return.
 	finished::remove(cb);
 	aiocb_layout::context(cb).store(0, std::memory_order_relaxed);
@@ -23,6 +26,8 @@ void begin(struct aiocb *cb)
 void publish(struct aiocb *cb, ssize_t result)
 {
 	stats::count(stats::completions);
+	if (cb == nullptr)
+		return; // a one-call request: its event is all that tells
 	finished::add(cb);
 	aiocb_layout::result(cb).store(result < 0 ? -1 : result, std::memory_order_relaxed);
 	int error = result < 0 ? static_cast<int>(-result) : 0;
@@ -36,14 +41,19 @@ void finish_call(const Call &c, ssize_t result)
 {
 	publish(c.cb, result);
 	notify::send_now(c.event);
-	if (c.batch != nullptr)
-		batches::finished_one(c.batch);
+	if (c.batch == nullptr)
+		return;
+	if (result < 0)
+		batches::note_failure(c.batch);
+	batches::finished_one(c.batch);
 }
 
 namespace {
 
 void tell(Request *r)
 {
+	if (r->result < 0 && r->notification.batch != nullptr)
+		batches::note_failure(r->notification.batch);
 	order::ended(r);
 	// With the teller's reference, which is dropped once the notification is delivered.
 	notify::send(r->notification);
@@ -59,6 +69,9 @@ void finish(Request *r, ssize_t result)
 		requests::release(r);
 		return;
 	}
+	r->result = result;
+	if (result >= 0 && r->message != nullptr)
+		transfer::tell_caller(r->message);
 	publish(r->cb.load(std::memory_order_relaxed), result);
 	// Not before: an fsync that finds it done does not wait for it.
 	r->set(State::done);
@@ -70,6 +83,7 @@ void finish_cancelled(Request *r)
 {
 	stats::count(stats::cancelled);
 	requests::linger();
+	r->result = -ECANCELED;
 	publish(r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	tell(r);
 }

@@ -13,10 +13,11 @@ namespace sigevec::completion {
 // What a submission that was accepted looks like.
 void begin(struct aiocb *cb);
 
-// The status alone. result: what the call would have returned, or -errno. Async-signal-safe.
+// The status alone, if there is an aiocb. result: what the call would have returned, or -errno. Async-signal-safe.
 void publish(struct aiocb *cb, ssize_t result);
 
-// A request that ended within the call: status, then the notification (not SIGEV_THREAD: that needs a Request).
+// A request that ended within the call: status, then the notification (neither SIGEV_THREAD nor SIGEV_EC: they need a
+// Request).
 void finish_call(const Call &c, ssize_t result);
 
 // A request by its executor: as finish_call, and drops the executor's reference. Async-signal-safe.

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include "engine/driver.hpp"
+#include "engine/driver_impl.hpp"
 
 #include "completion/completion.hpp"
 #include "engine/kaio.hpp"
-#include "engine/ring.hpp"
-#include "engine/streams.hpp"
 #include "engine/transfer.hpp"
 #include "engine/worker.hpp"
 #include "request/stream.hpp"
@@ -23,61 +21,12 @@ namespace sigevec::driver {
 
 namespace {
 
-using helper::CancelReply;
-using helper::Helper;
-using helper::Packet;
-using helper::What;
-
 // How long a waiting fsync may be overlooked if the program closes its end of the socket at the wrong moment.
 constexpr int safety_ms = 100;
 
-class Driver {
-public:
-	explicit Driver(Helper *h) : helper_(h) {}
-	void run();
-	void look_later() { look_ = true; }
-
-private:
-	void take_packets();
-	void take(const Packet &p, int fd);
-	void take_request(Request *r, int fd);
-	void add_to_stream(Request *r, int fd);
-	void start_file(Request *r);
-	void wait_for_others(Request *r);
-
-	void step(Stream *s);
-	bool start(Stream *s, Request *r);
-	bool try_now(Stream *s, Request *r);
-	void arm(Stream *s);
-	void give_to_worker(Stream *s, Request *r);
-	bool transferred(Stream *s, Request *r, ssize_t n);
-	void end_first(Stream *s, ssize_t result);
-	void drop_first(Stream *s);
-	void stream_from_ring(Request *r, ssize_t n);
-
-	void file_from_ring(Request *r, ssize_t n);
-	void cancellation_from_ring(Request *r, ssize_t result);
-	void cancel(CancelReply *reply);
-	static void answer(CancelReply *reply, int a);
-	void answer_request(Request *r, int a);
-	void from_ring(const Ring::Completion &c);
-
-	void look();
-	void run_free_syncs();
-	void close_stream(Stream *s);
-	void wait_with_ring();
-	void wait_with_epoll();
-
-	Helper *helper_;
-	Streams streams_;
-	Request *waiting_syncs_ = nullptr;
-	Ring ring_;
-	bool has_ring_ = false;
-	int epoll_ = -1;
-	bool look_ = false;
-};
-
 thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
+
+} // namespace
 
 // ---- what arrives ----
 
@@ -99,7 +48,7 @@ void Driver::take(const Packet &p, int fd)
 		auto *r = static_cast<Request *>(p.object);
 		Stream *s = streams_.find(r);
 		s->busy = false;
-		end_first(s, r->result);
+		returned(s, r);
 		step(s);
 		break;
 	}
@@ -111,6 +60,11 @@ void Driver::take(const Packet &p, int fd)
 		break;
 	case What::worker:
 		worker::start(helper_);
+		break;
+	case What::program:
+		if (helper_->program_tx >= 0)
+			sys::close(helper_->program_tx);
+		helper_->program_tx = fd;
 		break;
 	case What::background:
 		start_thread(kaio::background_of_helper, p.object, "sigevec-kaio");
@@ -143,7 +97,7 @@ void Driver::add_to_stream(Request *r, int fd)
 	if (s == nullptr || s->file < 0) {
 		if (s != nullptr)
 			close_stream(s);
-		stream::leave(stream::word_of({r->dev, r->ino, r->is_read()}));
+		stream::leave(r->stream_word());
 		completion::finish(r, s == nullptr ? -ENOMEM : -EMFILE);
 		return;
 	}
@@ -173,132 +127,6 @@ void Driver::wait_for_others(Request *r)
 	waiting_syncs_ = r;
 	r->waits_for.fetch_sub(1, std::memory_order_acq_rel);
 	run_free_syncs();
-}
-
-// ---- streams ----
-
-// Starts what can be started: one request at a time.
-void Driver::step(Stream *s)
-{
-	while (s->first != nullptr && !s->busy && !s->armed) {
-		Request *r = s->first;
-		if (stream::claimed(s->word))
-			return; // a writer is at work within its call; it will say when it is done
-		if (r->get_state() == State::cancelled) {
-			drop_first(s);
-			continue;
-		}
-		if (!start(s, r))
-			return;
-	}
-	if (s->first == nullptr && !s->closed)
-		close_stream(s);
-}
-
-// True: the first request is not r any more, or r must be started again.
-bool Driver::start(Stream *s, Request *r)
-{
-	// The ring waits for data even where O_NONBLOCK says not to.
-	if (!has_ring_ || r->nonblocking())
-		return try_now(s, r);
-	if (r->done == 0 && !r->change(State::queued, State::in_ring))
-		return true;
-	r->set(State::in_ring);
-	s->busy = true;
-	ring_.start(r, s->file);
-	return false;
-}
-
-bool ready(const Stream *s)
-{
-	struct pollfd p = {s->file, static_cast<short>(s->read ? POLLIN : POLLOUT), 0};
-	return poll(&p, 1, 0) != 0;
-}
-
-bool Driver::try_now(Stream *s, Request *r)
-{
-	bool begun = r->get_state() == State::running;
-	if (!begun && !r->change(State::queued, State::trying))
-		return true;
-	ssize_t n = transfer::without_waiting(r->is_read(), r->kind, s->file, transfer::rest(r));
-	if (n == -EINTR)
-		n = -EAGAIN;
-	if (n == -EOPNOTSUPP) {
-		// A terminal, for one, cannot be asked without waiting; but what is ready does not wait.
-		if (r->nonblocking() || ready(s)) {
-			give_to_worker(s, r);
-			return false;
-		}
-		n = -EAGAIN;
-	}
-	if (n == -EAGAIN && !r->nonblocking()) {
-		if (!begun)
-			r->set(State::queued);
-		arm(s);
-		return false;
-	}
-	transferred(s, r, n);
-	return true;
-}
-
-// True: r goes on.
-bool Driver::transferred(Stream *s, Request *r, ssize_t n)
-{
-	bool more = transfer::advance(r, n);
-	if (more)
-		r->set(State::running);
-	else
-		end_first(s, transfer::total(r, n));
-	return more;
-}
-
-void Driver::give_to_worker(Stream *s, Request *r)
-{
-	r->set(State::running);
-	r->file = s->file;
-	s->busy = true;
-	helper::job_from_inside(helper_, r);
-}
-
-void Driver::arm(Stream *s)
-{
-	struct epoll_event e = {};
-	e.events = (s->read ? EPOLLIN | EPOLLRDHUP : EPOLLOUT) | EPOLLONESHOT;
-	e.data.ptr = s;
-	s->armed = true;
-	if (epoll_ctl(epoll_, EPOLL_CTL_MOD, s->file, &e) != 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, s->file, &e) != 0) {
-		// It cannot be waited for, so it never has to be: a worker asks it.
-		s->armed = false;
-		if (s->first->get_state() == State::running || s->first->change(State::queued, State::running))
-			give_to_worker(s, s->first);
-	}
-}
-
-void Driver::close_stream(Stream *s)
-{
-	// The program still has the file open: closing this descriptor would not take it out of the epoll set.
-	if (epoll_ >= 0)
-		epoll_ctl(epoll_, EPOLL_CTL_DEL, s->file, nullptr);
-	streams_.close(s);
-}
-
-void Driver::drop_first(Stream *s)
-{
-	Request *r = pop(s);
-	stream::leave(s->word);
-	requests::release(r);
-}
-
-void Driver::end_first(Stream *s, ssize_t result)
-{
-	Request *r = pop(s);
-	uint32_t word = s->word;
-	// The file is closed before the last end is told: who then looks finds it released.
-	if (s->first == nullptr)
-		close_stream(s);
-	stream::leave(word);
-	stats::count(has_ring_ ? stats::uring_done : stats::threads_done);
-	completion::finish(r, result);
 }
 
 // ---- the ring ----
@@ -338,34 +166,6 @@ void Driver::cancel(CancelReply *reply)
 	r->cancel_reply = reply;
 	if (reply->next == nullptr)
 		ring_.cancel(r);
-}
-
-bool was_cancelled(const Request *r, ssize_t n)
-{
-	return r->cancel_reply != nullptr && (n == -ECANCELED || n == -EINTR);
-}
-
-void Driver::stream_from_ring(Request *r, ssize_t n)
-{
-	Stream *s = streams_.find(r);
-	s->busy = false;
-	bool cancelled = was_cancelled(r, n);
-	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {
-		// Not its end: the ring has no way to wait for this descriptor, or was disturbed.
-		answer_request(r, AIO_NOTCANCELED);
-		give_to_worker(s, r);
-		return;
-	}
-	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
-	r->cancel_reply = nullptr;
-	bool more = false;
-	if (cancelled)
-		end_first(s, -ECANCELED);
-	else
-		more = transferred(s, r, n);
-	if (reply != nullptr)
-		answer(reply, cancelled ? AIO_CANCELED : more ? AIO_NOTCANCELED : AIO_ALLDONE);
-	step(s);
 }
 
 void Driver::file_from_ring(Request *r, ssize_t n)
@@ -505,8 +305,6 @@ void Driver::run()
 			wait_with_epoll();
 	}
 }
-
-} // namespace
 
 void *create(helper::Helper *h)
 {

@@ -15,6 +15,8 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 namespace sigevec {
@@ -77,10 +79,37 @@ bool nothing_there(ssize_t n)
 	return n == -EAGAIN || n == -EOPNOTSUPP || n == -EINTR;
 }
 
+// Ends with EAGAIN rather than wait.
+bool nonblocking(const Call &c, const Descriptor &d)
+{
+	return is_socket_call(c.op) ? (c.flags & MSG_DONTWAIT) != 0 : (d.flags & O_NONBLOCK) != 0;
+}
+
+ssize_t try_stream(const Call &c, const Descriptor &d)
+{
+	bool inward = is_inward(c.op);
+	if (c.op == Op::accept) {
+		// Without O_NONBLOCK the call might wait, though a connection was there a moment ago.
+		if ((d.flags & O_NONBLOCK) == 0)
+			return -EAGAIN;
+		long fd = syscall(SYS_accept4, d.fd, nullptr, nullptr, c.flags);
+		return fd < 0 ? -errno : fd;
+	}
+	if (!is_socket_call(c.op))
+		return transfer::without_waiting(inward, d.kind, d.fd, whole(c));
+	ssize_t n = transfer::message_without_waiting(inward, d.fd, c.flags, c.message, true, whole(c));
+	if (n >= 0 && c.result != nullptr) {
+		c.result->msg_namelen = c.message->msg_namelen;
+		c.result->msg_controllen = c.message->msg_controllen;
+		c.result->msg_flags = c.message->msg_flags;
+	}
+	return n;
+}
+
 bool read_stream(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	ssize_t n = transfer::without_waiting(true, d.kind, d.fd, whole(c));
-	if (nothing_there(n) && !(n == -EAGAIN && (d.flags & O_NONBLOCK) != 0))
+	ssize_t n = try_stream(c, d);
+	if (nothing_there(n) && !(n == -EAGAIN && nonblocking(c, d)))
 		return false;
 	*result = n;
 	return true;
@@ -89,15 +118,15 @@ bool read_stream(const Call &c, const Descriptor &d, ssize_t *result)
 // With the stream's claim held. When not all is written, the claim goes to the driver with the rest.
 bool write_stream(const Call &c, const Descriptor &d, uint32_t word, ssize_t *result)
 {
-	ssize_t n = transfer::without_waiting(false, d.kind, d.fd, whole(c));
-	bool nonblocking = (d.flags & O_NONBLOCK) != 0;
-	if (n >= 0 && static_cast<size_t>(n) < c.len && !nonblocking) {
+	ssize_t n = try_stream(c, d);
+	bool no_wait = nonblocking(c, d);
+	if (n >= 0 && static_cast<size_t>(n) < c.len && !no_wait) {
 		*result = n;
 		return false;
 	}
 	if (stream::give_up_claim(word))
 		helper::look_at_streams();
-	if (nothing_there(n) && !(n == -EAGAIN && nonblocking)) {
+	if (nothing_there(n) && !(n == -EAGAIN && no_wait)) {
 		*result = -1;
 		return false;
 	}
@@ -107,7 +136,7 @@ bool write_stream(const Call &c, const Descriptor &d, uint32_t word, ssize_t *re
 
 bool on_stream(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	bool read = c.op == Op::read;
+	bool read = is_inward(c.op);
 	if (c.len > small || (!read && d.kind == Kind::fifo)) {
 		stats::count(stats::inline_large);
 		return false;
@@ -120,12 +149,42 @@ bool on_stream(const Call &c, const Descriptor &d, ssize_t *result)
 	return read ? read_stream(c, d, result) : write_stream(c, d, word, result);
 }
 
+bool poll_now(const Call &c, ssize_t *result)
+{
+	struct pollfd p = {c.fd, static_cast<short>(c.flags), 0};
+	if (::poll(&p, 1, 0) <= 0)
+		return false;
+	*result = p.revents;
+	return true;
+}
+
+bool beside_the_stream(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	*result = try_stream(c, d);
+	return true;
+}
+
+// What takes several system calls, or may take long.
+bool never_at_once(const Call &c)
+{
+	constexpr int waits = MSG_WAITALL;
+	return c.op == Op::fsync || c.op == Op::fdatasync || c.op == Op::connect || c.multishot ||
+	       (c.op == Op::recv && (c.flags & waits) != 0 && (c.flags & MSG_DONTWAIT) == 0) ||
+	       (c.op == Op::send && (c.flags & MSG_FASTOPEN) != 0);
+}
+
 bool attempt(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	*result = -1;
-	if (c.op != Op::read && c.op != Op::write)
+	bool done;
+	if (c.op == Op::poll)
+		done = poll_now(c, result);
+	else if (c.op == Op::recv && (c.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0)
+		done = beside_the_stream(c, d, result);
+	else if (never_at_once(c))
 		return false;
-	bool done = is_stream(d.kind) ? on_stream(c, d, result) : on_file(c, d, result);
+	else
+		done = is_stream(d.kind) ? on_stream(c, d, result) : on_file(c, d, result);
 	if (done)
 		stats::count(stats::inline_done);
 	return done;

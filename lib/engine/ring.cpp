@@ -60,6 +60,38 @@ int set_up(struct io_uring *ring, unsigned entries)
 	return e;
 }
 
+void prepare_message(struct io_uring_sqe *sqe, Request *r, int file)
+{
+	bool inward = r->is_read();
+	int flags = r->call_flags | (inward ? 0 : MSG_NOSIGNAL);
+	if (r->message != nullptr) {
+		struct msghdr *m = transfer::header_of_rest(r);
+		if (inward)
+			io_uring_prep_recvmsg(sqe, file, m, static_cast<unsigned>(flags));
+		else
+			io_uring_prep_sendmsg(sqe, file, m, static_cast<unsigned>(flags));
+		return;
+	}
+	transfer::Piece p = transfer::rest(r);
+	if (p.len > transfer::most_at_once)
+		p.len = transfer::most_at_once;
+	if (inward)
+		io_uring_prep_recv(sqe, file, p.buf, p.len, flags);
+	else
+		io_uring_prep_send(sqe, file, p.buf, p.len, flags);
+}
+
+void prepare_socket_call(struct io_uring_sqe *sqe, Request *r, int file)
+{
+	if (r->op == Op::accept)
+		io_uring_prep_accept(sqe, file, nullptr, nullptr, r->call_flags | SOCK_CLOEXEC);
+	else if (r->op == Op::connect) {
+		const struct msghdr &h = r->message->header;
+		io_uring_prep_connect(sqe, file, static_cast<const struct sockaddr *>(h.msg_name), h.msg_namelen);
+	} else
+		prepare_message(sqe, r, file);
+}
+
 void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfer::Piece &p)
 {
 	if (p.vector != nullptr)
@@ -118,7 +150,9 @@ void Ring::watch_socket()
 void Ring::start(Request *r, int file)
 {
 	struct io_uring_sqe *sqe = get_sqe();
-	if (r->is_sync())
+	if (is_socket_call(r->op))
+		prepare_socket_call(sqe, r, file);
+	else if (r->is_sync())
 		io_uring_prep_fsync(sqe, file, r->op == Op::fdatasync ? IORING_FSYNC_DATASYNC : 0);
 	else {
 		transfer::Piece p = transfer::rest(r);
@@ -135,6 +169,14 @@ void Ring::start(Request *r, int file)
 		if (may_wait || (!r->on_stream() && p.len > large))
 			sqe->flags |= IOSQE_ASYNC;
 	}
+	sqe->user_data = reinterpret_cast<uint64_t>(r) | request_tag;
+}
+
+void Ring::poll(Request *r, int file)
+{
+	struct io_uring_sqe *sqe = get_sqe();
+	short events = r->op == Op::poll ? static_cast<short>(r->call_flags) : r->is_read() ? POLLIN : POLLOUT;
+	io_uring_prep_poll_add(sqe, file, static_cast<unsigned>(events) & 0xffff);
 	sqe->user_data = reinterpret_cast<uint64_t>(r) | request_tag;
 }
 
@@ -195,6 +237,7 @@ bool Ring::probe()
 }
 
 void Ring::start(Request *, int) {}
+void Ring::poll(Request *, int) {}
 void Ring::cancel(Request *) {}
 void Ring::wait(int) {}
 bool Ring::next(Completion *)

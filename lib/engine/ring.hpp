@@ -29,6 +29,8 @@ public:
 
 	// Starts what is left of r on the driver's descriptor file. Submitted by the next wait.
 	void start(Request *r, int file);
+	// Says when file is ready for r; its result is what poll tells.
+	void poll(Request *r, int file);
 	void cancel(Request *r);
 
 	// Submits, and sleeps until there is a completion or ms have passed (-1: for ever).

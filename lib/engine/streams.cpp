@@ -12,7 +12,7 @@ namespace sigevec::driver {
 
 Streams::Key Streams::key_of(const Request *r)
 {
-	if (r->kind == Kind::anonymous)
+	if (r->kind == Kind::anonymous || r->op == Op::poll)
 		return {~uint64_t{0}, r->index, r->is_read()};
 	return {r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed), r->is_read()};
 }
@@ -44,7 +44,7 @@ Stream *Streams::make(const Request *r, int file)
 		return nullptr;
 	Key k = key_of(r);
 	Stream *&head = table_[slot(k)];
-	head = new (m) Stream{head,  k.dev, k.ino, k.read, false, false, false, file, stream::word_of({r->dev, r->ino, k.read}),
+	head = new (m) Stream{head,  k.dev, k.ino, k.read, false, false, false, file, r->stream_word(),
 			      nullptr, nullptr};
 	return head;
 }

@@ -45,7 +45,8 @@ private:
 		uint64_t dev, ino;
 		bool read;
 	};
-	// Descriptors without an inode of their own cannot be told apart: each request is a stream of its own.
+	// Descriptors without an inode of their own cannot be told apart, and polls are in no order: each of these requests is a
+	// stream of its own.
 	static Key key_of(const Request *r);
 	static uint32_t slot(const Key &k);
 	Stream *table_[size] = {};

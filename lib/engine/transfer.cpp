@@ -7,6 +7,7 @@
 #include <climits>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -135,10 +136,124 @@ ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p)
 	return vector_call(read, fd, v, n, kind == Kind::fifo ? -1 : p.offset, RWF_NOWAIT);
 }
 
+ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *header, bool control, const Piece &p)
+{
+	struct iovec one = {p.buf, p.len};
+	struct msghdr m = header != nullptr ? *header : msghdr{};
+	m.msg_iov = p.vector != nullptr ? const_cast<struct iovec *>(p.vector) : &one;
+	m.msg_iovlen = p.vector != nullptr ? static_cast<size_t>(p.vector_count) : 1;
+	if (!control) {
+		m.msg_control = nullptr;
+		m.msg_controllen = 0;
+	}
+	if (!inward)
+		return result(sys::sendmsg(fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+	ssize_t n = result(sys::recvmsg(fd, &m, flags | MSG_DONTWAIT));
+	if (n >= 0 && header != nullptr) {
+		header->msg_namelen = m.msg_namelen;
+		header->msg_controllen = m.msg_controllen;
+		header->msg_flags = m.msg_flags;
+	}
+	return n;
+}
+
+ssize_t attempt(Request *r, int fd)
+{
+	struct msghdr *header = r->message != nullptr ? &r->message->header : nullptr;
+	switch (r->op) {
+	case Op::send:
+	case Op::recv:
+		return message_without_waiting(r->is_read(), fd, r->call_flags, header, r->done == 0, rest(r));
+	case Op::poll: {
+		struct pollfd p = {fd, static_cast<short>(r->call_flags), 0};
+		int n = ::poll(&p, 1, 0);
+		return n == 0 ? -EAGAIN : n < 0 ? -errno : p.revents;
+	}
+	default:
+		return without_waiting(r->is_read(), r->kind, fd, rest(r));
+	}
+}
+
+struct msghdr *header_of_rest(Request *r)
+{
+	Message *m = r->message;
+	Piece p = rest(r);
+	m->buffer = {p.buf, p.len};
+	m->header.msg_iov = p.vector != nullptr ? r->vector->v : &m->buffer;
+	m->header.msg_iovlen = p.vector != nullptr ? static_cast<size_t>(p.vector_count) : 1;
+	if (r->done != 0 && !r->is_read()) {
+		m->header.msg_control = nullptr;
+		m->header.msg_controllen = 0;
+	}
+	return &m->header;
+}
+
+void tell_caller(const Message *m)
+{
+	if (m->result == nullptr)
+		return;
+	m->result->msg_namelen = m->header.msg_namelen;
+	m->result->msg_controllen = m->header.msg_controllen;
+	m->result->msg_flags = m->header.msg_flags;
+}
+
+bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)
+{
+	if (header == nullptr || header->msg_control == nullptr || header->msg_controllen == 0)
+		return false;
+	if (op == Op::recv) {
+		int domain = 0;
+		socklen_t n = sizeof domain;
+		return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_UNIX;
+	}
+	auto *m = const_cast<struct msghdr *>(header);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != nullptr; c = CMSG_NXTHDR(m, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			return true;
+	return false;
+}
+
 namespace {
+
+// A descriptor that is O_NONBLOCK has begun to connect: its end is told by the socket.
+ssize_t connect_and_wait(const Request *r, int fd)
+{
+	const struct msghdr &h = r->message->header;
+	ssize_t n = result(static_cast<ssize_t>(syscall(SYS_connect, fd, h.msg_name, h.msg_namelen)));
+	if (n != -EINPROGRESS && n != -EALREADY && n != -EINTR)
+		return n;
+	struct pollfd p = {fd, POLLOUT, 0};
+	while (::poll(&p, 1, -1) < 0)
+		;
+	int error = 0;
+	socklen_t size = sizeof error;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 ? -errno : -error;
+}
+
+ssize_t blocking_message(Request *r, int fd)
+{
+	struct msghdr plain = {};
+	struct iovec one;
+	struct msghdr *m = &plain;
+	if (r->message != nullptr)
+		m = header_of_rest(r);
+	else {
+		Piece p = rest(r);
+		one = {p.buf, p.len};
+		plain.msg_iov = &one;
+		plain.msg_iovlen = 1;
+	}
+	return result(r->op == Op::recv ? sys::recvmsg(fd, m, r->call_flags) : sys::sendmsg(fd, m, r->call_flags | MSG_NOSIGNAL));
+}
 
 ssize_t blocking_call(Request *r, int fd)
 {
+	if (r->op == Op::accept)
+		return result(syscall(SYS_accept4, fd, nullptr, nullptr, r->call_flags));
+	if (r->op == Op::connect)
+		return connect_and_wait(r, fd);
+	if (is_socket_call(r->op))
+		return blocking_message(r, fd);
 	if (r->op == Op::fsync)
 		return result(fsync(fd));
 	if (r->op == Op::fdatasync)
@@ -169,14 +284,14 @@ ssize_t blocking(Request *r, int fd)
 
 bool advance(Request *r, ssize_t result)
 {
-	if (result <= 0 || r->is_sync())
+	if (result <= 0 || r->is_sync() || r->op == Op::accept || r->op == Op::poll)
 		return false;
 	r->done += static_cast<size_t>(result);
 	if (r->done >= r->len)
 		return false;
 	// A stream gives what it has; a blocking write waits until all is written, a non-blocking one does not.
 	if (r->on_stream())
-		return !r->is_read() && !r->nonblocking();
+		return !r->nonblocking() && (!r->is_read() || (r->op == Op::recv && (r->call_flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL));
 	if (!r->is_read() || static_cast<size_t>(result) >= most_at_once)
 		return true;
 	// A short read of a file is its end, unless the file is longer than that.

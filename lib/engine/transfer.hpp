@@ -5,6 +5,8 @@
 
 #include "request/request.hpp"
 
+#include <sys/socket.h>
+
 namespace sigevec::transfer {
 
 // What fd is; false: errno says why (EBADF). Async-signal-safe.
@@ -28,6 +30,30 @@ Piece rest(Request *r);
 // One call that does not wait. Result or -errno: -EAGAIN nothing there, -EOPNOTSUPP the file cannot say without waiting.
 // Never raises SIGPIPE on a socket; on a pipe the caller must have it blocked. Async-signal-safe.
 ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p);
+
+// One attempt of a send or a receive that does not wait. header: address, control data and results of the call, or nullptr;
+// control: whether the control data still has to go. Never raises SIGPIPE. Result or -errno. Async-signal-safe.
+ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *header, bool control, const Piece &p);
+
+// What is left of r, by such an attempt on fd.
+ssize_t attempt(Request *r, int fd);
+
+// The header for the kernel, with what is left of r. As rest().
+struct msghdr *header_of_rest(Request *r);
+
+// Stores the results of recvmsg with the caller. Before the end is published.
+void tell_caller(const Message *m);
+
+// Whether a descriptor may travel with the message.
+bool may_carry_descriptors(Op op, int fd, const struct msghdr *header);
+
+// The kernel has no way to do this call without waiting.
+inline bool must_block(const Request *r)
+{
+	constexpr int peek_all = MSG_PEEK | MSG_WAITALL;
+	return (r->op == Op::recv && (r->call_flags & peek_all) == peek_all) ||
+	       (r->op == Op::send && (r->call_flags & MSG_FASTOPEN) != 0);
+}
 
 // The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno.
 ssize_t blocking(Request *r, int fd);

@@ -8,17 +8,21 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "sigevec/ec.h"
+
 namespace sigevec {
 
 struct Batch;
+struct Channel;
 struct Request;
 
 struct Event {
 	int notify = SIGEV_NONE;
-	int signo = 0;
+	int signo = 0; // for SIGEV_EC: the descriptor of the channel
 	union sigval value = {};
 	void (*function)(union sigval) = nullptr;
 	pthread_attr_t *attributes = nullptr;
+	Channel *channel = nullptr; // with room for this event, from the submission on
 
 	static Event copy(const struct sigevent &e)
 	{
@@ -26,12 +30,17 @@ struct Event {
 		v.notify = e.sigev_notify;
 		v.signo = e.sigev_signo;
 		v.value = e.sigev_value;
+		if (v.notify == SIGEV_EC)
+			v.signo = e.sigev_ec;
 		if (v.notify == SIGEV_THREAD) {
 			v.function = e.sigev_notify_function;
 			v.attributes = e.sigev_notify_attributes;
 		}
 		return v;
 	}
+
+	// Is delivered later than the end of the request is published: needs memory of its own.
+	bool needs_memory() const { return notify == SIGEV_THREAD || notify == SIGEV_EC; }
 
 	// Needs someone to deliver it, even when the program never looks at the request again.
 	bool silent() const { return notify == SIGEV_NONE || (notify == SIGEV_SIGNAL && signo == 0); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "notify/notify.hpp"
 
+#include "channel/channel.hpp"
 #include "notify/notifier.hpp"
 #include "request/batch.hpp"
 #include "request/request.hpp"
@@ -33,11 +34,21 @@ void send_signal(const Event &e)
 	errno = saved;
 }
 
+// The reference stays with the event until it is read.
+void into_channel(Notification &n)
+{
+	Batch *list = n.batch;
+	stats::count(stats::notify_channel);
+	channel::push(n);
+	if (list != nullptr)
+		batches::finished_one(list);
+}
+
 } // namespace
 
 bool send_now(const Event &e)
 {
-	if (e.notify == SIGEV_THREAD)
+	if (e.needs_memory())
 		return false;
 	if (e.notify == SIGEV_SIGNAL)
 		send_signal(e);
@@ -46,19 +57,26 @@ bool send_now(const Event &e)
 
 void send(Notification &n)
 {
-	if (send_now(n.event))
+	if (n.event.notify == SIGEV_EC)
+		into_channel(n);
+	else if (send_now(n.event))
 		delivered(n);
 	else
 		notifier::queue(n);
 }
 
-void delivered(Notification &n)
+void release(Notification &n)
 {
-	Batch *list = n.batch;
 	if (n.request != nullptr)
 		requests::release(n.request);
 	else
 		batches::discard(n.owner_batch);
+}
+
+void delivered(Notification &n)
+{
+	Batch *list = n.batch;
+	release(n);
 	if (list != nullptr)
 		batches::finished_one(list);
 }

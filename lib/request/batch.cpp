@@ -25,6 +25,7 @@ Batch *create(const Event &event)
 		return nullptr;
 	auto *b = new (m) Batch;
 	b->left.store(1, std::memory_order_relaxed);
+	b->failed.store(false, std::memory_order_relaxed);
 	b->notification.event = event;
 	b->notification.owner_batch = b;
 	return b;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "request/request.hpp"
 
+#include "channel/channel.hpp"
 #include "request/pool.hpp"
+#include "request/stream.hpp"
 #include "runtime/config.hpp"
 
 #include <cstring>
@@ -11,7 +13,16 @@ namespace sigevec {
 
 bool Request::nonblocking() const
 {
+	if (is_socket_call(op) || op == Op::poll)
+		return (op == Op::send || op == Op::recv) && (call_flags & MSG_DONTWAIT) != 0;
 	return (flags & O_NONBLOCK) != 0;
+}
+
+uint32_t Request::stream_word() const
+{
+	if (op == Op::poll)
+		return stream::no_word;
+	return stream::word_of({dev.load(std::memory_order_relaxed), ino.load(std::memory_order_relaxed), is_read()});
 }
 
 namespace requests {
@@ -20,8 +31,8 @@ namespace {
 
 Pool<Request, 8, config::most_requests / 256> pool;
 
-// Vectors of requests that ended where free() may not be called (a signal handler in aio_suspend).
-std::atomic<Vector *> discarded{nullptr};
+// Blocks of requests that ended where free() may not be called (a signal handler in aio_suspend).
+std::atomic<Block *> discarded{nullptr};
 
 // Cancelled requests that their executors still hold.
 std::atomic<uint32_t> lingering{0};
@@ -30,17 +41,17 @@ void free_discarded()
 {
 	if (discarded.load(std::memory_order_relaxed) == nullptr)
 		return;
-	Vector *v = discarded.exchange(nullptr, std::memory_order_acquire);
+	Block *v = discarded.exchange(nullptr, std::memory_order_acquire);
 	while (v != nullptr) {
-		Vector *next = v->next;
+		Block *next = v->next;
 		free(v);
 		v = next;
 	}
 }
 
-void discard(Vector *v)
+void discard(Block *v)
 {
-	Vector *head = discarded.load(std::memory_order_relaxed);
+	Block *head = discarded.load(std::memory_order_relaxed);
 	do
 		v->next = head;
 	while (!discarded.compare_exchange_weak(head, v, std::memory_order_release));
@@ -55,6 +66,20 @@ Vector *copy_vector(const Call &c)
 	v->count = c.vector_count;
 	memcpy(v->v, c.vector, n * sizeof(struct iovec));
 	return v;
+}
+
+Message *copy_message(const Call &c)
+{
+	auto *m = static_cast<Message *>(malloc(sizeof(Message)));
+	if (m == nullptr)
+		return nullptr;
+	m->header = *c.message;
+	m->result = c.result;
+	if (!is_inward(c.op) && m->header.msg_name != nullptr) {
+		memcpy(&m->address, m->header.msg_name, m->header.msg_namelen);
+		m->header.msg_name = &m->address;
+	}
+	return m;
 }
 
 Request closed;
@@ -86,22 +111,29 @@ bool full()
 Request *create(const Call &c, const Descriptor &d)
 {
 	free_discarded();
-	Vector *vector = nullptr;
-	if (c.vector != nullptr && (vector = copy_vector(c)) == nullptr)
-		return nullptr;
-	Request *r = pool.take(config::limits.requests.load(std::memory_order_relaxed));
+	Vector *vector = c.vector != nullptr ? copy_vector(c) : nullptr;
+	Message *message = c.message != nullptr ? copy_message(c) : nullptr;
+	bool complete = (vector != nullptr || c.vector == nullptr) && (message != nullptr || c.message == nullptr);
+	Request *r = complete ? pool.take(config::limits.requests.load(std::memory_order_relaxed)) : nullptr;
 	if (r == nullptr) {
 		free(vector);
+		free(message);
 		return nullptr;
 	}
 	r->cb.store(c.cb, std::memory_order_relaxed);
 	r->fd.store(c.fd, std::memory_order_relaxed);
 	r->dev.store(d.dev, std::memory_order_relaxed);
 	r->ino.store(d.ino, std::memory_order_relaxed);
+	r->channel.store(c.event.channel, std::memory_order_relaxed);
+	r->data.store(c.event.value.sival_ptr, std::memory_order_relaxed);
 	r->op = c.op;
 	r->kind = d.kind;
 	r->front = false;
+	r->multishot = c.multishot;
+	r->in_program = false;
 	r->flags = d.flags;
+	r->call_flags = c.flags;
+	r->message = message;
 	r->buf = c.buf;
 	r->len = c.len;
 	r->done = 0;
@@ -111,6 +143,9 @@ Request *create(const Call &c, const Descriptor &d)
 	r->file = -1;
 	r->next.store(nullptr, std::memory_order_relaxed);
 	r->cancel_reply = nullptr;
+	r->polled = false;
+	r->connection = nullptr;
+	r->unwanted.store(0, std::memory_order_relaxed);
 	r->dependent.store(nullptr, std::memory_order_relaxed);
 	r->waits_for.store(1, std::memory_order_relaxed);
 	r->context.store(-1, std::memory_order_relaxed);
@@ -121,8 +156,34 @@ Request *create(const Call &c, const Descriptor &d)
 	r->notification.request = r;
 	r->references.store(2, std::memory_order_relaxed);
 	uint64_t generation = (r->state.load(std::memory_order_relaxed) >> 8) + 1;
-	r->state.store(generation << 8 | static_cast<uint8_t>(State::queued), std::memory_order_release);
+	// What has nothing to carry out cannot be cancelled either.
+	State first = c.op == Op::event ? State::done : State::queued;
+	r->state.store(generation << 8 | static_cast<uint8_t>(first), std::memory_order_release);
 	return r;
+}
+
+Request *create_connection(const Request *multishot)
+{
+	Call c{};
+	c.op = Op::event;
+	c.fd = multishot->fd.load(std::memory_order_relaxed);
+	c.flags = multishot->call_flags;
+	c.event = multishot->notification.event;
+	if (!channel::admit_another(c.event.channel))
+		return nullptr;
+	Request *r = create(c, Descriptor{});
+	if (r == nullptr)
+		channel::retract(c.event.channel);
+	return r;
+}
+
+void discard_connection(Request *r)
+{
+	if (r == nullptr)
+		return;
+	channel::retract(r->notification.event.channel);
+	release(r);
+	release(r);
 }
 
 void release(Request *r)
@@ -134,6 +195,8 @@ void release(Request *r)
 	r->set(State::free);
 	if (r->vector != nullptr)
 		discard(r->vector);
+	if (r->message != nullptr)
+		discard(r->message);
 	pool.give_back(r);
 }
 

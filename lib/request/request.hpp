@@ -14,12 +14,36 @@
 #include <aio.h>
 #include <atomic>
 #include <cstdint>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 namespace sigevec {
 
-enum class Op : uint8_t { read, write, fsync, fdatasync };
+enum class Op : uint8_t {
+	read,
+	write,
+	fsync,
+	fdatasync,
+	// Socket calls; with a message where there is more to say than a buffer.
+	send,
+	recv,
+	accept,
+	connect,
+	poll,  // any descriptor, in no order
+	event, // nothing to carry out: an event on its way (ec_post, one of many connections)
+};
+
+inline bool is_socket_call(Op op)
+{
+	return op >= Op::send && op <= Op::connect;
+}
+
+// Towards the program: the direction of a stream, and what may be cancelled while it waits.
+inline bool is_inward(Op op)
+{
+	return op == Op::read || op == Op::recv || op == Op::accept || op == Op::poll;
+}
 
 // What a descriptor is, as far as engines care.
 enum class Kind : uint8_t {
@@ -45,18 +69,31 @@ struct Descriptor {
 	off_t size; // regular files
 };
 
-// A vector, copied at submission. Freed through `next' when that happens where free() may not be called.
-struct Vector {
-	Vector *next;
+// Memory that belongs to a request. Freed through `next' when that happens where free() may not be called.
+struct Block {
+	Block *next;
+};
+
+// A vector, copied at submission.
+struct Vector : Block {
 	int count;
 	struct iovec v[];
 };
 
+// What a socket call says beside its buffers, copied at submission.
+struct Message : Block {
+	struct msghdr header;  // as the kernel gets it; the buffers are put in for each attempt
+	struct msghdr *result; // the caller's, for what recvmsg tells there; or nullptr
+	struct sockaddr_storage address; // the destination
+	struct iovec buffer;   // for a request without a vector
+};
+
 struct Batch;
+struct Channel;
 
 // One request as the caller described it.
 struct Call {
-	struct aiocb *cb;
+	struct aiocb *cb; // nullptr: an ev_* call
 	Op op;
 	int fd;
 	void *buf;
@@ -66,6 +103,10 @@ struct Call {
 	off_t offset;
 	Event event;
 	Batch *batch; // the list it belongs to, or nullptr
+	int flags;    // of a socket call; the events of a poll
+	bool multishot;
+	struct msghdr *message; // address and control data of a socket call, on the caller's stack; or nullptr
+	struct msghdr *result;  // where recvmsg's results go, or nullptr
 };
 
 // Who decides. Transitions, each a compare-exchange on the word that also holds the generation:
@@ -88,11 +129,18 @@ struct Request {
 	std::atomic<struct aiocb *> cb;
 	std::atomic<int> fd;
 	std::atomic<uint64_t> dev, ino;
+	// Where its event goes, and with what: ec_destroy and ev_cancel look for them.
+	std::atomic<Channel *> channel;
+	std::atomic<void *> data;
 
 	Op op;
 	Kind kind;
 	bool front; // a write of which a part went out within the call: nothing may come between
+	bool multishot;
+	bool in_program; // descriptors go with the message: to be carried out with the program's table of descriptors
 	int flags;
+	int call_flags; // of a socket call; the events of a poll
+	Message *message;
 	void *buf;
 	size_t len;
 	size_t done; // bytes transferred so far
@@ -104,8 +152,13 @@ struct Request {
 	int file;
 	// The list the request stands in, one at a time: a file queue, a stream, the driver's inbox.
 	std::atomic<Request *> next;
-	// For the driver: who waits to hear whether the ring could cancel it.
+	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only says when it is ready; of a
+	// multishot request, what will tell of the next connection.
 	void *cancel_reply;
+	bool polled;
+	Request *connection;
+	// The generation that is to end at the next occasion: it could not be cancelled a moment ago.
+	std::atomic<uint64_t> unwanted;
 
 	// An fsync that must wait for this request: nullptr none, else the fsync; closed_dependent() once this has ended.
 	std::atomic<Request *> dependent;
@@ -142,11 +195,18 @@ struct Request {
 		return state.compare_exchange_strong(word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
 						     std::memory_order_acq_rel);
 	}
-	// A transfer on a stream: the driver keeps its order.
-	bool on_stream() const { return is_stream(kind) && !is_sync(); }
-	bool is_read() const { return op == Op::read; }
+	// The driver keeps it: a transfer on a stream, in order, or a poll.
+	bool on_stream() const { return op == Op::poll || (is_stream(kind) && !is_sync()); }
+	bool is_read() const { return is_inward(op); }
 	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
+	bool is_unwanted() const
+	{
+		return unwanted.load(std::memory_order_acquire) == state.load(std::memory_order_relaxed) >> 8;
+	}
+	// Ends with EAGAIN instead of waiting.
 	bool nonblocking() const;
+	// Its part of the order that submitters see (request/stream.hpp).
+	uint32_t stream_word() const;
 };
 
 namespace requests {
@@ -154,8 +214,14 @@ namespace requests {
 // Whether the limit is reached, in which case even what would need no Request is refused.
 bool full();
 
-// A request in state queued, or nullptr (the limit, or no memory).
+// A request in state queued (an event: done), or nullptr (the limit, or no memory).
 Request *create(const Call &c, const Descriptor &d);
+
+// What tells of one connection of a multishot request: a request that has nothing to carry out. nullptr: no memory, or no
+// room in the channel; then the driver is told to look when there is.
+Request *create_connection(const Request *multishot);
+// It was not needed.
+void discard_connection(Request *r);
 
 // A request that no engine took: drops both references. False: aio_cancel was quicker and has told its end.
 bool abandon(Request *r);

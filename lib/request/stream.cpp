@@ -5,13 +5,13 @@ namespace sigevec::stream {
 
 namespace {
 // Relaxed where only the number counts; the data itself is ordered by the descriptor.
-std::atomic<uint32_t> table[words];
+std::atomic<uint32_t> table[2 * words + 1];
 } // namespace
 
 uint32_t word_of(const Key &k)
 {
-	uint64_t h = (k.ino * 2 + (k.read ? 1 : 0)) * 0x9e3779b97f4a7c15ull ^ k.dev * 0xc2b2ae3d27d4eb4full;
-	return static_cast<uint32_t>(h >> 40) % words;
+	uint64_t h = k.ino * 0x9e3779b97f4a7c15ull ^ k.dev * 0xc2b2ae3d27d4eb4full;
+	return static_cast<uint32_t>(h >> 40) % words + (k.read ? words : 0);
 }
 
 bool claim(uint32_t word)

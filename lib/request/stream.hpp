@@ -14,7 +14,9 @@
 
 namespace sigevec::stream {
 
-constexpr uint32_t words = 1024;
+constexpr uint32_t words = 16384; // for each direction: thousands of waiting reads must not crowd out what need not wait
+// Of a request that is in no order: never claimed, never idle.
+constexpr uint32_t no_word = 2 * words;
 constexpr uint32_t claimed_bit = 1u << 31;
 
 struct Key {

@@ -2,6 +2,7 @@
 #include "request/submit.hpp"
 
 #include "aiocb.hpp"
+#include "channel/channel.hpp"
 #include "completion/completion.hpp"
 #include "engine/select.hpp"
 #include "engine/transfer.hpp"
@@ -11,6 +12,7 @@
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
+#include "runtime/program_thread.hpp"
 #include "runtime/stats.hpp"
 
 #include <climits>
@@ -23,6 +25,10 @@ namespace {
 int refuse(const Call &c, int error)
 {
 	stats::count(stats::refused);
+	if (c.event.channel != nullptr)
+		channel::retract(c.event.channel);
+	if (c.cb == nullptr)
+		return error;
 	aiocb_layout::result(c.cb).store(-1, std::memory_order_relaxed);
 	aiocb_layout::status(c.cb).store(error, std::memory_order_release);
 	return error;
@@ -43,7 +49,7 @@ bool hand_over(Request *r, ssize_t out)
 {
 	if (!r->on_stream())
 		return select::submit(r);
-	uint32_t word = stream::word_of({r->dev, r->ino, r->is_read()});
+	uint32_t word = r->stream_word();
 	if (out >= 0) {
 		r->front = true;
 		r->done = static_cast<size_t>(out);
@@ -57,6 +63,13 @@ bool hand_over(Request *r, ssize_t out)
 	return false;
 }
 
+// So that aio_cancel finds it.
+void note_request(const Call &c, const Request *r)
+{
+	if (c.cb != nullptr)
+		aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
+}
+
 int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 {
 	if (r == nullptr && (r = requests::create(c, d)) == nullptr) {
@@ -66,7 +79,10 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 			helper::look_at_streams();
 		return ended(c, nullptr, out);
 	}
-	aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
+	note_request(c, r);
+	r->in_program = c.op == Op::accept || transfer::may_carry_descriptors(c.op, c.fd, c.message);
+	if (r->in_program && !program_thread::ensure())
+		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
 	if (hand_over(r, out))
 		return 0;
 	int error = errno;
@@ -82,7 +98,7 @@ int queue_sync(const Call &c, const Descriptor &d)
 	Request *r = requests::create(c, d);
 	if (r == nullptr)
 		return refuse(c, EAGAIN);
-	aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
+	note_request(c, r);
 	// On a stream it fails; nothing queued there need end for that.
 	if (!is_stream(d.kind))
 		order::follow_all(r);
@@ -98,10 +114,17 @@ bool same(const Descriptor &a, const Descriptor &b)
 	return a.dev == b.dev && a.ino == b.ino && a.flags == b.flags;
 }
 
+// A receive that never waits, and is not for the data that others wait for: it is in no order with them.
+bool beside_the_stream(const Call &c)
+{
+	return c.op == Op::recv && (c.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
+}
+
 int start_transfer(const Call &c, const Descriptor &d, Request *r)
 {
 	ssize_t result = -1;
-	if (select::inline_allowed() && engines::inline_.attempt(c, d, &result))
+	bool at_once = beside_the_stream(c) || select::inline_allowed();
+	if (at_once && engines::inline_.attempt(c, d, &result))
 		return ended(c, r, result);
 	return queue_transfer(c, d, r, result);
 }
@@ -110,7 +133,7 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r)
 bool start_by_guess(const Call &c, int *error)
 {
 	Descriptor d;
-	if (c.op != Op::read || c.len > SSIZE_MAX || c.event.notify == SIGEV_THREAD || !select::guess(c.fd, &d))
+	if (c.op != Op::read || c.len > SSIZE_MAX || c.event.needs_memory() || !select::guess(c.fd, &d))
 		return false;
 	ssize_t result;
 	if (select::inline_allowed() && engines::inline_.attempt(c, d, &result)) {
@@ -131,28 +154,38 @@ bool start_by_guess(const Call &c, int *error)
 	return true;
 }
 
+// What the notification needs, before anything is promised. 0 or the errno of the call.
+int prepare_event(Event &e)
+{
+	if (e.notify == SIGEV_THREAD)
+		notifier::ensure();
+	return e.notify == SIGEV_EC ? channel::admit(e.signo, &e.channel) : 0;
+}
+
 } // namespace
 
-int start_sync(const Call &c)
+int start_sync(Call &c)
 {
 	Descriptor d{};
 	if (!transfer::describe(c.fd, &d))
 		return EBADF;
 	if (!process::ensure() || requests::full())
 		return refuse(c, EAGAIN);
+	if (int e = prepare_event(c.event); e != 0)
+		return refuse(c, e);
 	stats::count(stats::requests);
 	completion::begin(c.cb);
-	if (c.event.notify == SIGEV_THREAD)
-		notifier::ensure();
 	return queue_sync(c, d);
 }
 
-int start(const Call &c)
+int start(Call &c)
 {
 	if (!process::ensure())
 		return refuse(c, EAGAIN);
 	if (requests::full())
 		return refuse(c, EAGAIN);
+	if (int e = prepare_event(c.event); e != 0)
+		return refuse(c, e);
 	stats::count(stats::requests);
 	completion::begin(c.cb);
 	int error;
@@ -162,14 +195,13 @@ int start(const Call &c)
 	Descriptor d{};
 	bool open = transfer::describe(c.fd, &d);
 	Request *r = nullptr;
-	if (c.event.notify == SIGEV_THREAD) {
-		// Whoever completes it may not be able to allocate.
-		notifier::ensure();
-		if ((r = requests::create(c, d)) == nullptr)
-			return refuse(c, EAGAIN);
-	}
+	// Whoever completes it may not be able to allocate.
+	if (c.event.needs_memory() && (r = requests::create(c, d)) == nullptr)
+		return refuse(c, EAGAIN);
 	if (!open)
 		return ended(c, r, -EBADF);
+	if (is_socket_call(c.op) && d.kind != Kind::socket)
+		return ended(c, r, -ENOTSOCK);
 	if (c.len > SSIZE_MAX)
 		return ended(c, r, -EINVAL);
 	if (c.op == Op::read)

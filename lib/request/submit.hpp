@@ -9,10 +9,10 @@ namespace sigevec::submit {
 
 // 0: accepted, its end will be told (or has been). Else the errno of the call: nothing has been done, and the status of the
 // aiocb says the same. Not async-signal-safe.
-int start(const Call &c);
+int start(Call &c);
 
 // The same for an fsync, for which a bad descriptor is an errno of the call (EBADF). One that is open for reading only is
 // none: fsync takes it, too.
-int start_sync(const Call &c);
+int start_sync(Call &c);
 
 } // namespace sigevec::submit

@@ -254,6 +254,21 @@ void returned_from_inside(Helper *h, Request *r)
 	send(h->inner_driver_tx, {What::returned, 0, r}, -1);
 }
 
+bool returned_from_program(Request *r)
+{
+	return tell_driver(What::returned, r);
+}
+
+bool give_way_to_program(int tx)
+{
+	return hand_over(true, {What::program, 0, nullptr}, tx);
+}
+
+bool to_program(Helper *h, What what, Request *r, int fd)
+{
+	return h->program_tx >= 0 && send(h->program_tx, {what, 0, r}, fd) == Sent::yes;
+}
+
 void look_at_streams()
 {
 	if (driver::on_driver_thread())

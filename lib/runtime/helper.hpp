@@ -35,6 +35,9 @@ enum class What : uint32_t {
 	background, // to the driver: a kernel-AIO context needs its thread
 	job,        // to a worker: a request and its file
 	file_queue, // to a worker: a file queue and its file
+	program,    // to the driver: the way to the program's thread
+	call,       // to the program's thread: a request and its file, to be tried
+	install,    // to the program's thread: a request and the descriptor that is its result
 };
 
 struct Packet {
@@ -55,6 +58,7 @@ struct Helper {
 	std::atomic<uint32_t> jobs;                  // sent and not yet taken by a worker
 	std::atomic<bool> worker_asked;
 	bool has_ring;
+	int program_tx = -1; // in the helper's table: to runtime/program_thread.cpp
 };
 
 // The running helper, started if need be; nullptr: no thread or descriptor could be had. Not async-signal-safe.
@@ -68,6 +72,13 @@ bool to_worker(What what, void *object, int fd);
 // From a thread of the helper, the file being r->file already.
 void job_from_inside(Helper *h, Request *r);
 void returned_from_inside(Helper *h, Request *r);
+
+// The same from the program's thread. False: there is no driver any more.
+bool returned_from_program(Request *r);
+// Gives the driver its end of a socketpair towards the program's thread. False: there is no driver.
+bool give_way_to_program(int tx);
+// From the driver: a request for the program's thread, with a file. False: there is none.
+bool to_program(Helper *h, What what, Request *r, int fd);
 
 // Asks the driver to look at what it keeps. Async-signal-safe, any thread.
 void look_at_streams();

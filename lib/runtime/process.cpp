@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/process.hpp"
 
+#include "channel/channel.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "engine/kaio.hpp"
@@ -10,6 +11,7 @@
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/program_thread.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
 
@@ -42,7 +44,9 @@ Page *make_page()
 // process's copies, kernel contexts and sockets are only let go. From the users of a thing to the thing itself.
 void forget_parent()
 {
+	channel::after_fork();
 	notifier::after_fork();
+	program_thread::after_fork();
 	kaio::after_fork();
 	helper::after_fork();
 	filequeue::after_fork();

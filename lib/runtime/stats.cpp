@@ -37,6 +37,7 @@ const char *const names[counters] = {
 	"notify_signal_lost",
 	"notify_thread",
 	"notify_thread_shared",
+	"notify_channel",
 };
 
 namespace {

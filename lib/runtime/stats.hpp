@@ -31,6 +31,7 @@ enum Counter : unsigned {
 	notify_signal_lost, // the queue of signals was full (RLIMIT_SIGPENDING)
 	notify_thread,
 	notify_thread_shared, // no thread of its own could be made
+	notify_channel,
 	counters
 };
 

@@ -73,6 +73,16 @@ inline void futex_wake(const std::atomic<uint32_t> &word, int count)
 	errno = saved;
 }
 
+// For loops that look at a word until it changes.
+inline void relax()
+{
+#if defined __x86_64__ || defined __i386__
+	__builtin_ia32_pause();
+#elif defined __aarch64__
+	asm volatile("yield");
+#endif
+}
+
 inline timespec monotonic_now()
 {
 	timespec t;

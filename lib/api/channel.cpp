@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+//
+// ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit, ec_stat.
+#include "channel/channel.hpp"
+
+#include "api/check.hpp"
+#include "completion/completion.hpp"
+#include "runtime/process.hpp"
+
+#include <cerrno>
+#include <climits>
+
+using namespace sigevec;
+
+namespace {
+
+// A reference to a channel for the length of a call.
+class Reference {
+public:
+	explicit Reference(Channel *c) : c_(c) {}
+	~Reference()
+	{
+		if (c_ != nullptr)
+			channel::release(c_);
+	}
+	Reference(const Reference &) = delete;
+	Reference &operator=(const Reference &) = delete;
+	Channel *operator->() const { return c_; }
+	Channel *get() const { return c_; }
+	explicit operator bool() const { return c_ != nullptr; }
+
+private:
+	Channel *c_;
+};
+
+Channel *find(ec_t ec)
+{
+	return process::ready() ? channel::find(ec) : nullptr;
+}
+
+// Where the channel is looked at anyway: a plain close is noticed when it is found empty.
+Channel *peek(ec_t ec)
+{
+	return process::ready() ? channel::peek(ec) : nullptr;
+}
+
+} // namespace
+
+SIGEVEC_EXPORT ec_t ec_create(unsigned flags)
+{
+	constexpr unsigned known = EC_CLOEXEC | EC_NONBLOCK | EC_SINGLE | EC_BATCH;
+	if ((flags & ~known) != 0 || (flags & (EC_SINGLE | EC_BATCH)) == EC_BATCH)
+		return api::result_of(EINVAL);
+	if (!process::ensure())
+		return api::result_of(ENOMEM);
+	int fd = channel::create(flags);
+	return fd >= 0 ? fd : api::result_of(-fd);
+}
+
+SIGEVEC_EXPORT int ec_destroy(ec_t ec)
+{
+	Reference c(find(ec));
+	return api::result_of(c && channel::destroy(c.get()) ? 0 : EBADF);
+}
+
+SIGEVEC_EXPORT int ec_to_fd(ec_t ec)
+{
+	Reference c(find(ec));
+	return c ? ec : api::result_of(EBADF);
+}
+
+SIGEVEC_EXPORT int ec_next_event(ec_t ec, event_data_t *d)
+{
+	Reference c(peek(ec));
+	if (!c || d == nullptr)
+		return api::result_of(c ? EINVAL : EBADF);
+	int n = channel::next(c.get(), d, 1, (c->flags & EC_NONBLOCK) == 0, Deadline{});
+	return api::result_of(n > 0 ? 0 : n == -ETIMEDOUT ? EAGAIN : -n);
+}
+
+SIGEVEC_EXPORT int ec_next_events(ec_t ec, event_data_t *v, unsigned max, const struct timespec *timeout)
+{
+	Reference c(peek(ec));
+	if (!c)
+		return api::result_of(EBADF);
+	bool valid = timeout == nullptr || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
+	if (v == nullptr || max == 0 || max > INT_MAX || !valid)
+		return api::result_of(EINVAL);
+	bool wait = timeout != nullptr ? timeout->tv_sec != 0 || timeout->tv_nsec != 0 : (c->flags & EC_NONBLOCK) == 0;
+	int n = channel::next(c.get(), v, max, wait, Deadline::after(timeout));
+	return n >= 0 ? n : n == -ETIMEDOUT ? 0 : api::result_of(-n);
+}
+
+SIGEVEC_EXPORT int ec_submit(ec_t ec)
+{
+	Reference c(find(ec));
+	return c ? 0 : api::result_of(EBADF);
+}
+
+SIGEVEC_EXPORT int ec_post(ec_t ec, ssize_t result, int error, void *data)
+{
+	Call call{};
+	call.op = Op::event;
+	call.fd = -1;
+	call.flags = error;
+	call.event.notify = SIGEV_EC;
+	call.event.value.sival_ptr = data;
+	int refused = process::ready() ? channel::admit(ec, &call.event.channel) : EBADF;
+	if (refused != 0)
+		return api::result_of(refused);
+	Request *r = requests::create(call, Descriptor{});
+	if (r == nullptr) {
+		channel::retract(call.event.channel);
+		return api::result_of(EAGAIN);
+	}
+	r->result = result;
+	// Nothing is to be carried out: only the event's own reference is left.
+	requests::release(r);
+	channel::push(r->notification);
+	return 0;
+}
+
+SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)
+{
+	Reference c(find(ec));
+	if (!c || events == 0)
+		return api::result_of(c ? EINVAL : EBADF);
+	c->limit.store(events, std::memory_order_seq_cst);
+	channel::room_made(c.get());
+	return 0;
+}
+
+SIGEVEC_EXPORT int ec_stat(ec_t ec, struct ec_stat *s)
+{
+	Reference c(find(ec));
+	if (!c || s == nullptr)
+		return api::result_of(c ? EINVAL : EBADF);
+	channel::stat(c.get(), s);
+	return 0;
+}

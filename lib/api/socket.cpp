@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+//
+// aio_send, aio_recv, aio_sendto, aio_recvfrom, aio_sendmsg, aio_recvmsg, aio_accept, aio_connect.
+#include "api/socket.hpp"
+
+#include "api/check.hpp"
+#include "request/submit.hpp"
+#include "sigevec/aio.h"
+#include "sigevec/ev.h"
+
+#include <cerrno>
+#include <climits>
+
+using namespace sigevec;
+
+namespace sigevec::api {
+
+SocketCall::SocketCall(Op op, int fd, int flags)
+{
+	call.op = op;
+	call.fd = fd;
+	call.flags = flags;
+}
+
+void SocketCall::notify_aiocb(struct aiocb *cb)
+{
+	call.cb = cb;
+	call.event = Event::copy(cb->aio_sigevent);
+}
+
+void SocketCall::notify_channel(ec_t ec, void *data)
+{
+	call.event.notify = SIGEV_EC;
+	call.event.signo = ec;
+	call.event.value.sival_ptr = data;
+}
+
+void SocketCall::buffer(const void *buf, size_t len)
+{
+	call.buf = const_cast<void *>(buf);
+	call.len = len;
+}
+
+int SocketCall::address(const struct sockaddr *a, socklen_t length)
+{
+	if (a == nullptr)
+		return 0;
+	if (!is_inward(call.op) && length > sizeof(struct sockaddr_storage))
+		return EINVAL;
+	header_.msg_name = const_cast<struct sockaddr *>(a);
+	header_.msg_namelen = length;
+	call.message = &header_;
+	return 0;
+}
+
+int SocketCall::message(const struct msghdr *m)
+{
+	if (m == nullptr)
+		return EINVAL;
+	header_ = *m;
+	if (!is_inward(call.op) && header_.msg_namelen > sizeof(struct sockaddr_storage))
+		header_.msg_namelen = sizeof(struct sockaddr_storage); // as the system call does
+	call.message = &header_;
+	call.result = is_inward(call.op) ? const_cast<struct msghdr *>(m) : nullptr;
+	if (m->msg_iovlen > IOV_MAX)
+		return EMSGSIZE;
+	if (m->msg_iovlen == 0)
+		return 0;
+	if (m->msg_iov == nullptr)
+		return EFAULT;
+	call.vector = m->msg_iov;
+	call.vector_count = static_cast<int>(m->msg_iovlen);
+	ssize_t length = length_of(call.vector, call.vector_count);
+	call.len = static_cast<size_t>(length);
+	return length < 0 ? EINVAL : 0;
+}
+
+int SocketCall::start(int error)
+{
+	return api::start(error, call.cb, call);
+}
+
+} // namespace sigevec::api
+
+using api::SocketCall;
+
+namespace {
+
+int on_buffer(Op op, struct aiocb *cb, int flags, const struct sockaddr *a, socklen_t length)
+{
+	if (cb == nullptr)
+		return api::result_of(EINVAL);
+	SocketCall s(op, cb->aio_fildes, flags);
+	s.notify_aiocb(cb);
+	s.buffer(const_cast<void *>(cb->aio_buf), cb->aio_nbytes);
+	return api::result_of(s.start(s.address(a, length)));
+}
+
+int on_message(Op op, struct aiocb *cb, int flags)
+{
+	if (cb == nullptr)
+		return api::result_of(EINVAL);
+	SocketCall s(op, cb->aio_fildes, flags);
+	s.notify_aiocb(cb);
+	return api::result_of(s.start(s.message(cb->aio_msg)));
+}
+
+} // namespace
+
+SIGEVEC_EXPORT int aio_send(struct aiocb *cb, int flags)
+{
+	return on_buffer(Op::send, cb, flags, nullptr, 0);
+}
+
+SIGEVEC_EXPORT int aio_recv(struct aiocb *cb, int flags)
+{
+	return on_buffer(Op::recv, cb, flags, nullptr, 0);
+}
+
+SIGEVEC_EXPORT int aio_sendto(struct aiocb *cb, int flags, const struct sockaddr *to, socklen_t tolen)
+{
+	return on_buffer(Op::send, cb, flags, to, tolen);
+}
+
+SIGEVEC_EXPORT int aio_recvfrom(struct aiocb *cb, int flags, struct sockaddr *from, socklen_t fromlen)
+{
+	return on_buffer(Op::recv, cb, flags, from, fromlen);
+}
+
+SIGEVEC_EXPORT int aio_sendmsg(struct aiocb *cb, int flags)
+{
+	return on_message(Op::send, cb, flags);
+}
+
+SIGEVEC_EXPORT int aio_recvmsg(struct aiocb *cb, int flags)
+{
+	return on_message(Op::recv, cb, flags);
+}
+
+SIGEVEC_EXPORT int aio_accept(struct aiocb *cb, int flags)
+{
+	if (cb == nullptr)
+		return api::result_of(EINVAL);
+	SocketCall s(Op::accept, cb->aio_fildes, flags);
+	s.notify_aiocb(cb);
+	return api::result_of(s.start((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0 ? EINVAL : 0));
+}
+
+SIGEVEC_EXPORT int aio_connect(struct aiocb *cb, const struct sockaddr *to, socklen_t tolen)
+{
+	if (cb == nullptr)
+		return api::result_of(EINVAL);
+	SocketCall s(Op::connect, cb->aio_fildes, 0);
+	s.notify_aiocb(cb);
+	return api::result_of(s.start(to == nullptr ? EFAULT : s.address(to, tolen)));
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+//
+// Socket calls, from their arguments to a Call. What aio_*, ev_* and lio_listio share.
+#pragma once
+
+#include "request/request.hpp"
+
+namespace sigevec::api {
+
+// The arguments of one socket call. Lives on the stack of the entry point; the Call points into it.
+class SocketCall {
+public:
+	SocketCall(Op op, int fd, int flags);
+	SocketCall(const SocketCall &) = delete;
+	SocketCall &operator=(const SocketCall &) = delete;
+
+	void notify_aiocb(struct aiocb *cb);
+	void notify_channel(ec_t ec, void *data);
+
+	void buffer(const void *buf, size_t len);
+	// nullptr: none. Of a destination the address is copied, at a source it is stored.
+	int address(const struct sockaddr *a, socklen_t length);
+	// const in sends; where results are told otherwise.
+	int message(const struct msghdr *m);
+
+	// Submits. error: what was wrong with the arguments, or 0. Returns 0 or the errno of the call.
+	int start(int error);
+
+	Call call{};
+
+private:
+	struct msghdr header_{};
+};
+
+} // namespace sigevec::api

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT
+#include "channel/channel.hpp"
+
+#include "channel/queue.hpp"
+#include "request/cancel.hpp"
+#include "request/pool.hpp"
+#include "runtime/stats.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+namespace sigevec::channel {
+
+namespace {
+
+constexpr uint32_t most_channels = 1u << 20;
+constexpr uint32_t default_limit = 65536;
+constexpr uint64_t one_event = 1;
+constexpr uint64_t one_reference = uint64_t{1} << 32;
+
+Pool<Channel, 6, most_channels / 64> pool;
+
+// By descriptor. A chunk, once made, stays.
+constexpr unsigned chunk_bits = 10;
+constexpr unsigned chunks = 1024;
+using Slot = std::atomic<Channel *>;
+std::atomic<Slot *> table[chunks];
+Mutex table_growth;
+
+Slot *slot_of(int fd)
+{
+	auto n = static_cast<unsigned>(fd);
+	if (n >> chunk_bits >= chunks)
+		return nullptr;
+	Slot *chunk = table[n >> chunk_bits].load(std::memory_order_acquire);
+	return chunk == nullptr ? nullptr : &chunk[n & ((1u << chunk_bits) - 1)];
+}
+
+Slot *make_slot(int fd)
+{
+	auto n = static_cast<unsigned>(fd);
+	if (n >> chunk_bits >= chunks)
+		return nullptr;
+	Guard<Mutex> g(table_growth);
+	std::atomic<Slot *> &chunk = table[n >> chunk_bits];
+	if (chunk.load(std::memory_order_relaxed) == nullptr)
+		chunk.store(static_cast<Slot *>(calloc(1u << chunk_bits, sizeof(Slot))), std::memory_order_release);
+	return slot_of(fd);
+}
+
+uint32_t admitted(uint64_t life)
+{
+	return static_cast<uint32_t>(life);
+}
+
+// Adds to the life of the channel that has this descriptor, unless it is over, or `full' holds.
+template <class Full> int join(int fd, uint64_t what, Full full, Channel **found)
+{
+	Slot *s = slot_of(fd);
+	Channel *c = s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
+	if (c == nullptr)
+		return EBADF;
+	uint64_t life = c->life.load(std::memory_order_relaxed);
+	do {
+		if (life == 0)
+			return EBADF;
+		if (full(c, life))
+			return EAGAIN;
+	} while (!c->life.compare_exchange_weak(life, life + what, std::memory_order_acq_rel));
+	// It may have ended before that, and be another one now.
+	if (s->load(std::memory_order_acquire) != c) {
+		drop(c, what);
+		return EBADF;
+	}
+	*found = c;
+	return 0;
+}
+
+bool is_full(const Channel *c, uint64_t life)
+{
+	return admitted(life) >= c->limit.load(std::memory_order_relaxed);
+}
+
+void note_high_water(Channel *c, uint32_t n)
+{
+	uint32_t most = c->high_water.load(std::memory_order_relaxed);
+	while (n > most && !c->high_water.compare_exchange_weak(most, n, std::memory_order_relaxed))
+		;
+}
+
+// The descriptor is still the epoll instance that holds the bell.
+bool intact(const Channel *c)
+{
+	struct epoll_event e = {};
+	int saved = errno;
+	bool yes = epoll_ctl(c->fd, EPOLL_CTL_ADD, c->bell, &e) != 0 && errno == EEXIST;
+	errno = saved;
+	return yes;
+}
+
+// The end of a channel for everyone. descriptor: whether the number is still its own.
+bool end(Channel *c, bool descriptor)
+{
+	bool was_open = true;
+	if (!c->open.compare_exchange_strong(was_open, false, std::memory_order_seq_cst))
+		return false;
+	slot_of(c->fd)->store(nullptr, std::memory_order_release);
+	cancel::of_channel(c, true, nullptr);
+	wake_all(c);
+	drop_all(c);
+	if (descriptor)
+		sys::close(c->fd);
+	if (is_bell(c->bell))
+		sys::close(c->bell);
+	drop(c, one_reference);
+	return true;
+}
+
+int make_descriptors(Channel *c, unsigned flags)
+{
+	c->fd = epoll_create1((flags & EC_CLOEXEC) != 0 ? EPOLL_CLOEXEC : 0);
+	if (c->fd < 0)
+		return -errno;
+	c->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct epoll_event e = {};
+	e.events = EPOLLIN;
+	if (c->bell >= 0 && mark_bell(c->bell) && epoll_ctl(c->fd, EPOLL_CTL_ADD, c->bell, &e) == 0)
+		return 0;
+	int error = -errno;
+	sys::close(c->fd);
+	if (c->bell >= 0)
+		sys::close(c->bell);
+	return error;
+}
+
+void initialize(Channel *c, unsigned flags)
+{
+	c->flags = flags;
+	c->limit.store(default_limit, std::memory_order_relaxed);
+	c->crowded.store(false, std::memory_order_relaxed);
+	c->inbox.store(nullptr, std::memory_order_relaxed);
+	c->pushed.store(0, std::memory_order_relaxed);
+	c->rung.store(0, std::memory_order_relaxed);
+	c->sleepers.store(0, std::memory_order_relaxed);
+	c->oldest = nullptr;
+	c->delivered.store(0, std::memory_order_relaxed);
+	c->refused.store(0, std::memory_order_relaxed);
+	c->high_water.store(0, std::memory_order_relaxed);
+	c->open.store(true, std::memory_order_relaxed);
+	c->life.store(one_reference, std::memory_order_release);
+}
+
+} // namespace
+
+void drop(Channel *c, uint64_t what)
+{
+	if (c->life.fetch_sub(what, std::memory_order_acq_rel) == what)
+		pool.give_back(c);
+}
+
+int create(unsigned flags)
+{
+	Channel *c = pool.take(most_channels);
+	if (c == nullptr)
+		return -ENOMEM;
+	int error = make_descriptors(c, flags);
+	Slot *s = error == 0 ? make_slot(c->fd) : nullptr;
+	if (error == 0 && s == nullptr) {
+		sys::close(c->fd);
+		sys::close(c->bell);
+		error = -ENOMEM;
+	}
+	if (error != 0) {
+		pool.give_back(c);
+		return error;
+	}
+	initialize(c, flags);
+	// Another channel in its place has been closed without our knowing.
+	if (Channel *old = peek(c->fd); old != nullptr) {
+		end(old, false);
+		release(old);
+	}
+	int fd = c->fd;
+	s->store(c, std::memory_order_release);
+	return fd;
+}
+
+Channel *peek(int fd)
+{
+	Channel *c = nullptr;
+	auto never = [](const Channel *, uint64_t) { return false; };
+	return join(fd, one_reference, never, &c) == 0 ? c : nullptr;
+}
+
+Channel *find(int fd)
+{
+	Channel *c = peek(fd);
+	if (c == nullptr || intact(c))
+		return c;
+	end(c, false);
+	release(c);
+	return nullptr;
+}
+
+void release(Channel *c)
+{
+	drop(c, one_reference);
+}
+
+bool destroy(Channel *c)
+{
+	return end(c, true);
+}
+
+int admit(int fd, Channel **found)
+{
+	Channel *c = nullptr;
+	int error = join(fd, one_event, is_full, &c);
+	if (error == EAGAIN && (c = peek(fd)) != nullptr) {
+		c->refused.fetch_add(1, std::memory_order_relaxed);
+		release(c);
+	}
+	if (error != 0)
+		return error;
+	// While there are events the descriptor has been rung, which notices a close soon enough.
+	if (c->rung.load(std::memory_order_relaxed) == 0 && !intact(c)) {
+		end(c, false);
+		retract(c);
+		return EBADF;
+	}
+	note_high_water(c, admitted(c->life.load(std::memory_order_relaxed)));
+	*found = c;
+	return 0;
+}
+
+bool admit_another(Channel *c)
+{
+	uint64_t life = c->life.load(std::memory_order_relaxed);
+	do {
+		if (is_full(c, life)) {
+			// seq_cst: either the reader that makes room sees this, or the second look sees the room.
+			c->crowded.store(true, std::memory_order_seq_cst);
+			life = c->life.load(std::memory_order_seq_cst);
+			if (is_full(c, life))
+				return false;
+		}
+	} while (!c->life.compare_exchange_weak(life, life + one_event, std::memory_order_acq_rel));
+	note_high_water(c, admitted(life) + 1);
+	return true;
+}
+
+void retract(Channel *c)
+{
+	drop(c, one_event);
+}
+
+void stat(const Channel *c, struct ec_stat *s)
+{
+	uint64_t delivered = c->delivered.load(std::memory_order_acquire);
+	uint64_t queued = c->pushed.load(std::memory_order_acquire) - static_cast<uint32_t>(delivered);
+	uint64_t in = admitted(c->life.load(std::memory_order_acquire));
+	*s = {};
+	s->limit = c->limit.load(std::memory_order_relaxed);
+	s->queued = static_cast<uint32_t>(queued);
+	s->outstanding = in > s->queued ? in - s->queued : 0;
+	s->delivered = delivered;
+	s->refused = c->refused.load(std::memory_order_relaxed);
+	s->high_water = c->high_water.load(std::memory_order_relaxed);
+}
+
+void after_fork()
+{
+	table_growth.reset();
+	for (auto &chunk : table)
+		if (Slot *s = chunk.load(std::memory_order_relaxed); s != nullptr)
+			for (unsigned i = 0; i < 1u << chunk_bits; i++)
+				if (Channel *c = s[i].exchange(nullptr, std::memory_order_relaxed); c != nullptr) {
+					c->reading.reset();
+					if (is_bell(c->bell))
+						sys::close(c->bell);
+				}
+	pool.after_fork();
+}
+
+} // namespace sigevec::channel

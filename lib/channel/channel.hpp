@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+//
+// Event channels: a bounded queue of events, and a descriptor that is readable as long as it is not empty.
+//
+// The descriptor is an epoll instance that holds one eventfd, the bell. The bell is rung when the queue stops being empty and
+// emptied when it is empty again. Why not the eventfd itself: the library would have to write to a number that the program may
+// have closed and used again; the bell's number the program never sees. And an epoll instance can be asked whether it still
+// holds the bell, which is how a plain close() of a channel is noticed.
+//
+// Lifetimes: channels live in a pool that never shrinks, so a stale pointer finds a channel, perhaps another one. A channel is in
+// use as long as `life' is not 0: references of the table and of callers, and events that were admitted. Whoever submits
+// takes room for the event first; reading the event gives it back. So the queue needs no memory of its own: an event is the
+// Notification of its request.
+//
+// Locks: `reading', by readers only, after nothing, before nothing. Pushing takes none and is async-signal-safe.
+#pragma once
+
+#include "notify/event.hpp"
+#include "runtime/sync.hpp"
+#include "sigevec/ec.h"
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigevec {
+
+struct Channel {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+
+	int fd, bell;
+	unsigned flags;
+	// Low half: events admitted, outstanding or in the queue. High half: references. 0: free.
+	std::atomic<uint64_t> life;
+	std::atomic<bool> open;
+	std::atomic<uint32_t> limit;
+	// A multishot request waits for room.
+	std::atomic<bool> crowded;
+
+	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading' guards.
+	alignas(64) std::atomic<Notification *> inbox;
+	std::atomic<uint32_t> pushed;
+	// The bell has been rung, or is about to be.
+	std::atomic<uint32_t> rung;
+	// Changes with every push that found a sleeper; waited on by blocked readers.
+	std::atomic<uint32_t> wakes;
+	std::atomic<uint32_t> sleepers;
+
+	alignas(64) Mutex reading;
+	Notification *oldest;
+	std::atomic<uint64_t> delivered;
+	std::atomic<uint64_t> refused;
+	std::atomic<uint32_t> high_water;
+};
+
+namespace channel {
+
+// Returns the descriptor, or -errno.
+int create(unsigned flags);
+
+// A reference to the channel that has this descriptor; nullptr: there is none. Notices a plain close of it.
+Channel *find(int fd);
+// The same without a system call: the descriptor may have been closed.
+Channel *peek(int fd);
+void release(Channel *c);
+
+// True: this caller has ended it; false: another one has. With a reference.
+bool destroy(Channel *c);
+
+// Room for one event, for a submission. 0, EBADF or EAGAIN.
+int admit(int fd, Channel **c);
+// One more for a request that has room for one already. False: at the limit; then the driver is told when there is room.
+bool admit_another(Channel *c);
+// The submission was refused after all. Async-signal-safe.
+void retract(Channel *c);
+
+// The event of n.event has happened: into the queue, with the owner's reference. Async-signal-safe.
+void push(Notification &n);
+
+// Takes up to max events, waiting for the first one. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.
+int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline);
+
+// After the limit was raised, or events were read.
+void room_made(Channel *c);
+
+void stat(const Channel *c, struct ec_stat *s);
+
+void after_fork();
+
+} // namespace channel
+} // namespace sigevec

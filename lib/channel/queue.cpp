@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT
+//
+// Why the descriptor is exact. A pusher puts its event into the inbox, then looks at `rung'; a reader that found the queue empty
+// empties the bell, clears `rung', then looks at the inbox once more. All four are seq_cst: either the pusher sees `rung'
+// cleared and rings, or the reader sees the event. Readers do this under `reading', after every read that leaves the
+// queue empty; after one that does not, they see to it that the bell has been rung.
+//
+// A pusher that finds a blocked reader wakes that one instead of ringing: the reader will take the event, or ring. The same
+// argument: the reader counts itself in `sleepers', then looks at the inbox; the pusher pushes, then looks at `sleepers'.
+#include "channel/queue.hpp"
+
+#include "notify/notify.hpp"
+#include "request/batch.hpp"
+#include "request/request.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+
+namespace sigevec::channel {
+
+namespace {
+
+// A signal number that no program uses for this purpose; kept in the kernel's file, it costs nothing.
+constexpr int bell_mark = 61;
+
+// How long a reader looks for an event before it sleeps: less than going to sleep and being woken takes.
+constexpr int spins = 200;
+
+void ring(Channel *c)
+{
+	if (c->rung.load(std::memory_order_seq_cst) != 0 || c->rung.exchange(1, std::memory_order_seq_cst) != 0)
+		return;
+	uint64_t one = 1;
+	int saved = errno;
+	if (is_bell(c->bell))
+		syscall(SYS_write, c->bell, &one, sizeof one);
+	errno = saved;
+}
+
+void silence(Channel *c)
+{
+	uint64_t count;
+	syscall(SYS_read, c->bell, &count, sizeof count);
+	c->rung.store(0, std::memory_order_seq_cst);
+}
+
+bool empty(const Channel *c)
+{
+	return c->oldest == nullptr && c->inbox.load(std::memory_order_seq_cst) == nullptr;
+}
+
+// With `reading' held.
+void settle(Channel *c)
+{
+	while (empty(c)) {
+		if (c->rung.load(std::memory_order_seq_cst) == 0)
+			return;
+		silence(c);
+	}
+	ring(c);
+}
+
+Notification *pop(Channel *c)
+{
+	if (c->oldest == nullptr) {
+		Notification *n = c->inbox.exchange(nullptr, std::memory_order_acquire);
+		while (n != nullptr) {
+			Notification *older = n->next.load(std::memory_order_relaxed);
+			n->next.store(c->oldest, std::memory_order_relaxed);
+			c->oldest = n;
+			n = older;
+		}
+	}
+	Notification *n = c->oldest;
+	if (n != nullptr)
+		c->oldest = n->next.load(std::memory_order_relaxed);
+	return n;
+}
+
+void describe_request(const Request *r, event_data_t *d)
+{
+	d->ev_result = r->result < 0 ? -1 : r->result;
+	d->ev_errno = r->result < 0 ? static_cast<int>(-r->result) : 0;
+	if (struct aiocb *cb = r->cb.load(std::memory_order_relaxed); cb != nullptr) {
+		d->ev_type = event_type_aio;
+		d->ev_un.ev_aio = cb;
+	} else {
+		d->ev_type = event_type_net;
+		d->ev_un.ev_fd = r->fd.load(std::memory_order_relaxed);
+	}
+}
+
+void describe(const Notification &n, event_data_t *d)
+{
+	*d = {};
+	d->ev_data = n.event.value.sival_ptr;
+	if (n.request != nullptr && n.request->op == Op::event && n.request->fd.load(std::memory_order_relaxed) < 0) {
+		d->ev_type = event_type_user;
+		d->ev_result = n.request->result;
+		d->ev_errno = n.request->call_flags;
+	} else if (n.request != nullptr)
+		describe_request(n.request, d);
+	else {
+		d->ev_type = event_type_aio;
+		bool failed = n.owner_batch->failed.load(std::memory_order_relaxed);
+		d->ev_result = failed ? -1 : 0;
+		d->ev_errno = failed ? EIO : 0;
+	}
+}
+
+unsigned take(Channel *c, event_data_t *v, unsigned max)
+{
+	unsigned n = 0;
+	{
+		Guard<Mutex> g(c->reading);
+		for (Notification *e; n < max && (e = pop(c)) != nullptr; n++) {
+			describe(*e, &v[n]);
+			notify::release(*e);
+		}
+		c->delivered.fetch_add(n, std::memory_order_release);
+		if (c->open.load(std::memory_order_seq_cst))
+			settle(c);
+	}
+	if (n != 0) {
+		c->life.fetch_sub(n, std::memory_order_seq_cst); // the caller has a reference: this is not the last
+		room_made(c);
+	}
+	return n;
+}
+
+bool still_empty(const Channel *c)
+{
+	return c->inbox.load(std::memory_order_seq_cst) == nullptr && c->open.load(std::memory_order_seq_cst);
+}
+
+bool came_while_spinning(const Channel *c)
+{
+	for (int i = 0; i < spins; i++) {
+		if (!still_empty(c))
+			return true;
+		relax();
+	}
+	return false;
+}
+
+// 0: look again; else EINTR or ETIMEDOUT.
+int sleep(Channel *c, const Deadline &deadline)
+{
+	timespec rest;
+	if (!deadline.never && !deadline.left(rest))
+		return ETIMEDOUT;
+	if (came_while_spinning(c))
+		return 0;
+	uint32_t seen = c->wakes.load(std::memory_order_acquire);
+	c->sleepers.fetch_add(1, std::memory_order_seq_cst);
+	int e = 0;
+	if (still_empty(c))
+		e = futex_wait(c->wakes, seen, deadline.never ? nullptr : &rest);
+	c->sleepers.fetch_sub(1, std::memory_order_seq_cst);
+	return e == EINTR || e == ETIMEDOUT ? e : 0;
+}
+
+} // namespace
+
+bool mark_bell(int fd)
+{
+	return fcntl(fd, F_SETSIG, bell_mark) == 0;
+}
+
+bool is_bell(int fd)
+{
+	return fcntl(fd, F_GETSIG) == bell_mark;
+}
+
+void room_made(Channel *c)
+{
+	if (c->crowded.load(std::memory_order_seq_cst) && c->crowded.exchange(false, std::memory_order_seq_cst))
+		helper::look_at_streams();
+}
+
+void wake_all(Channel *c)
+{
+	c->wakes.fetch_add(1, std::memory_order_seq_cst);
+	futex_wake(c->wakes, INT_MAX);
+}
+
+void drop_all(Channel *c)
+{
+	Notification *lists[2] = {nullptr, nullptr};
+	{
+		Guard<Mutex> g(c->reading);
+		lists[0] = c->oldest;
+		c->oldest = nullptr;
+	}
+	lists[1] = c->inbox.exchange(nullptr, std::memory_order_seq_cst);
+	for (Notification *n : lists)
+		while (n != nullptr) {
+			Notification *next = n->next.load(std::memory_order_relaxed);
+			notify::release(*n);
+			drop(c, 1);
+			n = next;
+		}
+}
+
+void push(Notification &n)
+{
+	Channel *c = n.event.channel;
+	// Its own event is what keeps the channel, and a reader may take that at once.
+	c->life.fetch_add(uint64_t{1} << 32, std::memory_order_relaxed);
+	c->pushed.fetch_add(1, std::memory_order_relaxed);
+	Notification *head = c->inbox.load(std::memory_order_relaxed);
+	do
+		n.next.store(head, std::memory_order_relaxed);
+	while (!c->inbox.compare_exchange_weak(head, &n, std::memory_order_seq_cst));
+	if (!c->open.load(std::memory_order_seq_cst)) {
+		// Nobody will read it. What others push meanwhile is theirs, or taken here.
+		Notification *late = c->inbox.exchange(nullptr, std::memory_order_seq_cst);
+		while (late != nullptr) {
+			Notification *next = late->next.load(std::memory_order_relaxed);
+			notify::release(*late);
+			drop(c, 1);
+			late = next;
+		}
+	} else if (c->sleepers.load(std::memory_order_seq_cst) != 0) {
+		c->wakes.fetch_add(1, std::memory_order_seq_cst);
+		futex_wake(c->wakes, 1);
+	} else
+		ring(c);
+	drop(c, uint64_t{1} << 32);
+}
+
+int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline)
+{
+	for (bool checked = false;; checked = true) {
+		if (!c->open.load(std::memory_order_acquire))
+			return -EBADF;
+		if (unsigned n = take(c, v, max); n != 0)
+			return static_cast<int>(n);
+		// Found empty: now is the time to see whether the program has closed it.
+		if (!checked) {
+			Channel *same = find(c->fd);
+			if (same == nullptr)
+				return -EBADF;
+			release(same);
+		}
+		int e = wait ? sleep(c, deadline) : ETIMEDOUT;
+		if (e == 0)
+			continue;
+		unsigned n = take(c, v, max);
+		return n != 0 ? static_cast<int>(n) : -e;
+	}
+}
+
+} // namespace sigevec::channel

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+//
+// The driver's state and its steps, for its own files: driver.cpp (what arrives, files, cancelling, the loop) and
+// driver_streams.cpp (streams). All of it belongs to the driver's thread.
+#pragma once
+
+#include "engine/driver.hpp"
+
+#include "engine/ring.hpp"
+#include "engine/streams.hpp"
+
+#include <cerrno>
+
+namespace sigevec::driver {
+
+using helper::CancelReply;
+using helper::Helper;
+using helper::Packet;
+using helper::What;
+
+class Driver {
+public:
+	explicit Driver(Helper *h) : helper_(h) {}
+	void run();
+	void look_later() { look_ = true; }
+
+private:
+	void take_packets();
+	void take(const Packet &p, int fd);
+	void take_request(Request *r, int fd);
+	void add_to_stream(Request *r, int fd);
+	void start_file(Request *r);
+	void wait_for_others(Request *r);
+
+	// driver_streams.cpp
+	void step(Stream *s);
+	bool start(Stream *s, Request *r);
+	bool start_in_ring(Stream *s, Request *r);
+	bool try_now(Stream *s, Request *r);
+	bool wait_until_ready(Stream *s, Request *r);
+	void arm(Stream *s);
+	void give_to_worker(Stream *s, Request *r);
+	bool give_to_program(Stream *s, Request *r);
+	void returned(Stream *s, Request *r);
+	bool transferred(Stream *s, Request *r, ssize_t n);
+	bool accepted(Stream *s, Request *r, int fd);
+	void end_first(Stream *s, ssize_t result);
+	Request *take_first(Stream *s);
+	void drop_first(Stream *s);
+	void stream_from_ring(Request *r, ssize_t n);
+	bool ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, bool stops);
+
+	void file_from_ring(Request *r, ssize_t n);
+	void cancellation_from_ring(Request *r, ssize_t result);
+	void cancel(CancelReply *reply);
+	static void answer(CancelReply *reply, int a);
+	void answer_request(Request *r, int a);
+	void from_ring(const Ring::Completion &c);
+
+	void look();
+	void run_free_syncs();
+	void close_stream(Stream *s);
+	void wait_with_ring();
+	void wait_with_epoll();
+
+	Helper *helper_;
+	Streams streams_;
+	Request *waiting_syncs_ = nullptr;
+	Ring ring_;
+	bool has_ring_ = false;
+	int epoll_ = -1;
+	bool look_ = false;
+};
+
+// Whether the ring says that it has cancelled r, because somebody asked for that.
+inline bool was_cancelled(const Request *r, ssize_t n)
+{
+	return r->cancel_reply != nullptr && (n == -ECANCELED || n == -EINTR);
+}
+
+} // namespace sigevec::driver

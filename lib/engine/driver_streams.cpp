@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT
+//
+// The driver's streams: what can be started is started, one request of a stream at a time, by the ring, or by attempts that do
+// not wait and epoll.
+#include "engine/driver_impl.hpp"
+
+#include "completion/completion.hpp"
+#include "engine/transfer.hpp"
+#include "request/stream.hpp"
+#include "runtime/stats.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <poll.h>
+#include <sys/epoll.h>
+
+namespace sigevec::driver {
+
+// Starts what can be started: one request at a time.
+void Driver::step(Stream *s)
+{
+	while (s->first != nullptr && !s->busy && !s->armed) {
+		Request *r = s->first;
+		if (stream::claimed(s->word))
+			return; // a writer is at work within its call; it will say when it is done
+		if (r->get_state() == State::cancelled) {
+			drop_first(s);
+			continue;
+		}
+		if (!start(s, r))
+			return;
+	}
+	if (s->first == nullptr && !s->closed)
+		close_stream(s);
+}
+
+namespace {
+
+// A connection of a multishot request needs room for its event before it is taken; without, the stream waits until there is.
+bool ready_for_connection(Request *r)
+{
+	if (!r->multishot || r->connection != nullptr)
+		return true;
+	r->connection = requests::create_connection(r);
+	return r->connection != nullptr;
+}
+
+void forget_connection(Request *r)
+{
+	requests::discard_connection(r->connection);
+	r->connection = nullptr;
+}
+
+} // namespace
+
+// True: the first request is not r any more, or r must be started again.
+bool Driver::start(Stream *s, Request *r)
+{
+	if (r->is_unwanted() && r->done == 0) {
+		r->change(State::queued, State::running);
+		end_first(s, -ECANCELED);
+		return true;
+	}
+	if (!ready_for_connection(r))
+		return false;
+	// The ring waits for data even where O_NONBLOCK says not to.
+	if (!has_ring_ || r->nonblocking() || transfer::must_block(r))
+		return try_now(s, r);
+	return start_in_ring(s, r);
+}
+
+bool Driver::start_in_ring(Stream *s, Request *r)
+{
+	if (r->done == 0 && !r->change(State::queued, State::in_ring))
+		return true;
+	r->set(State::in_ring);
+	s->busy = true;
+	r->polled = r->op == Op::poll || (r->in_program && r->op != Op::accept);
+	if (r->polled)
+		ring_.poll(r, s->file);
+	else
+		ring_.start(r, s->file);
+	return false;
+}
+
+namespace {
+
+bool ready(const Stream *s)
+{
+	struct pollfd p = {s->file, static_cast<short>(s->read ? POLLIN : POLLOUT), 0};
+	return poll(&p, 1, 0) != 0;
+}
+
+// The attempt takes a call that may wait, though the descriptor is ready: somebody else may be quicker.
+bool needs_worker(const Request *r)
+{
+	return r->op == Op::accept || r->op == Op::connect || transfer::must_block(r);
+}
+
+} // namespace
+
+bool Driver::try_now(Stream *s, Request *r)
+{
+	bool begun = r->get_state() == State::running;
+	if (!begun && !r->change(State::queued, State::trying))
+		return true;
+	ssize_t n = -EAGAIN;
+	if (needs_worker(r)) {
+		if (r->op == Op::connect || ready(s)) {
+			give_to_worker(s, r);
+			return false;
+		}
+	} else if (r->in_program) {
+		if (ready(s))
+			return give_to_program(s, r);
+	} else
+		n = transfer::attempt(r, s->file);
+	if (n == -EINTR)
+		n = -EAGAIN;
+	if (n == -EOPNOTSUPP && !is_socket_call(r->op)) {
+		// A terminal, for one, cannot be asked without waiting; but what is ready does not wait.
+		if (r->nonblocking() || ready(s)) {
+			give_to_worker(s, r);
+			return false;
+		}
+		n = -EAGAIN;
+	}
+	if (n == -EAGAIN && !r->nonblocking()) {
+		if (!begun)
+			r->set(State::queued);
+		return wait_until_ready(s, r);
+	}
+	transferred(s, r, n);
+	return true;
+}
+
+// False: r waits. It is queued, or has begun.
+bool Driver::wait_until_ready(Stream *s, Request *r)
+{
+	forget_connection(r);
+	if (!has_ring_) {
+		arm(s);
+		return false;
+	}
+	if (r->get_state() == State::queued && !r->change(State::queued, State::in_ring))
+		return true;
+	r->set(State::in_ring);
+	s->busy = true;
+	r->polled = true;
+	ring_.poll(r, s->file);
+	return false;
+}
+
+// True: r goes on.
+bool Driver::transferred(Stream *s, Request *r, ssize_t n)
+{
+	if (r->op == Op::accept && n >= 0)
+		return accepted(s, r, static_cast<int>(n));
+	bool more = transfer::advance(r, n);
+	if (more)
+		r->set(State::running);
+	else
+		end_first(s, transfer::total(r, n));
+	return more;
+}
+
+void Driver::give_to_worker(Stream *s, Request *r)
+{
+	r->set(State::running);
+	r->file = s->file;
+	s->busy = true;
+	helper::job_from_inside(helper_, r);
+}
+
+// True: r is not the first any more.
+bool Driver::give_to_program(Stream *s, Request *r)
+{
+	r->set(State::running);
+	s->busy = true;
+	if (helper::to_program(helper_, What::call, r, s->file))
+		return false;
+	s->busy = false;
+	end_first(s, -ENOBUFS);
+	return true;
+}
+
+// A worker or the program's thread has tried it.
+void Driver::returned(Stream *s, Request *r)
+{
+	bool again = (r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() && r->kind == Kind::socket;
+	if (!again) {
+		transferred(s, r, r->result);
+		return;
+	}
+	if (r->done == 0)
+		r->set(State::queued);
+	if (r->is_unwanted() && r->done == 0 && r->change(State::queued, State::running))
+		end_first(s, -ECANCELED);
+	else
+		wait_until_ready(s, r);
+}
+
+// The new descriptor is given its number in the program's table, and with that the request, or the connection of a multishot
+// one, has ended. True: r goes on.
+bool Driver::accepted(Stream *s, Request *r, int fd)
+{
+	Request *ends = r->multishot ? r->connection : r;
+	r->connection = nullptr;
+	if (r->multishot)
+		r->set(State::queued);
+	else
+		take_first(s);
+	stats::count(has_ring_ ? stats::uring_done : stats::threads_done);
+	if (!helper::to_program(helper_, What::install, ends, fd))
+		completion::finish(ends, -ENOBUFS);
+	sys::close(fd);
+	return r->multishot;
+}
+
+namespace {
+
+// What is waited for: the words of poll and epoll are the same.
+unsigned readiness(const Stream *s)
+{
+	const Request *r = s->first;
+	if (r->op == Op::poll)
+		return static_cast<unsigned>(r->call_flags) & 0xffff;
+	return s->read ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
+}
+
+} // namespace
+
+void Driver::arm(Stream *s)
+{
+	struct epoll_event e = {};
+	e.events = readiness(s) | EPOLLONESHOT;
+	e.data.ptr = s;
+	s->armed = true;
+	if (epoll_ctl(epoll_, EPOLL_CTL_MOD, s->file, &e) != 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, s->file, &e) != 0) {
+		// It cannot be waited for, so it never has to be: a worker asks it.
+		s->armed = false;
+		if (s->first->get_state() == State::running || s->first->change(State::queued, State::running))
+			give_to_worker(s, s->first);
+	}
+}
+
+void Driver::close_stream(Stream *s)
+{
+	// The program still has the file open: closing this descriptor would not take it out of the epoll set.
+	if (epoll_ >= 0)
+		epoll_ctl(epoll_, EPOLL_CTL_DEL, s->file, nullptr);
+	streams_.close(s);
+}
+
+void Driver::drop_first(Stream *s)
+{
+	Request *r = pop(s);
+	forget_connection(r);
+	stream::leave(s->word);
+	requests::release(r);
+}
+
+Request *Driver::take_first(Stream *s)
+{
+	Request *r = pop(s);
+	uint32_t word = s->word;
+	// The file is closed before the last end is told: who then looks finds it released.
+	if (s->first == nullptr)
+		close_stream(s);
+	stream::leave(word);
+	return r;
+}
+
+void Driver::end_first(Stream *s, ssize_t result)
+{
+	Request *r = take_first(s);
+	forget_connection(r);
+	stats::count(has_ring_ ? stats::uring_done : stats::threads_done);
+	completion::finish(r, result);
+}
+
+// What the ring says of r, which is the first of s. True: r goes on.
+bool Driver::ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, bool stops)
+{
+	if (cancelled) {
+		end_first(s, -ECANCELED);
+		return false;
+	}
+	// The kernel has waited for all itself: a short receive is the end.
+	if (r->op == Op::recv && n > 0) {
+		r->done += static_cast<size_t>(n);
+		end_first(s, static_cast<ssize_t>(r->done));
+		return false;
+	}
+	bool more = transferred(s, r, n);
+	if (more && stops) {
+		// One more connection came before the cancellation: it is the last one.
+		r->set(State::running);
+		end_first(s, -ECANCELED);
+		more = false;
+	}
+	return more;
+}
+
+void Driver::stream_from_ring(Request *r, ssize_t n)
+{
+	Stream *s = streams_.find(r);
+	s->busy = false;
+	bool cancelled = was_cancelled(r, n);
+	if (!cancelled && r->polled && r->op != Op::poll && n >= 0) {
+		r->polled = false;
+		answer_request(r, AIO_NOTCANCELED);
+		if (ready_for_connection(r)) {
+			r->set(State::running);
+			try_now(s, r);
+		} else
+			r->set(State::queued);
+		step(s);
+		return;
+	}
+	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {
+		// Not its end: the ring has no way to wait for this descriptor, or was disturbed.
+		answer_request(r, AIO_NOTCANCELED);
+		give_to_worker(s, r);
+		return;
+	}
+	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
+	bool stops = reply != nullptr && r->multishot;
+	r->cancel_reply = nullptr;
+	bool more = ended_by_ring(s, r, n, cancelled, stops);
+	if (reply != nullptr)
+		answer(reply, cancelled || stops ? AIO_CANCELED : more ? AIO_NOTCANCELED : AIO_ALLDONE);
+	step(s);
+}
+
+} // namespace sigevec::driver

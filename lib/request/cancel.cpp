@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#include "request/cancel.hpp"
+
+#include "completion/completion.hpp"
+#include "engine/kaio.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/sync.hpp"
+
+namespace sigevec::cancel {
+
+namespace {
+
+int ask_driver(Request *r, uint64_t word)
+{
+	// The reply is on this stack: no handler may leave it by a longjmp meanwhile.
+	BlockSignals blocked;
+	helper::CancelReply reply{r, word};
+	if (!helper::ask_to_cancel(&reply))
+		return AIO_NOTCANCELED;
+	uint32_t a;
+	while ((a = reply.answer.load(std::memory_order_acquire)) == 0)
+		futex_wait(reply.answer, 0, nullptr);
+	return static_cast<int>(a) - 1;
+}
+
+} // namespace
+
+bool outstanding(uint64_t word)
+{
+	auto s = static_cast<State>(word & 0xff);
+	return s != State::free && s != State::done && s != State::cancelled;
+}
+
+int one(Request *r, uint64_t word)
+{
+	if (int context = r->context.load(std::memory_order_relaxed); context >= 0)
+		kaio::poll(context);
+	uint64_t generation = word >> 8;
+	for (;;) {
+		uint64_t now = r->state.load(std::memory_order_acquire);
+		if (now >> 8 != generation)
+			return AIO_ALLDONE;
+		switch (static_cast<State>(now & 0xff)) {
+		case State::queued:
+			if (r->change_exactly(now, State::cancelled)) {
+				completion::finish_cancelled(r);
+				return AIO_CANCELED;
+			}
+			break;
+		case State::trying:
+			sched_yield(); // an attempt that does not wait
+			break;
+		case State::in_ring:
+			return ask_driver(r, now);
+		case State::running:
+			return AIO_NOTCANCELED;
+		default:
+			return AIO_ALLDONE;
+		}
+	}
+}
+
+unsigned of_channel(const Channel *channel, bool all, const void *data)
+{
+	unsigned found = 0;
+	for (uint32_t i = 0; i < requests::size(); i++) {
+		Request *r = requests::at(i);
+		uint64_t word = r->state.load(std::memory_order_acquire);
+		if (!outstanding(word) || r->channel.load(std::memory_order_relaxed) != channel)
+			continue;
+		bool meant = all || (r->cb.load(std::memory_order_relaxed) == nullptr && r->data.load(std::memory_order_relaxed) == data);
+		if (!meant)
+			continue;
+		// What is just being tried is not put back to wait.
+		r->unwanted.store(word >> 8, std::memory_order_release);
+		if (one(r, word) != AIO_ALLDONE)
+			found++;
+	}
+	// Whoever keeps cancelled requests lets go of their files.
+	if (found != 0)
+		helper::look_at_streams();
+	return found;
+}
+
+} // namespace sigevec::cancel
