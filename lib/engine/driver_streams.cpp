@@ -187,8 +187,12 @@ bool Driver::give_to_program(Stream *s, Request *r)
 void Driver::returned(Stream *s, Request *r)
 {
 	bool again = (r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() && r->kind == Kind::socket;
+	if (!again && (r->in_program || (r->op == Op::accept && r->result >= 0))) {
+		transferred(s, r, r->result); // one attempt
+		return;
+	}
 	if (!again) {
-		transferred(s, r, r->result);
+		end_first(s, r->result); // the whole
 		return;
 	}
 	if (r->done == 0)
