@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit, ec_stat.
-#include "channel/channel.hpp"
+#include "channel/queue.hpp"
+#include "channel/single.hpp"
 
 #include "api/check.hpp"
-#include "completion/completion.hpp"
+#include "request/submit.hpp"
 #include "runtime/process.hpp"
 
 #include <cerrno>
@@ -94,30 +95,24 @@ SIGEVEC_EXPORT int ec_next_events(ec_t ec, event_data_t *v, unsigned max, const 
 SIGEVEC_EXPORT int ec_submit(ec_t ec)
 {
 	Reference c(find(ec));
-	return c ? 0 : api::result_of(EBADF);
+	return c ? single::flush(c.get()) : api::result_of(EBADF);
 }
 
 SIGEVEC_EXPORT int ec_post(ec_t ec, ssize_t result, int error, void *data)
 {
 	Call call{};
 	call.op = Op::event;
-	call.fd = -1;
+	call.fd = channel::posted;
 	call.flags = error;
 	call.event.notify = SIGEV_EC;
 	call.event.value.sival_ptr = data;
 	int refused = process::ready() ? channel::admit(ec, &call.event.channel) : EBADF;
 	if (refused != 0)
 		return api::result_of(refused);
-	Request *r = requests::create(call, Descriptor{});
-	if (r == nullptr) {
+	int e = submit::event(call, result);
+	if (e != 0)
 		channel::retract(call.event.channel);
-		return api::result_of(EAGAIN);
-	}
-	r->result = result;
-	// Nothing is to be carried out: only the event's own reference is left.
-	requests::release(r);
-	channel::push(r->notification);
-	return 0;
+	return api::result_of(e);
 }
 
 SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)

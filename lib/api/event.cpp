@@ -4,6 +4,7 @@
 #include "api/check.hpp"
 #include "api/socket.hpp"
 #include "channel/channel.hpp"
+#include "channel/single.hpp"
 #include "request/cancel.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/ev.h"
@@ -95,7 +96,8 @@ SIGEVEC_EXPORT int ev_cancel(ec_t ec, void *data)
 	Channel *c = process::ensure() ? channel::find(ec) : nullptr;
 	if (c == nullptr)
 		return api::result_of(EBADF);
-	unsigned found = cancel::of_channel(c, false, data);
+	unsigned found = single::cancel(c, data);
+	found += cancel::of_channel(c, false, data);
 	channel::release(c);
 	return api::result_of(found != 0 ? 0 : ENOENT);
 }

@@ -3,7 +3,7 @@
 // lio_listio.
 #include "api/check.hpp"
 #include "api/socket.hpp"
-#include "channel/channel.hpp"
+#include "channel/bell.hpp"
 
 #include "aiocb.hpp"
 #include "completion/wait.hpp"
@@ -123,6 +123,10 @@ int list_and_go_on(struct aiocb *const list[], int n, const struct sigevent *sig
 	if (event.notify == SIGEV_EC)
 		if (int e = channel::admit(event.signo, &event.channel); e != 0)
 			return e;
+	if (event.channel != nullptr && !bell::install(event.channel)) {
+		channel::retract(event.channel);
+		return EAGAIN;
+	}
 	if (!event.silent() && (batch = batches::create(event)) == nullptr) {
 		if (event.channel != nullptr)
 			channel::retract(event.channel);

@@ -4,7 +4,9 @@
 #include "api/socket.hpp"
 
 #include "api/check.hpp"
+#include "channel/single.hpp"
 #include "request/submit.hpp"
+#include "runtime/process.hpp"
 #include "sigevec/aio.h"
 #include "sigevec/ev.h"
 
@@ -77,6 +79,9 @@ int SocketCall::message(const struct msghdr *m)
 
 int SocketCall::start(int error)
 {
+	if (error == 0 && call.cb == nullptr && process::ready())
+		if (int e = single::submit(call); e >= 0)
+			return e;
 	return api::start(error, call.cb, call);
 }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "channel/channel.hpp"
 
+#include "channel/bell.hpp"
 #include "channel/queue.hpp"
+#include "channel/single.hpp"
 #include "request/cancel.hpp"
 #include "request/pool.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
-#include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 namespace sigevec::channel {
 
@@ -110,11 +110,11 @@ bool end(Channel *c, bool descriptor)
 	slot_of(c->fd)->store(nullptr, std::memory_order_release);
 	cancel::of_channel(c, true, nullptr);
 	wake_all(c);
+	single::end(c);
 	drop_all(c);
 	if (descriptor)
 		sys::close(c->fd);
-	if (is_bell(c->bell))
-		sys::close(c->bell);
+	bell::remove(c);
 	drop(c, one_reference);
 	return true;
 }
@@ -124,10 +124,10 @@ int make_descriptors(Channel *c, unsigned flags)
 	c->fd = epoll_create1((flags & EC_CLOEXEC) != 0 ? EPOLL_CLOEXEC : 0);
 	if (c->fd < 0)
 		return -errno;
-	c->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->bell = bell::make();
 	struct epoll_event e = {};
 	e.events = EPOLLIN;
-	if (c->bell >= 0 && mark_bell(c->bell) && epoll_ctl(c->fd, EPOLL_CTL_ADD, c->bell, &e) == 0)
+	if (c->bell >= 0 && epoll_ctl(c->fd, EPOLL_CTL_ADD, c->bell, &e) == 0)
 		return 0;
 	int error = -errno;
 	sys::close(c->fd);
@@ -146,6 +146,14 @@ void initialize(Channel *c, unsigned flags)
 	c->rung.store(0, std::memory_order_relaxed);
 	c->sleepers.store(0, std::memory_order_relaxed);
 	c->oldest = nullptr;
+	c->single.store(nullptr, std::memory_order_relaxed);
+	c->without_ring = false;
+	c->wake.store(-1, std::memory_order_relaxed);
+	c->inner_bell.store(-1, std::memory_order_relaxed);
+	c->inner_wake.store(-1, std::memory_order_relaxed);
+	c->inner_helper.store(nullptr, std::memory_order_relaxed);
+	c->sent_to.store(nullptr, std::memory_order_relaxed);
+	c->wake_sent.store(false, std::memory_order_relaxed);
 	c->delivered.store(0, std::memory_order_relaxed);
 	c->refused.store(0, std::memory_order_relaxed);
 	c->high_water.store(0, std::memory_order_relaxed);
@@ -195,14 +203,30 @@ Channel *peek(int fd)
 	return join(fd, one_reference, never, &c) == 0 ? c : nullptr;
 }
 
+bool check_descriptor(Channel *c)
+{
+	if (intact(c))
+		return true;
+	end(c, false);
+	return false;
+}
+
 Channel *find(int fd)
 {
 	Channel *c = peek(fd);
-	if (c == nullptr || intact(c))
+	if (c == nullptr || check_descriptor(c))
 		return c;
-	end(c, false);
 	release(c);
 	return nullptr;
+}
+
+bool keep(Channel *c)
+{
+	uint64_t life = c->life.load(std::memory_order_relaxed);
+	while (life != 0)
+		if (c->life.compare_exchange_weak(life, life + one_reference, std::memory_order_acq_rel))
+			return true;
+	return false;
 }
 
 void release(Channel *c)
@@ -215,7 +239,7 @@ bool destroy(Channel *c)
 	return end(c, true);
 }
 
-int admit(int fd, Channel **found)
+int admit(int fd, Channel **found, bool check)
 {
 	Channel *c = nullptr;
 	int error = join(fd, one_event, is_full, &c);
@@ -226,8 +250,7 @@ int admit(int fd, Channel **found)
 	if (error != 0)
 		return error;
 	// While there are events the descriptor has been rung, which notices a close soon enough.
-	if (c->rung.load(std::memory_order_relaxed) == 0 && !intact(c)) {
-		end(c, false);
+	if (check && c->rung.load(std::memory_order_relaxed) == 0 && !check_descriptor(c)) {
 		retract(c);
 		return EBADF;
 	}
@@ -252,19 +275,25 @@ bool admit_another(Channel *c)
 	return true;
 }
 
+void more_room(Channel *c)
+{
+	c->life.fetch_add(one_event, std::memory_order_relaxed);
+}
+
 void retract(Channel *c)
 {
 	drop(c, one_event);
 }
 
-void stat(const Channel *c, struct ec_stat *s)
+void stat(Channel *c, struct ec_stat *s)
 {
+	unsigned arrived = single::arrived(c);
 	uint64_t delivered = c->delivered.load(std::memory_order_acquire);
 	uint64_t queued = c->pushed.load(std::memory_order_acquire) - static_cast<uint32_t>(delivered);
 	uint64_t in = admitted(c->life.load(std::memory_order_acquire));
 	*s = {};
 	s->limit = c->limit.load(std::memory_order_relaxed);
-	s->queued = static_cast<uint32_t>(queued);
+	s->queued = static_cast<uint32_t>(queued) + arrived;
 	s->outstanding = in > s->queued ? in - s->queued : 0;
 	s->delivered = delivered;
 	s->refused = c->refused.load(std::memory_order_relaxed);
@@ -274,13 +303,14 @@ void stat(const Channel *c, struct ec_stat *s)
 void after_fork()
 {
 	table_growth.reset();
+	bell::after_fork();
 	for (auto &chunk : table)
 		if (Slot *s = chunk.load(std::memory_order_relaxed); s != nullptr)
 			for (unsigned i = 0; i < 1u << chunk_bits; i++)
 				if (Channel *c = s[i].exchange(nullptr, std::memory_order_relaxed); c != nullptr) {
 					c->reading.reset();
-					if (is_bell(c->bell))
-						sys::close(c->bell);
+					single::after_fork(c);
+					bell::close(c->bell);
 				}
 	pool.after_fork();
 }

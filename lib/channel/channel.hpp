@@ -24,6 +24,13 @@
 
 namespace sigevec {
 
+namespace single {
+struct Single;
+}
+namespace helper {
+struct Helper;
+}
+
 struct Channel {
 	uint32_t index;
 	std::atomic<uint32_t> next_free;
@@ -36,6 +43,15 @@ struct Channel {
 	std::atomic<uint32_t> limit;
 	// A multishot request waits for room.
 	std::atomic<bool> crowded;
+
+	// With EC_SINGLE: its ring, once it has been used; and whether it is to have none.
+	std::atomic<single::Single *> single;
+	bool without_ring;
+	std::atomic<int> wake; // an eventfd the ring listens to, rung while its owner sleeps; or -1
+	// Copies of the two in the table of a helper (bell.cpp), and whether they are on their way to the current one.
+	std::atomic<int> inner_bell, inner_wake;
+	std::atomic<helper::Helper *> inner_helper, sent_to;
+	std::atomic<bool> wake_sent;
 
 	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading' guards.
 	alignas(64) std::atomic<Notification *> inbox;
@@ -62,20 +78,34 @@ int create(unsigned flags);
 Channel *find(int fd);
 // The same without a system call: the descriptor may have been closed.
 Channel *peek(int fd);
+// One more reference, by who has a share in its life.
+bool keep(Channel *c);
 void release(Channel *c);
 
 // True: this caller has ended it; false: another one has. With a reference.
 bool destroy(Channel *c);
 
 // Room for one event, for a submission. 0, EBADF or EAGAIN.
-int admit(int fd, Channel **c);
+// `check': also that the descriptor has not been closed, if there is no event in the queue.
+int admit(int fd, Channel **c, bool check = true);
 // One more for a request that has room for one already. False: at the limit; then the driver is told when there is room.
 bool admit_another(Channel *c);
+// The same whatever the limit.
+void more_room(Channel *c);
 // The submission was refused after all. Async-signal-safe.
 void retract(Channel *c);
 
 // The event of n.event has happened: into the queue, with the owner's reference. Async-signal-safe.
 void push(Notification &n);
+
+// Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
+unsigned take_queued(Channel *c, event_data_t *v, unsigned max);
+bool queue_empty(const Channel *c);
+void ring_bell(Channel *c);
+void silence_bell(Channel *c);
+
+// Whether the descriptor is still the channel's; ends the channel if not.
+bool check_descriptor(Channel *c);
 
 // Takes up to max events, waiting for the first one. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline);
@@ -83,7 +113,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 // After the limit was raised, or events were read.
 void room_made(Channel *c);
 
-void stat(const Channel *c, struct ec_stat *s);
+void stat(Channel *c, struct ec_stat *s);
 
 void after_fork();
 

@@ -9,21 +9,19 @@
 // argument: the reader counts itself in `sleepers', then looks at the inbox; the pusher pushes, then looks at `sleepers'.
 #include "channel/queue.hpp"
 
+#include "channel/bell.hpp"
+#include "channel/single.hpp"
+
 #include "notify/notify.hpp"
 #include "request/batch.hpp"
 #include "request/request.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
-#include <fcntl.h>
 
 namespace sigevec::channel {
 
 namespace {
-
-// A signal number that no program uses for this purpose; kept in the kernel's file, it costs nothing.
-constexpr int bell_mark = 61;
 
 // How long a reader looks for an event before it sleeps: less than going to sleep and being woken takes.
 constexpr int spins = 200;
@@ -32,17 +30,12 @@ void ring(Channel *c)
 {
 	if (c->rung.load(std::memory_order_seq_cst) != 0 || c->rung.exchange(1, std::memory_order_seq_cst) != 0)
 		return;
-	uint64_t one = 1;
-	int saved = errno;
-	if (is_bell(c->bell))
-		syscall(SYS_write, c->bell, &one, sizeof one);
-	errno = saved;
+	bell::ring(c, bell::Which::bell);
 }
 
 void silence(Channel *c)
 {
-	uint64_t count;
-	syscall(SYS_read, c->bell, &count, sizeof count);
+	bell::silence(c);
 	c->rung.store(0, std::memory_order_seq_cst);
 }
 
@@ -96,7 +89,7 @@ void describe(const Notification &n, event_data_t *d)
 {
 	*d = {};
 	d->ev_data = n.event.value.sival_ptr;
-	if (n.request != nullptr && n.request->op == Op::event && n.request->fd.load(std::memory_order_relaxed) < 0) {
+	if (n.request != nullptr && n.request->op == Op::event && n.request->fd.load(std::memory_order_relaxed) == posted) {
 		d->ev_type = event_type_user;
 		d->ev_result = n.request->result;
 		d->ev_errno = n.request->call_flags;
@@ -110,7 +103,8 @@ void describe(const Notification &n, event_data_t *d)
 	}
 }
 
-unsigned take(Channel *c, event_data_t *v, unsigned max)
+// settled: the descriptor is seen to here; otherwise by the caller.
+unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 {
 	unsigned n = 0;
 	{
@@ -120,7 +114,7 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 			notify::release(*e);
 		}
 		c->delivered.fetch_add(n, std::memory_order_release);
-		if (c->open.load(std::memory_order_seq_cst))
+		if (settled && c->open.load(std::memory_order_seq_cst))
 			settle(c);
 	}
 	if (n != 0) {
@@ -164,16 +158,6 @@ int sleep(Channel *c, const Deadline &deadline)
 
 } // namespace
 
-bool mark_bell(int fd)
-{
-	return fcntl(fd, F_SETSIG, bell_mark) == 0;
-}
-
-bool is_bell(int fd)
-{
-	return fcntl(fd, F_GETSIG) == bell_mark;
-}
-
 void room_made(Channel *c)
 {
 	if (c->crowded.load(std::memory_order_seq_cst) && c->crowded.exchange(false, std::memory_order_seq_cst))
@@ -184,6 +168,8 @@ void wake_all(Channel *c)
 {
 	c->wakes.fetch_add(1, std::memory_order_seq_cst);
 	futex_wake(c->wakes, INT_MAX);
+	if (c->wake.load(std::memory_order_acquire) >= 0)
+		bell::ring(c, bell::Which::wake);
 }
 
 void drop_all(Channel *c)
@@ -224,6 +210,8 @@ void push(Notification &n)
 			late = next;
 		}
 	} else if (c->sleepers.load(std::memory_order_seq_cst) != 0) {
+		if (c->wake.load(std::memory_order_acquire) >= 0)
+			bell::ring(c, bell::Which::wake); // the sleeper is in its ring
 		c->wakes.fetch_add(1, std::memory_order_seq_cst);
 		futex_wake(c->wakes, 1);
 	} else
@@ -231,24 +219,46 @@ void push(Notification &n)
 	drop(c, uint64_t{1} << 32);
 }
 
+bool queue_empty(const Channel *c)
+{
+	return empty(c);
+}
+
+void ring_bell(Channel *c)
+{
+	ring(c);
+}
+
+void silence_bell(Channel *c)
+{
+	silence(c);
+}
+
+unsigned take_queued(Channel *c, event_data_t *v, unsigned max)
+{
+	return empty(c) ? 0 : take(c, v, max, false);
+}
+
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline)
 {
+	if ((c->flags & EC_SINGLE) != 0) {
+		bool handled;
+		int n = single::next(c, v, max, wait, deadline, &handled);
+		if (handled)
+			return n;
+	}
 	for (bool checked = false;; checked = true) {
 		if (!c->open.load(std::memory_order_acquire))
 			return -EBADF;
-		if (unsigned n = take(c, v, max); n != 0)
+		if (unsigned n = take(c, v, max, true); n != 0)
 			return static_cast<int>(n);
 		// Found empty: now is the time to see whether the program has closed it.
-		if (!checked) {
-			Channel *same = find(c->fd);
-			if (same == nullptr)
-				return -EBADF;
-			release(same);
-		}
+		if (!checked && !check_descriptor(c))
+			return -EBADF;
 		int e = wait ? sleep(c, deadline) : ETIMEDOUT;
 		if (e == 0)
 			continue;
-		unsigned n = take(c, v, max);
+		unsigned n = take(c, v, max, true);
 		return n != 0 ? static_cast<int>(n) : -e;
 	}
 }

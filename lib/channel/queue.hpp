@@ -5,7 +5,12 @@
 
 #include "channel/channel.hpp"
 
+#include <climits>
+
 namespace sigevec::channel {
+
+// The descriptor of an event of the program's own: none.
+constexpr int posted = INT_MIN;
 
 // Part of a channel's life ends.
 void drop(Channel *c, uint64_t what);
@@ -15,9 +20,5 @@ void drop_all(Channel *c);
 
 // Blocked readers look again.
 void wake_all(Channel *c);
-
-// The bell carries a mark, so that a program which closes all its descriptors and opens others is not written into.
-bool mark_bell(int fd);
-bool is_bell(int fd);
 
 } // namespace sigevec::channel

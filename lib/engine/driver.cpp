@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/driver_impl.hpp"
 
+#include "channel/bell.hpp"
 #include "completion/completion.hpp"
 #include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
@@ -61,13 +62,29 @@ void Driver::take(const Packet &p, int fd)
 	case What::worker:
 		worker::start(helper_);
 		break;
+	case What::bell:
+		bell::arrived(static_cast<Channel *>(p.object), bell::Which::bell, helper_, fd);
+		break;
+	case What::wake:
+		bell::arrived(static_cast<Channel *>(p.object), bell::Which::wake, helper_, fd);
+		break;
+	case What::ring: {
+		auto *c = static_cast<Channel *>(p.object);
+		for (auto which : {bell::Which::bell, bell::Which::wake})
+			bell::ring(c, which);
+		channel::release(c);
+		break;
+	}
+	case What::close:
+		sys::close(static_cast<int>(reinterpret_cast<intptr_t>(p.object)));
+		break;
 	case What::program:
 		if (helper_->program_tx >= 0)
 			sys::close(helper_->program_tx);
 		helper_->program_tx = fd;
 		break;
 	case What::background:
-		start_thread(kaio::background_of_helper, p.object, "sigevec-kaio");
+		kaio::start_for_helper(helper_, p.object);
 		break;
 	default:
 		break;

@@ -217,10 +217,7 @@ void end_in_background(Request *) {}
 bool exists(int) { return false; }
 void plug() {}
 void unplug() {}
-void *background_of_helper(void *)
-{
-	return nullptr;
-}
+void start_for_helper(helper::Helper *, void *) {}
 void after_fork() {}
 
 static bool works(const char **reason)

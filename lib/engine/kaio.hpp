@@ -19,6 +19,10 @@
 #include "engine/engine.hpp"
 #include "runtime/sync.hpp"
 
+namespace sigevec::helper {
+struct Helper;
+}
+
 namespace sigevec::kaio {
 
 constexpr int contexts = 64;
@@ -51,8 +55,8 @@ bool exists(int context);
 void plug();
 void unplug();
 
-// Body of a background thread, started by the helper for a caller that may not start threads.
-void *background_of_helper(void *context);
+// By the driver, for a caller that may not start threads: a background thread with the helper's descriptors.
+void start_for_helper(helper::Helper *h, void *context);
 
 void after_fork();
 

@@ -20,7 +20,6 @@ namespace sigevec::kaio {
 
 Context all[contexts];
 thread_local char identity __attribute__((tls_model("initial-exec")));
-thread_local bool foreign __attribute__((tls_model("initial-exec"))) = false;
 
 namespace {
 
@@ -169,7 +168,7 @@ void leave_to_program(Context &c, Request *r, ssize_t result)
 
 void take_left(Context &c)
 {
-	if (c.left.load(std::memory_order_relaxed) == nullptr || foreign)
+	if (c.left.load(std::memory_order_relaxed) == nullptr || helper::on_helper_thread())
 		return;
 	Request *r = c.left.exchange(nullptr, std::memory_order_relaxed);
 	while (r != nullptr) {
@@ -187,7 +186,7 @@ void handle_event(Context &c, const struct io_event &e)
 	if (refused)
 		stats::count(stats::kaio_would_block);
 	r->unfinished = !refused && transfer::advance(r, result);
-	if ((refused || r->unfinished) && foreign)
+	if ((refused || r->unfinished) && helper::on_helper_thread())
 		leave_to_program(c, r, result);
 	else
 		pass_on_or_end(r, result);

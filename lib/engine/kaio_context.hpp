@@ -37,6 +37,7 @@ struct alignas(64) Context {
 	std::atomic<uint32_t> followers{0};
 	std::atomic<uint32_t> needed{0};
 	std::atomic<Background> background{Background::none};
+	helper::Helper *helper = nullptr; // whose thread was started for it
 	// Requests that a thread of the helper's could not pass on, for one that has the program's descriptors. Changed with
 	// the lock held.
 	std::atomic<Request *> left{nullptr};
@@ -48,9 +49,6 @@ extern Context all[contexts];
 
 // Identity of this thread as a leader.
 extern thread_local char identity __attribute__((tls_model("initial-exec")));
-
-// Whether this thread has the helper's descriptors instead of the program's.
-extern thread_local bool foreign __attribute__((tls_model("initial-exec")));
 
 inline io_context_t handle(const Ring *r)
 {

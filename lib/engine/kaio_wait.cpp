@@ -150,7 +150,7 @@ void *background_main(void *p)
 	auto index = static_cast<int>(c - all);
 	unsigned b = waiters::own_bucket();
 	for (;;) {
-		if (foreign && c->background.load(std::memory_order_acquire) != Background::of_helper)
+		if (helper::on_helper_thread() && c->background.load(std::memory_order_acquire) != Background::of_helper)
 			return nullptr;
 		if (nothing_needed(c)) {
 			futex_wait(c->needed, 0, nullptr);
@@ -168,10 +168,20 @@ void *background_main(void *p)
 
 } // namespace
 
+namespace {
+
 void *background_of_helper(void *context)
 {
-	foreign = true;
+	helper::enter_helper_thread(static_cast<Context *>(context)->helper);
 	return background_main(context);
+}
+
+} // namespace
+
+void start_for_helper(helper::Helper *h, void *context)
+{
+	static_cast<Context *>(context)->helper = h;
+	start_thread(background_of_helper, context, "sigevec-kaio");
 }
 
 bool need(int context)

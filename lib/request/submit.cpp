@@ -2,7 +2,7 @@
 #include "request/submit.hpp"
 
 #include "aiocb.hpp"
-#include "channel/channel.hpp"
+#include "channel/bell.hpp"
 #include "completion/completion.hpp"
 #include "engine/select.hpp"
 #include "engine/transfer.hpp"
@@ -80,6 +80,8 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 		return ended(c, nullptr, out);
 	}
 	note_request(c, r);
+	if (c.event.channel != nullptr && !bell::install(c.event.channel))
+		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
 	r->in_program = c.op == Op::accept || transfer::may_carry_descriptors(c.op, c.fd, c.message);
 	if (r->in_program && !program_thread::ensure())
 		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
@@ -99,6 +101,8 @@ int queue_sync(const Call &c, const Descriptor &d)
 	if (r == nullptr)
 		return refuse(c, EAGAIN);
 	note_request(c, r);
+	if (c.event.channel != nullptr && !bell::install(c.event.channel))
+		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
 	// On a stream it fails; nothing queued there need end for that.
 	if (!is_stream(d.kind))
 		order::follow_all(r);
@@ -186,6 +190,11 @@ int start(Call &c)
 		return refuse(c, EAGAIN);
 	if (int e = prepare_event(c.event); e != 0)
 		return refuse(c, e);
+	return start_with_room(c);
+}
+
+int start_with_room(Call &c)
+{
 	stats::count(stats::requests);
 	completion::begin(c.cb);
 	int error;
@@ -207,6 +216,18 @@ int start(Call &c)
 	if (c.op == Op::read)
 		select::remember(d);
 	return start_transfer(c, d, r);
+}
+
+int event(const Call &c, ssize_t result)
+{
+	Request *r = requests::create(c, Descriptor{});
+	if (r == nullptr)
+		return EAGAIN;
+	r->result = result;
+	// Nothing is to be carried out: only the event's own reference is left.
+	requests::release(r);
+	channel::push(r->notification);
+	return 0;
 }
 
 } // namespace sigevec::submit

@@ -11,6 +11,12 @@ namespace sigevec::submit {
 // aiocb says the same. Not async-signal-safe.
 int start(Call &c);
 
+// The same for a request whose event has room already; a refusal gives it back.
+int start_with_room(Call &c);
+
+// Puts an event into its channel, where it has room, with this result. 0 or EAGAIN.
+int event(const Call &c, ssize_t result);
+
 // The same for an fsync, for which a bad descriptor is an errno of the call (EBADF). One that is open for reading only is
 // none: fsync takes it, too.
 int start_sync(Call &c);

@@ -259,9 +259,21 @@ bool returned_from_program(Request *r)
 	return tell_driver(What::returned, r);
 }
 
-bool give_way_to_program(int tx)
+bool copy_to_driver(What what, void *object, int fd)
 {
-	return hand_over(true, {What::program, 0, nullptr}, tx);
+	return hand_over(true, {what, 0, object}, fd);
+}
+
+void close_inside(Helper *h, int fd)
+{
+	// The table of a helper that is no more in use goes with its threads.
+	if (h == (own != nullptr ? own : current.load(std::memory_order_acquire)))
+		tell_driver(What::close, reinterpret_cast<void *>(static_cast<intptr_t>(fd)));
+}
+
+void ask_to_ring(Channel *c)
+{
+	tell_driver(What::ring, c);
 }
 
 bool to_program(Helper *h, What what, Request *r, int fd)

@@ -35,6 +35,9 @@ enum class What : uint32_t {
 	background, // to the driver: a kernel-AIO context needs its thread
 	job,        // to a worker: a request and its file
 	file_queue, // to a worker: a file queue and its file
+	bell, wake, // to the driver: a channel and an eventfd of its own
+	ring,       // to the driver: a channel whose events somebody else may wait for
+	close,      // to the driver: a number of its table
 	program,    // to the driver: the way to the program's thread
 	call,       // to the program's thread: a request and its file, to be tried
 	install,    // to the program's thread: a request and the descriptor that is its result
@@ -73,10 +76,15 @@ bool to_worker(What what, void *object, int fd);
 void job_from_inside(Helper *h, Request *r);
 void returned_from_inside(Helper *h, Request *r);
 
+// Copies a descriptor to the driver, with what it is for. False: there is no driver.
+bool copy_to_driver(What what, void *object, int fd);
+// Closes a number in the table of h.
+void close_inside(Helper *h, int fd);
+// Asks the driver to ring the bells of a channel, of which it takes over a reference. Async-signal-safe.
+void ask_to_ring(Channel *c);
+
 // The same from the program's thread. False: there is no driver any more.
 bool returned_from_program(Request *r);
-// Gives the driver its end of a socketpair towards the program's thread. False: there is no driver.
-bool give_way_to_program(int tx);
 // From the driver: a request for the program's thread, with a file. False: there is none.
 bool to_program(Helper *h, What what, Request *r, int fd);
 
@@ -90,7 +98,7 @@ inline void run(Request *)
 // Asks the driver for another worker. Async-signal-safe, any thread.
 void ask_for_worker();
 
-// Asks the driver to start kaio::background_of_helper. Async-signal-safe; false: there is no helper.
+// Asks the driver to start kaio::start_for_helper. Async-signal-safe; false: there is no helper.
 bool start_background(void *context);
 
 // Asks the driver to cancel what is in its ring; the answer comes through the CancelReply. False: there is no driver.

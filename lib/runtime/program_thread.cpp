@@ -64,7 +64,7 @@ bool start()
 	int v[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
 		return false;
-	bool ok = helper::give_way_to_program(v[1]) &&
+	bool ok = helper::copy_to_driver(helper::What::program, nullptr, v[1]) &&
 		  start_thread(main, reinterpret_cast<void *>(static_cast<intptr_t>(v[0])), "sigevec-program") == 0;
 	sys::close(v[1]);
 	if (!ok) {

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+//
+// Operations and their order.
+#include "channel/single.hpp"
+
+#ifdef HAVE_LIBURING
+
+#include "uring.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <sys/stat.h>
+
+namespace sigevec::single {
+
+namespace {
+
+bool grow(Single *s)
+{
+	auto *k = static_cast<Chunk *>(calloc(1, sizeof(Chunk)));
+	if (k == nullptr)
+		return false;
+	k->next = s->chunks;
+	s->chunks = k;
+	for (Operation &o : k->v) {
+		o.next = s->free;
+		s->free = &o;
+	}
+	return true;
+}
+
+Message *copy(const struct msghdr &m, bool inward, struct msghdr *result)
+{
+	auto *copy = static_cast<Message *>(malloc(sizeof(Message)));
+	if (copy == nullptr)
+		return nullptr;
+	copy->header = m;
+	copy->result = result;
+	if (!inward && m.msg_name != nullptr) {
+		memcpy(&copy->address, m.msg_name, m.msg_namelen);
+		copy->header.msg_name = &copy->address;
+	}
+	return copy;
+}
+
+Vector *copy(const struct iovec *v, int n)
+{
+	size_t bytes = static_cast<size_t>(n) * sizeof *v;
+	auto *copy = static_cast<Vector *>(malloc(sizeof(Vector) + bytes));
+	if (copy != nullptr) {
+		copy->count = n;
+		memcpy(copy->v, v, bytes);
+	}
+	return copy;
+}
+
+bool grow_numbers(Single *s, int fd)
+{
+	uint32_t n = s->number_count != 0 ? s->number_count : 64;
+	while (n <= static_cast<uint32_t>(fd))
+		n *= 2;
+	auto *v = static_cast<Number *>(realloc(s->numbers, n * sizeof(Number)));
+	if (v == nullptr)
+		return false;
+	memset(v + s->number_count, 0, (n - s->number_count) * sizeof(Number));
+	s->numbers = v;
+	s->number_count = n;
+	return true;
+}
+
+// What the number was stays in the ring, in nobody's way any more. What waited behind it has lost its file.
+void detach(Single *s, Lane &l)
+{
+	Operation *o = l.first;
+	l = {};
+	while (o != nullptr) {
+		Operation *next = o->next;
+		o->detached = true;
+		o->next = nullptr;
+		if (o->state == Operation::State::waiting)
+			finish(s, o, -ECANCELED);
+		o = next;
+	}
+}
+
+// The number was another file when it was last looked at: is o, in the ring, on that one, or on this? The ring knows: it can
+// cancel by file (Linux 6.6; before, the answer is no). What is cancelled here is started again in its order (single.cpp).
+bool is_on_file(Single *s, const Operation *o, int fd)
+{
+	if (o->state != Operation::State::in_ring)
+		return false;
+	struct io_uring_sync_cancel_reg r = {};
+	r.addr = reinterpret_cast<uint64_t>(o);
+	r.fd = fd;
+	r.flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_USERDATA;
+	r.timeout.tv_sec = r.timeout.tv_nsec = -1;
+	return io_uring_register_sync_cancel(&s->ring, &r) == 0;
+}
+
+// Whether the number still is the file that the lane's operations are on.
+bool same_file(Single *s, Number *n, const Lane &l, int fd)
+{
+	uint64_t dev = 0, ino = 0;
+	if (!look_at(fd, &dev, &ino))
+		return false;
+	bool same = (n->dev == dev && n->ino == ino) || is_on_file(s, l.first, fd);
+	n->dev = dev;
+	n->ino = ino;
+	return same;
+}
+
+} // namespace
+
+bool look_at(int fd, uint64_t *dev, uint64_t *ino)
+{
+	struct stat st;
+	if (fstat(fd, &st) != 0)
+		return false;
+	*dev = st.st_dev;
+	*ino = st.st_ino;
+	return true;
+}
+
+Operation *make_operation(Single *s, const Call &call)
+{
+	Message *m = nullptr;
+	Vector *v = nullptr;
+	bool inward = is_inward(call.op);
+	if ((call.message != nullptr && (m = copy(*call.message, inward, call.result)) == nullptr) ||
+	    (call.vector != nullptr && (v = copy(call.vector, call.vector_count)) == nullptr) ||
+	    (s->free == nullptr && !grow(s))) {
+		free(m);
+		free(v);
+		return nullptr;
+	}
+	Operation *o = s->free;
+	s->free = o->next;
+	*o = {};
+	o->data = call.event.value.sival_ptr;
+	o->buf = call.buf;
+	o->len = call.len;
+	o->message = m;
+	o->vector = v;
+	o->fd = call.fd;
+	o->flags = call.flags;
+	o->op = call.op;
+	o->state = Operation::State::waiting;
+	o->multishot = call.multishot;
+	return o;
+}
+
+void free_operation(Single *s, Operation *o)
+{
+	free(o->message);
+	free(o->vector);
+	o->state = Operation::State::free;
+	o->next = s->free;
+	s->free = o;
+}
+
+Number *number_of(Single *s, int fd)
+{
+	return fd >= 0 && static_cast<uint32_t>(fd) < s->number_count ? &s->numbers[fd] : nullptr;
+}
+
+bool enter_lane(Channel *c, Operation *o, int *error)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	*error = 0;
+	if (o->fd < 0 || o->op == Op::poll) {
+		o->detached = true; // in no order
+		return true;
+	}
+	if (static_cast<uint32_t>(o->fd) >= s->number_count && !grow_numbers(s, o->fd)) {
+		*error = EAGAIN;
+		return false;
+	}
+	Number *n = &s->numbers[o->fd];
+	Lane &l = n->lane[is_inward(o->op)];
+	if (l.first != nullptr) {
+		// What has been prepared may end at once: then there is nothing to be behind.
+		enter(c, false, Deadline{});
+		reap(c);
+	}
+	if (l.first != nullptr && !same_file(s, n, l, o->fd))
+		detach(s, l);
+	if (n->ino == 0)
+		look_at(o->fd, &n->dev, &n->ino);
+	if (l.first != nullptr) {
+		l.last->next = o;
+		l.last = o;
+		return false;
+	}
+	l.first = l.last = o;
+	return true;
+}
+
+Operation *leave_lane(Single *s, Operation *o)
+{
+	if (o->detached)
+		return nullptr;
+	Number *n = &s->numbers[o->fd];
+	Lane &l = n->lane[is_inward(o->op)];
+	Operation *before = nullptr;
+	if (l.first != o)
+		for (before = l.first; before->next != o; before = before->next)
+			;
+	(before != nullptr ? before->next : l.first) = o->next;
+	if (l.last == o)
+		l.last = before;
+	o->next = nullptr;
+	o->detached = true;
+	// At the end of a connection the number is likely to be closed, and used for another.
+	if (o->result <= 0 && n->lane[0].first == nullptr && n->lane[1].first == nullptr)
+		n->ino = 0;
+	return before == nullptr ? l.first : nullptr;
+}
+
+bool still_there(Single *s, const Operation *o)
+{
+	uint64_t dev, ino;
+	const Number *n = number_of(s, o->fd);
+	return !o->detached && n != nullptr && n->ino != 0 && look_at(o->fd, &dev, &ino) && n->dev == dev && n->ino == ino;
+}
+
+void new_file(Single *s, int fd)
+{
+	if (Number *n = number_of(s, fd); n != nullptr) {
+		detach(s, n->lane[0]);
+		detach(s, n->lane[1]);
+		n->ino = 0;
+	}
+}
+
+} // namespace sigevec::single
+
+#endif

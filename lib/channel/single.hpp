@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+//
+// The ring of a channel made with EC_SINGLE: one-call requests go from the program's thread to the kernel, and their ends from
+// the kernel to the reader, with nothing in between.
+//
+// The ring is SINGLE_ISSUER and DEFER_TASKRUN: it belongs to the thread that used the channel first, and runs nothing on it but
+// in our calls. When another thread takes the channel over, or the ring is refused, the channel goes on without one: what
+// is outstanding is submitted again the ordinary way (single_leave.cpp). Nothing is lost by that, for no operation in
+// the ring has done a part of its work that it has not reported: a send or receive is repeated here until it is whole.
+//
+// Order: a lane for each descriptor and direction, one operation of it in the ring at a time. An idle lane asks nothing about the
+// descriptor; one that is not asks whether the number still is the file it was (lanes.cpp).
+//
+// All of this belongs to one thread at a time, by the program's promise: nothing is locked. Others only push (queue.cpp).
+#pragma once
+
+#include "channel/channel.hpp"
+#include "config.h"
+#include "request/request.hpp"
+
+#ifdef HAVE_LIBURING
+#include <liburing.h>
+
+namespace sigevec::single {
+
+struct Operation {
+	enum class State : uint8_t { free, waiting, in_ring, parked, ready };
+	Operation *next; // behind it in its lane; in the list of what is free, parked or ready
+	void *data;
+	void *buf;
+	size_t len, done;
+	Message *message;
+	Vector *vector;
+	ssize_t result;
+	int fd, flags;
+	Op op;
+	State state;
+	bool multishot, has_room; // room for the event of the next connection
+	bool cancelled;
+	bool detached; // its lane is another file's now
+	bool again;    // a connection that had begun before
+};
+
+struct Lane {
+	Operation *first, *last;
+};
+
+struct Number {
+	Lane lane[2]; // outwards, inwards
+	uint64_t dev, ino; // what it was when it was last looked at; ino 0: not known
+};
+
+struct Single {
+	struct io_uring ring;
+	uint64_t owner;
+	bool armed;    // the kernel rings the bell
+	bool may_ring; // it may have done so
+	uint32_t in_ring, parked;
+	Number *numbers;
+	uint32_t number_count;
+	Operation *free;
+	Operation *ready, *ready_last;
+	struct Chunk *chunks;
+};
+
+constexpr unsigned chunk_size = 64;
+struct Chunk {
+	Chunk *next;
+	Operation v[chunk_size];
+};
+
+// ---- single.cpp
+
+// Starts an operation whose event has room. Returns 0 or EAGAIN.
+int start(Channel *c, const Call &call);
+// Another thread has the channel now: goes on without the ring.
+void leave(Channel *c);
+// Takes the ends of operations.
+unsigned take(Channel *c, event_data_t *v, unsigned max);
+// Hands what was prepared to the kernel; with wait sleeps until something has ended. 0 or -errno.
+int enter(Channel *c, bool wait, const Deadline &deadline);
+void start_in_ring(Single *s, Operation *o);
+// The same for one that has waited or goes on: ends it if its descriptor has been closed.
+void restart(Single *s, Operation *o);
+// Frees everything. The operations are lost.
+void dispose(Channel *c);
+// The end of an operation: into the list.
+void finish(Single *s, Operation *o, ssize_t result);
+// Moves what the ring tells to the list of ends.
+void reap(Channel *c);
+
+// ---- lanes.cpp
+
+Operation *make_operation(Single *s, const Call &call);
+void free_operation(Single *s, Operation *o);
+// Puts o into its lane. True: it is the first, and is to be started. False: it waits. EAGAIN through *error: no memory.
+bool enter_lane(Channel *c, Operation *o, int *error);
+// It has ended, or been cancelled. Returns the one that stands first now and is to be started, or nullptr.
+Operation *leave_lane(Single *s, Operation *o);
+// Whether the number of an operation that goes on is still its file.
+bool still_there(Single *s, const Operation *o);
+// The number is a new file.
+void new_file(Single *s, int fd);
+Number *number_of(Single *s, int fd);
+bool look_at(int fd, uint64_t *dev, uint64_t *ino);
+
+template <class F> void each(Single *s, F f)
+{
+	for (Chunk *k = s->chunks; k != nullptr; k = k->next)
+		for (Operation &o : k->v)
+			if (o.state != Operation::State::free)
+				f(&o);
+}
+
+} // namespace sigevec::single
+
+#endif // HAVE_LIBURING
+
+namespace sigevec::single {
+
+// For an ev_* call. -1: not for a ring, the ordinary way is to be taken; else 0 or the errno of the call.
+int submit(const Call &call);
+// As channel::next, for the owner; -1 through *handled false: the channel has no ring.
+int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled);
+// ec_submit: how many operations were handed over.
+int flush(Channel *c);
+// ev_cancel: how many operations were found.
+unsigned cancel(Channel *c, const void *data);
+// Events that have arrived and are not read, if the caller is the owner.
+unsigned arrived(Channel *c);
+// The channel ends: no operation touches the program's memory after this.
+void end(Channel *c);
+// In the child of fork: lets go of the parent's ring.
+void after_fork(Channel *c);
+
+} // namespace sigevec::single

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+//
+// A channel whose ring belongs to another thread, perhaps one that has ended, goes on without it.
+//
+// The kernel does nothing more for that ring: what is deferred runs only on the owner's calls, and the owner makes none. What
+// it has done is in the ring; what it has not done is submitted again, if the number still is the file it was.
+#include "channel/single.hpp"
+
+#ifdef HAVE_LIBURING
+
+#include "channel/queue.hpp"
+#include "request/submit.hpp"
+
+#include <cerrno>
+
+namespace sigevec::single {
+
+namespace {
+
+Event event_of(Channel *c, const Operation *o)
+{
+	Event e;
+	e.notify = SIGEV_EC;
+	e.signo = c->fd;
+	e.value.sival_ptr = o->data;
+	e.channel = c;
+	return e;
+}
+
+// An end that nobody has read.
+void requeue(Channel *c, const Operation *o)
+{
+	Call call{};
+	call.op = Op::event;
+	call.fd = o->fd;
+	call.event = event_of(c, o);
+	if (submit::event(call, o->result) != 0)
+		channel::retract(c);
+}
+
+void submit_again(Channel *c, Operation *o)
+{
+	Call call{};
+	call.op = o->op;
+	call.fd = o->fd;
+	call.flags = o->flags;
+	call.multishot = o->multishot;
+	call.event = event_of(c, o);
+	call.buf = static_cast<char *>(o->buf) + (o->vector == nullptr ? o->done : 0);
+	call.len = o->len - o->done;
+	if (o->message != nullptr) {
+		call.message = &o->message->header;
+		call.result = o->message->result;
+	}
+	if (o->vector != nullptr) {
+		call.vector = o->vector->v;
+		call.vector_count = o->vector->count;
+	}
+	// Room for its event if it is refused: a request that was accepted is not lost.
+	channel::more_room(c);
+	if (submit::start_with_room(call) == 0) {
+		channel::retract(c);
+		return;
+	}
+	o->result = -EAGAIN;
+	requeue(c, o);
+}
+
+void move(Channel *c, Single *s, Operation *o)
+{
+	if (o->has_room)
+		channel::retract(c);
+	o->has_room = false;
+	bool there = o->op == Op::poll || o->fd < 0 || still_there(s, o);
+	if (o->state == Operation::State::ready)
+		requeue(c, o);
+	else if (o->state == Operation::State::free)
+		return;
+	else if (o->cancelled || !there) {
+		o->result = o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED;
+		requeue(c, o);
+	} else
+		submit_again(c, o);
+}
+
+} // namespace
+
+void leave(Channel *c)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	c->without_ring = true;
+	reap(c);
+	// Ends first, in their order; then what waits, each lane in its order.
+	for (Operation *o = s->ready; o != nullptr; o = o->next)
+		requeue(c, o);
+	for (Operation *o = s->ready; o != nullptr;) {
+		Operation *next = o->next;
+		free_operation(s, o);
+		o = next;
+	}
+	s->ready = nullptr;
+	for (uint32_t i = 0; i < s->number_count; i++)
+		for (Lane &l : s->numbers[i].lane)
+			for (Operation *o = l.first; o != nullptr;) {
+				Operation *next = o->next;
+				move(c, s, o);
+				free_operation(s, o);
+				o = next;
+			}
+	each(s, [&](Operation *o) {
+		move(c, s, o);
+		free_operation(s, o);
+	});
+	// Their room has gone with them.
+	dispose(c);
+	channel::ring_bell(c);
+}
+
+} // namespace sigevec::single
+
+#endif
