@@ -6,6 +6,7 @@
 
 #include "request/filequeue.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/sync.hpp"
 
 #include <fcntl.h>
 
@@ -33,7 +34,8 @@ bool submit(Request *r)
 		return helper::to_driver(r);
 	if (one_at_a_time(r))
 		return filequeue::submit(r);
-	return helper::to_worker(helper::What::job, r, r->fd.load(std::memory_order_relaxed));
+	BlockSignals blocked;
+	return helper::to_worker(helper::What::job, r, r);
 }
 
 } // namespace

@@ -16,7 +16,8 @@ struct FileQueue {
 	FileQueue *next;
 	uint64_t dev, ino;
 	int flags;
-	Request *first, *last;
+	Request *begin;        // the one that made the queue: the worker starts with it, without the lock
+	Request *first, *last; // those behind it
 };
 
 namespace filequeue {
@@ -113,8 +114,8 @@ bool submit(Request *r)
 			append(q, r);
 		else {
 			*fresh = {s.queues,   r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
-				  r->flags, r, r};
-			ok = used = helper::to_worker(helper::What::file_queue, fresh, r->fd.load(std::memory_order_relaxed));
+				  r->flags, r, nullptr, nullptr};
+			ok = used = helper::to_worker(helper::What::file_queue, fresh, r);
 			if (ok)
 				s.queues = fresh;
 		}
@@ -127,7 +128,8 @@ bool submit(Request *r)
 void serve(FileQueue *q, int fd)
 {
 	Shard &s = shard_of(q->ino);
-	Request *r = take_live(s, q);
+	// Not from the list: the submitter may still have the lock.
+	Request *r = begin(q->begin) ? q->begin : take_live(s, q);
 	while (r != nullptr) {
 		ssize_t result = fd < 0 ? -EMFILE : transfer::blocking(r, fd);
 		Request *next = take_live(s, q);

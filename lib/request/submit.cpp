@@ -83,6 +83,7 @@ int queue_sync(const Call &c, const Descriptor &d)
 	if (r == nullptr)
 		return refuse(c, EAGAIN);
 	aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
+	aiocb_layout::context(c.cb).store(aiocb_layout::context_of_sync, std::memory_order_relaxed);
 	// On a stream it fails; nothing queued there need end for that.
 	if (!is_stream(d.kind))
 		order::follow_all(r);

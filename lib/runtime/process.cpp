@@ -10,6 +10,7 @@
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/spin.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
 
@@ -70,6 +71,7 @@ bool set_up()
 		forget_parent();
 	else
 		config::read_environment();
+	Spin::set_up();
 	stats::open();
 	inherited = true;
 	p->state.store(2, std::memory_order_release);
