@@ -6,7 +6,6 @@
 
 #include "request/filequeue.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 
 #include <fcntl.h>
 
@@ -34,7 +33,6 @@ bool submit(Request *r)
 		return helper::to_driver(r);
 	if (one_at_a_time(r))
 		return filequeue::submit(r);
-	BlockSignals blocked;
 	return helper::to_worker(helper::What::job, r, r);
 }
 

@@ -66,7 +66,7 @@ Helper *get();
 // Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has been done.
 // Async-signal-safe once the helper runs.
 bool to_driver(Request *r);
-// With signals blocked. object: r, or the file queue that begins with r.
+// object: r, or the file queue that begins with r.
 bool to_worker(What what, void *object, const Request *r);
 
 // From a thread of the helper, the file being r->file already.

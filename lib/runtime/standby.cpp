@@ -14,11 +14,15 @@ using helper::Packet;
 enum class Answer : uint32_t { none, taken, refused };
 
 struct Offer {
-	const Packet *packet;
+	Packet packet;
 	const Request *request;
 	bool same_table; // the submitter's table of descriptors is certainly that of the process's first thread
 	std::atomic<Answer> answer{Answer::none};
 };
+
+// Not on the stack, which a signal handler may leave by a longjmp; the thread offers nothing any more then.
+constinit thread_local Offer own_offer __attribute__((tls_model("initial-exec"))) = {};
+constinit thread_local bool offering __attribute__((tls_model("initial-exec"))) = false;
 
 // Helper::standby: nobody, a worker that looks, or the address of an Offer.
 constexpr uintptr_t nobody = 0;
@@ -76,33 +80,44 @@ void set_up(Helper *h)
 #endif
 }
 
-bool offer(Helper *h, const Packet &p, const Request *r)
+namespace {
+
+// Whether the worker has taken o, which Helper::standby led to.
+bool taken(Helper *h, Offer &o)
 {
-	uintptr_t seen = looking;
-	if (h->standby.load(std::memory_order_relaxed) != looking)
-		return false;
-	Offer o{&p, r, is_first_thread()};
-	auto mine = reinterpret_cast<uintptr_t>(&o);
-	// The release of everything the packet leads to; the worker's exchange acquires it.
-	if (!h->standby.compare_exchange_strong(seen, mine, std::memory_order_acq_rel))
-		return false;
-	for (int i = 0; i < patience; i++) {
-		if (o.answer.load(std::memory_order_acquire) != Answer::none)
-			break;
+	auto answered = [&o] { return o.answer.load(std::memory_order_acquire) != Answer::none; };
+	for (int i = 0; i < patience && !answered(); i++)
 		Spin::pause();
-	}
-	uintptr_t expected = mine;
-	if (o.answer.load(std::memory_order_acquire) == Answer::none &&
-	    h->standby.compare_exchange_strong(expected, looking, std::memory_order_acq_rel))
+	auto mine = reinterpret_cast<uintptr_t>(&o);
+	if (!answered() && h->standby.compare_exchange_strong(mine, looking, std::memory_order_acq_rel))
 		return false;
-	// Taken up: the answer comes within two system calls.
-	for (int i = 0; o.answer.load(std::memory_order_acquire) == Answer::none; i++) {
+	// The worker is at it: its answer comes within a few system calls.
+	for (int i = 0; !answered(); i++) {
 		if (i < 1000)
 			Spin::pause();
 		else
 			sched_yield();
 	}
 	return o.answer.load(std::memory_order_acquire) == Answer::taken;
+}
+
+} // namespace
+
+bool offer(Helper *h, const Packet &p, const Request *r)
+{
+	if (h->standby.load(std::memory_order_relaxed) != looking || offering)
+		return false;
+	offering = true;
+	Offer &o = own_offer;
+	o.packet = p;
+	o.request = r;
+	o.same_table = is_first_thread();
+	o.answer.store(Answer::none, std::memory_order_relaxed);
+	uintptr_t seen = looking;
+	// The release of everything the packet leads to; the worker's exchange acquires it.
+	bool ok = h->standby.compare_exchange_strong(seen, reinterpret_cast<uintptr_t>(&o), std::memory_order_acq_rel) && taken(h, o);
+	offering = false;
+	return ok;
 }
 
 bool wait(Helper *h, Spin &spin, bool expected, Packet *p, int *fd)
@@ -121,13 +136,13 @@ bool wait(Helper *h, Spin &spin, bool expected, Packet *p, int *fd)
 	if (word == looking)
 		return false;
 	auto *o = reinterpret_cast<Offer *>(word);
-	*p = *o->packet;
+	*p = o->packet;
 	*fd = take_file(h, *o);
-	bool taken = *fd >= 0;
-	if (!taken)
+	bool ok = *fd >= 0;
+	if (!ok)
 		h->trials.fetch_sub(1, std::memory_order_relaxed);
-	o->answer.store(taken ? Answer::taken : Answer::refused, std::memory_order_release);
-	return taken;
+	o->answer.store(ok ? Answer::taken : Answer::refused, std::memory_order_release);
+	return ok;
 }
 
 } // namespace sigevec::standby

@@ -6,8 +6,8 @@
 // program's table itself (pidfd_getfd), and the submitter does not return before it has. So the request holds the file it was
 // submitted on, as it does by the socket; and as there, the worker lets go of it before the last end is told.
 //
-// One worker at a time. What is not taken at once is withdrawn and goes by the socket. The offer lies on the submitter's
-// stack: signals are blocked, so no handler leaves it by a longjmp.
+// One worker at a time. What is not taken at once is withdrawn and goes by the socket. Nobody waits for a submitter, so no
+// signals need be blocked.
 #pragma once
 
 #include "runtime/helper.hpp"
@@ -18,7 +18,7 @@ namespace sigevec::standby {
 // By the driver, once its table is its own.
 void set_up(helper::Helper *h);
 
-// By a submitter, signals blocked. True: the worker has the packet and the file.
+// By a submitter. True: the worker has the packet and the file.
 bool offer(helper::Helper *h, const helper::Packet &p, const Request *r);
 
 // By a worker. True: it has been given a packet and a file.
