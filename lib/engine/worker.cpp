@@ -87,7 +87,8 @@ void *worker_main(void *p)
 			add_if_needed(h);
 			uint32_t before = Spin::met.load(std::memory_order_relaxed);
 			serve(h, packet, fd);
-			expected = Spin::looking.load(std::memory_order_relaxed) != 0 || Spin::met.load(std::memory_order_relaxed) != before;
+			expected = Spin::looking.load(std::memory_order_relaxed) != 0 ||
+				   Spin::met.load(std::memory_order_relaxed) != before;
 		}
 		bool broken = !got && errno != EAGAIN && errno != EINTR;
 		if (broken)

@@ -142,7 +142,8 @@ bool submit(Request *r)
 		errno = EAGAIN;
 		return false;
 	}
-	new (q) FileQueue{s.queues, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed), r->flags, r, nullptr};
+	new (q) FileQueue{s.queues, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
+			  r->flags, r, nullptr};
 	if (!helper::to_worker(helper::What::file_queue, q, r)) {
 		free(q);
 		return false;

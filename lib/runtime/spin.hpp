@@ -18,6 +18,7 @@ public:
 	// anything else.
 	static std::atomic<bool> allowed;
 	static void set_up();
+	// Callers that are looking for the end of a request, and how many have seen it: a worker's hint that more will come.
 	static std::atomic<uint32_t> looking, met;
 
 	// Whether the next look is to be left out. To be asked once for each.
