@@ -43,6 +43,8 @@ inline std::atomic_ref<ssize_t> result(const struct aiocb *cb)
 	return std::atomic_ref<ssize_t>(const_cast<struct aiocb *>(cb)->__return_value);
 }
 
+// 0, or one more than the number of the kernel-AIO context that will report the end, or context_of_sync: an fsync.
+constexpr int context_of_sync = -1;
 inline std::atomic_ref<int> context(const struct aiocb *cb)
 {
 	return std::atomic_ref<int>(const_cast<struct aiocb *>(cb)->__abs_prio);

@@ -7,6 +7,7 @@
 #include "completion/waiters.hpp"
 #include "engine/kaio.hpp"
 #include "runtime/process.hpp"
+#include "runtime/spin.hpp"
 
 namespace sigevec::wait {
 
@@ -143,13 +144,43 @@ int sleep_in_bucket(Waiting &w, int followed, const Deadline &deadline, bool can
 	return e;
 }
 
+// One for transfers, one for fsyncs, which take long where the others do not.
+thread_local Spin spins[2] __attribute__((tls_model("initial-exec")));
+
+Spin &spin_for(const Waiting &w)
+{
+	for (int i = 0; i < w.n; i++) {
+		if (w.list[i] == nullptr)
+			continue;
+		int context = aiocb_layout::context(w.list[i]).load(std::memory_order_relaxed);
+		return spins[context == aiocb_layout::context_of_sync ? 1 : 0];
+	}
+	return spins[0];
+}
+
+// Looks for the end for a moment, where a worker may be about to bring it.
+bool ends_soon(Waiting &w, const Deadline &deadline)
+{
+	if (w.contexts != 0 || !deadline.never)
+		return false;
+	Spin &spin = spin_for(w);
+	if (spin.skip())
+		return false;
+	Spin::looking.fetch_add(1, std::memory_order_relaxed);
+	bool ended = spin.until([&w] { return over(w, -1); });
+	Spin::looking.fetch_sub(1, std::memory_order_relaxed);
+	if (ended)
+		Spin::met.fetch_add(1, std::memory_order_relaxed);
+	return ended;
+}
+
 } // namespace
 
 int for_list(const struct aiocb *const list[], int n, Until until, const Deadline &deadline, bool cancellable)
 {
 	Waiting w{list, n, until};
 	for (;;) {
-		if (over(w, -1))
+		if (over(w, -1) || ends_soon(w, deadline))
 			return 0;
 		int followed = -1, e;
 		if (w.one_context()) {

@@ -33,7 +33,7 @@ bool submit(Request *r)
 		return helper::to_driver(r);
 	if (one_at_a_time(r))
 		return filequeue::submit(r);
-	return helper::to_worker(helper::What::job, r, r->fd.load(std::memory_order_relaxed));
+	return helper::to_worker(helper::What::job, r, r);
 }
 
 } // namespace

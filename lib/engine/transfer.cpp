@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -35,11 +36,11 @@ bool in_memory(int fd, uint64_t dev)
 	return memory;
 }
 
-Kind kind_of(int fd, const struct stat &st)
+Kind kind_of(int fd, mode_t mode, uint64_t dev)
 {
-	switch (st.st_mode & S_IFMT) {
+	switch (mode & S_IFMT) {
 	case S_IFREG:
-		return in_memory(fd, st.st_dev) ? Kind::memory : Kind::file;
+		return in_memory(fd, dev) ? Kind::memory : Kind::file;
 	case S_IFBLK:
 	case S_IFDIR: // read and write fail at once
 		return Kind::file;
@@ -52,6 +53,31 @@ Kind kind_of(int fd, const struct stat &st)
 	default:
 		return Kind::device;
 	}
+}
+
+// The members of fstat that are of use here, without the times: a file whose times have been asked for gets a new one, and with
+// it a journal entry, at its next write, however soon that is (multigrain timestamps, Linux 6.13). On NFS the times of a file that
+// is being written would even have to be waited for.
+bool look_at(int fd, Descriptor *d, mode_t *mode)
+{
+	struct statx x;
+	off_t size;
+	if (sys::statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_SIZE, &x) == 0) {
+		*mode = x.stx_mode;
+		d->dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+		d->ino = x.stx_ino;
+		size = static_cast<off_t>(x.stx_size);
+	} else {
+		struct stat st;
+		if (errno == EBADF || fstat(fd, &st) != 0)
+			return false;
+		*mode = st.st_mode;
+		d->dev = st.st_dev;
+		d->ino = st.st_ino;
+		size = st.st_size;
+	}
+	d->size = S_ISREG(*mode) ? size : 0;
+	return true;
 }
 
 ssize_t result(ssize_t r)
@@ -88,13 +114,10 @@ bool describe(int fd, Descriptor *d)
 {
 	d->fd = fd;
 	d->flags = fcntl(fd, F_GETFL);
-	struct stat st;
-	if (d->flags < 0 || fstat(fd, &st) != 0)
+	mode_t mode;
+	if (d->flags < 0 || !look_at(fd, d, &mode))
 		return false;
-	d->kind = kind_of(fd, st);
-	d->dev = st.st_dev;
-	d->ino = st.st_ino;
-	d->size = S_ISREG(st.st_mode) ? st.st_size : 0;
+	d->kind = kind_of(fd, mode, d->dev);
 	return true;
 }
 

@@ -6,6 +6,7 @@
 #include "engine/transfer.hpp"
 #include "request/filequeue.hpp"
 #include "runtime/config.hpp"
+#include "runtime/standby.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
@@ -70,17 +71,24 @@ void *worker_main(void *p)
 {
 	auto *h = static_cast<Helper *>(p);
 	helper::enter_helper_thread(h);
+	Spin spin;
+	bool expected = false;
 	for (;;) {
 		Packet packet;
 		int fd;
 		h->idle_workers.fetch_add(1, std::memory_order_seq_cst);
-		bool got = helper::receive(h->worker_rx, &packet, &fd, true);
+		bool given = standby::wait(h, spin, expected, &packet, &fd);
+		bool got = given || helper::receive(h->worker_rx, &packet, &fd, true);
 		h->idle_workers.fetch_sub(1, std::memory_order_seq_cst);
 		if (got) {
-			h->jobs.fetch_sub(1, std::memory_order_seq_cst);
+			if (!given)
+				h->jobs.fetch_sub(1, std::memory_order_seq_cst);
 			// This one may take long; others may have come meanwhile.
 			add_if_needed(h);
+			uint32_t before = Spin::met.load(std::memory_order_relaxed);
 			serve(h, packet, fd);
+			expected = Spin::looking.load(std::memory_order_relaxed) != 0 ||
+				   Spin::met.load(std::memory_order_relaxed) != before;
 		}
 		bool broken = !got && errno != EAGAIN && errno != EINTR;
 		if (broken)

@@ -9,6 +9,7 @@
 #include "runtime/syscalls.hpp"
 
 #include <cstdlib>
+#include <new>
 
 namespace sigevec {
 
@@ -16,7 +17,8 @@ struct FileQueue {
 	FileQueue *next;
 	uint64_t dev, ino;
 	int flags;
-	Request *first, *last;
+	Request *begin;                // the one that made the queue: the worker starts with it
+	std::atomic<Request *> behind; // the others, the newest first; ended(): the worker has left
 };
 
 namespace filequeue {
@@ -36,42 +38,74 @@ Shard &shard_of(uint64_t ino)
 	return table[(ino * 0x9e3779b97f4a7c15ull >> 32) % shards];
 }
 
-FileQueue *find(const Shard &s, const Request *r)
+Request *ended()
 {
-	for (FileQueue *q = s.queues; q != nullptr; q = q->next)
-		if (q->ino == r->ino.load(std::memory_order_relaxed) && q->dev == r->dev.load(std::memory_order_relaxed) &&
-		    q->flags == r->flags)
-			return q;
-	return nullptr;
+	return requests::closed_dependent();
 }
 
-void append(FileQueue *q, Request *r)
+bool fits(const FileQueue *q, const Request *r)
 {
-	r->next.store(nullptr, std::memory_order_relaxed);
-	if (q->first == nullptr)
-		q->first = r;
-	else
-		q->last->next.store(r, std::memory_order_relaxed);
-	q->last = r;
+	return q->ino == r->ino.load(std::memory_order_relaxed) && q->dev == r->dev.load(std::memory_order_relaxed) &&
+	       q->flags == r->flags;
 }
 
-void unlink(Shard &s, const FileQueue *q)
+// False: the queue has ended.
+bool push(FileQueue *q, Request *r)
+{
+	// Acquire: what the worker did with the queue is over before it is freed.
+	Request *newest = q->behind.load(std::memory_order_acquire);
+	do {
+		if (newest == ended())
+			return false;
+		r->next.store(newest, std::memory_order_relaxed);
+	} while (!q->behind.compare_exchange_weak(newest, r, std::memory_order_acq_rel, std::memory_order_acquire));
+	return true;
+}
+
+// Puts r into its file's queue, if there is one. Frees those that have ended.
+bool join(Shard &s, Request *r)
 {
 	FileQueue **p = &s.queues;
-	while (*p != q)
-		p = &(*p)->next;
-	*p = q->next;
+	while (FileQueue *q = *p) {
+		bool over = q->behind.load(std::memory_order_acquire) == ended();
+		if (!over && fits(q, r)) {
+			if (push(q, r))
+				return true;
+			over = true;
+		}
+		if (over) {
+			*p = q->next;
+			free(q);
+		} else
+			p = &q->next;
+	}
+	return false;
 }
 
-// Takes the first request; nullptr: the queue was empty and is no more.
-Request *take(Shard &s, FileQueue *q)
+// The oldest first.
+Request *reversed(Request *r)
 {
-	Guard<Mutex> g(s.lock);
-	Request *r = q->first;
-	if (r != nullptr)
-		q->first = r->next.load(std::memory_order_relaxed);
-	else
-		unlink(s, q);
+	Request *result = nullptr;
+	while (r != nullptr) {
+		Request *next = r->next.load(std::memory_order_relaxed);
+		r->next.store(result, std::memory_order_relaxed);
+		result = r;
+		r = next;
+	}
+	return result;
+}
+
+// Takes the next request, by way of `list', what has been taken and not yet served; nullptr: there is none, and q has ended.
+Request *take(FileQueue *q, Request *&list)
+{
+	while (list == nullptr) {
+		Request *none = nullptr;
+		if (q->behind.compare_exchange_strong(none, ended(), std::memory_order_acq_rel))
+			return nullptr;
+		list = reversed(q->behind.exchange(nullptr, std::memory_order_acquire));
+	}
+	Request *r = list;
+	list = r->next.load(std::memory_order_relaxed);
 	return r;
 }
 
@@ -85,11 +119,11 @@ bool begin(Request *r)
 }
 
 // The next one to be carried out.
-Request *take_live(Shard &s, FileQueue *q)
+Request *take_live(FileQueue *q, Request *&list)
 {
-	Request *r = take(s, q);
+	Request *r = take(q, list);
 	while (r != nullptr && !begin(r))
-		r = take(s, q);
+		r = take(q, list);
 	return r;
 }
 
@@ -97,40 +131,35 @@ Request *take_live(Shard &s, FileQueue *q)
 
 bool submit(Request *r)
 {
-	auto *fresh = static_cast<FileQueue *>(malloc(sizeof(FileQueue)));
-	if (fresh == nullptr) {
+	// Started before the lock is taken: the send under the lock then takes no other lock.
+	helper::get();
+	Shard &s = shard_of(r->ino.load(std::memory_order_relaxed));
+	Guard<Mutex> g(s.lock);
+	if (join(s, r))
+		return true;
+	auto *q = static_cast<FileQueue *>(malloc(sizeof(FileQueue)));
+	if (q == nullptr) {
 		errno = EAGAIN;
 		return false;
 	}
-	// Started before the lock is taken: the send under the lock then takes no other lock.
-	helper::get();
-	BlockSignals blocked;
-	Shard &s = shard_of(r->ino.load(std::memory_order_relaxed));
-	bool used = false, ok = true;
-	{
-		Guard<Mutex> g(s.lock);
-		if (FileQueue *q = find(s, r))
-			append(q, r);
-		else {
-			*fresh = {s.queues,   r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
-				  r->flags, r, r};
-			ok = used = helper::to_worker(helper::What::file_queue, fresh, r->fd.load(std::memory_order_relaxed));
-			if (ok)
-				s.queues = fresh;
-		}
+	new (q) FileQueue{s.queues, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
+			  r->flags, r, nullptr};
+	if (!helper::to_worker(helper::What::file_queue, q, r)) {
+		free(q);
+		return false;
 	}
-	if (!used)
-		free(fresh);
-	return ok;
+	// It may have ended already; whoever holds the lock next sees that.
+	s.queues = q;
+	return true;
 }
 
 void serve(FileQueue *q, int fd)
 {
-	Shard &s = shard_of(q->ino);
-	Request *r = take_live(s, q);
+	Request *list = nullptr;
+	Request *r = begin(q->begin) ? q->begin : take_live(q, list);
 	while (r != nullptr) {
 		ssize_t result = fd < 0 ? -EMFILE : transfer::blocking(r, fd);
-		Request *next = take_live(s, q);
+		Request *next = take_live(q, list);
 		// Closed before the last end is told: who then looks finds the file released.
 		if (next == nullptr && fd >= 0) {
 			sys::close(fd);
@@ -142,7 +171,6 @@ void serve(FileQueue *q, int fd)
 	}
 	if (fd >= 0)
 		sys::close(fd);
-	free(q);
 }
 
 void after_fork()

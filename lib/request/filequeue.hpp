@@ -3,12 +3,14 @@
 // Writes to one file that must not, or cannot, run side by side: with O_APPEND they land in the order of the calls; the
 // kernel takes other buffered writes to an inode one at a time anyway.
 //
-// A queue exists as long as it holds requests. The first one brings the file to a worker, which serves the queue until it is
-// empty; those that come meanwhile travel by the list alone, without a system call for the hand-over. A queue is known by the
-// inode and the descriptor's flags: descriptors that agree in both write alike.
+// The first request brings the file to a worker, which serves the queue until it is empty; those that come meanwhile travel
+// by the list alone, without a system call for the hand-over. A queue is known by the inode and the descriptor's flags:
+// descriptors that agree in both write alike.
 //
-// Locks: one of 64, by inode, held with signals blocked, because workers need it to make progress. It protects the list of
-// queues and their requests.
+// Locks: one of 64, by inode, held by submitters only; it protects the list of queues. The worker needs none: requests are
+// pushed to the queue by compare-exchange, and its end is marked the same way, after which the worker touches it no more. So
+// no request needs the lock in order to end, and signals need not be blocked under it. A queue that has ended is freed by the
+// next submitter that passes it.
 #pragma once
 
 #include "request/request.hpp"
@@ -19,10 +21,10 @@ struct FileQueue;
 
 namespace filequeue {
 
-// True: r will be carried out; false: errno. Signals need not be blocked.
+// True: r will be carried out; false: errno. Not async-signal-safe.
 bool submit(Request *r);
 
-// By a worker: carries out all there is, on fd, which it closes.
+// By a worker: carries out all there is, on fd, which it closes, and ends the queue.
 void serve(FileQueue *q, int fd);
 
 void after_fork();

@@ -103,6 +103,8 @@ int queue_sync(const Call &c, const Descriptor &d)
 	note_request(c, r);
 	if (c.event.channel != nullptr && !bell::install(c.event.channel))
 		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
+	if (c.cb != nullptr)
+		aiocb_layout::context(c.cb).store(aiocb_layout::context_of_sync, std::memory_order_relaxed);
 	// On a stream it fails; nothing queued there need end for that.
 	if (!is_stream(d.kind))
 		order::follow_all(r);

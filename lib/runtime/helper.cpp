@@ -5,6 +5,7 @@
 #include "engine/driver.hpp"
 #include "engine/worker.hpp"
 #include "runtime/config.hpp"
+#include "runtime/standby.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
@@ -63,6 +64,7 @@ void *driver_thread(void *p)
 	h->private_table = make_private_table(*h);
 	h->inner_driver_tx = h->driver_tx;
 	h->inner_worker_tx = h->worker_tx;
+	standby::set_up(h);
 	driver::run(h->driver);
 	return nullptr;
 }
@@ -237,9 +239,13 @@ bool to_driver(Request *r)
 	return hand_over(true, {What::request, 0, r}, r->fd.load(std::memory_order_relaxed));
 }
 
-bool to_worker(What what, void *object, int fd)
+bool to_worker(What what, void *object, const Request *r)
 {
-	return hand_over(false, {what, 0, object}, fd);
+	Packet p{what, 0, object};
+	Helper *h = current.load(std::memory_order_acquire);
+	if (h != nullptr && own == nullptr && standby::offer(h, p, r))
+		return true;
+	return hand_over(false, p, r->fd.load(std::memory_order_relaxed));
 }
 
 void job_from_inside(Helper *h, Request *r)

@@ -60,6 +60,9 @@ struct Helper {
 	std::atomic<uint32_t> workers, idle_workers; // engine/worker.cpp
 	std::atomic<uint32_t> jobs;                  // sent and not yet taken by a worker
 	std::atomic<bool> worker_asked;
+	int pidfd;                                   // runtime/standby.cpp, in the helper's table
+	std::atomic<int> trials;                     // the same: 0: no worker stands by
+	std::atomic<uintptr_t> standby;              // the same
 	bool has_ring;
 	int program_tx = -1; // in the helper's table: to runtime/program_thread.cpp
 };
@@ -70,7 +73,8 @@ Helper *get();
 // Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has been done.
 // Async-signal-safe once the helper runs.
 bool to_driver(Request *r);
-bool to_worker(What what, void *object, int fd);
+// object: r, or the file queue that begins with r.
+bool to_worker(What what, void *object, const Request *r);
 
 // From a thread of the helper, the file being r->file already.
 void job_from_inside(Helper *h, Request *r);

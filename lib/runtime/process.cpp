@@ -12,6 +12,7 @@
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/program_thread.hpp"
+#include "runtime/spin.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
 
@@ -74,6 +75,7 @@ bool set_up()
 		forget_parent();
 	else
 		config::read_environment();
+	Spin::set_up();
 	stats::open();
 	inherited = true;
 	p->state.store(2, std::memory_order_release);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -34,6 +35,11 @@ inline ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 inline ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	return syscall(SYS_sendmsg, fd, m, flags);
+}
+
+inline int statx(int fd, const char *path, int flags, unsigned mask, struct statx *x)
+{
+	return static_cast<int>(syscall(SYS_statx, fd, path, flags, mask, x));
 }
 
 inline int close(int fd)
