@@ -29,6 +29,10 @@ Piece rest(Request *r);
 // Never raises SIGPIPE on a socket; on a pipe the caller must have it blocked. Async-signal-safe.
 ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p);
 
+// Whether a write would end beyond RLIMIT_FSIZE. Then the thread that makes the call may get SIGXFSZ: it must not be one of the
+// program's. The library's have it blocked. Async-signal-safe.
+bool beyond_size_limit(off_t offset, size_t len);
+
 // The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno.
 ssize_t blocking(Request *r, int fd);
 
