@@ -163,6 +163,48 @@ BOOST_AUTO_TEST_CASE(fsync_reaches_the_file_after_everything_queued_before_it, B
     BOOST_TEST(fsync > last_write);
 }
 
+BOOST_AUTO_TEST_CASE(fsync_covers_what_other_descriptors_of_the_file_have_queued, BETTER_THAN_GLIBC) {
+    HeldFileSystem& fs = HeldFileSystem::get();
+    int const number = next_file();
+    Fd fd = fs.open_file(number), other = fs.open_file(number), copy(dup(fd));
+    Holding holding{held_write};
+    Request &through_other = start_write(other, pattern(4096)), &through_copy = start_write(copy, pattern(4096), 4096);
+    Request& sync = start_fsync(fd);
+    BOOST_TEST(holding.reached(held_write));
+    BOOST_TEST(sync.pending());
+    holding.release();
+    BOOST_TEST(finish(sync) == ok(0));
+    BOOST_TEST((through_other.error() == 0 && through_copy.error() == 0));
+    BOOST_TEST(holding.arrived(held_fsync) == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_that_waits_for_a_write_is_cancelled_and_never_begins) {
+    for (bool all : {false, true}) {
+        Fd fd = HeldFileSystem::get().open_file(next_file());
+        Holding holding{held_write};
+        Request &write = start_write(fd, "x"), &sync = start_fsync(fd);
+        BOOST_TEST(holding.reached(held_write));
+        BOOST_TEST(aio_cancel(fd, all ? nullptr : &sync.cb) == (all ? AIO_NOTCANCELED : AIO_CANCELED));
+        BOOST_TEST(finish(sync) == failed(ECANCELED));
+        BOOST_TEST(write.pending());
+        holding.release();
+        BOOST_TEST(finish(write) == ok(1));
+        BOOST_TEST(finish(start_read(fd, 1)) == ok(1));
+        BOOST_TEST(holding.arrived(held_fsync) == 0u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_under_way_is_not_cancelled) {
+    Fd fd = HeldFileSystem::get().open_file(next_file());
+    Holding holding{held_fsync};
+    Request& sync = start_fsync(fd);
+    BOOST_TEST(holding.reached(held_fsync));
+    BOOST_TEST(aio_cancel(fd, &sync.cb) == AIO_NOTCANCELED);
+    BOOST_TEST(sync.pending());
+    holding.release();
+    BOOST_TEST(finish(sync) == ok(0));
+}
+
 BOOST_AUTO_TEST_CASE(an_fsync_under_way_stalls_no_other_descriptor) {
     HeldFileSystem& fs = HeldFileSystem::get();
     Fd fd = fs.open_file(next_file()), neighbour = fs.open_file(next_file());
