@@ -52,8 +52,9 @@ BOOST_AUTO_TEST_CASE(the_longest_timeouts_end_nothing_early) {
     }
 }
 
-// As in glibc, and unlike a handler without SA_RESTART (r10_waiting.cpp).
-BOOST_AUTO_TEST_CASE(a_handler_with_sa_restart_does_not_end_the_wait) {
+// As in glibc, and unlike a handler without SA_RESTART (r10_waiting.cpp). ThreadSanitizer keeps a signal back until the
+// thread makes a call that it knows, so nothing would come.
+BOOST_AUTO_TEST_CASE(a_handler_with_sa_restart_does_not_end_the_wait, *boost::unit_test::enable_if<!thread_sanitizer>()) {
     static std::atomic<int> signals;
     signals = 0;
     SignalHandler handler(SIGUSR1, +[](int) { ++signals; }, SA_RESTART);

@@ -51,11 +51,22 @@ namespace contract {
 
 // ---------------------------------------------------------------- time limits
 
+#ifdef __SANITIZE_THREAD__
+inline constexpr bool thread_sanitizer = true;
+#else
+inline constexpr bool thread_sanitizer = false;
+#endif
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr unsigned slowness = 4;
+#else
+inline constexpr unsigned slowness = thread_sanitizer ? 4 : 1;
+#endif
+
 #ifndef CONTRACT_HANG_SECONDS
 #define CONTRACT_HANG_SECONDS 20
 #endif
-inline constexpr std::chrono::seconds hang_limit{CONTRACT_HANG_SECONDS};
-inline constexpr unsigned case_limit = 50;  // seconds one test case may take
+inline constexpr std::chrono::seconds hang_limit{CONTRACT_HANG_SECONDS * slowness};
+inline constexpr unsigned case_limit = 50 * slowness;  // seconds one test case may take
 
 /// True as soon as `condition` holds; false only when something hangs.
 template <class Condition>
