@@ -57,10 +57,11 @@ inline constexpr bool thread_sanitizer = true;
 inline constexpr bool thread_sanitizer = false;
 #endif
 #ifdef __SANITIZE_ADDRESS__
-inline constexpr unsigned slowness = 4;
+inline constexpr bool address_sanitizer = true;
 #else
-inline constexpr unsigned slowness = thread_sanitizer ? 4 : 1;
+inline constexpr bool address_sanitizer = false;
 #endif
+inline constexpr unsigned slowness = thread_sanitizer || address_sanitizer ? 4 : 1;
 
 #ifndef CONTRACT_HANG_SECONDS
 #define CONTRACT_HANG_SECONDS 20
