@@ -10,7 +10,7 @@ namespace sigevec::finished {
 
 namespace {
 
-// Places are grouped in rows of one cache-line multiple; a thread starts looking in its own row.
+// Places are grouped in rows of one cache-line multiple; a thread starts looking in a row of its own.
 constexpr uint32_t row = 64;
 constexpr uint32_t rows = 1024;
 constexpr uint32_t places = row * rows;
@@ -58,7 +58,8 @@ void add(struct aiocb *cb)
 			rows_used.store(1, std::memory_order_release);
 		return;
 	}
-	uint32_t own = thread_number() % rows;
+	// On from the place used last: before it are the requests that nobody has asked about yet.
+	uint32_t own = hint != 0 ? hint / row : thread_number() % rows;
 	for (uint32_t i = 0; i < rows && scans_skipped == 0; i++)
 		if (put_in_row((own + i) % rows, cb))
 			return;

@@ -210,9 +210,10 @@ void Driver::cancellation_from_ring(Request *r, ssize_t result)
 {
 	if (result >= 0 || r->get_state() != State::in_ring || r->cancel_reply == nullptr)
 		return;
-	// -EALREADY: a thread of the kernel's is at it, or it is just being woken; a read may well wait again after that.
+	// A file's transfer is under way: a thread of the kernel's is at it, or the file's own driver, where the ring does not find it.
+	// On a stream, -EALREADY: a thread of the kernel's is at it, or it is just being woken; a read may well wait again after that.
 	// -ENOENT: not found where it waits, for the same reason. Asked once more, it is found, or has ended.
-	if (result == -EALREADY && !r->is_read())
+	if (!r->on_stream() || (result == -EALREADY && !r->is_read()))
 		answer_request(r, AIO_NOTCANCELED);
 	else
 		ring_.cancel(r);

@@ -4,7 +4,8 @@
 //
 // Files: a small read that the page cache can serve (RWF_NOWAIT), and small transfers of files that live in memory. Streams:
 // what is there can be read, and what there is room for be written, when nothing is queued before it. Never: O_SYNC, O_DIRECT,
-// fsync, large transfers. Pipes are not written to here, because the thread is the application's: it must not get SIGPIPE.
+// fsync, large transfers. Pipes are not written to here, because the thread is the application's: it must not get SIGPIPE, nor
+// SIGXFSZ for a write beyond RLIMIT_FSIZE.
 #include "engine/engine.hpp"
 
 #include "engine/transfer.hpp"
@@ -50,6 +51,8 @@ bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
 
 bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
 {
+	if (c.op == Op::write && transfer::beyond_size_limit(c.offset, c.len))
+		return false;
 	struct iovec one = {c.buf, c.len};
 	const struct iovec *v = c.vector != nullptr ? c.vector : &one;
 	int count = c.vector != nullptr ? c.vector_count : 1;

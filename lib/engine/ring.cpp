@@ -2,6 +2,7 @@
 #include "engine/ring.hpp"
 
 #include "engine/transfer.hpp"
+#include "runtime/config.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -117,6 +118,9 @@ bool Ring::open(unsigned entries, int socket)
 	if (set_up(&ring_, entries) != 0)
 		return false;
 	socket_ = socket;
+	// What the ring passes on to threads of the kernel's has as many as the library's own; four to a processor without this.
+	unsigned workers[2] = {config::limits.threads.load(std::memory_order_relaxed), 0};
+	io_uring_register_iowq_max_workers(&ring_, workers);
 	watch_socket();
 	return true;
 }

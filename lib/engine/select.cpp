@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/select.hpp"
 
+#include "engine/transfer.hpp"
 #include "runtime/config.hpp"
 
 #include <cerrno>
@@ -30,6 +31,12 @@ bool direct(const Request *r)
 	return (r->flags & O_DIRECT) != 0 && r->kind == Kind::file;
 }
 
+// Kernel AIO begins a write within the call of the program's thread.
+const Engine *by_kernel_aio(const Request *r)
+{
+	return r->op == Op::write && transfer::beyond_size_limit(r->offset, r->len) ? nullptr : &engines::kaio;
+}
+
 // What the measurements in ARCHITECTURE.md say for each kind; nullptr: straight to the threads.
 const Engine *preferred(const Request *r)
 {
@@ -38,7 +45,7 @@ const Engine *preferred(const Request *r)
 	if (r->is_sync())
 		return nullptr;
 	if (direct(r))
-		return &engines::kaio;
+		return by_kernel_aio(r);
 	// A read that is not in the cache waits in the ring without a thread. Buffered writes would be passed on to a thread of
 	// the kernel's one by one; the file queue does that in batches.
 	return r->is_read() && r->kind == Kind::file ? &engines::uring : nullptr;
@@ -50,7 +57,7 @@ const Engine *first_choice(const Request *r)
 	case config::Force::automatic:
 		return preferred(r);
 	case config::Force::kaio:
-		return &engines::kaio;
+		return by_kernel_aio(r);
 	case config::Force::uring:
 		return &engines::uring;
 	default:

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -291,6 +292,15 @@ ssize_t blocking_call(Request *r, int fd)
 }
 
 } // namespace
+
+bool beyond_size_limit(off_t offset, size_t len)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+		return false;
+	auto from = static_cast<rlim_t>(offset);
+	return from > limit.rlim_cur || len > limit.rlim_cur - from;
+}
 
 ssize_t blocking(Request *r, int fd)
 {

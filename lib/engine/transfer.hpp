@@ -54,6 +54,9 @@ inline bool must_block(const Request *r)
 	return (r->op == Op::recv && (r->call_flags & peek_all) == peek_all) ||
 	       (r->op == Op::send && (r->call_flags & MSG_FASTOPEN) != 0);
 }
+// Whether a write would end beyond RLIMIT_FSIZE. Then the thread that makes the call may get SIGXFSZ: it must not be one of the
+// program's. The library's have it blocked. Async-signal-safe.
+bool beyond_size_limit(off_t offset, size_t len);
 
 // The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno.
 ssize_t blocking(Request *r, int fd);

@@ -28,6 +28,12 @@ struct Crowd {
     }
 };
 
+/// As keep() does.
+Crowd& keep_crowd(size_t count) {
+    static auto& kept = *new std::list<Crowd>;
+    return kept.emplace_back(count);
+}
+
 std::vector<Stream> few_streams() {
     std::vector<Stream> streams;
     for (StreamMaker make : {pipe_stream, fifo_stream, unix_stream_default, tcp_stream}) {
@@ -54,7 +60,7 @@ int with_limit(char const* test_case) { return run_self(test_case, {{"SIGEVEC_RE
 BOOST_AUTO_TEST_CASE(tens_of_thousands_of_reads_wait_on_a_few_descriptors_and_complete_in_order) {
     constexpr size_t count = 40000;
     std::vector<Stream> streams = few_streams();
-    Crowd& crowd = *new Crowd(count);
+    Crowd& crowd = keep_crowd(count);
     for (size_t i = 0; i < count; ++i)
         BOOST_TEST_REQUIRE(aio_read(&crowd.prepare(i, streams[i % streams.size()].reader)) == 0);
     std::string const data = pattern(count / streams.size());
@@ -69,7 +75,7 @@ BOOST_AUTO_TEST_CASE(ten_thousand_writes_wait_on_one_full_pipe) {
     constexpr size_t count = 10000;
     Stream s = pipe_stream();
     size_t const filled = fill(s.writer);
-    Crowd& crowd = *new Crowd(count);
+    Crowd& crowd = keep_crowd(count);
     std::string const data = pattern(count);
     for (size_t i = 0; i < count; ++i) {
         crowd.bytes[i] = data[i];
@@ -83,7 +89,7 @@ BOOST_AUTO_TEST_CASE(ten_thousand_writes_wait_on_one_full_pipe) {
 BOOST_AUTO_TEST_CASE(ten_thousand_waiting_reads_are_cancelled_in_one_call, BETTER_THAN_GLIBC) {
     constexpr size_t count = 10000;
     Stream s = unix_stream();
-    Crowd& crowd = *new Crowd(count);
+    Crowd& crowd = keep_crowd(count);
     for (size_t i = 0; i < count; ++i) BOOST_TEST_REQUIRE(aio_read(&crowd.prepare(i, s.reader)) == 0);
     BOOST_TEST(aio_cancel(s.reader, nullptr) == AIO_CANCELED);
     for (aiocb& cb : crowd.blocks) BOOST_TEST_REQUIRE(finish(cb) == failed(ECANCELED));
@@ -105,7 +111,7 @@ BOOST_AUTO_TEST_CASE(thousands_of_file_requests_at_once_all_complete) {
 BOOST_AUTO_TEST_CASE(a_long_list_is_taken_whole) {
     constexpr int count = 20000;
     std::vector<Stream> streams = few_streams();
-    Crowd& crowd = *new Crowd(count);
+    Crowd& crowd = keep_crowd(count);
     std::vector<aiocb*> list;
     for (int i = 0; i < count; ++i) {
         list.push_back(&crowd.prepare(i, streams[i % streams.size()].reader));
@@ -254,6 +260,7 @@ BOOST_AUTO_TEST_CASE(first_request_without_a_free_descriptor, *boost::unit_test:
     BOOST_TEST((got == ok(1) || got == failed(EAGAIN)), "ended with " << got);
 }
 
-BOOST_AUTO_TEST_CASE(without_a_free_descriptor_requests_work_or_give_eagain) {
+// The undefined behaviour sanitizer looks at objects through a pipe of its own: without one it takes them for broken.
+BOOST_AUTO_TEST_CASE(without_a_free_descriptor_requests_work_or_give_eagain, *boost::unit_test::enable_if<!address_sanitizer>()) {
     BOOST_TEST(run_self("first_request_without_a_free_descriptor", {}) == 0);
 }

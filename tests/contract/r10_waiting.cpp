@@ -9,50 +9,6 @@ namespace {
 std::atomic<int> signals;
 void count_signal(int) { ++signals; }
 
-int suspend_on(aiocb const& cb, timespec const* timeout = nullptr) {
-    aiocb const* list[] = {&cb};
-    return aio_suspend(list, 1, timeout);
-}
-
-/// A call that waits, in a thread of its own.
-class Waiter {
-public:
-    explicit Waiter(std::function<int()> call)
-        : thread_([this, call] {
-              id_ = thread_id();
-              int const result = call();
-              error_ = result == 0 ? 0 : errno;
-              result_ = result;
-              returned_ = true;
-          }) {}
-    ~Waiter() {
-        if (thread_.joinable()) thread_.join();
-    }
-    bool asleep() {
-        return eventually([&] { return returned_ || (id_ != 0 && thread_state(id_) == 'S'); }) && !returned_;
-    }
-    bool returned() const { return returned_; }
-    bool returns() {
-        return eventually([&] { return returned_.load(); });
-    }
-    int result() const { return result_; }
-    int error() const { return error_; }
-    /// Sends the signal until the call has returned: one that comes before the call began changes nothing.
-    bool interrupt(int number) {
-        return eventually([&] {
-            if (!returned_) pthread_kill(thread_.native_handle(), number);
-            usleep(500);
-            return returned_.load();
-        });
-    }
-
-private:
-    std::atomic<pid_t> id_{0};
-    std::atomic<bool> returned_{false};
-    std::atomic<int> result_{-2}, error_{0};
-    std::thread thread_;
-};
-
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(null_entries_are_ignored) {

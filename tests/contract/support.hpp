@@ -51,11 +51,23 @@ namespace contract {
 
 // ---------------------------------------------------------------- time limits
 
+#ifdef __SANITIZE_THREAD__
+inline constexpr bool thread_sanitizer = true;
+#else
+inline constexpr bool thread_sanitizer = false;
+#endif
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr bool address_sanitizer = true;
+#else
+inline constexpr bool address_sanitizer = false;
+#endif
+inline constexpr unsigned slowness = thread_sanitizer || address_sanitizer ? 4 : 1;
+
 #ifndef CONTRACT_HANG_SECONDS
 #define CONTRACT_HANG_SECONDS 20
 #endif
-inline constexpr std::chrono::seconds hang_limit{CONTRACT_HANG_SECONDS};
-inline constexpr unsigned case_limit = 50;  // seconds one test case may take
+inline constexpr std::chrono::seconds hang_limit{CONTRACT_HANG_SECONDS * slowness};
+inline constexpr unsigned case_limit = 50 * slowness;  // seconds one test case may take
 
 /// True as soon as `condition` holds; false only when something hangs.
 template <class Condition>
@@ -424,6 +436,51 @@ inline char thread_state(pid_t thread) {
     return name_end == std::string::npos || name_end + 2 >= text.size() ? '?' : text[name_end + 2];
 }
 inline pid_t thread_id() { return static_cast<pid_t>(syscall(SYS_gettid)); }
+
+inline int suspend_on(aiocb const& cb, timespec const* timeout = nullptr) {
+    aiocb const* list[] = {&cb};
+    return aio_suspend(list, 1, timeout);
+}
+
+/// A call that waits, in a thread of its own.
+class Waiter {
+public:
+    explicit Waiter(std::function<int()> call)
+        : thread_([this, call] {
+              id_ = thread_id();
+              int const result = call();
+              error_ = result == 0 ? 0 : errno;
+              result_ = result;
+              returned_ = true;
+          }) {}
+    ~Waiter() {
+        if (thread_.joinable()) thread_.join();
+    }
+    bool asleep() {
+        return eventually([&] { return returned_ || (id_ != 0 && thread_state(id_) == 'S'); }) && !returned_;
+    }
+    bool returned() const { return returned_; }
+    bool returns() {
+        return eventually([&] { return returned_.load(); });
+    }
+    int result() const { return result_; }
+    int error() const { return error_; }
+    void send(int number) { pthread_kill(thread_.native_handle(), number); }
+    /// Sends the signal until the call has returned: one that comes before the call began changes nothing.
+    bool interrupt(int number) {
+        return eventually([&] {
+            if (!returned_) pthread_kill(thread_.native_handle(), number);
+            usleep(500);
+            return returned_.load();
+        });
+    }
+
+private:
+    std::atomic<pid_t> id_{0};
+    std::atomic<bool> returned_{false};
+    std::atomic<int> result_{-2}, error_{0};
+    std::thread thread_;
+};
 
 /// A child's check: Boost's own belong to the parent alone.
 #define CHILD_REQUIRE(condition)                                                                              \
