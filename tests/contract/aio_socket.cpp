@@ -293,13 +293,8 @@ BOOST_AUTO_TEST_CASE(arguments_that_cannot_be_are_refused_at_the_call) {
     check_refused(aio_recvmsg(nullptr, 0), EINVAL);
     check_refused(aio_accept(nullptr, 0), EINVAL);
     check_refused(aio_connect(nullptr, to.get(), to.length), EINVAL);
-    check_refused(aio_send(&r.cb, INT_MIN), EINVAL);
-    check_refused(aio_recv(&r.cb, INT_MIN), EINVAL);
-    check_refused(aio_sendmsg(&r.cb, INT_MIN), EINVAL);
-    check_refused(aio_recvmsg(&r.cb, INT_MIN), EINVAL);
     check_refused(aio_accept(&r.cb, EV_MULTISHOT), EINVAL);
     check_refused(aio_accept(&r.cb, 0x10000), EINVAL);
-    check_refused(aio_sendto(&r.cb, 0, nullptr, 16), EFAULT);
     check_refused(aio_connect(&r.cb, nullptr, 16), EFAULT);
     socklen_t const too_long = sizeof(sockaddr_storage) + 1;
     std::array<char, too_long> address{};
@@ -315,10 +310,12 @@ BOOST_AUTO_TEST_CASE(arguments_that_cannot_be_are_refused_at_the_call) {
     Message& many = message(std::vector<std::string>(1025));
     Message& long_one = message({"x", "y"});
     for (iovec& part : long_one.vector) part.iov_len = SSIZE_MAX;
-    for (Message* bad : {&many, &long_one}) {
+    Message& nowhere = message({"x"});
+    nowhere.header.msg_iov = nullptr;
+    for (auto const& [bad, error] : {std::pair{&many, EMSGSIZE}, {&long_one, EINVAL}, {&nowhere, EFAULT}}) {
         r.cb.aio_msg = &bad->header;
-        check_refused(aio_sendmsg(&r.cb, 0), EINVAL);
-        check_refused(aio_recvmsg(&r.cb, 0), EINVAL);
+        check_refused(aio_sendmsg(&r.cb, 0), error);
+        check_refused(aio_recvmsg(&r.cb, 0), error);
     }
     BOOST_TEST(!has_data(s.b));
 }

@@ -24,9 +24,10 @@ struct Call {
 };
 
 /// Interrupts a thread's reading until it returns.
-void check_eintr(int handler_flags, std::function<int(ec_t, event_data_t*)> read) {
-    SignalHandler handler(SIGUSR1, +[](int) {}, handler_flags);
+void check_eintr(int handler_flags, char const* name, std::function<int(ec_t, event_data_t*)> read) {
+    BOOST_TEST_CONTEXT(name << ", flags of the handler " << handler_flags)
     for_each_channel([&](Channel& ec) {
+        SignalHandler handler(SIGUSR1, +[](int) {}, handler_flags);
         Call call;
         std::atomic<bool> done{false};
         std::thread reader([&] {
@@ -224,9 +225,11 @@ BOOST_AUTO_TEST_CASE(a_given_timeout_is_waited_for_on_a_nonblocking_channel_unti
 
 BOOST_AUTO_TEST_CASE(a_signal_handler_ends_the_waiting_and_no_event_is_lost) {
     for (int flags : {0, SA_RESTART}) {
-        check_eintr(flags, [](ec_t ec, event_data_t* e) { return ec_next_event(ec, e); });
-        check_eintr(flags, [](ec_t ec, event_data_t* e) { return ec_next_events(ec, e, 1, nullptr); });
-        check_eintr(flags, [](ec_t ec, event_data_t* e) { return ec_next_events(ec, e, 1, &until_it_hangs); });
+        check_eintr(flags, "one", [](ec_t ec, event_data_t* e) { return ec_next_event(ec, e); });
+        check_eintr(flags, "some", [](ec_t ec, event_data_t* e) { return ec_next_events(ec, e, 1, nullptr); });
+        check_eintr(flags, "in time", [](ec_t ec, event_data_t* e) {
+            return ec_next_events(ec, e, 1, &until_it_hangs);
+        });
     }
 }
 

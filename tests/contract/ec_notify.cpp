@@ -100,8 +100,9 @@ BOOST_AUTO_TEST_CASE(vectors_tell_their_end) {
         Vector in(reading(s.reader, 8)), out(writing(s.writer, "together"));
         BOOST_TEST_REQUIRE(aio_readv(&tell(in.whole, ec, &datum).cb) == 0);
         BOOST_TEST(found_empty(ec));
-        check_request(ec, out.whole, aio_writev, ok(8));
+        BOOST_TEST_REQUIRE(aio_writev(&out.whole.cb) == 0);  // the other end's is the only event
         check_event(ec, in.whole, ok(8));
+        BOOST_TEST(finish(out.whole) == ok(8));
         BOOST_TEST(in.whole.text() == "together");
     });
 }
