@@ -60,6 +60,33 @@ for header in aio.h sigevec.h $(cd "$includedir" && echo sigevec/*.h); do
 	in_every_language "$alone"
 done
 
+# <sigevec.hpp> is for C++20, with or without exceptions.
+cat >"$scratch/coroutine.cc" <<'END'
+#include <sigevec.hpp>
+sigevec::task<ssize_t> transfer(sigevec::channel &ch, char *data)
+{
+	sigevec::result r = co_await ch.recv(0, data, 1);
+	co_return r ? *co_await ch.write(1, data, r.size(), 0) : co_await transfer(ch, data);
+}
+sigevec::task<> all(sigevec::channel &ch)
+{
+	char data[8];
+	co_await ch.send(1, data);
+	co_await transfer(ch, data);
+}
+sigevec::result run(sigevec::channel &ch)
+{
+	sigevec::spawn(all(ch));
+	return ch.run();
+}
+END
+for compiler in g++ clang++; do
+	command -v $compiler >/dev/null || continue
+	for standard in -std=c++20 "-std=c++20 -fno-exceptions" "-std=c++20 -D_FILE_OFFSET_BITS=64"; do
+		compiles "$scratch/coroutine.cc" $compiler $standard
+	done
+done
+
 # layout LANGUAGE COMMAND...
 layout() {
 	local language=$1

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench_echo_client PORT CONNECTIONS MESSAGES [PID]: messages of 64 bytes to an echo server on the loopback interface,
+ * one outstanding on each connection. Prints messages per second. PID gets SIGUSR1 before the first and after the last
+ * of them; one message on each connection goes ahead and does not count.
+ */
+#include "echo.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+struct peer {
+	int fd;
+	unsigned got; /* bytes of the answer */
+	char answer[echo_message];
+};
+
+static const char message[echo_message] = "a message of 64 bytes";
+static long to_send, to_come;
+static int ep;
+
+static void require(int good, const char *what)
+{
+	if (good)
+		return;
+	perror(what);
+	exit(1);
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void open_peer(struct peer *p, int port)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((in_port_t)port)};
+	struct linger at_once = {1, 0}; /* no connection stays in TIME_WAIT */
+	struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
+	int on = 1;
+
+	p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	require(p->fd >= 0, "socket");
+	require(connect(p->fd, (struct sockaddr *)&address, sizeof address) == 0, "connect");
+	setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+	setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	require(epoll_ctl(ep, EPOLL_CTL_ADD, p->fd, &e) == 0, "epoll_ctl");
+}
+
+static void ask(struct peer *p)
+{
+	if (to_send <= 0)
+		return;
+	to_send--;
+	require(send(p->fd, message, sizeof message, MSG_NOSIGNAL) == sizeof message, "send");
+}
+
+static void answered(struct peer *p)
+{
+	ssize_t n = recv(p->fd, p->answer + p->got, sizeof p->answer - p->got, MSG_DONTWAIT);
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	require(n > 0, "the server has closed a connection, recv");
+	p->got += (unsigned)n;
+	if (p->got < echo_message)
+		return;
+	if (memcmp(p->answer, message, sizeof message) != 0) {
+		fprintf(stderr, "bench_echo_client: not what was sent\n");
+		exit(1);
+	}
+	p->got = 0;
+	to_come--;
+	ask(p);
+}
+
+static void exchange(struct peer *peers, int connections, long messages)
+{
+	static struct epoll_event events[echo_batch];
+
+	to_send = to_come = messages;
+	for (int i = 0; i < connections; i++)
+		ask(&peers[i]);
+	while (to_come > 0) {
+		int n = epoll_wait(ep, events, echo_batch, 20000);
+
+		if (n == 0) {
+			fprintf(stderr, "bench_echo_client: no answer in 20 s, %ld to come\n", to_come);
+			exit(1);
+		}
+		for (int i = 0; i < n; i++)
+			answered(events[i].data.ptr);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit files;
+	int connections = argc > 2 ? atoi(argv[2]) : 0;
+	long messages = argc > 3 ? atol(argv[3]) : 0;
+	pid_t server = argc > 4 ? atoi(argv[4]) : 0;
+	struct peer *peers;
+	double start, elapsed;
+
+	if (connections < 1 || messages < 1) {
+		fprintf(stderr, "usage: %s PORT CONNECTIONS MESSAGES [PID]\n", argv[0]);
+		return 2;
+	}
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	peers = calloc((size_t)connections, sizeof *peers);
+	require(peers != NULL, "calloc");
+	for (int i = 0; i < connections; i++)
+		open_peer(&peers[i], atoi(argv[1]));
+	exchange(peers, connections, connections);
+
+	if (server > 0)
+		require(kill(server, SIGUSR1) == 0, "kill");
+	start = now();
+	exchange(peers, connections, messages);
+	elapsed = now() - start;
+	if (server > 0)
+		require(kill(server, SIGUSR1) == 0, "kill");
+	printf("%.1f\n", (double)messages / elapsed);
+	return 0;
+}

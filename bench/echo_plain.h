@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* The servers of bench_echo, each in a file of its own. */
+#ifndef ECHO_PLAIN_H
+#define ECHO_PLAIN_H 1
+
+void serve_aio(int listener);
+void serve_uring(int listener);
+void serve_uring_multishot(int listener);
+void serve_libevent(int listener);
+
+#endif
