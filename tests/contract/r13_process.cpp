@@ -157,7 +157,9 @@ BOOST_AUTO_TEST_CASE(a_child_may_use_the_parents_aiocbs_again, BETTER_THAN_GLIBC
     BOOST_TEST(request.text() == "p");
 }
 
-BOOST_AUTO_TEST_CASE(fork_amid_traffic_of_several_threads, BETTER_THAN_GLIBC) {
+// AddressSanitizer does not see to its allocator at fork: a child may find it locked for ever.
+BOOST_AUTO_TEST_CASE(fork_amid_traffic_of_several_threads,
+                     BETTER_THAN_GLIBC *boost::unit_test::enable_if<!address_sanitizer>()) {
     std::atomic<bool> stop{false};
     std::atomic<int> failures{0};
     std::vector<std::thread> threads;
