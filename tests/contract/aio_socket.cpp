@@ -93,12 +93,6 @@ void check_end(Operation& op) {
 }
 void start(Operation& op) { BOOST_TEST_REQUIRE(op.start(&op.request.cb) == 0); }
 
-void check_refused(int result, int error) {
-    int const got = errno;
-    BOOST_TEST(result == -1);
-    BOOST_TEST(got == error);
-}
-
 }  // namespace
 
 // --------------------------------------------------------------- notification
@@ -285,28 +279,28 @@ BOOST_AUTO_TEST_CASE(arguments_that_cannot_be_are_refused_at_the_call) {
     Request& r = reading(s.a, 1);
     Message& m = message({"x"});
     r.cb.aio_msg = &m.header;
-    check_refused(aio_send(nullptr, 0), EINVAL);
-    check_refused(aio_recv(nullptr, 0), EINVAL);
-    check_refused(aio_sendto(nullptr, 0, nullptr, 0), EINVAL);
-    check_refused(aio_recvfrom(nullptr, 0, nullptr, 0), EINVAL);
-    check_refused(aio_sendmsg(nullptr, 0), EINVAL);
-    check_refused(aio_recvmsg(nullptr, 0), EINVAL);
-    check_refused(aio_accept(nullptr, 0), EINVAL);
-    check_refused(aio_connect(nullptr, to.get(), to.length), EINVAL);
-    check_refused(aio_accept(&r.cb, EV_MULTISHOT), EINVAL);
-    check_refused(aio_accept(&r.cb, 0x10000), EINVAL);
-    check_refused(aio_connect(&r.cb, nullptr, 16), EFAULT);
+    CHECK_FAILS(aio_send(nullptr, 0), EINVAL);
+    CHECK_FAILS(aio_recv(nullptr, 0), EINVAL);
+    CHECK_FAILS(aio_sendto(nullptr, 0, nullptr, 0), EINVAL);
+    CHECK_FAILS(aio_recvfrom(nullptr, 0, nullptr, 0), EINVAL);
+    CHECK_FAILS(aio_sendmsg(nullptr, 0), EINVAL);
+    CHECK_FAILS(aio_recvmsg(nullptr, 0), EINVAL);
+    CHECK_FAILS(aio_accept(nullptr, 0), EINVAL);
+    CHECK_FAILS(aio_connect(nullptr, to.get(), to.length), EINVAL);
+    CHECK_FAILS(aio_accept(&r.cb, EV_MULTISHOT), EINVAL);
+    CHECK_FAILS(aio_accept(&r.cb, 0x10000), EINVAL);
+    CHECK_FAILS(aio_connect(&r.cb, nullptr, 16), EFAULT);
     socklen_t const too_long = sizeof(sockaddr_storage) + 1;
     std::array<char, too_long> address{};
     auto* const where = reinterpret_cast<sockaddr*>(address.data());
-    check_refused(aio_sendto(&r.cb, 0, where, too_long), EINVAL);
-    check_refused(aio_connect(&r.cb, where, too_long), EINVAL);
+    CHECK_FAILS(aio_sendto(&r.cb, 0, where, too_long), EINVAL);
+    CHECK_FAILS(aio_connect(&r.cb, where, too_long), EINVAL);
     r.cb.aio_nbytes = size_t(SSIZE_MAX) + 1;
-    check_refused(aio_send(&r.cb, 0), EINVAL);
-    check_refused(aio_recv(&r.cb, 0), EINVAL);
+    CHECK_FAILS(aio_send(&r.cb, 0), EINVAL);
+    CHECK_FAILS(aio_recv(&r.cb, 0), EINVAL);
     r.cb.aio_msg = nullptr;
-    check_refused(aio_sendmsg(&r.cb, 0), EINVAL);
-    check_refused(aio_recvmsg(&r.cb, 0), EINVAL);
+    CHECK_FAILS(aio_sendmsg(&r.cb, 0), EINVAL);
+    CHECK_FAILS(aio_recvmsg(&r.cb, 0), EINVAL);
     Message& many = message(std::vector<std::string>(1025));
     Message& long_one = message({"x", "y"});
     for (iovec& part : long_one.vector) part.iov_len = SSIZE_MAX;
@@ -314,8 +308,8 @@ BOOST_AUTO_TEST_CASE(arguments_that_cannot_be_are_refused_at_the_call) {
     nowhere.header.msg_iov = nullptr;
     for (auto const& [bad, error] : {std::pair{&many, EMSGSIZE}, {&long_one, EINVAL}, {&nowhere, EFAULT}}) {
         r.cb.aio_msg = &bad->header;
-        check_refused(aio_sendmsg(&r.cb, 0), error);
-        check_refused(aio_recvmsg(&r.cb, 0), error);
+        CHECK_FAILS(aio_sendmsg(&r.cb, 0), error);
+        CHECK_FAILS(aio_recvmsg(&r.cb, 0), error);
     }
     BOOST_TEST(!has_data(s.b));
 }

@@ -16,6 +16,13 @@
 
 namespace contract {
 
+/// The call returns -1 with that errno.
+#define CHECK_FAILS(call, error)         \
+    do {                                 \
+        BOOST_TEST((call) == -1);        \
+        BOOST_TEST(errno == int{error}); \
+    } while (0)
+
 // ------------------------------------------------------------------- channels
 
 class Channel {

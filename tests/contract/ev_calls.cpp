@@ -19,11 +19,6 @@ void check_event(event_data_t const& event, int fd, Outcome expected, void* data
     BOOST_TEST(outcome(event) == expected);
     BOOST_TEST(event.ev_data == data);
 }
-void check_refused(int result, int error) {
-    int const got = errno;
-    BOOST_TEST(result == -1);
-    BOOST_TEST(got == error);
-}
 
 }  // namespace
 
@@ -59,24 +54,24 @@ BOOST_AUTO_TEST_CASE(arguments_that_cannot_be_are_refused_at_the_call) {
     for_each_channel([](Channel& ec) {
         Pair s = make_pair(unix_stream_kind);
         char* const byte = room(1);
-        check_refused(ev_accept(s.a, 0x10000, ec, nullptr), EINVAL);
-        check_refused(ev_sendmsg(s.a, nullptr, 0, ec, nullptr), EINVAL);
-        check_refused(ev_recvmsg(s.a, nullptr, 0, ec, nullptr), EINVAL);
-        check_refused(ev_send(s.a, byte, size_t(SSIZE_MAX) + 1, 0, ec, nullptr), EINVAL);
-        check_refused(ev_recv(s.a, byte, SIZE_MAX, 0, ec, nullptr), EINVAL);
+        CHECK_FAILS(ev_accept(s.a, 0x10000, ec, nullptr), EINVAL);
+        CHECK_FAILS(ev_sendmsg(s.a, nullptr, 0, ec, nullptr), EINVAL);
+        CHECK_FAILS(ev_recvmsg(s.a, nullptr, 0, ec, nullptr), EINVAL);
+        CHECK_FAILS(ev_send(s.a, byte, size_t(SSIZE_MAX) + 1, 0, ec, nullptr), EINVAL);
+        CHECK_FAILS(ev_recv(s.a, byte, SIZE_MAX, 0, ec, nullptr), EINVAL);
         socklen_t const too_long = sizeof(sockaddr_storage) + 1;
         std::array<char, too_long> address{};
         auto* const where = reinterpret_cast<sockaddr*>(address.data());
-        check_refused(ev_sendto(s.a, byte, 1, 0, where, too_long, ec, nullptr), EINVAL);
-        check_refused(ev_connect(s.a, where, too_long, ec, nullptr), EINVAL);
+        CHECK_FAILS(ev_sendto(s.a, byte, 1, 0, where, too_long, ec, nullptr), EINVAL);
+        CHECK_FAILS(ev_connect(s.a, where, too_long, ec, nullptr), EINVAL);
         Message &many = message(std::vector<std::string>(1025)), &nowhere = message({"x"});
         nowhere.header.msg_iov = nullptr;
         for (auto const& [bad, error] : {std::pair{&many, EMSGSIZE}, {&nowhere, EFAULT}}) {
-            check_refused(ev_sendmsg(s.a, &bad->header, 0, ec, nullptr), error);
-            check_refused(ev_recvmsg(s.a, &bad->header, 0, ec, nullptr), error);
+            CHECK_FAILS(ev_sendmsg(s.a, &bad->header, 0, ec, nullptr), error);
+            CHECK_FAILS(ev_recvmsg(s.a, &bad->header, 0, ec, nullptr), error);
         }
-        check_refused(ev_connect(s.a, nullptr, 16, ec, nullptr), EFAULT);
-        check_refused(ev_poll(s.a, 0, ec, nullptr), EINVAL);
+        CHECK_FAILS(ev_connect(s.a, nullptr, 16, ec, nullptr), EFAULT);
+        CHECK_FAILS(ev_poll(s.a, 0, ec, nullptr), EINVAL);
         BOOST_TEST(numbers(ec).outstanding == 0u);
         BOOST_TEST(found_empty(ec));
         BOOST_TEST(!has_data(s.b));
@@ -104,8 +99,8 @@ BOOST_AUTO_TEST_CASE(past_the_limit_nothing_is_done) {
         BOOST_TEST(ec_set_limit(ec, 2) == 0);
         put(s.b, "data");
         for (int i = 0; i < 2; ++i) BOOST_TEST_REQUIRE(ev_send(s.a, "x", 1, 0, ec, nullptr) == 0);
-        check_refused(ev_send(s.a, "y", 1, 0, ec, nullptr), EAGAIN);
-        check_refused(ev_recv(s.a, room(4), 4, 0, ec, nullptr), EAGAIN);
+        CHECK_FAILS(ev_send(s.a, "y", 1, 0, ec, nullptr), EAGAIN);
+        CHECK_FAILS(ev_recv(s.a, room(4), 4, 0, ec, nullptr), EAGAIN);
         for (int i = 0; i < 2; ++i) BOOST_TEST(outcome(next_event(ec)) == ok(1));
         BOOST_TEST(found_empty(ec));
         BOOST_TEST(take(s.b, 2) == "xx");

@@ -26,11 +26,6 @@ short poll_result(ec_t ec, int fd, void* data = nullptr) {
     BOOST_TEST(event.ev_data == data);
     return short(event.ev_result);
 }
-void check_refused(int result, int error) {
-    int const got = errno;
-    BOOST_TEST(result == -1);
-    BOOST_TEST(got == error);
-}
 
 /// Connections that were accepted by a multishot request.
 struct Accepted {
@@ -200,7 +195,7 @@ BOOST_AUTO_TEST_CASE(one_call_accepts_many_connections_until_it_is_cancelled) {
             BOOST_TEST(outcome(last) == failed(ECANCELED));
             BOOST_TEST(last.ev_un.ev_fd == listener);
             BOOST_TEST(last.ev_data == &datum);
-            check_refused(ev_cancel(ec, &datum), ENOENT);
+            CHECK_FAILS(ev_cancel(ec, &datum), ENOENT);
             clients.push_back(connected_to(kind, listener));
             BOOST_TEST(has_data(listener));  // it waits in the backlog
             BOOST_TEST(found_empty(ec));
@@ -257,7 +252,7 @@ BOOST_AUTO_TEST_CASE(an_error_of_the_socket_ends_a_multishot_accept) {
         BOOST_TEST(found_empty(ec));
         shutdown(listener, SHUT_RDWR);
         BOOST_TEST(outcome(next_event(ec)) == failed(EINVAL));
-        check_refused(ev_cancel(ec, &datum), ENOENT);
+        CHECK_FAILS(ev_cancel(ec, &datum), ENOENT);
         BOOST_TEST(found_empty(ec));
     });
 }
@@ -324,7 +319,7 @@ BOOST_AUTO_TEST_CASE(ev_cancel_ends_every_request_with_that_data_and_no_other) {
                 BOOST_TEST(event.ev_data == data);
             }
             BOOST_TEST(found_empty(ec));
-            check_refused(ev_cancel(ec, data), ENOENT);
+            CHECK_FAILS(ev_cancel(ec, data), ENOENT);
             put(s.writer, "x");
             BOOST_TEST(outcome(next_event(elsewhere)) == ok(1));
             put(s.writer, "y");
@@ -337,16 +332,16 @@ BOOST_AUTO_TEST_CASE(ev_cancel_ends_every_request_with_that_data_and_no_other) {
 
 BOOST_AUTO_TEST_CASE(there_is_nothing_to_cancel_after_the_end) {
     for_each_channel([](Channel& ec) {
-        check_refused(ev_cancel(ec, nullptr), ENOENT);
-        check_refused(ev_cancel(ec, &datum), ENOENT);
+        CHECK_FAILS(ev_cancel(ec, nullptr), ENOENT);
+        CHECK_FAILS(ev_cancel(ec, &datum), ENOENT);
         BOOST_TEST_REQUIRE(ec_post(ec, 1, 0, &datum) == 0);
-        check_refused(ev_cancel(ec, &datum), ENOENT);  // no request
+        CHECK_FAILS(ev_cancel(ec, &datum), ENOENT);  // no request
         BOOST_TEST(drain(ec) == 1);
         Stream s = unix_stream();
         BOOST_TEST_REQUIRE(ev_send(s.writer, "x", 1, 0, ec, &datum) == 0);
         hand_over(ec);
         BOOST_TEST(becomes_readable(ec));
-        check_refused(ev_cancel(ec, &datum), ENOENT);  // its event waits to be read
+        CHECK_FAILS(ev_cancel(ec, &datum), ENOENT);  // its event waits to be read
         BOOST_TEST(outcome(next_event(ec)) == ok(1));
     });
 }
