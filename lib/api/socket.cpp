@@ -79,6 +79,8 @@ int SocketCall::message(const struct msghdr *m)
 
 int SocketCall::start(int error)
 {
+	if (error == 0 && call.len > SSIZE_MAX)
+		error = EINVAL;
 	if (error == 0 && call.cb == nullptr && process::ready())
 		if (int e = single::submit(call); e >= 0)
 			return e;

@@ -146,7 +146,6 @@ Operation *make_operation(Single *s, const Call &call)
 	o->flags = call.flags;
 	o->op = call.op;
 	o->state = Operation::State::waiting;
-	o->multishot = call.multishot;
 	return o;
 }
 

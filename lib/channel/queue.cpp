@@ -16,6 +16,7 @@
 #include "request/batch.hpp"
 #include "request/request.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 
@@ -124,6 +125,17 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 	return n;
 }
 
+// Nobody will read it. A connection that nobody will ever know of is closed.
+void drop_event(Channel *c, Notification &n)
+{
+	const Request *r = n.request;
+	if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->result >= 0 &&
+	    (r->op == Op::accept || (r->op == Op::event && r->multishot)))
+		sys::close(static_cast<int>(r->result));
+	notify::release(n);
+	drop(c, 1);
+}
+
 bool still_empty(const Channel *c)
 {
 	return c->inbox.load(std::memory_order_seq_cst) == nullptr && c->open.load(std::memory_order_seq_cst);
@@ -142,7 +154,9 @@ bool came_while_spinning(const Channel *c)
 // 0: look again; else EINTR or ETIMEDOUT.
 int sleep(Channel *c, const Deadline &deadline)
 {
-	timespec rest;
+	// Always with a time-out: a wait without one would be restarted after a handler with SA_RESTART, which the other ways
+	// to wait for descriptors are not.
+	timespec rest{1 << 30, 0};
 	if (!deadline.never && !deadline.left(rest))
 		return ETIMEDOUT;
 	if (came_while_spinning(c))
@@ -151,7 +165,7 @@ int sleep(Channel *c, const Deadline &deadline)
 	c->sleepers.fetch_add(1, std::memory_order_seq_cst);
 	int e = 0;
 	if (still_empty(c))
-		e = futex_wait(c->wakes, seen, deadline.never ? nullptr : &rest);
+		e = futex_wait(c->wakes, seen, &rest);
 	c->sleepers.fetch_sub(1, std::memory_order_seq_cst);
 	return e == EINTR || e == ETIMEDOUT ? e : 0;
 }
@@ -184,8 +198,7 @@ void drop_all(Channel *c)
 	for (Notification *n : lists)
 		while (n != nullptr) {
 			Notification *next = n->next.load(std::memory_order_relaxed);
-			notify::release(*n);
-			drop(c, 1);
+			drop_event(c, *n);
 			n = next;
 		}
 }
@@ -205,8 +218,7 @@ void push(Notification &n)
 		Notification *late = c->inbox.exchange(nullptr, std::memory_order_seq_cst);
 		while (late != nullptr) {
 			Notification *next = late->next.load(std::memory_order_relaxed);
-			notify::release(*late);
-			drop(c, 1);
+			drop_event(c, *late);
 			late = next;
 		}
 	} else if (c->sleepers.load(std::memory_order_seq_cst) != 0) {

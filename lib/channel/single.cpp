@@ -12,6 +12,7 @@
 #ifdef HAVE_LIBURING
 
 #include "engine/transfer.hpp"
+#include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
@@ -140,7 +141,7 @@ struct msghdr *header(Operation *o)
 void prepare_message(struct io_uring_sqe *sqe, Operation *o)
 {
 	bool inward = o->op == Op::recv;
-	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL);
+	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL) | (o->once ? MSG_DONTWAIT : 0);
 	if (o->message != nullptr && inward)
 		io_uring_prep_recvmsg(sqe, o->fd, header(o), static_cast<unsigned>(flags));
 	else if (o->message != nullptr)
@@ -204,11 +205,11 @@ void arm(Single *s)
 // After a read: the descriptor says the truth.
 void settle(Channel *c, Single *s)
 {
-	for (bool just_armed = false;;) {
+	// What came before it was armed the kernel has not rung for; what came before it was silenced, in vain.
+	for (bool unheard = false;;) {
 		bool from_ring = ring_has_something(s);
 		if (from_ring || s->ready != nullptr || !channel::queue_empty(c)) {
-			// What came before it was armed the kernel has not rung for.
-			if (!s->armed || just_armed || !(from_ring || s->may_ring))
+			if (!s->armed || unheard || !(from_ring || s->may_ring))
 				channel::ring_bell(c);
 			s->may_ring = true;
 			return;
@@ -216,9 +217,10 @@ void settle(Channel *c, Single *s)
 		if (s->may_ring || c->rung.load(std::memory_order_seq_cst) != 0) {
 			channel::silence_bell(c);
 			s->may_ring = false;
+			unheard = true;
 		} else if (!s->armed) {
 			arm(s);
-			just_armed = true;
+			unheard = true;
 		} else
 			return;
 	}
@@ -260,56 +262,21 @@ void put_ready(Single *s, Operation *o)
 	s->ready_last = o;
 }
 
-void start_multishot(Channel *c, Single *s, Operation *o)
-{
-	if (!o->has_room && !channel::admit_another(c)) {
-		o->state = Operation::State::parked;
-		s->parked++;
-		return;
-	}
-	o->has_room = true;
-	start_in_ring(s, o);
-}
-
-// One connection of a multishot request: an event of its own.
-void connection(Channel *c, Single *s, Operation *o, int fd)
-{
-	Call call{};
-	call.op = Op::event;
-	call.fd = o->fd;
-	call.event.value.sival_ptr = o->data;
-	new_file(s, fd);
-	Operation *e = make_operation(s, call);
-	o->has_room = false;
-	if (e == nullptr) {
-		sys::close(fd);
-		channel::retract(c);
-		finish(s, o, -ENOMEM);
-		return;
-	}
-	e->result = fd;
-	put_ready(s, e);
-	if (o->cancelled)
-		finish(s, o, -ECANCELED);
-	else if (!still_there(s, o))
-		finish(s, o, -EBADF);
-	else
-		start_multishot(c, s, o);
-}
-
 void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 {
 	s->in_ring--;
 	o->state = Operation::State::waiting;
+	if (o->once && (n == -EAGAIN || goes_on(o, n))) {
+		hand_over(c, o);
+		return;
+	}
 	bool disturbed = n == -EINTR || n == -ECANCELED;
 	if (o->cancelled && disturbed)
 		finish(s, o, o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED);
 	else if (disturbed || goes_on(o, n)) {
 		o->again = true;
 		restart(s, o);
-	} else if (o->op == Op::accept && n >= 0 && o->multishot)
-		connection(c, s, o, static_cast<int>(n));
-	else {
+	} else {
 		if (o->op == Op::accept && n >= 0)
 			new_file(s, static_cast<int>(n));
 		if (o->op == Op::connect && o->again && n > 0) {
@@ -336,20 +303,6 @@ void describe(const Operation *o, event_data_t *d)
 	d->ev_data = o->data;
 }
 
-// Accepts that waited for room.
-void unpark(Channel *c, Single *s)
-{
-	if (s->parked == 0)
-		return;
-	s->parked = 0;
-	each(s, [&](Operation *o) {
-		if (o->state == Operation::State::parked) {
-			o->state = Operation::State::waiting;
-			start_multishot(c, s, o);
-		}
-	});
-}
-
 // The ring of a channel, if this thread is its owner; made at the first use. nullptr: the channel has none (any more).
 Single *own(Channel *c)
 {
@@ -366,13 +319,37 @@ Single *own(Channel *c)
 	return nullptr;
 }
 
-// What has to be tried at once, or may block, goes the ordinary way.
+// What has to be tried at once, or may block, goes the ordinary way; so does what needs its file for longer than one call: there
+// it is held.
 bool suitable(const Call &call)
 {
+	if (call.multishot)
+		return false;
 	constexpr int beside = MSG_OOB | MSG_ERRQUEUE, peek_all = MSG_PEEK | MSG_WAITALL;
 	if (call.op == Op::recv)
 		return (call.flags & beside) == 0 && (call.flags & peek_all) != peek_all;
 	return call.op != Op::send || (call.flags & MSG_FASTOPEN) == 0;
+}
+
+// Whether sends that were handed over are still under way on the stream.
+bool others_before(Single *s, int fd)
+{
+	Number *n = number_of(s, fd);
+	if (n == nullptr || !n->handed_over)
+		return false;
+	n->handed_over = !stream::idle(stream::word_of({n->dev, n->ino, false}));
+	return n->handed_over;
+}
+
+void submit_now(Channel *c, Single *s, const Call &call)
+{
+	io_uring_submit(&s->ring);
+	if (call.op != Op::send)
+		return;
+	// It has ended by now, or is to go on elsewhere: then the descriptor must not say that there is an event.
+	reap(c);
+	if (s->ready == nullptr)
+		settle(c, s);
 }
 
 } // namespace
@@ -429,15 +406,15 @@ int start(Channel *c, const Call &call)
 	Operation *o = make_operation(s, call);
 	if (o == nullptr)
 		return EAGAIN;
+	// Without EC_BATCH what a send could not do at once goes on by itself, not only when the owner looks.
+	o->once = (c->flags & EC_BATCH) == 0 && o->op == Op::send && (o->flags & MSG_DONTWAIT) == 0;
 	int error;
 	bool first = enter_lane(c, o, &error);
 	if (error != 0) {
 		free_operation(s, o);
 		return error;
 	}
-	if (first && o->multishot)
-		start_multishot(c, s, o);
-	else if (first)
+	if (first)
 		start_in_ring(s, o);
 	return 0;
 }
@@ -478,7 +455,6 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 		c->delivered.fetch_add(n, std::memory_order_relaxed);
 		c->pushed.fetch_add(n, std::memory_order_relaxed);
 		c->life.fetch_sub(n, std::memory_order_acq_rel);
-		unpark(c, s);
 	}
 	return n;
 }
@@ -489,6 +465,8 @@ int submit(const Call &call)
 	if (c == nullptr)
 		return EBADF;
 	Single *s = (c->flags & EC_SINGLE) != 0 && suitable(call) ? own(c) : nullptr;
+	if (s != nullptr && call.op == Op::send && others_before(s, call.fd))
+		s = nullptr;
 	int error = -1;
 	if (s != nullptr) {
 		bool batch = (c->flags & EC_BATCH) != 0;
@@ -499,7 +477,7 @@ int submit(const Call &call)
 			if (error != 0)
 				channel::retract(c);
 			else if (!batch)
-				io_uring_submit(&s->ring);
+				submit_now(c, s, call);
 			if (error == 0)
 				stats::count(stats::requests);
 		}
@@ -573,6 +551,9 @@ unsigned cancel(Channel *c, const void *data)
 		leave(c);
 		return 0;
 	}
+	// What has ended already is not to be cancelled.
+	enter(c, false, Deadline{});
+	reap(c);
 	unsigned found = 0;
 	each(s, [&](Operation *o) {
 		if (o->data != data || o->state == Operation::State::ready || o->cancelled)
@@ -586,8 +567,7 @@ unsigned cancel(Channel *c, const void *data)
 		}
 	});
 	each(s, [&](Operation *o) {
-		bool idle = o->state == Operation::State::waiting || o->state == Operation::State::parked;
-		if (o->cancelled && idle)
+		if (o->cancelled && o->state == Operation::State::waiting)
 			finish(s, o, -ECANCELED);
 	});
 	if (found != 0)
@@ -615,7 +595,9 @@ void dispose(Channel *c)
 	Single *s = c->single.exchange(nullptr, std::memory_order_acq_rel);
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
-		events += 1 + (o->has_room ? 1 : 0);
+		events++;
+		if (o->op == Op::accept && o->state == Operation::State::ready && o->result >= 0)
+			sys::close(static_cast<int>(o->result)); // nobody will ever know it
 		free_operation(s, o);
 	});
 	if (bell::is_ours(s->ring.ring_fd))

@@ -24,8 +24,8 @@
 namespace sigevec::single {
 
 struct Operation {
-	enum class State : uint8_t { free, waiting, in_ring, parked, ready };
-	Operation *next; // behind it in its lane; in the list of what is free, parked or ready
+	enum class State : uint8_t { free, waiting, in_ring, ready };
+	Operation *next; // behind it in its lane; in the list of what is free or ready
 	void *data;
 	void *buf;
 	size_t len, done;
@@ -35,7 +35,7 @@ struct Operation {
 	int fd, flags;
 	Op op;
 	State state;
-	bool multishot, has_room; // room for the event of the next connection
+	bool once; // tried without waiting; the rest is handed over
 	bool cancelled;
 	bool detached; // its lane is another file's now
 	bool again;    // a connection that had begun before
@@ -48,6 +48,7 @@ struct Lane {
 struct Number {
 	Lane lane[2]; // outwards, inwards
 	uint64_t dev, ino; // what it was when it was last looked at; ino 0: not known
+	bool handed_over;  // sends that are now with the driver, in its order
 };
 
 struct Single {
@@ -55,7 +56,7 @@ struct Single {
 	uint64_t owner;
 	bool armed;    // the kernel rings the bell
 	bool may_ring; // it may have done so
-	uint32_t in_ring, parked;
+	uint32_t in_ring;
 	Number *numbers;
 	uint32_t number_count;
 	Operation *free;
@@ -73,6 +74,8 @@ struct Chunk {
 
 // Starts an operation whose event has room. Returns 0 or EAGAIN.
 int start(Channel *c, const Call &call);
+// A send that has to wait goes on the ordinary way.
+void hand_over(Channel *c, Operation *o);
 // Another thread has the channel now: goes on without the ring.
 void leave(Channel *c);
 // Takes the ends of operations.

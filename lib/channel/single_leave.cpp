@@ -34,6 +34,7 @@ void requeue(Channel *c, const Operation *o)
 	call.op = Op::event;
 	call.fd = o->fd;
 	call.event = event_of(c, o);
+	call.multishot = o->op == Op::accept; // the result is a descriptor
 	if (submit::event(call, o->result) != 0)
 		channel::retract(c);
 }
@@ -44,7 +45,6 @@ void submit_again(Channel *c, Operation *o)
 	call.op = o->op;
 	call.fd = o->fd;
 	call.flags = o->flags;
-	call.multishot = o->multishot;
 	call.event = event_of(c, o);
 	call.buf = static_cast<char *>(o->buf) + (o->vector == nullptr ? o->done : 0);
 	call.len = o->len - o->done;
@@ -68,9 +68,6 @@ void submit_again(Channel *c, Operation *o)
 
 void move(Channel *c, Single *s, Operation *o)
 {
-	if (o->has_room)
-		channel::retract(c);
-	o->has_room = false;
 	bool there = o->op == Op::poll || o->fd < 0 || still_there(s, o);
 	if (o->state == Operation::State::ready)
 		requeue(c, o);
@@ -84,6 +81,19 @@ void move(Channel *c, Single *s, Operation *o)
 }
 
 } // namespace
+
+void hand_over(Channel *c, Operation *o)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	Number *n = &s->numbers[o->fd];
+	if (n->ino == 0)
+		look_at(o->fd, &n->dev, &n->ino);
+	n->handed_over = true;
+	submit_again(c, o);
+	o->result = 1;
+	leave_lane(s, o); // nothing waits behind it
+	free_operation(s, o);
+}
 
 void leave(Channel *c)
 {

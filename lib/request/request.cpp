@@ -168,6 +168,7 @@ Request *create_connection(const Request *multishot)
 	c.op = Op::event;
 	c.fd = multishot->fd.load(std::memory_order_relaxed);
 	c.flags = multishot->call_flags;
+	c.multishot = true;
 	c.event = multishot->notification.event;
 	if (!channel::admit_another(c.event.channel))
 		return nullptr;

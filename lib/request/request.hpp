@@ -136,7 +136,7 @@ struct Request {
 	Op op;
 	Kind kind;
 	bool front; // a write of which a part went out within the call: nothing may come between
-	bool multishot;
+	bool multishot; // of an event: the result is a new descriptor
 	bool in_program; // descriptors go with the message: to be carried out with the program's table of descriptors
 	int flags;
 	int call_flags; // of a socket call; the events of a poll

@@ -254,6 +254,23 @@ public:
 
     /// Before the test waits for something that only the requests cause.
     void go() { hand_over(ec_); }
+    /// Reads what a request that has to wait sends. With EC_BATCH the kernel goes on with it when the owner looks.
+    std::string take(int fd, size_t bytes) {
+        if ((kind_.flags & EC_BATCH) == 0) return contract::take(fd, bytes);
+        std::string got;
+        std::vector<char> piece(65536);
+        bool moved = eventually([&] {
+            while (collect(at_once)) {}
+            while (got.size() < bytes && has_data(fd)) {
+                ssize_t const n = read(fd, piece.data(), std::min(piece.size(), bytes - got.size()));
+                if (n <= 0) return true;
+                got.append(piece.data(), static_cast<size_t>(n));
+                while (collect(at_once)) {}
+            }
+            return got.size() == bytes;
+        });
+        return moved ? got : got + " (hung)";
+    }
     /// {EINPROGRESS, -2} says that it hung.
     Outcome finish(Pending& p) {
         if (!kind_.one_call) return contract::finish(p.request);

@@ -56,8 +56,8 @@ BOOST_AUTO_TEST_CASE(a_send_waits_for_room_nonblocking_descriptor_or_not) {
             set_nonblocking(s.a, nonblocking);
             Pending& out = way.send(s.a, pattern(100000));
             BOOST_TEST(way.pending(out));
-            BOOST_TEST(take(s.b, before).size() == before);
-            BOOST_TEST((take(s.b, 100000) == pattern(100000)));
+            BOOST_TEST(way.take(s.b, before).size() == before);
+            BOOST_TEST((way.take(s.b, 100000) == pattern(100000)));
             BOOST_TEST(way.finish(out) == ok(100000));
         });
 }
@@ -71,8 +71,8 @@ BOOST_AUTO_TEST_CASE(a_packet_waits_for_room_nonblocking_descriptor_or_not) {
             set_nonblocking(s.a, nonblocking);
             Pending& out = way.send(s.a, "last");
             BOOST_TEST(way.pending(out));
-            BOOST_TEST(take(s.b, count).size() == count);
-            BOOST_TEST(take(s.b, 4) == "last");
+            BOOST_TEST(way.take(s.b, count).size() == count);
+            BOOST_TEST(way.take(s.b, 4) == "last");
             BOOST_TEST(way.finish(out) == ok(4));
         });
 }
@@ -83,12 +83,12 @@ BOOST_AUTO_TEST_CASE(a_large_send_is_whole) {
         std::string const data = pattern(size);
         Pending& out = way.send(s.a, data);
         BOOST_TEST(way.pending(out));
-        BOOST_TEST((take(s.b, size) == data));
+        BOOST_TEST((way.take(s.b, size) == data));
         BOOST_TEST(way.finish(out) == ok(size));
         Message& pieces = message({data.substr(0, 1), data.substr(1, 700000), "", data.substr(700001)});
         Pending& gathered = way.sendmsg(s.a, pieces);
         BOOST_TEST(way.pending(gathered));
-        BOOST_TEST((take(s.b, size) == data));
+        BOOST_TEST((way.take(s.b, size) == data));
         BOOST_TEST(way.finish(gathered) == ok(size));
     });
 }
@@ -109,7 +109,7 @@ BOOST_AUTO_TEST_CASE(a_waiting_recv_does_not_hold_up_a_send) {
         Pending& in = way.recv(s.a, 1);
         BOOST_TEST(way.pending(in));
         BOOST_TEST(way.finish(way.send(s.a, "out")) == ok(3));
-        BOOST_TEST(take(s.b, 3) == "out");
+        BOOST_TEST(way.take(s.b, 3) == "out");
         BOOST_TEST(way.pending(in));
         put(s.b, "i");
         BOOST_TEST(way.finish(in) == ok(1));
@@ -159,7 +159,7 @@ BOOST_AUTO_TEST_CASE(sends_of_a_stream_go_out_whole_in_the_order_of_the_calls) {
             all += data;
         }
         way.go();
-        BOOST_TEST((take(s.b, all.size()) == all));
+        BOOST_TEST((way.take(s.b, all.size()) == all));
         for (Pending* p : out) BOOST_TEST(way.finish(*p).error == 0);
     });
 }
@@ -193,7 +193,7 @@ BOOST_AUTO_TEST_CASE(writes_and_sends_of_one_socket_keep_their_common_order) {
             start_write(s.a, pattern(30000, 2 * i + 1));
             all += pattern(30000, 2 * i) + pattern(30000, 2 * i + 1);
         }
-        BOOST_TEST((take(s.b, all.size()) == all));
+        BOOST_TEST((way.take(s.b, all.size()) == all));
         for (Pending* p : sent) BOOST_TEST(way.finish(*p) == ok(30000));
     });
 }
@@ -224,7 +224,7 @@ BOOST_AUTO_TEST_CASE(a_send_with_msg_dontwait_sends_what_fits) {
         BOOST_TEST_REQUIRE(end.result > 0);
         BOOST_TEST(end.result < ssize_t(data.size()));
         s.a.reset();
-        std::string const got = take(s.b, data.size());
+        std::string const got = way.take(s.b, data.size());
         BOOST_TEST(ssize_t(got.size()) == end.result);
         BOOST_TEST((got == data.substr(0, got.size())));
     });
@@ -240,7 +240,7 @@ BOOST_AUTO_TEST_CASE(msg_peek_leaves_the_data) {
         BOOST_TEST(way.finish(second) == ok(3));
         BOOST_TEST(first.text() == "abc");
         BOOST_TEST(second.text() == "abc");
-        BOOST_TEST(take(s.b, 3) == "abc");
+        BOOST_TEST(way.take(s.b, 3) == "abc");
         BOOST_TEST(!has_data(s.b));
     });
 }
@@ -320,7 +320,7 @@ BOOST_AUTO_TEST_CASE(flags_of_the_synchronous_calls_are_accepted) {
             BOOST_TEST(way.finish(way.send(s.a, "a", flags)) == ok(1));
             BOOST_TEST(way.finish(way.sendmsg(s.a, message({"b"}), flags)) == ok(1));
             BOOST_TEST(way.finish(way.send(s.a, "c")) == ok(1));  // pushes what MSG_MORE holds back
-            BOOST_TEST(take(s.b, 4) == "sabc");
+            BOOST_TEST(way.take(s.b, 4) == "sabc");
         }
         for (int flags : {int{MSG_NOSIGNAL}, int{MSG_CMSG_CLOEXEC}, int{MSG_DONTWAIT}}) {
             put(s.a, "d");
@@ -366,7 +366,7 @@ BOOST_AUTO_TEST_CASE(a_half_closed_connection_ends_recvs_and_carries_sends) {
         BOOST_TEST(way.finish(third) == ok(0));
         BOOST_TEST(way.finish(way.recv(s.b, 5)) == ok(0));
         BOOST_TEST(way.finish(way.send(s.b, "answer")) == ok(6));
-        BOOST_TEST(take(s.a, 6) == "answer");
+        BOOST_TEST(way.take(s.a, 6) == "answer");
     });
 }
 
