@@ -254,6 +254,17 @@ public:
 
     /// Before the test waits for something that only the requests cause.
     void go() { hand_over(ec_); }
+    /// The other end's work, done by a thread of its own while this one reads its channel as a program's loop does.
+    std::string take(int fd, size_t bytes) {
+        std::string got;
+        meanwhile([&] { got = contract::take(fd, bytes); });
+        return got;
+    }
+    void put(int fd, std::string_view data) {
+        bool whole = false;
+        meanwhile([&] { whole = write(fd, data.data(), data.size()) == ssize_t(data.size()); });
+        BOOST_TEST_REQUIRE(whole);
+    }
     /// {EINPROGRESS, -2} says that it hung.
     Outcome finish(Pending& p) {
         if (!kind_.one_call) return contract::finish(p.request);
@@ -273,6 +284,20 @@ public:
     }
 
 private:
+    template <class Work>
+    void meanwhile(Work work) {
+        std::atomic<bool> done{false};
+        std::thread other([&] {
+            work();
+            done = true;
+        });
+        while (!done) {
+            timespec const moment{0, 200000};
+            if (kind_.one_call) collect(moment);
+            else sched_yield();
+        }
+        other.join();
+    }
     Pending& keep(int fd, size_t bytes) {
         static auto& kept = *new std::deque<Pending>;
         return kept.emplace_back(Request(fd, bytes, 0));

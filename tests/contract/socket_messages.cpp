@@ -137,8 +137,8 @@ BOOST_AUTO_TEST_CASE(the_message_and_its_vector_are_copied_by_a_send) {
             m.spoil_what_was_copied();
             memset(&m.header, 0xaa, sizeof m.header);
             way.go();
-            BOOST_TEST(take(s.b, before).size() == before);
-            BOOST_TEST(take(s.b, 6) == "onetwo");
+            BOOST_TEST(way.take(s.b, before).size() == before);
+            BOOST_TEST(way.take(s.b, 6) == "onetwo");
             BOOST_TEST(way.finish(out) == ok(6));
         });
 }
@@ -207,11 +207,11 @@ BOOST_AUTO_TEST_CASE(a_descriptor_is_sent) {
             Pending& out = way.sendmsg(s.a, m);
             if (wait) BOOST_TEST(way.pending(out));
             way.go();
-            BOOST_TEST(take(s.b, before).size() == before);
+            BOOST_TEST(way.take(s.b, before).size() == before);
+            BOOST_TEST(way.finish(out) == ok(2));
             Fd const got(take_descriptor(s.b));
             check_works(got, passed);
             BOOST_TEST(int(got) != int(passed.writer));
-            BOOST_TEST(way.finish(out) == ok(2));
         });
 }
 
@@ -326,7 +326,7 @@ BOOST_AUTO_TEST_CASE(the_sender_is_this_process) {
                 in.make_room(CMSG_SPACE(sizeof own));
                 Pending& sending = way.sendmsg(s.a, out);
                 way.go();
-                if (!explicit_one) BOOST_TEST(take(s.b, before).size() == before);
+                if (!explicit_one) BOOST_TEST(way.take(s.b, before).size() == before);
                 BOOST_TEST(way.finish(sending) == ok(1));
                 BOOST_TEST(way.finish(way.recvmsg(s.b, in)) == ok(1));
                 ucred got{};

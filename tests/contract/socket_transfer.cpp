@@ -56,8 +56,8 @@ BOOST_AUTO_TEST_CASE(a_send_waits_for_room_nonblocking_descriptor_or_not) {
             set_nonblocking(s.a, nonblocking);
             Pending& out = way.send(s.a, pattern(100000));
             BOOST_TEST(way.pending(out));
-            BOOST_TEST(take(s.b, before).size() == before);
-            BOOST_TEST((take(s.b, 100000) == pattern(100000)));
+            BOOST_TEST(way.take(s.b, before).size() == before);
+            BOOST_TEST((way.take(s.b, 100000) == pattern(100000)));
             BOOST_TEST(way.finish(out) == ok(100000));
         });
 }
@@ -71,8 +71,8 @@ BOOST_AUTO_TEST_CASE(a_packet_waits_for_room_nonblocking_descriptor_or_not) {
             set_nonblocking(s.a, nonblocking);
             Pending& out = way.send(s.a, "last");
             BOOST_TEST(way.pending(out));
-            BOOST_TEST(take(s.b, count).size() == count);
-            BOOST_TEST(take(s.b, 4) == "last");
+            BOOST_TEST(way.take(s.b, count).size() == count);
+            BOOST_TEST(way.take(s.b, 4) == "last");
             BOOST_TEST(way.finish(out) == ok(4));
         });
 }
@@ -83,12 +83,12 @@ BOOST_AUTO_TEST_CASE(a_large_send_is_whole) {
         std::string const data = pattern(size);
         Pending& out = way.send(s.a, data);
         BOOST_TEST(way.pending(out));
-        BOOST_TEST((take(s.b, size) == data));
+        BOOST_TEST((way.take(s.b, size) == data));
         BOOST_TEST(way.finish(out) == ok(size));
         Message& pieces = message({data.substr(0, 1), data.substr(1, 700000), "", data.substr(700001)});
         Pending& gathered = way.sendmsg(s.a, pieces);
         BOOST_TEST(way.pending(gathered));
-        BOOST_TEST((take(s.b, size) == data));
+        BOOST_TEST((way.take(s.b, size) == data));
         BOOST_TEST(way.finish(gathered) == ok(size));
     });
 }
@@ -159,7 +159,7 @@ BOOST_AUTO_TEST_CASE(sends_of_a_stream_go_out_whole_in_the_order_of_the_calls) {
             all += data;
         }
         way.go();
-        BOOST_TEST((take(s.b, all.size()) == all));
+        BOOST_TEST((way.take(s.b, all.size()) == all));
         for (Pending* p : out) BOOST_TEST(way.finish(*p).error == 0);
     });
 }
@@ -193,7 +193,7 @@ BOOST_AUTO_TEST_CASE(writes_and_sends_of_one_socket_keep_their_common_order) {
             start_write(s.a, pattern(30000, 2 * i + 1));
             all += pattern(30000, 2 * i) + pattern(30000, 2 * i + 1);
         }
-        BOOST_TEST((take(s.b, all.size()) == all));
+        BOOST_TEST((way.take(s.b, all.size()) == all));
         for (Pending* p : sent) BOOST_TEST(way.finish(*p) == ok(30000));
     });
 }
@@ -267,9 +267,9 @@ BOOST_AUTO_TEST_CASE(msg_waitall_waits_for_all) {
         BOOST_TEST(way.pending(all));
         std::string const data = pattern(300000);
         for (size_t i = 0; i < 3; ++i) {
-            put(s.a, std::string_view(data).substr(i * 100000, 99999));
+            way.put(s.a, std::string_view(data).substr(i * 100000, 99999));
             BOOST_TEST(way.pending(all));
-            put(s.a, std::string_view(data).substr(i * 100000 + 99999, 1));
+            way.put(s.a, std::string_view(data).substr(i * 100000 + 99999, 1));
         }
         put(s.a, "n");
         BOOST_TEST(way.finish(all) == ok(300000));
