@@ -104,11 +104,12 @@ bool intact(const Channel *c)
 // The end of a channel for everyone. descriptor: whether the number is still its own.
 bool end(Channel *c, bool descriptor)
 {
-	bool was_open = true;
-	if (!c->open.compare_exchange_strong(was_open, false, std::memory_order_seq_cst))
+	if (c->ending.exchange(true, std::memory_order_acq_rel))
 		return false;
 	slot_of(c->fd)->store(nullptr, std::memory_order_release);
+	// Still open for their ends, so that all of them are dropped here: connections can only be closed by the program's threads.
 	cancel::of_channel(c, true, nullptr);
+	c->open.store(false, std::memory_order_seq_cst);
 	wake_all(c);
 	single::end(c);
 	drop_all(c);
@@ -157,6 +158,7 @@ void initialize(Channel *c, unsigned flags)
 	c->delivered.store(0, std::memory_order_relaxed);
 	c->refused.store(0, std::memory_order_relaxed);
 	c->high_water.store(0, std::memory_order_relaxed);
+	c->ending.store(false, std::memory_order_relaxed);
 	c->open.store(true, std::memory_order_relaxed);
 	c->life.store(one_reference, std::memory_order_release);
 }

@@ -39,6 +39,7 @@ struct Channel {
 	unsigned flags;
 	// Low half: events admitted, outstanding or in the queue. High half: references. 0: free.
 	std::atomic<uint64_t> life;
+	std::atomic<bool> ending; // somebody ends it
 	std::atomic<bool> open;
 	std::atomic<uint32_t> limit;
 	// A multishot request waits for room.

@@ -5,11 +5,13 @@
 
 #ifdef HAVE_LIBURING
 
+#include "runtime/syscalls.hpp"
 #include "uring.h"
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 namespace sigevec::single {
@@ -69,19 +71,12 @@ bool grow_numbers(Single *s, int fd)
 	return true;
 }
 
-// What the number was stays in the ring, in nobody's way any more. What waited behind it has lost its file.
-void detach(Single *s, Lane &l)
+// What the number was goes on, in nobody's way any more: a chain without a lane.
+void detach(Lane &l)
 {
-	Operation *o = l.first;
-	l = {};
-	while (o != nullptr) {
-		Operation *next = o->next;
+	for (Operation *o = l.first; o != nullptr; o = o->next)
 		o->detached = true;
-		o->next = nullptr;
-		if (o->state == Operation::State::waiting)
-			finish(s, o, -ECANCELED);
-		o = next;
-	}
+	l = {};
 }
 
 // The number was another file when it was last looked at: is o, in the ring, on that one, or on this? The ring knows: it can
@@ -142,7 +137,7 @@ Operation *make_operation(Single *s, const Call &call)
 	o->len = call.len;
 	o->message = m;
 	o->vector = v;
-	o->fd = call.fd;
+	o->fd = o->file = call.fd;
 	o->flags = call.flags;
 	o->op = call.op;
 	o->state = Operation::State::waiting;
@@ -151,6 +146,8 @@ Operation *make_operation(Single *s, const Call &call)
 
 void free_operation(Single *s, Operation *o)
 {
+	if (o->file != o->fd)
+		sys::close(o->file);
 	free(o->message);
 	free(o->vector);
 	o->state = Operation::State::free;
@@ -167,7 +164,8 @@ bool enter_lane(Channel *c, Operation *o, int *error)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
 	*error = 0;
-	if (o->fd < 0 || o->op == Op::poll) {
+	constexpr int most_numbers = 1 << 20; // the system's limit; beyond it there is no descriptor
+	if (o->fd < 0 || o->fd >= most_numbers || o->op == Op::poll) {
 		o->detached = true; // in no order
 		return true;
 	}
@@ -183,10 +181,16 @@ bool enter_lane(Channel *c, Operation *o, int *error)
 		reap(c);
 	}
 	if (l.first != nullptr && !same_file(s, n, l, o->fd))
-		detach(s, l);
+		detach(l);
 	if (n->ino == 0)
 		look_at(o->fd, &n->dev, &n->ino);
 	if (l.first != nullptr) {
+		o->file = fcntl(o->fd, F_DUPFD_CLOEXEC, 0);
+		if (o->file < 0) {
+			o->file = o->fd;
+			*error = EAGAIN;
+			return false;
+		}
 		l.last->next = o;
 		l.last = o;
 		return false;
@@ -195,10 +199,30 @@ bool enter_lane(Channel *c, Operation *o, int *error)
 	return true;
 }
 
+namespace {
+
+// A chain has no head but its first operation.
+Operation *leave_chain(Single *s, Operation *o)
+{
+	Operation *next = o->next, *before = nullptr;
+	o->next = nullptr;
+	if (o->state == Operation::State::waiting)
+		each(s, [&](Operation *b) {
+			if (b->next == o && b->state != Operation::State::ready)
+				before = b;
+		});
+	if (before == nullptr)
+		return next;
+	before->next = next;
+	return nullptr;
+}
+
+} // namespace
+
 Operation *leave_lane(Single *s, Operation *o)
 {
 	if (o->detached)
-		return nullptr;
+		return leave_chain(s, o);
 	Number *n = &s->numbers[o->fd];
 	Lane &l = n->lane[is_inward(o->op)];
 	Operation *before = nullptr;
@@ -218,6 +242,8 @@ Operation *leave_lane(Single *s, Operation *o)
 
 bool still_there(Single *s, const Operation *o)
 {
+	if (o->file != o->fd)
+		return true;
 	uint64_t dev, ino;
 	const Number *n = number_of(s, o->fd);
 	return !o->detached && n != nullptr && n->ino != 0 && look_at(o->fd, &dev, &ino) && n->dev == dev && n->ino == ino;
@@ -226,8 +252,8 @@ bool still_there(Single *s, const Operation *o)
 void new_file(Single *s, int fd)
 {
 	if (Number *n = number_of(s, fd); n != nullptr) {
-		detach(s, n->lane[0]);
-		detach(s, n->lane[1]);
+		detach(n->lane[0]);
+		detach(n->lane[1]);
 		n->ino = 0;
 	}
 }

@@ -143,31 +143,31 @@ void prepare_message(struct io_uring_sqe *sqe, Operation *o)
 	bool inward = o->op == Op::recv;
 	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL) | (o->once ? MSG_DONTWAIT : 0);
 	if (o->message != nullptr && inward)
-		io_uring_prep_recvmsg(sqe, o->fd, header(o), static_cast<unsigned>(flags));
+		io_uring_prep_recvmsg(sqe, o->file, header(o), static_cast<unsigned>(flags));
 	else if (o->message != nullptr)
-		io_uring_prep_sendmsg(sqe, o->fd, header(o), static_cast<unsigned>(flags));
+		io_uring_prep_sendmsg(sqe, o->file, header(o), static_cast<unsigned>(flags));
 	else if (inward)
-		io_uring_prep_recv(sqe, o->fd, rest(o).iov_base, rest(o).iov_len, flags);
+		io_uring_prep_recv(sqe, o->file, rest(o).iov_base, rest(o).iov_len, flags);
 	else
-		io_uring_prep_send(sqe, o->fd, rest(o).iov_base, rest(o).iov_len, flags);
+		io_uring_prep_send(sqe, o->file, rest(o).iov_base, rest(o).iov_len, flags);
 }
 
 void prepare(struct io_uring_sqe *sqe, Operation *o)
 {
 	switch (o->op) {
 	case Op::accept:
-		io_uring_prep_accept(sqe, o->fd, nullptr, nullptr, o->flags);
+		io_uring_prep_accept(sqe, o->file, nullptr, nullptr, o->flags);
 		break;
 	case Op::connect:
 		// One that has begun is not begun again: the socket tells its end.
 		if (o->again)
-			io_uring_prep_poll_add(sqe, o->fd, POLLOUT);
+			io_uring_prep_poll_add(sqe, o->file, POLLOUT);
 		else
-			io_uring_prep_connect(sqe, o->fd, static_cast<const struct sockaddr *>(o->message->header.msg_name),
+			io_uring_prep_connect(sqe, o->file, static_cast<const struct sockaddr *>(o->message->header.msg_name),
 					      o->message->header.msg_namelen);
 		break;
 	case Op::poll:
-		io_uring_prep_poll_add(sqe, o->fd, static_cast<unsigned>(o->flags) & 0xffff);
+		io_uring_prep_poll_add(sqe, o->file, static_cast<unsigned>(o->flags) & 0xffff);
 		break;
 	default:
 		prepare_message(sqe, o);
@@ -239,7 +239,7 @@ bool goes_on(Operation *o, ssize_t n)
 	if (n <= 0 || (o->op != Op::send && o->op != Op::recv) || (o->flags & MSG_DONTWAIT) != 0)
 		return false;
 	if (o->done + static_cast<size_t>(n) >= o->len ||
-	    (o->op == Op::recv && ((o->flags & MSG_WAITALL) == 0 || !stream_socket(o->fd))))
+	    (o->op == Op::recv && ((o->flags & MSG_WAITALL) == 0 || !stream_socket(o->file))))
 		return false;
 	o->done += static_cast<size_t>(n);
 	if (o->vector != nullptr)
@@ -478,8 +478,10 @@ int submit(const Call &call)
 				channel::retract(c);
 			else if (!batch)
 				submit_now(c, s, call);
-			if (error == 0)
+			if (error == 0) {
 				stats::count(stats::requests);
+				s->kept++;
+			}
 		}
 	}
 	channel::release(c);
@@ -491,8 +493,10 @@ int flush(Channel *c)
 	Single *s = c->single.load(std::memory_order_relaxed);
 	if (s == nullptr || s->owner != this_thread())
 		return 0;
-	int n = io_uring_submit(&s->ring);
-	return n > 0 ? n : 0;
+	io_uring_submit(&s->ring);
+	unsigned n = (c->flags & EC_BATCH) != 0 ? s->kept : 0;
+	s->kept = 0;
+	return static_cast<int>(n);
 }
 
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled)
@@ -505,6 +509,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	*handled = s != nullptr;
 	if (s == nullptr)
 		return 0;
+	s->kept = 0;
 	if (io_uring_sq_ready(&s->ring) != 0 || kernel_has_something(s)) {
 		bool idle = s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 		disarm(s);
@@ -528,11 +533,10 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		// Found empty: now is the time to see whether the program has closed it.
 		if (s->in_ring == 0 && !channel::check_descriptor(c))
 			return -EBADF;
-		int e = -ETIMEDOUT;
-		if (wait) {
-			disarm(s);
-			e = enter(c, true, deadline);
-		}
+		disarm(s);
+		int e = wait || kernel_has_something(s) ? enter(c, wait, deadline) : -ETIMEDOUT;
+		if (e >= 0 && !wait)
+			e = -ETIMEDOUT; // once more, with what the kernel has done now
 		if (e != 0 && !ring_has_something(s) && channel::queue_empty(c)) {
 			if (e == -ETIMEDOUT)
 				s->may_ring = true; // the kernel may have been late to ring for what has been taken

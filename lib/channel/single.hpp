@@ -33,6 +33,7 @@ struct Operation {
 	Vector *vector;
 	ssize_t result;
 	int fd, flags;
+	int file; // fd, or a duplicate that holds the file while others are before it
 	Op op;
 	State state;
 	bool once; // tried without waiting; the rest is handed over
@@ -57,6 +58,7 @@ struct Single {
 	bool armed;    // the kernel rings the bell
 	bool may_ring; // it may have done so
 	uint32_t in_ring;
+	unsigned kept; // operations since the program last handed over what EC_BATCH keeps
 	Number *numbers;
 	uint32_t number_count;
 	Operation *free;

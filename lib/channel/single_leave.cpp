@@ -43,11 +43,12 @@ void submit_again(Channel *c, Operation *o)
 {
 	Call call{};
 	call.op = o->op;
-	call.fd = o->fd;
+	call.fd = o->file;
 	call.flags = o->flags;
 	call.event = event_of(c, o);
-	call.buf = static_cast<char *>(o->buf) + (o->vector == nullptr ? o->done : 0);
-	call.len = o->len - o->done;
+	call.buf = o->buf;
+	call.len = o->len;
+	call.done = o->done;
 	if (o->message != nullptr) {
 		call.message = &o->message->header;
 		call.result = o->message->result;

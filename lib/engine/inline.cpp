@@ -171,7 +171,7 @@ bool beside_the_stream(const Call &c, const Descriptor &d, ssize_t *result)
 bool never_at_once(const Call &c)
 {
 	constexpr int waits = MSG_WAITALL;
-	return c.op == Op::fsync || c.op == Op::fdatasync || c.op == Op::connect || c.multishot ||
+	return c.done != 0 || c.op == Op::fsync || c.op == Op::fdatasync || c.op == Op::connect || c.multishot ||
 	       (c.op == Op::recv && (c.flags & waits) != 0 && (c.flags & MSG_DONTWAIT) == 0) ||
 	       (c.op == Op::send && (c.flags & MSG_FASTOPEN) != 0);
 }

@@ -136,7 +136,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->message = message;
 	r->buf = c.buf;
 	r->len = c.len;
-	r->done = 0;
+	r->done = c.done;
 	r->vector = vector;
 	r->offset = c.offset;
 	r->size = d.size;

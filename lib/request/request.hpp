@@ -104,6 +104,7 @@ struct Call {
 	Event event;
 	Batch *batch; // the list it belongs to, or nullptr
 	int flags;    // of a socket call; the events of a poll
+	size_t done;  // of len: what has been transferred before
 	bool multishot;
 	struct msghdr *message; // address and control data of a socket call, on the caller's stack; or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr

@@ -37,6 +37,11 @@ int refuse(const Call &c, int error)
 // The end of a request within its call. r: made for its notification, or nullptr.
 int ended(const Call &c, Request *r, ssize_t result)
 {
+	if (r != nullptr && r->message != nullptr && result >= 0) {
+		r->message->header.msg_namelen = c.message->msg_namelen;
+		r->message->header.msg_controllen = c.message->msg_controllen;
+		r->message->header.msg_flags = c.message->msg_flags;
+	}
 	if (r != nullptr)
 		completion::finish(r, result);
 	else

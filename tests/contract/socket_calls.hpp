@@ -254,22 +254,16 @@ public:
 
     /// Before the test waits for something that only the requests cause.
     void go() { hand_over(ec_); }
-    /// Reads what a request that has to wait sends. With EC_BATCH the kernel goes on with it when the owner looks.
+    /// The other end's work, done by a thread of its own while this one reads its channel as a program's loop does.
     std::string take(int fd, size_t bytes) {
-        if ((kind_.flags & EC_BATCH) == 0) return contract::take(fd, bytes);
         std::string got;
-        std::vector<char> piece(65536);
-        bool moved = eventually([&] {
-            while (collect(at_once)) {}
-            while (got.size() < bytes && has_data(fd)) {
-                ssize_t const n = read(fd, piece.data(), std::min(piece.size(), bytes - got.size()));
-                if (n <= 0) return true;
-                got.append(piece.data(), static_cast<size_t>(n));
-                while (collect(at_once)) {}
-            }
-            return got.size() == bytes;
-        });
-        return moved ? got : got + " (hung)";
+        meanwhile([&] { got = contract::take(fd, bytes); });
+        return got;
+    }
+    void put(int fd, std::string_view data) {
+        bool whole = false;
+        meanwhile([&] { whole = write(fd, data.data(), data.size()) == ssize_t(data.size()); });
+        BOOST_TEST_REQUIRE(whole);
     }
     /// {EINPROGRESS, -2} says that it hung.
     Outcome finish(Pending& p) {
@@ -290,6 +284,20 @@ public:
     }
 
 private:
+    template <class Work>
+    void meanwhile(Work work) {
+        std::atomic<bool> done{false};
+        std::thread other([&] {
+            work();
+            done = true;
+        });
+        while (!done) {
+            timespec const moment{0, 200000};
+            if (kind_.one_call) collect(moment);
+            else sched_yield();
+        }
+        other.join();
+    }
     Pending& keep(int fd, size_t bytes) {
         static auto& kept = *new std::deque<Pending>;
         return kept.emplace_back(Request(fd, bytes, 0));

@@ -208,10 +208,10 @@ BOOST_AUTO_TEST_CASE(a_descriptor_is_sent) {
             if (wait) BOOST_TEST(way.pending(out));
             way.go();
             BOOST_TEST(way.take(s.b, before).size() == before);
+            BOOST_TEST(way.finish(out) == ok(2));
             Fd const got(take_descriptor(s.b));
             check_works(got, passed);
             BOOST_TEST(int(got) != int(passed.writer));
-            BOOST_TEST(way.finish(out) == ok(2));
         });
 }
 

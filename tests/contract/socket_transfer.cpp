@@ -267,9 +267,9 @@ BOOST_AUTO_TEST_CASE(msg_waitall_waits_for_all) {
         BOOST_TEST(way.pending(all));
         std::string const data = pattern(300000);
         for (size_t i = 0; i < 3; ++i) {
-            put(s.a, std::string_view(data).substr(i * 100000, 99999));
+            way.put(s.a, std::string_view(data).substr(i * 100000, 99999));
             BOOST_TEST(way.pending(all));
-            put(s.a, std::string_view(data).substr(i * 100000 + 99999, 1));
+            way.put(s.a, std::string_view(data).substr(i * 100000 + 99999, 1));
         }
         put(s.a, "n");
         BOOST_TEST(way.finish(all) == ok(300000));
