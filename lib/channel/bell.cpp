@@ -81,9 +81,14 @@ void ring(Channel *c, Which which)
 	uint64_t one = 1;
 	int saved = errno;
 	int fd = number(c, which);
-	if (fd >= 0 && is_ours(fd))
-		syscall(SYS_write, fd, &one, sizeof one);
-	else if (helper::own_helper() != nullptr && !driver::on_driver_thread() && channel::keep(c))
+	if (fd >= 0) {
+		if (is_ours(fd))
+			syscall(SYS_write, fd, &one, sizeof one);
+		// Unless a reader has given up waiting for this.
+		uint32_t begun = 1;
+		if (which == Which::bell)
+			c->rung.compare_exchange_strong(begun, 2, std::memory_order_seq_cst);
+	} else if (helper::own_helper() != nullptr && !driver::on_driver_thread() && channel::keep(c))
 		helper::ask_to_ring(c);
 	errno = saved;
 }

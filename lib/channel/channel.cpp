@@ -107,6 +107,7 @@ bool end(Channel *c, bool descriptor)
 	if (c->ending.exchange(true, std::memory_order_acq_rel))
 		return false;
 	slot_of(c->fd)->store(nullptr, std::memory_order_release);
+	wake_all(c);
 	// Still open for their ends, so that all of them are dropped here: connections can only be closed by the program's threads.
 	cancel::of_channel(c, true, nullptr);
 	c->open.store(false, std::memory_order_seq_cst);

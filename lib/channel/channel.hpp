@@ -57,7 +57,7 @@ struct Channel {
 	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading' guards.
 	alignas(64) std::atomic<Notification *> inbox;
 	std::atomic<uint32_t> pushed;
-	// The bell has been rung, or is about to be.
+	// The bell: 0 silent, 1 being rung, 2 rung.
 	std::atomic<uint32_t> rung;
 	// Changes with every push that found a sleeper; waited on by blocked readers.
 	std::atomic<uint32_t> wakes;

@@ -117,6 +117,25 @@ bool look_at(int fd, uint64_t *dev, uint64_t *ino)
 	return true;
 }
 
+bool hold(Operation *o, const Operation *other)
+{
+	if (other != nullptr && other->held != nullptr) {
+		o->held = other->held;
+		o->held->users++;
+		return true;
+	}
+	auto *h = static_cast<Held *>(malloc(sizeof(Held)));
+	if (h == nullptr)
+		return false;
+	*h = {fcntl(o->fd, F_DUPFD_CLOEXEC, 0), 1};
+	if (h->fd < 0) {
+		free(h);
+		return false;
+	}
+	o->held = h;
+	return true;
+}
+
 Operation *make_operation(Single *s, const Call &call)
 {
 	Message *m = nullptr;
@@ -137,7 +156,7 @@ Operation *make_operation(Single *s, const Call &call)
 	o->len = call.len;
 	o->message = m;
 	o->vector = v;
-	o->fd = o->file = call.fd;
+	o->fd = call.fd;
 	o->flags = call.flags;
 	o->op = call.op;
 	o->state = Operation::State::waiting;
@@ -146,8 +165,11 @@ Operation *make_operation(Single *s, const Call &call)
 
 void free_operation(Single *s, Operation *o)
 {
-	if (o->file != o->fd)
-		sys::close(o->file);
+	if (o->held != nullptr && --o->held->users == 0) {
+		sys::close(o->held->fd);
+		free(o->held);
+	}
+	o->held = nullptr;
 	free(o->message);
 	free(o->vector);
 	o->state = Operation::State::free;
@@ -185,9 +207,7 @@ bool enter_lane(Channel *c, Operation *o, int *error)
 	if (n->ino == 0)
 		look_at(o->fd, &n->dev, &n->ino);
 	if (l.first != nullptr) {
-		o->file = fcntl(o->fd, F_DUPFD_CLOEXEC, 0);
-		if (o->file < 0) {
-			o->file = o->fd;
+		if (!hold(o, l.last)) {
 			*error = EAGAIN;
 			return false;
 		}
@@ -242,7 +262,7 @@ Operation *leave_lane(Single *s, Operation *o)
 
 bool still_there(Single *s, const Operation *o)
 {
-	if (o->file != o->fd)
+	if (o->held != nullptr)
 		return true;
 	uint64_t dev, ino;
 	const Number *n = number_of(s, o->fd);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Why the descriptor is exact. A pusher puts its event into the inbox, then looks at `rung'; a reader that found the queue empty
-// empties the bell, clears `rung', then looks at the inbox once more. All four are seq_cst: either the pusher sees `rung'
+// waits for a ringing that has begun, empties the bell, clears `rung', then looks at the inbox once more. All four are seq_cst: either the pusher sees `rung'
 // cleared and rings, or the reader sees the event. Readers do this under `reading', after every read that leaves the
 // queue empty; after one that does not, they see to it that the bell has been rung.
 //
@@ -29,13 +29,16 @@ constexpr int spins = 200;
 
 void ring(Channel *c)
 {
-	if (c->rung.load(std::memory_order_seq_cst) != 0 || c->rung.exchange(1, std::memory_order_seq_cst) != 0)
-		return;
-	bell::ring(c, bell::Which::bell);
+	uint32_t silent = 0;
+	if (c->rung.load(std::memory_order_seq_cst) == 0 && c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst))
+		bell::ring(c, bell::Which::bell);
 }
 
 void silence(Channel *c)
 {
+	// Who rings it is between two instructions, or the driver is asked to: otherwise that would be heard after this.
+	for (int i = 0; i < 10000 && c->rung.load(std::memory_order_acquire) == 1; i++)
+		sched_yield();
 	bell::silence(c);
 	c->rung.store(0, std::memory_order_seq_cst);
 }
@@ -82,7 +85,7 @@ void describe_request(const Request *r, event_data_t *d)
 		d->ev_un.ev_aio = cb;
 	} else {
 		d->ev_type = event_type_net;
-		d->ev_un.ev_fd = r->fd.load(std::memory_order_relaxed);
+		d->ev_un.ev_fd = r->shown_fd != 0 ? r->shown_fd - 1 : r->fd.load(std::memory_order_relaxed);
 	}
 }
 
@@ -138,7 +141,7 @@ void drop_event(Channel *c, Notification &n)
 
 bool still_empty(const Channel *c)
 {
-	return c->inbox.load(std::memory_order_seq_cst) == nullptr && c->open.load(std::memory_order_seq_cst);
+	return c->inbox.load(std::memory_order_seq_cst) == nullptr && !c->ending.load(std::memory_order_seq_cst);
 }
 
 bool came_while_spinning(const Channel *c)
@@ -260,7 +263,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 			return n;
 	}
 	for (bool checked = false;; checked = true) {
-		if (!c->open.load(std::memory_order_acquire))
+		if (c->ending.load(std::memory_order_acquire))
 			return -EBADF;
 		if (unsigned n = take(c, v, max, true); n != 0)
 			return static_cast<int>(n);
@@ -268,7 +271,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		if (!checked && !check_descriptor(c))
 			return -EBADF;
 		int e = wait ? sleep(c, deadline) : ETIMEDOUT;
-		if (e == 0)
+		if (e == 0 || c->ending.load(std::memory_order_acquire))
 			continue;
 		unsigned n = take(c, v, max, true);
 		return n != 0 ? static_cast<int>(n) : -e;

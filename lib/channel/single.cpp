@@ -143,31 +143,31 @@ void prepare_message(struct io_uring_sqe *sqe, Operation *o)
 	bool inward = o->op == Op::recv;
 	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL) | (o->once ? MSG_DONTWAIT : 0);
 	if (o->message != nullptr && inward)
-		io_uring_prep_recvmsg(sqe, o->file, header(o), static_cast<unsigned>(flags));
+		io_uring_prep_recvmsg(sqe, file_of(o), header(o), static_cast<unsigned>(flags));
 	else if (o->message != nullptr)
-		io_uring_prep_sendmsg(sqe, o->file, header(o), static_cast<unsigned>(flags));
+		io_uring_prep_sendmsg(sqe, file_of(o), header(o), static_cast<unsigned>(flags));
 	else if (inward)
-		io_uring_prep_recv(sqe, o->file, rest(o).iov_base, rest(o).iov_len, flags);
+		io_uring_prep_recv(sqe, file_of(o), rest(o).iov_base, rest(o).iov_len, flags);
 	else
-		io_uring_prep_send(sqe, o->file, rest(o).iov_base, rest(o).iov_len, flags);
+		io_uring_prep_send(sqe, file_of(o), rest(o).iov_base, rest(o).iov_len, flags);
 }
 
 void prepare(struct io_uring_sqe *sqe, Operation *o)
 {
 	switch (o->op) {
 	case Op::accept:
-		io_uring_prep_accept(sqe, o->file, nullptr, nullptr, o->flags);
+		io_uring_prep_accept(sqe, file_of(o), nullptr, nullptr, o->flags);
 		break;
 	case Op::connect:
 		// One that has begun is not begun again: the socket tells its end.
 		if (o->again)
-			io_uring_prep_poll_add(sqe, o->file, POLLOUT);
+			io_uring_prep_poll_add(sqe, file_of(o), POLLOUT);
 		else
-			io_uring_prep_connect(sqe, o->file, static_cast<const struct sockaddr *>(o->message->header.msg_name),
+			io_uring_prep_connect(sqe, file_of(o), static_cast<const struct sockaddr *>(o->message->header.msg_name),
 					      o->message->header.msg_namelen);
 		break;
 	case Op::poll:
-		io_uring_prep_poll_add(sqe, o->file, static_cast<unsigned>(o->flags) & 0xffff);
+		io_uring_prep_poll_add(sqe, file_of(o), static_cast<unsigned>(o->flags) & 0xffff);
 		break;
 	default:
 		prepare_message(sqe, o);
@@ -239,7 +239,7 @@ bool goes_on(Operation *o, ssize_t n)
 	if (n <= 0 || (o->op != Op::send && o->op != Op::recv) || (o->flags & MSG_DONTWAIT) != 0)
 		return false;
 	if (o->done + static_cast<size_t>(n) >= o->len ||
-	    (o->op == Op::recv && ((o->flags & MSG_WAITALL) == 0 || !stream_socket(o->file))))
+	    (o->op == Op::recv && ((o->flags & MSG_WAITALL) == 0 || !stream_socket(file_of(o)))))
 		return false;
 	o->done += static_cast<size_t>(n);
 	if (o->vector != nullptr)
@@ -363,23 +363,42 @@ void start_in_ring(Single *s, Operation *o)
 	s->in_ring++;
 }
 
+namespace {
+
+// What next is to end with before it starts, or 0.
+ssize_t ends_unstarted(Single *s, const Operation *next)
+{
+	if (!next->cancelled && still_there(s, next))
+		return 0;
+	return next->done != 0 ? static_cast<ssize_t>(next->done) : -ECANCELED;
+}
+
+} // namespace
+
 void finish(Single *s, Operation *o, ssize_t result)
 {
-	o->result = result;
-	if (result >= 0 && o->message != nullptr)
-		transfer::tell_caller(o->message);
-	Operation *next = leave_lane(s, o);
-	put_ready(s, o);
-	if (next != nullptr)
-		restart(s, next);
+	for (;;) {
+		o->result = result;
+		if (result >= 0 && o->message != nullptr)
+			transfer::tell_caller(o->message);
+		Operation *next = leave_lane(s, o);
+		put_ready(s, o);
+		if (next == nullptr)
+			return;
+		if ((result = ends_unstarted(s, next)) == 0) {
+			start_in_ring(s, next);
+			return;
+		}
+		o = next;
+	}
 }
 
 void restart(Single *s, Operation *o)
 {
-	if (still_there(s, o))
-		start_in_ring(s, o);
+	if (ssize_t result = ends_unstarted(s, o); result != 0)
+		finish(s, o, result);
 	else
-		finish(s, o, o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED);
+		start_in_ring(s, o);
 }
 
 void reap(Channel *c)
@@ -408,6 +427,10 @@ int start(Channel *c, const Call &call)
 		return EAGAIN;
 	// Without EC_BATCH what a send could not do at once goes on by itself, not only when the owner looks.
 	o->once = (c->flags & EC_BATCH) == 0 && o->op == Op::send && (o->flags & MSG_DONTWAIT) == 0;
+	// What may go on for long, part by part, holds its file. A descriptor that cannot be held need not be: its error is the event.
+	constexpr size_t large = 16384;
+	if (!o->once && o->len >= large && (o->op == Op::send || (o->flags & MSG_WAITALL) != 0))
+		hold(o, nullptr);
 	int error;
 	bool first = enter_lane(c, o, &error);
 	if (error != 0) {
@@ -431,7 +454,7 @@ int enter(Channel *c, bool wait, const Deadline &deadline)
 	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring tell.
 	c->sleepers.store(1, std::memory_order_seq_cst);
 	int e = 0;
-	if (channel::queue_empty(c) && c->open.load(std::memory_order_seq_cst)) {
+	if (channel::queue_empty(c) && !c->ending.load(std::memory_order_seq_cst)) {
 		struct io_uring_cqe *cqe;
 		e = deadline.never ? io_uring_submit_and_wait(&s->ring, 1)
 				   : io_uring_submit_and_wait_timeout(&s->ring, &cqe, 1, &t, nullptr);
@@ -520,7 +543,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		}
 	}
 	for (;;) {
-		if (!c->open.load(std::memory_order_acquire)) {
+		if (c->ending.load(std::memory_order_seq_cst)) {
 			end(c);
 			return -EBADF;
 		}

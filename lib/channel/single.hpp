@@ -23,6 +23,12 @@
 
 namespace sigevec::single {
 
+// A duplicate that holds a file for the operations that need it for longer than one submission.
+struct Held {
+	int fd;
+	unsigned users;
+};
+
 struct Operation {
 	enum class State : uint8_t { free, waiting, in_ring, ready };
 	Operation *next; // behind it in its lane; in the list of what is free or ready
@@ -33,7 +39,7 @@ struct Operation {
 	Vector *vector;
 	ssize_t result;
 	int fd, flags;
-	int file; // fd, or a duplicate that holds the file while others are before it
+	Held *held; // instead of fd, or nullptr
 	Op op;
 	State state;
 	bool once; // tried without waiting; the rest is handed over
@@ -96,6 +102,13 @@ void reap(Channel *c);
 
 // ---- lanes.cpp
 
+inline int file_of(const Operation *o)
+{
+	return o->held != nullptr ? o->held->fd : o->fd;
+}
+
+// Holds its file, together with another operation's (nullptr: by a duplicate of its own). False: no descriptor or memory.
+bool hold(Operation *o, const Operation *other);
 Operation *make_operation(Single *s, const Call &call);
 void free_operation(Single *s, Operation *o);
 // Puts o into its lane. True: it is the first, and is to be started. False: it waits. EAGAIN through *error: no memory.

@@ -43,12 +43,13 @@ void submit_again(Channel *c, Operation *o)
 {
 	Call call{};
 	call.op = o->op;
-	call.fd = o->file;
+	call.fd = file_of(o);
 	call.flags = o->flags;
 	call.event = event_of(c, o);
 	call.buf = o->buf;
 	call.len = o->len;
 	call.done = o->done;
+	call.shown_fd = o->held != nullptr ? o->fd + 1 : 0;
 	if (o->message != nullptr) {
 		call.message = &o->message->header;
 		call.result = o->message->result;

@@ -70,8 +70,9 @@ void Driver::take(const Packet &p, int fd)
 		break;
 	case What::ring: {
 		auto *c = static_cast<Channel *>(p.object);
-		for (auto which : {bell::Which::bell, bell::Which::wake})
-			bell::ring(c, which);
+		if (c->rung.load(std::memory_order_acquire) == 1)
+			bell::ring(c, bell::Which::bell);
+		bell::ring(c, bell::Which::wake);
 		channel::release(c);
 		break;
 	}

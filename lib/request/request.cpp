@@ -133,6 +133,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->in_program = false;
 	r->flags = d.flags;
 	r->call_flags = c.flags;
+	r->shown_fd = c.shown_fd;
 	r->message = message;
 	r->buf = c.buf;
 	r->len = c.len;

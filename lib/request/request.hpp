@@ -105,6 +105,7 @@ struct Call {
 	Batch *batch; // the list it belongs to, or nullptr
 	int flags;    // of a socket call; the events of a poll
 	size_t done;  // of len: what has been transferred before
+	int shown_fd; // when fd is a duplicate: 1 + what the event is to say; else 0
 	bool multishot;
 	struct msghdr *message; // address and control data of a socket call, on the caller's stack; or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr
@@ -141,6 +142,7 @@ struct Request {
 	bool in_program; // descriptors go with the message: to be carried out with the program's table of descriptors
 	int flags;
 	int call_flags; // of a socket call; the events of a poll
+	int shown_fd;   // as in Call
 	Message *message;
 	void *buf;
 	size_t len;

@@ -252,6 +252,8 @@ public:
                      [&] { return ev_connect(s, to, length, ec_, &p); });
     }
 
+    /// A channel for one thread: its one-call requests are in order with each other, not with those made elsewhere.
+    bool single() const { return kind_.one_call && (kind_.flags & EC_SINGLE) != 0; }
     /// Before the test waits for something that only the requests cause.
     void go() { hand_over(ec_); }
     /// The other end's work, done by a thread of its own while this one reads its channel as a program's loop does.

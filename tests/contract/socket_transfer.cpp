@@ -166,6 +166,7 @@ BOOST_AUTO_TEST_CASE(sends_of_a_stream_go_out_whole_in_the_order_of_the_calls) {
 
 BOOST_AUTO_TEST_CASE(reads_and_recvs_of_one_socket_keep_their_common_order) {
     for_each_way_and_pair({unix_stream_kind, tcp4_kind}, [](Way& way, Pair& s) {
+        if (way.single()) return;  // an order of its own
         std::vector<Pending*> by_recv;
         std::vector<Request*> by_read;
         for (int i = 0; i < 20; ++i) {
@@ -185,6 +186,7 @@ BOOST_AUTO_TEST_CASE(reads_and_recvs_of_one_socket_keep_their_common_order) {
 
 BOOST_AUTO_TEST_CASE(writes_and_sends_of_one_socket_keep_their_common_order) {
     for_each_way_and_pair({unix_stream_kind, tcp4_kind}, [](Way& way, Pair& s) {
+        if (way.single()) return;  // an order of its own
         std::string all(fill(s.a), 'f');
         std::vector<Pending*> sent;
         for (unsigned i = 0; i < 10; ++i) {
