@@ -150,6 +150,7 @@ void initialize(Channel *c, unsigned flags)
 	c->oldest = nullptr;
 	c->single.store(nullptr, std::memory_order_relaxed);
 	c->without_ring = false;
+	c->kept = 0;
 	c->wake.store(-1, std::memory_order_relaxed);
 	c->inner_bell.store(-1, std::memory_order_relaxed);
 	c->inner_wake.store(-1, std::memory_order_relaxed);

@@ -48,6 +48,7 @@ struct Channel {
 	// With EC_SINGLE: its ring, once it has been used; and whether it is to have none.
 	std::atomic<single::Single *> single;
 	bool without_ring;
+	unsigned kept; // with EC_BATCH: requests since the program last handed them over
 	std::atomic<int> wake; // an eventfd the ring listens to, rung while its owner sleeps; or -1
 	// Copies of the two in the table of a helper (bell.cpp), and whether they are on their way to the current one.
 	std::atomic<int> inner_bell, inner_wake;

@@ -271,7 +271,9 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		return;
 	}
 	bool disturbed = n == -EINTR || n == -ECANCELED;
-	if (o->cancelled && disturbed)
+	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 && c->ending.load(std::memory_order_relaxed))
+		hand_over(c, o); // it has begun: the rest goes without the channel
+	else if (o->cancelled && disturbed)
 		finish(s, o, o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED);
 	else if (disturbed || goes_on(o, n)) {
 		o->again = true;
@@ -491,8 +493,9 @@ int submit(const Call &call)
 	if (s != nullptr && call.op == Op::send && others_before(s, call.fd))
 		s = nullptr;
 	int error = -1;
+	bool batch = (c->flags & EC_BATCH) != 0;
+	c->kept += batch ? 1 : 0;
 	if (s != nullptr) {
-		bool batch = (c->flags & EC_BATCH) != 0;
 		Channel *with_room = nullptr;
 		error = channel::admit(call.event.signo, &with_room, s->in_ring == 0 || !batch);
 		if (error == 0) {
@@ -501,12 +504,12 @@ int submit(const Call &call)
 				channel::retract(c);
 			else if (!batch)
 				submit_now(c, s, call);
-			if (error == 0) {
+			if (error == 0)
 				stats::count(stats::requests);
-				s->kept++;
-			}
 		}
 	}
+	if (error > 0 && batch)
+		c->kept--;
 	channel::release(c);
 	return error;
 }
@@ -514,11 +517,10 @@ int submit(const Call &call)
 int flush(Channel *c)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
-	if (s == nullptr || s->owner != this_thread())
-		return 0;
-	io_uring_submit(&s->ring);
-	unsigned n = (c->flags & EC_BATCH) != 0 ? s->kept : 0;
-	s->kept = 0;
+	if (s != nullptr && s->owner == this_thread())
+		io_uring_submit(&s->ring);
+	unsigned n = c->kept;
+	c->kept = 0;
 	return static_cast<int>(n);
 }
 
@@ -529,10 +531,10 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		leave(c);
 		s = nullptr;
 	}
+	c->kept = 0;
 	*handled = s != nullptr;
 	if (s == nullptr)
 		return 0;
-	s->kept = 0;
 	if (io_uring_sq_ready(&s->ring) != 0 || kernel_has_something(s)) {
 		bool idle = s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 		disarm(s);

@@ -64,7 +64,6 @@ struct Single {
 	bool armed;    // the kernel rings the bell
 	bool may_ring; // it may have done so
 	uint32_t in_ring;
-	unsigned kept; // operations since the program last handed over what EC_BATCH keeps
 	Number *numbers;
 	uint32_t number_count;
 	Operation *free;

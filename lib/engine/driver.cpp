@@ -124,11 +124,8 @@ void Driver::add_to_stream(Request *r, int fd)
 		push_front(s, r);
 		stream::take_over_claim(s->word);
 		look_ = true; // others may have been held back
-	} else {
-		if (r->done != 0)
-			r->change(State::queued, State::running); // a part is out: not to be cancelled
+	} else
 		push_back(s, r);
-	}
 	step(s);
 }
 

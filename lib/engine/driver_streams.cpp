@@ -10,7 +10,9 @@
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/epoll.h>
 
 namespace sigevec::driver {
@@ -90,10 +92,39 @@ bool ready(const Stream *s)
 	return poll(&p, 1, 0) != 0;
 }
 
+bool listening(const Stream *s)
+{
+	int yes = 0;
+	socklen_t n = sizeof yes;
+	return getsockopt(s->file, SOL_SOCKET, SO_ACCEPTCONN, &yes, &n) == 0 && yes != 0;
+}
+
+// Without the ring: begins a connection, or looks how one that has begun has ended. There is no flag for the call: the descriptor
+// is made O_NONBLOCK for its length. -EAGAIN: it is under way.
+ssize_t connect_now(const Stream *s, Request *r)
+{
+	if (r->polled) {
+		struct pollfd p = {s->file, POLLOUT, 0};
+		if (poll(&p, 1, 0) == 0)
+			return -EAGAIN;
+		int error = 0;
+		socklen_t n = sizeof error;
+		return getsockopt(s->file, SOL_SOCKET, SO_ERROR, &error, &n) != 0 ? -errno : -error;
+	}
+	int flags = fcntl(s->file, F_GETFL);
+	const struct msghdr &h = r->message->header;
+	fcntl(s->file, F_SETFL, flags | O_NONBLOCK);
+	long e = syscall(SYS_connect, s->file, h.msg_name, h.msg_namelen);
+	int error = e < 0 ? errno : 0;
+	fcntl(s->file, F_SETFL, flags);
+	r->polled = error == EINPROGRESS;
+	return r->polled ? -EAGAIN : -error;
+}
+
 // The attempt takes a call that may wait, though the descriptor is ready: somebody else may be quicker.
 bool needs_worker(const Request *r)
 {
-	return r->op == Op::accept || r->op == Op::connect || transfer::must_block(r);
+	return r->op == Op::accept || transfer::must_block(r);
 }
 
 } // namespace
@@ -105,13 +136,19 @@ bool Driver::try_now(Stream *s, Request *r)
 		return true;
 	ssize_t n = -EAGAIN;
 	if (needs_worker(r)) {
-		if (r->op == Op::connect || ready(s)) {
+		if (ready(s) || (r->op == Op::accept && !listening(s))) {
 			give_to_worker(s, r);
 			return false;
 		}
 	} else if (r->in_program) {
 		if (ready(s))
 			return give_to_program(s, r);
+	} else if (r->op == Op::connect) {
+		n = connect_now(s, r);
+		if (n == -EAGAIN && !r->polled) {
+			give_to_worker(s, r); // a UNIX socket's backlog is full: nothing says when it is not
+			return false;
+		}
 	} else
 		n = transfer::attempt(r, s->file);
 	if (n == -EINTR)

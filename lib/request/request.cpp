@@ -157,8 +157,8 @@ Request *create(const Call &c, const Descriptor &d)
 	r->notification.request = r;
 	r->references.store(2, std::memory_order_relaxed);
 	uint64_t generation = (r->state.load(std::memory_order_relaxed) >> 8) + 1;
-	// What has nothing to carry out cannot be cancelled either.
-	State first = c.op == Op::event ? State::done : State::queued;
+	// What has nothing to carry out cannot be cancelled, nor can what has begun.
+	State first = c.op == Op::event ? State::done : c.done != 0 ? State::running : State::queued;
 	r->state.store(generation << 8 | static_cast<uint8_t>(first), std::memory_order_release);
 	return r;
 }
@@ -209,7 +209,7 @@ void linger()
 
 bool abandon(Request *r)
 {
-	bool mine = r->change(State::queued, State::done);
+	bool mine = r->change(State::queued, State::done) || r->change(State::running, State::done);
 	if (mine)
 		release(r);
 	release(r);
