@@ -147,7 +147,7 @@ void initialize(Channel *c, unsigned flags)
 	c->pushed.store(0, std::memory_order_relaxed);
 	c->rung.store(0, std::memory_order_relaxed);
 	c->sleepers.store(0, std::memory_order_relaxed);
-	c->oldest = nullptr;
+	c->oldest.store(nullptr, std::memory_order_relaxed);
 	c->single.store(nullptr, std::memory_order_relaxed);
 	c->without_ring = false;
 	c->kept = 0;

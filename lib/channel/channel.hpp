@@ -65,7 +65,7 @@ struct Channel {
 	std::atomic<uint32_t> sleepers;
 
 	alignas(64) Mutex reading;
-	Notification *oldest;
+	std::atomic<Notification *> oldest;
 	std::atomic<uint64_t> delivered;
 	std::atomic<uint64_t> refused;
 	std::atomic<uint32_t> high_water;

@@ -45,7 +45,7 @@ void silence(Channel *c)
 
 bool empty(const Channel *c)
 {
-	return c->oldest == nullptr && c->inbox.load(std::memory_order_seq_cst) == nullptr;
+	return c->oldest.load(std::memory_order_seq_cst) == nullptr && c->inbox.load(std::memory_order_seq_cst) == nullptr;
 }
 
 // With `reading' held.
@@ -59,21 +59,37 @@ void settle(Channel *c)
 	ring(c);
 }
 
+// The inbox, turned round.
+Notification *turn(Notification *newest)
+{
+	Notification *first = nullptr;
+	while (newest != nullptr) {
+		Notification *older = newest->next.load(std::memory_order_relaxed);
+		newest->next.store(first, std::memory_order_relaxed);
+		first = newest;
+		newest = older;
+	}
+	return first;
+}
+
+// With `reading' held.
 Notification *pop(Channel *c)
 {
-	if (c->oldest == nullptr) {
-		Notification *n = c->inbox.exchange(nullptr, std::memory_order_acquire);
-		while (n != nullptr) {
-			Notification *older = n->next.load(std::memory_order_relaxed);
-			n->next.store(c->oldest, std::memory_order_relaxed);
-			c->oldest = n;
-			n = older;
-		}
-	}
-	Notification *n = c->oldest;
+	Notification *n = c->oldest.load(std::memory_order_relaxed);
+	if (n == nullptr)
+		n = turn(c->inbox.exchange(nullptr, std::memory_order_acquire));
 	if (n != nullptr)
-		c->oldest = n->next.load(std::memory_order_relaxed);
+		c->oldest.store(n->next.load(std::memory_order_relaxed), std::memory_order_seq_cst);
 	return n;
+}
+
+// What is left is for another one, who may have gone to sleep while it was in neither list.
+void wake_another(Channel *c)
+{
+	if (c->oldest.load(std::memory_order_relaxed) == nullptr || c->sleepers.load(std::memory_order_seq_cst) == 0)
+		return;
+	c->wakes.fetch_add(1, std::memory_order_seq_cst);
+	futex_wake(c->wakes, 1);
 }
 
 void describe_request(const Request *r, event_data_t *d)
@@ -118,8 +134,10 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 			notify::release(*e);
 		}
 		c->delivered.fetch_add(n, std::memory_order_release);
-		if (settled && c->open.load(std::memory_order_seq_cst))
+		if (settled && c->open.load(std::memory_order_seq_cst)) {
 			settle(c);
+			wake_another(c);
+		}
 	}
 	if (n != 0) {
 		c->life.fetch_sub(n, std::memory_order_seq_cst); // the caller has a reference: this is not the last
@@ -141,7 +159,7 @@ void drop_event(Channel *c, Notification &n)
 
 bool still_empty(const Channel *c)
 {
-	return c->inbox.load(std::memory_order_seq_cst) == nullptr && !c->ending.load(std::memory_order_seq_cst);
+	return empty(c) && !c->ending.load(std::memory_order_seq_cst);
 }
 
 bool came_while_spinning(const Channel *c)
@@ -194,8 +212,7 @@ void drop_all(Channel *c)
 	Notification *lists[2] = {nullptr, nullptr};
 	{
 		Guard<Mutex> g(c->reading);
-		lists[0] = c->oldest;
-		c->oldest = nullptr;
+		lists[0] = c->oldest.exchange(nullptr, std::memory_order_relaxed);
 	}
 	lists[1] = c->inbox.exchange(nullptr, std::memory_order_seq_cst);
 	for (Notification *n : lists)
