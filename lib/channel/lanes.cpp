@@ -269,15 +269,6 @@ bool still_there(Single *s, const Operation *o)
 	return !o->detached && n != nullptr && n->ino != 0 && look_at(o->fd, &dev, &ino) && n->dev == dev && n->ino == ino;
 }
 
-void new_file(Single *s, int fd)
-{
-	if (Number *n = number_of(s, fd); n != nullptr) {
-		detach(n->lane[0]);
-		detach(n->lane[1]);
-		n->ino = 0;
-	}
-}
-
 } // namespace sigevec::single
 
 #endif

@@ -155,9 +155,6 @@ void prepare_message(struct io_uring_sqe *sqe, Operation *o)
 void prepare(struct io_uring_sqe *sqe, Operation *o)
 {
 	switch (o->op) {
-	case Op::accept:
-		io_uring_prep_accept(sqe, file_of(o), nullptr, nullptr, o->flags);
-		break;
 	case Op::connect:
 		// One that has begun is not begun again: the socket tells its end.
 		if (o->again)
@@ -270,6 +267,10 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		hand_over(c, o);
 		return;
 	}
+	if (o->op == Op::connect && n == -EAGAIN) {
+		hand_over(c, o); // a UNIX socket's backlog is full
+		return;
+	}
 	bool disturbed = n == -EINTR || n == -ECANCELED;
 	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 && c->ending.load(std::memory_order_relaxed))
 		hand_over(c, o); // it has begun: the rest goes without the channel
@@ -279,8 +280,6 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		o->again = true;
 		restart(s, o);
 	} else {
-		if (o->op == Op::accept && n >= 0)
-			new_file(s, static_cast<int>(n));
 		if (o->op == Op::connect && o->again && n > 0) {
 			int error = 0;
 			socklen_t size = sizeof error;
@@ -321,11 +320,11 @@ Single *own(Channel *c)
 	return nullptr;
 }
 
-// What has to be tried at once, or may block, goes the ordinary way; so does what needs its file for longer than one call: there
-// it is held.
+// What has to be tried at once, or may block, goes the ordinary way. So does an accept: it waits exclusively, and one in a ring that is
+// being left would swallow the wake-up that is meant for its successor.
 bool suitable(const Call &call)
 {
-	if (call.multishot)
+	if (call.op == Op::accept)
 		return false;
 	constexpr int beside = MSG_OOB | MSG_ERRQUEUE, peek_all = MSG_PEEK | MSG_WAITALL;
 	if (call.op == Op::recv)
@@ -450,8 +449,10 @@ int enter(Channel *c, bool wait, const Deadline &deadline)
 	if (!wait)
 		return io_uring_submit_and_get_events(&s->ring);
 	timespec rest{};
-	if (!deadline.never && !deadline.left(rest))
+	if (!deadline.never && !deadline.left(rest)) {
+		io_uring_submit_and_get_events(&s->ring); // what has come is still taken
 		return -ETIMEDOUT;
+	}
 	struct __kernel_timespec t = {rest.tv_sec, rest.tv_nsec};
 	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring tell.
 	c->sleepers.store(1, std::memory_order_seq_cst);
@@ -625,8 +626,6 @@ void dispose(Channel *c)
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
 		events++;
-		if (o->op == Op::accept && o->state == Operation::State::ready && o->result >= 0)
-			sys::close(static_cast<int>(o->result)); // nobody will ever know it
 		free_operation(s, o);
 	});
 	if (bell::is_ours(s->ring.ring_fd))

@@ -81,7 +81,7 @@ struct Chunk {
 
 // Starts an operation whose event has room. Returns 0 or EAGAIN.
 int start(Channel *c, const Call &call);
-// A send that has to wait goes on the ordinary way.
+// What has to wait in another way than the ring's goes on the ordinary way.
 void hand_over(Channel *c, Operation *o);
 // Another thread has the channel now: goes on without the ring.
 void leave(Channel *c);
@@ -116,8 +116,6 @@ bool enter_lane(Channel *c, Operation *o, int *error);
 Operation *leave_lane(Single *s, Operation *o);
 // Whether the number of an operation that goes on is still its file.
 bool still_there(Single *s, const Operation *o);
-// The number is a new file.
-void new_file(Single *s, int fd);
 Number *number_of(Single *s, int fd);
 bool look_at(int fd, uint64_t *dev, uint64_t *ino);
 

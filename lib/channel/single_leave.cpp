@@ -34,7 +34,6 @@ void requeue(Channel *c, const Operation *o)
 	call.op = Op::event;
 	call.fd = o->fd;
 	call.event = event_of(c, o);
-	call.multishot = o->op == Op::accept; // the result is a descriptor
 	if (submit::event(call, o->result) != 0)
 		channel::retract(c);
 }
@@ -91,10 +90,18 @@ void hand_over(Channel *c, Operation *o)
 	if (n->ino == 0)
 		look_at(o->fd, &n->dev, &n->ino);
 	n->handed_over = true;
-	submit_again(c, o);
-	o->result = 1;
-	leave_lane(s, o); // nothing waits behind it
-	free_operation(s, o);
+	// With what waits behind it, in its order.
+	while (o != nullptr) {
+		submit_again(c, o);
+		o->result = 1;
+		Operation *next = leave_lane(s, o);
+		free_operation(s, o);
+		if (next != nullptr && next->cancelled) {
+			finish(s, next, -ECANCELED);
+			next = nullptr;
+		}
+		o = next;
+	}
 }
 
 void leave(Channel *c)

@@ -25,6 +25,9 @@ namespace {
 // How long a waiting fsync may be overlooked if the program closes its end of the socket at the wrong moment.
 constexpr int safety_ms = 100;
 
+// How often a connect to a UNIX socket with a full backlog is tried.
+constexpr int retry_ms = 2;
+
 thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
 
 } // namespace
@@ -277,10 +280,20 @@ void Driver::look()
 	});
 }
 
+// How long to wait, in milliseconds; what is to be tried again then is looked at.
+int Driver::patience()
+{
+	if (retry_)
+		look_ = true;
+	int ms = retry_ ? retry_ms : waiting_syncs_ != nullptr ? safety_ms : -1;
+	retry_ = false;
+	return ms;
+}
+
 void Driver::wait_with_ring()
 {
 	Ring::Completion c;
-	ring_.wait(waiting_syncs_ != nullptr ? safety_ms : -1);
+	ring_.wait(patience());
 	while (ring_.next(&c))
 		from_ring(c);
 }
@@ -288,7 +301,7 @@ void Driver::wait_with_ring()
 void Driver::wait_with_epoll()
 {
 	struct epoll_event v[64];
-	int n = epoll_wait(epoll_, v, 64, waiting_syncs_ != nullptr ? safety_ms : -1);
+	int n = epoll_wait(epoll_, v, 64, patience());
 	for (int i = 0; i < n; i++) {
 		auto *s = static_cast<Stream *>(v[i].data.ptr);
 		if (s == nullptr)

@@ -60,6 +60,7 @@ private:
 	void look();
 	void run_free_syncs();
 	void close_stream(Stream *s);
+	int patience();
 	void wait_with_ring();
 	void wait_with_epoll();
 
@@ -70,6 +71,7 @@ private:
 	bool has_ring_ = false;
 	int epoll_ = -1;
 	bool look_ = false;
+	bool retry_ = false; // a connect that nothing but another attempt can tell about
 };
 
 // Whether the ring says that it has cancelled r, because somebody asked for that.

@@ -146,7 +146,8 @@ bool Driver::try_now(Stream *s, Request *r)
 	} else if (r->op == Op::connect) {
 		n = connect_now(s, r);
 		if (n == -EAGAIN && !r->polled) {
-			give_to_worker(s, r); // a UNIX socket's backlog is full: nothing says when it is not
+			r->set(State::queued);
+			retry_ = true; // a UNIX socket's backlog is full: nothing says when it is not
 			return false;
 		}
 	} else
@@ -356,6 +357,12 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 		} else
 			r->set(State::queued);
 		step(s);
+		return;
+	}
+	if (!cancelled && n == -EAGAIN && r->op == Op::connect) {
+		answer_request(r, AIO_NOTCANCELED);
+		r->set(State::queued);
+		retry_ = true;
 		return;
 	}
 	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {
