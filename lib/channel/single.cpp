@@ -267,7 +267,7 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		hand_over(c, o);
 		return;
 	}
-	if (o->op == Op::connect && n == -EAGAIN) {
+	if (o->op == Op::connect && n == -EAGAIN && !o->cancelled) {
 		hand_over(c, o); // a UNIX socket's backlog is full
 		return;
 	}

@@ -217,7 +217,9 @@ void Driver::cancellation_from_ring(Request *r, ssize_t result)
 	// A file's transfer is under way: a thread of the kernel's is at it, or the file's own driver, where the ring does not find it.
 	// On a stream, -EALREADY: a thread of the kernel's is at it, or it is just being woken; a read may well wait again after that.
 	// -ENOENT: not found where it waits, for the same reason. Asked once more, it is found, or has ended.
-	if (!r->on_stream() || (result == -EALREADY && !r->is_read()))
+	// A connect, too: the kernel's thread has been interrupted, and is about to say so.
+	bool may_be_found = r->is_read() || r->op == Op::connect;
+	if (!r->on_stream() || (result == -EALREADY && !may_be_found))
 		answer_request(r, AIO_NOTCANCELED);
 	else
 		ring_.cancel(r);
