@@ -657,6 +657,14 @@ void cancel_everything(Channel *c, Single *s)
 	}
 }
 
+// A ring that is closed interrupts its owner once more, a moment later: in here, instead of a wait of the program's.
+void await_interruption()
+{
+	BlockSignals blocked;
+	timespec most{0, 20000000};
+	syscall(SYS_ppoll, nullptr, 0, &most, nullptr, 0);
+}
+
 } // namespace
 
 void end(Channel *c)
@@ -667,6 +675,7 @@ void end(Channel *c)
 	if (s->owner == this_thread()) {
 		cancel_everything(c, s);
 		dispose(c);
+		await_interruption();
 		return;
 	}
 	// Its owner may be asleep in it: then the end is the owner's.
