@@ -157,6 +157,15 @@ void drop_event(Channel *c, Notification &n)
 	drop(c, 1);
 }
 
+void drop_list(Channel *c, Notification *n)
+{
+	while (n != nullptr) {
+		Notification *next = n->next.load(std::memory_order_relaxed);
+		drop_event(c, *n);
+		n = next;
+	}
+}
+
 bool still_empty(const Channel *c)
 {
 	return empty(c) && !c->ending.load(std::memory_order_seq_cst);
@@ -209,18 +218,13 @@ void wake_all(Channel *c)
 
 void drop_all(Channel *c)
 {
-	Notification *lists[2] = {nullptr, nullptr};
+	Notification *oldest;
 	{
 		Guard<Mutex> g(c->reading);
-		lists[0] = c->oldest.exchange(nullptr, std::memory_order_relaxed);
+		oldest = c->oldest.exchange(nullptr, std::memory_order_relaxed);
 	}
-	lists[1] = c->inbox.exchange(nullptr, std::memory_order_seq_cst);
-	for (Notification *n : lists)
-		while (n != nullptr) {
-			Notification *next = n->next.load(std::memory_order_relaxed);
-			drop_event(c, *n);
-			n = next;
-		}
+	drop_list(c, oldest);
+	drop_list(c, c->inbox.exchange(nullptr, std::memory_order_seq_cst));
 }
 
 void push(Notification &n)
@@ -235,12 +239,7 @@ void push(Notification &n)
 	while (!c->inbox.compare_exchange_weak(head, &n, std::memory_order_seq_cst));
 	if (!c->open.load(std::memory_order_seq_cst)) {
 		// Nobody will read it. What others push meanwhile is theirs, or taken here.
-		Notification *late = c->inbox.exchange(nullptr, std::memory_order_seq_cst);
-		while (late != nullptr) {
-			Notification *next = late->next.load(std::memory_order_relaxed);
-			drop_event(c, *late);
-			late = next;
-		}
+		drop_list(c, c->inbox.exchange(nullptr, std::memory_order_seq_cst));
 	} else if (c->sleepers.load(std::memory_order_seq_cst) != 0) {
 		if (c->wake.load(std::memory_order_acquire) >= 0)
 			bell::ring(c, bell::Which::wake); // the sleeper is in its ring

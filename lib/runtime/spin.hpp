@@ -40,7 +40,7 @@ public:
 					failures_ = skipped_ = 0;
 					return true;
 				}
-				pause();
+				relax();
 			}
 			timespec now = monotonic_now();
 			if ((now.tv_sec - start.tv_sec) * 1000000000 + (now.tv_nsec - start.tv_nsec) > most_ns)
@@ -50,15 +50,6 @@ public:
 			failures_++;
 		skipped_ = 0;
 		return false;
-	}
-
-	static void pause()
-	{
-#if defined(__x86_64__) || defined(__i386__)
-		__builtin_ia32_pause();
-#elif defined(__aarch64__)
-		asm volatile("yield");
-#endif
 	}
 
 private:

@@ -87,14 +87,14 @@ bool taken(Helper *h, Offer &o)
 {
 	auto answered = [&o] { return o.answer.load(std::memory_order_acquire) != Answer::none; };
 	for (int i = 0; i < patience && !answered(); i++)
-		Spin::pause();
+		relax();
 	auto mine = reinterpret_cast<uintptr_t>(&o);
 	if (!answered() && h->standby.compare_exchange_strong(mine, looking, std::memory_order_acq_rel))
 		return false;
 	// The worker is at it: its answer comes within a few system calls.
 	for (int i = 0; !answered(); i++) {
 		if (i < 1000)
-			Spin::pause();
+			relax();
 		else
 			sched_yield();
 	}
