@@ -20,7 +20,9 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <fcntl.h>
 #include <poll.h>
+#include <unistd.h>
 
 namespace sigevec::single {
 
@@ -657,13 +659,40 @@ void cancel_everything(Channel *c, Single *s)
 	}
 }
 
-// A ring that is closed interrupts its owner once more, a moment later: in here, instead of a wait of the program's.
-void await_interruption()
-{
-	BlockSignals blocked;
-	timespec most{0, 20000000};
-	syscall(SYS_ppoll, nullptr, 0, &most, nullptr, 0);
-}
+// The kernel interrupts the owner of a closed ring once more while it takes the ring apart, a moment later: in here, instead of a
+// wait of the program's. The ring has the other end of a pipe, which the kernel closes after that.
+class Dismantling {
+public:
+	explicit Dismantling(Single *s)
+	{
+		int ends[2];
+		if (pipe2(ends, O_CLOEXEC) != 0)
+			return;
+		if (io_uring_register_files(&s->ring, &ends[1], 1) == 0)
+			watched = ends[0];
+		else
+			sys::close(ends[0]);
+		sys::close(ends[1]);
+	}
+	~Dismantling()
+	{
+		if (watched < 0)
+			return;
+		BlockSignals blocked;
+		Deadline end = Deadline::after(&longest);
+		struct pollfd p = {watched, 0, 0};
+		timespec rest;
+		while (end.left(rest) && syscall(SYS_ppoll, &p, 1, &rest, nullptr, 0) < 0 && errno == EINTR)
+			;
+		sys::close(watched);
+	}
+	Dismantling(const Dismantling &) = delete;
+	Dismantling &operator=(const Dismantling &) = delete;
+
+private:
+	static constexpr timespec longest{1, 0};
+	int watched = -1;
+};
 
 } // namespace
 
@@ -674,8 +703,8 @@ void end(Channel *c)
 		return;
 	if (s->owner == this_thread()) {
 		cancel_everything(c, s);
+		Dismantling awaited(s);
 		dispose(c);
-		await_interruption();
 		return;
 	}
 	// Its owner may be asleep in it: then the end is the owner's.

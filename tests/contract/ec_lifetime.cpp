@@ -162,6 +162,23 @@ BOOST_AUTO_TEST_CASE(channels_come_and_go_and_leave_no_descriptor) {
 
 // -------------------------------------------------------------------- close()
 
+BOOST_AUTO_TEST_CASE(the_end_of_a_channel_interrupts_no_wait_that_follows) {
+    Fd const nothing(epoll_create1(EPOLL_CLOEXEC));
+    for_each_channel_kind([&](unsigned flags) {
+        for (int i = 0; i < 5; ++i) {
+            Stream s = unix_stream();
+            char byte;
+            {
+                Channel ec(flags);
+                BOOST_TEST_REQUIRE(ev_recv(s.reader, &byte, 1, 0, ec, nullptr) == 0);
+                BOOST_TEST(found_empty(ec));
+            }
+            epoll_event event;
+            BOOST_TEST(epoll_wait(nothing, &event, 1, 100) == 0);
+        }
+    });
+}
+
 BOOST_AUTO_TEST_CASE(a_plain_close_is_survived) {
     for_each_channel([](Channel& channel) {
         Channel other;
