@@ -53,10 +53,12 @@ bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	if (c.op == Op::write && transfer::beyond_size_limit(c.offset, c.len))
 		return false;
-	struct iovec one = {c.buf, c.len};
-	const struct iovec *v = c.vector != nullptr ? c.vector : &one;
-	int count = c.vector != nullptr ? c.vector_count : 1;
-	ssize_t n = c.op == Op::read ? sys::preadv2(d.fd, v, count, c.offset, 0) : sys::pwritev2(d.fd, v, count, c.offset, 0);
+	ssize_t n;
+	if (c.vector != nullptr)
+		n = c.op == Op::read ? sys::preadv2(d.fd, c.vector, c.vector_count, c.offset, 0)
+				     : sys::pwritev2(d.fd, c.vector, c.vector_count, c.offset, 0);
+	else
+		n = c.op == Op::read ? sys::pread(d.fd, c.buf, c.len, c.offset) : sys::pwrite(d.fd, c.buf, c.len, c.offset);
 	// Part of a write can fail (the size limit of the file system): the threads know how to go on.
 	if (n >= 0 && c.op == Op::write && static_cast<size_t>(n) != c.len)
 		return false;

@@ -103,7 +103,7 @@ bool guess(int fd, Descriptor *d)
 
 void remember(const Descriptor &d)
 {
-	if (d.kind == Kind::file)
+	if (d.kind == Kind::file || d.kind == Kind::memory)
 		slot(d.fd) = {uses, d};
 }
 

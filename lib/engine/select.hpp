@@ -25,7 +25,7 @@ bool submit(Request *r);
 // 32 times at most. Should the number have been closed and used again meanwhile, the data still comes from the right file,
 // and nothing waits for data: attempts within the call are made with RWF_NOWAIT, which streams honour or refuse, and kernel
 // AIO refuses what would wait; who gets such a refusal looks properly. The worst is a read that waits for the disk within the
-// call, because the number has become a file with O_DIRECT.
+// call, because the number has become a file with O_DIRECT. Files in memory have no RWF_NOWAIT: the number must be the same file.
 bool guess(int fd, Descriptor *d);
 void remember(const Descriptor &d);
 void forget(int fd);

@@ -122,6 +122,12 @@ bool describe(int fd, Descriptor *d)
 	return true;
 }
 
+bool still_in_memory(const Descriptor &d)
+{
+	struct stat st;
+	return sys::fstat(d.fd, &st) == 0 && st.st_dev == d.dev && st.st_ino == d.ino;
+}
+
 Piece rest(Request *r)
 {
 	Piece p{static_cast<char *>(r->buf) + r->done, r->len - r->done, r->offset + static_cast<off_t>(r->done), nullptr, 0};

@@ -11,6 +11,8 @@ namespace sigevec::transfer {
 
 // What fd is; false: errno says why (EBADF). Async-signal-safe.
 bool describe(int fd, Descriptor *d);
+// Whether d.fd is the file in memory still that it was: cheaper. Its times are asked for, too, which costs a file on a disk more.
+bool still_in_memory(const Descriptor &d);
 
 // The most that the kernel moves in one call (MAX_RW_COUNT with 4 KiB pages).
 constexpr size_t most_at_once = 0x7ffff000;

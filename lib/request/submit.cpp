@@ -146,6 +146,10 @@ bool start_by_guess(const Call &c, int *error)
 	Descriptor d;
 	if (c.op != Op::read || c.len > SSIZE_MAX || c.event.needs_memory() || !select::guess(c.fd, &d))
 		return false;
+	if (d.kind == Kind::memory && !transfer::still_in_memory(d)) {
+		select::forget(c.fd);
+		return false;
+	}
 	ssize_t result;
 	if (select::inline_allowed() && engines::inline_.attempt(c, d, &result)) {
 		*error = ended(c, nullptr, result);

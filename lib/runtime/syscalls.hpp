@@ -27,6 +27,16 @@ inline ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t offset, int 
 	return syscall(SYS_pwritev2, fd, v, n, offset, 0L, flags);
 }
 
+inline ssize_t pread(int fd, void *buf, size_t len, off_t offset)
+{
+	return syscall(SYS_pread64, fd, buf, len, offset);
+}
+
+inline ssize_t pwrite(int fd, const void *buf, size_t len, off_t offset)
+{
+	return syscall(SYS_pwrite64, fd, buf, len, offset);
+}
+
 inline ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
 	return syscall(SYS_recvmsg, fd, m, flags);
@@ -40,6 +50,11 @@ inline ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 inline int statx(int fd, const char *path, int flags, unsigned mask, struct statx *x)
 {
 	return static_cast<int>(syscall(SYS_statx, fd, path, flags, mask, x));
+}
+
+inline int fstat(int fd, struct stat *st)
+{
+	return static_cast<int>(syscall(SYS_fstat, fd, st));
 }
 
 inline int close(int fd)
