@@ -6,6 +6,7 @@
 
 #include "request/filequeue.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/sync.hpp"
 
 #include <fcntl.h>
 
@@ -25,11 +26,25 @@ bool one_at_a_time(const Request *r)
 	return r->op == Op::write && ((r->flags & O_APPEND) != 0 || (r->flags & O_DIRECT) == 0);
 }
 
+bool waits(const Request *sync)
+{
+	return sync->waits_for.load(std::memory_order_acquire) != 1;
+}
+
+// A write whose queue has ended is about to end: looked for, since the way by the driver takes longer.
+bool still_waits(const Request *sync)
+{
+	for (int i = 0; i < 100 && waits(sync); i++)
+		relax();
+	return waits(sync);
+}
+
 bool submit(Request *r)
 {
-	// The driver holds an fsync until what was queued before it has ended, if there is anything.
-	bool must_wait = r->is_sync() && r->waits_for.load(std::memory_order_acquire) != 1;
-	if (r->on_stream() || must_wait)
+	// Whoever is before an fsync has it, or else the driver holds it until they have ended.
+	if (r->is_sync() && waits(r) && filequeue::submit_behind(r))
+		return true;
+	if (r->on_stream() || (r->is_sync() && still_waits(r)))
 		return helper::to_driver(r);
 	if (one_at_a_time(r))
 		return filequeue::submit(r);

@@ -16,7 +16,7 @@ namespace sigevec {
 struct FileQueue {
 	FileQueue *next;
 	uint64_t dev, ino;
-	int flags;
+	int flags, number;             // the number in the program's table
 	Request *begin;                // the one that made the queue: the worker starts with it
 	std::atomic<Request *> behind; // the others, the newest first; ended(): the worker has left
 };
@@ -46,7 +46,9 @@ Request *ended()
 bool fits(const FileQueue *q, const Request *r)
 {
 	return q->ino == r->ino.load(std::memory_order_relaxed) && q->dev == r->dev.load(std::memory_order_relaxed) &&
-	       q->flags == r->flags;
+	       q->flags == r->flags &&
+	       // What went wrong earlier is told once to each open file: the sync must not ask another one's.
+	       (!r->is_sync() || q->number == r->fd.load(std::memory_order_relaxed));
 }
 
 // False: the queue has ended.
@@ -109,10 +111,10 @@ Request *take(FileQueue *q, Request *&list)
 	return r;
 }
 
-// Whether r is to be carried out: it may have been cancelled.
+// Whether r is to be carried out: it may have been cancelled. A sync may be later, too.
 bool begin(Request *r)
 {
-	if (r->change(State::queued, State::running))
+	if (r->is_sync() || r->change(State::queued, State::running))
 		return true;
 	requests::release(r);
 	return false;
@@ -125,6 +127,28 @@ Request *take_live(FileQueue *q, Request *&list)
 	while (r != nullptr && !begin(r))
 		r = take(q, list);
 	return r;
+}
+
+// What was queued before it here has ended.
+void synchronize(Request *r, int fd)
+{
+	// Its submitter's share is all that is left; otherwise something else is before it, which the driver waits for.
+	bool free = r->waits_for.load(std::memory_order_acquire) == 1;
+	if (!free && fd >= 0) {
+		helper::request_from_inside(helper::own_helper(), r, fd);
+		sys::close(fd);
+		return;
+	}
+	bool mine = r->change(State::queued, State::running);
+	ssize_t result = fd < 0 ? -EMFILE : mine ? transfer::blocking(r, fd) : 0;
+	if (fd >= 0)
+		sys::close(fd);
+	if (!mine) {
+		requests::release(r);
+		return;
+	}
+	stats::count(stats::threads_done);
+	completion::finish(r, result);
 }
 
 } // namespace
@@ -143,7 +167,7 @@ bool submit(Request *r)
 		return false;
 	}
 	new (q) FileQueue{s.queues, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
-			  r->flags, r, nullptr};
+			  r->flags, r->fd.load(std::memory_order_relaxed), r, nullptr};
 	if (!helper::to_worker(helper::What::file_queue, q, r)) {
 		free(q);
 		return false;
@@ -153,11 +177,26 @@ bool submit(Request *r)
 	return true;
 }
 
+bool submit_behind(Request *sync)
+{
+	Shard &s = shard_of(sync->ino.load(std::memory_order_relaxed));
+	Guard<Mutex> g(s.lock);
+	return join(s, sync);
+}
+
 void serve(FileQueue *q, int fd)
 {
 	Request *list = nullptr;
 	Request *r = begin(q->begin) ? q->begin : take_live(q, list);
 	while (r != nullptr) {
+		if (r->is_sync()) {
+			Request *next = take_live(q, list);
+			if (next == nullptr)
+				return synchronize(r, fd);
+			helper::request_from_inside(helper::own_helper(), r, fd);
+			r = next;
+			continue;
+		}
 		ssize_t result = fd < 0 ? -EMFILE : transfer::blocking(r, fd);
 		Request *next = take_live(q, list);
 		// Closed before the last end is told: who then looks finds the file released.

@@ -7,7 +7,10 @@
 // by the list alone, without a system call for the hand-over. A queue is known by the inode and the descriptor's flags:
 // descriptors that agree in both write alike.
 //
-// Locks: one of 64, by inode, held by submitters only; it protects the list of queues. The worker needs none: requests are
+// An fsync that has to wait for such writes stands behind them in their queue, if it came by the same number. It is carried out
+// there when nothing is behind it, after the queue has ended: nobody waits for it. Otherwise the driver has it.
+//
+// Locks: one of 64, by inode, held by submitters only, for an fsync after order::syncs; it protects the list of queues. The worker needs none: requests are
 // pushed to the queue by compare-exchange, and its end is marked the same way, after which the worker touches it no more. So
 // no request needs the lock in order to end, and signals need not be blocked under it. A queue that has ended is freed by the
 // next submitter that passes it.
@@ -23,6 +26,9 @@ namespace filequeue {
 
 // True: r will be carried out; false: errno. Not async-signal-safe.
 bool submit(Request *r);
+
+// An fsync that must wait for others. False: there is no queue for it.
+bool submit_behind(Request *sync);
 
 // By a worker: carries out all there is, on fd, which it closes, and ends the queue.
 void serve(FileQueue *q, int fd);

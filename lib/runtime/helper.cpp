@@ -260,6 +260,11 @@ void returned_from_inside(Helper *h, Request *r)
 	send(h->inner_driver_tx, {What::returned, 0, r}, -1);
 }
 
+void request_from_inside(Helper *h, Request *r, int fd)
+{
+	send(h->inner_driver_tx, {What::request, 0, r}, fd);
+}
+
 bool returned_from_program(Request *r)
 {
 	return tell_driver(What::returned, r);

@@ -79,6 +79,8 @@ bool to_worker(What what, void *object, const Request *r);
 // From a thread of the helper, the file being r->file already.
 void job_from_inside(Helper *h, Request *r);
 void returned_from_inside(Helper *h, Request *r);
+// The same, to the driver, with a file of which the caller keeps its own copy.
+void request_from_inside(Helper *h, Request *r, int fd);
 
 // Copies a descriptor to the driver, with what it is for. False: there is no driver.
 bool copy_to_driver(What what, void *object, int fd);
