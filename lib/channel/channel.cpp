@@ -215,6 +215,11 @@ bool check_descriptor(Channel *c)
 	return false;
 }
 
+bool still_open(Channel *c)
+{
+	return c->rung.load(std::memory_order_relaxed) != 0 || check_descriptor(c);
+}
+
 Channel *find(int fd)
 {
 	Channel *c = peek(fd);
@@ -253,8 +258,7 @@ int admit(int fd, Channel **found, bool check)
 	}
 	if (error != 0)
 		return error;
-	// While there are events the descriptor has been rung, which notices a close soon enough.
-	if (check && c->rung.load(std::memory_order_relaxed) == 0 && !check_descriptor(c)) {
+	if (check && !still_open(c)) {
 		retract(c);
 		return EBADF;
 	}

@@ -108,6 +108,8 @@ void silence_bell(Channel *c);
 
 // Whether the descriptor is still the channel's; ends the channel if not.
 bool check_descriptor(Channel *c);
+// The same for a submission: while there are events the descriptor has been rung, and their reader will notice.
+bool still_open(Channel *c);
 
 // Takes up to max events, waiting for the first one. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline);

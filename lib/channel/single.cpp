@@ -487,33 +487,40 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 	return n;
 }
 
+namespace {
+
+// In c's ring, whose room it has. -1: not for a ring.
+int submit_to_ring(Channel *c, const Call &call)
+{
+	Single *s = suitable(call) ? own(c) : nullptr;
+	if (s == nullptr || (call.op == Op::send && others_before(s, call.fd)))
+		return -1;
+	bool batch = (c->flags & EC_BATCH) != 0;
+	if ((s->in_ring == 0 || !batch) && !channel::still_open(c))
+		return EBADF;
+	int error = start(c, call);
+	if (error != 0)
+		return error;
+	stats::count(stats::requests);
+	if (!batch)
+		submit_now(c, s, call);
+	return 0;
+}
+
+} // namespace
+
 int submit(const Call &call)
 {
-	Channel *c = channel::peek(call.event.signo);
-	if (c == nullptr)
-		return EBADF;
-	Single *s = (c->flags & EC_SINGLE) != 0 && suitable(call) ? own(c) : nullptr;
-	if (s != nullptr && call.op == Op::send && others_before(s, call.fd))
-		s = nullptr;
-	int error = -1;
-	bool batch = (c->flags & EC_BATCH) != 0;
-	c->kept += batch ? 1 : 0;
-	if (s != nullptr) {
-		Channel *with_room = nullptr;
-		error = channel::admit(call.event.signo, &with_room, s->in_ring == 0 || !batch);
-		if (error == 0) {
-			error = start(c, call);
-			if (error != 0)
-				channel::retract(c);
-			else if (!batch)
-				submit_now(c, s, call);
-			if (error == 0)
-				stats::count(stats::requests);
-		}
-	}
-	if (error > 0 && batch)
-		c->kept--;
-	channel::release(c);
+	// The room for its event keeps the channel meanwhile.
+	Channel *c = nullptr;
+	if (int error = channel::admit(call.event.signo, &c, false); error != 0)
+		return error;
+	int error = (c->flags & EC_SINGLE) != 0 ? submit_to_ring(c, call) : -1;
+	// Those that go the ordinary way are handed over at once, but counted all the same.
+	if (error <= 0 && (c->flags & EC_BATCH) != 0)
+		c->kept++;
+	if (error != 0)
+		channel::retract(c);
 	return error;
 }
 
