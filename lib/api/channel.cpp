@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit, ec_stat.
+#include "channel/posted.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
 
 #include "api/check.hpp"
-#include "request/submit.hpp"
 #include "runtime/process.hpp"
 
 #include <cerrno>
@@ -22,16 +22,23 @@ public:
 	~Reference()
 	{
 		if (c_ != nullptr)
-			channel::release(c_);
+			channel::release(c_, read_);
 	}
 	Reference(const Reference &) = delete;
 	Reference &operator=(const Reference &) = delete;
 	Channel *operator->() const { return c_; }
 	Channel *get() const { return c_; }
+	// What next() said.
+	int read(int n)
+	{
+		read_ = n > 0 ? static_cast<unsigned>(n) : 0;
+		return n;
+	}
 	explicit operator bool() const { return c_ != nullptr; }
 
 private:
 	Channel *c_;
+	unsigned read_ = 0;
 };
 
 Channel *find(ec_t ec)
@@ -75,7 +82,7 @@ SIGEVEC_EXPORT int ec_next_event(ec_t ec, event_data_t *d)
 	Reference c(peek(ec));
 	if (!c || d == nullptr)
 		return api::result_of(c ? EINVAL : EBADF);
-	int n = channel::next(c.get(), d, 1, (c->flags & EC_NONBLOCK) == 0, Deadline{});
+	int n = c.read(channel::next(c.get(), d, 1, (c->flags & EC_NONBLOCK) == 0, Deadline{}));
 	return api::result_of(n > 0 ? 0 : n == -ETIMEDOUT ? EAGAIN : -n);
 }
 
@@ -88,7 +95,7 @@ SIGEVEC_EXPORT int ec_next_events(ec_t ec, event_data_t *v, unsigned max, const 
 	if (v == nullptr || max == 0 || max > INT_MAX || !valid)
 		return api::result_of(EINVAL);
 	bool wait = timeout != nullptr ? timeout->tv_sec != 0 || timeout->tv_nsec != 0 : (c->flags & EC_NONBLOCK) == 0;
-	int n = channel::next(c.get(), v, max, wait, Deadline::after(timeout));
+	int n = c.read(channel::next(c.get(), v, max, wait, Deadline::after(timeout)));
 	return n >= 0 ? n : n == -ETIMEDOUT ? 0 : api::result_of(-n);
 }
 
@@ -100,19 +107,16 @@ SIGEVEC_EXPORT int ec_submit(ec_t ec)
 
 SIGEVEC_EXPORT int ec_post(ec_t ec, ssize_t result, int error, void *data)
 {
-	Call call{};
-	call.op = Op::event;
-	call.fd = channel::posted;
-	call.flags = error;
-	call.event.notify = SIGEV_EC;
-	call.event.value.sival_ptr = data;
-	int refused = process::ready() ? channel::admit(ec, &call.event.channel) : EBADF;
-	if (refused != 0)
+	Channel *kept = nullptr;
+	if (int refused = process::ready() ? channel::admit_and_keep(ec, &kept) : EBADF; refused != 0)
 		return api::result_of(refused);
-	int e = submit::event(call, result);
-	if (e != 0)
-		channel::retract(call.event.channel);
-	return api::result_of(e);
+	Reference c(kept);
+	Notification *n = posted::make(kept, result, error, data);
+	if (n == nullptr) {
+		channel::retract(kept);
+		return api::result_of(EAGAIN);
+	}
+	return api::result_of(channel::post(*n) ? 0 : EBADF);
 }
 
 SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)

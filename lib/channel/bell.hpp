@@ -24,8 +24,8 @@ bool is_ours(int fd);
 // Closes it, if it is one.
 void close(int fd);
 
-// Rings it. Async-signal-safe, any thread.
-void ring(Channel *c, Which which);
+// Rings it. Async-signal-safe, any thread. known: the caller has just seen that the number still is the eventfd.
+void ring(Channel *c, Which which, bool known = false);
 // Empties the bell; the program's threads only.
 void silence(Channel *c);
 

@@ -147,6 +147,8 @@ void initialize(Channel *c, unsigned flags)
 	c->pushed.store(0, std::memory_order_relaxed);
 	c->rung.store(0, std::memory_order_relaxed);
 	c->sleepers.store(0, std::memory_order_relaxed);
+	c->lookers.store(0, std::memory_order_relaxed);
+	c->attended.store(false, std::memory_order_relaxed);
 	c->oldest.store(nullptr, std::memory_order_relaxed);
 	c->single.store(nullptr, std::memory_order_relaxed);
 	c->without_ring = false;
@@ -169,7 +171,8 @@ void initialize(Channel *c, unsigned flags)
 
 void drop(Channel *c, uint64_t what)
 {
-	if (c->life.fetch_sub(what, std::memory_order_acq_rel) == what)
+	// seq_cst: see admit_another.
+	if (c->life.fetch_sub(what, std::memory_order_seq_cst) == what)
 		pool.give_back(c);
 }
 
@@ -238,9 +241,12 @@ bool keep(Channel *c)
 	return false;
 }
 
-void release(Channel *c)
+void release(Channel *c, unsigned read)
 {
-	drop(c, one_reference);
+	drop(c, one_reference + read);
+	// It may be another channel by now, which is looked at once too often then.
+	if (read != 0)
+		room_made(c);
 }
 
 bool destroy(Channel *c)
@@ -248,21 +254,37 @@ bool destroy(Channel *c)
 	return end(c, true);
 }
 
-int admit(int fd, Channel **found, bool check)
+namespace {
+
+int join_with_room(int fd, uint64_t what, Channel **found)
 {
-	Channel *c = nullptr;
-	int error = join(fd, one_event, is_full, &c);
-	if (error == EAGAIN && (c = peek(fd)) != nullptr) {
+	int error = join(fd, what, is_full, found);
+	if (Channel *c = error == EAGAIN ? peek(fd) : nullptr; c != nullptr) {
 		c->refused.fetch_add(1, std::memory_order_relaxed);
 		release(c);
 	}
+	if (error == 0)
+		note_high_water(*found, admitted((*found)->life.load(std::memory_order_relaxed)));
+	return error;
+}
+
+} // namespace
+
+int admit_and_keep(int fd, Channel **found)
+{
+	return join_with_room(fd, one_event + one_reference, found);
+}
+
+int admit(int fd, Channel **found, bool check)
+{
+	Channel *c = nullptr;
+	int error = join_with_room(fd, one_event, &c);
 	if (error != 0)
 		return error;
 	if (check && !still_open(c)) {
 		retract(c);
 		return EBADF;
 	}
-	note_high_water(c, admitted(c->life.load(std::memory_order_relaxed)));
 	*found = c;
 	return 0;
 }

@@ -42,6 +42,8 @@ struct Channel {
 	std::atomic<bool> ending; // somebody ends it
 	std::atomic<bool> open;
 	std::atomic<uint32_t> limit;
+	std::atomic<uint32_t> high_water;
+	std::atomic<uint64_t> refused;
 	// A multishot request waits for room.
 	std::atomic<bool> crowded;
 
@@ -63,12 +65,13 @@ struct Channel {
 	// Changes with every push that found a sleeper; waited on by blocked readers.
 	std::atomic<uint32_t> wakes;
 	std::atomic<uint32_t> sleepers;
+	// Readers that look for an event for a moment before they sleep; whether the last one of these has seen one.
+	std::atomic<uint32_t> lookers;
+	std::atomic<bool> attended;
 
 	alignas(64) Mutex reading;
 	std::atomic<Notification *> oldest;
 	std::atomic<uint64_t> delivered;
-	std::atomic<uint64_t> refused;
-	std::atomic<uint32_t> high_water;
 };
 
 namespace channel {
@@ -82,7 +85,8 @@ Channel *find(int fd);
 Channel *peek(int fd);
 // One more reference, by who has a share in its life.
 bool keep(Channel *c);
-void release(Channel *c);
+// With the room of events that were read.
+void release(Channel *c, unsigned read = 0);
 
 // True: this caller has ended it; false: another one has. With a reference.
 bool destroy(Channel *c);
@@ -90,6 +94,8 @@ bool destroy(Channel *c);
 // Room for one event, for a submission. 0, EBADF or EAGAIN.
 // `check': also that the descriptor has not been closed, if there is no event in the queue.
 int admit(int fd, Channel **c, bool check = true);
+// The same without a check, and a reference.
+int admit_and_keep(int fd, Channel **c);
 // One more for a request that has room for one already. False: at the limit; then the driver is told when there is room.
 bool admit_another(Channel *c);
 // The same whatever the limit.
@@ -99,6 +105,8 @@ void retract(Channel *c);
 
 // The event of n.event has happened: into the queue, with the owner's reference. Async-signal-safe.
 void push(Notification &n);
+// The same for an event of the program's own, from its own threads, with a reference. False: the descriptor has been closed, and the channel is no more.
+bool post(Notification &n);
 
 // Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);
@@ -111,7 +119,7 @@ bool check_descriptor(Channel *c);
 // The same for a submission: while there are events the descriptor has been rung, and their reader will notice.
 bool still_open(Channel *c);
 
-// Takes up to max events, waiting for the first one. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.
+// Takes up to max events, waiting for the first one; their room is given back with the caller's reference. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline);
 
 // After the limit was raised, or events were read.

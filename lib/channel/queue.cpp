@@ -6,10 +6,12 @@
 // queue empty; after one that does not, they see to it that the bell has been rung.
 //
 // A pusher that finds a blocked reader wakes that one instead of ringing: the reader will take the event, or ring. The same
-// argument: the reader counts itself in `sleepers', then looks at the inbox; the pusher pushes, then looks at `sleepers'.
+// argument: the reader counts itself in `sleepers', then looks at the inbox; the pusher pushes, then looks at `sleepers'. One that
+// finds a reader which only looks yet, counted in `lookers', has nothing to do at all: that one looks once more when it no longer counts.
 #include "channel/queue.hpp"
 
 #include "channel/bell.hpp"
+#include "channel/posted.hpp"
 #include "channel/single.hpp"
 
 #include "notify/notify.hpp"
@@ -19,6 +21,7 @@
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
+#include <climits>
 
 namespace sigevec::channel {
 
@@ -109,12 +112,10 @@ void describe(const Notification &n, event_data_t *d)
 {
 	*d = {};
 	d->ev_data = n.event.value.sival_ptr;
-	if (n.request != nullptr && n.request->op == Op::event && n.request->fd.load(std::memory_order_relaxed) == posted) {
-		d->ev_type = event_type_user;
-		d->ev_result = n.request->result;
-		d->ev_errno = n.request->call_flags;
-	} else if (n.request != nullptr)
+	if (n.request != nullptr)
 		describe_request(n.request, d);
+	else if (posted::is(n))
+		posted::describe(n, d);
 	else {
 		d->ev_type = event_type_aio;
 		bool failed = n.owner_batch->failed.load(std::memory_order_relaxed);
@@ -138,10 +139,6 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 			settle(c);
 			wake_another(c);
 		}
-	}
-	if (n != 0) {
-		c->life.fetch_sub(n, std::memory_order_seq_cst); // the caller has a reference: this is not the last
-		room_made(c);
 	}
 	return n;
 }
@@ -171,14 +168,23 @@ bool still_empty(const Channel *c)
 	return empty(c) && !c->ending.load(std::memory_order_seq_cst);
 }
 
-bool came_while_spinning(const Channel *c)
+// True: something may have come. Before a reader sleeps.
+bool came_while_looking(Channel *c, const Deadline &deadline)
 {
-	for (int i = 0; i < spins; i++) {
-		if (!still_empty(c))
-			return true;
+	timespec rest;
+	if (!deadline.never && !deadline.left(rest))
+		return false;
+	c->lookers.fetch_add(1, std::memory_order_seq_cst);
+	int left = spins;
+	while (left > 0 && still_empty(c)) {
 		relax();
+		left--;
 	}
-	return false;
+	c->lookers.fetch_sub(1, std::memory_order_seq_cst);
+	bool came = left > 0;
+	if (c->attended.load(std::memory_order_relaxed) != came)
+		c->attended.store(came, std::memory_order_relaxed);
+	return came;
 }
 
 // 0: look again; else EINTR or ETIMEDOUT.
@@ -189,8 +195,6 @@ int sleep(Channel *c, const Deadline &deadline)
 	timespec rest{1 << 30, 0};
 	if (!deadline.never && !deadline.left(rest))
 		return ETIMEDOUT;
-	if (came_while_spinning(c))
-		return 0;
 	uint32_t seen = c->wakes.load(std::memory_order_acquire);
 	c->sleepers.fetch_add(1, std::memory_order_seq_cst);
 	int e = 0;
@@ -227,27 +231,76 @@ void drop_all(Channel *c)
 	drop_list(c, c->inbox.exchange(nullptr, std::memory_order_seq_cst));
 }
 
-void push(Notification &n)
+namespace {
+
+constexpr uint64_t one_reference = uint64_t{1} << 32;
+
+void put(Channel *c, Notification &n)
 {
-	Channel *c = n.event.channel;
-	// Its own event is what keeps the channel, and a reader may take that at once.
-	c->life.fetch_add(uint64_t{1} << 32, std::memory_order_relaxed);
 	c->pushed.fetch_add(1, std::memory_order_relaxed);
 	Notification *head = c->inbox.load(std::memory_order_relaxed);
 	do
 		n.next.store(head, std::memory_order_relaxed);
 	while (!c->inbox.compare_exchange_weak(head, &n, std::memory_order_seq_cst));
+}
+
+// Whether a reader sees to what has been put there, or nobody ever will. Otherwise the bell is to be rung.
+bool taken_care_of(Channel *c)
+{
 	if (!c->open.load(std::memory_order_seq_cst)) {
-		// Nobody will read it. What others push meanwhile is theirs, or taken here.
+		// What others push meanwhile is theirs, or dropped here.
 		drop_list(c, c->inbox.exchange(nullptr, std::memory_order_seq_cst));
-	} else if (c->sleepers.load(std::memory_order_seq_cst) != 0) {
-		if (c->wake.load(std::memory_order_acquire) >= 0)
-			bell::ring(c, bell::Which::wake); // the sleeper is in its ring
-		c->wakes.fetch_add(1, std::memory_order_seq_cst);
-		futex_wake(c->wakes, 1);
-	} else
+		return true;
+	}
+	if (c->sleepers.load(std::memory_order_seq_cst) == 0)
+		return c->lookers.load(std::memory_order_seq_cst) != 0;
+	if (c->wake.load(std::memory_order_acquire) >= 0)
+		bell::ring(c, bell::Which::wake); // the sleeper is in its ring
+	c->wakes.fetch_add(1, std::memory_order_seq_cst);
+	futex_wake(c->wakes, 1);
+	return true;
+}
+
+// Whether a reader that has been quick so far comes before the bell would have been rung.
+bool reader_comes(Channel *c)
+{
+	// About as long as the system call takes.
+	constexpr int patience = 10;
+	for (int i = 0; i < patience && c->attended.load(std::memory_order_relaxed); i++) {
+		if (c->inbox.load(std::memory_order_seq_cst) == nullptr || taken_care_of(c))
+			return true;
+		relax();
+	}
+	c->attended.store(false, std::memory_order_relaxed);
+	return false;
+}
+
+} // namespace
+
+void push(Notification &n)
+{
+	Channel *c = n.event.channel;
+	// Its own event is what keeps the channel, and a reader may take that at once.
+	c->life.fetch_add(one_reference, std::memory_order_relaxed);
+	put(c, n);
+	if (!taken_care_of(c))
 		ring(c);
-	drop(c, uint64_t{1} << 32);
+	drop(c, one_reference);
+}
+
+bool post(Notification &n)
+{
+	Channel *c = n.event.channel;
+	put(c, n);
+	uint32_t silent = 0;
+	bool open = true;
+	if (!taken_care_of(c) && c->rung.load(std::memory_order_seq_cst) == 0 && !reader_comes(c) &&
+	    c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst)) {
+		open = check_descriptor(c);
+		if (open)
+			bell::ring(c, bell::Which::bell, true);
+	}
+	return open;
 }
 
 bool queue_empty(const Channel *c)
@@ -278,14 +331,17 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		if (handled)
 			return n;
 	}
-	for (bool checked = false;; checked = true) {
+	for (bool checked = false;;) {
 		if (c->ending.load(std::memory_order_acquire))
 			return -EBADF;
 		if (unsigned n = take(c, v, max, true); n != 0)
 			return static_cast<int>(n);
+		if (wait && came_while_looking(c, deadline))
+			continue;
 		// Found empty: now is the time to see whether the program has closed it.
 		if (!checked && !check_descriptor(c))
 			return -EBADF;
+		checked = true;
 		int e = wait ? sleep(c, deadline) : ETIMEDOUT;
 		if (e == 0 || c->ending.load(std::memory_order_acquire))
 			continue;

@@ -5,12 +5,7 @@
 
 #include "channel/channel.hpp"
 
-#include <climits>
-
 namespace sigevec::channel {
-
-// The descriptor of an event of the program's own: none.
-constexpr int posted = INT_MIN;
 
 // Part of a channel's life ends.
 void drop(Channel *c, uint64_t what);

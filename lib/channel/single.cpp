@@ -482,7 +482,6 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 	if (n != 0) {
 		c->delivered.fetch_add(n, std::memory_order_relaxed);
 		c->pushed.fetch_add(n, std::memory_order_relaxed);
-		c->life.fetch_sub(n, std::memory_order_acq_rel);
 	}
 	return n;
 }

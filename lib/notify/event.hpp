@@ -46,12 +46,13 @@ struct Event {
 	bool silent() const { return notify == SIGEV_NONE || (notify == SIGEV_SIGNAL && signo == 0); }
 };
 
-// An Event on its way. Part of the Request or Batch that it tells of, whose reference it holds while it is queued.
+// An Event on its way. Part of the Request or Batch that it tells of, whose reference it holds while it is queued; or of neither
+// (channel/posted.hpp).
 struct Notification {
 	std::atomic<Notification *> next{nullptr};
 	Event event;
 	Batch *batch = nullptr;     // the list to be counted down once this one is delivered
-	Request *request = nullptr; // the owner, or nullptr: the owner is a Batch
+	Request *request = nullptr; // the owner, or nullptr: the owner is a Batch, if there is one
 	Batch *owner_batch = nullptr;
 };
 

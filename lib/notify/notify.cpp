@@ -2,6 +2,7 @@
 #include "notify/notify.hpp"
 
 #include "channel/channel.hpp"
+#include "channel/posted.hpp"
 #include "notify/notifier.hpp"
 #include "request/batch.hpp"
 #include "request/request.hpp"
@@ -69,8 +70,10 @@ void release(Notification &n)
 {
 	if (n.request != nullptr)
 		requests::release(n.request);
-	else
+	else if (n.owner_batch != nullptr)
 		batches::discard(n.owner_batch);
+	else
+		posted::release(n);
 }
 
 void delivered(Notification &n)

@@ -32,6 +32,19 @@ public:
 		return grow(limit, free_[own]);
 	}
 
+	// The same for threads that only take what others give back: all of that comes over at once, so that they do not meet at
+	// every object. Who looks meanwhile may find nothing and let the pool grow, or be refused at the limit.
+	T *take_from_others(uint32_t limit)
+	{
+		unsigned own = thread_number() % shards;
+		if (T *t = pop(free_[own]))
+			return t;
+		for (unsigned i = 1; i < shards; i++)
+			if (T *t = take_over(free_[(own + i) % shards], free_[own]))
+				return t;
+		return grow(limit, free_[own]);
+	}
+
 	void give_back(T *t) { push(free_[thread_number() % shards], t); }
 
 	// Any index below size() is valid for ever.
@@ -90,6 +103,27 @@ private:
 			t->next_free.store(static_cast<uint32_t>(w), std::memory_order_relaxed);
 		while (!h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | (t->index + 1), std::memory_order_acq_rel,
 						     std::memory_order_relaxed));
+	}
+
+	// The first of `from', whose others go to `to'.
+	T *take_over(Head &from, Head &to)
+	{
+		uint64_t w = from.word.load(std::memory_order_acquire);
+		do {
+			if (static_cast<uint32_t>(w) == 0)
+				return nullptr;
+		} while (!from.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32, std::memory_order_acq_rel, std::memory_order_acquire));
+		T *first = at(static_cast<uint32_t>(w) - 1);
+		uint32_t others = first->next_free.load(std::memory_order_relaxed);
+		uint64_t old = to.word.load(std::memory_order_relaxed);
+		bool whole = static_cast<uint32_t>(old) == 0 &&
+			     to.word.compare_exchange_strong(old, ((old >> 32) + 1) << 32 | others, std::memory_order_acq_rel);
+		while (!whole && others != 0) {
+			T *t = at(others - 1);
+			others = t->next_free.load(std::memory_order_relaxed);
+			push(to, t);
+		}
+		return first;
 	}
 
 	T *grow(uint32_t limit, Head &h)

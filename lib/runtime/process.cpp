@@ -2,6 +2,7 @@
 #include "runtime/process.hpp"
 
 #include "channel/channel.hpp"
+#include "channel/posted.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "engine/kaio.hpp"
@@ -46,6 +47,7 @@ Page *make_page()
 void forget_parent()
 {
 	channel::after_fork();
+	posted::after_fork();
 	notifier::after_fork();
 	program_thread::after_fork();
 	kaio::after_fork();

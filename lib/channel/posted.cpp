@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+#include "channel/posted.hpp"
+
+#include "request/pool.hpp"
+
+namespace sigevec::posted {
+
+namespace {
+
+// In use from make() to release(), by whoever has the notification.
+struct Posted : Notification {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+	int error;
+	ssize_t result;
+};
+
+// As many as all channels together may hold: their limits are the limit.
+Pool<Posted, 9, 1u << 15> pool;
+
+} // namespace
+
+Notification *make(Channel *c, ssize_t result, int error, void *data)
+{
+	Posted *p = pool.take_from_others(pool.capacity);
+	if (p == nullptr)
+		return nullptr;
+	p->event.channel = c;
+	p->event.value.sival_ptr = data;
+	p->result = result;
+	p->error = error;
+	return p;
+}
+
+bool is(const Notification &n)
+{
+	return n.request == nullptr && n.owner_batch == nullptr;
+}
+
+void describe(const Notification &n, event_data_t *d)
+{
+	const auto &p = static_cast<const Posted &>(n);
+	d->ev_type = event_type_user;
+	d->ev_result = p.result;
+	d->ev_errno = p.error;
+}
+
+void release(Notification &n)
+{
+	pool.give_back(&static_cast<Posted &>(n));
+}
+
+void after_fork()
+{
+	pool.after_fork();
+}
+
+} // namespace sigevec::posted
