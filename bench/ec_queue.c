@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_ec_queue [--list | CASE...]: what an event costs in a channel's queue, against an eventfd. Prints "figure value
- * ns". Both sides of a comparison are measured in turns within one run; bench/run-ec-queue repeats runs and takes
+ * bench_ec_queue [--list | CASE...]: what an event costs in a channel's queue, against an eventfd, and what requests cost that wait
+ * for theirs. Prints "figure value unit". Both sides of a comparison are measured in turns within one run; bench/run-ec-queue repeats runs and takes
  * medians.
  */
 #include <errno.h>
@@ -13,10 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { most_posters = 4, at_once = 32, waiting = 32768, handed = 200000, turns = 20000 };
+enum { most_posters = 4, at_once = 32, waiting = 32768, handed = 200000, turns = 20000, many = 10000, busy = 10 };
 
 static void require(int good, const char *what)
 {
@@ -209,10 +211,99 @@ static void case_wake(void)
 	wake("wake/eventfd", event);
 }
 
+/* --- a receive, its data and its event, while others wait -----------------------------------------------------------
+ */
+
+struct receiver {
+	int here, there;
+	char byte;
+};
+
+static void receive(ec_t ec, struct receiver *r)
+{
+	require(ev_recv(r->here, &r->byte, 1, 0, ec, r) == 0, "ev_recv");
+}
+
+/* Of the process, in bytes. */
+static double resident(void)
+{
+	long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	require(f != NULL && fscanf(f, "%*d %ld", &pages) == 1, "/proc/self/statm");
+	fclose(f);
+	return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+/* As many of them are busy, whatever their number: the kernel's own work stays the same. */
+static double receive_beside(ec_t ec, struct receiver *all)
+{
+	double start = now();
+
+	for (int i = 0; i < turns; i++) {
+		struct receiver *r = &all[i % busy];
+		event_data_t e;
+
+		require(write(r->there, "x", 1) == 1, "write");
+		require(ec_next_event(ec, &e) == 0 && e.ev_data == r, "ec_next_event");
+		receive(ec, r);
+	}
+	return (now() - start) / turns;
+}
+
+static void pending(const char *kind, unsigned flags)
+{
+	struct receiver *all = calloc(many, sizeof *all);
+	ec_t ec = channel(flags);
+	double few, before;
+
+	for (int i = 0; i < many; i++) {
+		int ends[2] = {socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), -1}; /* nobody sends there */
+
+		if (i < busy) {
+			close(ends[0]);
+			require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
+		}
+		require(ends[0] >= 0, "socket");
+		all[i].here = ends[0];
+		all[i].there = ends[1];
+	}
+	for (int i = 0; i < busy; i++)
+		receive(ec, &all[i]);
+	few = receive_beside(ec, all);
+	before = resident();
+	for (int i = busy; i < many; i++)
+		receive(ec, &all[i]);
+	/* Those that are under way are handed over by then. */
+	printf("pending-10000/%s %.1f ns\n", kind, receive_beside(ec, all));
+	printf("pending-10/%s %.1f ns\n", kind, few);
+	printf("memory/%s %.1f bytes\n", kind, (resident() - before) / (many - busy));
+	ec_destroy(ec);
+	for (int i = 0; i < many; i++) {
+		close(all[i].here);
+		if (i < busy)
+			close(all[i].there);
+	}
+	free(all);
+}
+
+static void case_pending(void)
+{
+	struct rlimit most;
+
+	getrlimit(RLIMIT_NOFILE, &most);
+	most.rlim_cur = most.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &most);
+	if (most.rlim_cur < many + 100)
+		return; /* nothing to say about that many */
+	pending("single", EC_SINGLE | EC_BATCH);
+	pending("shared", 0);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
-} cases[] = {{"read", case_read}, {"load", case_load}, {"wake", case_wake}};
+} cases[] = {{"read", case_read}, {"load", case_load}, {"wake", case_wake}, {"pending", case_pending}};
 
 int main(int argc, char **argv)
 {
