@@ -304,11 +304,14 @@ BOOST_AUTO_TEST_CASE(requests_go_on_while_nobody_reads_their_channel) {
         BOOST_TEST_REQUIRE(ev_recv(t.b, all.data(), all.size, MSG_WAITALL, ec, as_data(2)) == 0);
         hand_over(ec);
         std::string got;
-        std::thread taker([&] { got = take(s.b, data.size()); }), putter([&] { put(t.a, data); });
+        ssize_t out = 0;
+        std::thread taker([&] { got = take(s.b, data.size()); });
+        std::thread putter([&] { out = write(t.a, data.data(), data.size()); });
         taker.join();
         if (got.size() < data.size()) found_empty(ec);  // so that a failed case ends
         while (numbers(ec).delivered < 2 && take_events(ec, std::array<event_data_t, 1>{}.data(), 1) == 1) {}
         putter.join();
+        BOOST_TEST(out == ssize_t(data.size()));
         BOOST_TEST((got == data));
         BOOST_TEST((all.text() == data));
     });
