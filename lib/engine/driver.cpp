@@ -287,7 +287,8 @@ int Driver::patience()
 {
 	if (retry_)
 		look_ = true;
-	int ms = retry_ ? retry_ms : waiting_syncs_ != nullptr ? safety_ms : -1;
+	bool watch = worker::watch(helper_);
+	int ms = retry_ ? retry_ms : watch || waiting_syncs_ != nullptr ? safety_ms : -1;
 	retry_ = false;
 	return ms;
 }

@@ -57,14 +57,31 @@ void serve(Helper *h, const Packet &p, int fd)
 		carry_out(h, static_cast<Request *>(p.object), fd);
 }
 
+uint32_t limit(const Helper *h)
+{
+	return config::limits.threads.load(std::memory_order_relaxed) + h->extra.load(std::memory_order_relaxed);
+}
+
 bool may_end(Helper *h, bool timed_out)
 {
 	uint32_t n = h->workers.load(std::memory_order_relaxed);
-	uint32_t least = timed_out ? 1 : config::limits.threads.load(std::memory_order_relaxed);
-	while (n > least)
-		if (h->workers.compare_exchange_weak(n, n - 1, std::memory_order_relaxed))
-			return true;
-	return false;
+	uint32_t least = timed_out ? 1 : limit(h);
+	do {
+		if (n <= least)
+			return false;
+	} while (!h->workers.compare_exchange_weak(n, n - 1, std::memory_order_relaxed));
+	// There was nothing to do: fewer will do next time.
+	uint32_t extra = h->extra.load(std::memory_order_relaxed);
+	while (extra != 0 && !h->extra.compare_exchange_weak(extra, extra - 1, std::memory_order_relaxed))
+		;
+	return true;
+}
+
+// Jobs that nobody is there to take. seq_cst on both: either the worker that goes to sleep sees the job, or it is not counted
+// as idle here.
+bool short_of_workers(const Helper *h)
+{
+	return h->jobs.load(std::memory_order_seq_cst) > h->idle_workers.load(std::memory_order_seq_cst);
 }
 
 void *worker_main(void *p)
@@ -81,6 +98,7 @@ void *worker_main(void *p)
 		bool got = given || helper::receive(h->worker_rx, &packet, &fd, true);
 		h->idle_workers.fetch_sub(1, std::memory_order_seq_cst);
 		if (got) {
+			h->taken.fetch_add(1, std::memory_order_relaxed);
 			if (!given)
 				h->jobs.fetch_sub(1, std::memory_order_seq_cst);
 			// This one may take long; others may have come meanwhile.
@@ -102,20 +120,23 @@ void *worker_main(void *p)
 
 void add_if_needed(Helper *h)
 {
-	// seq_cst on all four: either the worker that goes to sleep sees the job, or it is not counted as idle here.
-	if (h->jobs.load(std::memory_order_seq_cst) <= h->idle_workers.load(std::memory_order_seq_cst) ||
-	    h->workers.load(std::memory_order_relaxed) >= config::limits.threads.load(std::memory_order_relaxed))
-		return;
-	if (!h->worker_asked.exchange(true, std::memory_order_acq_rel))
+	// seq_cst: see watch().
+	if (short_of_workers(h) && !h->worker_asked.load(std::memory_order_seq_cst) &&
+	    !h->worker_asked.exchange(true, std::memory_order_seq_cst))
 		driver::ask_for_worker();
 }
 
-void start(Helper *h)
+namespace {
+
+void begin_watch(Helper *h)
 {
-	h->worker_asked.store(false, std::memory_order_release);
-	if (h->workers.load(std::memory_order_relaxed) >= config::limits.threads.load(std::memory_order_relaxed) ||
-	    h->jobs.load(std::memory_order_seq_cst) <= h->idle_workers.load(std::memory_order_seq_cst))
-		return;
+	h->watched = true;
+	h->watch_taken = h->taken.load(std::memory_order_relaxed);
+	h->watch_since = monotonic_now();
+}
+
+void launch(Helper *h)
+{
 	timeval idle{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
 	setsockopt(h->worker_rx, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof idle);
 	h->workers.fetch_add(1, std::memory_order_relaxed);
@@ -129,6 +150,45 @@ void start(Helper *h)
 		serve(h, packet, fd);
 	}
 	h->workers.fetch_sub(1, std::memory_order_relaxed);
+}
+
+} // namespace
+
+void start(Helper *h)
+{
+	// While it is watched, nobody need ask.
+	if (short_of_workers(h) && h->workers.load(std::memory_order_relaxed) >= limit(h)) {
+		h->worker_asked.store(true, std::memory_order_relaxed);
+		return begin_watch(h);
+	}
+	h->worker_asked.store(false, std::memory_order_seq_cst);
+	if (short_of_workers(h))
+		launch(h);
+}
+
+bool watch(Helper *h)
+{
+	if (!h->watched)
+		return false;
+	if (!short_of_workers(h)) {
+		// Whoever adds a job after this asks; one that was added before is seen here.
+		h->worker_asked.store(false, std::memory_order_seq_cst);
+		h->watched = false;
+		add_if_needed(h);
+		return false;
+	}
+	uint32_t taken = h->taken.load(std::memory_order_relaxed);
+	if (taken != h->watch_taken) {
+		begin_watch(h);
+		return true;
+	}
+	timespec now = monotonic_now();
+	if (now.tv_sec - h->watch_since.tv_sec > 1 || (now.tv_sec > h->watch_since.tv_sec && now.tv_nsec >= h->watch_since.tv_nsec)) {
+		h->extra.fetch_add(1, std::memory_order_relaxed);
+		launch(h);
+		begin_watch(h);
+	}
+	return true;
 }
 
 } // namespace sigevec::worker

@@ -59,7 +59,11 @@ struct Helper {
 	std::atomic<uint32_t> ready;
 	std::atomic<uint32_t> workers, idle_workers; // engine/worker.cpp
 	std::atomic<uint32_t> jobs;                  // sent and not yet taken by a worker
+	std::atomic<uint32_t> taken, extra;          // jobs taken by workers; threads beyond the limit, while those within it are stuck
 	std::atomic<bool> worker_asked;
+	bool watched;                                // the driver's: jobs wait for a worker
+	uint32_t watch_taken;                        // the same: `taken' when it last changed, and when that was
+	timespec watch_since;
 	int pidfd;                                   // runtime/standby.cpp, in the helper's table
 	std::atomic<int> trials;                     // the same: 0: no worker stands by
 	std::atomic<uintptr_t> standby;              // the same

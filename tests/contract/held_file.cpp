@@ -5,6 +5,8 @@
 #define BOOST_TEST_MODULE held_file
 #include "held_file_system.hpp"
 
+#include <sigevec/info.h>
+
 namespace {
 
 /// Before the library reads its environment.
@@ -137,6 +139,28 @@ BOOST_AUTO_TEST_CASE(a_held_write_outlives_its_thread) {
     holding.release();
     BOOST_TEST(finish(request) == ok(8));
     BOOST_TEST(file_content(number, 100) == "outlives");
+}
+
+BOOST_AUTO_TEST_CASE(files_that_do_not_answer_hold_up_no_others_however_many) {
+    sigevec_limits limits;
+    BOOST_TEST_REQUIRE(sigevec_get_limits(&limits) == 0);
+    sigevec_limits const before = limits;
+    limits.threads = 2;  // those that are there already stay for a while
+    BOOST_TEST_REQUIRE(sigevec_set_limits(&limits) == 0);
+    Holding holding{held_write};
+    std::vector<Fd> files;
+    std::vector<Request*> held;
+    for (int i = 0; i < 6; ++i) {
+        files.push_back(HeldFileSystem::get().open_file(next_file()));
+        held.push_back(&start_write(files.back(), "held"));
+    }
+    File const other = make_file({"a disk", disk_directory(), 0});
+    for (int i = 0; i < 20; ++i) BOOST_TEST(finish(start_write(other.fd, "on its way", i)) == ok(10));
+    BOOST_TEST(finish(start_fsync(other.fd)) == ok(0));
+    for (Request* request : held) BOOST_TEST(request->pending());
+    holding.release();
+    for (Request* request : held) BOOST_TEST(finish(*request) == ok(4));
+    BOOST_TEST(sigevec_set_limits(&before) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(fsync_reaches_the_file_after_everything_queued_before_it, BETTER_THAN_GLIBC) {
