@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <utility>
 
 using namespace sigevec;
 
@@ -102,7 +103,10 @@ SIGEVEC_EXPORT int ec_next_events(ec_t ec, event_data_t *v, unsigned max, const 
 SIGEVEC_EXPORT int ec_submit(ec_t ec)
 {
 	Reference c(find(ec));
-	return c ? single::flush(c.get()) : api::result_of(EBADF);
+	if (!c)
+		return api::result_of(EBADF);
+	single::flush(c.get());
+	return static_cast<int>(std::exchange(c.get()->kept, 0));
 }
 
 SIGEVEC_EXPORT int ec_post(ec_t ec, ssize_t result, int error, void *data)

@@ -84,7 +84,10 @@ int SocketCall::start(int error)
 	if (error == 0 && call.cb == nullptr && process::ready())
 		if (int e = single::submit(call); e >= 0)
 			return e;
-	return api::start(error, call.cb, call);
+	int result = api::start(error, call.cb, call);
+	if (result == 0 && call.cb == nullptr)
+		channel::count_kept(call.event.channel);
+	return result;
 }
 
 } // namespace sigevec::api

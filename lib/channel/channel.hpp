@@ -36,7 +36,7 @@ struct Channel {
 	std::atomic<uint32_t> next_free;
 
 	int fd, bell;
-	unsigned flags;
+	std::atomic<unsigned> flags;
 	// Low half: events admitted, outstanding or in the queue. High half: references. 0: free.
 	std::atomic<uint64_t> life;
 	std::atomic<bool> ending; // somebody ends it
@@ -50,7 +50,7 @@ struct Channel {
 	// With EC_SINGLE: its ring, once it has been used; and whether it is to have none.
 	std::atomic<single::Single *> single;
 	bool without_ring;
-	unsigned kept; // with EC_BATCH: requests since the program last handed them over
+	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed them over
 	std::atomic<int> wake; // an eventfd the ring listens to, rung while its owner sleeps; or -1
 	// Copies of the two in the table of a helper (bell.cpp), and whether they are on their way to the current one.
 	std::atomic<int> inner_bell, inner_wake;
@@ -90,6 +90,13 @@ void release(Channel *c, unsigned read = 0);
 
 // True: this caller has ended it; false: another one has. With a reference.
 bool destroy(Channel *c);
+
+// A one-call request has been accepted: with EC_BATCH ec_submit will tell of it, whichever way it has gone.
+inline void count_kept(Channel *c)
+{
+	if ((c->flags & EC_BATCH) != 0)
+		c->kept++;
+}
 
 // Room for one event, for a submission. 0, EBADF or EAGAIN.
 // `check': also that the descriptor has not been closed, if there is no event in the queue.

@@ -515,22 +515,18 @@ int submit(const Call &call)
 	if (int error = channel::admit(call.event.signo, &c, false); error != 0)
 		return error;
 	int error = (c->flags & EC_SINGLE) != 0 ? submit_to_ring(c, call) : -1;
-	// Those that go the ordinary way are handed over at once, but counted all the same.
-	if (error <= 0 && (c->flags & EC_BATCH) != 0)
-		c->kept++;
-	if (error != 0)
+	if (error == 0)
+		channel::count_kept(c);
+	else
 		channel::retract(c);
 	return error;
 }
 
-int flush(Channel *c)
+void flush(Channel *c)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
 	if (s != nullptr && s->owner == this_thread())
 		io_uring_submit(&s->ring);
-	unsigned n = c->kept;
-	c->kept = 0;
-	return static_cast<int>(n);
 }
 
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled)
@@ -540,7 +536,6 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		leave(c);
 		s = nullptr;
 	}
-	c->kept = 0;
 	*handled = s != nullptr;
 	if (s == nullptr)
 		return 0;
@@ -745,10 +740,7 @@ int next(Channel *, event_data_t *, unsigned, bool, const Deadline &, bool *hand
 	*handled = false;
 	return 0;
 }
-int flush(Channel *)
-{
-	return 0;
-}
+void flush(Channel *) {}
 unsigned cancel(Channel *, const void *)
 {
 	return 0;

@@ -137,8 +137,8 @@ namespace sigevec::single {
 int submit(const Call &call);
 // As channel::next, for the owner; -1 through *handled false: the channel has no ring.
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled);
-// ec_submit: how many operations were handed over.
-int flush(Channel *c);
+// Hands over what was kept.
+void flush(Channel *c);
 // ev_cancel: how many operations were found.
 unsigned cancel(Channel *c, const void *data);
 // Events that have arrived and are not read, if the caller is the owner.
