@@ -69,6 +69,8 @@ struct Channel {
 	std::atomic<uint64_t> delivered;
 	std::atomic<uint64_t> refused;
 	std::atomic<uint32_t> high_water;
+	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
+	std::atomic<uint64_t> overflow, dropped;
 };
 
 namespace channel {
@@ -99,6 +101,9 @@ void retract(Channel *c);
 
 // The event of n.event has happened: into the queue, with the owner's reference. Async-signal-safe.
 void push(Notification &n);
+
+// An arrival whose event is in the queue has been dropped in favour of a later one.
+void note_dropped(Channel *c);
 
 // Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);

@@ -4,6 +4,8 @@
 #include "channel/channel.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
+#include "dma/association.hpp"
+#include "dma/receiver.hpp"
 #include "engine/kaio.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
@@ -45,6 +47,9 @@ Page *make_page()
 // process's copies, kernel contexts and sockets are only let go. From the users of a thing to the thing itself.
 void forget_parent()
 {
+	dma::receiver::after_fork();
+	dma::association::after_fork();
+	dma::region::after_fork();
 	channel::after_fork();
 	notifier::after_fork();
 	program_thread::after_fork();
