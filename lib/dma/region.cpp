@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/region.hpp"
 
+#include "dma/zero_copy.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
 
@@ -106,7 +107,8 @@ bool change_lock(const Region *r, bool lock)
 	auto from = reinterpret_cast<uintptr_t>(r->base) / page * page;
 	size_t n = reinterpret_cast<uintptr_t>(r->base) + r->size - from;
 	auto *p = reinterpret_cast<void *>(from);
-	return (lock ? mlock(p, n) : munlock(p, n)) == 0;
+	// Raw: the sanitizers make nothing of libc's.
+	return syscall(lock ? SYS_mlock : SYS_munlock, p, n) == 0;
 }
 
 void hold_in_memory(Region *r)
@@ -134,6 +136,8 @@ void reset_counters(Region *r)
 	r->requests.store(0, std::memory_order_relaxed);
 	r->sockets.store(0, std::memory_order_relaxed);
 	r->locking.store(false, std::memory_order_relaxed);
+	r->pause.store(0, std::memory_order_relaxed);
+	r->next_pause.store(zero_copy::first_pause, std::memory_order_relaxed);
 }
 
 bool overlaps(const char *base, size_t size)

@@ -37,6 +37,9 @@ struct Region {
 	// leaves the change to who has it, who looks once more.
 	std::atomic<bool> locked, locking;
 
+	// Sends to be made with a copy before another one is tried without, and how many that will be after the next failure. Hints.
+	std::atomic<uint32_t> pause, next_pause;
+
 	// Counters, relaxed.
 	std::atomic<uint64_t> sent, received, zero_copy, copied, rearms, full, dropped;
 };

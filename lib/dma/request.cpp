@@ -178,7 +178,8 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 	case Use::Kind::send:
 		let_go(use, r);
 		r->sent.fetch_add(done, std::memory_order_relaxed);
-		r->copied.fetch_add(result >= 0 ? 1 : 0, std::memory_order_relaxed);
+		if (result >= 0 && !use.told_copies)
+			r->copied.fetch_add(1, std::memory_order_relaxed);
 		break;
 	case Use::Kind::receive:
 		if (done != 0 || (use.message && result == 0))

@@ -44,6 +44,8 @@ public:
 
 	// A request works on [p, p + len): the piece that holds it all is not used again before unhold. no_unit: there is none.
 	uint32_t hold(const void *p, size_t len);
+	// One more, by who has one.
+	void hold_again(uint32_t first) { record_[first].fetch_add(one_hold, std::memory_order_relaxed); }
 	void unhold(uint32_t first);
 
 	// Whether a piece will come back without the program's doing: released, but held.

@@ -36,6 +36,8 @@ struct Use {
 	char *piece;      // receive, arrival: nullptr: none
 	size_t size;      // receive: of the piece; wait: the most that is wanted
 	uint32_t association, life; // latest
+	void *zero_copy;  // send: the one that is under way (dma/zero_copy.hpp)
+	bool told_copies; // send: the kernel tells whether it copied
 
 	explicit operator bool() const { return kind != Kind::none; }
 };

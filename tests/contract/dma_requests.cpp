@@ -156,6 +156,26 @@ BOOST_AUTO_TEST_CASE(a_piece_under_a_send_is_used_again_only_after_its_end) {
     BOOST_TEST(q == p);
 }
 
+BOOST_AUTO_TEST_CASE(sends_without_a_copy_are_counted_as_the_kernel_says) {
+    Region region(1 << 20);
+    Pair s = make_pair(tcp4_kind);
+    constexpr size_t size = 100000;
+    constexpr int sends = 200;
+    std::thread reader([&] { contract::take(s.b, size * sends); });
+    for (int i = 0; i < sends; ++i) {
+        char* const p = region.piece(pattern(size));
+        Request& request = on_region(s.a, region, size, p);
+        BOOST_TEST_REQUIRE(aio_send(&request.cb, AIO_DMA_BUF) == 0);
+        region.release(p, size);
+        BOOST_TEST(finish(request) == ok(size));
+    }
+    reader.join();
+    BOOST_TEST(eventually([&] { return region.stat().sends_zero_copy + region.stat().sends_copied >= sends; }));
+    BOOST_TEST(eventually([&] { return region.stat().used == 0 && region.stat().requests == 0; }));
+    BOOST_TEST(region.stat().sent == size * sends);
+    BOOST_TEST_MESSAGE("without a copy " << region.stat().sends_zero_copy << ", copied " << region.stat().sends_copied);
+}
+
 BOOST_AUTO_TEST_CASE(impossible_requests_are_refused_at_the_call) {
     Region region(4096), other(4096);
     Pair s = make_pair(unix_stream_kind);
