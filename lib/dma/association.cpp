@@ -2,6 +2,7 @@
 #include "dma/association.hpp"
 
 #include "completion/completion.hpp"
+#include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
 #include "request/pool.hpp"
@@ -74,6 +75,8 @@ Association *make(int fd, uint64_t cookie)
 	a->local = option(fd, SO_DOMAIN) == AF_UNIX;
 	a->latest = a->watched = a->paused = false;
 	a->ahead = 1;
+	a->streak = 0;
+	a->error = 0;
 	a->blocked = 0;
 	a->asked = a->buffer = 0;
 	a->events = 0;
@@ -295,7 +298,11 @@ bool push(Association *a, const Arrival &x)
 		a->queue_room = room;
 		a->queue_first = 0;
 	}
-	a->queue[(a->queue_first + a->queue_count++) % a->queue_room] = x;
+	Arrival &last = a->queue[(a->queue_first + a->queue_count++) % a->queue_room];
+	last = x;
+	// What it did not need is room for others.
+	size_t needed = x.n + (x.head ? sizeof(MessageHead) : 0);
+	last.size = x.region->slots.cut(x.piece, x.size, needed == 0 ? 1 : needed);
 	return true;
 }
 
@@ -318,6 +325,7 @@ void after_fork()
 		a->watched = a->paused = false;
 		a->blocked = 0;
 		a->queue_count = a->events = 0;
+		a->streak = 0;
 		a->first = a->last = nullptr;
 		a->notify = nullptr;
 		a->sleepers.store(0, std::memory_order_relaxed);

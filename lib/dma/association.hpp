@@ -38,6 +38,8 @@ struct Association {
 	bool watched;    // the receiver's epoll instance will tell when there is data
 	bool paused;     // it has stopped for want of room in a region or a channel
 	uint8_t ahead;   // pieces that are received with one call
+	uint8_t streak;  // calls in a row that have found data
+	int error;       // that the receiver has met, for the next call; 0: none
 	uint32_t blocked; // threads that wait in the kernel for data of their own
 	size_t asked;    // by the last call
 	size_t buffer;   // DMA_BUFSIZE, or 0

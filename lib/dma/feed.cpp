@@ -180,6 +180,8 @@ ssize_t drain(Association *a)
 		if (n < 0) {
 			if (x.piece != nullptr)
 				receive::discard(x);
+			if (n != -ENOBUFS && n != -EAGAIN)
+				a->error = static_cast<int>(-n);
 			return n == -ENOBUFS ? n : -EAGAIN;
 		}
 		if (!association::push(a, x)) {
@@ -243,6 +245,8 @@ void step(Association *a, Outcome *o, bool arrived)
 		a->paused = false;
 		region::at(a->regions[0])->rearms.fetch_add(1, std::memory_order_relaxed);
 	}
+	if (arrived && receive::wants_in_advance(a) && receive::in_advance(a))
+		receiver::watch(a);
 	for (bool again = false;;) {
 		ssize_t n = a->latest ? drain(a) : -EAGAIN;
 		ssize_t m = 0;

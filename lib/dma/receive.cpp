@@ -2,7 +2,8 @@
 //
 // Data is received straight into pieces, by the thread that asks for it. What a call finds beyond what it was asked for it may
 // bring along, as pieces of the same size, so that the next calls need no system call: of streams other than UNIX ones (whose control
-// data belongs to a place in the stream), and of datagrams where DMA_BUFSIZE has said how long they are. Nothing is brought along while
+// data belongs to a place in the stream), and of datagrams where DMA_BUFSIZE has said how long they are. For a program that has found
+// data at each of its last calls the receiver does it meanwhile, until a call has to wait. Nothing is brought along while
 // another thread waits in the kernel: it would wait for what lies here.
 #include "dma/receive.hpp"
 
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <utility>
 
 namespace sigevec::dma::receive {
 
@@ -20,6 +22,8 @@ namespace {
 
 constexpr uint8_t most_ahead = 32;
 constexpr size_t most_bytes_ahead = 64 * 1024;
+constexpr uint8_t long_streak = 32;
+constexpr uint32_t most_in_advance = 256;
 constexpr size_t message_of_stream = 64 * 1024;
 constexpr int beside = MSG_OOB | MSG_ERRQUEUE;
 
@@ -220,14 +224,15 @@ void adapt(Association *a, unsigned filled, unsigned of)
 		a->ahead = a->ahead > 1 ? static_cast<uint8_t>(a->ahead / 2) : 1;
 }
 
-// Puts v[1] and the next ones into the queue, as far as they have data; *x becomes v[0].
+// Puts v[1] and the next ones into the queue, as far as they have data, and *x becomes v[0]; without x that one, too.
 ssize_t share_out(Association *a, Arrival *v, unsigned filled, unsigned count, Arrival *x)
 {
-	for (unsigned i = 1; i < count; i++)
+	for (unsigned i = x != nullptr ? 1 : 0; i < count; i++)
 		if (i >= filled || !association::push(a, v[i]))
 			v[i].region->slots.discard(v[i].piece, v[i].size);
 	adapt(a, filled, count);
-	*x = v[0];
+	if (x != nullptr)
+		*x = v[0];
 	return static_cast<ssize_t>(v[0].n);
 }
 
@@ -247,8 +252,8 @@ ssize_t stream_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 		v[filled].n = static_cast<size_t>(left) < v[filled].size ? static_cast<size_t>(left) : v[filled].size;
 		left -= static_cast<ssize_t>(v[filled].n);
 	}
-	share_out(a, v, filled, count, x);
-	return n < 0 ? -error : static_cast<ssize_t>(x->n);
+	ssize_t first = share_out(a, v, filled, count, x);
+	return n < 0 ? -error : first;
 }
 
 // Datagrams, each with its head: who reads it later may want the address.
@@ -272,8 +277,8 @@ ssize_t datagrams_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 		v[i].n = m[i].msg_len;
 		describe(head_of(v[i]), m[i].msg_hdr, v[i].n);
 	}
-	share_out(a, v, filled, count, x);
-	return n < 0 ? -error : static_cast<ssize_t>(x->n);
+	ssize_t first = share_out(a, v, filled, count, x);
+	return n < 0 ? -error : first;
 }
 
 ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
@@ -287,7 +292,13 @@ ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 		return a->stream ? stream_ahead(a, v, count, x) : datagrams_ahead(a, v, count, x);
 	if (count == 1)
 		discard(v[0]);
-	return one(a, w, x);
+	if (x != nullptr)
+		return one(a, w, x);
+	ssize_t n = one(a, w, &v[0]);
+	bool data = n > 0 || (n == 0 && !a->stream);
+	if (v[0].piece != nullptr && (!data || !association::push(a, v[0])))
+		discard(v[0]);
+	return n;
 }
 
 } // namespace
@@ -296,6 +307,33 @@ ssize_t one(Association *a, const Want &w, Arrival *x)
 {
 	*x = some_room(a, w);
 	return x->piece != nullptr ? into(a->fd, x, w, w.flags | MSG_DONTWAIT) : without_room(a, w, x);
+}
+
+bool wants_in_advance(const Association *a)
+{
+	bool known = a->stream ? !a->local && a->asked != 0 : a->buffer != 0;
+	return known && a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
+}
+
+bool in_advance(Association *a)
+{
+	// Half of a region is for what the program reserves.
+	const Region *r = region::at(a->regions[0]);
+	if (r->slots.used() > r->size / 2)
+		return false;
+	Want w{};
+	w.size = a->stream ? a->asked : a->buffer;
+	w.message = !a->stream;
+	size_t most = a->stream ? most_bytes_ahead / w.size : 1;
+	while (a->queue_count < most_in_advance) {
+		ssize_t n = several(a, w, most < 1 ? 1 : most < most_ahead ? static_cast<unsigned>(most) : most_ahead, nullptr);
+		if (n > 0 || (n == 0 && !a->stream))
+			continue;
+		if (n < 0 && n != -EAGAIN && n != -ENOBUFS)
+			a->error = static_cast<int>(-n);
+		return n == -EAGAIN;
+	}
+	return false;
 }
 
 void discard(const Arrival &x)
@@ -373,6 +411,15 @@ ssize_t take(Association *a, const Want &w, void **address)
 	return hand_out(a, part, w, address);
 }
 
+// A call has found data: if that goes on the receiver may fetch what comes next.
+void found_data(Association *a)
+{
+	if (a->streak < long_streak)
+		a->streak++;
+	if (a->queue_count == 0 && !a->watched && wants_in_advance(a))
+		receiver::watch(a);
+}
+
 // What a thread that is to wait needs, once the lock is released.
 struct Blocking {
 	uint32_t life;
@@ -386,8 +433,13 @@ struct Blocking {
 ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
 {
 	bool stays = (w.flags & (MSG_PEEK | MSG_WAITALL)) != 0;
-	if (a->queue_count != 0 && (w.flags & beside) == 0)
-		return stays ? -EOPNOTSUPP : take(a, w, address);
+	if (a->queue_count != 0 && (w.flags & beside) == 0) {
+		ssize_t n = stays ? -EOPNOTSUPP : take(a, w, address);
+		found_data(a);
+		return n;
+	}
+	if (a->error != 0)
+		return -std::exchange(a->error, 0);
 	*b = {a->life, {}, nullptr, 0, false};
 	if (receiver::serves(a) && (w.flags & beside) == 0) {
 		if (stays)
@@ -406,10 +458,15 @@ ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
 	if (n >= 0 && x.piece != nullptr) {
 		if (count == 1 && n != 0)
 			adapt(a, static_cast<size_t>(n) >= w.size || !a->stream ? 1 : 0, 1);
-		return hand_out(a, x, w, address);
+		n = hand_out(a, x, w, address);
+		found_data(a);
+		return n;
 	}
 	if (n == -EAGAIN && (w.flags & MSG_DONTWAIT) == 0) {
 		a->ahead = 1;
+		a->streak = 0;
+		if (a->watched && a->first == nullptr && a->notify == nullptr)
+			receiver::unwatch(a);
 		b->x = x;
 		if (x.piece != nullptr)
 			region::add_request(x.region);

@@ -75,6 +75,21 @@ void Slots::destroy()
 	munmap(mapping_, mapped_);
 }
 
+[[gnu::always_inline]] inline void Slots::give_back(uint32_t first, uint32_t count)
+{
+	for (uint32_t n = 0; n < count;) {
+		uint32_t at = first + n;
+		uint32_t here = word_bits - at % word_bits;
+		if (here > count - n)
+			here = count - n;
+		// seq_cst, as wait_for_room: either this sees that somebody waits, or that one's second look sees the room.
+		bitmap_[at / word_bits].fetch_and(~mask_in_word(at, here), std::memory_order_seq_cst);
+		n += here;
+	}
+	if (shared_->starved.load(std::memory_order_seq_cst) != 0)
+		tell_starved();
+}
+
 // Where a piece of this size may begin, as bits of every word: by address.
 uint64_t Slots::starts(size_t size) const
 {
@@ -86,7 +101,7 @@ uint64_t Slots::starts(size_t size) const
 	return bits << ((step - skew) % step);
 }
 
-uint32_t Slots::claim_in_word(uint32_t word, uint32_t count, uint64_t allowed)
+[[gnu::always_inline]] inline uint32_t Slots::claim_in_word(uint32_t word, uint32_t count, uint64_t allowed)
 {
 	uint64_t w = bitmap_[word].load(std::memory_order_relaxed);
 	for (;;) {
@@ -139,9 +154,9 @@ bool Slots::claim(uint32_t first, uint32_t count)
 	return true;
 }
 
-uint32_t Slots::claim_anywhere(uint32_t count, uint64_t allowed)
+uint32_t Slots::claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed)
 {
-	for (uint32_t start = 0; start < units_ && units_ - start >= count;) {
+	while (start < units_ && units_ - start >= count) {
 		uint64_t here = allowed & ~bitmap_[start / word_bits].load(std::memory_order_relaxed) & ~ones(start % word_bits);
 		if (here == 0) {
 			start = (start / word_bits + 1) * word_bits;
@@ -156,28 +171,35 @@ uint32_t Slots::claim_anywhere(uint32_t count, uint64_t allowed)
 	return no_unit;
 }
 
+// In one word, or across their borders; first where this thread found room before.
+uint32_t Slots::claim_some(uint32_t count, uint64_t allowed)
+{
+	std::atomic<uint32_t> &hint = shared_->hint[thread_number() % hints].word;
+	uint32_t begin = hint.load(std::memory_order_relaxed) - 1;
+	// Threads begin apart, so that they share no cache line of the bitmap or of the records.
+	if (begin >= words_)
+		begin = static_cast<uint32_t>(uint64_t{thread_number() % hints} * words_ / hints);
+	uint32_t at = no_unit;
+	if (count <= word_bits)
+		for (uint32_t i = 0, word = begin; i < words_ && at == no_unit; i++) {
+			at = claim_in_word(word, count, allowed);
+			word = word + 1 == words_ ? 0 : word + 1;
+		}
+	if (at == no_unit && words_ > 1) {
+		at = claim_anywhere(begin * word_bits, count, allowed);
+		if (at == no_unit)
+			at = claim_anywhere(0, count, allowed);
+	}
+	if (at != no_unit && at / word_bits != begin)
+		hint.store(at / word_bits + 1, std::memory_order_relaxed);
+	return at;
+}
+
 char *Slots::reserve(size_t size)
 {
 	if (size > units_ * unit)
 		return nullptr;
-	uint32_t count = units_of(size);
-	uint64_t allowed = starts(size);
-	uint32_t at = no_unit;
-	if (count <= word_bits) {
-		std::atomic<uint32_t> &hint = shared_->hint[thread_number() % hints].word;
-		uint32_t begin = hint.load(std::memory_order_relaxed);
-		if (begin >= words_)
-			begin = 0;
-		for (uint32_t i = 0, word = begin; i < words_ && at == no_unit; i++) {
-			at = claim_in_word(word, count, allowed);
-			if (at != no_unit && word != begin)
-				hint.store(word, std::memory_order_relaxed);
-			word = word + 1 == words_ ? 0 : word + 1;
-		}
-	}
-	// Across the borders of words.
-	if (at == no_unit && (count > word_bits || words_ > 1))
-		at = claim_anywhere(count, allowed);
+	uint32_t at = claim_some(units_of(size), starts(size));
 	if (at == no_unit)
 		return nullptr;
 	record_[at].store(in_use | busy | size, std::memory_order_relaxed);
@@ -193,6 +215,17 @@ void Slots::give(char *piece, size_t size, size_t n, bool message)
 		give_back(at + now, had - now);
 	// Release: whoever takes over the piece sees what was received into it.
 	record_[at].store(in_use | (message ? with_head : 0) | n, std::memory_order_release);
+}
+
+size_t Slots::cut(char *piece, size_t size, size_t n)
+{
+	uint32_t at = index_of(piece);
+	uint32_t had = units_of(size), now = units_of(n);
+	if (now == had)
+		return size;
+	record_[at].store(in_use | busy | n, std::memory_order_relaxed);
+	give_back(at + now, had - now);
+	return n;
 }
 
 char *Slots::reserve_for_program(size_t size)
@@ -223,19 +256,8 @@ uint32_t Slots::count_of(uint64_t record)
 	return units_of((record & size_mask) + ((record & with_head) != 0 ? sizeof(MessageHead) : 0));
 }
 
-void Slots::give_back(uint32_t first, uint32_t count)
+void Slots::tell_starved()
 {
-	for (uint32_t n = 0; n < count;) {
-		uint32_t at = first + n;
-		uint32_t here = word_bits - at % word_bits;
-		if (here > count - n)
-			here = count - n;
-		// seq_cst, as wait_for_room: either this sees that somebody waits, or that one's second look sees the room.
-		bitmap_[at / word_bits].fetch_and(~mask_in_word(at, here), std::memory_order_seq_cst);
-		n += here;
-	}
-	if (shared_->starved.load(std::memory_order_seq_cst) == 0)
-		return;
 	shared_->starved.store(0, std::memory_order_seq_cst);
 	shared_->given_back.fetch_add(1, std::memory_order_release);
 	int saved = errno;

@@ -34,6 +34,8 @@ public:
 	void give(char *piece, size_t size, size_t n, bool message);
 	// reserve and give in one.
 	char *reserve_for_program(size_t size);
+	// Gives back what is behind the first n bytes of a busy piece; its new size.
+	size_t cut(char *piece, size_t size, size_t n);
 	// Gives a busy piece back.
 	void discard(char *piece, size_t size);
 	// Gives the units before `rest' back, which then begins a busy piece; size: of what stays.
@@ -62,7 +64,7 @@ public:
 
 private:
 	struct alignas(64) Hint {
-		std::atomic<uint32_t> word; // where this thread found room last
+		std::atomic<uint32_t> word; // 1 + where this thread found room last; 0: nowhere yet
 	};
 	static constexpr unsigned hints = 16;
 	struct Shared {
@@ -83,10 +85,12 @@ private:
 	}
 	uint64_t starts(size_t size) const;
 	uint32_t claim_in_word(uint32_t word, uint32_t count, uint64_t allowed);
-	uint32_t claim_anywhere(uint32_t count, uint64_t allowed);
+	uint32_t claim_some(uint32_t count, uint64_t allowed);
+	uint32_t claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed);
 	uint32_t free_from(uint32_t start, uint32_t count) const;
 	bool claim(uint32_t first, uint32_t count);
 	void give_back(uint32_t first, uint32_t count);
+	void tell_starved();
 	uint32_t piece_around(uint32_t at, uint64_t *record) const;
 	void end(uint32_t first, uint64_t record);
 	static uint32_t count_of(uint64_t record);
