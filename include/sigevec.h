@@ -6,8 +6,10 @@
 #include "sigevec/types.h"
 
 #include "sigevec/aio.h"
+#include "sigevec/dma.h"
 #include "sigevec/ec.h"
 #include "sigevec/ev.h"
 #include "sigevec/info.h"
+#include "sigevec/sio.h"
 
 #endif

@@ -87,8 +87,8 @@ int info()
 	struct sigevec_limits l;
 	if (sigevec_get_limits(&l) != 0)
 		return complain("limits");
-	printf("limit  threads  %u\nlimit  requests %u\nlimit  ring     %u\nlimit  idle     %u s\n", l.threads, l.requests,
-	       l.ring, l.idle);
+	printf("limit  threads  %u\nlimit  requests %u\nlimit  ring     %u\nlimit  idle     %u s\nlimit  dma      %llu bytes\n",
+	       l.threads, l.requests, l.ring, l.idle, static_cast<unsigned long long>(l.dma));
 	return fflush(stdout) == 0 ? 0 : complain("standard output");
 }
 

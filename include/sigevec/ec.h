@@ -55,6 +55,11 @@ typedef struct event_data {
 		sigevent_t ev_sig;
 		const void *ev_obj;
 		int ev_fd; /* the descriptor that was given to the call */
+		struct {   /* event_type_dma: fd is ev_fd; the piece to be released, of ev_result bytes, or NULL */
+			int fd;
+			dma_mem_t mem;
+			void *buf;
+		} ev_dma;
 	} ev_un;
 	ssize_t ev_result; /* what the call would have returned */
 	int ev_errno;      /* 0, or the error */

@@ -11,6 +11,9 @@
  * Everything else, errors of the descriptor included, arrives as the event: ev_type is event_type_net, ev_un.ev_fd the descriptor
  * given, ev_data the argument data, ev_result what the call would have returned, ev_errno its error.
  *
+ * With AIO_DMA_BUF (sigevec/dma.h) a send takes its memory from a DMA region, and a receive from an associated socket is an event_type_dma, with
+ * EV_MULTISHOT one for each arrival; see dma_assoc(3). Such a call also fails with EFAULT: the memory of a send is in no region.
+ *
  * Flags are the MSG_* flags of the call of the same name. The request waits for data or room, O_NONBLOCK or not; with MSG_DONTWAIT
  * it ends with EAGAIN instead. A stream's requests are carried out in order for each direction, each send whole. SIGPIPE is never
  * raised. Destination address, msghdr and iovec array are copied at the call; buffers, control data, and the places for results stay the
@@ -29,7 +32,10 @@
 extern "C" {
 #endif
 
-/* A flag of ev_accept and aio_accept beside SOCK_NONBLOCK and SOCK_CLOEXEC: + one call, many connections (ev_accept only). */
+/*
+ * A flag of ev_accept beside SOCK_NONBLOCK and SOCK_CLOEXEC: + one call, many connections. Of ev_recv and ev_recvmsg, with AIO_DMA_BUF only
+ * (it has the value of MSG_OOB): + one call, an event for each arrival.
+ */
 #define EV_MULTISHOT 1
 
 int ev_send(int s, const void *buf, size_t len, int flags, ec_t ec, void *data);

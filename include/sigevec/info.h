@@ -29,6 +29,7 @@ struct sigevec_limits {
 	unsigned requests; /* requests outstanding, further ones fail with EAGAIN; also SIGEVEC_REQUESTS */
 	unsigned ring;     /* entries of a submission ring; also SIGEVEC_RING and aio_init's aio_num */
 	unsigned idle;     /* seconds until an idle thread ends; also SIGEVEC_IDLE and aio_init's aio_idle_time */
+	uint64_t dma;      /* bytes of all DMA regions together, at first half of the memory; also SIGEVEC_DMA */
 };
 
 /*
@@ -36,7 +37,7 @@ struct sigevec_limits {
  * lowered limit end when they are idle.
  * Return 0, or -1 with errno:
  *   EINVAL  limits is NULL, threads, requests or ring is 0, requests is above 4,194,304, or ring is above 32,768
- *   EBUSY   requests is lower than the number that has been in use at once
+ *   EBUSY   requests is lower than the number that has been in use at once, or dma than what regions take now
  * Thread-safe; not async-signal-safe.
  */
 int sigevec_get_limits(struct sigevec_limits *limits);

@@ -5,6 +5,7 @@
 #include "api/socket.hpp"
 #include "channel/channel.hpp"
 #include "channel/single.hpp"
+#include "dma/receive.hpp"
 #include "request/cancel.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/ev.h"
@@ -16,17 +17,34 @@ using api::SocketCall;
 
 namespace {
 
+// AIO_DMA_BUF. Of a receive, EV_MULTISHOT (whose value is that of MSG_OOB, which has no place in a region) arms the association.
+int on_region(SocketCall &s, size_t len, bool whole_message)
+{
+	s.call.flags &= ~AIO_DMA_BUF;
+	if (!is_inward(s.call.op))
+		return s.send_from_region();
+	s.call.multishot = (s.call.flags & EV_MULTISHOT) != 0;
+	s.call.flags &= ~EV_MULTISHOT;
+	return s.wait_for_arrival(len, whole_message);
+}
+
 int on_buffer(SocketCall &s, const void *buf, size_t len, const struct sockaddr *a, socklen_t length, ec_t ec, void *data)
 {
 	s.notify_channel(ec, data);
 	s.buffer(buf, len);
-	return api::result_of(s.start(s.address(a, length)));
+	int error = s.address(a, length);
+	if (error == 0 && (s.call.flags & AIO_DMA_BUF) != 0)
+		error = on_region(s, len, false);
+	return api::result_of(s.start(error));
 }
 
 int on_message(SocketCall &s, const struct msghdr *msg, ec_t ec, void *data)
 {
 	s.notify_channel(ec, data);
-	return api::result_of(s.start(s.message(msg)));
+	bool region = (s.call.flags & AIO_DMA_BUF) != 0;
+	// What is received is made in the region.
+	int error = region && is_inward(s.call.op) ? 0 : s.message(msg);
+	return api::result_of(s.start(error == 0 && region ? on_region(s, dma::receive::no_limit, true) : error));
 }
 
 } // namespace

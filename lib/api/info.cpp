@@ -4,6 +4,7 @@
 #include "sigevec/info.h"
 
 #include "api/check.hpp"
+#include "dma/region.hpp"
 #include "engine/select.hpp"
 #include "runtime/config.hpp"
 #include "runtime/process.hpp"
@@ -32,6 +33,7 @@ SIGEVEC_EXPORT int sigevec_get_limits(struct sigevec_limits *limits)
 	limits->requests = config::limits.requests.load(std::memory_order_relaxed);
 	limits->ring = config::limits.ring.load(std::memory_order_relaxed);
 	limits->idle = config::limits.idle.load(std::memory_order_relaxed);
+	limits->dma = config::limits.dma.load(std::memory_order_relaxed);
 	return 0;
 }
 
@@ -40,12 +42,13 @@ SIGEVEC_EXPORT int sigevec_set_limits(const struct sigevec_limits *limits)
 	if (limits == nullptr || !process::ensure() || limits->threads == 0 || limits->requests == 0 ||
 	    limits->requests > config::most_requests || limits->ring == 0 || limits->ring > config::most_ring)
 		return api::result_of(EINVAL);
-	if (limits->requests < requests::size())
+	if (limits->requests < requests::size() || limits->dma < dma::region::charged())
 		return api::result_of(EBUSY);
 	config::limits.threads.store(limits->threads, std::memory_order_relaxed);
 	config::limits.requests.store(limits->requests, std::memory_order_relaxed);
 	config::limits.ring.store(limits->ring, std::memory_order_relaxed);
 	config::limits.idle.store(limits->idle, std::memory_order_relaxed);
+	config::limits.dma.store(limits->dma, std::memory_order_relaxed);
 	return 0;
 }
 

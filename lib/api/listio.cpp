@@ -6,6 +6,7 @@
 #include "channel/bell.hpp"
 
 #include "aiocb.hpp"
+#include "dma/request.hpp"
 #include "completion/wait.hpp"
 #include "engine/kaio.hpp"
 #include "notify/notifier.hpp"
@@ -41,9 +42,14 @@ int start_socket_call(struct aiocb *cb, Batch *batch)
 int start_transfer(struct aiocb *cb, Batch *batch)
 {
 	Call c;
-	bool known = cb->aio_lio_opcode == LIO_READ || cb->aio_lio_opcode == LIO_WRITE;
-	int error = api::read_transfer(cb, cb->aio_lio_opcode == LIO_READ ? Op::read : Op::write, &c);
+	int op = cb->aio_lio_opcode;
+	bool region = op == LIO_DMA_READ || op == LIO_DMA_WRITE;
+	bool known = op == LIO_READ || op == LIO_WRITE || region;
+	bool read = op == LIO_READ || op == LIO_DMA_READ;
+	int error = api::read_transfer(cb, read ? Op::read : Op::write, &c);
 	c.batch = batch;
+	if (region && error == 0)
+		error = read ? dma::prepare_receive(c, cb->aio_dma_buf, false) : dma::prepare_send(c, cb->aio_dma_buf, false);
 	if (!known)
 		c.len = ~size_t{0}; // accepted, and ends with EINVAL
 	return api::start(error, cb, c);

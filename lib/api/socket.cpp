@@ -5,6 +5,7 @@
 
 #include "api/check.hpp"
 #include "channel/single.hpp"
+#include "dma/request.hpp"
 #include "request/submit.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/aio.h"
@@ -77,11 +78,35 @@ int SocketCall::message(const struct msghdr *m)
 	return length < 0 ? EINVAL : 0;
 }
 
+int SocketCall::wait_for_arrival(size_t size, bool whole_message)
+{
+	return dma::prepare_wait(call, size, whole_message);
+}
+
+int SocketCall::send_from_region()
+{
+	return process::ensure() ? dma::prepare_send(call, nullptr, true) : EAGAIN;
+}
+
+int SocketCall::use_region(dma_mem_t mem, bool whole_message)
+{
+	if (!process::ensure())
+		return EAGAIN;
+	if (!is_inward(call.op))
+		return dma::prepare_send(call, mem, false);
+	if (whole_message)
+		call.message = &header_;
+	int e = dma::prepare_receive(call, mem, whole_message);
+	if (whole_message && call.dma.kind == dma::Use::Kind::wait)
+		call.message = nullptr;
+	return e;
+}
+
 int SocketCall::start(int error)
 {
 	if (error == 0 && call.len > SSIZE_MAX)
 		error = EINVAL;
-	if (error == 0 && call.cb == nullptr && process::ready())
+	if (error == 0 && call.cb == nullptr && !call.dma && process::ready())
 		if (int e = single::submit(call); e >= 0)
 			return e;
 	int result = api::start(error, call.cb, call);
@@ -100,19 +125,29 @@ int on_buffer(Op op, struct aiocb *cb, int flags, const struct sockaddr *a, sock
 {
 	if (cb == nullptr)
 		return api::result_of(EINVAL);
-	SocketCall s(op, cb->aio_fildes, flags);
+	SocketCall s(op, cb->aio_fildes, flags & ~AIO_DMA_BUF);
 	s.notify_aiocb(cb);
 	s.buffer(const_cast<void *>(cb->aio_buf), cb->aio_nbytes);
-	return api::result_of(s.start(s.address(a, length)));
+	int error = s.address(a, length);
+	if (error == 0 && (flags & AIO_DMA_BUF) != 0)
+		error = s.use_region(cb->aio_dma_buf, false);
+	return api::result_of(s.start(error));
 }
 
 int on_message(Op op, struct aiocb *cb, int flags)
 {
 	if (cb == nullptr)
 		return api::result_of(EINVAL);
-	SocketCall s(op, cb->aio_fildes, flags);
+	SocketCall s(op, cb->aio_fildes, flags & ~AIO_DMA_BUF);
 	s.notify_aiocb(cb);
-	return api::result_of(s.start(s.message(cb->aio_msg)));
+	bool region = (flags & AIO_DMA_BUF) != 0;
+	if (!region || !is_inward(op)) {
+		int error = s.message(cb->aio_msg);
+		return api::result_of(s.start(error == 0 && region ? s.use_region(cb->aio_dma_buf, true) : error));
+	}
+	// The message is made in the region.
+	s.buffer(nullptr, cb->aio_nbytes);
+	return api::result_of(s.start(s.use_region(cb->aio_dma_buf, true)));
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "request/request.hpp"
+#include "sigevec/types.h"
 
 namespace sigevec::api {
 
@@ -22,6 +23,11 @@ public:
 	int address(const struct sockaddr *a, socklen_t length);
 	// const in sends; where results are told otherwise.
 	int message(const struct msghdr *m);
+
+	// With AIO_DMA_BUF, once all else is known: 0 or an errno. The last one is for an aiocb.
+	int wait_for_arrival(size_t size, bool whole_message);
+	int send_from_region();
+	int use_region(dma_mem_t mem, bool whole_message);
 
 	// Submits. error: what was wrong with the arguments, or 0. Returns 0 or the errno of the call.
 	int start(int error);

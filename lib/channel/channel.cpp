@@ -162,6 +162,8 @@ void initialize(Channel *c, unsigned flags)
 	c->delivered.store(0, std::memory_order_relaxed);
 	c->refused.store(0, std::memory_order_relaxed);
 	c->high_water.store(0, std::memory_order_relaxed);
+	c->overflow.store(0, std::memory_order_relaxed);
+	c->dropped.store(0, std::memory_order_relaxed);
 	c->ending.store(false, std::memory_order_relaxed);
 	c->open.store(true, std::memory_order_relaxed);
 	c->life.store(one_reference, std::memory_order_release);
@@ -327,6 +329,7 @@ void stat(Channel *c, struct ec_stat *s)
 	s->outstanding = in > s->queued ? in - s->queued : 0;
 	s->delivered = delivered;
 	s->refused = c->refused.load(std::memory_order_relaxed);
+	s->dropped = c->dropped.load(std::memory_order_relaxed);
 	s->high_water = c->high_water.load(std::memory_order_relaxed);
 }
 

@@ -72,6 +72,8 @@ struct Channel {
 	alignas(64) Mutex reading;
 	std::atomic<Notification *> oldest;
 	std::atomic<uint64_t> delivered;
+	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
+	std::atomic<uint64_t> overflow, dropped;
 };
 
 namespace channel {
@@ -114,6 +116,9 @@ void retract(Channel *c);
 void push(Notification &n);
 // The same for an event of the program's own, from its own threads, with a reference. False: the descriptor has been closed, and the channel is no more.
 bool post(Notification &n);
+
+// An arrival whose event is in the queue has been dropped in favour of a later one.
+void note_dropped(Channel *c);
 
 // Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);

@@ -14,6 +14,8 @@
 #include "channel/posted.hpp"
 #include "channel/single.hpp"
 
+#include "dma/receiver.hpp"
+#include "dma/request.hpp"
 #include "notify/notify.hpp"
 #include "request/batch.hpp"
 #include "request/request.hpp"
@@ -48,7 +50,8 @@ void silence(Channel *c)
 
 bool empty(const Channel *c)
 {
-	return c->oldest.load(std::memory_order_seq_cst) == nullptr && c->inbox.load(std::memory_order_seq_cst) == nullptr;
+	return c->oldest.load(std::memory_order_seq_cst) == nullptr && c->inbox.load(std::memory_order_seq_cst) == nullptr &&
+	       c->overflow.load(std::memory_order_seq_cst) == 0;
 }
 
 // With `reading' held.
@@ -108,15 +111,30 @@ void describe_request(const Request *r, event_data_t *d)
 	}
 }
 
+// Ahead of all others: what has been dropped since the last one of these.
+bool take_overflow(Channel *c, event_data_t *d)
+{
+	uint64_t lost = c->overflow.load(std::memory_order_relaxed) != 0 ? c->overflow.exchange(0, std::memory_order_seq_cst) : 0;
+	if (lost == 0)
+		return false;
+	more_room(c); // which is given back with that of the others
+	*d = {};
+	d->ev_type = event_type_overflow;
+	d->ev_result = static_cast<ssize_t>(lost);
+	return true;
+}
+
 void describe(const Notification &n, event_data_t *d)
 {
 	*d = {};
 	d->ev_data = n.event.value.sival_ptr;
-	if (n.request != nullptr)
+	if (n.request != nullptr) {
 		describe_request(n.request, d);
-	else if (posted::is(n))
+		if (n.request->dma)
+			dma::describe(n.request, d);
+	} else if (posted::is(n)) {
 		posted::describe(n, d);
-	else {
+	} else {
 		d->ev_type = event_type_aio;
 		bool failed = n.owner_batch->failed.load(std::memory_order_relaxed);
 		d->ev_result = failed ? -1 : 0;
@@ -127,11 +145,12 @@ void describe(const Notification &n, event_data_t *d)
 // settled: the descriptor is seen to here; otherwise by the caller.
 unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 {
-	unsigned n = 0;
+	unsigned n = 0, told = 0;
 	{
 		Guard<Mutex> g(c->reading);
-		for (Notification *e; n < max && (e = pop(c)) != nullptr; n++) {
-			describe(*e, &v[n]);
+		told = take_overflow(c, v) ? 1 : 0;
+		for (Notification *e; told + n < max && (e = pop(c)) != nullptr; n++) {
+			describe(*e, &v[told + n]);
 			notify::release(*e);
 		}
 		c->delivered.fetch_add(n, std::memory_order_release);
@@ -140,14 +159,16 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 			wake_another(c);
 		}
 	}
-	return n;
+	return told + n;
 }
 
 // Nobody will read it. A connection that nobody will ever know of is closed.
 void drop_event(Channel *c, Notification &n)
 {
 	const Request *r = n.request;
-	if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->result >= 0 &&
+	if (r != nullptr && r->dma)
+		dma::drop(n.request);
+	else if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->result >= 0 &&
 	    (r->op == Op::accept || (r->op == Op::event && r->multishot)))
 		sys::close(static_cast<int>(r->result));
 	notify::release(n);
@@ -208,8 +229,17 @@ int sleep(Channel *c, const Deadline &deadline)
 
 void room_made(Channel *c)
 {
-	if (c->crowded.load(std::memory_order_seq_cst) && c->crowded.exchange(false, std::memory_order_seq_cst))
+	if (c->crowded.load(std::memory_order_seq_cst) && c->crowded.exchange(false, std::memory_order_seq_cst)) {
 		helper::look_at_streams();
+		dma::receiver::look();
+	}
+}
+
+void note_dropped(Channel *c)
+{
+	c->dropped.fetch_add(1, std::memory_order_relaxed);
+	c->overflow.fetch_add(1, std::memory_order_seq_cst);
+	ring(c);
 }
 
 void wake_all(Channel *c)

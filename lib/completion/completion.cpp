@@ -4,6 +4,7 @@
 #include "aiocb.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
+#include "dma/request.hpp"
 #include "engine/transfer.hpp"
 #include "notify/notify.hpp"
 #include "request/batch.hpp"
@@ -39,6 +40,8 @@ void publish(struct aiocb *cb, ssize_t result)
 
 void finish_call(const Call &c, ssize_t result)
 {
+	dma::Use use = c.dma;
+	dma::ended(use, c.cb, result);
 	publish(c.cb, result);
 	notify::send_now(c.event);
 	if (c.batch == nullptr)
@@ -72,6 +75,8 @@ void finish(Request *r, ssize_t result)
 	r->result = result;
 	if (result >= 0 && r->message != nullptr)
 		transfer::tell_caller(r->message);
+	// The pieces of a region belong to the program again with the status.
+	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), result);
 	publish(r->cb.load(std::memory_order_relaxed), result);
 	// Not before: an fsync that finds it done does not wait for it.
 	r->set(State::done);
@@ -84,6 +89,7 @@ void finish_cancelled(Request *r)
 	stats::count(stats::cancelled);
 	requests::linger();
 	r->result = -ECANCELED;
+	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	publish(r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	tell(r);
 }

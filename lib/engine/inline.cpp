@@ -8,6 +8,7 @@
 // SIGXFSZ for a write beyond RLIMIT_FSIZE.
 #include "engine/engine.hpp"
 
+#include "dma/zero_copy.hpp"
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
@@ -175,7 +176,7 @@ bool never_at_once(const Call &c)
 	constexpr int waits = MSG_WAITALL;
 	return c.done != 0 || c.op == Op::fsync || c.op == Op::fdatasync || c.op == Op::connect || c.multishot ||
 	       (c.op == Op::recv && (c.flags & waits) != 0 && (c.flags & MSG_DONTWAIT) == 0) ||
-	       (c.op == Op::send && (c.flags & MSG_FASTOPEN) != 0);
+	       (c.op == Op::send && (c.flags & MSG_FASTOPEN) != 0) || dma::zero_copy::wanted(c);
 }
 
 bool attempt(const Call &c, const Descriptor &d, ssize_t *result)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/ring.hpp"
 
+#include "dma/zero_copy.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/config.hpp"
 #include "uring.h"
@@ -25,7 +26,7 @@ const char *Ring::why_not()
 namespace {
 
 // What a completion is about, in the low bits of user_data; requests are aligned to 8.
-constexpr uint64_t request_tag = 0, cancellation_tag = 1, packets_tag = 2, tag_mask = 3;
+constexpr uint64_t request_tag = 0, cancellation_tag = 1, packets_tag = 2, zero_copy_tag = 3, tag_mask = 3;
 
 // A transfer this long is copied by a worker of the ring's, not within the driver's submission.
 constexpr size_t large = 256 * 1024;
@@ -61,6 +62,14 @@ int set_up(struct io_uring *ring, unsigned entries)
 	return e;
 }
 
+// What the completion of r's operation is known by.
+uint64_t mark_of(const Request *r)
+{
+	if (r->dma.zero_copy != nullptr)
+		return reinterpret_cast<uint64_t>(r->dma.zero_copy) | zero_copy_tag;
+	return reinterpret_cast<uint64_t>(r) | request_tag;
+}
+
 void prepare_message(struct io_uring_sqe *sqe, Request *r, int file)
 {
 	bool inward = r->is_read();
@@ -78,6 +87,8 @@ void prepare_message(struct io_uring_sqe *sqe, Request *r, int file)
 		p.len = transfer::most_at_once;
 	if (inward)
 		io_uring_prep_recv(sqe, file, p.buf, p.len, flags);
+	else if (dma::zero_copy::begin(r, file, p.len) != nullptr)
+		io_uring_prep_send_zc(sqe, file, p.buf, p.len, flags, IORING_SEND_ZC_REPORT_USAGE);
 	else
 		io_uring_prep_send(sqe, file, p.buf, p.len, flags);
 }
@@ -173,7 +184,7 @@ void Ring::start(Request *r, int file)
 		if (may_wait || (!r->on_stream() && p.len > large))
 			sqe->flags |= IOSQE_ASYNC;
 	}
-	sqe->user_data = reinterpret_cast<uint64_t>(r) | request_tag;
+	sqe->user_data = mark_of(r);
 }
 
 void Ring::poll(Request *r, int file)
@@ -187,7 +198,7 @@ void Ring::poll(Request *r, int file)
 void Ring::cancel(Request *r)
 {
 	struct io_uring_sqe *sqe = get_sqe();
-	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(r) | request_tag, 0);
+	io_uring_prep_cancel64(sqe, mark_of(r), 0);
 	sqe->user_data = reinterpret_cast<uint64_t>(r) | cancellation_tag;
 }
 
@@ -208,6 +219,12 @@ bool Ring::next(Completion *c)
 	if (io_uring_peek_cqe(&ring_, &cqe) != 0)
 		return false;
 	uint64_t data = cqe->user_data;
+	if ((cqe->flags & IORING_CQE_F_NOTIF) != 0) {
+		bool copied = (static_cast<uint32_t>(cqe->res) & IORING_NOTIF_USAGE_ZC_COPIED) != 0;
+		io_uring_cqe_seen(&ring_, cqe);
+		dma::zero_copy::released(reinterpret_cast<dma::ZeroCopy *>(data & ~tag_mask), copied);
+		return next(c);
+	}
 	c->result = cqe->res;
 	c->request = reinterpret_cast<Request *>(data & ~tag_mask);
 	bool ended = (cqe->flags & IORING_CQE_F_MORE) == 0;
@@ -219,6 +236,16 @@ bool Ring::next(Completion *c)
 	case cancellation_tag:
 		c->what = What::cancellation;
 		break;
+	case zero_copy_tag: {
+		auto *z = reinterpret_cast<dma::ZeroCopy *>(c->request);
+		c->what = What::request;
+		c->request = z->request;
+		dma::zero_copy::ended(z, c->result, !ended);
+		// A kernel without the operation: a worker sends.
+		if (c->result == -EINVAL || c->result == -EOPNOTSUPP)
+			c->result = -EAGAIN;
+		break;
+	}
 	default:
 		c->what = What::packets;
 		if (ended)

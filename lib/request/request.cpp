@@ -134,6 +134,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->flags = d.flags;
 	r->call_flags = c.flags;
 	r->shown_fd = c.shown_fd;
+	r->dma = c.dma;
 	r->message = message;
 	r->buf = c.buf;
 	r->len = c.len;

@@ -9,6 +9,7 @@
 // else decides the request's fate; see State.
 #pragma once
 
+#include "dma/use.hpp"
 #include "notify/event.hpp"
 
 #include <aio.h>
@@ -109,6 +110,7 @@ struct Call {
 	bool multishot;
 	struct msghdr *message; // address and control data of a socket call, on the caller's stack; or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr
+	dma::Use dma; // of a region
 };
 
 // Who decides. Transitions, each a compare-exchange on the word that also holds the generation:
@@ -173,6 +175,7 @@ struct Request {
 	std::atomic<uint64_t> in_call;
 	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
 	std::atomic<uint8_t> background;
+	dma::Use dma; // of a region
 	ssize_t result; // of what one thread did, on its way to the thread that ends the request
 	bool unfinished; // kernel AIO has transferred a part
 	Notification notification;

@@ -4,6 +4,7 @@
 #include "aiocb.hpp"
 #include "channel/bell.hpp"
 #include "completion/completion.hpp"
+#include "dma/request.hpp"
 #include "engine/select.hpp"
 #include "engine/transfer.hpp"
 #include "notify/notifier.hpp"
@@ -27,6 +28,8 @@ int refuse(const Call &c, int error)
 	stats::count(stats::refused);
 	if (c.event.channel != nullptr)
 		channel::retract(c.event.channel);
+	dma::Use use = c.dma;
+	dma::ended(use, nullptr, -error);
 	if (c.cb == nullptr)
 		return error;
 	aiocb_layout::result(c.cb).store(-1, std::memory_order_relaxed);
@@ -131,8 +134,20 @@ bool beside_the_stream(const Call &c)
 	return c.op == Op::recv && (c.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
 }
 
+// A receive that the socket's association serves.
+int queue_on_association(const Call &c, const Descriptor &d, Request *r)
+{
+	if (r == nullptr && (r = requests::create(c, d)) == nullptr)
+		return refuse(c, EAGAIN);
+	note_request(c, r);
+	int error = dma::enqueue(r);
+	return error == 0 ? 0 : ended(c, r, -error);
+}
+
 int start_transfer(const Call &c, const Descriptor &d, Request *r)
 {
+	if (c.dma.kind == dma::Use::Kind::wait)
+		return queue_on_association(c, d, r);
 	ssize_t result = -1;
 	bool at_once = beside_the_stream(c) || select::inline_allowed();
 	if (at_once && engines::inline_.attempt(c, d, &result))

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <unistd.h>
 
 namespace sigevec::config {
 
@@ -12,7 +13,7 @@ const char *stats_file = nullptr;
 
 namespace {
 
-void read_number(const char *name, std::atomic<unsigned> &to, unsigned min, unsigned max)
+template <class T> void read_number(const char *name, std::atomic<T> &to, uint64_t min, uint64_t max)
 {
 	const char *s = secure_getenv(name);
 	if (s == nullptr || *s == '\0')
@@ -20,7 +21,7 @@ void read_number(const char *name, std::atomic<unsigned> &to, unsigned min, unsi
 	char *end;
 	unsigned long v = strtoul(s, &end, 10);
 	if (*end == '\0' && v >= min && v <= max)
-		to.store(static_cast<unsigned>(v), std::memory_order_relaxed);
+		to.store(static_cast<T>(v), std::memory_order_relaxed);
 }
 
 struct Name {
@@ -39,6 +40,9 @@ void read_environment()
 	read_number("SIGEVEC_REQUESTS", limits.requests, 1, most_requests);
 	read_number("SIGEVEC_RING", limits.ring, 1, most_ring);
 	read_number("SIGEVEC_IDLE", limits.idle, 0, 1000000);
+	limits.dma.store(static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) / 2 * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)),
+			 std::memory_order_relaxed);
+	read_number("SIGEVEC_DMA", limits.dma, 0, UINT64_MAX);
 	// The file is written with the program's rights: a set-user-ID program takes no name from its caller.
 	stats_file = secure_getenv("SIGEVEC_STATS");
 	if (const char *s = secure_getenv("SIGEVEC_ENGINE"))

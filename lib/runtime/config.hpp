@@ -19,6 +19,7 @@ struct Limits {
 	std::atomic<unsigned> requests{1u << 20};
 	std::atomic<unsigned> ring{256};
 	std::atomic<unsigned> idle{1};
+	std::atomic<uint64_t> dma{0}; // bytes of all regions; set by read_environment
 };
 
 extern Limits limits;

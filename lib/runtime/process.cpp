@@ -5,6 +5,8 @@
 #include "channel/posted.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
+#include "dma/association.hpp"
+#include "dma/receiver.hpp"
 #include "engine/kaio.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
@@ -46,6 +48,9 @@ Page *make_page()
 // process's copies, kernel contexts and sockets are only let go. From the users of a thing to the thing itself.
 void forget_parent()
 {
+	dma::receiver::after_fork();
+	dma::association::after_fork();
+	dma::region::after_fork();
 	channel::after_fork();
 	posted::after_fork();
 	notifier::after_fork();

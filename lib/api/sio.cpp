@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+//
+// sio_reserve, sio_release, sio_send, sio_sendto, sio_sendmsg, sio_recv, sio_recvfrom, sio_recvmsg.
+#include "sigevec/sio.h"
+
+#include "api/check.hpp"
+#include "dma/receive.hpp"
+#include "runtime/process.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <cerrno>
+#include <climits>
+
+using namespace sigevec;
+using namespace sigevec::dma;
+
+namespace {
+
+int value(ssize_t n)
+{
+	return n < 0 ? api::result_of(static_cast<int>(-n)) : static_cast<int>(n);
+}
+
+// Every byte of it lies in a region: that of the first. nullptr: EFAULT.
+Region *region_of(const struct iovec *v, size_t n)
+{
+	Region *first = nullptr;
+	for (size_t i = 0; i < n; i++) {
+		Region *r = region::around(v[i].iov_base, v[i].iov_len);
+		if (r == nullptr)
+			return nullptr;
+		if (first == nullptr)
+			first = r;
+	}
+	return first;
+}
+
+int send(int sock, const struct msghdr *m, int flags)
+{
+	Region *r = process::ensure() ? region_of(m->msg_iov, m->msg_iovlen) : nullptr;
+	if (r == nullptr)
+		return api::result_of(EFAULT);
+	ssize_t n = sys::sendmsg(sock, m, flags | MSG_NOSIGNAL);
+	if (n < 0)
+		return -1;
+	r->sent.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);
+	r->copied.fetch_add(1, std::memory_order_relaxed);
+	return static_cast<int>(n);
+}
+
+// What the result of recv would not be the size of the piece with.
+constexpr int unfit = MSG_TRUNC;
+
+int receive_into(int sock, const receive::Want &w, void **address)
+{
+	if (address == nullptr || w.size == 0 || (w.size > INT_MAX && w.size != receive::no_limit) || !process::ensure())
+		return api::result_of(EINVAL);
+	*address = nullptr;
+	return value((w.flags & unfit) != 0 ? -EOPNOTSUPP : receive::call(sock, w, address));
+}
+
+} // namespace
+
+SIGEVEC_EXPORT int sio_reserve(dma_mem_t mem, void **memp, size_t size)
+{
+	Region *r = process::ensure() ? region::find(mem) : nullptr;
+	if (r == nullptr || memp == nullptr || size == 0 || size > r->slots.units() * unit)
+		return api::result_of(EINVAL);
+	char *p = r->slots.reserve_for_program(size);
+	if (p == nullptr) {
+		r->full.fetch_add(1, std::memory_order_relaxed);
+		return api::result_of(ENOBUFS);
+	}
+	*memp = p;
+	return 0;
+}
+
+SIGEVEC_EXPORT int sio_release(dma_mem_t mem, void *addr, size_t size)
+{
+	Region *r = process::ensure() ? region::find(mem) : nullptr;
+	return api::result_of(r != nullptr && r->slots.release(addr, size) ? 0 : EINVAL);
+}
+
+SIGEVEC_EXPORT int sio_send(int sock, const void *buf, size_t size, int flags)
+{
+	return sio_sendto(sock, buf, size, flags, nullptr, 0);
+}
+
+SIGEVEC_EXPORT int sio_sendto(int sock, const void *buf, size_t size, int flags, const struct sockaddr *to, socklen_t tolen)
+{
+	if (size > INT_MAX)
+		return api::result_of(EINVAL);
+	struct iovec v = {const_cast<void *>(buf), size};
+	struct msghdr m = {};
+	m.msg_iov = &v;
+	m.msg_iovlen = 1;
+	m.msg_name = const_cast<struct sockaddr *>(to);
+	m.msg_namelen = tolen;
+	return send(sock, &m, flags);
+}
+
+SIGEVEC_EXPORT int sio_sendmsg(int sock, const void *msg, size_t size, int flags)
+{
+	auto *m = static_cast<const struct msghdr *>(msg);
+	if (m == nullptr || size != sizeof *m)
+		return api::result_of(EINVAL);
+	if (m->msg_iovlen > IOV_MAX)
+		return api::result_of(EMSGSIZE);
+	return send(sock, m, flags);
+}
+
+SIGEVEC_EXPORT int sio_recv(int sock, void **buf, size_t size, int flags)
+{
+	return receive_into(sock, {size, flags, false, nullptr, 0, nullptr}, buf);
+}
+
+SIGEVEC_EXPORT int sio_recvfrom(int sock, const void **buf, size_t size, int flags, struct sockaddr *from, socklen_t fromlen)
+{
+	return receive_into(sock, {size, flags, false, from, from != nullptr ? fromlen : 0, nullptr}, const_cast<void **>(buf));
+}
+
+SIGEVEC_EXPORT int sio_recvmsg(int sock, const void **msg, size_t size, int flags)
+{
+	if (size == sizeof(struct msghdr))
+		size = receive::no_limit;
+	return receive_into(sock, {size, flags, true, nullptr, 0, nullptr}, const_cast<void **>(msg));
+}

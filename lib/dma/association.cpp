@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT
+#include "dma/association.hpp"
+
+#include "completion/completion.hpp"
+#include "dma/message.hpp"
+#include "dma/receive.hpp"
+#include "dma/receiver.hpp"
+#include "request/pool.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <sys/socket.h>
+
+namespace sigevec::dma::association {
+
+namespace {
+
+constexpr uint32_t most_associations = 1u << 20;
+Pool<Association, 6, most_associations / 64> pool;
+
+// By descriptor. A chunk, once made, stays.
+constexpr unsigned chunk_bits = 10;
+constexpr unsigned chunks = 1024;
+using Slot = std::atomic<Association *>;
+std::atomic<Slot *> table[chunks];
+// Held by dma_assoc and dma_disassoc, before any association's own lock.
+Mutex changing;
+
+Slot *slot_of(int fd)
+{
+	auto n = static_cast<unsigned>(fd);
+	if (n >> chunk_bits >= chunks)
+		return nullptr;
+	Slot *chunk = table[n >> chunk_bits].load(std::memory_order_acquire);
+	return chunk == nullptr ? nullptr : &chunk[n & ((1u << chunk_bits) - 1)];
+}
+
+Slot *make_slot(int fd)
+{
+	auto n = static_cast<unsigned>(fd);
+	if (n >> chunk_bits >= chunks)
+		return nullptr;
+	std::atomic<Slot *> &chunk = table[n >> chunk_bits];
+	if (chunk.load(std::memory_order_relaxed) == nullptr)
+		chunk.store(static_cast<Slot *>(calloc(1u << chunk_bits, sizeof(Slot))), std::memory_order_release);
+	return slot_of(fd);
+}
+
+int option(int fd, int name)
+{
+	int v = 0;
+	socklen_t n = sizeof v;
+	return getsockopt(fd, SOL_SOCKET, name, &v, &n) == 0 ? v : -1;
+}
+
+uint64_t cookie_of(int fd)
+{
+	uint64_t c = 0;
+	socklen_t n = sizeof c;
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 ? c : 0;
+}
+
+// With `changing' held.
+Association *make(int fd, uint64_t cookie)
+{
+	Slot *s = make_slot(fd);
+	Association *a = s != nullptr ? pool.take(most_associations) : nullptr;
+	if (a == nullptr)
+		return nullptr;
+	Guard<Mutex> g(a->lock);
+	a->fd = fd;
+	a->cookie = cookie;
+	int type = option(fd, SO_TYPE);
+	a->stream = type == SOCK_STREAM;
+	a->local = option(fd, SO_DOMAIN) == AF_UNIX;
+	a->latest = a->watched = a->paused = false;
+	a->ahead = 1;
+	a->streak = 0;
+	a->error = 0;
+	a->blocked = 0;
+	a->asked = a->buffer = 0;
+	a->events = 0;
+	a->region_count = 0;
+	a->regions = nullptr;
+	a->queue_first = a->queue_count = a->queue_room = 0;
+	a->queue = nullptr;
+	a->first = a->last = nullptr;
+	a->notify = nullptr;
+	a->arrivals.store(0, std::memory_order_relaxed);
+	a->sleepers.store(0, std::memory_order_relaxed);
+	s->store(a, std::memory_order_release);
+	return a;
+}
+
+// With both locks held. What nobody has read goes; what waits for it is returned, to be ended without a lock.
+Request *end(Association *a)
+{
+	Request *waiting = a->first;
+	a->first = a->last = nullptr;
+	receiver::unwatch(a);
+	while (a->queue_count != 0)
+		receive::discard(pop(a));
+	for (uint16_t i = 0; i < a->region_count; i++)
+		region::at(a->regions[i])->sockets.fetch_sub(1, std::memory_order_release);
+	free(a->regions);
+	free(a->queue);
+	a->notify = nullptr;
+	slot_of(a->fd)->store(nullptr, std::memory_order_release);
+	a->fd = -1;
+	a->life++;
+	receive::wake(a);
+	pool.give_back(a);
+	return waiting;
+}
+
+Request *end_locked(Association *a)
+{
+	Guard<Mutex> g(a->lock);
+	return end(a);
+}
+
+// With both locks held: the place of r, or -1.
+int place_of(const Association *a, const Region *r)
+{
+	for (uint16_t i = 0; i < a->region_count; i++)
+		if (a->regions[i] == region::index_of(r))
+			return i;
+	return -1;
+}
+
+int add_region(Association *a, Region *r, unsigned flags)
+{
+	if (place_of(a, r) >= 0)
+		return EEXIST;
+	if ((flags & DMA_LATEST) != 0 && a->stream)
+		return EINVAL;
+	auto *more = static_cast<uint16_t *>(realloc(a->regions, (a->region_count + 1u) * sizeof(uint16_t)));
+	if (more == nullptr)
+		return EAGAIN;
+	a->regions = more;
+	a->regions[a->region_count] = static_cast<uint16_t>(region::index_of(r));
+	if ((flags & DMA_LATEST) != 0)
+		a->latest = true;
+	if (size_t n = flags >> 8; n > a->buffer)
+		a->buffer = n;
+	if (a->latest && !receiver::watch(a))
+		return EAGAIN;
+	a->region_count++;
+	r->sockets.fetch_add(1, std::memory_order_relaxed);
+	return 0;
+}
+
+} // namespace
+
+Association *find(int fd)
+{
+	Slot *s = slot_of(fd);
+	return s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
+}
+
+Association *at(uint32_t index)
+{
+	return pool.at(index);
+}
+
+uint32_t count()
+{
+	return pool.size();
+}
+
+int check_socket(int fd)
+{
+	int type;
+	socklen_t n = sizeof type;
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 ? 0 : errno;
+}
+
+bool still_there(const Association *a)
+{
+	return cookie_of(a->fd) == a->cookie;
+}
+
+namespace {
+
+int add_locked(int fd, Region *r, unsigned flags, Request **waiting)
+{
+	Guard<Mutex> g(changing);
+	uint64_t cookie = cookie_of(fd);
+	Association *a = find(fd);
+	// The number was another socket's, which has been closed.
+	if (a != nullptr && a->cookie != cookie) {
+		*waiting = end_locked(a);
+		a = nullptr;
+	}
+	if (a == nullptr && (a = make(fd, cookie)) == nullptr)
+		return EAGAIN;
+	Guard<Mutex> h(a->lock);
+	int e = add_region(a, r, flags);
+	if (e != 0 && a->region_count == 0)
+		end(a);
+	// More room for who has stopped for want of it.
+	if (e == 0 && a->paused)
+		receiver::look();
+	return e;
+}
+
+int remove_locked(int fd, Region *r, Request **waiting)
+{
+	Guard<Mutex> g(changing);
+	Association *a = find(fd);
+	if (a == nullptr)
+		return EINVAL;
+	Guard<Mutex> h(a->lock);
+	int place = place_of(a, r);
+	if (place < 0 || !still_there(a))
+		return EINVAL;
+	if (a->region_count == 1) {
+		*waiting = end(a);
+		return 0;
+	}
+	// What is in the others stays.
+	for (uint32_t n = a->queue_count; n > 0; n--) {
+		Arrival x = pop(a);
+		if (x.region == r)
+			receive::discard(x);
+		else
+			push(a, x);
+	}
+	for (int i = place; i + 1 < a->region_count; i++)
+		a->regions[i] = a->regions[i + 1];
+	a->region_count--;
+	r->sockets.fetch_sub(1, std::memory_order_release);
+	return 0;
+}
+
+// Requests whose association has ended.
+void cancel_all(Request *waiting)
+{
+	while (waiting != nullptr) {
+		Request *next = waiting->next.load(std::memory_order_relaxed);
+		completion::finish(waiting, -ECANCELED);
+		waiting = next;
+	}
+}
+
+Request *end_closed(uint32_t i)
+{
+	Association *a = pool.at(i);
+	Guard<Mutex> h(a->lock);
+	return a->fd >= 0 && !still_there(a) ? end(a) : nullptr;
+}
+
+} // namespace
+
+int add(int fd, Region *r, unsigned flags)
+{
+	if (int e = check_socket(fd); e != 0)
+		return e;
+	Request *waiting = nullptr;
+	int e = add_locked(fd, r, flags, &waiting);
+	cancel_all(waiting);
+	return e;
+}
+
+int remove(int fd, Region *r)
+{
+	if (int e = check_socket(fd); e != 0)
+		return e;
+	Request *waiting = nullptr;
+	int e = remove_locked(fd, r, &waiting);
+	cancel_all(waiting);
+	return e;
+}
+
+void forget_closed()
+{
+	for (uint32_t i = 0; i < pool.size(); i++) {
+		Request *waiting;
+		{
+			Guard<Mutex> g(changing);
+			waiting = end_closed(i);
+		}
+		cancel_all(waiting);
+	}
+}
+
+bool push(Association *a, const Arrival &x)
+{
+	if (a->queue_count == a->queue_room) {
+		uint32_t room = a->queue_room == 0 ? 8 : a->queue_room * 2;
+		auto *q = static_cast<Arrival *>(malloc(room * sizeof(Arrival)));
+		if (q == nullptr)
+			return false;
+		for (uint32_t i = 0; i < a->queue_count; i++)
+			q[i] = a->queue[(a->queue_first + i) % a->queue_room];
+		free(a->queue);
+		a->queue = q;
+		a->queue_room = room;
+		a->queue_first = 0;
+	}
+	Arrival &last = a->queue[(a->queue_first + a->queue_count++) % a->queue_room];
+	last = x;
+	// What it did not need is room for others.
+	size_t needed = x.n + (x.head ? sizeof(MessageHead) : 0);
+	last.size = x.region->slots.cut(x.piece, x.size, needed == 0 ? 1 : needed);
+	return true;
+}
+
+Arrival pop(Association *a)
+{
+	Arrival x = a->queue[a->queue_first];
+	a->queue_first = (a->queue_first + 1) % a->queue_room;
+	a->queue_count--;
+	return x;
+}
+
+// The child has its own reading of the sockets that it shares with the parent: what the parent has received is the parent's, and so are
+// requests and call-backs.
+void after_fork()
+{
+	changing.reset();
+	for (uint32_t i = 0; i < pool.size(); i++) {
+		Association *a = pool.at(i);
+		a->lock.reset();
+		a->watched = a->paused = false;
+		a->blocked = 0;
+		a->queue_count = a->events = 0;
+		a->streak = 0;
+		a->first = a->last = nullptr;
+		a->notify = nullptr;
+		a->sleepers.store(0, std::memory_order_relaxed);
+	}
+}
+
+} // namespace sigevec::dma::association

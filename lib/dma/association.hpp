@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+//
+// A socket and the regions in which its data lands.
+//
+// An association belongs to a number of the program's table of descriptors and remembers which socket that was; it holds nothing of
+// the socket's, so close() of a socket is what it always was. What has been received and not been read waits in `queue'. Data is received
+// by the calls that read, or, for DMA_LATEST, armed requests and async_io_notify, by the receiver (dma/receiver.hpp).
+//
+// Lifetimes: associations live in a pool that never shrinks; `fd' says whose this is, and `life' changes when it ends. Locks: `lock'
+// protects everything in it, but for what is atomic; it is held for system calls that do not wait, never while waiting. It
+// comes after a channel's `reading' and before nothing but the pool's own.
+#pragma once
+
+#include "dma/region.hpp"
+#include "request/request.hpp"
+#include "runtime/sync.hpp"
+
+namespace sigevec::dma {
+
+// A piece that has data in it; busy, until somebody takes it.
+struct Arrival {
+	Region *region;
+	char *piece;
+	size_t size; // of the piece
+	size_t n;    // bytes of data, behind the head if there is one
+	bool head;
+};
+
+struct Association {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+
+	Mutex lock;
+	int fd = -1; // -1: free
+	uint32_t life = 0;
+	uint64_t cookie; // of the socket
+	bool stream, local, latest;
+	bool watched;    // the receiver's epoll instance will tell when there is data
+	bool paused;     // it has stopped for want of room in a region or a channel
+	uint8_t ahead;   // pieces that are received with one call
+	uint8_t streak;  // calls in a row that have found data
+	int error;       // that the receiver has met, for the next call; 0: none
+	uint32_t blocked; // threads that wait in the kernel for data of their own
+	size_t asked;    // by the last call
+	size_t buffer;   // DMA_BUFSIZE, or 0
+	uint32_t events; // DMA_LATEST: on their way
+
+	uint16_t region_count;
+	uint16_t *regions;
+
+	uint32_t queue_first, queue_count, queue_room;
+	Arrival *queue;
+
+	// Requests that wait for data, oldest first; a multishot one stays.
+	Request *first, *last;
+	void (*notify)(int, void *);
+	void *notify_argument;
+
+	// Changes with every arrival; waited on by readers of a socket that the receiver serves.
+	std::atomic<uint32_t> arrivals, sleepers;
+};
+
+namespace association {
+
+// The association of a descriptor; nullptr: none. Looked at with its lock, it may have become another's: see Locked.
+Association *find(int fd);
+Association *at(uint32_t index);
+uint32_t count();
+
+// One that is locked for a scope, if it is fd's.
+class Locked {
+public:
+	explicit Locked(int fd) : a_(find(fd))
+	{
+		if (a_ == nullptr)
+			return;
+		a_->lock.lock();
+		if (a_->fd != fd) {
+			a_->lock.unlock();
+			a_ = nullptr;
+		}
+	}
+	~Locked()
+	{
+		if (a_ != nullptr)
+			a_->lock.unlock();
+	}
+	Locked(const Locked &) = delete;
+	Locked &operator=(const Locked &) = delete;
+	Association *operator->() const { return a_; }
+	Association *get() const { return a_; }
+	explicit operator bool() const { return a_ != nullptr; }
+
+private:
+	Association *a_;
+};
+
+// 0 or an errno.
+int add(int fd, Region *r, unsigned flags);
+int remove(int fd, Region *r);
+// Ends the associations of sockets that have been closed.
+void forget_closed();
+
+// 0, EBADF or ENOTSOCK.
+int check_socket(int fd);
+// With the lock held: whether the number is still its socket.
+bool still_there(const Association *a);
+
+// The queue, with the lock held. False: no memory.
+bool push(Association *a, const Arrival &x);
+Arrival pop(Association *a);
+
+void after_fork();
+
+} // namespace association
+} // namespace sigevec::dma

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT
+//
+// Two ways for the events of an armed request. Without DMA_LATEST an event and its piece are one: room in the channel is taken first, then
+// data is received, so that neither is lost. With DMA_LATEST data must be taken even when nobody reads events, and old data
+// goes: there the datagrams are in the association's queue, the events carry none, and each takes the oldest datagram when it is read.
+// As many events are on their way as datagrams are in the queue; dropping one for another changes neither number.
+#include "dma/feed.hpp"
+
+#include "channel/channel.hpp"
+#include "completion/completion.hpp"
+#include "dma/message.hpp"
+#include "dma/receive.hpp"
+#include "dma/receiver.hpp"
+#include "dma/request.hpp"
+#include "notify/notifier.hpp"
+#include "notify/notify.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+
+namespace sigevec::dma::feed {
+
+namespace {
+
+constexpr size_t default_buffer = 2048;      // of a datagram that is received ahead
+constexpr size_t buffer_of_stream = 16 * 1024;
+constexpr unsigned at_once = 256;            // then others may have the lock
+
+receive::Want wanted(const Request *r)
+{
+	receive::Want w{};
+	w.size = r->dma.size;
+	w.flags = r->call_flags & ~MSG_DONTWAIT;
+	w.message = r->dma.message;
+	if (r->message != nullptr && !w.message) {
+		w.from = static_cast<struct sockaddr *>(r->message->header.msg_name);
+		w.from_length = r->message->header.msg_namelen;
+	}
+	if (r->cb.load(std::memory_order_relaxed) != nullptr)
+		w.region = region::at(r->dma.region);
+	return w;
+}
+
+receive::Want ahead(const Association *a)
+{
+	receive::Want w{};
+	w.size = a->buffer != 0 ? a->buffer : a->stream ? buffer_of_stream : default_buffer;
+	w.message = !a->stream;
+	return w;
+}
+
+// The oldest in the queue, or what one call finds. Bytes or -errno, and the program's piece.
+ssize_t next(Association *a, const receive::Want &w, void **address)
+{
+	Arrival x;
+	bool queued = a->queue_count != 0;
+	ssize_t n = queued ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n) : receive::one(a, w, &x);
+	if (n < 0 || x.piece == nullptr) {
+		if (x.piece != nullptr)
+			receive::discard(x);
+		*address = nullptr;
+		return n;
+	}
+	n = receive::hand_out(a, x, w, address);
+	if (queued && n != -ENOBUFS)
+		association::pop(a);
+	return n;
+}
+
+void take_first(Association *a)
+{
+	a->first = a->first->next.load(std::memory_order_relaxed);
+	if (a->first == nullptr)
+		a->last = nullptr;
+}
+
+// r is the first, and `trying'.
+void end_first(Association *a, Outcome *o, ssize_t result)
+{
+	Request *r = a->first;
+	take_first(a);
+	r->set(State::running);
+	r->result = result;
+	r->next.store(nullptr, std::memory_order_relaxed);
+	if (o->last != nullptr)
+		o->last->next.store(r, std::memory_order_relaxed);
+	else
+		o->ended = r;
+	o->last = r;
+}
+
+// An event of an armed request, which has room in its channel. nullptr: there is none, or no memory.
+Request *make_event(const Request *armed)
+{
+	Request *e = requests::create_connection(armed);
+	if (e != nullptr)
+		e->dma = {};
+	return e;
+}
+
+void send_event(Request *e, ssize_t result)
+{
+	e->result = result;
+	requests::release(e);
+	channel::push(e->notification);
+}
+
+// One arrival for a request that ends with it.
+ssize_t serve_one(Association *a, Outcome *o, Request *r)
+{
+	void *address;
+	ssize_t n = next(a, wanted(r), &address);
+	if (n == -ENOBUFS || (n == -EAGAIN && !r->nonblocking()))
+		return n;
+	r->dma.kind = Use::Kind::arrival;
+	r->dma.piece = static_cast<char *>(address);
+	end_first(a, o, n);
+	return 0;
+}
+
+// One arrival for an armed request. -EBUSY: its channel is full.
+ssize_t serve_armed(Association *a, Outcome *o, Request *r)
+{
+	Request *e = make_event(r);
+	if (e == nullptr)
+		return -EBUSY;
+	void *address;
+	ssize_t n = next(a, wanted(r), &address);
+	if (n > 0 || (n == 0 && !a->stream)) {
+		e->dma.kind = Use::Kind::arrival;
+		e->dma.piece = static_cast<char *>(address);
+		send_event(e, n);
+		return 0;
+	}
+	requests::discard_connection(e);
+	if (n == -EAGAIN || n == -ENOBUFS)
+		return n;
+	end_first(a, o, n);
+	return 0;
+}
+
+// As many events as there are datagrams that no event tells of.
+ssize_t serve_latest(Association *a, Request *r)
+{
+	while (a->events < a->queue_count) {
+		Request *e = make_event(r);
+		if (e == nullptr)
+			return -EBUSY;
+		e->dma.kind = Use::Kind::latest;
+		e->dma.message = r->dma.message;
+		e->dma.size = r->dma.size;
+		e->dma.association = a->index;
+		e->dma.life = a->life;
+		a->events++;
+		send_event(e, 0);
+	}
+	return -EAGAIN;
+}
+
+void drop_oldest(Association *a)
+{
+	Arrival x = association::pop(a);
+	x.region->dropped.fetch_add(1, std::memory_order_relaxed);
+	receive::discard(x);
+	if (a->first != nullptr && a->first->multishot)
+		channel::note_dropped(a->first->notification.event.channel);
+}
+
+// DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; -ENOBUFS: all room is the program's; 0: there is more.
+ssize_t drain(Association *a)
+{
+	receive::Want w = ahead(a);
+	for (unsigned i = 0; i < at_once; i++) {
+		Arrival x;
+		ssize_t n = receive::one(a, w, &x);
+		while (n == -ENOBUFS && a->queue_count != 0) {
+			drop_oldest(a);
+			n = receive::one(a, w, &x);
+		}
+		if (n < 0) {
+			if (x.piece != nullptr)
+				receive::discard(x);
+			if (n != -ENOBUFS && n != -EAGAIN)
+				a->error = static_cast<int>(-n);
+			return n == -ENOBUFS ? n : -EAGAIN;
+		}
+		if (!association::push(a, x)) {
+			receive::discard(x);
+			return -ENOBUFS;
+		}
+		receive::wake(a);
+	}
+	return 0;
+}
+
+// The first request. 0: there may be more to do; -EAGAIN, -ENOBUFS or -EBUSY: what has to be waited for.
+ssize_t serve_first(Association *a, Outcome *o)
+{
+	Request *r = a->first;
+	if (!r->change(State::queued, State::trying)) {
+		take_first(a); // cancelled, and told
+		requests::release(r);
+		return 0;
+	}
+	if (r->is_unwanted()) {
+		end_first(a, o, -ECANCELED);
+		return 0;
+	}
+	ssize_t n = !r->multishot ? serve_one(a, o, r) : a->latest ? serve_latest(a, r) : serve_armed(a, o, r);
+	if (a->first == r) {
+		r->set(State::queued);
+		if (n != 0 && r->is_unwanted())
+			n = 0;
+	}
+	return n;
+}
+
+// For async_io_notify: takes what has come into the region, so that it is there when the function runs. Control data of UNIX streams has
+// its place in the stream: there it is left to the reader.
+void fetch(Association *a)
+{
+	if (a->queue_count != 0 || (a->stream && a->local))
+		return;
+	Arrival x;
+	ssize_t n = receive::one(a, ahead(a), &x);
+	bool data = n > 0 || (n == 0 && !a->stream);
+	if (x.piece != nullptr && (!data || !association::push(a, x)))
+		receive::discard(x);
+	else if (data)
+		receive::wake(a);
+}
+
+} // namespace
+
+void step(Association *a, Outcome *o, bool arrived)
+{
+	o->fd = a->fd;
+	if (arrived && a->notify != nullptr) {
+		fetch(a);
+		o->notify = a->notify;
+		o->argument = a->notify_argument;
+		a->notify = nullptr;
+	}
+	if (a->paused) {
+		a->paused = false;
+		region::at(a->regions[0])->rearms.fetch_add(1, std::memory_order_relaxed);
+	}
+	if (arrived && receive::wants_in_advance(a) && receive::in_advance(a))
+		receiver::watch(a);
+	for (bool again = false;;) {
+		ssize_t n = a->latest ? drain(a) : -EAGAIN;
+		ssize_t m = 0;
+		for (unsigned i = 0; i < at_once && m == 0 && a->first != nullptr; i++)
+			m = serve_first(a, o);
+		if (n != -ENOBUFS && m != -ENOBUFS && m != -EBUSY)
+			break;
+		if (again) {
+			a->paused = true;
+			return;
+		}
+		// Whoever makes room after this says so; once more, against who has made it before.
+		receiver::note_pause();
+		receive::wait_for_room(a, a->first != nullptr && m == -ENOBUFS ? wanted(a->first) : receive::Want{});
+		again = true;
+	}
+	if (a->latest || a->first != nullptr || a->notify != nullptr)
+		receiver::watch(a);
+}
+
+namespace {
+
+struct Callback {
+	void (*function)(int, void *);
+	int fd;
+	void *argument;
+};
+
+void call_back(union sigval v)
+{
+	Callback c = *static_cast<Callback *>(v.sival_ptr);
+	free(v.sival_ptr);
+	c.function(c.fd, c.argument);
+}
+
+// The program's function, by a notification thread.
+void run(const Outcome &o)
+{
+	auto *c = static_cast<Callback *>(malloc(sizeof(Callback)));
+	Call call{};
+	call.op = Op::event;
+	call.event.notify = SIGEV_THREAD;
+	call.event.function = call_back;
+	call.event.value.sival_ptr = c;
+	Request *r = c != nullptr ? requests::create(call, Descriptor{}) : nullptr;
+	if (r == nullptr) {
+		free(c);
+		o.notify(o.fd, o.argument);
+		return;
+	}
+	*c = {o.notify, o.fd, o.argument};
+	requests::release(r);
+	notify::send(r->notification);
+}
+
+} // namespace
+
+void finish(const Outcome &o)
+{
+	for (Request *r = o.ended; r != nullptr;) {
+		Request *next = r->next.load(std::memory_order_relaxed);
+		completion::finish(r, r->result);
+		r = next;
+	}
+	if (o.notify != nullptr)
+		run(o);
+}
+
+} // namespace sigevec::dma::feed

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+//
+// Receiving into the regions of a socket: what sio_recv and the receiver share.
+#pragma once
+
+#include "dma/association.hpp"
+
+#include <sys/socket.h>
+
+namespace sigevec::dma::receive {
+
+// What a call asks for.
+struct Want {
+	size_t size;  // at most; no_limit: of a message as much as fits
+	int flags;
+	bool message; // with address and control data
+	struct sockaddr *from;
+	socklen_t from_length;
+	Region *region; // where it is to be; nullptr: in any of the socket's
+};
+constexpr size_t no_limit = ~size_t{0};
+
+// A whole sio_recv: bytes or -errno, and the address of the program's piece.
+ssize_t call(int fd, const Want &w, void **address);
+
+// The rest with the association's lock held.
+
+// One piece by one call of the kernel's that does not wait. Bytes or -errno; -ENOBUFS: there is no room. The piece is busy.
+ssize_t one(Association *a, const Want &w, Arrival *x);
+// By the receiver: receives for a program that always finds data when it asks, as much as is there and may be taken. True: the
+// socket is empty now.
+bool in_advance(Association *a);
+// Whether that is so.
+bool wants_in_advance(const Association *a);
+// Gives an arrival to the program, cut to what is wanted. Bytes or -errno.
+ssize_t hand_out(const Association *a, Arrival x, const Want &w, void **address);
+// There is no room: tells whoever gives a piece back to look() for it. Then another attempt has to be made.
+void wait_for_room(const Association *a, const Want &w);
+// Nobody wants it.
+void discard(const Arrival &x);
+// Somebody who sleeps for an arrival looks again.
+void wake(Association *a);
+
+} // namespace sigevec::dma::receive

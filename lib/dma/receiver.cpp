@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+#include "dma/receiver.hpp"
+
+#include "channel/bell.hpp"
+#include "dma/feed.hpp"
+#include "notify/notifier.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <cerrno>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+namespace sigevec::dma {
+
+void room_made()
+{
+	receiver::look();
+}
+
+namespace receiver {
+
+namespace {
+
+// Room that a child of fork makes is found at this interval, while there is somebody who waits for some.
+constexpr int look_again_ms = 20;
+
+constexpr uint64_t wake_mark = ~uint64_t{0};
+
+// Held while the thread is started; after an association's lock, before nothing.
+Mutex starting;
+// Both in the program's table; -1: there is no thread. The program may have closed them: see usable().
+std::atomic<int> instance{-1}, bell_fd{-1};
+// Set before an association that is about to pause looks for room for the last time; who has made room looks at it after that.
+std::atomic<bool> some_paused{false};
+
+thread_local bool on_thread __attribute__((tls_model("initial-exec"))) = false;
+
+struct Thread {
+	int epoll, bell;
+};
+
+void serve(uint32_t index, uint32_t life, bool arrived)
+{
+	Association *a = association::at(index);
+	feed::Outcome o;
+	{
+		Guard<Mutex> g(a->lock);
+		if (a->fd < 0 || a->life != life)
+			return;
+		if (arrived)
+			a->watched = false;
+		else if (!a->paused)
+			return;
+		// A child of fork may have kept a socket open that the program has closed here; the number may be another's.
+		if (!association::still_there(a))
+			return;
+		feed::step(a, &o, arrived);
+	}
+	feed::finish(o);
+}
+
+void serve_paused()
+{
+	some_paused.store(false, std::memory_order_seq_cst);
+	for (uint32_t i = 0; i < association::count(); i++) {
+		uint32_t life;
+		{
+			Association *a = association::at(i);
+			Guard<Mutex> g(a->lock);
+			life = a->life;
+		}
+		serve(i, life, false);
+	}
+}
+
+void *main(void *p)
+{
+	Thread t = *static_cast<Thread *>(p);
+	free(p);
+	on_thread = true;
+	for (;;) {
+		struct epoll_event v[64];
+		int n = static_cast<int>(syscall(SYS_epoll_pwait, t.epoll, v, 64,
+						 some_paused.load(std::memory_order_seq_cst) ? look_again_ms : -1, nullptr, 0));
+		if (n < 0 && errno != EINTR)
+			return nullptr;
+		bool look = n == 0;
+		for (int i = 0; i < n; i++) {
+			if (v[i].data.u64 == wake_mark) {
+				uint64_t count;
+				syscall(SYS_read, t.bell, &count, sizeof count);
+				look = true;
+			} else
+				serve(static_cast<uint32_t>(v[i].data.u64), static_cast<uint32_t>(v[i].data.u64 >> 32), true);
+		}
+		if (look)
+			serve_paused();
+	}
+}
+
+int make_instance()
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd >= 0 && !bell::mark(fd)) {
+		sys::close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+// With `starting' held.
+bool start()
+{
+	auto *t = static_cast<Thread *>(malloc(sizeof(Thread)));
+	if (t == nullptr)
+		return false;
+	*t = {make_instance(), bell::make()};
+	struct epoll_event e = {};
+	e.events = EPOLLIN;
+	e.data.u64 = wake_mark;
+	Thread made = *t;
+	bool ok = made.epoll >= 0 && made.bell >= 0 && epoll_ctl(made.epoll, EPOLL_CTL_ADD, made.bell, &e) == 0 &&
+		  start_thread(main, t, "sigevec-dma") == 0;
+	if (!ok) {
+		free(t);
+		bell::close(made.epoll);
+		bell::close(made.bell);
+		return false;
+	}
+	bell_fd.store(made.bell, std::memory_order_release);
+	instance.store(made.epoll, std::memory_order_release);
+	return true;
+}
+
+// The instance, started if there is none; -1: it cannot be had.
+int usable()
+{
+	int fd = instance.load(std::memory_order_acquire);
+	if (fd >= 0 && bell::is_ours(fd))
+		return fd;
+	Guard<Mutex> g(starting);
+	fd = instance.load(std::memory_order_relaxed);
+	if (fd >= 0 && bell::is_ours(fd))
+		return fd;
+	notifier::ensure();
+	return start() ? instance.load(std::memory_order_relaxed) : -1;
+}
+
+} // namespace
+
+bool watch(Association *a)
+{
+	int fd = usable();
+	if (fd < 0)
+		return false;
+	if (a->watched)
+		return true;
+	struct epoll_event e = {};
+	e.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;
+	e.data.u64 = uint64_t{a->life} << 32 | a->index;
+	a->watched = epoll_ctl(fd, EPOLL_CTL_MOD, a->fd, &e) == 0 || epoll_ctl(fd, EPOLL_CTL_ADD, a->fd, &e) == 0;
+	return a->watched;
+}
+
+void unwatch(Association *a)
+{
+	int fd = instance.load(std::memory_order_acquire);
+	if (fd >= 0 && bell::is_ours(fd) && association::still_there(a))
+		epoll_ctl(fd, EPOLL_CTL_DEL, a->fd, nullptr);
+	a->watched = false;
+}
+
+void note_pause()
+{
+	if (!some_paused.exchange(true, std::memory_order_seq_cst) && !on_thread)
+		look(); // it may be asleep without a time limit
+}
+
+void look()
+{
+	int fd = bell_fd.load(std::memory_order_acquire);
+	uint64_t one = 1;
+	int saved = errno;
+	if (fd >= 0 && some_paused.load(std::memory_order_seq_cst) && bell::is_ours(fd))
+		syscall(SYS_write, fd, &one, sizeof one);
+	errno = saved;
+}
+
+int notify(int fd, void (*function)(int, void *), void *argument)
+{
+	association::Locked a(fd);
+	if (!a)
+		return ENOTSUP;
+	if (a->notify != nullptr)
+		return EBUSY;
+	a->notify = function;
+	a->notify_argument = argument;
+	if (watch(a.get()))
+		return 0;
+	a->notify = nullptr;
+	return EAGAIN;
+}
+
+void after_fork()
+{
+	starting.reset();
+	some_paused.store(false, std::memory_order_relaxed);
+	for (auto *fd : {&instance, &bell_fd})
+		if (int n = fd->exchange(-1, std::memory_order_relaxed); n >= 0)
+			bell::close(n);
+}
+
+} // namespace receiver
+} // namespace sigevec::dma

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+#include "dma/request.hpp"
+
+#include "dma/feed.hpp"
+#include "dma/message.hpp"
+#include "dma/receive.hpp"
+#include "dma/receiver.hpp"
+#include "sigevec/ec.h"
+
+#include <cerrno>
+
+namespace sigevec::dma {
+
+namespace {
+
+int hold(Use *use, Region *r, const struct iovec &v)
+{
+	if (v.iov_len == 0)
+		return 0;
+	if (region::around(v.iov_base, v.iov_len) != r)
+		return region::around(v.iov_base, v.iov_len) == nullptr ? EFAULT : EINVAL;
+	if (use->pieces == Use::most_pieces)
+		return EMSGSIZE;
+	uint32_t first = r->slots.hold(v.iov_base, v.iov_len);
+	if (first == no_unit)
+		return EINVAL;
+	use->unit[use->pieces++] = first;
+	return 0;
+}
+
+void let_go(const Use &use, Region *r)
+{
+	for (unsigned i = 0; i < use.pieces; i++)
+		r->slots.unhold(use.unit[i]);
+}
+
+} // namespace
+
+int prepare_send(Call &c, dma_mem_t handle, bool any_region)
+{
+	struct iovec one = {c.buf, c.len};
+	const struct iovec *v = c.vector != nullptr ? c.vector : &one;
+	int n = c.vector != nullptr ? c.vector_count : 1;
+	Region *r = any_region ? region::around(v[0].iov_base, v[0].iov_len) : region::find(handle);
+	if (r == nullptr)
+		return any_region ? EFAULT : EINVAL;
+	Use use{};
+	use.kind = Use::Kind::send;
+	use.region = static_cast<uint16_t>(region::index_of(r));
+	for (int i = 0; i < n; i++)
+		if (int e = hold(&use, r, v[i]); e != 0) {
+			let_go(use, r);
+			return e;
+		}
+	region::add_request(r);
+	c.dma = use;
+	return 0;
+}
+
+namespace {
+
+// A piece that the request fills by itself.
+int reserve(Call &c, Region *r, bool message)
+{
+	Use use{};
+	use.kind = Use::Kind::receive;
+	use.message = message;
+	use.region = static_cast<uint16_t>(region::index_of(r));
+	use.size = c.len + (message ? sizeof(MessageHead) : 0);
+	if (c.len == 0 || c.len > r->size)
+		return EINVAL;
+	if ((use.piece = r->slots.reserve(use.size)) == nullptr) {
+		r->full.fetch_add(1, std::memory_order_relaxed);
+		return ENOBUFS;
+	}
+	region::add_request(r);
+	c.buf = use.piece;
+	if (message) {
+		auto *h = reinterpret_cast<MessageHead *>(use.piece);
+		h->header = {};
+		h->vector = {use.piece + sizeof *h, c.len};
+		*c.message = {&h->address, sizeof h->address, &h->vector, 1, h->control, sizeof h->control, 0};
+		h->header = *c.message;
+		c.vector = &h->vector;
+		c.vector_count = 1;
+		c.result = &h->header;
+		c.buf = nullptr;
+	}
+	c.dma = use;
+	return 0;
+}
+
+} // namespace
+
+int prepare_receive(Call &c, dma_mem_t handle, bool message)
+{
+	Region *r = region::find(handle);
+	if (r == nullptr)
+		return EINVAL;
+	association::Locked a(c.fd);
+	if (!a)
+		return reserve(c, r, message);
+	if (c.len == 0)
+		return EINVAL;
+	c.op = Op::recv;
+	c.dma = {};
+	c.dma.kind = Use::Kind::wait;
+	c.dma.message = message;
+	c.dma.size = c.len;
+	c.dma.region = static_cast<uint16_t>(region::index_of(r));
+	region::add_request(r);
+	return 0;
+}
+
+int prepare_wait(Call &c, size_t size, bool message)
+{
+	if (size == 0 || (c.flags & ~MSG_DONTWAIT) != 0 || (c.multishot && c.message != nullptr))
+		return EINVAL;
+	c.dma = {};
+	c.dma.kind = Use::Kind::wait;
+	c.dma.message = message;
+	c.dma.size = size;
+	c.dma.region = no_region;
+	c.len = 0;
+	c.buf = nullptr;
+	return 0;
+}
+
+namespace {
+
+// With the lock of the association held.
+int add_last(Association *a, Request *r, feed::Outcome *o)
+{
+	if (r->dma.region == no_region) {
+		r->dma.region = a->regions[0];
+		region::add_request(region::at(r->dma.region));
+	}
+	feed::step(a, o, false);
+	// Nothing would ever come to who waits behind an armed request.
+	if (a->first != nullptr && a->first->multishot)
+		return EBUSY;
+	if (!receiver::watch(a))
+		return EAGAIN;
+	r->next.store(nullptr, std::memory_order_relaxed);
+	if (a->last != nullptr)
+		a->last->next.store(r, std::memory_order_relaxed);
+	else
+		a->first = r;
+	a->last = r;
+	feed::step(a, o, false);
+	return 0;
+}
+
+} // namespace
+
+int enqueue(Request *r)
+{
+	feed::Outcome o;
+	int e = EINVAL;
+	{
+		association::Locked a(r->fd.load(std::memory_order_relaxed));
+		if (a)
+			e = add_last(a.get(), r, &o);
+	}
+	feed::finish(o);
+	return e;
+}
+
+void ended(Use &use, struct aiocb *cb, ssize_t result)
+{
+	if (!use)
+		return;
+	auto done = static_cast<uint64_t>(result > 0 ? result : 0);
+	if (use.region == no_region)
+		return;
+	Region *r = region::at(use.region);
+	switch (use.kind) {
+	case Use::Kind::send:
+		let_go(use, r);
+		r->sent.fetch_add(done, std::memory_order_relaxed);
+		if (result >= 0 && !use.told_copies)
+			r->copied.fetch_add(1, std::memory_order_relaxed);
+		break;
+	case Use::Kind::receive:
+		if (done != 0 || (use.message && result == 0))
+			r->slots.give(use.piece, use.size, done, use.message);
+		else {
+			r->slots.discard(use.piece, use.size);
+			use.piece = nullptr;
+		}
+		if (use.piece != nullptr && use.message)
+			reinterpret_cast<MessageHead *>(use.piece)->vector.iov_len = done;
+		r->received.fetch_add(done, std::memory_order_relaxed);
+		break;
+	default:
+		break;
+	}
+	if (use.kind != Use::Kind::send && cb != nullptr)
+		cb->aio_buf = use.piece;
+	region::remove_request(r);
+}
+
+namespace {
+
+// The oldest datagram of the association, for an event that tells of it.
+ssize_t take_latest(Request *r, void **address)
+{
+	Association *a = association::at(r->dma.association);
+	Guard<Mutex> g(a->lock);
+	if (a->fd < 0 || a->life != r->dma.life)
+		return -ECANCELED;
+	a->events--;
+	if (a->queue_count == 0)
+		return -ECANCELED;
+	receive::Want w{};
+	w.size = r->dma.size;
+	w.message = r->dma.message;
+	return receive::hand_out(a, association::pop(a), w, address);
+}
+
+} // namespace
+
+void describe(Request *r, struct event_data *d)
+{
+	if (r->cb.load(std::memory_order_relaxed) != nullptr || r->dma.kind == Use::Kind::send)
+		return;
+	void *address = r->dma.piece;
+	if (r->dma.kind == Use::Kind::latest) {
+		ssize_t n = take_latest(r, &address);
+		d->ev_result = n < 0 ? -1 : n;
+		d->ev_errno = n < 0 ? static_cast<int>(-n) : 0;
+	}
+	d->ev_type = event_type_dma;
+	Region *in = address != nullptr ? region::around(address, 1) : nullptr;
+	d->ev_un.ev_dma.fd = r->fd.load(std::memory_order_relaxed);
+	d->ev_un.ev_dma.mem = in != nullptr ? reinterpret_cast<dma_mem_t>(in->handle.load(std::memory_order_relaxed)) : nullptr;
+	d->ev_un.ev_dma.buf = address;
+}
+
+void drop(Request *r)
+{
+	if (r->cb.load(std::memory_order_relaxed) != nullptr)
+		return;
+	if (r->dma.kind == Use::Kind::arrival && r->dma.piece != nullptr) {
+		if (Region *in = region::around(r->dma.piece, 1); in != nullptr)
+			in->slots.release(r->dma.piece, static_cast<size_t>(r->result));
+	} else if (r->dma.kind == Use::Kind::latest) {
+		Association *a = association::at(r->dma.association);
+		Guard<Mutex> g(a->lock);
+		if (a->life == r->dma.life)
+			a->events--;
+	}
+}
+
+} // namespace sigevec::dma

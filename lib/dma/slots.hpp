@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+//
+// The pieces of a region: which units are taken, and by whom.
+//
+// A bitmap has a bit for each unit of 128 bytes, and a record for each piece stands at its first unit. Both are in a mapping of their
+// own, between pages that cannot be touched, so that a write past the end of a piece cannot reach them; the mapping is shared
+// with children, as the pieces are. Everything is changed by compare-exchange: no lock, so a process that dies holds nobody up.
+//
+// Who owns what: a bit is claimed before the record is written (release), and the record is cleared before the bits are
+// given back. Whoever changes the record to 0 owns the units until then. A piece that the library itself is at work on is `busy':
+// the program cannot release it, whatever it passes.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace sigevec::dma {
+
+constexpr size_t unit = 128;
+constexpr uint32_t no_unit = ~uint32_t{0};
+
+class Slots {
+public:
+	// For memory that begins at base; units may be claimed from the first one on. False: no memory.
+	bool create(const char *base, uint32_t units);
+	// Nobody may be using it.
+	void destroy();
+
+	// Takes a busy piece of size bytes (not 0); nullptr: there is no room for it.
+	char *reserve(size_t size);
+	// The program's own from now on: of its size, cut to n bytes (not 0), which it must be released with. message: it
+	// begins with a MessageHead, which is not counted in n.
+	void give(char *piece, size_t size, size_t n, bool message);
+	// reserve and give in one.
+	char *reserve_for_program(size_t size);
+	// Gives back what is behind the first n bytes of a busy piece; its new size.
+	size_t cut(char *piece, size_t size, size_t n);
+	// Gives a busy piece back.
+	void discard(char *piece, size_t size);
+	// Gives the units before `rest' back, which then begins a busy piece; size: of what stays.
+	void drop_front(char *piece, char *rest, size_t size);
+
+	// By the program. False: it is none of its pieces, or not of this size.
+	bool release(const void *piece, size_t size);
+
+	// A request works on [p, p + len): the piece that holds it all is not used again before unhold. no_unit: there is none.
+	uint32_t hold(const void *p, size_t len);
+	// One more, by who has one.
+	void hold_again(uint32_t first) { record_[first].fetch_add(one_hold, std::memory_order_relaxed); }
+	void unhold(uint32_t first);
+
+	// Whether a piece will come back without the program's doing: released, but held.
+	bool some_return() const { return shared_->returning.load(std::memory_order_acquire) != 0; }
+	// Set by who found no room, and looks once more then; whoever gives units back after that calls freed().
+	void wait_for_room() { shared_->starved.store(1, std::memory_order_seq_cst); }
+	// Sleeps until something has been given back since `seen', or for a moment.
+	uint32_t given_back() const { return shared_->given_back.load(std::memory_order_acquire); }
+	void sleep(uint32_t seen) const;
+
+	size_t used() const;
+	uint32_t units() const { return units_; }
+	static uint32_t units_of(size_t size) { return static_cast<uint32_t>((size + unit - 1) / unit); }
+
+private:
+	struct alignas(64) Hint {
+		std::atomic<uint32_t> word; // 1 + where this thread found room last; 0: nowhere yet
+	};
+	static constexpr unsigned hints = 16;
+	struct Shared {
+		std::atomic<uint32_t> returning;
+		std::atomic<uint32_t> starved;
+		std::atomic<uint32_t> given_back; // changes; a futex between processes
+		Hint hint[hints];
+	};
+
+	// A record. size: bytes as the program knows them.
+	static constexpr uint64_t in_use = uint64_t{1} << 63, busy = uint64_t{1} << 62, released = uint64_t{1} << 61,
+				  with_head = uint64_t{1} << 60, one_hold = uint64_t{1} << 40, size_mask = one_hold - 1,
+				  hold_mask = uint64_t{0xffff} << 40;
+
+	uint32_t index_of(const void *p) const
+	{
+		return static_cast<uint32_t>((static_cast<const char *>(p) - base_) / static_cast<ptrdiff_t>(unit));
+	}
+	uint64_t starts(size_t size) const;
+	uint32_t claim_in_word(uint32_t word, uint32_t count, uint64_t allowed);
+	uint32_t claim_some(uint32_t count, uint64_t allowed);
+	uint32_t claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed);
+	uint32_t free_from(uint32_t start, uint32_t count) const;
+	bool claim(uint32_t first, uint32_t count);
+	void give_back(uint32_t first, uint32_t count);
+	void tell_starved();
+	uint32_t piece_around(uint32_t at, uint64_t *record) const;
+	void end(uint32_t first, uint64_t record);
+	static uint32_t count_of(uint64_t record);
+
+	const char *base_;
+	uint32_t units_, words_;
+	Shared *shared_;
+	std::atomic<uint64_t> *bitmap_;
+	std::atomic<uint64_t> *record_;
+	char *mapping_;
+	size_t mapped_;
+};
+
+// By who gives units back while somebody waits for room: defined by the receiver (dma/receiver.cpp).
+void room_made();
+
+} // namespace sigevec::dma

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//
+// What a request has to do with a region. Part of Call and Request.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+struct aiocb;
+
+namespace sigevec {
+
+struct Call;
+
+namespace dma {
+
+// ev_recv: that of the association.
+constexpr uint16_t no_region = 0xffff;
+
+struct Use {
+	enum class Kind : uint8_t {
+		none,
+		send,    // it reads from pieces, which it holds
+		receive, // it fills a piece that was reserved for it
+		wait,    // it waits for what arrives at an associated socket, and gets a piece then
+		arrival, // it has got one, or is the event of one
+		latest   // the event of whichever datagram is the oldest when it is read
+	};
+	static constexpr unsigned most_pieces = 4;
+
+	Kind kind;
+	bool message;
+	uint8_t pieces;   // send: how many it holds
+	uint16_t region;  // its place in the table
+	uint32_t unit[most_pieces]; // send: what it holds
+	char *piece;      // receive, arrival: nullptr: none
+	size_t size;      // receive: of the piece; wait: the most that is wanted
+	uint32_t association, life; // latest
+	void *zero_copy;  // send: the one that is under way (dma/zero_copy.hpp)
+	bool told_copies; // send: the kernel tells whether it copied
+
+	explicit operator bool() const { return kind != Kind::none; }
+};
+
+} // namespace dma
+} // namespace sigevec

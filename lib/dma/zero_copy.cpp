@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+#include "dma/zero_copy.hpp"
+
+#include "dma/region.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <sys/socket.h>
+
+namespace sigevec::dma::zero_copy {
+
+namespace {
+
+constexpr uint32_t longest_pause = 4096;
+
+// The kernel does not know the operation, or has no ring to offer.
+std::atomic<bool> unknown{false};
+
+bool over_ip(int fd)
+{
+	int domain = 0;
+	socklen_t n = sizeof domain;
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && (domain == AF_INET || domain == AF_INET6);
+}
+
+void let_go(ZeroCopy *z)
+{
+	Region *r = region::at(z->use.region);
+	for (unsigned i = 0; i < z->use.pieces; i++)
+		r->slots.unhold(z->use.unit[i]);
+	region::remove_request(r);
+	free(z);
+}
+
+} // namespace
+
+bool wanted(const Call &c)
+{
+	if (c.dma.kind != Use::Kind::send || c.op != Op::send || c.len < least || c.vector != nullptr || c.message != nullptr ||
+	    c.flags != 0 || unknown.load(std::memory_order_relaxed))
+		return false;
+	// Two threads that both count down only shorten the pause.
+	std::atomic<uint32_t> &pause = region::at(c.dma.region)->pause;
+	uint32_t left = pause.load(std::memory_order_relaxed);
+	if (left != 0)
+		pause.store(left - 1, std::memory_order_relaxed);
+	return left == 0;
+}
+
+ZeroCopy *begin(Request *r, int file, size_t len)
+{
+	if (r->dma.kind != Use::Kind::send || r->op != Op::send || len < least || r->vector != nullptr || r->message != nullptr ||
+	    r->call_flags != 0 || unknown.load(std::memory_order_relaxed) || !over_ip(file))
+		return nullptr;
+	Region *in = region::at(r->dma.region);
+	auto *z = in->pause.load(std::memory_order_relaxed) == 0 ? static_cast<ZeroCopy *>(malloc(sizeof(ZeroCopy))) : nullptr;
+	if (z == nullptr)
+		return nullptr;
+	z->request = r;
+	z->use = r->dma;
+	for (unsigned i = 0; i < z->use.pieces; i++)
+		in->slots.hold_again(z->use.unit[i]);
+	region::add_request(in);
+	r->dma.zero_copy = z;
+	return z;
+}
+
+void ended(ZeroCopy *z, ssize_t result, bool more)
+{
+	if (result == -EINVAL || result == -EOPNOTSUPP)
+		unknown.store(true, std::memory_order_relaxed);
+	z->request->dma.zero_copy = nullptr;
+	z->request->dma.told_copies = z->request->dma.told_copies || (more && result >= 0);
+	z->request = nullptr;
+	if (!more)
+		let_go(z);
+}
+
+void released(ZeroCopy *z, bool copied)
+{
+	Region *r = region::at(z->use.region);
+	(copied ? r->copied : r->zero_copy).fetch_add(1, std::memory_order_relaxed);
+	if (!copied)
+		r->next_pause.store(first_pause, std::memory_order_relaxed);
+	else if (r->pause.load(std::memory_order_relaxed) == 0) {
+		uint32_t n = r->next_pause.load(std::memory_order_relaxed);
+		r->pause.store(n, std::memory_order_relaxed);
+		r->next_pause.store(n < longest_pause ? n * 2 : n, std::memory_order_relaxed);
+	}
+	let_go(z);
+}
+
+} // namespace sigevec::dma::zero_copy

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+//
+// What the tests of DMA regions share: regions that free themselves, pieces, sockets
+// that are associated.
+//
+// Include it once, after defining BOOST_TEST_MODULE, in place of socket_calls.hpp.
+#ifndef CONTRACT_DMA_HPP
+#define CONTRACT_DMA_HPP
+
+#include "socket_calls.hpp"
+
+#include <sys/mman.h>
+
+namespace contract {
+
+class Region {
+public:
+    explicit Region(size_t size, unsigned flags = 0) : size_(size) {
+        BOOST_TEST_REQUIRE(dma_alloc(&mem_, size, flags) == 0);
+    }
+    Region(Region const&) = delete;
+    ~Region() { dma_free(mem_, size_); }
+    operator dma_mem_t() const { return mem_; }
+    size_t size() const { return size_; }
+
+    struct dma_stat stat() const {
+        struct dma_stat s {};
+        BOOST_TEST_REQUIRE(dma_stat(mem_, &s) == 0);
+        return s;
+    }
+    char* reserve(size_t size) const {
+        void* p = nullptr;
+        BOOST_TEST_REQUIRE(sio_reserve(mem_, &p, size) == 0);
+        return static_cast<char*>(p);
+    }
+    /// A piece with this in it.
+    char* piece(std::string_view text) const {
+        char* const p = reserve(text.size());
+        memcpy(p, text.data(), text.size());
+        return p;
+    }
+    void release(void const* p, size_t size) const { BOOST_TEST(sio_release(mem_, const_cast<void*>(p), size) == 0); }
+    void associate(int s, unsigned flags = 0) const { BOOST_TEST_REQUIRE(dma_assoc(s, mem_, size_, flags) == 0); }
+    void disassociate(int s) const { BOOST_TEST(dma_disassoc(s, mem_, size_) == 0); }
+    /// Takes every byte that is left; returns the pieces.
+    std::vector<std::pair<void*, size_t>> fill() const {
+        std::vector<std::pair<void*, size_t>> pieces;
+        for (size_t size = size_; size >= 128; size /= 2)
+            for (void* p; sio_reserve(mem_, &p, size) == 0;) pieces.emplace_back(p, size);
+        BOOST_TEST_REQUIRE(stat().used >= size_ / 128 * 128);
+        return pieces;
+    }
+    void release(std::vector<std::pair<void*, size_t>> const& pieces) const {
+        for (auto [p, size] : pieces) release(p, size);
+    }
+
+private:
+    dma_mem_t mem_{};
+    size_t size_;
+};
+
+/// Two connected sockets, the first of them associated.
+struct Associated {
+    Pair s;
+    Region const& region;
+    Associated(SocketKind const& kind, Region const& r, unsigned flags = 0) : s(make_pair(kind)), region(r) {
+        r.associate(s.a, flags);
+    }
+    ~Associated() { dma_disassoc(s.a, region, region.size()); }
+    operator int() const { return s.a; }
+
+    /// What one sio_recv gets; its piece is released.
+    std::string recv(size_t size, int flags = 0) const {
+        void* p = nullptr;
+        int const n = sio_recv(s.a, &p, size, flags);
+        BOOST_TEST_REQUIRE(n >= 0);
+        std::string text(static_cast<char*>(p), size_t(n));
+        if (n > 0) region.release(p, size_t(n));
+        return text;
+    }
+    /// For an empty socket: errno says so.
+    int recv_nothing() const {
+        void* p = nullptr;
+        return sio_recv(s.a, &p, 100, MSG_DONTWAIT);
+    }
+    void peer_sends(std::string_view text) const {
+        BOOST_TEST_REQUIRE(send(s.b, text.data(), text.size(), MSG_NOSIGNAL) == ssize_t(text.size()));
+    }
+};
+
+inline constexpr SocketKind all_kinds[] = {unix_stream_kind, unix_packet_kind, unix_datagram_kind,
+                                           tcp4_kind,        tcp6_kind,        udp4_kind};
+template <class Body>
+void for_each_kind(Body body) {
+    for (SocketKind const& kind : all_kinds)
+        if (usable(kind)) BOOST_TEST_CONTEXT(kind.name) { body(kind); }
+}
+
+/// A file that ends itself, without a name.
+inline Fd file_of(std::string_view content, int flags = 0) {
+    Fd fd(open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600));
+    if (fd < 0 && flags != 0) return fd;
+    if (fd < 0) fd.reset(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    BOOST_TEST_REQUIRE(fd >= 0);
+    BOOST_TEST_REQUIRE(pwrite(fd, content.data(), content.size(), 0) == ssize_t(content.size()));
+    return fd;
+}
+
+}  // namespace contract
+
+#endif
