@@ -17,6 +17,7 @@
 #include "request/request.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/syscalls.hpp"
+#include "source/inner.hpp"
 
 #include <cerrno>
 
@@ -105,10 +106,13 @@ void describe_request(const Request *r, event_data_t *d)
 	}
 }
 
-void describe(const Notification &n, event_data_t *d)
+// False: there is no event after all.
+bool describe(const Notification &n, event_data_t *d)
 {
 	*d = {};
 	d->ev_data = n.event.value.sival_ptr;
+	if (n.source != nullptr)
+		return source::tell(n, d);
 	if (n.request != nullptr && n.request->op == Op::event && n.request->fd.load(std::memory_order_relaxed) == posted) {
 		d->ev_type = event_type_user;
 		d->ev_result = n.request->result;
@@ -121,6 +125,7 @@ void describe(const Notification &n, event_data_t *d)
 		d->ev_result = failed ? -1 : 0;
 		d->ev_errno = failed ? EIO : 0;
 	}
+	return true;
 }
 
 // settled: the descriptor is seen to here; otherwise by the caller.
@@ -129,8 +134,11 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 	unsigned n = 0;
 	{
 		Guard<Mutex> g(c->reading);
-		for (Notification *e; n < max && (e = pop(c)) != nullptr; n++) {
-			describe(*e, &v[n]);
+		for (Notification *e; n < max && (e = pop(c)) != nullptr;) {
+			if (describe(*e, &v[n]))
+				n++;
+			else
+				c->pushed.fetch_sub(1, std::memory_order_relaxed);
 			notify::release(*e);
 		}
 		c->delivered.fetch_add(n, std::memory_order_release);
@@ -153,6 +161,8 @@ void drop_event(Channel *c, Notification &n)
 	if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->result >= 0 &&
 	    (r->op == Op::accept || (r->op == Op::event && r->multishot)))
 		sys::close(static_cast<int>(r->result));
+	if (n.source != nullptr)
+		source::drop(n);
 	notify::release(n);
 	drop(c, 1);
 }
@@ -191,6 +201,8 @@ int sleep(Channel *c, const Deadline &deadline)
 		return ETIMEDOUT;
 	if (came_while_spinning(c))
 		return 0;
+	if (c->inner.load(std::memory_order_seq_cst) != inner::none)
+		return inner::sleep(c, rest);
 	uint32_t seen = c->wakes.load(std::memory_order_acquire);
 	c->sleepers.fetch_add(1, std::memory_order_seq_cst);
 	int e = 0;
@@ -267,6 +279,7 @@ void silence_bell(Channel *c)
 
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max)
 {
+	inner::collect(c);
 	return empty(c) ? 0 : take(c, v, max, false);
 }
 
@@ -281,6 +294,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	for (bool checked = false;; checked = true) {
 		if (c->ending.load(std::memory_order_acquire))
 			return -EBADF;
+		inner::collect(c);
 		if (unsigned n = take(c, v, max, true); n != 0)
 			return static_cast<int>(n);
 		// Found empty: now is the time to see whether the program has closed it.
@@ -289,6 +303,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		int e = wait ? sleep(c, deadline) : ETIMEDOUT;
 		if (e == 0 || c->ending.load(std::memory_order_acquire))
 			continue;
+		inner::collect(c);
 		unsigned n = take(c, v, max, true);
 		return n != 0 ? static_cast<int>(n) : -e;
 	}

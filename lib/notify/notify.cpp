@@ -6,6 +6,7 @@
 #include "request/batch.hpp"
 #include "request/request.hpp"
 #include "runtime/stats.hpp"
+#include "source/source.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -69,6 +70,8 @@ void release(Notification &n)
 {
 	if (n.request != nullptr)
 		requests::release(n.request);
+	else if (n.source != nullptr)
+		source::release(n.source);
 	else
 		batches::discard(n.owner_batch);
 }

@@ -15,6 +15,7 @@
 #include "runtime/spin.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
+#include "source/source.hpp"
 
 #include <sys/mman.h>
 
@@ -46,6 +47,7 @@ Page *make_page()
 void forget_parent()
 {
 	channel::after_fork();
+	source::after_fork();
 	notifier::after_fork();
 	program_thread::after_fork();
 	kaio::after_fork();
