@@ -9,5 +9,6 @@
 #include "sigevec/ec.h"
 #include "sigevec/ev.h"
 #include "sigevec/info.h"
+#include "sigevec/sync.h"
 
 #endif

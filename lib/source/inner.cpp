@@ -63,6 +63,13 @@ int add(source::Wait *w)
 	return EBADF;
 }
 
+void forget(const source::Wait *w)
+{
+	int fd = w->channel->inner.load(std::memory_order_acquire);
+	if (fd != none && bell::is_ours(fd))
+		epoll_ctl(fd, EPOLL_CTL_DEL, w->fd, nullptr);
+}
+
 void collect(Channel *c)
 {
 	int fd = c->inner.load(std::memory_order_acquire);

@@ -18,6 +18,9 @@ constexpr int none = -1;
 // Has w->fd read by the channel's readers, from now on until it is closed. 0 or the errno of the call.
 int add(source::Wait *w);
 
+// No longer.
+void forget(const source::Wait *w);
+
 // Takes what there is. By a reader, with or without `reading'.
 void collect(Channel *c);
 

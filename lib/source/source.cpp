@@ -7,6 +7,7 @@
 #include "runtime/stats.hpp"
 #include "source/addrinfo.hpp"
 #include "source/inner.hpp"
+#include "source/sysv.hpp"
 #include "source/timer.hpp"
 
 namespace sigevec::source {
@@ -187,6 +188,7 @@ void after_fork()
 	timer::after_fork();
 	addrinfo::after_fork();
 	inner::after_fork();
+	sysv::after_fork();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Wait *w = pool.at(i);
 		uint64_t life = w->life.load(std::memory_order_relaxed);
