@@ -28,6 +28,27 @@ extern "C" {
 struct sembuf;
 
 /*
+ * ev_sem_wait, ev_pthread_mutex_lock, ev_pthread_rwlock_rdlock, ev_pthread_rwlock_wrlock, ev_pthread_barrier_wait,
+ * ev_pthread_cond_wait: wait for the object as the function without ev_ does, in one queue with all who wait for it, of this process or
+ * others. ev_type is event_type_sync, ev_un.ev_obj the object. When the event says success the object has been acquired; locks
+ * belong to the thread that has read the event, and it unlocks them. An event that is never read (ec_destroy) gives the object back.
+ *
+ * abstime: of CLOCK_REALTIME, or NULL: for ever; past it the event says ETIMEDOUT. ev_pthread_cond_wait: the caller has the mutex,
+ * which is free when the call returns, and the event's reader has it again; not so with ECANCELED. One event of a barrier's round has
+ * ev_result PTHREAD_BARRIER_SERIAL_THREAD, which is negative, and ev_errno 0. Also -1 with:
+ *   EINVAL   a pointer is NULL, or the call would wait and tv_nsec is outside 0..999,999,999
+ *   ENOTSUP  a mutex that is robust or has a priority protocol, or this system's objects are not what the library knows
+ *   EPERM    ev_pthread_cond_wait: the mutex is of a kind that knows its owner, and that is not the caller
+ * 1,016 such calls can wait at once (EAGAIN), in eight threads at most.
+ */
+int ev_sem_wait(sem_t *sem, const struct timespec *abstime, ec_t ec, void *data);
+int ev_pthread_mutex_lock(pthread_mutex_t *mutex, ec_t ec, void *data);
+int ev_pthread_rwlock_rdlock(pthread_rwlock_t *lock, ec_t ec, void *data);
+int ev_pthread_rwlock_wrlock(pthread_rwlock_t *lock, ec_t ec, void *data);
+int ev_pthread_barrier_wait(pthread_barrier_t *barrier, ec_t ec, void *data);
+int ev_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, ec_t ec, void *data);
+
+/*
  * ev_signal: signals of *set are events, one each, until ev_cancel; ev_type is event_type_sig, ev_result the signal's number, and
  * ev_un.ev_sig tells more: sigev_signo, sigev_value (of sigqueue), and the members below. The call blocks *set in the calling thread;
  * other threads that exist have to block it themselves, as signalfd(2) asks, or they handle it. Also -1 with:

@@ -7,8 +7,10 @@
 #include "runtime/stats.hpp"
 #include "source/addrinfo.hpp"
 #include "source/inner.hpp"
+#include "source/sync.hpp"
 #include "source/sysv.hpp"
 #include "source/timer.hpp"
+#include "source/watcher.hpp"
 
 namespace sigevec::source {
 
@@ -189,6 +191,8 @@ void after_fork()
 	addrinfo::after_fork();
 	inner::after_fork();
 	sysv::after_fork();
+	watcher::after_fork();
+	sync::after_fork();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Wait *w = pool.at(i);
 		uint64_t life = w->life.load(std::memory_order_relaxed);

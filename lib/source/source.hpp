@@ -31,6 +31,7 @@ struct Channel;
 namespace source {
 
 struct Wait;
+struct Protocol;
 
 // What a kind of wait does. Slots that cannot be reached are nullptr.
 struct Kind {
@@ -50,6 +51,8 @@ struct Kind {
 constexpr uint32_t queued = 1;    // its event is in the queue, or on its way there
 constexpr uint32_t ended = 2;     // there will be no further one
 constexpr uint32_t cancelled = 4; // by ev_cancel: a last event is to say so
+constexpr uint32_t watched = 8;   // a watcher has it
+constexpr uint32_t settled = 16;  // nothing can be changed any more
 
 // A System V call, with its arguments (sysv.cpp).
 struct SysvCall {
@@ -63,6 +66,7 @@ struct SysvCall {
 
 // A lock of glibc's, and how far its protocol has come (sync*.cpp).
 struct SyncCall {
+	const Protocol *protocol;
 	void *object;
 	pthread_mutex_t *mutex; // of a condition variable
 	const void *word;       // to sleep on, as long as it has this value
@@ -71,7 +75,9 @@ struct SyncCall {
 	uint8_t stage;   // of the kind's protocol
 	bool registered; // as a waiter of the object's
 	bool timed;
-	uint64_t position; // in a barrier's or a condition variable's sequence
+	bool serial;       // the one of a barrier's round that is told so
+	uint8_t watcher;
+	uint64_t position; // in a barrier's or a condition variable's sequence; of a writer: whether it has slept
 	struct timespec deadline; // CLOCK_REALTIME
 	Wait *next;               // in a list of the watcher's
 };
