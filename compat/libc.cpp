@@ -39,6 +39,7 @@ void look_up_all()
 	look_up(found.timer_getoverrun, "timer_getoverrun", lacking);
 	look_up(found.getaddrinfo_a, "getaddrinfo_a", lacking_name);
 	look_up(found.gai_cancel, "gai_cancel", lacking_name);
+	look_up(found.gai_suspend, "gai_suspend", lacking_name);
 	__atomic_store_n(&complete, true, __ATOMIC_RELEASE);
 }
 

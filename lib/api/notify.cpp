@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// mq_notify, timer_create, timer_delete, timer_getoverrun, getaddrinfo_a, gai_cancel: libc's own, but for SIGEV_EC.
+// mq_notify, timer_create, timer_delete, timer_getoverrun, getaddrinfo_a, gai_suspend, gai_cancel: libc's own, but for SIGEV_EC.
 //
 // Whoever does not ask for SIGEV_EC gets libc's function and nothing else: nothing is set up, and no other member is read.
 #include "api/check.hpp"
@@ -65,6 +65,12 @@ SIGEVEC_EXPORT int getaddrinfo_a(int mode, struct gaicb *list[], int n, struct s
 		return EAI_SYSTEM;
 	}
 	return process::ensure() ? addrinfo::start(list, n, *e) : EAI_MEMORY;
+}
+
+SIGEVEC_EXPORT int gai_suspend(const struct gaicb *const list[], int n, const struct timespec *timeout)
+{
+	bool ours = process::ready() && n > 0 && api::unassumed(list) != nullptr;
+	return ours ? addrinfo::suspend(list, n, timeout) : libc::functions().gai_suspend(list, n, timeout);
 }
 
 SIGEVEC_EXPORT int gai_cancel(struct gaicb *request)

@@ -3,11 +3,11 @@
 
 #include "channel/channel.hpp"
 #include "libc.hpp"
+#include "runtime/config.hpp"
 #include "runtime/sync.hpp"
 
 #include <cerrno>
 #include <cstdlib>
-#include <new>
 
 namespace sigevec::addrinfo {
 
@@ -15,27 +15,27 @@ namespace {
 
 using source::Wait;
 
-struct List;
+enum class State : uint8_t { waiting, running, done };
 
 struct Entry {
-	List *list;
 	struct gaicb *request;
-	bool done;
+	State state;
 };
 
 // The requests of one call, until the last has ended.
 struct List {
 	List *next, *previous;
 	Wait *wait;
-	int left;
-	int n;
-	bool kept; // libc may still call back for a request that it refused: never freed
+	int left, n;
 	Entry v[];
 };
 
-// Guards the lists. Nothing that is called with it held takes another lock of this library's.
 Mutex lock;
-List *lists = nullptr;
+List *first = nullptr, *last = nullptr;
+unsigned threads = 0, idle = 0;
+// Changes with every list; waited on by idle threads. And with every end; waited on by gai_suspend.
+std::atomic<uint32_t> starts{0}, ends{0};
+std::atomic<unsigned> unfinished{0};
 
 bool tell(Wait *w, event_data_t *d)
 {
@@ -45,134 +45,191 @@ bool tell(Wait *w, event_data_t *d)
 	return true;
 }
 
-// With the lock held. True: it was the list's last, and the caller is to call last_ended without the lock.
-bool ended(Entry *e)
+std::atomic_ref<int> status(const struct gaicb *request)
 {
-	if (e->done)
-		return false;
-	e->done = true;
-	List *l = e->list;
+	return std::atomic_ref<int>(const_cast<struct gaicb *>(request)->__return);
+}
+
+// With the lock held. Returns the list if it has ended with this; the caller then calls tell_end without the lock.
+List *end(List *l, Entry *e, int result)
+{
+	e->state = State::done;
+	status(e->request).store(result, std::memory_order_release);
+	ends.fetch_add(1, std::memory_order_seq_cst);
+	futex_wake(ends, INT_MAX);
+	unfinished.fetch_sub(1, std::memory_order_relaxed);
 	if (--l->left != 0)
-		return false;
-	(l->previous != nullptr ? l->previous->next : lists) = l->next;
-	if (l->next != nullptr)
-		l->next->previous = l->previous;
-	return true;
+		return nullptr;
+	(l->previous != nullptr ? l->previous->next : first) = l->next;
+	(l->next != nullptr ? l->next->previous : last) = l->previous;
+	return l;
 }
 
-void last_ended(List *l)
+void tell_end(List *l)
 {
+	if (l == nullptr)
+		return;
 	source::finish(l->wait, 0);
-	if (!l->kept)
-		free(l);
+	free(l);
 }
 
-void end(Entry *e)
+// With the lock held: the earliest entry for which meant() holds, and its list.
+template <class F> Entry *find(F meant, List **in)
 {
-	List *l = e->list;
-	bool last;
-	{
-		Guard<Mutex> g(lock);
-		last = ended(e);
-	}
-	if (last)
-		last_ended(l);
-}
-
-// By libc, on a thread of its own making.
-void answered(union sigval v)
-{
-	end(static_cast<Entry *>(v.sival_ptr));
-}
-
-// With the lock held: the entry of a request that has yet to end.
-template <class F> Entry *find(F meant)
-{
-	for (List *l = lists; l != nullptr; l = l->next)
+	for (List *l = first; l != nullptr; l = l->next)
 		for (int i = 0; i < l->n; i++)
-			if (!l->v[i].done && l->v[i].request != nullptr && meant(l->v[i]))
+			if (meant(l->v[i])) {
+				*in = l;
 				return &l->v[i];
+			}
 	return nullptr;
 }
 
-// libc has taken e out of its queue, or has just ended it.
-int cancel_entry(struct gaicb *request, Entry **e, List **last)
+Entry *find_waiting(List **in)
 {
-	int r = libc::functions().gai_cancel(request);
-	*last = nullptr;
-	if (r != EAI_CANCELED)
-		return r;
-	*e = find([&](const Entry &other) { return other.request == request; });
-	if (*e != nullptr) {
-		request->__return = EAI_CANCELED; // what gai_error tells
-		if (ended(*e))
-			*last = (*e)->list;
-	}
-	return r;
+	return find([](const Entry &e) { return e.state == State::waiting; }, in);
 }
 
-// The channel ends: what libc has not begun is taken back, the rest ends unheard.
+// With the lock held, which is given up meanwhile: the next request for this thread. nullptr: it is counted no more.
+Entry *next_request(List **in)
+{
+	Entry *e;
+	while ((e = find_waiting(in)) == nullptr) {
+		uint32_t seen = starts.load(std::memory_order_relaxed);
+		timespec limit{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
+		idle++;
+		lock.unlock();
+		int error = futex_wait(starts, seen, &limit);
+		lock.lock();
+		idle--;
+		if (error == ETIMEDOUT && find_waiting(in) == nullptr) {
+			threads--;
+			return nullptr;
+		}
+	}
+	return e;
+}
+
+void *main(void *)
+{
+	lock.lock();
+	List *l;
+	while (Entry *e = next_request(&l)) {
+		e->state = State::running;
+		struct gaicb *r = e->request;
+		lock.unlock();
+		int result = getaddrinfo(r->ar_name, r->ar_service, r->ar_request, &r->ar_result);
+		lock.lock();
+		List *ended = end(l, e, result);
+		lock.unlock();
+		tell_end(ended);
+		lock.lock();
+	}
+	lock.unlock();
+	return nullptr;
+}
+
+// With the lock held, for n more requests. False: there is no thread at all.
+bool see_to_threads(int n)
+{
+	starts.fetch_add(1, std::memory_order_relaxed);
+	futex_wake(starts, n);
+	unsigned most = config::limits.threads.load(std::memory_order_relaxed);
+	for (int wanted = n - static_cast<int>(idle); wanted > 0 && threads < most; wanted--) {
+		if (start_thread(main, nullptr, "sigevec-names") != 0)
+			break;
+		threads++;
+	}
+	return threads != 0;
+}
+
+// The channel ends: what has not begun is taken back, the rest ends unheard.
 bool cancel_list(Wait *w, bool)
 {
-	for (int i = 0;; i++) {
-		List *last;
-		{
-			Guard<Mutex> g(lock);
-			List *l = lists;
-			while (l != nullptr && l->wait != w)
-				l = l->next;
-			if (l == nullptr || i >= l->n)
-				return true;
-			Entry *e = &l->v[i];
-			if (e->done || e->request == nullptr)
-				continue;
-			cancel_entry(e->request, &e, &last);
-		}
-		if (last != nullptr)
-			last_ended(last);
+	List *ended = nullptr;
+	{
+		Guard<Mutex> g(lock);
+		List *l = first;
+		while (l != nullptr && l->wait != w)
+			l = l->next;
+		for (int i = 0; l != nullptr && ended == nullptr && i < l->n; i++)
+			if (l->v[i].state == State::waiting)
+				ended = end(l, &l->v[i], EAI_CANCELED);
 	}
+	tell_end(ended);
+	return true;
 }
 
 constexpr source::Kind kind = {tell, nullptr, cancel_list, nullptr, false};
 
 List *make(struct gaicb *list[], int n, Wait *w)
 {
-	auto count = static_cast<size_t>(n);
-	auto *l = static_cast<List *>(malloc(sizeof(List) + (count + 1) * sizeof(Entry)));
+	auto *l = static_cast<List *>(calloc(1, sizeof(List) + static_cast<size_t>(n) * sizeof(Entry)));
 	if (l == nullptr)
 		return nullptr;
-	*l = {};
 	l->wait = w;
-	l->n = n + 1;
-	// One more than there are requests, for the submission itself.
-	for (size_t i = 0; i <= count; i++) {
-		l->v[i] = {l, i < count ? list[i] : nullptr, false};
-		l->left += i == count || list[i] != nullptr ? 1 : 0;
-	}
-	Guard<Mutex> g(lock);
-	l->next = lists;
-	if (lists != nullptr)
-		lists->previous = l;
-	lists = l;
+	for (int i = 0; i < n; i++)
+		if (list[i] != nullptr)
+			l->v[l->n++] = {list[i], State::waiting};
+	l->left = l->n;
 	return l;
 }
 
-int submit(Entry *e)
+// False: no thread can be had.
+bool queue(List *l)
 {
-	struct sigevent call_back = {};
-	call_back.sigev_notify = SIGEV_THREAD;
-	call_back.sigev_value.sival_ptr = e;
-	call_back.sigev_notify_function = answered;
-	int r = libc::functions().getaddrinfo_a(GAI_NOWAIT, &e->request, 1, &call_back);
-	if (r == 0)
-		return 0;
-	// Whether libc will call back all the same depends on what it was short of.
-	{
-		Guard<Mutex> g(lock);
-		e->list->kept = true;
+	Guard<Mutex> g(lock);
+	l->previous = last;
+	(last != nullptr ? last->next : first) = l;
+	last = l;
+	if (!see_to_threads(l->n)) {
+		last = l->previous;
+		(last != nullptr ? last->next : first) = nullptr;
+		return false;
 	}
-	end(e);
-	return r;
+	unfinished.fetch_add(static_cast<unsigned>(l->n), std::memory_order_relaxed);
+	for (int i = 0; i < l->n; i++)
+		status(l->v[i].request).store(EAI_INPROGRESS, std::memory_order_relaxed);
+	return true;
+}
+
+int start_with_room(struct gaicb *list[], int n, Channel *c, union sigval value)
+{
+	Wait *w = source::create(&kind, c, value);
+	List *l = w != nullptr ? make(list, n, w) : nullptr;
+	if (l == nullptr) {
+		if (w != nullptr)
+			source::release(w);
+		return EAI_MEMORY;
+	}
+	w->list = list;
+	if (l->n == 0)
+		tell_end(l);
+	else if (!queue(l)) {
+		free(l);
+		source::release(w);
+		return EAI_AGAIN;
+	}
+	return 0;
+}
+
+bool has_ended(const struct gaicb *request)
+{
+	return request != nullptr && status(request).load(std::memory_order_acquire) != EAI_INPROGRESS;
+}
+
+// Whether the list has requests that wait here, and such that wait in libc.
+void count(const struct gaicb *const list[], int n, bool *here, bool *in_libc)
+{
+	Guard<Mutex> g(lock);
+	*here = *in_libc = false;
+	for (int i = 0; i < n; i++) {
+		if (list[i] == nullptr || has_ended(list[i]))
+			continue;
+		List *l;
+		bool found = find([&](const Entry &e) { return e.request == list[i]; }, &l) != nullptr;
+		(found ? *here : *in_libc) = true;
+	}
 }
 
 } // namespace
@@ -184,42 +241,63 @@ int start(struct gaicb *list[], int n, const struct sigevent &e)
 		errno = error;
 		return error == EAGAIN ? EAI_AGAIN : EAI_SYSTEM;
 	}
-	Wait *w = source::create(&kind, c, e.sigev_value);
-	List *l = w != nullptr ? make(list, n, w) : nullptr;
-	if (l == nullptr) {
-		if (w != nullptr)
-			source::release(w);
+	int result = start_with_room(list, n, c, e.sigev_value);
+	if (result != 0)
 		channel::retract(c);
-		return EAI_MEMORY;
-	}
-	w->list = list;
-	int result = 0;
-	for (int i = 0; i < n; i++)
-		if (l->v[i].request != nullptr)
-			if (int r = submit(&l->v[i]); r != 0 && result == 0)
-				result = r;
-	end(&l->v[n]);
 	return result;
 }
 
 int cancel(struct gaicb *request)
 {
-	List *last = nullptr;
-	int r;
+	List *ended = nullptr;
 	{
 		Guard<Mutex> g(lock);
-		Entry *e = nullptr;
-		r = cancel_entry(request, &e, &last);
+		List *l;
+		Entry *e = find([&](const Entry &other) { return other.request == request; }, &l);
+		if (e == nullptr)
+			return libc::functions().gai_cancel(request);
+		if (e->state != State::waiting)
+			return e->state == State::running ? EAI_NOTCANCELED : EAI_ALLDONE;
+		ended = end(l, e, EAI_CANCELED);
 	}
-	if (last != nullptr)
-		last_ended(last);
-	return r;
+	tell_end(ended);
+	return EAI_CANCELED;
+}
+
+int suspend(const struct gaicb *const list[], int n, const struct timespec *timeout)
+{
+	// The ends of a list of both kinds are looked for this often; one kind alone is waited for.
+	constexpr timespec moment{0, 5000000};
+	Deadline deadline = Deadline::after(timeout);
+	while (unfinished.load(std::memory_order_acquire) != 0) {
+		uint32_t seen = ends.load(std::memory_order_seq_cst);
+		bool here, in_libc;
+		count(list, n, &here, &in_libc);
+		if (!here)
+			break;
+		for (int i = 0; i < n; i++)
+			if (has_ended(list[i]))
+				return 0;
+		timespec rest{1 << 30, 0};
+		if (!deadline.never && !deadline.left(rest))
+			return EAI_AGAIN;
+		if (in_libc && (rest.tv_sec != 0 || rest.tv_nsec > moment.tv_nsec))
+			rest = moment;
+		if (futex_wait(ends, seen, &rest) == EINTR)
+			return EAI_INTR;
+	}
+	for (int i = 0; i < n; i++)
+		if (has_ended(list[i]))
+			return 0;
+	return libc::functions().gai_suspend(list, n, timeout);
 }
 
 void after_fork()
 {
 	lock.reset();
-	lists = nullptr;
+	first = last = nullptr;
+	threads = idle = 0;
+	unfinished.store(0, std::memory_order_relaxed);
 }
 
 } // namespace sigevec::addrinfo

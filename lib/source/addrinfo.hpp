@@ -2,8 +2,12 @@
 //
 // getaddrinfo_a with SIGEV_EC.
 //
-// The look-ups are libc's, with its threads, and so are gai_error and gai_suspend. Each request of a list is given to libc on its
-// own, because libc forgets the notification of a list of which a request has been cancelled; the list is counted down here.
+// Names are looked up by threads of the library's, as many as the process's limit for blocking calls allows, with libc's getaddrinfo. Not
+// by libc's getaddrinfo_a: it can only tell of the end by a thread with no signal blocked, which would take signals that are to be
+// events, and it forgets the notification of a list when one of its requests is cancelled. The state of a request is where libc has
+// it, so that gai_error is libc's.
+//
+// Lock: `lock' guards the lists and the number of threads. Channels are pushed to without it.
 #pragma once
 
 #include "source/source.hpp"
@@ -13,8 +17,11 @@ namespace sigevec::addrinfo {
 // 0 or EAI_*, as getaddrinfo_a(GAI_NOWAIT).
 int start(struct gaicb *list[], int n, const struct sigevent &e);
 
-// As gai_cancel.
+// As gai_cancel; libc is asked for what is not here.
 int cancel(struct gaicb *request);
+
+// As gai_suspend, for lists that may have requests of both.
+int suspend(const struct gaicb *const list[], int n, const struct timespec *timeout);
 
 void after_fork();
 

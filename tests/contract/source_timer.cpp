@@ -357,6 +357,40 @@ BOOST_AUTO_TEST_CASE(names_outlive_their_channel_in_silence) {
     });
 }
 
+BOOST_AUTO_TEST_CASE(gai_suspend_waits_for_requests_of_both_kinds) {
+    for_each_channel([](Channel& ec) {
+        Lookup ours("127.0.0.1"), libcs("127.0.0.1");
+        BOOST_TEST_REQUIRE(look_up({&ours.request}, ec) == 0);
+        gaicb* list[] = {&libcs.request};
+        BOOST_TEST_REQUIRE(getaddrinfo_a(GAI_NOWAIT, list, 1, nullptr) == 0);
+        gaicb const* both[] = {&ours.request, nullptr, &libcs.request};
+        BOOST_TEST(gai_suspend(both, 3, nullptr) == 0);
+        gaicb const* one[] = {&ours.request};
+        BOOST_TEST(gai_suspend(one, 1, &until_it_hangs) == 0);
+        BOOST_TEST(gai_error(&ours.request) == 0);
+        check_list(ec);
+        BOOST_TEST(eventually([&] { return gai_error(&libcs.request) == 0; }));
+    });
+}
+
+BOOST_AUTO_TEST_CASE(looking_names_up_takes_no_signals) {
+    Channel ec(0);
+    sigset_t set, before;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, &before);
+    for (int i = 0; i < 200; ++i) {
+        std::list<Lookup> lookups;
+        std::vector<gaicb*> list;
+        for (int n = 0; n < 5; ++n) list.push_back(&lookups.emplace_back("127.0.0.1").request);
+        BOOST_TEST_REQUIRE(look_up(list, ec) == 0);
+        BOOST_TEST_REQUIRE(kill(getpid(), SIGUSR1) == 0);  // would end the program
+        check_list(ec);
+        BOOST_TEST(sigtimedwait(&set, nullptr, &at_once) == SIGUSR1);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
 BOOST_AUTO_TEST_CASE(names_for_no_channel_fail) {
     for_each_channel([](Channel& ec) {
         Lookup name("127.0.0.1");
