@@ -43,9 +43,11 @@ struct sembuf;
  */
 int ev_sem_wait(sem_t *sem, const struct timespec *abstime, ec_t ec, void *data);
 int ev_pthread_mutex_lock(pthread_mutex_t *mutex, ec_t ec, void *data);
+#if defined __USE_UNIX98 || defined __USE_XOPEN2K /* in plain C11 the system has no such types */
 int ev_pthread_rwlock_rdlock(pthread_rwlock_t *lock, ec_t ec, void *data);
 int ev_pthread_rwlock_wrlock(pthread_rwlock_t *lock, ec_t ec, void *data);
 int ev_pthread_barrier_wait(pthread_barrier_t *barrier, ec_t ec, void *data);
+#endif
 int ev_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, ec_t ec, void *data);
 
 /*
@@ -55,7 +57,9 @@ int ev_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, ec_t ec, 
  *   EINVAL                  set is NULL
  *   EMFILE, ENFILE, ENOMEM  no descriptor or memory left
  */
+#ifdef __USE_POSIX /* likewise */
 int ev_signal(const sigset_t *set, ec_t ec, void *data);
+#endif
 
 /* Members of ev_un.ev_sig in an event of ev_signal: si_code, and what siginfo_t has in the same cases. */
 #define sigev_code sigev_notify
