@@ -127,19 +127,26 @@ Job *next_job()
 	return j;
 }
 
-// With the lock held, which is given up meanwhile. True: it has ended, and *result is its result.
-bool run(Job *j, ssize_t *result)
+// With the lock held, which is given up meanwhile. The event of a call that has ended is told before the call leaves the list: a
+// canceller that returns has put it into the queue.
+void run(Job *j)
 {
 	running.add(j);
 	lock.unlock();
 	long n = blocking_call(j->wait->sysv);
-	*result = n < 0 ? -errno : n;
+	ssize_t result = n < 0 ? -errno : n;
+	lock.lock();
+	bool unwanted = (j->wait->flags.load(std::memory_order_relaxed) & source::cancelled) != 0;
+	if (result == -EINTR && !unwanted) {
+		running.remove(j);
+		waiting.add(j);
+		return;
+	}
+	lock.unlock();
+	end_call(j->wait, result == -EINTR ? -ECANCELED : result);
 	lock.lock();
 	running.remove(j);
-	if (*result != -EINTR)
-		return true;
-	*result = -ECANCELED;
-	return (j->wait->flags.load(std::memory_order_relaxed) & source::cancelled) != 0;
+	free(j);
 }
 
 void *worker(void *)
@@ -147,16 +154,8 @@ void *worker(void *)
 	auto self = static_cast<pid_t>(syscall(SYS_gettid));
 	lock.lock();
 	while (Job *j = next_job()) {
-		ssize_t result;
 		j->thread = self;
-		if (!run(j, &result)) {
-			waiting.add(j);
-			continue;
-		}
-		lock.unlock();
-		end_call(j->wait, result);
-		free(j);
-		lock.lock();
+		run(j);
 	}
 	lock.unlock();
 	return nullptr;

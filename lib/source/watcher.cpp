@@ -72,11 +72,13 @@ bool go_on(Wait *w)
 	return true;
 }
 
+// The event first: a canceller that returns has put it into the queue.
 void settle(Wait *w)
 {
+	source::push(w);
 	w->flags.fetch_or(source::settled, std::memory_order_acq_rel);
 	futex_wake(w->flags, INT_MAX);
-	source::finish(w, w->result);
+	source::release(w);
 }
 
 void look_at_all(Watcher &me)
