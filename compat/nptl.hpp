@@ -150,7 +150,8 @@ inline void acquired(void *object)
 }
 inline void locked(void *lock, bool for_reading = false)
 {
-	unsigned flags = __tsan_mutex_not_static | (for_reading ? __tsan_mutex_read_lock : 0);
+	// As by a trylock: it is the thread's already, and nothing was waited for with other locks held.
+	unsigned flags = __tsan_mutex_not_static | __tsan_mutex_try_lock | (for_reading ? __tsan_mutex_read_lock : 0);
 	__tsan_mutex_pre_lock(lock, flags);
 	__tsan_mutex_post_lock(lock, flags, 0);
 }
