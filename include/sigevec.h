@@ -11,5 +11,6 @@
 #include "sigevec/ev.h"
 #include "sigevec/info.h"
 #include "sigevec/sio.h"
+#include "sigevec/sync.h"
 
 #endif

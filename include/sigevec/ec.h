@@ -34,8 +34,8 @@ enum event_type {
 	event_type_net,      /* an ev_* call: ev_un.ev_fd */
 	event_type_dma,      /* data arrived in an associated DMA region: ev_un.ev_fd */
 	event_type_sync,     /* a semaphore, mutex, lock, barrier or System V object: ev_un.ev_obj */
-	event_type_timer,    /* a timer */
-	event_type_addrinfo, /* getaddrinfo_a */
+	event_type_timer,    /* a timer: ev_un.ev_obj is the timer_t, ev_result how often it has expired */
+	event_type_addrinfo, /* getaddrinfo_a: ev_un.ev_obj is the list */
 	event_type_user,     /* ec_post */
 	event_type_overflow  /* ev_result events were dropped since the last one of these */
 };

@@ -8,6 +8,7 @@
 #include "request/pool.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
+#include "source/inner.hpp"
 
 #include <cerrno>
 #include <sys/epoll.h>
@@ -117,6 +118,7 @@ bool end(Channel *c, bool descriptor)
 	if (descriptor)
 		sys::close(c->fd);
 	bell::remove(c);
+	inner::remove(c);
 	drop(c, one_reference);
 	return true;
 }
@@ -143,6 +145,7 @@ void initialize(Channel *c, unsigned flags)
 	c->flags = flags;
 	c->limit.store(default_limit, std::memory_order_relaxed);
 	c->crowded.store(false, std::memory_order_relaxed);
+	c->inner.store(inner::none, std::memory_order_relaxed);
 	c->inbox.store(nullptr, std::memory_order_relaxed);
 	c->pushed.store(0, std::memory_order_relaxed);
 	c->rung.store(0, std::memory_order_relaxed);
@@ -319,6 +322,7 @@ void retract(Channel *c)
 
 void stat(Channel *c, struct ec_stat *s)
 {
+	inner::collect(c); // registrations may have ended unheard
 	unsigned arrived = single::arrived(c);
 	uint64_t delivered = c->delivered.load(std::memory_order_acquire);
 	uint64_t queued = c->pushed.load(std::memory_order_acquire) - static_cast<uint32_t>(delivered);
@@ -343,6 +347,7 @@ void after_fork()
 				if (Channel *c = s[i].exchange(nullptr, std::memory_order_relaxed); c != nullptr) {
 					c->reading.reset();
 					single::after_fork(c);
+					inner::remove(c);
 					bell::close(c->bell);
 				}
 	pool.after_fork();

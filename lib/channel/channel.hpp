@@ -57,6 +57,9 @@ struct Channel {
 	std::atomic<helper::Helper *> inner_helper, sent_to;
 	std::atomic<bool> wake_sent;
 
+	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), or -1.
+	std::atomic<int> inner;
+
 	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading' guards.
 	alignas(64) std::atomic<Notification *> inbox;
 	std::atomic<uint32_t> pushed;

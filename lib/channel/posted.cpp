@@ -34,7 +34,7 @@ Notification *make(Channel *c, ssize_t result, int error, void *data)
 
 bool is(const Notification &n)
 {
-	return n.request == nullptr && n.owner_batch == nullptr;
+	return n.request == nullptr && n.owner_batch == nullptr && n.source == nullptr;
 }
 
 void describe(const Notification &n, event_data_t *d)

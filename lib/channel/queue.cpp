@@ -21,6 +21,7 @@
 #include "request/request.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/syscalls.hpp"
+#include "source/inner.hpp"
 
 #include <cerrno>
 #include <climits>
@@ -124,10 +125,13 @@ bool take_overflow(Channel *c, event_data_t *d)
 	return true;
 }
 
-void describe(const Notification &n, event_data_t *d)
+// False: there is no event after all.
+bool describe(const Notification &n, event_data_t *d)
 {
 	*d = {};
 	d->ev_data = n.event.value.sival_ptr;
+	if (n.source != nullptr)
+		return source::tell(n, d);
 	if (n.request != nullptr) {
 		describe_request(n.request, d);
 		if (n.request->dma)
@@ -140,6 +144,7 @@ void describe(const Notification &n, event_data_t *d)
 		d->ev_result = failed ? -1 : 0;
 		d->ev_errno = failed ? EIO : 0;
 	}
+	return true;
 }
 
 // settled: the descriptor is seen to here; otherwise by the caller.
@@ -149,8 +154,11 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 	{
 		Guard<Mutex> g(c->reading);
 		told = take_overflow(c, v) ? 1 : 0;
-		for (Notification *e; told + n < max && (e = pop(c)) != nullptr; n++) {
-			describe(*e, &v[told + n]);
+		for (Notification *e; told + n < max && (e = pop(c)) != nullptr;) {
+			if (describe(*e, &v[told + n]))
+				n++;
+			else
+				c->pushed.fetch_sub(1, std::memory_order_relaxed);
 			notify::release(*e);
 		}
 		c->delivered.fetch_add(n, std::memory_order_release);
@@ -171,6 +179,8 @@ void drop_event(Channel *c, Notification &n)
 	else if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->result >= 0 &&
 	    (r->op == Op::accept || (r->op == Op::event && r->multishot)))
 		sys::close(static_cast<int>(r->result));
+	if (n.source != nullptr)
+		source::drop(n);
 	notify::release(n);
 	drop(c, 1);
 }
@@ -216,6 +226,8 @@ int sleep(Channel *c, const Deadline &deadline)
 	timespec rest{1 << 30, 0};
 	if (!deadline.never && !deadline.left(rest))
 		return ETIMEDOUT;
+	if (c->inner.load(std::memory_order_seq_cst) != inner::none)
+		return inner::sleep(c, rest);
 	uint32_t seen = c->wakes.load(std::memory_order_acquire);
 	c->sleepers.fetch_add(1, std::memory_order_seq_cst);
 	int e = 0;
@@ -350,6 +362,7 @@ void silence_bell(Channel *c)
 
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max)
 {
+	inner::collect(c);
 	return empty(c) ? 0 : take(c, v, max, false);
 }
 
@@ -365,6 +378,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	for (bool checked = false;;) {
 		if (c->ending.load(std::memory_order_acquire))
 			return -EBADF;
+		inner::collect(c);
 		if (unsigned n = take(c, v, max, true); n != 0)
 			return static_cast<int>(n);
 		if (wait && came_while_looking(c, deadline))
@@ -376,6 +390,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		int e = wait ? sleep(c, deadline) : ETIMEDOUT;
 		if (e == 0 || c->ending.load(std::memory_order_acquire))
 			continue;
+		inner::collect(c);
 		unsigned n = take(c, v, max, true);
 		return n != 0 ? static_cast<int>(n) : -e;
 	}

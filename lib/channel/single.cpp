@@ -28,7 +28,7 @@ namespace sigevec::single {
 
 namespace {
 
-constexpr uint64_t wake_tag = 1, cancel_tag = 2;
+constexpr uint64_t wake_tag = 1, cancel_tag = 2, inner_tag = 3;
 constexpr unsigned completions = 4096; // beyond, the kernel keeps them in a list
 
 std::atomic<uint64_t> threads{0};
@@ -58,6 +58,7 @@ bool set_up(struct io_uring *ring)
 }
 
 void listen_for_others(Channel *c, Single *s);
+void listen_inside(Channel *c, Single *s);
 
 // nullptr: refused; the channel goes on without.
 Single *make(Channel *c)
@@ -88,6 +89,7 @@ Single *make(Channel *c)
 	if (c->sent_to.load(std::memory_order_acquire) != nullptr)
 		bell::install(c);
 	listen_for_others(c, s);
+	listen_inside(c, s);
 	return s;
 }
 
@@ -106,6 +108,17 @@ void listen_for_others(Channel *c, Single *s)
 	struct io_uring_sqe *sqe = get_sqe(s);
 	io_uring_prep_poll_multishot(sqe, c->wake, POLLIN);
 	sqe->user_data = wake_tag;
+}
+
+void listen_inside(Channel *c, Single *s)
+{
+	int inner = c->inner.load(std::memory_order_acquire);
+	if (inner < 0)
+		return;
+	struct io_uring_sqe *sqe = get_sqe(s);
+	io_uring_prep_poll_multishot(sqe, inner, POLLIN);
+	sqe->user_data = inner_tag;
+	s->watching = true;
 }
 
 // What is left of the buffers.
@@ -415,10 +428,15 @@ void reap(Channel *c)
 		ssize_t n = cqe->res;
 		bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
 		io_uring_cqe_seen(&s->ring, cqe);
-		if (tag > cancel_tag)
+		if (tag > inner_tag)
 			ended(c, s, reinterpret_cast<Operation *>(tag), n);
 		else if (tag == wake_tag && !more)
 			listen_for_others(c, s);
+		else if (tag == inner_tag && !more) {
+			s->watching = false;
+			if (n >= 0)
+				listen_inside(c, s);
+		}
 	}
 }
 
@@ -520,6 +538,17 @@ int submit(const Call &call)
 	else
 		channel::retract(c);
 	return error;
+}
+
+void watch(Channel *c)
+{
+	Single *s = (c->flags & EC_SINGLE) != 0 ? c->single.load(std::memory_order_relaxed) : nullptr;
+	if (s != nullptr && s->owner != this_thread())
+		leave(c);
+	else if (s != nullptr && !s->watching) {
+		listen_inside(c, s);
+		io_uring_submit(&s->ring);
+	}
 }
 
 void flush(Channel *c)
@@ -749,6 +778,7 @@ unsigned arrived(Channel *)
 {
 	return 0;
 }
+void watch(Channel *) {}
 void end(Channel *) {}
 void after_fork(Channel *) {}
 

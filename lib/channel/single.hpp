@@ -63,6 +63,7 @@ struct Single {
 	uint64_t owner;
 	bool armed;    // the kernel rings the bell
 	bool may_ring; // it may have done so
+	bool watching; // it polls the channel's inner instance
 	uint32_t in_ring;
 	Number *numbers;
 	uint32_t number_count;
@@ -143,6 +144,8 @@ void flush(Channel *c);
 unsigned cancel(Channel *c, const void *data);
 // Events that have arrived and are not read, if the caller is the owner.
 unsigned arrived(Channel *c);
+// The channel has got descriptors that its readers read (source/inner.hpp): the ring wakes its owner for them. By the owner.
+void watch(Channel *c);
 // The channel ends: no operation touches the program's memory after this.
 void end(Channel *c);
 // In the child of fork: lets go of the parent's ring.

@@ -15,6 +15,9 @@ namespace sigevec {
 struct Batch;
 struct Channel;
 struct Request;
+namespace source {
+struct Wait;
+}
 
 struct Event {
 	int notify = SIGEV_NONE;
@@ -46,14 +49,15 @@ struct Event {
 	bool silent() const { return notify == SIGEV_NONE || (notify == SIGEV_SIGNAL && signo == 0); }
 };
 
-// An Event on its way. Part of the Request or Batch that it tells of, whose reference it holds while it is queued; or of neither
-// (channel/posted.hpp).
+// An Event on its way. Part of the Request, Batch or Wait that it tells of, whose reference it holds while it is queued; or of none of
+// these (channel/posted.hpp).
 struct Notification {
 	std::atomic<Notification *> next{nullptr};
 	Event event;
 	Batch *batch = nullptr;     // the list to be counted down once this one is delivered
-	Request *request = nullptr; // the owner, or nullptr: the owner is a Batch, if there is one
+	Request *request = nullptr; // the owner, or nullptr: the owner is a Batch or a Wait, if there is one
 	Batch *owner_batch = nullptr;
+	source::Wait *source = nullptr;
 };
 
 } // namespace sigevec

@@ -7,6 +7,7 @@
 #include "request/batch.hpp"
 #include "request/request.hpp"
 #include "runtime/stats.hpp"
+#include "source/source.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -70,6 +71,8 @@ void release(Notification &n)
 {
 	if (n.request != nullptr)
 		requests::release(n.request);
+	else if (n.source != nullptr)
+		source::release(n.source);
 	else if (n.owner_batch != nullptr)
 		batches::discard(n.owner_batch);
 	else

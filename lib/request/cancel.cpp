@@ -5,6 +5,7 @@
 #include "engine/kaio.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
+#include "source/source.hpp"
 
 namespace sigevec::cancel {
 
@@ -79,6 +80,7 @@ unsigned of_channel(const Channel *channel, bool all, const void *data)
 	// Whoever keeps cancelled requests lets go of their files.
 	if (found != 0)
 		helper::look_at_streams();
+	found += source::of_channel(channel, all, data);
 	return found;
 }
 

@@ -18,6 +18,7 @@
 #include "runtime/spin.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/sync.hpp"
+#include "source/source.hpp"
 
 #include <sys/mman.h>
 
@@ -53,6 +54,7 @@ void forget_parent()
 	dma::region::after_fork();
 	channel::after_fork();
 	posted::after_fork();
+	source::after_fork();
 	notifier::after_fork();
 	program_thread::after_fork();
 	kaio::after_fork();

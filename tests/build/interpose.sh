@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Under LD_PRELOAD every reference to a POSIX AIO name lands in libsigevec, whatever version of libc's symbol it asks for.
+# Under LD_PRELOAD every reference to a POSIX AIO name lands in libsigevec, whatever version of libc's symbol it asks for; so do
+# mq_notify and its like, but for timers of the ABI of GLIBC_2.2.5, which stay libc's.
 . "$(dirname "$0")/common.sh"
 skip_with_sanitizer "it cannot be preloaded on its own"
 
@@ -10,7 +11,13 @@ libc=$(ldd "$scratch/empty" | sed -n 's/.*libc\.so\.6 => \([^ ]*\).*/\1/p')
 [ -n "$libc" ] || skip "no shared libc.so.6"
 
 # name@VERSION, for every version that this libc has kept
-versions=$(readelf --dyn-syms -W "$libc" | awk '{ print $8 }' | sed 's/@@/@/' | grep -E '^(aio|lio)_[a-z0-9]*@')
+sources="${source_names// /|}|${timer_names// /|}"
+versions=$(readelf --dyn-syms -W "$libc" | awk '{ print $8 }' | sed 's/@@/@/' | grep -E "^((aio|lio)_[a-z0-9]*|$sources)@")
+old_timers=
+if [ "$(uname -m)" = x86_64 ]; then
+	old_timers=$(echo "$versions" | grep '^timer_.*@GLIBC_2\.2\.5$')
+	versions=$(echo "$versions" | grep -vxF "$old_timers")
+fi
 
 # expect_bindings PROGRAM NAMES: LD_DEBUG shows that each name is bound to our library
 expect_bindings() {
@@ -24,8 +31,9 @@ expect_bindings() {
 	done
 }
 
-for version in $(echo "$versions" | sed 's/.*@//' | sort -u); do
-	names=$(echo "$versions" | grep "@$version\$" | sort -u)
+# refer VERSION NAMES: a program that refers to these
+refer() {
+	local version=$1 names=$2 name
 	{
 		for name in $names; do
 			echo "extern void reference_${name%@*}(void);"
@@ -36,9 +44,20 @@ for version in $(echo "$versions" | sed 's/.*@//' | sort -u); do
 		echo "}; int main(void) { return references[0] == 0; }"
 	} >"$scratch/refers-$version.c"
 	"$CC" -o "$scratch/refers-$version" "$scratch/refers-$version.c" || fail "refers-$version.c does not link"
+}
+
+for version in $(echo "$versions" | sed 's/.*@//' | sort -u); do
+	names=$(echo "$versions" | grep "@$version\$" | sort -u)
+	refer "$version" "$names"
 	expect_bindings "$scratch/refers-$version" "$names"
 	echo "$version: $(echo $names | sed 's/@[^ ]*//g')"
 done
+
+if [ -n "$old_timers" ]; then
+	refer old-timers "$old_timers"
+	LD_BIND_NOW=1 LD_DEBUG=bindings LD_PRELOAD=$SIGEVEC_LIB "$scratch/refers-old-timers" 2>"$scratch/bindings" || fail "old timers: exit $?"
+	grep -F "$scratch/refers-old-timers [0] to $SIGEVEC_LIB" "$scratch/bindings" && fail "a timer of GLIBC_2.2.5 is bound to libsigevec"
+fi
 
 # A program as it is written, with and without large files, and one that asks at run time.
 cat >"$scratch/reads.c" <<'C'

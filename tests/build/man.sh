@@ -24,6 +24,10 @@ for name in $posix_names; do
 	[ ! -e "$man/$name.3" ] || fail "$name.3 would hide the system's page"
 done
 
+for name in $source_names $timer_names; do
+	grep -qE "^(\.Fn|\.It .*Fn) .*$name( |\$)" "$man/sigevec_sources.7" || fail "$name is not in sigevec_sources(7)"
+done
+
 # Every variable that the library reads is in sigevec(7), and the other way round.
 read_names=$(grep -rhoE '"SIGEVEC_[A-Z]+"' "$top_srcdir/lib" --include='*.cpp' --include='*.hpp' | tr -d '"' | sort -u)
 told_names=$(sed -n 's/^\.It Ev \(SIGEVEC_[A-Z]*\)$/\1/p' "$man/sigevec.7" | sort -u)

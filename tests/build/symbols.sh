@@ -7,13 +7,23 @@ skip_with_sanitizer "it exports names of its own"
 exported=$(readelf --dyn-syms -W "$SIGEVEC_LIB" | awk '$7 != "UND" && ($5 == "GLOBAL" || $5 == "WEAK" || $5 == "UNIQUE") { print $8 }')
 ours=$(sed -n 's/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir/lib/libsigevec.map")
 
-for name in $posix_names; do
+versioned=
+if [ "$(uname -m)" = x86_64 ]; then
+	for name in $timer_names; do versioned="$versioned $name@@GLIBC_2.34 $name@GLIBC_2.3.3"; done
+else
+	source_names="$source_names $timer_names"
+fi
+for name in $versioned; do
+	echo "$exported" | grep -qxF "$name" || fail "$name is not exported"
+done
+for name in $posix_names $source_names; do
 	echo "$exported" | grep -qx "$name" || fail "$name is not exported in the base version"
 done
 for name in $ours; do
 	echo "$exported" | grep -qx "$name@@SIGEVEC_1.0" || fail "$name of libsigevec.map is not exported in SIGEVEC_1.0"
 done
-public=$(printf '%s\n' $posix_names SIGEVEC_1.0 SIGEVEC_1.0@@SIGEVEC_1.0 && printf '%s@@SIGEVEC_1.0\n' $ours)
+nodes="SIGEVEC_1.0 GLIBC_2.3.3 GLIBC_2.34"
+public=$(printf '%s\n' $posix_names $source_names $versioned $nodes && printf '%s@@%s\n' $(for n in $nodes; do echo $n $n; done) && printf '%s@@SIGEVEC_1.0\n' $ours)
 for name in $exported; do
 	echo "$public" | grep -qxF "$name" || fail "$name is exported, but is no public name"
 done

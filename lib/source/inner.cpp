@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+#include "source/inner.hpp"
+
+#include "channel/bell.hpp"
+#include "channel/channel.hpp"
+#include "channel/queue.hpp"
+#include "channel/single.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <cerrno>
+#include <poll.h>
+#include <sys/epoll.h>
+
+namespace sigevec::inner {
+
+namespace {
+
+// Held while an instance is made; no event needs it.
+Mutex making;
+
+constexpr int at_once = 16;
+
+// 0 or an errno.
+int make(Channel *c)
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	struct epoll_event e = {};
+	e.events = EPOLLIN;
+	int error = !bell::mark(fd) || epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0 ? errno : 0;
+	if (error != 0) {
+		sys::close(fd);
+		return error;
+	}
+	c->inner.store(fd, std::memory_order_seq_cst);
+	// Readers that sleep on the futex are to sleep on the descriptor.
+	channel::wake_all(c);
+	return 0;
+}
+
+} // namespace
+
+int add(source::Wait *w)
+{
+	Channel *c = w->channel;
+	{
+		Guard<Mutex> g(making);
+		int error = c->inner.load(std::memory_order_relaxed) == none ? make(c) : 0;
+		if (error != 0)
+			return error;
+	}
+	struct epoll_event e = {};
+	e.events = EPOLLIN;
+	e.data.u64 = source::handle(w);
+	if (!bell::mark(w->fd) || epoll_ctl(c->inner.load(std::memory_order_relaxed), EPOLL_CTL_ADD, w->fd, &e) != 0)
+		return errno;
+	single::watch(c);
+	// Either this sees the end of the channel, or the end sees the instance.
+	if (c->open.load(std::memory_order_seq_cst))
+		return 0;
+	remove(c);
+	return EBADF;
+}
+
+void forget(const source::Wait *w)
+{
+	int fd = w->channel->inner.load(std::memory_order_acquire);
+	if (fd != none && bell::is_ours(fd))
+		epoll_ctl(fd, EPOLL_CTL_DEL, w->fd, nullptr);
+}
+
+void collect(Channel *c)
+{
+	int fd = c->inner.load(std::memory_order_acquire);
+	if (fd == none || !bell::is_ours(fd))
+		return;
+	struct epoll_event v[at_once];
+	int saved = errno;
+	long n = syscall(SYS_epoll_pwait, fd, v, at_once, 0, nullptr, 0);
+	for (long i = 0; i < n; i++)
+		if (source::Wait *w = source::find(v[i].data.u64); w != nullptr) {
+			w->kind->ready(w);
+			source::release(w);
+		}
+	errno = saved;
+}
+
+int sleep(Channel *c, const struct timespec &rest)
+{
+	// epoll_wait, not poll: of several sleepers one is woken for one event.
+	struct epoll_event e;
+	long n = syscall(SYS_epoll_pwait2, c->fd, &e, 1, &rest, nullptr, 0);
+	if (n < 0 && errno == ENOSYS) {
+		int64_t ms = rest.tv_sec > INT_MAX / 1000 - 1 ? INT_MAX : rest.tv_sec * 1000 + (rest.tv_nsec + 999999) / 1000000;
+		n = syscall(SYS_epoll_pwait, c->fd, &e, 1, ms, nullptr, 0);
+	}
+	return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno == EINTR ? EINTR : 0;
+}
+
+void remove(Channel *c)
+{
+	bell::close(c->inner.exchange(none, std::memory_order_acq_rel));
+}
+
+void after_fork()
+{
+	making.reset();
+}
+
+} // namespace sigevec::inner

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+#include "source/sync.hpp"
+
+#include "channel/channel.hpp"
+#include "runtime/sync.hpp"
+#include "source/watcher.hpp"
+
+#include <cerrno>
+
+namespace sigevec::source::sync {
+
+namespace {
+
+bool tell(Wait *w, event_data_t *d)
+{
+	d->ev_type = event_type_sync;
+	d->ev_un.ev_obj = w->sync.object;
+	tell_result(w, d);
+	if (w->result == 0 && w->sync.protocol->adopt != nullptr)
+		w->sync.protocol->adopt(w);
+	if (w->result == 0 && w->sync.serial)
+		d->ev_result = PTHREAD_BARRIER_SERIAL_THREAD;
+	return true;
+}
+
+void drop(Wait *w)
+{
+	const Protocol *p = w->sync.protocol;
+	if (w->result != 0 || p->give_back == nullptr)
+		return;
+	if (p->adopt != nullptr)
+		p->adopt(w);
+	p->give_back(w);
+}
+
+constexpr Kind kind = {tell, drop, watcher::cancel, nullptr, true};
+
+bool valid(const struct timespec *t)
+{
+	return t == nullptr || (t->tv_nsec >= 0 && t->tv_nsec < 1000000000);
+}
+
+// It never got to a watcher.
+int end_here(Wait *w)
+{
+	w->flags.fetch_or(settled, std::memory_order_acq_rel);
+	finish(w, w->result);
+	return 0;
+}
+
+// The call fails after it has begun; unless the object is its own in this moment.
+int refuse(Wait *w, int error)
+{
+	if (w->sync.protocol->withdraw(w))
+		return error;
+	while (!w->sync.protocol->step(w))
+		sched_yield(); // whoever gives it is between two instructions
+	return end_here(w);
+}
+
+int sleep(Wait *w, int place, const struct timespec *deadline)
+{
+	if (!valid(deadline))
+		return refuse(w, EINVAL);
+	if (place == watcher::nowhere && (place = watcher::reserve()) == watcher::nowhere)
+		return refuse(w, EAGAIN);
+	w->sync.timed = deadline != nullptr;
+	if (deadline != nullptr)
+		w->sync.deadline = *deadline;
+	watcher::enter(place, w);
+	return 0;
+}
+
+int begin(Wait *w, const struct timespec *deadline)
+{
+	// What begins by letting the mutex go must be able to go on.
+	int place = w->sync.protocol == &condition_protocol ? watcher::reserve() : watcher::nowhere;
+	if (w->sync.protocol == &condition_protocol && place == watcher::nowhere)
+		return EAGAIN;
+	if (!w->sync.protocol->step(w))
+		return sleep(w, place, deadline);
+	if (place != watcher::nowhere)
+		watcher::give_back(place);
+	return w->result == 0 ? end_here(w) : static_cast<int>(-w->result);
+}
+
+} // namespace
+
+void prepare(Wait *w, const Protocol *p, void *object, pthread_mutex_t *mutex)
+{
+	w->sync = {};
+	w->sync.protocol = p;
+	w->sync.object = object;
+	w->sync.mutex = mutex;
+	w->result = 0;
+}
+
+int start(const Protocol *p, void *object, pthread_mutex_t *mutex, const struct timespec *deadline, ec_t ec, void *data)
+{
+	if (!works(p))
+		return ENOTSUP;
+	Channel *c = nullptr;
+	if (int error = channel::admit(ec, &c); error != 0)
+		return error;
+	union sigval value;
+	value.sival_ptr = data;
+	Wait *w = create(&kind, c, value);
+	int error = EAGAIN;
+	if (w != nullptr) {
+		prepare(w, p, object, mutex);
+		error = begin(w, deadline);
+	}
+	if (error == 0)
+		return 0;
+	if (w != nullptr) {
+		w->flags.fetch_or(settled, std::memory_order_acq_rel);
+		release(w);
+	}
+	channel::retract(c);
+	return error;
+}
+
+} // namespace sigevec::source::sync

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+//
+// The protocol of condition variables (glibc 2.25 to 2.40).
+//
+// A waiter has a position in the sequence and belongs to the group that was the newer one when it came (the lowest bit of its
+// position). Signals are counted in the group and taken from there; a group that has been signalled whole is closed, and its words are used
+// again once no reference to it is left. So who sleeps on a group's word holds a reference, and gives it up before anything else.
+#include "nptl.hpp"
+#include "source/sync.hpp"
+
+#include <cerrno>
+
+namespace sigevec::source {
+
+using namespace nptl;
+
+namespace {
+
+enum Stage : uint8_t { for_signal, asleep_in_group, for_mutex };
+
+constexpr uint32_t most_in_group = 1u << 29;
+
+pthread_cond_t *condition(const Wait *w)
+{
+	return static_cast<pthread_cond_t *>(w->sync.object);
+}
+
+Condition *words(const Wait *w)
+{
+	return layout(condition(w));
+}
+
+bool shared(const Condition *c)
+{
+	return (Word(const_cast<uint32_t &>(c->waiters)).load(std::memory_order_relaxed) & 1) != 0;
+}
+
+uint32_t group(const Wait *w)
+{
+	return static_cast<uint32_t>(w->sync.position & 1);
+}
+
+uint64_t start_of_first(Condition *c)
+{
+	return Wide(c->first_start).load(std::memory_order_relaxed);
+}
+
+bool group_is_past(const Wait *w)
+{
+	return w->sync.position >> 1 < start_of_first(words(w)) >> 1;
+}
+
+// Out of the group's word; a signaller may wait for that.
+void drop_reference(Wait *w)
+{
+	Condition *c = words(w);
+	uint32_t &references = c->references[group(w)];
+	w->sync.stage = for_signal;
+	if (Word(references).fetch_sub(2, std::memory_order_release) != 3)
+		return;
+	Word(references).fetch_and(~1u, std::memory_order_relaxed);
+	wake(&references, INT_MAX, shared(c));
+}
+
+// No longer a waiter; the last one wakes pthread_cond_destroy.
+void confirm(Wait *w)
+{
+	Condition *c = words(w);
+	bool between_processes = shared(c);
+	if (Word(c->waiters).fetch_sub(8, std::memory_order_release) >> 2 == 3)
+		wake(&c->waiters, INT_MAX, between_processes);
+}
+
+// The signal may have been one for a later group in the same words: then it is put back, at worst one too many.
+void undo_theft(Wait *w)
+{
+	Condition *c = words(w);
+	uint32_t g = group(w);
+	uint64_t start = start_of_first(c);
+	if (w->sync.position >> 1 >= start >> 1 || ((start & 1) ^ 1) != g)
+		return;
+	uint32_t s = Word(c->signals[g]).load(std::memory_order_relaxed);
+	while (start_of_first(c) == start)
+		if ((s & 1) != 0 || Word(c->signals[g]).compare_exchange_weak(s, s + 2, std::memory_order_relaxed)) {
+			wake(&c->signals[g], 1, shared(c));
+			return;
+		}
+}
+
+// True: signalled. False: it sleeps in its group, with a reference.
+bool take_signal(Wait *w)
+{
+	Condition *c = words(w);
+	uint32_t &signals = c->signals[group(w)];
+	if (w->sync.stage == asleep_in_group)
+		drop_reference(w);
+	uint32_t s = Word(signals).load(std::memory_order_acquire);
+	while ((s & 1) == 0 && s != 0)
+		if (Word(signals).compare_exchange_weak(s, s - 2, std::memory_order_acquire, std::memory_order_relaxed)) {
+			undo_theft(w);
+			return true;
+		}
+	if ((s & 1) != 0)
+		return true;
+	// Acquire: either the signaller that closes the group sees the reference, or this sees the group closed.
+	Word(c->references[group(w)]).fetch_add(2, std::memory_order_acquire);
+	w->sync.stage = asleep_in_group;
+	if ((Word(signals).load(std::memory_order_acquire) & 1) != 0 || group_is_past(w)) {
+		drop_reference(w);
+		return true;
+	}
+	return sleep_on(w, &signals, 0, shared(c));
+}
+
+// With the inner lock, a mutex in the lowest two bits of a word.
+void lock_inside(Condition *c)
+{
+	Word word(c->first_size);
+	uint32_t s = word.load(std::memory_order_relaxed);
+	while ((s & 3) == 0)
+		if (word.compare_exchange_weak(s, s | 1, std::memory_order_acquire, std::memory_order_relaxed))
+			return;
+	for (;;) {
+		while ((s & 3) != 2)
+			if (word.compare_exchange_weak(s, (s & ~3u) | 2, std::memory_order_acquire, std::memory_order_relaxed)) {
+				if ((s & 3) == 0)
+					return;
+				s = (s & ~3u) | 2;
+			}
+		syscall(SYS_futex, &c->first_size, shared(c) ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, s, nullptr, nullptr, 0);
+		s = word.load(std::memory_order_relaxed);
+	}
+}
+
+void unlock_inside(Condition *c)
+{
+	if ((Word(c->first_size).fetch_and(~3u, std::memory_order_release) & 3) == 2)
+		wake(&c->first_size, 1, shared(c));
+}
+
+enum class Left { group, with_signal, overflow };
+
+// Its group becomes smaller, if that still can be; otherwise it has a signal that was meant for somebody.
+Left leave_group(Wait *w)
+{
+	Condition *c = words(w);
+	uint64_t position = w->sync.position >> 1, start = start_of_first(c) >> 1;
+	uint32_t &size = c->size[group(w)];
+	if (start > position)
+		return Left::with_signal;
+	bool newer = start + (c->first_size >> 2) <= position;
+	if (newer ? size + most_in_group == 0 : size == 0)
+		return newer ? Left::overflow : Left::with_signal;
+	size--;
+	return Left::group;
+}
+
+void cancel_waiting(Wait *w)
+{
+	Condition *c = words(w);
+	lock_inside(c);
+	Left left = leave_group(w);
+	unlock_inside(c);
+	if (left == Left::with_signal)
+		pthread_cond_signal(condition(w));
+	else if (left == Left::overflow)
+		pthread_cond_broadcast(condition(w));
+}
+
+// By the submitter, who has the mutex. 0 or the error of unlocking it.
+int enter(Wait *w)
+{
+	Condition *c = words(w);
+	w->sync.position = Wide(c->sequence).fetch_add(2, std::memory_order_acquire);
+	Word(c->waiters).fetch_add(8, std::memory_order_relaxed);
+	w->sync.registered = true;
+	// Not before: a signal that follows must find the waiter.
+	int error = pthread_mutex_unlock(w->sync.mutex);
+	if (error != 0) {
+		cancel_waiting(w);
+		confirm(w);
+	}
+	return error;
+}
+
+bool step(Wait *w)
+{
+	if (!w->sync.registered)
+		if (int error = enter(w); error != 0) {
+			w->result = -error;
+			return true;
+		}
+	if (w->sync.stage != for_mutex) {
+		if (!take_signal(w))
+			return false;
+		// Before the mutex: who has that may destroy the condition variable.
+		confirm(w);
+		w->sync.stage = for_mutex;
+	}
+	return lock_again(w);
+}
+
+bool withdraw(Wait *w)
+{
+	if (w->sync.stage == for_mutex)
+		return withdraw_lock(w);
+	Condition *c = words(w);
+	if (w->sync.stage == asleep_in_group)
+		drop_reference(w);
+	cancel_waiting(w);
+	// Another waiter's wake-up may have been ours.
+	wake(&c->signals[group(w)], 1, shared(c));
+	confirm(w);
+	return true;
+}
+
+void adopt(Wait *w)
+{
+	adopt_mutex(w->sync.mutex);
+}
+
+void unlock(Wait *w)
+{
+	pthread_mutex_unlock(w->sync.mutex);
+}
+
+} // namespace
+
+const Protocol condition_protocol = {step, withdraw, adopt, unlock};
+
+} // namespace sigevec::source
