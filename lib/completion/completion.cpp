@@ -40,8 +40,10 @@ void publish(struct aiocb *cb, ssize_t result)
 
 void finish_call(const Call &c, ssize_t result)
 {
-	dma::Use use = c.dma;
-	dma::ended(use, c.cb, result);
+	if (c.dma) {
+		dma::Use use = c.dma;
+		dma::ended(use, c.cb, result);
+	}
 	publish(c.cb, result);
 	notify::send_now(c.event);
 	if (c.batch == nullptr)

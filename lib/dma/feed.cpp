@@ -162,8 +162,12 @@ void drop_oldest(Association *a)
 	Arrival x = association::pop(a);
 	x.region->dropped.fetch_add(1, std::memory_order_relaxed);
 	receive::discard(x);
-	if (a->first != nullptr && a->first->multishot)
-		channel::note_dropped(a->first->notification.event.channel);
+	// One that has been cancelled may have lost its channel; while it is `trying' it cannot be.
+	Request *r = a->first;
+	if (r == nullptr || !r->multishot || !r->change(State::queued, State::trying))
+		return;
+	channel::note_dropped(r->notification.event.channel);
+	r->set(State::queued);
 }
 
 // DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; -ENOBUFS: all room is the program's; 0: there is more.

@@ -266,10 +266,10 @@ void Slots::tell_starved()
 	room_made();
 }
 
-void Slots::sleep(uint32_t seen) const
+bool Slots::sleep(uint32_t seen) const
 {
 	timespec moment{0, 1000000};
-	syscall(SYS_futex, &shared_->given_back, FUTEX_WAIT, seen, &moment, nullptr, 0);
+	return syscall(SYS_futex, &shared_->given_back, FUTEX_WAIT, seen, &moment, nullptr, 0) == 0 || errno != EINTR;
 }
 
 void Slots::end(uint32_t first, uint64_t record)

@@ -54,9 +54,9 @@ public:
 	bool some_return() const { return shared_->returning.load(std::memory_order_acquire) != 0; }
 	// Set by who found no room, and looks once more then; whoever gives units back after that calls freed().
 	void wait_for_room() { shared_->starved.store(1, std::memory_order_seq_cst); }
-	// Sleeps until something has been given back since `seen', or for a moment.
+	// Sleeps until something has been given back since `seen', or for a moment. False: a signal came.
 	uint32_t given_back() const { return shared_->given_back.load(std::memory_order_acquire); }
-	void sleep(uint32_t seen) const;
+	bool sleep(uint32_t seen) const;
 
 	size_t used() const;
 	uint32_t units() const { return units_; }

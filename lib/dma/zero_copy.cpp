@@ -47,6 +47,11 @@ bool wanted(const Call &c)
 	return left == 0;
 }
 
+void without_ring()
+{
+	unknown.store(true, std::memory_order_relaxed);
+}
+
 ZeroCopy *begin(Request *r, int file, size_t len)
 {
 	if (r->dma.kind != Use::Kind::send || r->op != Op::send || len < least || r->vector != nullptr || r->message != nullptr ||

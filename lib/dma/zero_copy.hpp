@@ -29,6 +29,8 @@ constexpr size_t least = 32 * 1024;
 // Whether a send should be tried without a copy. Asked once for each.
 bool wanted(const Call &c);
 
+// By the driver: there is no ring to do it with.
+void without_ring();
 // By the driver: for a piece of this length of r, on its descriptor. nullptr: an ordinary send.
 ZeroCopy *begin(Request *r, int file, size_t len);
 // The result is there. more: the other end is still to come.

@@ -3,6 +3,7 @@
 
 #include "channel/bell.hpp"
 #include "completion/completion.hpp"
+#include "dma/zero_copy.hpp"
 #include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
 #include "engine/worker.hpp"
@@ -322,6 +323,7 @@ void Driver::run()
 	has_ring_ = wanted && ring_.open(config::limits.ring.load(std::memory_order_relaxed), helper_->driver_rx);
 	helper_->has_ring = has_ring_;
 	if (!has_ring_) {
+		dma::zero_copy::without_ring();
 		epoll_ = epoll_create1(EPOLL_CLOEXEC);
 		struct epoll_event e = {};
 		e.events = EPOLLIN;

@@ -218,13 +218,14 @@ bool Ring::next(Completion *c)
 	struct io_uring_cqe *cqe;
 	if (io_uring_peek_cqe(&ring_, &cqe) != 0)
 		return false;
-	uint64_t data = cqe->user_data;
-	if ((cqe->flags & IORING_CQE_F_NOTIF) != 0) {
+	while ((cqe->flags & IORING_CQE_F_NOTIF) != 0) {
 		bool copied = (static_cast<uint32_t>(cqe->res) & IORING_NOTIF_USAGE_ZC_COPIED) != 0;
+		dma::zero_copy::released(reinterpret_cast<dma::ZeroCopy *>(cqe->user_data & ~tag_mask), copied);
 		io_uring_cqe_seen(&ring_, cqe);
-		dma::zero_copy::released(reinterpret_cast<dma::ZeroCopy *>(data & ~tag_mask), copied);
-		return next(c);
+		if (io_uring_peek_cqe(&ring_, &cqe) != 0)
+			return false;
 	}
+	uint64_t data = cqe->user_data;
 	c->result = cqe->res;
 	c->request = reinterpret_cast<Request *>(data & ~tag_mask);
 	bool ended = (cqe->flags & IORING_CQE_F_MORE) == 0;

@@ -28,8 +28,10 @@ int refuse(const Call &c, int error)
 	stats::count(stats::refused);
 	if (c.event.channel != nullptr)
 		channel::retract(c.event.channel);
-	dma::Use use = c.dma;
-	dma::ended(use, nullptr, -error);
+	if (c.dma) {
+		dma::Use use = c.dma;
+		dma::ended(use, nullptr, -error);
+	}
 	if (c.cb == nullptr)
 		return error;
 	aiocb_layout::result(c.cb).store(-1, std::memory_order_relaxed);

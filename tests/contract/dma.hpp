@@ -9,7 +9,6 @@
 
 #include "socket_calls.hpp"
 
-#include <sys/mman.h>
 
 namespace contract {
 
@@ -94,16 +93,6 @@ template <class Body>
 void for_each_kind(Body body) {
     for (SocketKind const& kind : all_kinds)
         if (usable(kind)) BOOST_TEST_CONTEXT(kind.name) { body(kind); }
-}
-
-/// A file that ends itself, without a name.
-inline Fd file_of(std::string_view content, int flags = 0) {
-    Fd fd(open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600));
-    if (fd < 0 && flags != 0) return fd;
-    if (fd < 0) fd.reset(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    BOOST_TEST_REQUIRE(fd >= 0);
-    BOOST_TEST_REQUIRE(pwrite(fd, content.data(), content.size(), 0) == ssize_t(content.size()));
-    return fd;
 }
 
 }  // namespace contract

@@ -5,8 +5,6 @@
 #define BOOST_TEST_MODULE dma_receive
 #include "dma.hpp"
 
-#include <netinet/udp.h>
-
 // --------------------------------------------------------------------- sending
 
 BOOST_AUTO_TEST_CASE(what_is_sent_comes_from_a_piece) {

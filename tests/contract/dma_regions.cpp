@@ -5,6 +5,7 @@
 #define BOOST_TEST_MODULE dma_regions
 #include "dma.hpp"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <set>

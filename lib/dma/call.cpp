@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+//
+// sio_recv, from the call to its end: what is there, or waiting for it.
+#include "dma/receive_impl.hpp"
+
+#include "dma/message.hpp"
+#include "dma/receiver.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <utility>
+
+namespace sigevec::dma::receive {
+
+namespace {
+
+constexpr int beside = MSG_OOB | MSG_ERRQUEUE;
+
+// The first of the queue; of a stream a piece of it may be all that is wanted.
+ssize_t take(Association *a, const Want &w, void **address)
+{
+	Arrival x = a->queue[a->queue_first];
+	if (!a->stream || x.n <= w.size) {
+		ssize_t n = hand_out(a, x, w, address);
+		if (n != -ENOBUFS)
+			association::pop(a);
+		return n;
+	}
+	Arrival part = room(a, w, w.size, w.message);
+	if (part.piece == nullptr)
+		return -ENOBUFS;
+	memcpy(data_of(part), x.piece, w.size);
+	part.n = w.size;
+	if (part.head)
+		describe(head_of(part), msghdr{}, part.n);
+	Arrival &rest = a->queue[a->queue_first];
+	rest.n -= w.size;
+	memmove(rest.piece, rest.piece + w.size, rest.n);
+	return hand_out(a, part, w, address);
+}
+
+// A call has found data: if that goes on the receiver may fetch what comes next.
+void found_data(Association *a)
+{
+	if (a->streak < long_streak)
+		a->streak++;
+	if (a->queue_count == 0 && !a->watched && wants_in_advance(a))
+		receiver::watch(a);
+}
+
+// What a thread that is to wait needs, once the lock is released.
+struct Blocking {
+	uint32_t life;
+	Arrival x;       // room for what it waits for
+	Region *region;  // instead: wait until something comes back to it
+	uint32_t seen;   // its given_back; or `arrivals' of a socket that the receiver serves
+	bool served;
+};
+
+// Bytes or -errno; -EINPROGRESS: *b says what to wait for.
+ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
+{
+	bool stays = (w.flags & (MSG_PEEK | MSG_WAITALL)) != 0;
+	if (a->queue_count != 0 && (w.flags & beside) == 0) {
+		ssize_t n = stays ? -EOPNOTSUPP : take(a, w, address);
+		found_data(a);
+		return n;
+	}
+	if (a->error != 0)
+		return -std::exchange(a->error, 0);
+	*b = {a->life, {}, nullptr, 0, false};
+	if (receiver::serves(a) && (w.flags & beside) == 0) {
+		if (stays)
+			return -EOPNOTSUPP;
+		b->served = true;
+		b->seen = a->arrivals.load(std::memory_order_acquire);
+		return receiver::watch(a) ? -EINPROGRESS : -EAGAIN;
+	}
+	Arrival x;
+	unsigned count = pieces(a, w);
+	ssize_t n;
+	if ((w.flags & MSG_WAITALL) != 0 && (w.flags & MSG_DONTWAIT) == 0 && (x = some_room(a, w)).piece != nullptr)
+		n = -EAGAIN; // an attempt would take a part
+	else
+		n = count > 1 ? several(a, w, count, &x) : one(a, w, &x);
+	if (n >= 0 && x.piece != nullptr) {
+		if (count == 1 && n != 0)
+			adapt(a, static_cast<size_t>(n) >= w.size || !a->stream ? 1 : 0, 1);
+		n = hand_out(a, x, w, address);
+		found_data(a);
+		return n;
+	}
+	if (n == -EAGAIN && (w.flags & MSG_DONTWAIT) == 0) {
+		a->ahead = 1;
+		a->streak = 0;
+		if (a->watched && a->first == nullptr && a->notify == nullptr)
+			receiver::unwatch(a);
+		b->x = x;
+		if (x.piece != nullptr)
+			region::add_request(x.region);
+		a->blocked++;
+		return -EINPROGRESS;
+	}
+	if (x.piece != nullptr)
+		discard(x);
+	Region *last = region::at(a->regions[a->region_count - 1]);
+	if (n == -ENOBUFS && last->slots.some_return()) {
+		if ((w.flags & MSG_DONTWAIT) != 0)
+			return -EAGAIN;
+		b->region = last;
+		b->seen = last->slots.given_back();
+		last->slots.wait_for_room();
+		return -EINPROGRESS;
+	}
+	return n;
+}
+
+// In the kernel, with room for what comes; the call itself knows about O_NONBLOCK, time limits and signals.
+ssize_t block_in_kernel(int fd, const Want &w, Blocking &b, void **address)
+{
+	ssize_t n = b.x.piece != nullptr ? into(fd, &b.x, w, w.flags) : length_of_next(fd, w.flags);
+	association::Locked a(fd);
+	bool same = a && a->life == b.life;
+	if (same)
+		a->blocked--;
+	if (b.x.piece == nullptr)
+		return n < 0 ? n : -EINPROGRESS;
+	region::remove_request(b.x.region);
+	if (n >= 0 && same)
+		return hand_out(a.get(), b.x, w, address);
+	discard(b.x);
+	return n >= 0 ? -ECANCELED : n;
+}
+
+// Until the receiver has brought something. 0 or -errno.
+ssize_t sleep_for_arrival(Association *a, int fd, uint32_t seen)
+{
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || (flags & O_NONBLOCK) != 0)
+		return flags < 0 ? -errno : -EAGAIN;
+	struct timeval limit = {};
+	socklen_t n = sizeof limit;
+	getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &n);
+	struct timespec t = {limit.tv_sec, limit.tv_usec * 1000};
+	bool limited = limit.tv_sec != 0 || limit.tv_usec != 0;
+	a->sleepers.fetch_add(1, std::memory_order_seq_cst);
+	int e = futex_wait(a->arrivals, seen, limited ? &t : nullptr);
+	a->sleepers.fetch_sub(1, std::memory_order_relaxed);
+	return e == EINTR ? -EINTR : e == ETIMEDOUT ? -EAGAIN : 0;
+}
+
+} // namespace
+
+ssize_t call(int fd, const Want &w, void **address)
+{
+	for (;;) {
+		Blocking b;
+		Association *found;
+		{
+			association::Locked a(fd);
+			if (!a) {
+				int e = association::check_socket(fd);
+				return e != 0 ? -e : -EINVAL;
+			}
+			found = a.get();
+			ssize_t n = attempt(found, w, address, &b);
+			if (n != -EINPROGRESS)
+				return n;
+		}
+		ssize_t n = 0;
+		if (b.region != nullptr)
+			n = b.region->slots.sleep(b.seen) ? 0 : -EINTR;
+		else if (b.served)
+			n = (w.flags & MSG_DONTWAIT) != 0 ? -EAGAIN : sleep_for_arrival(found, fd, b.seen);
+		else if ((n = block_in_kernel(fd, w, b, address)) != -EINPROGRESS)
+			return n;
+		else
+			n = 0;
+		if (n != 0)
+			return n;
+	}
+}
+
+} // namespace sigevec::dma::receive

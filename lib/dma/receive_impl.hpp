@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+//
+// The steps of receiving, for its own files: receive.cpp (into one piece), ahead.cpp (into several), call.cpp (sio_recv). With the
+// association's lock held, but for what only takes a descriptor.
+#pragma once
+
+#include "dma/message.hpp"
+#include "dma/receive.hpp"
+
+namespace sigevec::dma::receive {
+
+constexpr uint8_t most_ahead = 32;  // pieces for one call of the kernel's
+constexpr uint8_t long_streak = 32; // calls that have found data, from which on it is received in advance
+
+inline MessageHead *head_of(const Arrival &x)
+{
+	return reinterpret_cast<MessageHead *>(x.piece);
+}
+
+inline char *data_of(const Arrival &x)
+{
+	return x.piece + (x.head ? sizeof(MessageHead) : 0);
+}
+
+// receive.cpp
+
+// A piece with room for size bytes, in the first region that has one. piece is nullptr: there is none.
+Arrival room(const Association *a, const Want &w, size_t size, bool head);
+// The same; of a stream what there is room for will do, unless all is asked for.
+Arrival some_room(const Association *a, const Want &w);
+// How long the next datagram is, by a look at it. -EAGAIN: there is none.
+ssize_t length_of_next(int fd, int flags);
+// Fills the head in, from what the kernel has told in m, for n bytes behind it.
+void describe(MessageHead *h, const struct msghdr &m, size_t n);
+// One call into x, which has room. Bytes or -errno.
+ssize_t into(int fd, Arrival *x, const Want &w, int flags);
+
+// ahead.cpp
+
+// How many pieces may be received with one call.
+unsigned pieces(Association *a, const Want &w);
+// After a call that could have filled `of' pieces.
+void adapt(Association *a, unsigned filled, unsigned of);
+// As one(), and puts further pieces into the queue; without x all of them.
+ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x);
+
+} // namespace sigevec::dma::receive
