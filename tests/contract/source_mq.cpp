@@ -290,6 +290,7 @@ BOOST_AUTO_TEST_CASE(other_notifications_are_the_systems) {
     BOOST_TEST(mq_notify(queue, nullptr) == 0);
     event.sigev_notify = 12345;
     CHECK_FAILS(mq_notify(queue, &event), EINVAL);
+    if (thread_sanitizer) return;  // it does not know threads that libc makes for itself
     static std::atomic<int> called{0};
     event.sigev_notify = SIGEV_THREAD;
     event.sigev_value.sival_int = 7;

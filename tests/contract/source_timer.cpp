@@ -353,11 +353,15 @@ BOOST_AUTO_TEST_CASE(names_outlive_their_channel_in_silence) {
         Channel ec(flags);
         BOOST_TEST_REQUIRE(look_up(list, ec) == 0);
         BOOST_TEST(ec_destroy(ec.release()) == 0);
-        for (gaicb* request : list) BOOST_TEST(eventually([&] { return gai_error(request) != EAI_INPROGRESS; }));
+        for (gaicb* request : list) {
+            gaicb const* one[] = {request};
+            BOOST_TEST(gai_suspend(one, 1, &until_it_hangs) == 0);
+        }
     });
 }
 
 BOOST_AUTO_TEST_CASE(gai_suspend_waits_for_requests_of_both_kinds) {
+    if (thread_sanitizer) return;  // it does not know threads that libc makes for itself
     for_each_channel([](Channel& ec) {
         Lookup ours("127.0.0.1"), libcs("127.0.0.1");
         BOOST_TEST_REQUIRE(look_up({&ours.request}, ec) == 0);
@@ -406,6 +410,7 @@ BOOST_AUTO_TEST_CASE(names_for_no_channel_fail) {
 }
 
 BOOST_AUTO_TEST_CASE(other_look_ups_are_the_systems) {
+    if (thread_sanitizer) return;  // it does not know threads that libc makes for itself
     Lookup name("127.0.0.1");
     gaicb* list[] = {&name.request};
     BOOST_TEST(getaddrinfo_a(GAI_WAIT, list, 1, nullptr) == 0);
