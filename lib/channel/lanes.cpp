@@ -119,6 +119,8 @@ bool look_at(int fd, uint64_t *dev, uint64_t *ino)
 
 bool hold(Operation *o, const Operation *other)
 {
+	if (o->held != nullptr)
+		return true;
 	if (other != nullptr && other->held != nullptr) {
 		o->held = other->held;
 		o->held->users++;

@@ -317,6 +317,26 @@ BOOST_AUTO_TEST_CASE(requests_go_on_while_nobody_reads_their_channel) {
     });
 }
 
+BOOST_AUTO_TEST_CASE(large_sends_that_wait_in_line_leave_no_descriptor) {
+    for_each_channel_kind([](unsigned flags) {
+        Channel ec(flags);
+        Pair s = make_pair(unix_stream_kind);
+        std::string const data = pattern(300000);
+        auto send_some = [&] {
+            for (int i = 0; i < 5; ++i)
+                BOOST_TEST_REQUIRE(ev_send(s.a, data.data(), data.size(), 0, ec, nullptr) == 0);
+            hand_over(ec);
+            std::thread taker([&] { take(s.b, 5 * data.size()); });
+            for (int i = 0; i < 5; ++i) BOOST_TEST(outcome(next_event(ec)) == ok(300000));
+            taker.join();
+        };
+        send_some();  // after this the library has all it needs
+        int const before = open_descriptors();
+        send_some();
+        BOOST_TEST(eventually([&] { return open_descriptors() <= before; }));
+    });
+}
+
 BOOST_AUTO_TEST_CASE(threads_share_a_channel) {
     constexpr int threads = 4, each = 1000;
     Channel ec;
