@@ -82,23 +82,43 @@ struct Chunk {
 
 // Starts an operation whose event has room. Returns 0 or EAGAIN.
 int start(Channel *c, const Call &call);
-// What has to wait in another way than the ring's goes on the ordinary way.
-void hand_over(Channel *c, Operation *o);
-// Another thread has the channel now: goes on without the ring.
-void leave(Channel *c);
 // Takes the ends of operations.
 unsigned take(Channel *c, event_data_t *v, unsigned max);
+
+// ---- single_ring.cpp
+
+// What is told of in the ring beside operations, by user_data.
+constexpr uint64_t wake_tag = 1, cancel_tag = 2, inner_tag = 3;
+
+// Of threads, none of which has the number of another, even after its end.
+uint64_t this_thread();
+// A ring for the calling thread. nullptr: refused; the channel goes on without.
+Single *make(Channel *c);
+struct io_uring_sqe *get_sqe(Single *s);
+// Its `wake', and its inner instance if it has one (source/inner.hpp).
+void listen_for_others(Channel *c, Single *s);
+void listen_inside(Channel *c, Single *s);
 // Hands what was prepared to the kernel; with wait sleeps until something has ended. 0 or -errno.
 int enter(Channel *c, bool wait, const Deadline &deadline);
+// Frees everything. The operations are lost.
+void dispose(Channel *c);
+
+// ---- single_operation.cpp
+
 void start_in_ring(Single *s, Operation *o);
 // The same for one that has waited or goes on: ends it if its descriptor has been closed.
 void restart(Single *s, Operation *o);
-// Frees everything. The operations are lost.
-void dispose(Channel *c);
 // The end of an operation: into the list.
 void finish(Single *s, Operation *o, ssize_t result);
 // Moves what the ring tells to the list of ends.
 void reap(Channel *c);
+
+// ---- single_leave.cpp
+
+// What has to wait in another way than the ring's goes on the ordinary way.
+void hand_over(Channel *c, Operation *o);
+// Another thread has the channel now: goes on without the ring.
+void leave(Channel *c);
 
 // ---- lanes.cpp
 

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+//
+// An operation's way through the ring: what the kernel is asked for, and what follows from its answer.
+#include "channel/single.hpp"
+
+#ifdef HAVE_LIBURING
+
+#include "engine/transfer.hpp"
+#include "uring.h"
+
+#include <cerrno>
+#include <poll.h>
+
+namespace sigevec::single {
+
+namespace {
+
+// What is left of the buffers.
+struct iovec rest(Operation *o)
+{
+	size_t n = o->len - o->done;
+	return {static_cast<char *>(o->buf) + o->done, n > transfer::most_at_once ? transfer::most_at_once : n};
+}
+
+// Cuts what is done from the front; the operation's own copy of the vector.
+void advance_vector(Vector *v, size_t done)
+{
+	int first = 0;
+	for (; first < v->count && done >= v->v[first].iov_len; first++)
+		done -= v->v[first].iov_len;
+	for (int i = first; i < v->count; i++)
+		v->v[i - first] = v->v[i];
+	v->count -= first;
+	if (v->count > 0) {
+		v->v[0].iov_base = static_cast<char *>(v->v[0].iov_base) + done;
+		v->v[0].iov_len -= done;
+	}
+}
+
+struct msghdr *header(Operation *o)
+{
+	Message *m = o->message;
+	m->buffer = rest(o);
+	m->header.msg_iov = o->vector != nullptr ? o->vector->v : &m->buffer;
+	m->header.msg_iovlen = o->vector != nullptr ? static_cast<size_t>(o->vector->count) : 1;
+	return &m->header;
+}
+
+// A part that the kernel repeats by itself it would not report if the ring had to be left: hence never MSG_WAITALL.
+void prepare_message(struct io_uring_sqe *sqe, Operation *o)
+{
+	bool inward = o->op == Op::recv;
+	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL) | (o->once ? MSG_DONTWAIT : 0);
+	if (o->message != nullptr && inward)
+		io_uring_prep_recvmsg(sqe, file_of(o), header(o), static_cast<unsigned>(flags));
+	else if (o->message != nullptr)
+		io_uring_prep_sendmsg(sqe, file_of(o), header(o), static_cast<unsigned>(flags));
+	else if (inward)
+		io_uring_prep_recv(sqe, file_of(o), rest(o).iov_base, rest(o).iov_len, flags);
+	else
+		io_uring_prep_send(sqe, file_of(o), rest(o).iov_base, rest(o).iov_len, flags);
+}
+
+void prepare(struct io_uring_sqe *sqe, Operation *o)
+{
+	switch (o->op) {
+	case Op::connect:
+		// One that has begun is not begun again: the socket tells its end.
+		if (o->again)
+			io_uring_prep_poll_add(sqe, file_of(o), POLLOUT);
+		else
+			io_uring_prep_connect(sqe, file_of(o), static_cast<const struct sockaddr *>(o->message->header.msg_name),
+					      o->message->header.msg_namelen);
+		break;
+	case Op::poll:
+		io_uring_prep_poll_add(sqe, file_of(o), static_cast<unsigned>(o->flags) & 0xffff);
+		break;
+	default:
+		prepare_message(sqe, o);
+	}
+}
+
+bool stream_socket(int fd)
+{
+	int type = 0;
+	socklen_t n = sizeof type;
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
+}
+
+// A send or receive goes on until it is whole.
+bool goes_on(Operation *o, ssize_t n)
+{
+	if (n <= 0 || (o->op != Op::send && o->op != Op::recv) || (o->flags & MSG_DONTWAIT) != 0)
+		return false;
+	if (o->done + static_cast<size_t>(n) >= o->len ||
+	    (o->op == Op::recv && ((o->flags & MSG_WAITALL) == 0 || !stream_socket(file_of(o)))))
+		return false;
+	o->done += static_cast<size_t>(n);
+	if (o->vector != nullptr)
+		advance_vector(o->vector, static_cast<size_t>(n));
+	if (o->op == Op::send && o->message != nullptr) {
+		o->message->header.msg_control = nullptr; // it went with the first part
+		o->message->header.msg_controllen = 0;
+	}
+	return true;
+}
+
+void put_ready(Single *s, Operation *o)
+{
+	o->next = nullptr;
+	o->state = Operation::State::ready;
+	if (s->ready == nullptr)
+		s->ready = o;
+	else
+		s->ready_last->next = o;
+	s->ready_last = o;
+}
+
+// What next is to end with before it starts, or 0.
+ssize_t ends_unstarted(Single *s, const Operation *next)
+{
+	if (!next->cancelled && still_there(s, next))
+		return 0;
+	return next->done != 0 ? static_cast<ssize_t>(next->done) : -ECANCELED;
+}
+
+} // namespace
+
+void start_in_ring(Single *s, Operation *o)
+{
+	struct io_uring_sqe *sqe = get_sqe(s);
+	prepare(sqe, o);
+	sqe->user_data = reinterpret_cast<uint64_t>(o);
+	o->state = Operation::State::in_ring;
+	s->in_ring++;
+}
+
+void finish(Single *s, Operation *o, ssize_t result)
+{
+	for (;;) {
+		o->result = result;
+		if (result >= 0 && o->message != nullptr)
+			transfer::tell_caller(o->message);
+		Operation *next = leave_lane(s, o);
+		put_ready(s, o);
+		if (next == nullptr)
+			return;
+		if ((result = ends_unstarted(s, next)) == 0) {
+			start_in_ring(s, next);
+			return;
+		}
+		o = next;
+	}
+}
+
+void restart(Single *s, Operation *o)
+{
+	if (ssize_t result = ends_unstarted(s, o); result != 0)
+		finish(s, o, result);
+	else
+		start_in_ring(s, o);
+}
+
+namespace {
+
+void ended(Channel *c, Single *s, Operation *o, ssize_t n)
+{
+	s->in_ring--;
+	o->state = Operation::State::waiting;
+	if (o->once && (n == -EAGAIN || goes_on(o, n))) {
+		hand_over(c, o);
+		return;
+	}
+	if (o->op == Op::connect && n == -EAGAIN && !o->cancelled) {
+		hand_over(c, o); // a UNIX socket's backlog is full
+		return;
+	}
+	bool disturbed = n == -EINTR || n == -ECANCELED;
+	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 && c->ending.load(std::memory_order_relaxed))
+		hand_over(c, o); // it has begun: the rest goes without the channel
+	else if (o->cancelled && disturbed)
+		finish(s, o, o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED);
+	else if (disturbed || goes_on(o, n)) {
+		o->again = true;
+		restart(s, o);
+	} else {
+		if (o->op == Op::connect && o->again && n > 0) {
+			int error = 0;
+			socklen_t size = sizeof error;
+			n = getsockopt(o->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 ? -errno : -error;
+			struct sockaddr_storage peer;
+			size = sizeof peer;
+			if (n == 0 && getpeername(o->fd, reinterpret_cast<struct sockaddr *>(&peer), &size) != 0)
+				n = -errno;
+		}
+		bool part = o->op == Op::send || o->op == Op::recv;
+		finish(s, o, part && o->done != 0 ? static_cast<ssize_t>(o->done) + (n > 0 ? n : 0) : n);
+	}
+}
+
+} // namespace
+
+void reap(Channel *c)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	struct io_uring_cqe *cqe;
+	while (io_uring_cq_ready(&s->ring) != 0 && io_uring_peek_cqe(&s->ring, &cqe) == 0) {
+		if (s->armed)
+			s->may_ring = true;
+		uint64_t tag = cqe->user_data;
+		ssize_t n = cqe->res;
+		bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+		io_uring_cqe_seen(&s->ring, cqe);
+		if (tag > inner_tag)
+			ended(c, s, reinterpret_cast<Operation *>(tag), n);
+		else if (tag == wake_tag && !more)
+			listen_for_others(c, s);
+		else if (tag == inner_tag && !more) {
+			s->watching = false;
+			if (n >= 0)
+				listen_inside(c, s);
+		}
+	}
+}
+
+} // namespace sigevec::single
+
+#endif
