@@ -29,9 +29,8 @@ struct Watcher {
 	Wait *inbox;
 	Wait *called; // to be ended before their time, each with a reference
 	// The thread's own.
-	unsigned ended;
 	FutexRing ring;
-	unsigned count;
+	unsigned count; // of waits it looks after
 	Wait *waits[most_places];
 	struct futex_waitv words[most_places + 1];
 };
@@ -84,9 +83,13 @@ bool go_on(Wait *w)
 	return true;
 }
 
-// The event first: a canceller that returns has put it into the queue.
+// The place first: who has read the event may take it. The event second: a canceller that returns has put it into the queue.
 void settle(Watcher &me, Wait *w)
 {
+	{
+		Guard<Mutex> g(lock);
+		me.taken--;
+	}
 	source::push(w);
 	{
 		// A canceller that has not seen this under the lock has called for w.
@@ -95,15 +98,12 @@ void settle(Watcher &me, Wait *w)
 	}
 	futex_wake(w->flags, INT_MAX);
 	source::release(w);
-	me.ended++;
 }
 
-// The places of what has ended can be taken again. False: there has been nothing to do for long enough, and the thread is to end.
+// False: there has been nothing to do for long enough, and the thread is to end.
 bool take_lists(Watcher &me, bool idle, Wait **entered, Wait **called)
 {
 	Guard<Mutex> g(lock);
-	me.taken -= me.ended;
-	me.ended = 0;
 	*entered = me.inbox;
 	*called = me.called;
 	me.inbox = me.called = nullptr;
@@ -187,9 +187,10 @@ void run_with_words(Watcher &me)
 
 void go_on_in_ring(Watcher &me, Wait *w)
 {
-	if (go_on(w))
+	if (go_on(w)) {
+		me.count--;
 		settle(me, w);
-	else
+	} else
 		me.ring.sleep(w);
 }
 
@@ -208,15 +209,13 @@ bool take_from_ring(Watcher &me)
 void run_with_ring(Watcher &me)
 {
 	Wait *entered, *called;
-	unsigned inside = 0;
 	for (bool idle = false, listening = false;;) {
 		uint32_t seen = me.control.load(std::memory_order_seq_cst);
-		inside -= me.ended;
 		if (!take_lists(me, idle, &entered, &called))
 			return;
 		while (Wait *w = entered) {
 			entered = w->sync.next;
-			inside++;
+			me.count++;
 			go_on_in_ring(me, w);
 		}
 		while (Wait *w = called) {
@@ -228,7 +227,7 @@ void run_with_ring(Watcher &me)
 		if (!listening)
 			me.ring.listen(me.control, seen);
 		listening = true;
-		bool nothing = inside == me.ended;
+		bool nothing = me.count == 0;
 		me.ring.wait(nothing ? idle_seconds() : -1);
 		if (take_from_ring(me))
 			listening = false;
@@ -344,7 +343,7 @@ void after_fork()
 	lock.reset();
 	for (Watcher &one : watchers) {
 		one.running = false;
-		one.taken = one.count = one.ended = 0;
+		one.taken = one.count = 0;
 		one.inbox = one.called = nullptr;
 	}
 }
