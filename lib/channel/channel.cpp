@@ -6,6 +6,7 @@
 #include "channel/single.hpp"
 #include "request/cancel.hpp"
 #include "request/pool.hpp"
+#include "runtime/by_descriptor.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
 #include "source/inner.hpp"
@@ -24,33 +25,7 @@ constexpr uint64_t one_reference = uint64_t{1} << 32;
 
 Pool<Channel, 6, most_channels / 64> pool;
 
-// By descriptor. A chunk, once made, stays.
-constexpr unsigned chunk_bits = 10;
-constexpr unsigned chunks = 1024;
-using Slot = std::atomic<Channel *>;
-std::atomic<Slot *> table[chunks];
-Mutex table_growth;
-
-Slot *slot_of(int fd)
-{
-	auto n = static_cast<unsigned>(fd);
-	if (n >> chunk_bits >= chunks)
-		return nullptr;
-	Slot *chunk = table[n >> chunk_bits].load(std::memory_order_acquire);
-	return chunk == nullptr ? nullptr : &chunk[n & ((1u << chunk_bits) - 1)];
-}
-
-Slot *make_slot(int fd)
-{
-	auto n = static_cast<unsigned>(fd);
-	if (n >> chunk_bits >= chunks)
-		return nullptr;
-	Guard<Mutex> g(table_growth);
-	std::atomic<Slot *> &chunk = table[n >> chunk_bits];
-	if (chunk.load(std::memory_order_relaxed) == nullptr)
-		chunk.store(static_cast<Slot *>(calloc(1u << chunk_bits, sizeof(Slot))), std::memory_order_release);
-	return slot_of(fd);
-}
+ByDescriptor<Channel> table;
 
 uint32_t admitted(uint64_t life)
 {
@@ -60,7 +35,7 @@ uint32_t admitted(uint64_t life)
 // Adds to the life of the channel that has this descriptor, unless it is over, or `full' holds.
 template <class Full> int join(int fd, uint64_t what, Full full, Channel **found)
 {
-	Slot *s = slot_of(fd);
+	auto *s = table.find(fd);
 	Channel *c = s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
 	if (c == nullptr)
 		return EBADF;
@@ -107,7 +82,7 @@ bool end(Channel *c, bool descriptor)
 {
 	if (c->ending.exchange(true, std::memory_order_acq_rel))
 		return false;
-	slot_of(c->fd)->store(nullptr, std::memory_order_release);
+	table.find(c->fd)->store(nullptr, std::memory_order_release);
 	wake_all(c);
 	// Still open for their ends, so that all of them are dropped here: connections can only be closed by the program's threads.
 	cancel::of_channel(c, true, nullptr);
@@ -187,7 +162,7 @@ int create(unsigned flags)
 	if (c == nullptr)
 		return -ENOMEM;
 	int error = make_descriptors(c, flags);
-	Slot *s = error == 0 ? make_slot(c->fd) : nullptr;
+	auto *s = error == 0 ? table.make(c->fd) : nullptr;
 	if (error == 0 && s == nullptr) {
 		sys::close(c->fd);
 		sys::close(c->bell);
@@ -339,17 +314,16 @@ void stat(Channel *c, struct ec_stat *s)
 
 void after_fork()
 {
-	table_growth.reset();
 	bell::after_fork();
-	for (auto &chunk : table)
-		if (Slot *s = chunk.load(std::memory_order_relaxed); s != nullptr)
-			for (unsigned i = 0; i < 1u << chunk_bits; i++)
-				if (Channel *c = s[i].exchange(nullptr, std::memory_order_relaxed); c != nullptr) {
-					c->reading.reset();
-					single::after_fork(c);
-					inner::remove(c);
-					bell::close(c->bell);
-				}
+	table.each([](std::atomic<Channel *> &place) {
+		Channel *c = place.exchange(nullptr, std::memory_order_relaxed);
+		if (c == nullptr)
+			return;
+		c->reading.reset();
+		single::after_fork(c);
+		inner::remove(c);
+		bell::close(c->bell);
+	});
 	pool.after_fork();
 }
 

@@ -6,6 +6,7 @@
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
 #include "request/pool.hpp"
+#include "runtime/by_descriptor.hpp"
 
 #include <cerrno>
 #include <cstdlib>
@@ -18,33 +19,9 @@ namespace {
 constexpr uint32_t most_associations = 1u << 20;
 Pool<Association, 6, most_associations / 64> pool;
 
-// By descriptor. A chunk, once made, stays.
-constexpr unsigned chunk_bits = 10;
-constexpr unsigned chunks = 1024;
-using Slot = std::atomic<Association *>;
-std::atomic<Slot *> table[chunks];
+ByDescriptor<Association> table;
 // Held by dma_assoc and dma_disassoc, before any association's own lock.
 Mutex changing;
-
-Slot *slot_of(int fd)
-{
-	auto n = static_cast<unsigned>(fd);
-	if (n >> chunk_bits >= chunks)
-		return nullptr;
-	Slot *chunk = table[n >> chunk_bits].load(std::memory_order_acquire);
-	return chunk == nullptr ? nullptr : &chunk[n & ((1u << chunk_bits) - 1)];
-}
-
-Slot *make_slot(int fd)
-{
-	auto n = static_cast<unsigned>(fd);
-	if (n >> chunk_bits >= chunks)
-		return nullptr;
-	std::atomic<Slot *> &chunk = table[n >> chunk_bits];
-	if (chunk.load(std::memory_order_relaxed) == nullptr)
-		chunk.store(static_cast<Slot *>(calloc(1u << chunk_bits, sizeof(Slot))), std::memory_order_release);
-	return slot_of(fd);
-}
 
 int option(int fd, int name)
 {
@@ -63,7 +40,7 @@ uint64_t cookie_of(int fd)
 // With `changing' held.
 Association *make(int fd, uint64_t cookie)
 {
-	Slot *s = make_slot(fd);
+	auto *s = table.make(fd);
 	Association *a = s != nullptr ? pool.take(most_associations) : nullptr;
 	if (a == nullptr)
 		return nullptr;
@@ -105,7 +82,7 @@ Request *end(Association *a)
 	free(a->regions);
 	free(a->queue);
 	a->notify = nullptr;
-	slot_of(a->fd)->store(nullptr, std::memory_order_release);
+	table.find(a->fd)->store(nullptr, std::memory_order_release);
 	a->fd = -1;
 	a->life++;
 	receive::wake(a);
@@ -154,7 +131,7 @@ int add_region(Association *a, Region *r, unsigned flags)
 
 Association *find(int fd)
 {
-	Slot *s = slot_of(fd);
+	auto *s = table.find(fd);
 	return s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
 }
 

@@ -220,6 +220,10 @@ namespace requests {
 // Whether the limit is reached, in which case even what would need no Request is refused.
 bool full();
 
+// What a call says beside its buffer, in memory of its own, for free(); nullptr: there is none. c has a vector, or a message.
+Vector *copy_vector(const Call &c);
+Message *copy_message(const Call &c);
+
 // A request in state queued (an event: done), or nullptr (the limit, or no memory).
 Request *create(const Call &c, const Descriptor &d);
 
