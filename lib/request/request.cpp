@@ -151,6 +151,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->dependent.store(nullptr, std::memory_order_relaxed);
 	r->waits_for.store(1, std::memory_order_relaxed);
 	r->context.store(-1, std::memory_order_relaxed);
+	r->association.store(0, std::memory_order_relaxed);
 	r->in_call.store(0, std::memory_order_relaxed);
 	r->background.store(0, std::memory_order_relaxed);
 	r->notification.event = c.event;

@@ -171,6 +171,8 @@ struct Request {
 	std::atomic<uint32_t> waits_for;
 
 	std::atomic<int> context; // kernel-AIO context, or -1
+	// Where it waits for an associated socket (dma/association.hpp), or 0.
+	std::atomic<uint64_t> association;
 	// The generation while the submitting call has not returned: until then `fd' is the number that was meant.
 	std::atomic<uint64_t> in_call;
 	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
