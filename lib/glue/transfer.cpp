@@ -214,7 +214,9 @@ void start_sending(Link *k)
 		refused(k, EV_WRITE, ENOMEM);
 		return;
 	}
+	evbuffer_unfreeze(bev->output, 1);
 	evbuffer_copyout(bev->output, k->send->data, n);
+	evbuffer_freeze(bev->output, 1);
 	if (!start_send(k->loop, &k->send->request, k->fd, k->send->data, n))
 		refused(k, EV_WRITE, errno);
 }
