@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* bench_echo_sigevec: the echo server on an event channel, in three ways. One receive and one send for each message. */
+/* bench_echo_sigevec: the echo server on an event channel, in three ways, and under bufferevents. One receive and one send for each message. */
+#include "config.h"
 #include "echo.h"
+#include "echo_plain.h"
 
 #include <errno.h>
 #include <sigevec.h>
@@ -84,5 +86,10 @@ static void serve_epoll(int listener)
 	}
 }
 
-const struct echo_server echo_servers[] = {
-	{"sigevec", serve_single}, {"sigevec-epoll", serve_epoll}, {"sigevec-shared", serve_shared}, {NULL, NULL}};
+const struct echo_server echo_servers[] = {{"sigevec", serve_single},
+					   {"sigevec-epoll", serve_epoll},
+					   {"sigevec-shared", serve_shared},
+#ifdef HAVE_LIBEVENT
+					   {"sigevec-libevent", serve_channel_libevent},
+#endif
+					   {NULL, NULL}};

@@ -55,6 +55,7 @@ void serve(uint32_t index, uint32_t life, bool arrived)
 		if (!association::still_there(a))
 			return;
 		feed::step(a, &o, arrived);
+		association::let_go(a);
 	}
 	feed::finish(o);
 }
@@ -158,7 +159,8 @@ bool watch(Association *a)
 	struct epoll_event e = {};
 	e.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;
 	e.data.u64 = uint64_t{a->life} << 32 | a->index;
-	a->watched = epoll_ctl(fd, EPOLL_CTL_MOD, a->fd, &e) == 0 || epoll_ctl(fd, EPOLL_CTL_ADD, a->fd, &e) == 0;
+	int file = association::file_of(a);
+	a->watched = epoll_ctl(fd, EPOLL_CTL_MOD, file, &e) == 0 || epoll_ctl(fd, EPOLL_CTL_ADD, file, &e) == 0;
 	return a->watched;
 }
 
@@ -166,7 +168,7 @@ void unwatch(Association *a)
 {
 	int fd = instance.load(std::memory_order_acquire);
 	if (fd >= 0 && bell::is_ours(fd) && association::still_there(a))
-		epoll_ctl(fd, EPOLL_CTL_DEL, a->fd, nullptr);
+		epoll_ctl(fd, EPOLL_CTL_DEL, association::file_of(a), nullptr);
 	a->watched = false;
 }
 
