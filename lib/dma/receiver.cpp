@@ -3,6 +3,7 @@
 
 #include "channel/bell.hpp"
 #include "dma/feed.hpp"
+#include "dma/pool.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -91,7 +92,9 @@ void *main(void *p)
 				uint64_t count;
 				syscall(SYS_read, t.bell, &count, sizeof count);
 				look = true;
-			} else
+			} else if ((v[i].data.u64 & pool::tag_bit) != 0)
+				pool::signalled(v[i].data.u64);
+			else
 				serve(static_cast<uint32_t>(v[i].data.u64), static_cast<uint32_t>(v[i].data.u64 >> 32), true);
 		}
 		if (look)
@@ -162,6 +165,15 @@ bool watch(Association *a)
 	int file = association::file_of(a);
 	a->watched = epoll_ctl(fd, EPOLL_CTL_MOD, file, &e) == 0 || epoll_ctl(fd, EPOLL_CTL_ADD, file, &e) == 0;
 	return a->watched;
+}
+
+bool watch_eventfd(int eventfd, uint64_t tag)
+{
+	int fd = usable();
+	struct epoll_event e = {};
+	e.events = EPOLLIN | EPOLLONESHOT;
+	e.data.u64 = tag;
+	return fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, eventfd, &e) == 0;
 }
 
 void unwatch(Association *a)

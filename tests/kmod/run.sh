@@ -3,7 +3,7 @@
 # What is run in a guest, whatever its kernel.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-module_programs="pools"
+module_programs="pools transfers notify hostile library"
 library_programs="dma_regions dma_requests dma_receive dma_events dma_pressure"
 
 make_list() {
@@ -22,9 +22,12 @@ make_list() {
 add_modules() {
 	local name file
 	for name in "$@"; do
-		file=$(find "$modules" -name "$name.ko" 2>/dev/null)
+		file=$(find "$modules" -name "$name.ko*" 2>/dev/null)
 		[ -z "$file" ] || {
-			cp "$file" "$root/modules/"
+			case $file in
+			*.xz) xz -dc "$file" >"$root/modules/$name.ko" ;;
+			*) cp "$file" "$root/modules/" ;;
+			esac
 			echo "$name.ko"
 		}
 	done
@@ -36,7 +39,7 @@ run_on() {
 	build_module "$scratch/$version"
 	make_root
 	{
-		add_modules virtio_blk
+		add_modules virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk
 		cp "$scratch/$version/kmod/sigevec.ko" "$scratch/$version/tests/kmod/module/sigevec_test.ko" "$root/modules/"
 		echo sigevec_test.ko
 		echo sigevec.ko
