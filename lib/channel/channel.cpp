@@ -224,6 +224,13 @@ Channel *find(int fd)
 	return nullptr;
 }
 
+bool is_single(int fd)
+{
+	auto *place = table.find(fd);
+	Channel *c = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
+	return c != nullptr && (c->flags.load(std::memory_order_relaxed) & EC_SINGLE) != 0;
+}
+
 bool keep(Channel *c)
 {
 	uint64_t life = c->life.load(std::memory_order_relaxed);

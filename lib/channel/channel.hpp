@@ -113,6 +113,9 @@ inline void count_kept(Channel *c)
 		c->kept++;
 }
 
+// Whether the number seems to be a channel's of one thread: a hint, for nothing keeps it.
+bool is_single(int fd);
+
 // Room for one event, for a submission. 0, EBADF or EAGAIN.
 // `check': also that the descriptor has not been closed, if there is no event in the queue.
 int admit(int fd, Channel **c, bool check = true);

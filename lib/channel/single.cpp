@@ -182,7 +182,7 @@ namespace {
 // In c's ring, whose room it has. -1: not for a ring.
 int submit_to_ring(Channel *c, const Call &call)
 {
-	Single *s = suitable(call) ? own(c) : nullptr;
+	Single *s = own(c);
 	if (s == nullptr || (call.op == Op::send && others_before(s, call.fd)))
 		return -1;
 	bool batch = (c->flags & EC_BATCH) != 0;
@@ -201,6 +201,8 @@ int submit_to_ring(Channel *c, const Call &call)
 
 int submit(const Call &call)
 {
+	if (!suitable(call) || !channel::is_single(call.event.signo))
+		return -1;
 	// The room for its event keeps the channel meanwhile.
 	Channel *c = nullptr;
 	if (int error = channel::admit(call.event.signo, &c, false); error != 0)
