@@ -6,12 +6,16 @@
 : "${SIGEVEC_KERNELS:=$top_builddir/kernels}"
 guest_seconds=${GUEST_SECONDS:-600} # a guest that takes longer hangs
 
-# find_kernel X.Y: sets version, headers, image, modules; or skips
-find_kernel() {
-	local folder
+find_tools() {
 	command -v qemu-system-x86_64 >/dev/null || skip "there is no qemu-system-x86_64 (Debian package: qemu-system-x86)"
 	[ -x /bin/busybox ] || skip "there is no busybox (Debian package: busybox-static)"
 	[ "$(uname -m)" = x86_64 ] || skip "the guests are x86-64"
+}
+
+# find_kernel X.Y: sets version, headers, image, modules; or skips
+find_kernel() {
+	local folder
+	find_tools
 	for folder in "$SIGEVEC_KERNELS"/"$1".*/ /; do
 		headers=$(find "${folder}usr/src" -maxdepth 1 -name "linux-headers-$1.*-cloud-amd64" 2>/dev/null | sort -V | tail -n 1)
 		version=${headers##*/linux-headers-}
@@ -55,6 +59,7 @@ make_root() {
 	mkdir -p "$root"/{bin,lib,tests,modules,proc,sys,dev,tmp,etc,run,root}
 	cp /bin/busybox "$root/bin/"
 	cp "$top_srcdir/tests/kmod/guest-init" "$root/init"
+	[ -z "${GUEST_TEST_SECONDS-}" ] || sed -i "s/^GUEST_TEST_SECONDS=.*/GUEST_TEST_SECONDS=$GUEST_TEST_SECONDS/" "$root/init"
 	chmod +x "$root/init"
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$root/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"

@@ -47,14 +47,14 @@ BOOST_AUTO_TEST_CASE(positional_calls_reach_any_byte_and_none_outside) {
 BOOST_AUTO_TEST_CASE(memory_that_is_not_there_is_efault) {
     Pool pool(2 * page);
     char* const hole = static_cast<char*>(mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    munmap(hole + page, page);
+    mprotect(hole + page, page, PROT_NONE);
     CHECK_FAILS(pwrite(pool, hole + page, 10, 0), EFAULT);
     CHECK_FAILS(pread(pool, hole + page, 10, 0), EFAULT);
     Aio aio;
     BOOST_TEST(aio.run(pool, IO_CMD_PWRITE, hole + page, 10, 0) == -EFAULT);
     BOOST_TEST(aio.run(pool, IO_CMD_PREAD, hole + page - 10, page, 0) == -EFAULT);
     BOOST_TEST(info(pool).in_flight == 0u);
-    munmap(hole, page);
+    munmap(hole, 2 * page);
 }
 
 BOOST_AUTO_TEST_CASE(a_read_only_buffer_is_not_written_to) {
