@@ -17,17 +17,23 @@
 
 namespace sigevec::dma {
 
+namespace backing {
+struct Kind;
+}
+
 struct Region {
 	std::atomic<uintptr_t> handle; // 0: free
 	uint64_t generation;
 	char *base;    // as the program sees it: where the first piece can be
 	size_t size;   // as given
 	void *mapping; // of ours; nullptr: imported
+	int pool_error; // why it is no pool of the kernel module's; ENOENT: there is no module
 	size_t mapped;
 	size_t page_size;
 	unsigned flags;
 	Slots slots;
 
+	const backing::Kind *backing;
 	dma_held held;
 	const char *reason;
 

@@ -51,6 +51,7 @@ inline bool is_inward(Op op)
 enum class Kind : uint8_t {
 	file,   // regular file or block device: positional, never "no data yet"
 	memory, // regular file of tmpfs or ramfs: the same, and never a wait for a device
+	pool,   // a pool of the kernel module: positional, and copied by the kernel meanwhile
 	socket, // a stream: may have to wait for data or room
 	fifo,   // the same: pipe or FIFO
 	device, // the same: terminals, /dev/zero, ...
@@ -173,6 +174,8 @@ struct Request {
 	std::atomic<uint32_t> waits_for;
 
 	std::atomic<int> context; // kernel-AIO context, or -1
+	// Where it waits for an associated socket (dma/association.hpp), or 0.
+	std::atomic<uint64_t> association;
 	// The generation while the submitting call has not returned: until then `fd' is the number that was meant.
 	std::atomic<uint64_t> in_call;
 	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
@@ -223,6 +226,10 @@ namespace requests {
 
 // Whether the limit is reached, in which case even what would need no Request is refused.
 bool full();
+
+// What a call says beside its buffer, in memory of its own, for free(); nullptr: there is none. c has a vector, or a message.
+Vector *copy_vector(const Call &c);
+Message *copy_message(const Call &c);
 
 // A request in state queued (an event: done), or nullptr (the limit, or no memory).
 Request *create(const Call &c, const Descriptor &d);

@@ -6,7 +6,9 @@
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "dma/association.hpp"
+#include "dma/pool.hpp"
 #include "dma/receiver.hpp"
+#include "dma/send.hpp"
 #include "engine/kaio.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
@@ -49,7 +51,9 @@ Page *make_page()
 // process's copies, kernel contexts and sockets are only let go. From the users of a thing to the thing itself.
 void forget_parent()
 {
+	dma::pool::after_fork();
 	dma::receiver::after_fork();
+	dma::send::after_fork();
 	dma::association::after_fork();
 	dma::region::after_fork();
 	channel::after_fork();

@@ -21,13 +21,13 @@ constexpr uint32_t version = 2;
 constexpr unsigned rows = 20, own_rows = 16;
 
 constexpr unsigned most_counters = 64, name_size = 32;
-constexpr unsigned operations = 9, engines = 6, kinds = 6;
+constexpr unsigned operations = 9, engines = 6, kinds = 7;
 constexpr unsigned cells = operations * engines * kinds;
 constexpr const char *operation_names[operations] = {"read", "write", "fsync", "fdatasync", "send", "recv", "accept", "connect", "poll"};
 // Region: received into a DMA region by the receiver. None: ended without having been carried out.
 enum class By : uint8_t { none, inline_, kaio, uring, threads, region };
 constexpr const char *engine_names[engines] = {"none", "inline", "kaio", "uring", "threads", "region"};
-constexpr const char *kind_names[kinds] = {"file", "memory", "socket", "fifo", "device", "other"};
+constexpr const char *kind_names[kinds] = {"file", "memory", "pool", "socket", "fifo", "device", "other"};
 
 constexpr unsigned cell_of(unsigned operation, unsigned engine, unsigned kind)
 {
