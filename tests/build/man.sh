@@ -92,6 +92,11 @@ for page in "$man"/*.3; do
 	[ -s "$scratch/output" ] || fail "the example of $name.3 says nothing"
 done
 
+# References to pages of this library lead somewhere.
+while read -r name section; do
+	[ -e "$man/$name.$section" ] || fail "a page refers to $name($section), which is not there"
+done < <(sed -n 's/^\.Xr \(sigevec[a-z_]*\|ec_[a-z_]*\|ev_[a-z_]*\|sio_[a-z]*\|dma_[a-z]*\) \([1-8]\).*/\1 \2/p' "$man"/*.[1-8] | sort -u)
+
 # What is in a list is installed; tests/build/lists.sh sees to the list.
 if command -v mandoc >/dev/null; then
 	for page in "$man"/*.[1-8]; do
