@@ -11,7 +11,7 @@
 #include "channel/queue.hpp"
 #include "request/stream.hpp"
 #include "runtime/meter.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -196,6 +196,7 @@ int submit_to_ring(Channel *c, const Call &call)
 	if (error != 0)
 		return error;
 	stats::count(stats::requests);
+	SIGEVEC_PROBE4(submit, call.cb, static_cast<int>(call.op), call.fd, call.len);
 	if (!batch)
 		submit_now(c, s, call);
 	return 0;

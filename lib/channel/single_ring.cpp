@@ -10,7 +10,7 @@
 #include "channel/queue.hpp"
 #include "runtime/config.hpp"
 #include "runtime/meter.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/syscalls.hpp"
 #include "uring.h"
 
@@ -75,7 +75,7 @@ Single *make(Channel *c)
 	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
 	auto *s = wanted ? static_cast<Single *>(calloc(1, sizeof(Single))) : nullptr;
 	if (s == nullptr || !set_up(&s->ring)) {
-		stats::count(stats::uring_unavailable);
+		passed_on(stats::uring_unavailable, c->fd);
 		free(s);
 		return nullptr;
 	}
