@@ -3,14 +3,14 @@
  * http_server FOLDER [PORT]: serves the files of a folder by HTTP/1.1 on the loopback interface, in one thread.
  *
  * Files and sockets end in the same channel: file data comes by aio_read with SIGEV_EC, goes by ev_send, and a
- *connection is a small machine that each event moves on by one step. It knows GET, HEAD, connections that stay open,
- *pipelined requests and single ranges. It is an example: no time limits, and folders are opened within the loop.
+ * connection is a small machine that each event moves on by one step. It knows GET, HEAD, connections that stay open,
+ * pipelined requests and single ranges. It is an example: no time limits, and folders are opened within the loop.
  *
- *	cc http_server.c http_request.c $(pkg-config --cflags --libs sigevec)
+ *	cc http_server.c http_answer.c http_request.c $(pkg-config --cflags --libs sigevec)
  */
 #define _GNU_SOURCE 1
 
-#include "http_request.h"
+#include "http_answer.h"
 
 #include <sigevec.h>
 
@@ -33,11 +33,9 @@ enum step { receiving, loading, sending };
 struct connection {
 	int fd;
 	enum step step;
-	int keep;           /* stays open after this answer */
-	int file;           /* its data goes into the answer; or -1 */
-	off_t offset, left; /* of the file's data: what has not been loaded yet */
+	struct http_answer answer; /* of the file's data: what has not been loaded yet */
 	struct aiocb cb;
-	char *out; /* the answer, a piece at a time: out_size bytes, while there is one */
+	char *out; /* a piece of the answer at a time: out_size bytes, while there is one */
 	size_t out_used;
 	size_t in_used, in_head; /* what has been received, and how much of that is the request at hand */
 	char in[head_size + 1];
@@ -63,10 +61,10 @@ static void accept_all(void)
 
 static void close_file(struct connection *c)
 {
-	if (c->file >= 0)
-		close(c->file);
-	c->file = -1;
-	c->left = 0;
+	if (c->answer.file >= 0)
+		close(c->answer.file);
+	c->answer.file = -1;
+	c->answer.left = 0;
 }
 
 static void end(struct connection *c)
@@ -99,7 +97,7 @@ static void begin(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	connections++;
 	c->fd = fd;
-	c->file = -1;
+	c->answer.file = -1;
 	receive(c);
 }
 
@@ -120,114 +118,15 @@ static void load(struct connection *c)
 
 	c->step = loading;
 	memset(&c->cb, 0, sizeof c->cb);
-	c->cb.aio_fildes = c->file;
+	c->cb.aio_fildes = c->answer.file;
 	c->cb.aio_buf = c->out + c->out_used;
-	c->cb.aio_nbytes = c->left < (off_t)room ? (size_t)c->left : room;
-	c->cb.aio_offset = c->offset;
+	c->cb.aio_nbytes = c->answer.left < (off_t)room ? (size_t)c->answer.left : room;
+	c->cb.aio_offset = c->answer.offset;
 	c->cb.aio_sigevent.sigev_notify = SIGEV_EC;
 	c->cb.aio_sigevent.sigev_ec = ec;
 	c->cb.aio_sigevent.sigev_value.sival_ptr = c;
 	if (aio_read(&c->cb) != 0)
 		end(c);
-}
-
-/* Puts the head of the answer into c->out. fields: further ones, each with its end of line. */
-static void begin_answer(struct connection *c, const char *status, const char *fields, off_t length)
-{
-	c->out_used = (size_t)snprintf(c->out, out_size, "HTTP/1.1 %s\r\nContent-Length: %lld\r\n%s%s\r\n", status,
-				       (long long)length, fields, c->keep ? "" : "Connection: close\r\n");
-}
-
-static void answer_error(struct connection *c, const char *status, const char *fields, int with_body)
-{
-	begin_answer(c, status, fields, (off_t)strlen(status) + 1);
-	if (with_body)
-		c->out_used += (size_t)sprintf(c->out + c->out_used, "%s\n", status);
-	send_out(c);
-}
-
-/* --- the file --------------------------------------------------------------------------------------------------------
- */
-
-/*
- * Opens a regular file below the folder, one name after the other, so that neither ".." nor a symbolic link leads out:
- * both are refused. Returns the descriptor, or -1 with errno.
- */
-static int open_below(char *path, struct stat *status)
-{
-	int folder = dup(root), fd = -1;
-	char *rest = path, *name = strsep(&rest, "/");
-
-	while (folder >= 0 && rest) { /* name is a folder; the first one is empty */
-		int next = -1;
-
-		if (strcmp(name, "..") == 0)
-			errno = ENOENT;
-		else
-			next = openat(folder, *name ? name : ".", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		close(folder);
-		folder = next;
-		name = strsep(&rest, "/");
-	}
-	if (folder < 0)
-		return -1;
-	fd = openat(folder, *name ? name : "index.html",
-		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* a FIFO may be there */
-	close(folder);
-	if (fd >= 0 && (fstat(fd, status) != 0 || !S_ISREG(status->st_mode))) {
-		close(fd);
-		fd = -1;
-		errno = ENOENT;
-	}
-	return fd;
-}
-
-static const char *open_failed(int error)
-{
-	return error == EACCES                      ? "403 Forbidden"
-	       : error == EMFILE || error == ENFILE ? "503 Service Unavailable"
-						    : "404 Not Found";
-}
-
-static void answer_file(struct connection *c, const struct http_request *r, int head_only)
-{
-	struct stat status;
-	char fields[256];
-	const char *type;
-	off_t first = 0, last;
-	int kind = 0, n;
-
-	if (http_decode(r->target) != 0) {
-		answer_error(c, "400 Bad Request", "", !head_only);
-		return;
-	}
-	type = http_type(r->target);
-	c->file = open_below(r->target, &status);
-	if (c->file < 0) {
-		answer_error(c, open_failed(errno), "", !head_only);
-		return;
-	}
-	if (r->range && !r->if_range && !head_only)
-		kind = http_range(r->range, status.st_size, &first, &last);
-	if (kind < 0) {
-		close_file(c);
-		snprintf(fields, sizeof fields, "Content-Range: bytes */%lld\r\n", (long long)status.st_size);
-		answer_error(c, "416 Range Not Satisfiable", fields, 1);
-		return;
-	}
-	if (kind == 0)
-		first = 0, last = status.st_size - 1;
-	n = snprintf(fields, sizeof fields, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n", type);
-	if (kind > 0)
-		snprintf(fields + n, sizeof fields - (size_t)n, "Content-Range: bytes %lld-%lld/%lld\r\n",
-			 (long long)first, (long long)last, (long long)status.st_size);
-	begin_answer(c, kind ? "206 Partial Content" : "200 OK", fields, last - first + 1);
-	c->offset = first;
-	c->left = head_only ? 0 : last - first + 1;
-	if (c->left > 0)
-		load(c);
-	else
-		send_out(c);
 }
 
 /* --- the request -----------------------------------------------------------------------------------------------------
@@ -236,23 +135,19 @@ static void answer_file(struct connection *c, const struct http_request *r, int 
 static void answer(struct connection *c)
 {
 	struct http_request r;
-	const char *wrong;
-	int head_only;
+	const char *wrong = c->in_head ? http_parse(&r, c->in) : "431 Request Header Fields Too Large";
 
 	c->out = malloc(out_size);
 	if (c->out == NULL) {
 		end(c);
 		return;
 	}
-	wrong = c->in_head ? http_parse(&r, c->in) : "431 Request Header Fields Too Large";
-	c->keep = !wrong && r.keep;
-	head_only = !wrong && strcmp(r.method, "HEAD") == 0;
-	if (wrong)
-		answer_error(c, wrong, "", 1);
-	else if (head_only || strcmp(r.method, "GET") == 0)
-		answer_file(c, &r, head_only);
+	http_answer(&c->answer, &r, wrong, root);
+	c->out_used = http_write_head(&c->answer, c->out);
+	if (c->answer.left > 0)
+		load(c);
 	else
-		answer_error(c, "405 Method Not Allowed", "Allow: GET, HEAD\r\n", 1);
+		send_out(c);
 }
 
 /* Answers the first request that is there whole, or receives more of it. */
@@ -274,7 +169,7 @@ static void answered(struct connection *c)
 	close_file(c);
 	free(c->out);
 	c->out = NULL;
-	if (!c->keep) {
+	if (!c->answer.keep) {
 		shutdown(c->fd, SHUT_WR);
 		end(c);
 		return;
@@ -295,14 +190,14 @@ static void move_on(struct connection *c, size_t size)
 		next_request(c);
 		break;
 	case loading:
-		c->offset += (off_t)size;
-		c->left -= (off_t)size;
+		c->answer.offset += (off_t)size;
+		c->answer.left -= (off_t)size;
 		c->out_used += size;
 		send_out(c);
 		break;
 	case sending:
 		c->out_used = 0;
-		if (c->left > 0)
+		if (c->answer.left > 0)
 			load(c);
 		else
 			answered(c);

@@ -77,7 +77,8 @@ int dma_assoc(int sock, dma_mem_t mem, size_t size, unsigned flags);
  * read is lost; what had not been received stays in the socket. Returns 0, or -1 with errno:
  *   EINVAL  no such region, not its size, or they are not associated
  *   EBADF, ENOTSOCK  sock
- * Closing the socket's last descriptor ends its associations as well. Thread-safe; not async-signal-safe.
+ * Closing the socket's last descriptor ends its associations as well, once no request waits for it any more. Thread-safe; not
+ * async-signal-safe.
  */
 int dma_disassoc(int sock, dma_mem_t mem, size_t size);
 

@@ -2,10 +2,13 @@
 #include "channel/channel.hpp"
 
 #include "channel/bell.hpp"
+#include "channel/moderation.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
 #include "request/cancel.hpp"
 #include "request/pool.hpp"
+#include "runtime/by_descriptor.hpp"
+#include "runtime/node.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
 #include "source/inner.hpp"
@@ -22,35 +25,11 @@ constexpr uint32_t default_limit = 65536;
 constexpr uint64_t one_event = 1;
 constexpr uint64_t one_reference = uint64_t{1} << 32;
 
-Pool<Channel, 6, most_channels / 64> pool;
+// One for each NUMA node, so that a channel is in the memory of its creator's.
+constexpr unsigned pools = 8;
+Pool<Channel, 6, most_channels / 64> pool[pools];
 
-// By descriptor. A chunk, once made, stays.
-constexpr unsigned chunk_bits = 10;
-constexpr unsigned chunks = 1024;
-using Slot = std::atomic<Channel *>;
-std::atomic<Slot *> table[chunks];
-Mutex table_growth;
-
-Slot *slot_of(int fd)
-{
-	auto n = static_cast<unsigned>(fd);
-	if (n >> chunk_bits >= chunks)
-		return nullptr;
-	Slot *chunk = table[n >> chunk_bits].load(std::memory_order_acquire);
-	return chunk == nullptr ? nullptr : &chunk[n & ((1u << chunk_bits) - 1)];
-}
-
-Slot *make_slot(int fd)
-{
-	auto n = static_cast<unsigned>(fd);
-	if (n >> chunk_bits >= chunks)
-		return nullptr;
-	Guard<Mutex> g(table_growth);
-	std::atomic<Slot *> &chunk = table[n >> chunk_bits];
-	if (chunk.load(std::memory_order_relaxed) == nullptr)
-		chunk.store(static_cast<Slot *>(calloc(1u << chunk_bits, sizeof(Slot))), std::memory_order_release);
-	return slot_of(fd);
-}
+ByDescriptor<Channel> table;
 
 uint32_t admitted(uint64_t life)
 {
@@ -60,7 +39,7 @@ uint32_t admitted(uint64_t life)
 // Adds to the life of the channel that has this descriptor, unless it is over, or `full' holds.
 template <class Full> int join(int fd, uint64_t what, Full full, Channel **found)
 {
-	Slot *s = slot_of(fd);
+	auto *s = table.find(fd);
 	Channel *c = s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
 	if (c == nullptr)
 		return EBADF;
@@ -107,7 +86,7 @@ bool end(Channel *c, bool descriptor)
 {
 	if (c->ending.exchange(true, std::memory_order_acq_rel))
 		return false;
-	slot_of(c->fd)->store(nullptr, std::memory_order_release);
+	table.find(c->fd)->store(nullptr, std::memory_order_release);
 	wake_all(c);
 	// Still open for their ends, so that all of them are dropped here: connections can only be closed by the program's threads.
 	cancel::of_channel(c, true, nullptr);
@@ -166,6 +145,12 @@ void initialize(Channel *c, unsigned flags)
 	c->refused.store(0, std::memory_order_relaxed);
 	c->high_water.store(0, std::memory_order_relaxed);
 	c->overflow.store(0, std::memory_order_relaxed);
+	c->moderated.store(false, std::memory_order_relaxed);
+	c->moderate_events.store(0, std::memory_order_relaxed);
+	c->moderate_time.store(0, std::memory_order_relaxed);
+	c->clock.store(false, std::memory_order_relaxed);
+	c->heard.store(false, std::memory_order_relaxed);
+	c->busy_poll.store(0, std::memory_order_relaxed);
 	c->dropped.store(0, std::memory_order_relaxed);
 	c->ending.store(false, std::memory_order_relaxed);
 	c->open.store(true, std::memory_order_relaxed);
@@ -178,23 +163,25 @@ void drop(Channel *c, uint64_t what)
 {
 	// seq_cst: see admit_another.
 	if (c->life.fetch_sub(what, std::memory_order_seq_cst) == what)
-		pool.give_back(c);
+		pool[c->home].give_back(c);
 }
 
 int create(unsigned flags)
 {
-	Channel *c = pool.take(most_channels);
+	unsigned home = node::current() % pools;
+	Channel *c = pool[home].take(most_channels);
 	if (c == nullptr)
 		return -ENOMEM;
+	c->home = home;
 	int error = make_descriptors(c, flags);
-	Slot *s = error == 0 ? make_slot(c->fd) : nullptr;
+	auto *s = error == 0 ? table.make(c->fd) : nullptr;
 	if (error == 0 && s == nullptr) {
 		sys::close(c->fd);
 		sys::close(c->bell);
 		error = -ENOMEM;
 	}
 	if (error != 0) {
-		pool.give_back(c);
+		pool[home].give_back(c);
 		return error;
 	}
 	initialize(c, flags);
@@ -235,6 +222,13 @@ Channel *find(int fd)
 		return c;
 	release(c);
 	return nullptr;
+}
+
+bool is_single(int fd)
+{
+	auto *place = table.find(fd);
+	Channel *c = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
+	return c != nullptr && (c->flags.load(std::memory_order_relaxed) & EC_SINGLE) != 0;
 }
 
 bool keep(Channel *c)
@@ -335,22 +329,27 @@ void stat(Channel *c, struct ec_stat *s)
 	s->refused = c->refused.load(std::memory_order_relaxed);
 	s->dropped = c->dropped.load(std::memory_order_relaxed);
 	s->high_water = c->high_water.load(std::memory_order_relaxed);
+	s->moderate_events = c->moderate_events.load(std::memory_order_relaxed);
+	s->moderate_microseconds = c->moderate_time.load(std::memory_order_relaxed);
+	s->busy_poll_microseconds = c->busy_poll.load(std::memory_order_relaxed);
+	s->node = node::of_memory(c);
 }
 
 void after_fork()
 {
-	table_growth.reset();
 	bell::after_fork();
-	for (auto &chunk : table)
-		if (Slot *s = chunk.load(std::memory_order_relaxed); s != nullptr)
-			for (unsigned i = 0; i < 1u << chunk_bits; i++)
-				if (Channel *c = s[i].exchange(nullptr, std::memory_order_relaxed); c != nullptr) {
-					c->reading.reset();
-					single::after_fork(c);
-					inner::remove(c);
-					bell::close(c->bell);
-				}
-	pool.after_fork();
+	table.each([](std::atomic<Channel *> &place) {
+		Channel *c = place.exchange(nullptr, std::memory_order_relaxed);
+		if (c == nullptr)
+			return;
+		c->reading.reset();
+		single::after_fork(c);
+		inner::remove(c);
+		bell::close(c->bell);
+	});
+	for (auto &p : pool)
+		p.after_fork();
+	moderation::after_fork();
 }
 
 } // namespace sigevec::channel

@@ -34,6 +34,7 @@ struct Helper;
 struct Channel {
 	uint32_t index;
 	std::atomic<uint32_t> next_free;
+	unsigned home; // which pool it is from: that of the creator's NUMA node
 
 	int fd, bell;
 	std::atomic<unsigned> flags;
@@ -75,6 +76,15 @@ struct Channel {
 	alignas(64) Mutex reading;
 	std::atomic<Notification *> oldest;
 	std::atomic<uint64_t> delivered;
+	// ec_moderate and ec_busy_poll (channel/moderation.hpp): whether anything is to be held back; events and microseconds, 0: not by
+	// that; when the first event came that the descriptor does not tell of yet; whether the clock runs for it.
+	std::atomic<bool> moderated;
+	std::atomic<uint32_t> moderate_events, moderate_time;
+	std::atomic<int64_t> first_came;
+	std::atomic<bool> clock;
+	std::atomic<bool> heard; // its ring has something, as far as the clock knows
+	Channel *next_clock; // in the list of those for which it runs
+	std::atomic<uint32_t> busy_poll;
 	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
 	std::atomic<uint64_t> overflow, dropped;
 };
@@ -103,6 +113,9 @@ inline void count_kept(Channel *c)
 		c->kept++;
 }
 
+// Whether the number seems to be a channel's of one thread: a hint, for nothing keeps it.
+bool is_single(int fd);
+
 // Room for one event, for a submission. 0, EBADF or EAGAIN.
 // `check': also that the descriptor has not been closed, if there is no event in the queue.
 int admit(int fd, Channel **c, bool check = true);
@@ -122,6 +135,9 @@ bool post(Notification &n);
 
 // An arrival whose event is in the queue has been dropped in favour of a later one.
 void note_dropped(Channel *c);
+
+// The time of moderation is up: rings if there is something.
+void tell(Channel *c);
 
 // Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);

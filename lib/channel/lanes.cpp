@@ -32,31 +32,6 @@ bool grow(Single *s)
 	return true;
 }
 
-Message *copy(const struct msghdr &m, bool inward, struct msghdr *result)
-{
-	auto *copy = static_cast<Message *>(malloc(sizeof(Message)));
-	if (copy == nullptr)
-		return nullptr;
-	copy->header = m;
-	copy->result = result;
-	if (!inward && m.msg_name != nullptr) {
-		memcpy(&copy->address, m.msg_name, m.msg_namelen);
-		copy->header.msg_name = &copy->address;
-	}
-	return copy;
-}
-
-Vector *copy(const struct iovec *v, int n)
-{
-	size_t bytes = static_cast<size_t>(n) * sizeof *v;
-	auto *copy = static_cast<Vector *>(malloc(sizeof(Vector) + bytes));
-	if (copy != nullptr) {
-		copy->count = n;
-		memcpy(copy->v, v, bytes);
-	}
-	return copy;
-}
-
 bool grow_numbers(Single *s, int fd)
 {
 	uint32_t n = s->number_count != 0 ? s->number_count : 64;
@@ -142,9 +117,8 @@ Operation *make_operation(Single *s, const Call &call)
 {
 	Message *m = nullptr;
 	Vector *v = nullptr;
-	bool inward = is_inward(call.op);
-	if ((call.message != nullptr && (m = copy(*call.message, inward, call.result)) == nullptr) ||
-	    (call.vector != nullptr && (v = copy(call.vector, call.vector_count)) == nullptr) ||
+	if ((call.message != nullptr && (m = requests::copy_message(call)) == nullptr) ||
+	    (call.vector != nullptr && (v = requests::copy_vector(call)) == nullptr) ||
 	    (s->free == nullptr && !grow(s))) {
 		free(m);
 		free(v);

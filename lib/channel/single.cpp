@@ -54,13 +54,15 @@ void settle(Channel *c, Single *s)
 	for (bool unheard = false;;) {
 		bool from_ring = ring_has_something(s);
 		if (from_ring || s->ready != nullptr || !channel::queue_empty(c)) {
-			if (!s->armed || unheard || !(from_ring || s->may_ring))
+			// What a reader has left needs no moderation.
+			if (!s->armed || unheard || s->ear >= 0 || !(from_ring || s->may_ring))
 				channel::ring_bell(c);
 			s->may_ring = true;
 			return;
 		}
 		if (s->may_ring || c->rung.load(std::memory_order_seq_cst) != 0) {
 			channel::silence_bell(c);
+			c->heard.store(false, std::memory_order_seq_cst);
 			s->may_ring = false;
 			unheard = true;
 		} else if (!s->armed) {
@@ -152,6 +154,8 @@ int start(Channel *c, const Call &call)
 	}
 	if (first)
 		start_in_ring(s, o);
+	if (o->op == Op::recv && !s->from_device && c->busy_poll.load(std::memory_order_relaxed) != 0)
+		note_device(c, s, o->fd);
 	return 0;
 }
 
@@ -178,7 +182,7 @@ namespace {
 // In c's ring, whose room it has. -1: not for a ring.
 int submit_to_ring(Channel *c, const Call &call)
 {
-	Single *s = suitable(call) ? own(c) : nullptr;
+	Single *s = own(c);
 	if (s == nullptr || (call.op == Op::send && others_before(s, call.fd)))
 		return -1;
 	bool batch = (c->flags & EC_BATCH) != 0;
@@ -197,6 +201,8 @@ int submit_to_ring(Channel *c, const Call &call)
 
 int submit(const Call &call)
 {
+	if (!suitable(call) || !channel::is_single(call.event.signo))
+		return -1;
 	// The room for its event keeps the channel meanwhile.
 	Channel *c = nullptr;
 	if (int error = channel::admit(call.event.signo, &c, false); error != 0)
@@ -238,13 +244,15 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	if (s == nullptr)
 		return 0;
 	if (io_uring_sq_ready(&s->ring) != 0 || kernel_has_something(s)) {
-		bool idle = s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
+		// What is to be looked for first is handed over before.
+		bool idle = c->busy_poll.load(std::memory_order_relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 		disarm(s);
 		// Most often the submission and the wait are one call.
 		if (int e = enter(c, wait && idle, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
 			settle(c, s);
 			return -EINTR;
-		}
+		} else if (e == 0 && wait && idle)
+			gather(c, deadline);
 	}
 	for (;;) {
 		if (c->ending.load(std::memory_order_seq_cst)) {
@@ -261,7 +269,10 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		if (s->in_ring == 0 && !channel::check_descriptor(c))
 			return -EBADF;
 		disarm(s);
-		int e = wait || kernel_has_something(s) ? enter(c, wait, deadline) : -ETIMEDOUT;
+		bool came = wait && look(c, deadline);
+		int e = wait || kernel_has_something(s) ? enter(c, wait && !came, deadline) : -ETIMEDOUT;
+		if (e >= 0 && wait)
+			e = gather(c, deadline);
 		if (e >= 0 && !wait)
 			e = -ETIMEDOUT; // once more, with what the kernel has done now
 		if (e != 0 && !ring_has_something(s) && channel::queue_empty(c)) {
@@ -345,6 +356,8 @@ unsigned arrived(Channel *)
 {
 	return 0;
 }
+void moderate(Channel *) {}
+void busy_poll(Channel *) {}
 void watch(Channel *) {}
 void end(Channel *) {}
 void after_fork(Channel *) {}

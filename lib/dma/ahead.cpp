@@ -65,7 +65,7 @@ ssize_t stream_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 	struct msghdr m = {};
 	m.msg_iov = vector;
 	m.msg_iovlen = count;
-	ssize_t n = sys::recvmsg(a->fd, &m, MSG_DONTWAIT);
+	ssize_t n = sys::recvmsg(association::file_of(a), &m, MSG_DONTWAIT);
 	int error = errno;
 	unsigned filled = 0;
 	for (ssize_t left = n; left > 0; filled++) {
@@ -90,7 +90,7 @@ ssize_t datagrams_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 		m[i].msg_hdr.msg_control = head_of(v[i])->control;
 		m[i].msg_hdr.msg_controllen = sizeof head_of(v[i])->control;
 	}
-	long n = syscall(SYS_recvmmsg, a->fd, m, count, MSG_DONTWAIT, nullptr);
+	long n = syscall(SYS_recvmmsg, association::file_of(a), m, count, MSG_DONTWAIT, nullptr);
 	int error = errno;
 	auto filled = static_cast<unsigned>(n < 0 ? 0 : n);
 	for (unsigned i = 0; i < filled; i++) {

@@ -6,9 +6,12 @@
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
 #include "request/pool.hpp"
+#include "runtime/by_descriptor.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 namespace sigevec::dma::association {
@@ -18,33 +21,9 @@ namespace {
 constexpr uint32_t most_associations = 1u << 20;
 Pool<Association, 6, most_associations / 64> pool;
 
-// By descriptor. A chunk, once made, stays.
-constexpr unsigned chunk_bits = 10;
-constexpr unsigned chunks = 1024;
-using Slot = std::atomic<Association *>;
-std::atomic<Slot *> table[chunks];
+ByDescriptor<Association> table;
 // Held by dma_assoc and dma_disassoc, before any association's own lock.
 Mutex changing;
-
-Slot *slot_of(int fd)
-{
-	auto n = static_cast<unsigned>(fd);
-	if (n >> chunk_bits >= chunks)
-		return nullptr;
-	Slot *chunk = table[n >> chunk_bits].load(std::memory_order_acquire);
-	return chunk == nullptr ? nullptr : &chunk[n & ((1u << chunk_bits) - 1)];
-}
-
-Slot *make_slot(int fd)
-{
-	auto n = static_cast<unsigned>(fd);
-	if (n >> chunk_bits >= chunks)
-		return nullptr;
-	std::atomic<Slot *> &chunk = table[n >> chunk_bits];
-	if (chunk.load(std::memory_order_relaxed) == nullptr)
-		chunk.store(static_cast<Slot *>(calloc(1u << chunk_bits, sizeof(Slot))), std::memory_order_release);
-	return slot_of(fd);
-}
 
 int option(int fd, int name)
 {
@@ -60,15 +39,25 @@ uint64_t cookie_of(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 ? c : 0;
 }
 
+void close_held(Association *a)
+{
+	// The program may have closed everything.
+	if (a->held >= 0 && cookie_of(a->held) == a->cookie)
+		sys::close(a->held);
+	a->held = -1;
+}
+
 // With `changing' held.
 Association *make(int fd, uint64_t cookie)
 {
-	Slot *s = make_slot(fd);
+	auto *s = table.make(fd);
 	Association *a = s != nullptr ? pool.take(most_associations) : nullptr;
 	if (a == nullptr)
 		return nullptr;
 	Guard<Mutex> g(a->lock);
 	a->fd = fd;
+	a->held = -1;
+	a->detached = false;
 	a->cookie = cookie;
 	int type = option(fd, SO_TYPE);
 	a->stream = type == SOCK_STREAM;
@@ -92,12 +81,14 @@ Association *make(int fd, uint64_t cookie)
 	return a;
 }
 
-// With both locks held. What nobody has read goes; what waits for it is returned, to be ended without a lock.
+// With both locks held, or of one that is detached with its own. What nobody has read goes; what waits for it is returned, to be
+// ended without a lock.
 Request *end(Association *a)
 {
 	Request *waiting = a->first;
 	a->first = a->last = nullptr;
 	receiver::unwatch(a);
+	close_held(a);
 	while (a->queue_count != 0)
 		receive::discard(pop(a));
 	for (uint16_t i = 0; i < a->region_count; i++)
@@ -105,7 +96,8 @@ Request *end(Association *a)
 	free(a->regions);
 	free(a->queue);
 	a->notify = nullptr;
-	slot_of(a->fd)->store(nullptr, std::memory_order_release);
+	if (!a->detached)
+		table.find(a->fd)->store(nullptr, std::memory_order_release);
 	a->fd = -1;
 	a->life++;
 	receive::wake(a);
@@ -113,10 +105,17 @@ Request *end(Association *a)
 	return waiting;
 }
 
-Request *end_locked(Association *a)
+// With `changing' held. The number is no longer a's socket: what waits for that goes on.
+void leave_number(Association *a)
 {
 	Guard<Mutex> g(a->lock);
-	return end(a);
+	if (a->first == nullptr) {
+		end(a);
+		return;
+	}
+	table.find(a->fd)->store(nullptr, std::memory_order_release);
+	a->detached = true;
+	a->notify = nullptr;
 }
 
 // With both locks held: the place of r, or -1.
@@ -154,7 +153,7 @@ int add_region(Association *a, Region *r, unsigned flags)
 
 Association *find(int fd)
 {
-	Slot *s = slot_of(fd);
+	auto *s = table.find(fd);
 	return s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
 }
 
@@ -177,19 +176,19 @@ int check_socket(int fd)
 
 bool still_there(const Association *a)
 {
-	return cookie_of(a->fd) == a->cookie;
+	return cookie_of(file_of(a)) == a->cookie;
 }
 
 namespace {
 
-int add_locked(int fd, Region *r, unsigned flags, Request **waiting)
+int add_locked(int fd, Region *r, unsigned flags)
 {
 	Guard<Mutex> g(changing);
 	uint64_t cookie = cookie_of(fd);
 	Association *a = find(fd);
 	// The number was another socket's, which has been closed.
 	if (a != nullptr && a->cookie != cookie) {
-		*waiting = end_locked(a);
+		leave_number(a);
 		a = nullptr;
 	}
 	if (a == nullptr && (a = make(fd, cookie)) == nullptr)
@@ -212,7 +211,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 		return EINVAL;
 	Guard<Mutex> h(a->lock);
 	int place = place_of(a, r);
-	if (place < 0 || !still_there(a))
+	if (place < 0 || cookie_of(fd) != a->cookie)
 		return EINVAL;
 	if (a->region_count == 1) {
 		*waiting = end(a);
@@ -243,12 +242,6 @@ void cancel_all(Request *waiting)
 	}
 }
 
-Request *end_closed(uint32_t i)
-{
-	Association *a = pool.at(i);
-	Guard<Mutex> h(a->lock);
-	return a->fd >= 0 && !still_there(a) ? end(a) : nullptr;
-}
 
 } // namespace
 
@@ -256,10 +249,7 @@ int add(int fd, Region *r, unsigned flags)
 {
 	if (int e = check_socket(fd); e != 0)
 		return e;
-	Request *waiting = nullptr;
-	int e = add_locked(fd, r, flags, &waiting);
-	cancel_all(waiting);
-	return e;
+	return add_locked(fd, r, flags);
 }
 
 int remove(int fd, Region *r)
@@ -274,14 +264,64 @@ int remove(int fd, Region *r)
 
 void forget_closed()
 {
+	Guard<Mutex> g(changing);
 	for (uint32_t i = 0; i < pool.size(); i++) {
-		Request *waiting;
-		{
-			Guard<Mutex> g(changing);
-			waiting = end_closed(i);
-		}
-		cancel_all(waiting);
+		Association *a = pool.at(i);
+		Guard<Mutex> h(a->lock);
+		// What waits for one holds it.
+		if (a->fd >= 0 && a->first == nullptr && !still_there(a))
+			end(a);
 	}
+}
+
+bool hold(Association *a)
+{
+	if (a->held >= 0)
+		return true;
+	int fd = fcntl(a->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	receiver::unwatch(a); // by its number; from now on by the duplicate
+	a->held = fd;
+	return true;
+}
+
+void let_go(Association *a)
+{
+	if (a->held < 0 || a->first != nullptr)
+		return;
+	if (a->detached) {
+		end(a);
+		return;
+	}
+	receiver::unwatch(a);
+	close_held(a);
+	if (a->latest || a->notify != nullptr)
+		receiver::watch(a);
+}
+
+void drop_cancelled(uint64_t place)
+{
+	Association *a = pool.at(static_cast<uint32_t>(place - 1));
+	Guard<Mutex> g(a->lock);
+	if (a->fd < 0 || place_of(a) != place)
+		return;
+	Request *before = nullptr;
+	for (Request *r = a->first, *next; r != nullptr; r = next) {
+		next = r->next.load(std::memory_order_relaxed);
+		if (r->get_state() != State::cancelled) {
+			before = r;
+			continue;
+		}
+		if (before != nullptr)
+			before->next.store(next, std::memory_order_relaxed);
+		else
+			a->first = next;
+		if (next == nullptr)
+			a->last = before;
+		requests::release(r);
+	}
+	let_go(a);
 }
 
 bool push(Association *a, const Arrival &x)
@@ -322,6 +362,7 @@ void after_fork()
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Association *a = pool.at(i);
 		a->lock.reset();
+		close_held(a);
 		a->watched = a->paused = false;
 		a->blocked = 0;
 		a->queue_count = a->events = 0;
@@ -329,6 +370,8 @@ void after_fork()
 		a->first = a->last = nullptr;
 		a->notify = nullptr;
 		a->sleepers.store(0, std::memory_order_relaxed);
+		if (a->fd >= 0 && a->detached)
+			end(a);
 	}
 }
 

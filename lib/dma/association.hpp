@@ -2,8 +2,9 @@
 //
 // A socket and the regions in which its data lands.
 //
-// An association belongs to a number of the program's table of descriptors and remembers which socket that was; it holds nothing of
-// the socket's, so close() of a socket is what it always was. What has been received and not been read waits in `queue'. Data is received
+// An association belongs to a number of the program's table of descriptors and remembers which socket that was; it holds the socket only
+// while requests wait for it, by a duplicate, so close() of a socket is what it always was. If the number becomes another socket's
+// meanwhile, the association is `detached', and ends with the last of its requests. What has been received and not been read waits in `queue'. Data is received
 // by the calls that read, or, for DMA_LATEST, armed requests and async_io_notify, by the receiver (dma/receiver.hpp).
 //
 // Lifetimes: associations live in a pool that never shrinks; `fd' says whose this is, and `life' changes when it ends. Locks: `lock'
@@ -31,7 +32,9 @@ struct Association {
 	std::atomic<uint32_t> next_free;
 
 	Mutex lock;
-	int fd = -1; // -1: free
+	int fd = -1;   // the number; -1: free
+	int held = -1; // a duplicate, while requests wait
+	bool detached; // the number is another socket's
 	uint32_t life = 0;
 	uint64_t cookie; // of the socket
 	bool stream, local, latest;
@@ -75,7 +78,7 @@ public:
 		if (a_ == nullptr)
 			return;
 		a_->lock.lock();
-		if (a_->fd != fd) {
+		if (a_->fd != fd || a_->detached) {
 			a_->lock.unlock();
 			a_ = nullptr;
 		}
@@ -101,9 +104,26 @@ int remove(int fd, Region *r);
 // Ends the associations of sockets that have been closed.
 void forget_closed();
 
+// With the lock held. The descriptor to receive from: it may be another socket's, see still_there.
+inline int file_of(const Association *a)
+{
+	return a->held >= 0 ? a->held : a->fd;
+}
+// A request is about to wait: holds the socket. False: no descriptor can be had.
+bool hold(Association *a);
+// Requests may have ended: if none waits any more, lets go of the socket.
+void let_go(Association *a);
+// What a request that waits remembers the association by; never 0.
+inline uint64_t place_of(const Association *a)
+{
+	return (uint64_t{a->life} << 32 | a->index) + 1;
+}
+// A request that waits there has been cancelled. Without a lock.
+void drop_cancelled(uint64_t place);
+
 // 0, EBADF or ENOTSOCK.
 int check_socket(int fd);
-// With the lock held: whether the number is still its socket.
+// With the lock held: whether file_of() is still its socket.
 bool still_there(const Association *a);
 
 // The queue, with the lock held. False: no memory.

@@ -111,7 +111,7 @@ void note_full(const Association *a, const Want &w)
 // Without room: the end of a stream and errors need none. A datagram may need less than was asked for.
 ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 {
-	ssize_t n = length_of_next(a->fd, MSG_DONTWAIT);
+	ssize_t n = length_of_next(association::file_of(a), MSG_DONTWAIT);
 	if (n == 0 && a->stream)
 		return 0;
 	if (n < 0 && n != -EAGAIN)
@@ -119,7 +119,7 @@ ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 	if (n >= 0 && !a->stream && static_cast<size_t>(n) <= w.size) {
 		*x = room(a, w, n == 0 ? 1 : static_cast<size_t>(n), w.message);
 		if (x->piece != nullptr)
-			return into(a->fd, x, w, w.flags | MSG_DONTWAIT);
+			return into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT);
 	}
 	// Nothing is there, but there is room for something: it can be waited for.
 	if (n == -EAGAIN && !a->stream) {
@@ -181,7 +181,7 @@ bool move(const Association *a, const Want &w, Arrival *x)
 ssize_t one(Association *a, const Want &w, Arrival *x)
 {
 	*x = some_room(a, w);
-	return x->piece != nullptr ? into(a->fd, x, w, w.flags | MSG_DONTWAIT) : without_room(a, w, x);
+	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT) : without_room(a, w, x);
 }
 
 void discard(const Arrival &x)

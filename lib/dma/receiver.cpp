@@ -3,6 +3,7 @@
 
 #include "channel/bell.hpp"
 #include "dma/feed.hpp"
+#include "dma/send.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -25,6 +26,8 @@ namespace {
 constexpr int look_again_ms = 20;
 
 constexpr uint64_t wake_mark = ~uint64_t{0};
+// In what is remembered of a socket that sends, beside its place.
+constexpr uint32_t send_mark = 1u << 31;
 
 // Held while the thread is started; after an association's lock, before nothing.
 Mutex starting;
@@ -55,6 +58,7 @@ void serve(uint32_t index, uint32_t life, bool arrived)
 		if (!association::still_there(a))
 			return;
 		feed::step(a, &o, arrived);
+		association::let_go(a);
 	}
 	feed::finish(o);
 }
@@ -90,8 +94,13 @@ void *main(void *p)
 				uint64_t count;
 				syscall(SYS_read, t.bell, &count, sizeof count);
 				look = true;
-			} else
-				serve(static_cast<uint32_t>(v[i].data.u64), static_cast<uint32_t>(v[i].data.u64 >> 32), true);
+				continue;
+			}
+			auto index = static_cast<uint32_t>(v[i].data.u64), life = static_cast<uint32_t>(v[i].data.u64 >> 32);
+			if ((index & send_mark) != 0)
+				send::arrived(index & ~send_mark, life);
+			else
+				serve(index, life, true);
 		}
 		if (look)
 			serve_paused();
@@ -158,7 +167,8 @@ bool watch(Association *a)
 	struct epoll_event e = {};
 	e.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;
 	e.data.u64 = uint64_t{a->life} << 32 | a->index;
-	a->watched = epoll_ctl(fd, EPOLL_CTL_MOD, a->fd, &e) == 0 || epoll_ctl(fd, EPOLL_CTL_ADD, a->fd, &e) == 0;
+	int file = association::file_of(a);
+	a->watched = epoll_ctl(fd, EPOLL_CTL_MOD, file, &e) == 0 || epoll_ctl(fd, EPOLL_CTL_ADD, file, &e) == 0;
 	return a->watched;
 }
 
@@ -166,8 +176,24 @@ void unwatch(Association *a)
 {
 	int fd = instance.load(std::memory_order_acquire);
 	if (fd >= 0 && bell::is_ours(fd) && association::still_there(a))
-		epoll_ctl(fd, EPOLL_CTL_DEL, a->fd, nullptr);
+		epoll_ctl(fd, EPOLL_CTL_DEL, association::file_of(a), nullptr);
 	a->watched = false;
+}
+
+bool watch_sends(int file, uint32_t index, uint32_t life)
+{
+	int fd = usable();
+	struct epoll_event e = {};
+	e.events = EPOLLET; // errors are told always, and the queue of errors is what it is about
+	e.data.u64 = uint64_t{life} << 32 | send_mark | index;
+	return fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, file, &e) == 0;
+}
+
+void unwatch_sends(int file)
+{
+	int fd = instance.load(std::memory_order_acquire);
+	if (fd >= 0 && bell::is_ours(fd))
+		epoll_ctl(fd, EPOLL_CTL_DEL, file, nullptr);
 }
 
 void note_pause()

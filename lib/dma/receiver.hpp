@@ -24,6 +24,11 @@ void unwatch(Association *a);
 // Somewhere there is room again. Any thread, async-signal-safe.
 void look();
 
+// By dma/send.cpp: when the kernel has let go of something that this socket has sent, send::arrived is called with these. False: there is
+// no thread or descriptor for that.
+bool watch_sends(int file, uint32_t index, uint32_t life);
+void unwatch_sends(int file);
+
 // An association is about to stop for want of room.
 void note_pause();
 

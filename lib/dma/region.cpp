@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "dma/region.hpp"
 
+#include "dma/backing.hpp"
 #include "dma/zero_copy.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
 
 #include <cerrno>
-#include <linux/mempolicy.h>
 #include <sys/mman.h>
-
-#ifndef MAP_HUGE_2MB
-#define MAP_HUGE_2MB (21 << 26)
-#endif
 
 namespace sigevec::dma::region {
 
@@ -21,17 +17,12 @@ constexpr unsigned index_bits = 12;
 static_assert(most < 1u << index_bits);
 constexpr uint32_t gone = 1u << 31;
 constexpr unsigned node_shift = 16;
-constexpr size_t page = 4096, huge_page = size_t{2} << 20;
+constexpr size_t page = 4096;
 
 Region table[most];
 std::atomic<uint32_t> in_table{0}; // places that have ever been used
 std::atomic<uint64_t> charge{0};
 Mutex changing;
-
-size_t round_up(size_t n, size_t to)
-{
-	return (n + to - 1) / to * to;
-}
 
 bool add_charge(size_t n)
 {
@@ -55,78 +46,6 @@ Region *free_place()
 		return nullptr;
 	in_table.store(n + 1, std::memory_order_release);
 	return &table[n];
-}
-
-void *map(size_t n, int more)
-{
-	void *m = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | more, -1, 0);
-	return m == MAP_FAILED ? nullptr : m;
-}
-
-// 0 or an errno: EINVAL no such node.
-int place_on_node(void *m, size_t n, unsigned node)
-{
-	unsigned long mask[1024 / 64] = {};
-	mask[node / 64] = 1ul << (node % 64);
-	if (syscall(SYS_mbind, m, n, MPOL_BIND, mask, 1024ul, 0) == 0)
-		return 0;
-	// A kernel without NUMA has one node.
-	return errno == ENOSYS && node == 0 ? 0 : errno == ENOSYS ? EINVAL : errno;
-}
-
-// Memory of the library's own. 0 or an errno.
-int map_memory(Region *r)
-{
-	r->page_size = page;
-	r->mapped = round_up(r->size, page);
-	r->mapping = nullptr;
-	if ((r->flags & DMA_HUGE) != 0) {
-		size_t n = round_up(r->size, huge_page);
-		if ((r->mapping = map(n, MAP_HUGETLB | MAP_HUGE_2MB)) != nullptr) {
-			r->mapped = n;
-			r->page_size = huge_page;
-		}
-	}
-	if (r->mapping == nullptr && (r->mapping = map(r->mapped, MAP_NORESERVE)) == nullptr)
-		return ENOMEM;
-	// What hugetlb has none of, the kernel may yet find by itself.
-	if ((r->flags & DMA_HUGE) != 0 && r->page_size == page)
-		madvise(r->mapping, r->mapped, MADV_HUGEPAGE);
-	if (r->flags >> node_shift != 0)
-		if (int e = place_on_node(r->mapping, r->mapped, (r->flags >> node_shift) - 1); e != 0) {
-			munmap(r->mapping, r->mapped);
-			return e;
-		}
-	r->base = static_cast<char *>(r->mapping);
-	return 0;
-}
-
-// The pages that the region lies in.
-bool change_lock(const Region *r, bool lock)
-{
-	auto from = reinterpret_cast<uintptr_t>(r->base) / page * page;
-	size_t n = reinterpret_cast<uintptr_t>(r->base) + r->size - from;
-	auto *p = reinterpret_cast<void *>(from);
-	// Raw: the sanitizers make nothing of libc's.
-	return syscall(lock ? SYS_mlock : SYS_munlock, p, n) == 0;
-}
-
-void hold_in_memory(Region *r)
-{
-	r->locked.store(false, std::memory_order_relaxed);
-	if ((r->flags & DMA_LAZY) != 0) {
-		r->held = dma_lazily;
-		r->reason = "DMA_LAZY: locked while a request is outstanding";
-	} else if (r->page_size == huge_page) {
-		r->held = dma_locked;
-		r->reason = "huge pages of the system's pool are never swapped out";
-	} else if (change_lock(r, true)) {
-		r->held = dma_locked;
-		r->reason = "mlock: there is no kernel module";
-	} else {
-		r->held = dma_not_held;
-		r->reason = errno == EPERM ? "mlock is not permitted" : "mlock: beyond RLIMIT_MEMLOCK, or no memory";
-	}
 }
 
 void reset_counters(Region *r)
@@ -173,7 +92,7 @@ int enter(Region *r, dma_mem_t *handle)
 	if (!r->slots.create(r->base, static_cast<uint32_t>(n)))
 		return ENOMEM;
 	reset_counters(r);
-	hold_in_memory(r);
+	r->backing->hold(r);
 	r->generation++;
 	uintptr_t h = r->generation << index_bits | (index_of(r) + 1);
 	r->handle.store(h, std::memory_order_release);
@@ -196,9 +115,9 @@ int allocate(dma_mem_t *handle, size_t size, unsigned flags)
 	if (r != nullptr) {
 		r->size = size;
 		r->flags = flags;
-		e = map_memory(r);
+		e = backing::allocate(r);
 		if (e == 0 && (e = enter(r, handle)) != 0)
-			munmap(r->mapping, r->mapped);
+			r->backing->put(r);
 	}
 	if (e != 0)
 		charge.fetch_sub(size, std::memory_order_relaxed);
@@ -220,12 +139,11 @@ int import(dma_mem_t *handle, void *addr, size_t size, unsigned flags)
 	int e = r != nullptr ? 0 : overlaps(p, size) ? EINVAL : EAGAIN;
 	if (e == 0) {
 		size_t skip = -reinterpret_cast<uintptr_t>(p) % unit;
-		r->mapping = nullptr;
-		r->page_size = page;
 		r->flags = flags;
 		r->base = p + skip;
 		r->size = size > skip ? size - skip : 0;
 		r->mapped = size;
+		backing::import(r);
 		e = enter(r, handle);
 	}
 	if (e != 0)
@@ -253,10 +171,7 @@ int release(dma_mem_t handle, size_t size)
 		return EBUSY;
 	}
 	r->handle.store(0, std::memory_order_release);
-	if (r->mapping != nullptr)
-		munmap(r->mapping, r->mapped);
-	else if (r->held == dma_locked)
-		change_lock(r, false);
+	r->backing->put(r);
 	r->slots.destroy();
 	charge.fetch_sub(size, std::memory_order_relaxed);
 	return 0;
@@ -302,7 +217,7 @@ void follow_requests(Region *r)
 		if (wanted == r->locked.load(std::memory_order_seq_cst) || r->locking.exchange(true, std::memory_order_seq_cst))
 			return;
 		if (wanted != r->locked.load(std::memory_order_relaxed)) {
-			change_lock(r, wanted);
+			backing::lock(r, wanted);
 			r->locked.store(wanted, std::memory_order_seq_cst);
 		}
 		r->locking.store(false, std::memory_order_seq_cst);
@@ -366,7 +281,7 @@ void after_fork()
 			continue;
 		r->requests.store(0, std::memory_order_relaxed);
 		r->locking.store(false, std::memory_order_relaxed);
-		hold_in_memory(r);
+		r->backing->hold(r);
 	}
 }
 

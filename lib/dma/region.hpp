@@ -17,6 +17,10 @@
 
 namespace sigevec::dma {
 
+namespace backing {
+struct Kind;
+}
+
 struct Region {
 	std::atomic<uintptr_t> handle; // 0: free
 	uint64_t generation;
@@ -28,6 +32,7 @@ struct Region {
 	unsigned flags;
 	Slots slots;
 
+	const backing::Kind *backing;
 	dma_held held;
 	const char *reason;
 

@@ -139,8 +139,10 @@ int add_last(Association *a, Request *r, feed::Outcome *o)
 	// Nothing would ever come to who waits behind an armed request.
 	if (a->first != nullptr && a->first->multishot)
 		return EBUSY;
-	if (!receiver::watch(a))
+	if (!association::hold(a) || !receiver::watch(a))
 		return EAGAIN;
+	r->association.store(association::place_of(a), std::memory_order_relaxed);
+	std::atomic_thread_fence(std::memory_order_seq_cst); // see cancel.cpp
 	r->next.store(nullptr, std::memory_order_relaxed);
 	if (a->last != nullptr)
 		a->last->next.store(r, std::memory_order_relaxed);
@@ -159,8 +161,10 @@ int enqueue(Request *r)
 	int e = EINVAL;
 	{
 		association::Locked a(r->fd.load(std::memory_order_relaxed));
-		if (a)
+		if (a) {
 			e = add_last(a.get(), r, &o);
+			association::let_go(a.get());
+		}
 	}
 	feed::finish(o);
 	return e;

@@ -37,10 +37,11 @@ thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
 
 void Driver::take_packets()
 {
-	Packet p;
-	int fd;
-	while (helper::receive(helper_->driver_rx, &p, &fd, false))
-		take(p, fd);
+	Packet p[helper::most_packets];
+	int fds[helper::most_packets];
+	while (unsigned n = helper::receive(helper_->driver_rx, p, fds, helper::most_packets, false))
+		for (unsigned i = 0; i < n; i++)
+			take(p[i], fds[i]);
 }
 
 void Driver::take(const Packet &p, int fd)

@@ -2,6 +2,7 @@
 #include "request/cancel.hpp"
 
 #include "completion/completion.hpp"
+#include "dma/association.hpp"
 #include "engine/kaio.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
@@ -44,7 +45,12 @@ int one(Request *r, uint64_t word)
 		switch (static_cast<State>(now & 0xff)) {
 		case State::queued:
 			if (r->change_exactly(now, State::cancelled)) {
+				// Against the association, which says where it waits and looks at the state then.
+				std::atomic_thread_fence(std::memory_order_seq_cst);
+				uint64_t place = r->association.load(std::memory_order_relaxed);
 				completion::finish_cancelled(r);
+				if (place != 0)
+					dma::association::drop_cancelled(place);
 				return AIO_CANCELED;
 			}
 			break;

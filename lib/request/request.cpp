@@ -57,6 +57,22 @@ void discard(Block *v)
 	while (!discarded.compare_exchange_weak(head, v, std::memory_order_release));
 }
 
+Request closed;
+
+// Cancelled requests are let go by their executors, which have been told. A submission that finds no room gives them a
+// moment: a request that has ended takes no room as far as the caller can see.
+bool wait_for_room()
+{
+	for (int i = 0; i < 1000 && lingering.load(std::memory_order_acquire) != 0; i++) {
+		sched_yield();
+		if (pool.has_free())
+			return true;
+	}
+	return false;
+}
+
+} // namespace
+
 Vector *copy_vector(const Call &c)
 {
 	auto n = static_cast<size_t>(c.vector_count);
@@ -81,22 +97,6 @@ Message *copy_message(const Call &c)
 	}
 	return m;
 }
-
-Request closed;
-
-// Cancelled requests are let go by their executors, which have been told. A submission that finds no room gives them a
-// moment: a request that has ended takes no room as far as the caller can see.
-bool wait_for_room()
-{
-	for (int i = 0; i < 1000 && lingering.load(std::memory_order_acquire) != 0; i++) {
-		sched_yield();
-		if (pool.has_free())
-			return true;
-	}
-	return false;
-}
-
-} // namespace
 
 Request *closed_dependent()
 {
@@ -151,6 +151,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->dependent.store(nullptr, std::memory_order_relaxed);
 	r->waits_for.store(1, std::memory_order_relaxed);
 	r->context.store(-1, std::memory_order_relaxed);
+	r->association.store(0, std::memory_order_relaxed);
 	r->in_call.store(0, std::memory_order_relaxed);
 	r->background.store(0, std::memory_order_relaxed);
 	r->notification.event = c.event;

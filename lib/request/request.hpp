@@ -171,6 +171,8 @@ struct Request {
 	std::atomic<uint32_t> waits_for;
 
 	std::atomic<int> context; // kernel-AIO context, or -1
+	// Where it waits for an associated socket (dma/association.hpp), or 0.
+	std::atomic<uint64_t> association;
 	// The generation while the submitting call has not returned: until then `fd' is the number that was meant.
 	std::atomic<uint64_t> in_call;
 	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
@@ -219,6 +221,10 @@ namespace requests {
 
 // Whether the limit is reached, in which case even what would need no Request is refused.
 bool full();
+
+// What a call says beside its buffer, in memory of its own, for free(); nullptr: there is none. c has a vector, or a message.
+Vector *copy_vector(const Call &c);
+Message *copy_message(const Call &c);
 
 // A request in state queued (an event: done), or nullptr (the limit, or no memory).
 Request *create(const Call &c, const Descriptor &d);

@@ -7,6 +7,7 @@
 #include "completion/waiters.hpp"
 #include "dma/association.hpp"
 #include "dma/receiver.hpp"
+#include "dma/send.hpp"
 #include "engine/kaio.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
@@ -50,6 +51,7 @@ Page *make_page()
 void forget_parent()
 {
 	dma::receiver::after_fork();
+	dma::send::after_fork();
 	dma::association::after_fork();
 	dma::region::after_fork();
 	channel::after_fork();

@@ -187,11 +187,21 @@ BOOST_AUTO_TEST_CASE(a_send_from_a_region_is_an_ordinary_event) {
 
 // ------------------------------------------------------------------ DMA_LATEST
 
+namespace {
+
+/// How many datagrams: 5,000 of each kind, or what SIGEVEC_TEST_DATAGRAMS says.
+int datagrams() {
+    char const* const text = getenv("SIGEVEC_TEST_DATAGRAMS");
+    return text != nullptr ? std::stoi(text) : 5000;
+}
+
+}  // namespace
+
 BOOST_AUTO_TEST_CASE(of_datagrams_that_nobody_reads_the_newest_are_kept_and_the_others_counted) {
     for (SocketKind const& kind : {unix_datagram_kind, unix_packet_kind}) {
         Region region(32768);
         Associated s(kind, region, DMA_LATEST | DMA_BUFSIZE(100));
-        constexpr int sent = 20000;
+        int const sent = datagrams();
         for (int i = 0; i < sent; ++i) s.peer_sends(std::to_string(i));
         std::vector<std::string> got;
         BOOST_TEST(eventually([&] { return !has_data(s); }));
@@ -237,7 +247,7 @@ BOOST_AUTO_TEST_CASE(an_overflow_comes_ahead_of_all_events_and_counts_exactly) {
         Region region(32768);
         Associated s(unix_packet_kind, region, DMA_LATEST | DMA_BUFSIZE(100));
         BOOST_TEST_REQUIRE(ev_recv(s, nullptr, 100, armed, ec, &s) == 0);
-        constexpr int sent = 5000;
+        int const sent = datagrams();
         for (int i = 0; i < sent; ++i) s.peer_sends(std::to_string(i));
         BOOST_TEST(eventually([&] { return !has_data(s); }));
         event_data_t event = next_event(ec);

@@ -227,6 +227,46 @@ BOOST_AUTO_TEST_CASE(disassociation_ends_what_waits) {
     BOOST_TEST(region.stat().requests == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(what_waits_holds_its_socket_whatever_becomes_of_the_number) {
+    Region region(1 << 16);
+    for_each_kind([&](SocketKind const& kind) {
+        Pair s = make_pair(kind), other = make_pair(kind);
+        region.associate(s.a);
+        Request& request = on_region(s.a, region, 100);
+        BOOST_TEST_REQUIRE(aio_recv(&request.cb, AIO_DMA_BUF) == 0);
+        int const number = s.a;
+        BOOST_TEST_REQUIRE(dup2(other.a, number) == number);
+        BOOST_TEST_REQUIRE(dma_assoc(number, region, region.size(), 0) == 0);
+        BOOST_TEST_REQUIRE(send(other.b, "other", 5, 0) == 5);
+        void* p;
+        BOOST_TEST_REQUIRE(sio_recv(number, &p, 100, 0) == 5);
+        region.release(p, 5);
+        BOOST_TEST(request.pending());
+        BOOST_TEST_REQUIRE(send(s.b, "mine", 4, MSG_NOSIGNAL) == 4);
+        BOOST_TEST(received(request, region) == "mine");
+        region.disassociate(number);
+    });
+    BOOST_TEST(region.stat().sockets == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(what_has_ended_or_been_cancelled_lets_go_of_its_socket) {
+    Region region(1 << 16);
+    for (bool cancelled : {false, true}) {
+        Pair s = make_pair(tcp4_kind);
+        region.associate(s.a);
+        Request& request = on_region(s.a, region, 100);
+        BOOST_TEST_REQUIRE(aio_recv(&request.cb, AIO_DMA_BUF) == 0);
+        if (cancelled) BOOST_TEST(aio_cancel(s.a, &request.cb) == AIO_CANCELED);
+        s.a.reset();
+        if (!cancelled) BOOST_TEST_REQUIRE(send(s.b, "x", 1, MSG_NOSIGNAL) == 1);
+        BOOST_TEST(finish(request) == (cancelled ? failed(ECANCELED) : Outcome{0, 1}));
+        if (!cancelled) region.release(const_cast<void*>(request.cb.aio_buf), 1);
+        char byte;
+        BOOST_TEST(recv(s.b, &byte, 1, 0) == 0);
+    }
+    BOOST_TEST(region.stat().used == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(reception_goes_on_by_itself_once_there_is_room) {
     Region region(4096);
     Associated s(tcp4_kind, region);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+#include "dma/backing.hpp"
+
+#include "dma/region.hpp"
+
+#include <cerrno>
+#include <linux/mempolicy.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef MAP_HUGE_2MB
+#define MAP_HUGE_2MB (21 << 26)
+#endif
+
+namespace sigevec::dma::backing {
+
+namespace {
+
+constexpr size_t page = 4096, huge_page = size_t{2} << 20;
+constexpr unsigned node_shift = 16;
+
+size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
+// 0 or an errno: EINVAL no such node.
+int place_on_node(void *m, size_t n, unsigned node)
+{
+	unsigned long mask[1024 / 64] = {};
+	mask[node / 64] = 1ul << (node % 64);
+	if (syscall(SYS_mbind, m, n, MPOL_BIND, mask, 1024ul, 0) == 0)
+		return 0;
+	// A kernel without NUMA has one node.
+	return errno == ENOSYS && node == 0 ? 0 : errno == ENOSYS ? EINVAL : errno;
+}
+
+// Anonymous memory, shared with children. 0, an errno, or `declines': there is none of this kind.
+int map(Region *r, size_t page_size, int more)
+{
+	size_t n = round_up(r->size, page_size);
+	void *m = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | more, -1, 0);
+	if (m == MAP_FAILED)
+		return declines;
+	if (r->flags >> node_shift != 0)
+		if (int e = place_on_node(m, n, (r->flags >> node_shift) - 1); e != 0) {
+			munmap(m, n);
+			return e;
+		}
+	r->mapping = m;
+	r->base = static_cast<char *>(m);
+	r->mapped = n;
+	r->page_size = page_size;
+	return 0;
+}
+
+void unmap(Region *r)
+{
+	munmap(r->mapping, r->mapped);
+}
+
+void tell(Region *r, dma_held held, const char *reason)
+{
+	r->held = held;
+	r->reason = reason;
+}
+
+bool held_lazily(Region *r)
+{
+	r->locked.store(false, std::memory_order_relaxed);
+	if ((r->flags & DMA_LAZY) != 0)
+		tell(r, dma_lazily, "DMA_LAZY: locked while a request is outstanding");
+	return (r->flags & DMA_LAZY) != 0;
+}
+
+void hold_by_lock(Region *r)
+{
+	if (held_lazily(r))
+		return;
+	if (lock(r, true))
+		tell(r, dma_locked, "mlock: there is no kernel module");
+	else
+		tell(r, dma_not_held, errno == EPERM ? "mlock is not permitted" : "mlock: beyond RLIMIT_MEMLOCK, or no memory");
+}
+
+// ---- huge pages of the system's pool
+
+int get_huge(Region *r)
+{
+	return (r->flags & DMA_HUGE) != 0 ? map(r, huge_page, MAP_HUGETLB | MAP_HUGE_2MB) : declines;
+}
+
+void hold_huge(Region *r)
+{
+	if (!held_lazily(r))
+		tell(r, dma_locked, "huge pages of the system's pool are never swapped out");
+}
+
+// ---- ordinary pages
+
+int get_ordinary(Region *r)
+{
+	int e = map(r, page, MAP_NORESERVE);
+	// What the system's pool has none of, the kernel may yet find by itself.
+	if (e == 0 && (r->flags & DMA_HUGE) != 0)
+		madvise(r->mapping, r->mapped, MADV_HUGEPAGE);
+	return e;
+}
+
+// ---- the program's
+
+void unlock(Region *r)
+{
+	if (r->held == dma_locked)
+		lock(r, false);
+}
+
+constexpr Kind kinds[] = {{get_huge, hold_huge, unmap}, {get_ordinary, hold_by_lock, unmap}};
+constexpr Kind imported = {nullptr, hold_by_lock, unlock};
+
+} // namespace
+
+int allocate(Region *r)
+{
+	for (const Kind &k : kinds) {
+		int e = k.get(r);
+		if (e == declines)
+			continue;
+		r->backing = &k;
+		return e;
+	}
+	return ENOMEM;
+}
+
+void import(Region *r)
+{
+	r->backing = &imported;
+	r->mapping = nullptr;
+	r->page_size = page;
+}
+
+bool lock(const Region *r, bool yes)
+{
+	auto from = reinterpret_cast<uintptr_t>(r->base) / page * page;
+	size_t n = reinterpret_cast<uintptr_t>(r->base) + r->size - from;
+	// Raw: the sanitizers make nothing of libc's.
+	return syscall(yes ? SYS_mlock : SYS_munlock, reinterpret_cast<void *>(from), n) == 0;
+}
+
+} // namespace sigevec::dma::backing
