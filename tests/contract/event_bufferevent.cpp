@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(the_write_callback_runs_when_the_output_is_at_the_low_water
         std::string got;
         BOOST_TEST(base.until([&] {
             got += c.received();
-            return c.told.writes == 2;
+            return c.told.writes >= 2;
         }));
         BOOST_TEST(length_told <= 100000u);
         BOOST_TEST(base.until([&] {
