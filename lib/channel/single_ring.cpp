@@ -9,6 +9,7 @@
 #include "channel/moderation.hpp"
 #include "channel/queue.hpp"
 #include "runtime/config.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
 #include "uring.h"
@@ -242,6 +243,8 @@ void dispose(Channel *c)
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
 		events++;
+		if (o->state != Operation::State::ready)
+			meter::ring_left(o->op);
 		free_operation(s, o);
 	});
 	if (bell::is_ours(s->ring.ring_fd))

@@ -3,6 +3,7 @@
 
 #include "channel/bell.hpp"
 #include "dma/feed.hpp"
+#include "dma/pool.hpp"
 #include "dma/send.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/syscalls.hpp"
@@ -96,6 +97,10 @@ void *main(void *p)
 				look = true;
 				continue;
 			}
+			if ((v[i].data.u64 & pool::tag_bit) != 0) {
+				pool::signalled(v[i].data.u64);
+				continue;
+			}
 			auto index = static_cast<uint32_t>(v[i].data.u64), life = static_cast<uint32_t>(v[i].data.u64 >> 32);
 			if ((index & send_mark) != 0)
 				send::arrived(index & ~send_mark, life);
@@ -170,6 +175,15 @@ bool watch(Association *a)
 	int file = association::file_of(a);
 	a->watched = epoll_ctl(fd, EPOLL_CTL_MOD, file, &e) == 0 || epoll_ctl(fd, EPOLL_CTL_ADD, file, &e) == 0;
 	return a->watched;
+}
+
+bool watch_eventfd(int eventfd, uint64_t tag)
+{
+	int fd = usable();
+	struct epoll_event e = {};
+	e.events = EPOLLIN | EPOLLONESHOT;
+	e.data.u64 = tag;
+	return fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, eventfd, &e) == 0;
 }
 
 void unwatch(Association *a)

@@ -21,6 +21,9 @@ inline bool serves(const Association *a)
 bool watch(Association *a);
 void unwatch(Association *a);
 
+// pool::signalled(tag) will run when the eventfd has been signalled. False: there is no thread or descriptor for that.
+bool watch_eventfd(int fd, uint64_t tag);
+
 // Somewhere there is room again. Any thread, async-signal-safe.
 void look();
 
