@@ -24,6 +24,12 @@ void unwatch(Association *a);
 // Somewhere there is room again. Any thread, async-signal-safe.
 void look();
 
+// There is a thread. False: none can be had.
+bool ensure();
+
+// With the association's lock held: the receiver goes on with it when there is room.
+void pause(Association *a);
+
 // An association is about to stop for want of room.
 void note_pause();
 

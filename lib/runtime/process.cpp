@@ -8,6 +8,7 @@
 #include "dma/association.hpp"
 #include "dma/receiver.hpp"
 #include "engine/kaio.hpp"
+#include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
 #include "request/request.hpp"
@@ -49,6 +50,7 @@ Page *make_page()
 // process's copies, kernel contexts and sockets are only let go. From the users of a thing to the thing itself.
 void forget_parent()
 {
+	ether::device::after_fork();
 	dma::receiver::after_fork();
 	dma::association::after_fork();
 	dma::region::after_fork();
