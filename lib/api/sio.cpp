@@ -5,6 +5,7 @@
 
 #include "api/check.hpp"
 #include "dma/receive.hpp"
+#include "dma/send.hpp"
 #include "ether/device.hpp"
 #include "runtime/process.hpp"
 #include "runtime/syscalls.hpp"
@@ -69,7 +70,7 @@ int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 	}
 }
 
-int send(int sock, const struct msghdr *m, int flags)
+int send_message(int sock, const struct msghdr *m, int flags)
 {
 	Region *r = process::ensure() ? region_of(m->msg_iov, m->msg_iovlen) : nullptr;
 	if (r == nullptr)
@@ -80,12 +81,7 @@ int send(int sock, const struct msghdr *m, int flags)
 		if (mine)
 			return n;
 	}
-	ssize_t n = sys::sendmsg(sock, m, flags | MSG_NOSIGNAL);
-	if (n < 0)
-		return -1;
-	r->sent.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);
-	r->copied.fetch_add(1, std::memory_order_relaxed);
-	return static_cast<int>(n);
+	return value(dma::send::call(sock, r, *m, flags));
 }
 
 // What the result of recv would not be the size of the piece with.
@@ -136,7 +132,7 @@ SIGEVEC_EXPORT int sio_sendto(int sock, const void *buf, size_t size, int flags,
 	m.msg_iovlen = 1;
 	m.msg_name = const_cast<struct sockaddr *>(to);
 	m.msg_namelen = tolen;
-	return send(sock, &m, flags);
+	return send_message(sock, &m, flags);
 }
 
 SIGEVEC_EXPORT int sio_sendmsg(int sock, const void *msg, size_t size, int flags)
@@ -146,7 +142,7 @@ SIGEVEC_EXPORT int sio_sendmsg(int sock, const void *msg, size_t size, int flags
 		return api::result_of(EINVAL);
 	if (m->msg_iovlen > IOV_MAX)
 		return api::result_of(EMSGSIZE);
-	return send(sock, m, flags);
+	return send_message(sock, m, flags);
 }
 
 SIGEVEC_EXPORT int sio_recv(int sock, void **buf, size_t size, int flags)

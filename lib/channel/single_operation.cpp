@@ -6,6 +6,7 @@
 #ifdef HAVE_LIBURING
 
 #include "engine/transfer.hpp"
+#include "runtime/meter.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -139,6 +140,9 @@ void finish(Single *s, Operation *o, ssize_t result)
 {
 	for (;;) {
 		o->result = result;
+		stats::count(stats::uring_done);
+		stats::count(stats::completions);
+		meter::ring_ended(o->op, o->begun, result);
 		if (result >= 0 && o->message != nullptr)
 			transfer::tell_caller(o->message);
 		Operation *next = leave_lane(s, o);

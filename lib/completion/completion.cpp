@@ -9,6 +9,7 @@
 #include "notify/notify.hpp"
 #include "request/batch.hpp"
 #include "request/order.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/stats.hpp"
 
 namespace sigevec::completion {
@@ -78,6 +79,7 @@ void finish(Request *r, ssize_t result)
 	if (result >= 0 && r->message != nullptr)
 		transfer::tell_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
+	meter::ended(r, result);
 	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), result);
 	publish(r->cb.load(std::memory_order_relaxed), result);
 	// Not before: an fsync that finds it done does not wait for it.
@@ -91,6 +93,7 @@ void finish_cancelled(Request *r)
 	stats::count(stats::cancelled);
 	requests::linger();
 	r->result = -ECANCELED;
+	meter::ended(r, -ECANCELED);
 	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	publish(r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	tell(r);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/backing.hpp"
 
+#include "dma/pool.hpp"
 #include "dma/region.hpp"
 #include "runtime/node.hpp"
 
@@ -76,12 +77,27 @@ bool held_lazily(Region *r)
 	return (r->flags & DMA_LAZY) != 0;
 }
 
+const char *why_locked(int pool_error)
+{
+	switch (pool_error) {
+	case ENOENT:
+		return "mlock: there is no kernel module";
+	case EACCES:
+	case EPERM:
+		return "mlock: /dev/sigevec is not for this user";
+	case EDQUOT:
+		return "mlock: beyond the kernel module's limit for this user";
+	default:
+		return "mlock: the kernel module has no memory for it";
+	}
+}
+
 void hold_by_lock(Region *r)
 {
 	if (held_lazily(r))
 		return;
 	if (lock(r, true))
-		tell(r, dma_locked, "mlock: there is no kernel module");
+		tell(r, dma_locked, why_locked(r->pool_error));
 	else
 		tell(r, dma_not_held, errno == EPERM ? "mlock is not permitted" : "mlock: beyond RLIMIT_MEMLOCK, or no memory");
 }
@@ -97,6 +113,28 @@ void hold_huge(Region *r)
 {
 	if (!held_lazily(r))
 		tell(r, dma_locked, "huge pages of the system's pool are never swapped out");
+}
+
+// ---- a pool of the kernel module's
+
+int get_pool(Region *r)
+{
+	// Who asks for DMA_LAZY wants no more memory held than requests need; a pool always holds all of it.
+	if ((r->flags & DMA_LAZY) != 0)
+		return declines;
+	size_t n = round_up(r->size, page);
+	r->mapping = pool::map(n, static_cast<int>(r->flags >> node_shift) - 1, &r->pool_error);
+	if (r->mapping == nullptr)
+		return declines;
+	r->base = static_cast<char *>(r->mapping);
+	r->mapped = n;
+	r->page_size = page;
+	return 0;
+}
+
+void hold_pool(Region *r)
+{
+	tell(r, dma_by_module, "a pool of the kernel module's");
 }
 
 // ---- ordinary pages
@@ -118,13 +156,14 @@ void unlock(Region *r)
 		lock(r, false);
 }
 
-constexpr Kind kinds[] = {{get_huge, hold_huge, unmap}, {get_ordinary, hold_by_lock, unmap}};
+constexpr Kind kinds[] = {{get_huge, hold_huge, unmap}, {get_pool, hold_pool, unmap}, {get_ordinary, hold_by_lock, unmap}};
 constexpr Kind imported = {nullptr, hold_by_lock, unlock};
 
 } // namespace
 
 int allocate(Region *r)
 {
+	r->pool_error = ENOENT;
 	for (const Kind &k : kinds) {
 		int e = k.get(r);
 		if (e == declines)
@@ -138,6 +177,7 @@ int allocate(Region *r)
 void import(Region *r)
 {
 	r->backing = &imported;
+	r->pool_error = ENOENT;
 	r->mapping = nullptr;
 	r->page_size = page;
 }

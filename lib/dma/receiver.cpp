@@ -3,7 +3,9 @@
 
 #include "channel/bell.hpp"
 #include "dma/feed.hpp"
+#include "dma/pool.hpp"
 #include "dma/receive.hpp"
+#include "dma/send.hpp"
 #include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/syscalls.hpp"
@@ -29,6 +31,8 @@ constexpr int look_again_ms = 20;
 constexpr int devices_ms = 1000;
 
 constexpr uint64_t wake_mark = ~uint64_t{0};
+// In what is remembered of a socket that sends, beside its place.
+constexpr uint32_t send_mark = 1u << 31;
 
 // Held while the thread is started; after an association's lock, before nothing.
 Mutex starting;
@@ -117,8 +121,17 @@ void *main(void *p)
 				uint64_t count;
 				syscall(SYS_read, t.bell, &count, sizeof count);
 				look = true;
-			} else
-				serve(static_cast<uint32_t>(v[i].data.u64), static_cast<uint32_t>(v[i].data.u64 >> 32), true);
+				continue;
+			}
+			if ((v[i].data.u64 & pool::tag_bit) != 0) {
+				pool::signalled(v[i].data.u64);
+				continue;
+			}
+			auto index = static_cast<uint32_t>(v[i].data.u64), life = static_cast<uint32_t>(v[i].data.u64 >> 32);
+			if ((index & send_mark) != 0)
+				send::arrived(index & ~send_mark, life);
+			else
+				serve(index, life, true);
 		}
 		if (look)
 			serve_paused();
@@ -221,12 +234,37 @@ bool watch(Association *a)
 	return a->watched;
 }
 
+bool watch_eventfd(int eventfd, uint64_t tag)
+{
+	int fd = usable();
+	struct epoll_event e = {};
+	e.events = EPOLLIN | EPOLLONESHOT;
+	e.data.u64 = tag;
+	return fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, eventfd, &e) == 0;
+}
+
 void unwatch(Association *a)
 {
 	int fd = instance.load(std::memory_order_acquire);
 	if (fd >= 0 && bell::is_ours(fd) && association::still_there(a))
 		epoll_ctl(fd, EPOLL_CTL_DEL, association::file_of(a), nullptr);
 	a->watched = false;
+}
+
+bool watch_sends(int file, uint32_t index, uint32_t life)
+{
+	int fd = usable();
+	struct epoll_event e = {};
+	e.events = EPOLLET; // errors are told always, and the queue of errors is what it is about
+	e.data.u64 = uint64_t{life} << 32 | send_mark | index;
+	return fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, file, &e) == 0;
+}
+
+void unwatch_sends(int file)
+{
+	int fd = instance.load(std::memory_order_acquire);
+	if (fd >= 0 && bell::is_ours(fd))
+		epoll_ctl(fd, EPOLL_CTL_DEL, file, nullptr);
 }
 
 void note_pause()

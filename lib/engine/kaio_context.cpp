@@ -11,6 +11,7 @@
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/thread_number.hpp"
 
@@ -151,7 +152,7 @@ void pass_on_or_end(Request *r, ssize_t result)
 		return;
 	result = refused ? -EAGAIN : transfer::total(r, result);
 	leave_context(r);
-	stats::count(stats::kaio_done);
+	meter::done_by(r, meter::By::kaio);
 	completion::finish(r, result);
 }
 

@@ -6,7 +6,9 @@
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "dma/association.hpp"
+#include "dma/pool.hpp"
 #include "dma/receiver.hpp"
+#include "dma/send.hpp"
 #include "engine/kaio.hpp"
 #include "ether/device.hpp"
 #include "notify/notifier.hpp"
@@ -51,7 +53,9 @@ Page *make_page()
 void forget_parent()
 {
 	ether::device::after_fork();
+	dma::pool::after_fork();
 	dma::receiver::after_fork();
+	dma::send::after_fork();
 	dma::association::after_fork();
 	dma::region::after_fork();
 	channel::after_fork();
