@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* bench_echo_sigevec: the echo server on an event channel, in three ways, and under bufferevents. One receive and one send for each message. */
+/* bench_echo_sigevec: the echo server on an event channel, in three ways, on a DMA region in two, and under bufferevents. */
 #include "config.h"
 #include "echo.h"
 #include "echo_plain.h"
@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sigevec.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 static void receive(ec_t ec, struct connection *c)
 {
@@ -86,9 +87,65 @@ static void serve_epoll(int listener)
 	}
 }
 
+/* --- on a DMA region: an arrival is a piece, which is sent back and released. A connection has no memory of its own. ----- */
+
+enum { region_size = 16 << 20 };
+
+static dma_mem_t mem;
+
+static void handle_on_region(ec_t ec, const event_data_t *e)
+{
+	int fd = e->ev_un.ev_dma.fd;
+
+	if (e->ev_type == event_type_dma && e->ev_result > 0) {
+		void *p = e->ev_un.ev_dma.buf;
+
+		echo_require(ev_send(fd, p, (size_t)e->ev_result, AIO_DMA_BUF, ec, p) == 0, "ev_send", errno);
+		sio_release(mem, p, (size_t)e->ev_result); /* used again when it has been sent */
+	} else if (e->ev_type == event_type_dma && e->ev_errno != ECANCELED) {
+		dma_disassoc(fd, mem, region_size);
+		close(fd);
+	} else if (e->ev_type == event_type_net && e->ev_data != NULL) {
+		echoed++;
+	} else if (e->ev_type == event_type_net) { /* the listener */
+		echo_require(e->ev_result >= 0, "accept", e->ev_errno);
+		fd = (int)e->ev_result;
+		echo_require(dma_assoc(fd, mem, region_size, 0) == 0, "dma_assoc", errno);
+		echo_require(ev_recv(fd, NULL, echo_message, AIO_DMA_BUF | EV_MULTISHOT, ec, NULL) == 0, "ev_recv", errno);
+	}
+}
+
+static void serve_dma(int listener, unsigned flags)
+{
+	static event_data_t events[echo_batch];
+	ec_t ec;
+
+	echo_require(dma_alloc(&mem, region_size, 0) == 0, "dma_alloc", errno);
+	ec = channel(flags, listener);
+	for (;;) {
+		int n = ec_next_events(ec, events, echo_batch, NULL);
+
+		echo_require(n >= 0 || errno == EINTR, "ec_next_events", errno);
+		for (int i = 0; i < n; i++)
+			handle_on_region(ec, &events[i]);
+	}
+}
+
+static void serve_dma_single(int listener)
+{
+	serve_dma(listener, EC_SINGLE | EC_BATCH);
+}
+
+static void serve_dma_shared(int listener)
+{
+	serve_dma(listener, 0);
+}
+
 const struct echo_server echo_servers[] = {{"sigevec", serve_single},
 					   {"sigevec-epoll", serve_epoll},
 					   {"sigevec-shared", serve_shared},
+					   {"sigevec-dma", serve_dma_single},
+					   {"sigevec-dma-shared", serve_dma_shared},
 #ifdef HAVE_LIBEVENT
 					   {"sigevec-libevent", serve_channel_libevent},
 #endif

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// sigevec run: a program with the library preloaded.
+// sigevec run: a program with the library preloaded; with --stats waits for its end and tells what it did.
+#include "report.hpp"
 #include "tool.hpp"
 
 #include <cerrno>
+#include <climits>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace tool
@@ -19,6 +23,8 @@ const char *const engines[] = {"inline", "kaio", "uring", "threads"};
 
 struct RunOptions {
 	const char *engine = nullptr;
+	bool stats = false, json = false;
+	const char *output = nullptr;
 };
 
 bool is_engine(const char *name)
@@ -52,20 +58,116 @@ bool preload(const std::string &library)
 	_exit(status);
 }
 
+volatile pid_t child;
+
+void pass_on(int signal)
+{
+	int saved = errno;
+	if (child > 0)
+		kill(child, signal);
+	errno = saved;
+}
+
+// The terminal sends its signals to the program as well; others are passed on, unless nobody is to hear them.
+void leave_signals_to_program()
+{
+	for (int s : {SIGINT, SIGQUIT})
+		signal(s, SIG_IGN);
+	for (int s : {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2})
+		if (signal(s, pass_on) == SIG_IGN)
+			signal(s, SIG_IGN);
+}
+
+int status_of(int wait_status)
+{
+	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+}
+
+// What all processes of the program have left in the folder.
+void tell(const std::string &folder, const RunOptions &o, const std::string &program)
+{
+	Figures all;
+	for (const std::string &path : files_in(folder)) {
+		StatsFile file;
+		if (auto f = file.open(path) ? file.read() : std::nullopt)
+			all.add(*f);
+		unlink(path.c_str());
+	}
+	rmdir(folder.c_str());
+	FILE *to = o.output != nullptr ? fopen(o.output, "we") : stderr;
+	if (to == nullptr) {
+		complain("run", o.output);
+		return;
+	}
+	if (all.processes == 0)
+		complain("run", program, "it has not used the library; 'sigevec check' may say why", 0);
+	else
+		report(all,
+		       program + ": " + std::to_string(all.processes) +
+			       (all.processes == 1 ? " process" : " processes"),
+		       {.json = o.json, .all_counters = o.json}, to);
+	bool failed = fflush(to) != 0 || ferror(to) != 0;
+	if (to != stderr && (fclose(to) != 0 || failed))
+		complain("run", o.output);
+}
+
+int run_with_stats(char **argv, const RunOptions &o)
+{
+	std::string folder = stats_folder_template();
+	if (mkdtemp(folder.data()) == nullptr)
+		return complain("run", folder, exit_own_failure);
+	setenv("SIGEVEC_STATS", (folder + "/").c_str(), 1);
+	sigset_t some, old;
+	sigfillset(&some);
+	sigprocmask(SIG_BLOCK, &some, &old);
+	fflush(nullptr);
+	child = fork();
+	if (child == 0) {
+		sigprocmask(SIG_SETMASK, &old, nullptr);
+		execute(argv);
+	}
+	int status = exit_own_failure;
+	if (child > 0) {
+		leave_signals_to_program();
+		sigprocmask(SIG_SETMASK, &old, nullptr);
+		int w;
+		while (waitpid(child, &w, 0) < 0 && errno == EINTR)
+			;
+		child = 0;
+		status = status_of(w);
+	} else {
+		complain("run", "fork");
+	}
+	tell(folder, o, argv[0]);
+	return status;
+}
+
 int run(int argc, char **argv)
 {
 	RunOptions o;
-	Options options(run_command, argc, argv, "+e:", {{"engine", required_argument, nullptr, 'e'}});
+	Options options(run_command, argc, argv, "+e:o:",
+			{{"engine", required_argument, nullptr, 'e'},
+			 {"stats", optional_argument, nullptr, 's'},
+			 {"output", required_argument, nullptr, 'o'}});
 	int status = 0;
 	for (int c; (c = options.next(&status)) != 0;) {
 		if (c < 0)
 			return status;
-		o.engine = optarg;
+		if (c == 'e') {
+			o.engine = optarg;
+		} else if (c == 'o') {
+			o.output = optarg;
+		} else {
+			o.stats = true;
+			if (optarg != nullptr && strcmp(optarg, "json") != 0 && strcmp(optarg, "text") != 0)
+				return complain("run", optarg, "the statistics are text or json", exit_usage);
+			o.json = optarg != nullptr && strcmp(optarg, "json") == 0;
+		}
 	}
 	if (o.engine != nullptr && !is_engine(o.engine))
 		return complain("run", o.engine, "no such engine; there are inline, kaio, uring and threads",
 				exit_usage);
-	if (options.rest() >= argc)
+	if (options.rest() >= argc || (o.output != nullptr && !o.stats))
 		return usage(run_command);
 
 	std::string library = library_path();
@@ -76,13 +178,17 @@ int run(int argc, char **argv)
 		return complain("run", library, "a path with a colon or a space cannot be preloaded", exit_own_failure);
 	if (!preload(library) || (o.engine != nullptr && setenv("SIGEVEC_ENGINE", o.engine, 1) != 0))
 		return complain("run", "environment", exit_own_failure);
-	execute(argv + options.rest());
+	if (!o.stats)
+		execute(argv + options.rest());
+	return run_with_stats(argv + options.rest(), o);
 }
 
 } // namespace
 
-const Command run_command = {"run", run, "[--engine NAME] [--] PROGRAM [ARGUMENT...]",
+const Command run_command = {"run", run, "[--engine NAME] [--stats[=json]] [--output FILE] [--] PROGRAM [ARGUMENT...]",
 			     "run a program with the library in place of libc's AIO",
-			     "  -e, --engine NAME     use inline, kaio, uring or threads wherever it can\n"};
+			     "  -e, --engine NAME     use inline, kaio, uring or threads wherever it can\n"
+			     "      --stats[=json]    at the end tell on standard error what the program did\n"
+			     "  -o, --output FILE     tell it in FILE instead\n"};
 
 } // namespace tool

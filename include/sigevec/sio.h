@@ -34,7 +34,8 @@ int sio_release(dma_mem_t mem, void *addr, size_t size);
 
 /*
  * sio_send, sio_sendto, sio_sendmsg: as send, sendto and sendmsg, from memory of regions. msg is a struct msghdr, anywhere, and size
- * its sizeof; its vector points into regions. SIGPIPE is never raised. Return the number of bytes, or -1 with the errno of the system
+ * its sizeof; its vector points into regions. SIGPIPE is never raised. What has been sent may be released at once, and is used again when
+ * the device is done with it; from 32 KiB on, over TCP to another machine, it must not be changed. Return the number of bytes, or -1 with the errno of the system
  * call, or:
  *   EFAULT  the memory is in no region
  *   EINVAL  size is above INT_MAX; of sio_sendmsg: not sizeof(struct msghdr)

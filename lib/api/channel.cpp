@@ -130,6 +130,8 @@ SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)
 	if (!c || events == 0)
 		return api::result_of(c ? EINVAL : EBADF);
 	c->limit.store(events, std::memory_order_seq_cst);
+	if (c->figures != nullptr)
+		c->figures->limit.store(events, std::memory_order_relaxed);
 	channel::room_made(c.get());
 	return 0;
 }

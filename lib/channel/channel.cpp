@@ -8,6 +8,7 @@
 #include "request/cancel.hpp"
 #include "request/pool.hpp"
 #include "runtime/by_descriptor.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/node.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
@@ -67,8 +68,12 @@ bool is_full(const Channel *c, uint64_t life)
 void note_high_water(Channel *c, uint32_t n)
 {
 	uint32_t most = c->high_water.load(std::memory_order_relaxed);
+	if (n <= most)
+		return;
 	while (n > most && !c->high_water.compare_exchange_weak(most, n, std::memory_order_relaxed))
 		;
+	if (c->figures != nullptr)
+		c->figures->high_water.store(c->high_water.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
 // The descriptor is still the epoll instance that holds the bell.
@@ -154,6 +159,7 @@ void initialize(Channel *c, unsigned flags)
 	c->dropped.store(0, std::memory_order_relaxed);
 	c->ending.store(false, std::memory_order_relaxed);
 	c->open.store(true, std::memory_order_relaxed);
+	c->figures = meter::channel_opened(c->fd, flags, default_limit);
 	c->life.store(one_reference, std::memory_order_release);
 }
 
@@ -162,8 +168,12 @@ void initialize(Channel *c, unsigned flags)
 void drop(Channel *c, uint64_t what)
 {
 	// seq_cst: see admit_another.
-	if (c->life.fetch_sub(what, std::memory_order_seq_cst) == what)
-		pool[c->home].give_back(c);
+	stats_file::Channel *figures = c->figures;
+	unsigned home = c->home;
+	if (c->life.fetch_sub(what, std::memory_order_seq_cst) != what)
+		return;
+	meter::channel_closed(figures);
+	pool[home].give_back(c);
 }
 
 int create(unsigned flags)
@@ -224,6 +234,13 @@ Channel *find(int fd)
 	return nullptr;
 }
 
+bool is_single(int fd)
+{
+	auto *place = table.find(fd);
+	Channel *c = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
+	return c != nullptr && (c->flags.load(std::memory_order_relaxed) & EC_SINGLE) != 0;
+}
+
 bool keep(Channel *c)
 {
 	uint64_t life = c->life.load(std::memory_order_relaxed);
@@ -253,6 +270,8 @@ int join_with_room(int fd, uint64_t what, Channel **found)
 	int error = join(fd, what, is_full, found);
 	if (Channel *c = error == EAGAIN ? peek(fd) : nullptr; c != nullptr) {
 		c->refused.fetch_add(1, std::memory_order_relaxed);
+		if (c->figures != nullptr)
+			c->figures->refused.fetch_add(1, std::memory_order_relaxed);
 		release(c);
 	}
 	if (error == 0)

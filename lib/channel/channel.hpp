@@ -16,6 +16,7 @@
 #pragma once
 
 #include "notify/event.hpp"
+#include "runtime/stats_file.hpp"
 #include "runtime/sync.hpp"
 #include "sigevec/ec.h"
 
@@ -87,6 +88,9 @@ struct Channel {
 	std::atomic<uint32_t> busy_poll;
 	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
 	std::atomic<uint64_t> overflow, dropped;
+
+	// Its figures in the statistics file, or nullptr. Fixed for its life.
+	stats_file::Channel *figures;
 };
 
 namespace channel {
@@ -98,6 +102,18 @@ int create(unsigned flags);
 Channel *find(int fd);
 // The same without a system call: the descriptor may have been closed.
 Channel *peek(int fd);
+// For the statistics file.
+inline void note_pushed(Channel *c, uint64_t n)
+{
+	if (c->figures != nullptr)
+		c->figures->pushed.fetch_add(n, std::memory_order_relaxed);
+}
+inline void note_delivered(Channel *c, uint64_t n)
+{
+	if (c->figures != nullptr)
+		c->figures->delivered.fetch_add(n, std::memory_order_relaxed);
+}
+
 // One more reference, by who has a share in its life.
 bool keep(Channel *c);
 // With the room of events that were read.
@@ -112,6 +128,9 @@ inline void count_kept(Channel *c)
 	if ((c->flags & EC_BATCH) != 0)
 		c->kept++;
 }
+
+// Whether the number seems to be a channel's of one thread: a hint, for nothing keeps it.
+bool is_single(int fd);
 
 // Room for one event, for a submission. 0, EBADF or EAGAIN.
 // `check': also that the descriptor has not been closed, if there is no event in the queue.
@@ -130,8 +149,8 @@ void push(Notification &n);
 // The same for an event of the program's own, from its own threads, with a reference. False: the descriptor has been closed, and the channel is no more.
 bool post(Notification &n);
 
-// An arrival whose event is in the queue has been dropped in favour of a later one.
-void note_dropped(Channel *c);
+// Arrivals have been dropped: in favour of later ones, or for want of room in a network device's region.
+void note_dropped(Channel *c, uint64_t count = 1);
 
 // The time of moderation is up: rings if there is something.
 void tell(Channel *c);

@@ -157,6 +157,14 @@ bool describe(const Notification &n, event_data_t *d)
 	return true;
 }
 
+// It told of nothing.
+void forget_pushed(Channel *c)
+{
+	c->pushed.fetch_sub(1, std::memory_order_relaxed);
+	if (c->figures != nullptr)
+		c->figures->pushed.fetch_sub(1, std::memory_order_relaxed);
+}
+
 // settled: the descriptor is seen to here; otherwise by the caller.
 unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 {
@@ -168,10 +176,12 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 			if (describe(*e, &v[told + n]))
 				n++;
 			else
-				c->pushed.fetch_sub(1, std::memory_order_relaxed);
+				forget_pushed(c);
 			notify::release(*e);
 		}
 		c->delivered.fetch_add(n, std::memory_order_release);
+		if (n != 0)
+			note_delivered(c, n);
 		if (settled && c->open.load(std::memory_order_seq_cst)) {
 			settle(c);
 			wake_another(c);
@@ -277,10 +287,14 @@ void room_made(Channel *c)
 	}
 }
 
-void note_dropped(Channel *c)
+void note_dropped(Channel *c, uint64_t count)
 {
-	c->dropped.fetch_add(1, std::memory_order_relaxed);
-	c->overflow.fetch_add(1, std::memory_order_seq_cst);
+	c->dropped.fetch_add(count, std::memory_order_relaxed);
+	if (c->figures != nullptr)
+		c->figures->dropped.fetch_add(count, std::memory_order_relaxed);
+	c->overflow.fetch_add(count, std::memory_order_seq_cst);
+	if (c->sleepers.load(std::memory_order_seq_cst) != 0)
+		wake_all(c);
 	ring(c);
 }
 
@@ -311,6 +325,7 @@ constexpr uint64_t one_reference = uint64_t{1} << 32;
 bool put(Channel *c, Notification &n)
 {
 	c->pushed.fetch_add(1, std::memory_order_relaxed);
+	note_pushed(c, 1);
 	Notification *head = c->inbox.load(std::memory_order_relaxed);
 	bool moderated = moderation::on(c);
 	do {

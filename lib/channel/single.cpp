@@ -10,7 +10,8 @@
 
 #include "channel/queue.hpp"
 #include "request/stream.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -152,6 +153,7 @@ int start(Channel *c, const Call &call)
 		free_operation(s, o);
 		return error;
 	}
+	meter::ring_began(o->op);
 	if (first)
 		start_in_ring(s, o);
 	if (o->op == Op::recv && !s->from_device && c->busy_poll.load(std::memory_order_relaxed) != 0)
@@ -173,6 +175,8 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 	if (n != 0) {
 		c->delivered.fetch_add(n, std::memory_order_relaxed);
 		c->pushed.fetch_add(n, std::memory_order_relaxed);
+		channel::note_pushed(c, n);
+		channel::note_delivered(c, n);
 	}
 	return n;
 }
@@ -182,7 +186,7 @@ namespace {
 // In c's ring, whose room it has. -1: not for a ring.
 int submit_to_ring(Channel *c, const Call &call)
 {
-	Single *s = suitable(call) ? own(c) : nullptr;
+	Single *s = own(c);
 	if (s == nullptr || (call.op == Op::send && others_before(s, call.fd)))
 		return -1;
 	bool batch = (c->flags & EC_BATCH) != 0;
@@ -192,6 +196,7 @@ int submit_to_ring(Channel *c, const Call &call)
 	if (error != 0)
 		return error;
 	stats::count(stats::requests);
+	SIGEVEC_PROBE4(submit, call.cb, static_cast<int>(call.op), call.fd, call.len);
 	if (!batch)
 		submit_now(c, s, call);
 	return 0;
@@ -201,6 +206,8 @@ int submit_to_ring(Channel *c, const Call &call)
 
 int submit(const Call &call)
 {
+	if (!suitable(call) || !channel::is_single(call.event.signo))
+		return -1;
 	// The room for its event keeps the channel meanwhile.
 	Channel *c = nullptr;
 	if (int error = channel::admit(call.event.signo, &c, false); error != 0)

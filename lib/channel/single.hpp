@@ -38,6 +38,7 @@ struct Operation {
 	Message *message;
 	Vector *vector;
 	ssize_t result;
+	uint64_t begun; // as in Call
 	int fd, flags;
 	Held *held; // instead of fd, or nullptr
 	Op op;

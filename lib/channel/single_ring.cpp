@@ -9,7 +9,8 @@
 #include "channel/moderation.hpp"
 #include "channel/queue.hpp"
 #include "runtime/config.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/syscalls.hpp"
 #include "uring.h"
 
@@ -74,7 +75,7 @@ Single *make(Channel *c)
 	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
 	auto *s = wanted ? static_cast<Single *>(calloc(1, sizeof(Single))) : nullptr;
 	if (s == nullptr || !set_up(&s->ring)) {
-		stats::count(stats::uring_unavailable);
+		passed_on(stats::uring_unavailable, c->fd);
 		free(s);
 		return nullptr;
 	}
@@ -87,9 +88,9 @@ Single *make(Channel *c)
 		free(s);
 		return nullptr;
 	}
-	// A child of fork must not find it.
+	// A child of fork must not find it. (It is not registered with its thread, which would save a look at the table of descriptors for
+	// each submission: the registration would keep it, and the files of what is in it, when another thread has taken the channel over.)
 	io_uring_ring_dontfork(&s->ring);
-	io_uring_register_ring_fd(&s->ring);
 	s->owner = this_thread();
 	s->armed = true;
 	c->wake.store(wake, std::memory_order_release);
@@ -242,6 +243,8 @@ void dispose(Channel *c)
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
 		events++;
+		if (o->state != Operation::State::ready)
+			meter::ring_left(o->op);
 		free_operation(s, o);
 	});
 	if (bell::is_ours(s->ring.ring_fd))

@@ -20,7 +20,7 @@ uint64_t identity(int fd);
 int notify(int fd, void (*function)(int, void *), void *argument);
 
 // By the receiver's thread: what was watched as `tag' has been signalled. Tags have this bit.
-constexpr uint64_t tag_bit = uint64_t{1} << 31;
+constexpr uint64_t tag_bit = uint64_t{1} << 30;
 void signalled(uint64_t tag);
 
 void after_fork();

@@ -23,7 +23,9 @@ bool over_ip(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && (domain == AF_INET || domain == AF_INET6);
 }
 
-void let_go(ZeroCopy *z)
+} // namespace
+
+void forget(ZeroCopy *z)
 {
 	Region *r = region::at(z->use.region);
 	for (unsigned i = 0; i < z->use.pieces; i++)
@@ -32,19 +34,21 @@ void let_go(ZeroCopy *z)
 	free(z);
 }
 
-} // namespace
+bool is_time(Region *r)
+{
+	// Two threads that both count down only shorten the pause.
+	uint32_t left = r->pause.load(std::memory_order_relaxed);
+	if (left != 0)
+		r->pause.store(left - 1, std::memory_order_relaxed);
+	return left == 0;
+}
 
 bool wanted(const Call &c)
 {
 	if (c.dma.kind != Use::Kind::send || c.op != Op::send || c.len < least || c.vector != nullptr || c.message != nullptr ||
 	    c.flags != 0 || unknown.load(std::memory_order_relaxed))
 		return false;
-	// Two threads that both count down only shorten the pause.
-	std::atomic<uint32_t> &pause = region::at(c.dma.region)->pause;
-	uint32_t left = pause.load(std::memory_order_relaxed);
-	if (left != 0)
-		pause.store(left - 1, std::memory_order_relaxed);
-	return left == 0;
+	return is_time(region::at(c.dma.region));
 }
 
 void without_ring()
@@ -78,7 +82,7 @@ void ended(ZeroCopy *z, ssize_t result, bool more)
 	z->request->dma.told_copies = z->request->dma.told_copies || (more && result >= 0);
 	z->request = nullptr;
 	if (!more)
-		let_go(z);
+		forget(z);
 }
 
 void released(ZeroCopy *z, bool copied)
@@ -92,7 +96,7 @@ void released(ZeroCopy *z, bool copied)
 		r->pause.store(n, std::memory_order_relaxed);
 		r->next_pause.store(n < longest_pause ? n * 2 : n, std::memory_order_relaxed);
 	}
-	let_go(z);
+	forget(z);
 }
 
 } // namespace sigevec::dma::zero_copy

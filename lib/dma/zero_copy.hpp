@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Sends that the kernel makes without a copy (IORING_OP_SEND_ZC).
+// Sends that the kernel makes without a copy: the driver's (IORING_OP_SEND_ZC), and those of sio_send (dma/send.hpp).
 //
 // Such a send has two ends: its result, which is the request's, and later the word that nothing reads the memory any more, with whether it was
 // copied after all. Until then the pieces stay held, whatever has become of the request.
@@ -13,9 +13,13 @@
 
 namespace sigevec::dma {
 
+struct Region;
+
 struct ZeroCopy {
-	Request *request; // until its result is there
+	Request *request; // until its result is there; nullptr: of sio_send
 	Use use;
+	ZeroCopy *next;   // of a socket (dma/send.cpp)
+	uint32_t number;  // as the kernel counts its sends
 };
 
 namespace zero_copy {
@@ -26,7 +30,9 @@ constexpr uint32_t first_pause = 64;
 // From here on a copy is assumed to cost more than to do without.
 constexpr size_t least = 32 * 1024;
 
-// Whether a send should be tried without a copy. Asked once for each.
+// Whether a send of a region should be tried without a copy, after those that have failed. Asked once for each.
+bool is_time(Region *r);
+// The same for a request.
 bool wanted(const Call &c);
 
 // By the driver: there is no ring to do it with.
@@ -35,6 +41,8 @@ void without_ring();
 ZeroCopy *begin(Request *r, int file, size_t len);
 // The result is there. more: the other end is still to come.
 void ended(ZeroCopy *z, ssize_t result, bool more);
+// It has not been sent.
+void forget(ZeroCopy *z);
 // The memory is free again.
 void released(ZeroCopy *z, bool copied);
 

@@ -9,7 +9,7 @@
 #include "engine/worker.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -205,7 +205,7 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 		return;
 	}
 	sys::close(r->file);
-	stats::count(stats::uring_done);
+	meter::done_by(r, meter::By::uring);
 	completion::finish(r, cancelled ? -ECANCELED : transfer::total(r, n));
 	if (reply != nullptr)
 		answer(reply, cancelled ? AIO_CANCELED : AIO_ALLDONE);

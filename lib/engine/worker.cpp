@@ -7,7 +7,7 @@
 #include "request/filequeue.hpp"
 #include "runtime/config.hpp"
 #include "runtime/standby.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -45,7 +45,7 @@ void carry_out(Helper *h, Request *r, int fd)
 		requests::release(r);
 		return;
 	}
-	stats::count(stats::threads_done);
+	meter::done_by(r, meter::By::threads);
 	completion::finish(r, result);
 }
 

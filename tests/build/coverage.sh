@@ -7,10 +7,9 @@ cd "$top_srcdir" || exit 99
 page=tests/coverage.md
 
 while read -r program test_case; do
-	source=tests/contract/${program%:}.cpp
-	[ -e "$source" ] || source=tests/kmod/${program#kmod_}
-	source=${source%:}
-	source=${source%.cpp}.cpp
+	program=${program%:}
+	source=tests/contract/$program.cpp
+	[ "$program" = "${program#kmod_}" ] || source=tests/kmod/${program#kmod_}.cpp
 	grep -qE "TEST_CASE\($test_case[,)]" "$source" || fail "$page names $program $test_case, which $source has not"
 done < <(grep -oE '`[a-z0-9_]+: [a-z0-9_]+`' $page | tr -d '`' | sort -u)
 

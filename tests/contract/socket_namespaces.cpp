@@ -226,6 +226,51 @@ BOOST_AUTO_TEST_CASE(data_sent_while_the_link_is_down_arrives_when_it_is_up_agai
     });
 }
 
+BOOST_AUTO_TEST_CASE(a_piece_sent_without_a_copy_is_used_again_only_after_the_network_is_done) {
+    constexpr size_t size = 100000, region_size = 1 << 18;
+    dma_mem_t mem;
+    BOOST_TEST_REQUIRE(dma_alloc(&mem, region_size, 0) == 0);
+    auto stat = [&] {
+        struct dma_stat s {};
+        BOOST_TEST_REQUIRE(dma_stat(mem, &s) == 0);
+        return s;
+    };
+    auto send_and_release = [&](bool close_early) {
+        Way by(Way::kinds[0]);
+        Pair pair = connected_by(by, tcp4_kind);
+        BOOST_TEST_REQUIRE(run("ip link set v0 down"));
+        void *p, *q;
+        std::string const text = pattern(size, 4);
+        BOOST_TEST_REQUIRE(sio_reserve(mem, &p, size) == 0);
+        memcpy(p, text.data(), size);
+        auto const before = stat();
+        ssize_t const sent = sio_send(pair.b, p, size, 0);
+        BOOST_TEST_REQUIRE(sent > 0);
+        BOOST_TEST_REQUIRE(sio_release(mem, p, size) == 0);
+        CHECK_FAILS(sio_release(mem, p, size), EINVAL);
+        BOOST_TEST(stat().used >= size);
+        CHECK_FAILS(sio_reserve(mem, &q, region_size), ENOBUFS);
+        BOOST_TEST_REQUIRE(sio_reserve(mem, &q, size) == 0);
+        memset(q, 'x', size);
+        CHECK_FAILS(dma_free(mem, region_size), EBUSY);
+        if (close_early) pair.b = Fd(-1);
+        BOOST_TEST_REQUIRE(run("ip link set v0 up && ip -6 addr add fd77::1/64 dev v0 nodad"));
+        BOOST_TEST((contract::take(pair.a, size_t(sent)) == text.substr(0, size_t(sent))));
+        BOOST_TEST_REQUIRE(sio_release(mem, q, size) == 0);
+        BOOST_TEST(eventually([&] { return stat().used == 0; }));
+        auto const after = stat();
+        BOOST_TEST(after.sends_zero_copy + after.sends_copied == before.sends_zero_copy + before.sends_copied + 1);
+        char byte;
+        if (close_early) BOOST_TEST(recv(pair.a, &byte, 1, 0) == 0);
+    };
+    send_and_release(false);
+    BOOST_TEST(dma_free(mem, region_size) == 0);
+    // Copied by the kernel after all: some time has to pass before another attempt, but for a region that is new.
+    BOOST_TEST_REQUIRE(dma_alloc(&mem, region_size, 0) == 0);
+    send_and_release(true);
+    BOOST_TEST(dma_free(mem, region_size) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(datagrams_tell_the_address_on_the_other_side) {
     for (SocketKind const& kind : {udp4_kind, udp6_kind})
         for_each_way([&](Way& way) {
