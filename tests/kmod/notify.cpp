@@ -39,7 +39,7 @@ struct Completions {
     unsigned unread() const { return __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) - ring->head; }
     sigevec_completion next() {
         BOOST_TEST_REQUIRE(unread() > 0u);
-        sigevec_completion const c = ring->completions[ring->head % ring->entries];
+        sigevec_completion const c = SIGEVEC_RING_COMPLETIONS(ring)[ring->head % ring->entries];
         __atomic_store_n(&ring->head, ring->head + 1, __ATOMIC_RELEASE);
         return c;
     }

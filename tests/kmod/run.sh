@@ -39,7 +39,7 @@ run_guest() {
 	make_root
 	{
 		add_modules virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk
-		cp "$scratch/module/kmod/sigevec.ko" "$scratch/module/tests/kmod/module/sigevec_test.ko" "$root/modules/"
+		cp "$module_source/kmod/sigevec.ko" "$module_source/tests/kmod/module/sigevec_test.ko" "$root/modules/"
 		echo sigevec_test.ko
 		echo sigevec.ko
 	} >"$root/modules/order"
