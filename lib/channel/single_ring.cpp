@@ -141,7 +141,7 @@ void dispose(Channel *c)
 	Single *s = c->single.exchange(nullptr, std::memory_order_acq_rel);
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
-		events++;
+		events += o->parked ? 0 : 1;
 		free_operation(s, o);
 	});
 	if (bell::is_ours(s->ring.ring_fd))
