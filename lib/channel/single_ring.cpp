@@ -242,8 +242,9 @@ void dispose(Channel *c)
 	Single *s = c->single.exchange(nullptr, std::memory_order_acq_rel);
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
-		events++;
-		if (o->state != Operation::State::ready)
+		events += o->parked ? 0 : 1;
+		bool request = o->use != Operation::Region::arrival && o->use != Operation::Region::given;
+		if (request && o->state != Operation::State::ready)
 			meter::ring_left(o->op);
 		free_operation(s, o);
 	});
