@@ -38,7 +38,7 @@ run_guest() {
 	build_module "$scratch/module"
 	make_root
 	{
-		add_modules virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk
+		add_modules virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk configfs null_blk
 		cp "$module_source/kmod/sigevec.ko" "$module_source/tests/kmod/module/sigevec_test.ko" "$root/modules/"
 		echo sigevec_test.ko
 		echo sigevec.ko
