@@ -3,8 +3,9 @@
 # What is run in a guest, whatever its kernel.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-module_programs="pools transfers notify hostile library"
-library_programs="dma_regions dma_requests dma_receive dma_events dma_pressure"
+# In the environment: only these.
+: "${module_programs=pools transfers notify hostile library}"
+: "${library_programs=dma_regions dma_requests dma_receive dma_events dma_pressure}"
 
 make_list() {
 	for name in $module_programs; do
