@@ -2,13 +2,10 @@
 # shellcheck shell=bash
 # The kernel module on a Linux 6.12 with KASAN, UBSAN, lockdep, kmemleak and fault injection: make check-kmod-debug. Beside the usual tests:
 # an ioctl fuzzer, failing allocations, leaks. The kernel's log must stay clean.
+: "${module_programs=faults hostile transfers notify pools library fuzz}"
 . "$(dirname "$0")/run.sh"
 
 more() {
-	add_program "$top_builddir/tests/kmod/fuzz" fuzz
-	add_program "$top_builddir/tests/kmod/faults" faults
-	echo 'run fuzz /tests/fuzz'
-	echo 'run faults /tests/faults'
 	cat <<-'END'
 		echo scan >/sys/kernel/debug/kmemleak
 		sleep 1

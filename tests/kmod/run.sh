@@ -3,8 +3,9 @@
 # What is run in a guest, whatever its kernel.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-module_programs="pools transfers notify hostile library"
-library_programs="dma_regions dma_requests dma_receive dma_events dma_pressure"
+# In the environment: only these.
+: "${module_programs=pools transfers notify hostile library}"
+: "${library_programs=dma_regions dma_requests dma_receive dma_events dma_pressure}"
 
 make_list() {
 	for name in $module_programs; do
@@ -38,7 +39,7 @@ run_guest() {
 	build_module "$scratch/module"
 	make_root
 	{
-		add_modules virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk
+		add_modules virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk configfs null_blk
 		cp "$module_source/kmod/sigevec.ko" "$module_source/tests/kmod/module/sigevec_test.ko" "$root/modules/"
 		echo sigevec_test.ko
 		echo sigevec.ko
