@@ -13,7 +13,7 @@ covered() {
 }
 
 # Every function of the library's own has a page that answers to its name; those of POSIX have the system's, and one here.
-ours=$(sed -n 's/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir/lib/libsigevec.map")
+ours=$(sed -n 's/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir"/lib/libsigevec.map "$top_srcdir"/lib/glue/libsigevec_event.map)
 [ -n "$ours" ] || fail "libsigevec.map names no function"
 for name in $ours; do
 	[ -e "$man/$name.3" ] || fail "$name has no page"
@@ -78,8 +78,13 @@ for page in "$man"/*.3; do
 		fail "$name.3 has no complete example"
 		continue
 	}
+	libraries=("$SIGEVEC_LIB")
+	if grep -q 'sigevec/event\.h' "$scratch/$name.c"; then
+		[ -e "${SIGEVEC_LIB%/*}/libsigevec_event.so.1" ] || continue # built without libevent
+		libraries=("${SIGEVEC_LIB%/*}/libsigevec_event.so.1" "$SIGEVEC_LIB" -levent_core)
+	fi
 	"$CC" -std=gnu11 -Wall -Wextra -pedantic -Werror -I"$top_srcdir/include/sigevec/system" -I"$top_srcdir/include" \
-		-o "$scratch/$name" "$scratch/$name.c" "$SIGEVEC_LIB" || {
+		-o "$scratch/$name" "$scratch/$name.c" "${libraries[@]}" || {
 		fail "the example of $name.3 does not build"
 		continue
 	}
