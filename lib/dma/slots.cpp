@@ -255,10 +255,13 @@ size_t Slots::cut(char *piece, size_t size, size_t n)
 
 char *Slots::reserve_for_program(size_t size)
 {
-	char *p = reserve(size);
-	if (p != nullptr)
-		record_[index_of(p)].store(in_use | size, std::memory_order_release);
-	return p;
+	if (size > units_ * unit)
+		return nullptr;
+	uint32_t at = claim_some(units_of(size), starts(size));
+	if (at == no_unit)
+		return nullptr;
+	record_[at].store(in_use | size, std::memory_order_release);
+	return const_cast<char *>(base_) + at * unit;
 }
 
 void Slots::discard(char *piece, size_t size)
