@@ -50,7 +50,7 @@ export SIGEVEC_STATS=1
 
 # --- a process's own file
 
-user &
+LD_PRELOAD=$SIGEVEC_LIB "$scratch/user" "$scratch/data" &
 pid=$!
 wait $pid
 [ ! -e /dev/shm/sigevec.$pid ] || fail "the file is still there after the exit"
