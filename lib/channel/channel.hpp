@@ -149,8 +149,8 @@ void push(Notification &n);
 // The same for an event of the program's own, from its own threads, with a reference. False: the descriptor has been closed, and the channel is no more.
 bool post(Notification &n);
 
-// An arrival whose event is in the queue has been dropped in favour of a later one.
-void note_dropped(Channel *c);
+// Arrivals have been dropped: in favour of later ones, or for want of room in a network device's region.
+void note_dropped(Channel *c, uint64_t count = 1);
 
 // The time of moderation is up: rings if there is something.
 void tell(Channel *c);

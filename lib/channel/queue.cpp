@@ -287,12 +287,14 @@ void room_made(Channel *c)
 	}
 }
 
-void note_dropped(Channel *c)
+void note_dropped(Channel *c, uint64_t count)
 {
-	c->dropped.fetch_add(1, std::memory_order_relaxed);
+	c->dropped.fetch_add(count, std::memory_order_relaxed);
 	if (c->figures != nullptr)
-		c->figures->dropped.fetch_add(1, std::memory_order_relaxed);
-	c->overflow.fetch_add(1, std::memory_order_seq_cst);
+		c->figures->dropped.fetch_add(count, std::memory_order_relaxed);
+	c->overflow.fetch_add(count, std::memory_order_seq_cst);
+	if (c->sleepers.load(std::memory_order_seq_cst) != 0)
+		wake_all(c);
 	ring(c);
 }
 

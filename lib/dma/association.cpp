@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "dma/association.hpp"
 
+#include "channel/single.hpp"
 #include "completion/completion.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
+#include "ether/device.hpp"
 #include "request/pool.hpp"
 #include "runtime/by_descriptor.hpp"
 #include "runtime/syscalls.hpp"
@@ -45,6 +47,8 @@ void close_held(Association *a)
 	if (a->held >= 0 && cookie_of(a->held) == a->cookie)
 		sys::close(a->held);
 	a->held = -1;
+	if (a->device != nullptr)
+		a->device->fd = a->fd;
 }
 
 // With `changing' held.
@@ -62,6 +66,7 @@ Association *make(int fd, uint64_t cookie)
 	int type = option(fd, SO_TYPE);
 	a->stream = type == SOCK_STREAM;
 	a->local = option(fd, SO_DOMAIN) == AF_UNIX;
+	a->device = nullptr;
 	a->latest = a->watched = a->paused = false;
 	a->ahead = 1;
 	a->streak = 0;
@@ -73,6 +78,7 @@ Association *make(int fd, uint64_t cookie)
 	a->regions = nullptr;
 	a->queue_first = a->queue_count = a->queue_room = 0;
 	a->queue = nullptr;
+	a->armed = nullptr;
 	a->first = a->last = nullptr;
 	a->notify = nullptr;
 	a->arrivals.store(0, std::memory_order_relaxed);
@@ -87,10 +93,16 @@ Request *end(Association *a)
 {
 	Request *waiting = a->first;
 	a->first = a->last = nullptr;
+	if (a->armed != nullptr)
+		single::end_armed(a->armed_in, a->armed);
+	a->armed = nullptr;
 	receiver::unwatch(a);
 	close_held(a);
 	while (a->queue_count != 0)
 		receive::discard(pop(a));
+	if (a->device != nullptr)
+		ether::device::detach(a->device);
+	a->device = nullptr;
 	for (uint16_t i = 0; i < a->region_count; i++)
 		region::at(a->regions[i])->sockets.fetch_sub(1, std::memory_order_release);
 	free(a->regions);
@@ -109,7 +121,7 @@ Request *end(Association *a)
 void leave_number(Association *a)
 {
 	Guard<Mutex> g(a->lock);
-	if (a->first == nullptr) {
+	if (a->first == nullptr && a->armed == nullptr) {
 		end(a);
 		return;
 	}
@@ -127,10 +139,28 @@ int place_of(const Association *a, const Region *r)
 	return -1;
 }
 
+// An AF_XDP socket takes one region.
+int add_to_device(Association *a, Region *r, unsigned flags)
+{
+	if (a->device != nullptr)
+		return EBUSY;
+	ether::Device *d = ether::device::find(a->cookie);
+	// The receiver makes room for frames while nobody calls.
+	if (d == nullptr || !receiver::ensure())
+		return d == nullptr ? EOPNOTSUPP : EAGAIN;
+	int e = ether::device::attach(d, r, flags >> 8);
+	if (e == 0)
+		a->device = d;
+	return e;
+}
+
 int add_region(Association *a, Region *r, unsigned flags)
 {
 	if (place_of(a, r) >= 0)
 		return EEXIST;
+	if (option(a->fd, SO_DOMAIN) == AF_XDP)
+		if (int e = add_to_device(a, r, flags); e != 0)
+			return e;
 	if ((flags & DMA_LATEST) != 0 && a->stream)
 		return EINVAL;
 	auto *more = static_cast<uint16_t *>(realloc(a->regions, (a->region_count + 1u) * sizeof(uint16_t)));
@@ -217,7 +247,10 @@ int remove_locked(int fd, Region *r, Request **waiting)
 		*waiting = end(a);
 		return 0;
 	}
-	// What is in the others stays.
+	// What is in the others stays; what is armed is so for the first.
+	if (a->armed != nullptr)
+		single::end_armed(a->armed_in, a->armed);
+	a->armed = nullptr;
 	for (uint32_t n = a->queue_count; n > 0; n--) {
 		Arrival x = pop(a);
 		if (x.region == r)
@@ -249,6 +282,11 @@ int add(int fd, Region *r, unsigned flags)
 {
 	if (int e = check_socket(fd); e != 0)
 		return e;
+	// A queue that another descriptor has had is to be free.
+	if (option(fd, SO_DOMAIN) == AF_XDP) {
+		forget_closed();
+		ether::device::sweep();
+	}
 	return add_locked(fd, r, flags);
 }
 
@@ -269,7 +307,7 @@ void forget_closed()
 		Association *a = pool.at(i);
 		Guard<Mutex> h(a->lock);
 		// What waits for one holds it.
-		if (a->fd >= 0 && a->first == nullptr && !still_there(a))
+		if (a->fd >= 0 && a->first == nullptr && a->armed == nullptr && !still_there(a))
 			end(a);
 	}
 }
@@ -283,17 +321,21 @@ bool hold(Association *a)
 		return false;
 	receiver::unwatch(a); // by its number; from now on by the duplicate
 	a->held = fd;
+	if (a->device != nullptr)
+		a->device->fd = fd;
 	return true;
 }
 
 void let_go(Association *a)
 {
-	if (a->held < 0 || a->first != nullptr)
+	if (a->first != nullptr || a->armed != nullptr)
 		return;
 	if (a->detached) {
 		end(a);
 		return;
 	}
+	if (a->held < 0)
+		return;
 	receiver::unwatch(a);
 	close_held(a);
 	if (a->latest || a->notify != nullptr)
@@ -362,15 +404,18 @@ void after_fork()
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Association *a = pool.at(i);
 		a->lock.reset();
+		bool devices = a->device != nullptr; // the parent's
+		a->device = nullptr;
 		close_held(a);
 		a->watched = a->paused = false;
 		a->blocked = 0;
 		a->queue_count = a->events = 0;
 		a->streak = 0;
+		a->armed = nullptr;
 		a->first = a->last = nullptr;
 		a->notify = nullptr;
 		a->sleepers.store(0, std::memory_order_relaxed);
-		if (a->fd >= 0 && a->detached)
+		if (a->fd >= 0 && (a->detached || devices))
 			end(a);
 	}
 }

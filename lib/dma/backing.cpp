@@ -3,6 +3,7 @@
 
 #include "dma/pool.hpp"
 #include "dma/region.hpp"
+#include "runtime/node.hpp"
 
 #include <cerrno>
 #include <linux/mempolicy.h>
@@ -27,11 +28,11 @@ size_t round_up(size_t n, size_t to)
 }
 
 // 0 or an errno: EINVAL no such node.
-int place_on_node(void *m, size_t n, unsigned node)
+int place_on_node(void *m, size_t n, unsigned node, int how)
 {
 	unsigned long mask[1024 / 64] = {};
 	mask[node / 64] = 1ul << (node % 64);
-	if (syscall(SYS_mbind, m, n, MPOL_BIND, mask, 1024ul, 0) == 0)
+	if (syscall(SYS_mbind, m, n, how, mask, 1024ul, 0) == 0)
 		return 0;
 	// A kernel without NUMA has one node.
 	return errno == ENOSYS && node == 0 ? 0 : errno == ENOSYS ? EINVAL : errno;
@@ -44,11 +45,12 @@ int map(Region *r, size_t page_size, int more)
 	void *m = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | more, -1, 0);
 	if (m == MAP_FAILED)
 		return declines;
-	if (r->flags >> node_shift != 0)
-		if (int e = place_on_node(m, n, (r->flags >> node_shift) - 1); e != 0) {
-			munmap(m, n);
-			return e;
-		}
+	if (r->flags >> node_shift == 0)
+		place_on_node(m, n, node::current(), MPOL_PREFERRED); // whoever touches it first; without it is no worse than with nothing said
+	else if (int e = place_on_node(m, n, (r->flags >> node_shift) - 1, MPOL_BIND); e != 0) {
+		munmap(m, n);
+		return e;
+	}
 	r->mapping = m;
 	r->base = static_cast<char *>(m);
 	r->mapped = n;

@@ -2,9 +2,12 @@
 #include "dma/receiver.hpp"
 
 #include "channel/bell.hpp"
+#include "channel/channel.hpp"
 #include "dma/feed.hpp"
 #include "dma/pool.hpp"
+#include "dma/receive.hpp"
 #include "dma/send.hpp"
+#include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -25,6 +28,8 @@ namespace {
 
 // Room that a child of fork makes is found at this interval, while there is somebody who waits for some.
 constexpr int look_again_ms = 20;
+// And so are network devices that have gone, or been closed.
+constexpr int devices_ms = 1000;
 
 constexpr uint64_t wake_mark = ~uint64_t{0};
 // In what is remembered of a socket that sends, beside its place.
@@ -58,6 +63,13 @@ void serve(uint32_t index, uint32_t life, bool arrived)
 		// A child of fork may have kept a socket open that the program has closed here; the number may be another's.
 		if (!association::still_there(a))
 			return;
+		if (a->armed != nullptr && a->paused) {
+			// It is the owner of the ring who goes on.
+			a->paused = false;
+			channel::ring_bell(a->armed_in);
+			bell::ring(a->armed_in, bell::Which::wake);
+			return;
+		}
 		feed::step(a, &o, arrived);
 		association::let_go(a);
 	}
@@ -78,6 +90,29 @@ void serve_paused()
 	}
 }
 
+// Network devices do not tell of their end, nor of the end of their descriptors.
+void look_at_devices()
+{
+	association::forget_closed();
+	ether::device::sweep();
+	for (uint32_t i = 0; i < association::count(); i++) {
+		uint32_t life;
+		{
+			Association *a = association::at(i);
+			Guard<Mutex> g(a->lock);
+			life = a->life;
+			if (a->fd < 0 || a->device == nullptr || (a->first == nullptr && a->notify == nullptr) || !ether::device::failed(a->device))
+				continue;
+		}
+		serve(i, life, true);
+	}
+}
+
+int longest_sleep()
+{
+	return some_paused.load(std::memory_order_seq_cst) ? look_again_ms : ether::device::any() ? devices_ms : -1;
+}
+
 void *main(void *p)
 {
 	Thread t = *static_cast<Thread *>(p);
@@ -85,8 +120,7 @@ void *main(void *p)
 	on_thread = true;
 	for (;;) {
 		struct epoll_event v[64];
-		int n = static_cast<int>(syscall(SYS_epoll_pwait, t.epoll, v, 64,
-						 some_paused.load(std::memory_order_seq_cst) ? look_again_ms : -1, nullptr, 0));
+		int n = static_cast<int>(syscall(SYS_epoll_pwait, t.epoll, v, 64, longest_sleep(), nullptr, 0));
 		if (n < 0 && errno != EINTR)
 			return nullptr;
 		bool look = n == 0;
@@ -109,6 +143,8 @@ void *main(void *p)
 		}
 		if (look)
 			serve_paused();
+		if (n == 0 && ether::device::any())
+			look_at_devices();
 	}
 }
 
@@ -161,6 +197,35 @@ int usable()
 }
 
 } // namespace
+
+namespace {
+
+void ring()
+{
+	int fd = bell_fd.load(std::memory_order_acquire);
+	uint64_t one = 1;
+	int saved = errno;
+	if (fd >= 0 && bell::is_ours(fd))
+		syscall(SYS_write, fd, &one, sizeof one);
+	errno = saved;
+}
+
+} // namespace
+
+bool ensure()
+{
+	if (usable() < 0)
+		return false;
+	ring(); // it may be asleep without a time limit
+	return true;
+}
+
+void pause(Association *a)
+{
+	a->paused = true;
+	note_pause();
+	receive::wait_for_room(a, receive::Want{});
+}
 
 bool watch(Association *a)
 {
@@ -218,12 +283,8 @@ void note_pause()
 
 void look()
 {
-	int fd = bell_fd.load(std::memory_order_acquire);
-	uint64_t one = 1;
-	int saved = errno;
-	if (fd >= 0 && some_paused.load(std::memory_order_seq_cst) && bell::is_ours(fd))
-		syscall(SYS_write, fd, &one, sizeof one);
-	errno = saved;
+	if (some_paused.load(std::memory_order_seq_cst))
+		ring();
 }
 
 int notify(int fd, void (*function)(int, void *), void *argument)
