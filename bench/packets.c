@@ -7,6 +7,7 @@
  * "packets-per-second CPU-nanoseconds-per-packet". With 0 queues one thread sends 64 and takes 64, in turns, on one processor, which is told
  * of the ways that can take what is there. As root; ends with 77 where that cannot be.
  */
+#define _GNU_SOURCE 1 /* unshare, recvmmsg, processors */
 #include "bench.h"
 #include "config.h"
 #include "packets.h"
