@@ -69,7 +69,7 @@ long sv_ring_create(struct sv_pool *pool, const struct sigevec_pool_ring *a)
 		return -ENOMEM;
 	r->entries = a->entries;
 	r->pool = pool;
-	r->bytes = PAGE_ALIGN(struct_size(r->shared, completions, a->entries));
+	r->bytes = PAGE_ALIGN(sizeof(struct sigevec_ring) + a->entries * sizeof(struct sigevec_completion));
 	sv_hrtimer_setup(&r->moderation.timer, ring_due, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	set_moderation(&r->moderation, &a->moderation);
 	mutex_lock(&pool->setup);
@@ -182,7 +182,7 @@ bool sv_ring_readable(struct sv_pool *pool)
 /* With pool->lock held; whether to wake. */
 static bool enter(struct sv_ring *r, enum sigevec_op op, u64 offset, u64 length, long result)
 {
-	struct sigevec_completion *c = &r->shared->completions[r->tail & (r->entries - 1)];
+	struct sigevec_completion *c = SIGEVEC_RING_COMPLETIONS(r->shared) + (r->tail & (r->entries - 1));
 	bool first = unread(r) == 0;
 
 	*c = (struct sigevec_completion){ offset, length, result, op, 0 };

@@ -138,7 +138,7 @@ int dma_stat(dma_mem_t mem, struct dma_stat *s);
  * fd, or the connection has ended. The function may call this again. Returns 0, or -1 with errno:
  *   EINVAL   io_complete is NULL
  *   EBADF    fd is no descriptor
- *   ENOTSUP  fd is no socket or network device (ether_open) with an associated region
+ *   ENOTSUP  fd is no socket or network device (ether_open) with an associated region, and no pool of the kernel module (sigevec(4))
  *   EBUSY    a function is registered already
  *   EAGAIN   memory is short, or no thread can be had
  * Closing the last descriptor of the socket, or dma_disassoc of its last region, drops it unheard. Thread-safe; not async-signal-safe.

@@ -123,7 +123,8 @@ struct sigevec_ring {
 	__u32 tail; /* the kernel's */
 	__u32 entries;
 	__u32 pad1[14];
-	struct sigevec_completion completions[];
 };
+/* The entries, which follow it. */
+#define SIGEVEC_RING_COMPLETIONS(ring) ((struct sigevec_completion *)((ring) + 1))
 
 #endif

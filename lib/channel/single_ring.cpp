@@ -10,7 +10,7 @@
 #include "channel/queue.hpp"
 #include "runtime/config.hpp"
 #include "runtime/meter.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/syscalls.hpp"
 #include "uring.h"
 
@@ -75,7 +75,7 @@ Single *make(Channel *c)
 	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
 	auto *s = wanted ? static_cast<Single *>(calloc(1, sizeof(Single))) : nullptr;
 	if (s == nullptr || !set_up(&s->ring)) {
-		stats::count(stats::uring_unavailable);
+		passed_on(stats::uring_unavailable, c->fd);
 		free(s);
 		return nullptr;
 	}
@@ -242,8 +242,9 @@ void dispose(Channel *c)
 	Single *s = c->single.exchange(nullptr, std::memory_order_acq_rel);
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
-		events++;
-		if (o->state != Operation::State::ready)
+		events += o->parked ? 0 : 1;
+		bool request = o->use != Operation::Region::arrival && o->use != Operation::Region::given;
+		if (request && o->state != Operation::State::ready)
 			meter::ring_left(o->op);
 		free_operation(s, o);
 	});

@@ -10,7 +10,7 @@
 #include "request/batch.hpp"
 #include "request/order.hpp"
 #include "runtime/meter.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 
 namespace sigevec::completion {
 
@@ -76,6 +76,7 @@ void finish(Request *r, ssize_t result)
 		return;
 	}
 	r->result = result;
+	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine));
 	if (result >= 0 && r->message != nullptr)
 		transfer::tell_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
@@ -93,6 +94,7 @@ void finish_cancelled(Request *r)
 	stats::count(stats::cancelled);
 	requests::linger();
 	r->result = -ECANCELED;
+	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), r->result, static_cast<int>(r->engine));
 	meter::ended(r, -ECANCELED);
 	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	publish(r->cb.load(std::memory_order_relaxed), -ECANCELED);

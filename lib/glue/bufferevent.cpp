@@ -34,7 +34,6 @@ int disable(struct bufferevent *bev, short what)
 int ctrl(struct bufferevent *bev, int op, union bufferevent_ctrl_data *data)
 {
 	Link *k = link_of(bev);
-	LockedBev locked(bev);
 	switch (op) {
 	case bufferevents::set_fd:
 		settle(k, data->fd);
@@ -63,11 +62,12 @@ void destruct(struct bufferevent *bev)
 	if (k->mode == Link::Mode::channel && k->close_on_free)
 		close(k->fd);
 	k->plain->destruct(bev);
-	part(k->loop);
 	k->bev = nullptr;
-	// Otherwise it is in the loop's list, whose next turn frees it.
+	Loop *l = k->loop;
+	// Otherwise it is in the loop's list, and is freed when it is found there.
 	if (!k->marked.load(std::memory_order_acquire))
 		free(k);
+	part(l);
 }
 
 // Whatever was added is sent when the loop has its turn.

@@ -17,6 +17,7 @@
 #include "bufferevent_ops.hpp"
 #include "glue/loop.hpp"
 
+#include <event2/buffer.h>
 #include <event2/event.h>
 
 namespace sigevec::glue {
@@ -61,15 +62,17 @@ inline Link *link_of(const struct bufferevent *bev)
 	return reinterpret_cast<Link *>(const_cast<struct bufferevent_ops *>(bev->be_ops));
 }
 
+// The bufferevent's lock, which its buffers share. Not bufferevent_lock(), which takes a reference as well, and so must not be
+// called when the last one has gone.
 class LockedBev {
 public:
-	explicit LockedBev(struct bufferevent *bev) : bev_(bev) { bufferevent_lock(bev); }
-	~LockedBev() { bufferevent_unlock(bev_); }
+	explicit LockedBev(struct bufferevent *bev) : input_(bev->input) { evbuffer_lock(input_); }
+	~LockedBev() { evbuffer_unlock(input_); }
 	LockedBev(const LockedBev &) = delete;
 	LockedBev &operator=(const LockedBev &) = delete;
 
 private:
-	struct bufferevent *bev_;
+	struct evbuffer *input_;
 };
 
 // ---- transfer.cpp, by the thread of the loop

@@ -115,6 +115,7 @@ void work(evutil_socket_t, short, void *arg)
 void assign(Loop *l, struct event_base *base)
 {
 	l->base = base;
+	l->thread.store(0, std::memory_order_relaxed);
 	event_assign(&l->ready, base, ec_to_fd(l->ec), EV_READ | EV_PERSIST, work, l);
 	event_assign(&l->wanted, base, -1, 0, work, l);
 	l->priority = event_get_priority(&l->ready);
@@ -143,6 +144,10 @@ Loop *make(struct event_base *base)
 void finish(Loop *l)
 {
 	event_data_t events[batch];
+	for (Link *k = take_marked(l), *next; k != nullptr; k = next) {
+		next = k->next;
+		free(k);
+	}
 	for (int n; l->outstanding != 0 && (n = take(l, events, &longest_wait)) > 0;)
 		for (int i = 0; i < n; i++)
 			release(l, static_cast<Request *>(events[i].ev_data));

@@ -13,9 +13,9 @@
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/process.hpp"
 #include "runtime/program_thread.hpp"
-#include "runtime/stats.hpp"
 
 #include <climits>
 #include <fcntl.h>
@@ -42,6 +42,12 @@ int refuse(const Call &c, int error)
 
 using meter::By;
 
+void note_submitted(const Call &c)
+{
+	stats::count(stats::requests);
+	SIGEVEC_PROBE4(submit, c.cb, static_cast<int>(c.op), c.fd, c.len);
+}
+
 // The end of a request within its call. r: made for its notification, or nullptr.
 int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 {
@@ -54,6 +60,7 @@ int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 		r->engine = engine;
 		completion::finish(r, result);
 	} else {
+		SIGEVEC_PROBE4(complete, c.cb, static_cast<int>(c.op), result, static_cast<int>(engine));
 		meter::ended_in_call(c, kind, engine, result);
 		completion::finish_call(c, result);
 	}
@@ -214,7 +221,7 @@ int start_sync(Call &c)
 		return refuse(c, EAGAIN);
 	if (int e = prepare_event(c.event); e != 0)
 		return refuse(c, e);
-	stats::count(stats::requests);
+	note_submitted(c);
 	completion::begin(c.cb);
 	return queue_sync(c, d);
 }
@@ -232,7 +239,7 @@ int start(Call &c)
 
 int start_with_room(Call &c)
 {
-	stats::count(stats::requests);
+	note_submitted(c);
 	c.begun = meter::begin(meter::in_call);
 	completion::begin(c.cb);
 	int error;

@@ -46,7 +46,7 @@ complains '^usage:'
 ends 2 "$SIGEVEC_TOOL" nonsense
 complains 'nonsense: no such command'
 
-for command in run info check stat; do
+for command in run info check stat bench; do
 	ends 0 "$SIGEVEC_TOOL" $command --help
 	says "^usage: sigevec $command"
 	[ ! -s "$scratch/err" ] || fail "$command --help complains"

@@ -6,6 +6,13 @@
 
 using namespace contract;
 
+namespace {
+
+/// No callbacks: libevent calls a read callback that leaves a full input as it is again and again.
+void leave_input(bufferevent* bev) { bufferevent_setcb(bev, nullptr, nullptr, nullptr, nullptr); }
+
+}  // namespace
+
 BOOST_AUTO_TEST_CASE(what_arrives_is_read_in_order_and_whole) {
     for_each_kind([](Kind const& kind) {
         Base base;
@@ -80,7 +87,7 @@ BOOST_AUTO_TEST_CASE(no_more_than_the_high_watermark_is_read_until_there_is_room
     for_each_kind([](Kind const& kind) {
         Base base;
         Connection c(base, kind);
-        c.told.take = false;
+        leave_input(c.bev);
         bufferevent_setwatermark(c.bev, EV_READ, 0, 1000);
         bufferevent_enable(c.bev, EV_READ);
         std::string const text = pattern_text(5000);
@@ -99,11 +106,26 @@ BOOST_AUTO_TEST_CASE(no_more_than_the_high_watermark_is_read_until_there_is_room
     });
 }
 
-BOOST_AUTO_TEST_CASE(a_high_watermark_set_while_waiting_holds_for_the_next_arrival) {
+BOOST_AUTO_TEST_CASE(a_full_input_is_told_until_there_is_room) {
     for_each_kind([](Kind const& kind) {
         Base base;
         Connection c(base, kind);
         c.told.take = false;
+        c.told.on_read = [&](bufferevent* bev) {
+            if (c.told.reads >= 3) c.told.data += drain(bev);
+        };
+        bufferevent_setwatermark(c.bev, EV_READ, 0, 4);
+        bufferevent_enable(c.bev, EV_READ);
+        c.send("12345678");
+        BOOST_TEST(base.until([&] { return c.told.data == "12345678"; }));
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_high_watermark_set_while_waiting_holds_for_the_next_arrival) {
+    for_each_kind([](Kind const& kind) {
+        Base base;
+        Connection c(base, kind);
+        leave_input(c.bev);
         bufferevent_enable(c.bev, EV_READ);
         base.settle();  // a receive is under way
         bufferevent_setwatermark(c.bev, EV_READ, 0, 100);
@@ -140,7 +162,7 @@ BOOST_AUTO_TEST_CASE(the_write_callback_runs_when_the_output_is_at_the_low_water
         std::string got;
         BOOST_TEST(base.until([&] {
             got += c.received();
-            return c.told.writes == 2;
+            return c.told.writes >= 2;
         }));
         BOOST_TEST(length_told <= 100000u);
         BOOST_TEST(base.until([&] {

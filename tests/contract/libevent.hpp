@@ -10,6 +10,7 @@
 #include "support.hpp"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/bufferevent_struct.h>
 #include <event2/thread.h>
 #include <netinet/tcp.h>

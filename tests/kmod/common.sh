@@ -6,12 +6,16 @@
 : "${SIGEVEC_KERNELS:=$top_builddir/kernels}"
 guest_seconds=${GUEST_SECONDS:-600} # a guest that takes longer hangs
 
-# find_kernel X.Y: sets version, headers, image, modules; or skips
-find_kernel() {
-	local folder
+find_tools() {
 	command -v qemu-system-x86_64 >/dev/null || skip "there is no qemu-system-x86_64 (Debian package: qemu-system-x86)"
 	[ -x /bin/busybox ] || skip "there is no busybox (Debian package: busybox-static)"
 	[ "$(uname -m)" = x86_64 ] || skip "the guests are x86-64"
+}
+
+# find_kernel X.Y: sets version, headers, image, modules; or skips
+find_kernel() {
+	local folder
+	find_tools
 	for folder in "$SIGEVEC_KERNELS"/"$1".*/ /; do
 		headers=$(find "${folder}usr/src" -maxdepth 1 -name "linux-headers-$1.*-cloud-amd64" 2>/dev/null | sort -V | tail -n 1)
 		version=${headers##*/linux-headers-}
@@ -22,16 +26,19 @@ find_kernel() {
 	skip "there is no Linux $1 with headers here: tests/kmod/fetch-kernels $SIGEVEC_KERNELS"
 }
 
-# build_module FOLDER SOURCE...: modules for $headers, in a copy, without a warning
+# build_module FOLDER: sets module_source, where sigevec.ko and sigevec_test.ko are then. From what is installed for DKMS, without a warning.
 build_module() {
-	local out=$1 log=$scratch/module.log
-	mkdir -p "$out/include/sigevec" "$out/compat" "$out/tests/kmod"
-	cp -ru "$top_srcdir/kmod" "$out/" && cp -ru "$top_srcdir/compat/kmod" "$out/compat/" &&
-		cp -ru "$top_srcdir/tests/kmod/module" "$out/tests/kmod/" && cp -u "$top_srcdir/include/sigevec/uapi.h" "$out/include/sigevec/" ||
-		exit 99
-	chmod -R u+w "$out"
+	local part log=$scratch/module.log
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL "$MAKE" -C "$top_builddir" install-kmod-source DESTDIR="$1" >"$log" 2>&1 || {
+		fail "make install-kmod-source: $(cat "$log")"
+		finish
+	}
+	module_source=$(echo "$1"/usr/src/sigevec-*)
+	mkdir -p "$module_source/tests/kmod"
+	cp -r "$top_srcdir/tests/kmod/module" "$module_source/tests/kmod/"
+	chmod -R u+w "$module_source"
 	for part in kmod tests/kmod/module; do
-		env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u CXX "$MAKE" -C "$headers" M="$out/$part" W=1 "${@:2}" modules >"$log" 2>&1 ||
+		env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u CXX "$MAKE" -C "$headers" M="$module_source/$part" W=1 modules >"$log" 2>&1 ||
 			fail "$part does not build for Linux $version: $(tail -n 20 "$log")"
 		grep -q 'warning:' "$log" && fail "warnings in $part for Linux $version: $(grep -A 5 'warning:' "$log")"
 	done
@@ -55,6 +62,7 @@ make_root() {
 	mkdir -p "$root"/{bin,lib,tests,modules,proc,sys,dev,tmp,etc,run,root}
 	cp /bin/busybox "$root/bin/"
 	cp "$top_srcdir/tests/kmod/guest-init" "$root/init"
+	[ -z "${GUEST_TEST_SECONDS-}" ] || sed -i "s/^GUEST_TEST_SECONDS=.*/GUEST_TEST_SECONDS=$GUEST_TEST_SECONDS/" "$root/init"
 	chmod +x "$root/init"
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$root/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
@@ -75,7 +83,7 @@ boot() {
 		-append "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic $*" </dev/null >"$scratch/qemu" 2>&1
 	[ $? != 124 ] || fail "the guest hangs"
 	tr -d '\r' <"$console" >"$console.text"
-	grep -q '^guest: done' "$console.text" || fail "the guest did not come to its end: $(tail -n 30 "$console.text" "$scratch/qemu")"
+	grep -q '^guest: done' "$console.text" || fail "the guest did not come to its end: $(tail -n 60 "$console.text" "$scratch/qemu")"
 }
 
 # What the guest says, and each of its failures as ours.

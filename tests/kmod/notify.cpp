@@ -39,7 +39,7 @@ struct Completions {
     unsigned unread() const { return __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) - ring->head; }
     sigevec_completion next() {
         BOOST_TEST_REQUIRE(unread() > 0u);
-        sigevec_completion const c = ring->completions[ring->head % ring->entries];
+        sigevec_completion const c = SIGEVEC_RING_COMPLETIONS(ring)[ring->head % ring->entries];
         __atomic_store_n(&ring->head, ring->head + 1, __ATOMIC_RELEASE);
         return c;
     }
@@ -92,9 +92,10 @@ BOOST_AUTO_TEST_CASE(a_refused_transfer_leaves_its_room_to_others) {
     BOOST_TEST_REQUIRE(make_ring(pool, 2) == 0);
     Completions c(pool, 2);
     Aio aio;
+    void* const nowhere = mmap(nullptr, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (int i = 0; i < 10; i++) {
-        CHECK_FAILS(pwrite(pool, reinterpret_cast<void*>(8), 10, 0), EFAULT);
-        BOOST_TEST(aio.run(pool, IO_CMD_PWRITE, nullptr, 10, 0) == -EFAULT);
+        CHECK_FAILS(pwrite(pool, nowhere, 10, 0), EFAULT);
+        BOOST_TEST(aio.run(pool, IO_CMD_PWRITE, nowhere, 10, 0) == -EFAULT);
     }
     BOOST_TEST(c.unread() == 0u);
     BOOST_TEST(pwrite(pool, "x", 1, 0) == 1);

@@ -3,8 +3,9 @@
 # What is run in a guest, whatever its kernel.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-module_programs="pools transfers notify hostile library"
-library_programs="dma_regions dma_requests dma_receive dma_events dma_pressure"
+# In the environment: only these.
+: "${module_programs=pools transfers notify hostile library}"
+: "${library_programs=dma_regions dma_requests dma_receive dma_events dma_pressure}"
 
 make_list() {
 	for name in $module_programs; do
@@ -33,19 +34,27 @@ add_modules() {
 	done
 }
 
-run_on() {
-	skip_with_sanitizer "the guests run programs without"
-	find_kernel "$1"
-	build_module "$scratch/$version"
+# run_guest MEMORY [FUNCTION]: builds, boots, judges; the function adds to the list of what is run
+run_guest() {
+	build_module "$scratch/module"
 	make_root
 	{
-		add_modules virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk
-		cp "$scratch/$version/kmod/sigevec.ko" "$scratch/$version/tests/kmod/module/sigevec_test.ko" "$root/modules/"
+		add_modules virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk configfs null_blk
+		cp "$module_source/kmod/sigevec.ko" "$module_source/tests/kmod/module/sigevec_test.ko" "$root/modules/"
 		echo sigevec_test.ko
 		echo sigevec.ko
 	} >"$root/modules/order"
-	make_list >"$root/tests/list"
-	boot 1G
+	{
+		make_list
+		"${2:-true}"
+	} >"$root/tests/list"
+	boot "$1"
 	judge
 	finish
+}
+
+run_on() {
+	skip_with_sanitizer "the guests run programs without"
+	find_kernel "$1"
+	run_guest 1G
 }

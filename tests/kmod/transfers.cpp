@@ -7,7 +7,7 @@
 #include "transfers.hpp"
 
 #include <liburing.h>
-#include <netinet/tcp.h>
+#include <sys/utsname.h>
 
 // ------------------------------------------------------------------ plain calls
 
@@ -47,14 +47,14 @@ BOOST_AUTO_TEST_CASE(positional_calls_reach_any_byte_and_none_outside) {
 BOOST_AUTO_TEST_CASE(memory_that_is_not_there_is_efault) {
     Pool pool(2 * page);
     char* const hole = static_cast<char*>(mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    munmap(hole + page, page);
+    mprotect(hole + page, page, PROT_NONE);
     CHECK_FAILS(pwrite(pool, hole + page, 10, 0), EFAULT);
     CHECK_FAILS(pread(pool, hole + page, 10, 0), EFAULT);
     Aio aio;
     BOOST_TEST(aio.run(pool, IO_CMD_PWRITE, hole + page, 10, 0) == -EFAULT);
     BOOST_TEST(aio.run(pool, IO_CMD_PREAD, hole + page - 10, page, 0) == -EFAULT);
     BOOST_TEST(info(pool).in_flight == 0u);
-    munmap(hole, page);
+    munmap(hole, 2 * page);
 }
 
 BOOST_AUTO_TEST_CASE(a_read_only_buffer_is_not_written_to) {
@@ -132,6 +132,14 @@ BOOST_AUTO_TEST_CASE(one_pools_memory_is_copied_to_another_pool) {
 
 // --------------------------------------------------------------------- io_uring
 
+static bool older_than(int major, int minor) {
+    utsname u;
+    int a = 0, b = 0;
+    uname(&u);
+    sscanf(u.release, "%d.%d", &a, &b);
+    return a < major || (a == major && b < minor);
+}
+
 struct Ring {
     io_uring ring;
     Ring() { BOOST_TEST_REQUIRE(io_uring_queue_init(64, &ring, 0) == 0); }
@@ -179,7 +187,9 @@ BOOST_AUTO_TEST_CASE(pool_memory_is_a_registered_buffer_and_serves_o_direct) {
     BOOST_TEST(filled(pool.memory, pool.size));
     Ring r;
     iovec v{pool.memory, pool.size};
-    BOOST_TEST_REQUIRE(io_uring_register_buffers(&r.ring, &v, 1) == 0);
+    int const e = io_uring_register_buffers(&r.ring, &v, 1);
+    if (e == -EOPNOTSUPP && older_than(6, 5)) return;  // it took no file's memory then, but tmpfs's
+    BOOST_TEST_REQUIRE(e == 0);
     memset(pool.memory, 0, pool.size);
     io_uring_prep_read_fixed(r.sqe(), disk, pool.memory, unsigned(pool.size), 0, 0);
     BOOST_TEST(r.result() == int(pool.size));

@@ -36,11 +36,19 @@ static struct miscdevice device = {
 	.mode = 0666,
 };
 
+/* The DMA engine's core wants a device with a driver. */
+static struct platform_driver driver = { .driver.name = "sigevec_test" };
+
+static int probe(struct platform_device *p)
+{
+	return 0;
+}
+
 static int __init test_init(void)
 {
 	int e;
 
-	platform = platform_device_register_simple("sigevec_test", PLATFORM_DEVID_NONE, NULL, 0);
+	platform = platform_create_bundle(&driver, probe, NULL, 0, NULL, 0);
 	if (IS_ERR(platform))
 		return PTR_ERR(platform);
 	e = dma_coerce_mask_and_coherent(&platform->dev, DMA_BIT_MASK(64));
@@ -54,6 +62,7 @@ static int __init test_init(void)
 	test_engine_exit();
 no_engine:
 	platform_device_unregister(platform);
+	platform_driver_unregister(&driver);
 	return e;
 }
 
@@ -62,6 +71,7 @@ static void __exit test_exit(void)
 	misc_deregister(&device);
 	test_engine_exit();
 	platform_device_unregister(platform);
+	platform_driver_unregister(&driver);
 }
 
 module_init(test_init);

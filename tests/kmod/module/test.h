@@ -12,8 +12,7 @@
 struct test_import {
 	__s32 fd;       /* a dma-buf */
 	__u32 entries;  /* of its scatter list */
-	__u64 bytes;    /* in all entries, as the processor sees them, */
-	__u64 dma_bytes; /* and as the device does */
+	__u64 bytes;    /* in all entries */
 	__u64 sum;      /* of the bytes, before each is inverted */
 };
 #define TEST_IMPORT _IOWR('T', 1, struct test_import)
