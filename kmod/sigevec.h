@@ -56,6 +56,7 @@ struct sv_window {
 struct sv_moderation {
 	u32 count;
 	ktime_t delay;
+	bool armed; /* pool->lock: the timer will fire and see what there is by then */
 	struct hrtimer timer;
 };
 
