@@ -22,10 +22,10 @@ struct place {
 	unsigned int largest_order;
 };
 
-/* Single pages are tried hard for; none of this calls the OOM killer, for the caller can do with less. */
+/* For the user: within the cpuset's nodes. Single pages are tried hard for; none of this calls the OOM killer, for the caller can do with less. */
 static struct page *allocate_block(const struct place *p, unsigned int order)
 {
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_COMP;
+	gfp_t gfp = GFP_USER | __GFP_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_COMP;
 
 	gfp |= order ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 	if (p->node == NUMA_NO_NODE)
@@ -52,7 +52,7 @@ static int allocate_pages(struct sv_pool *pool, const struct place *p)
 	unsigned long n = pool->whole.npages, done = 0;
 	unsigned int order = p->largest_order;
 
-	pool->pages = kvmalloc_array(n, sizeof(*pool->pages), GFP_KERNEL_ACCOUNT);
+	pool->pages = kvmalloc_array(n, sizeof(*pool->pages), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!pool->pages)
 		return -ENOMEM;
 	pool->smallest_order = order;
