@@ -141,6 +141,7 @@ static void __exit sv_exit(void)
 	misc_deregister(&device);
 	/* Whoever dropped the last reference to a pool within a work is waited for here. */
 	destroy_workqueue(sv_works);
+	sv_linger_exit();
 }
 
 module_init(sv_init);

@@ -95,7 +95,6 @@ long sv_ring_create(struct sv_pool *pool, const struct sigevec_pool_ring *a)
 		pool->ring = r;
 	spin_unlock_irq(&pool->lock);
 	if (!e) {
-		pool->charged += r->bytes;
 		mutex_unlock(&pool->setup);
 		return 0;
 	}
@@ -139,6 +138,7 @@ void sv_ring_free(struct sv_pool *pool)
 	if (!pool->ring)
 		return;
 	hrtimer_cancel(&pool->ring->moderation.timer);
+	sv_uncharge(pool->user, pool->ring->bytes);
 	vfree(pool->ring->shared);
 	kfree(pool->ring);
 }

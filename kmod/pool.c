@@ -41,7 +41,7 @@ static void free_pages_of(struct sv_pool *pool, unsigned long n)
 		struct page *block = pool->pages[i];
 
 		i += 1ul << compound_order(block);
-		put_page(block); /* the last reference may be a mapping's, or that of a request elsewhere */
+		put_page(block);
 		cond_resched();
 	}
 	kvfree(pool->pages);
@@ -93,9 +93,7 @@ static void free_pool(struct kref *ref)
 
 	sv_ring_free(pool);
 	sv_engine_put(pool);
-	free_pages_of(pool, pool->whole.npages);
-	sv_uncharge(pool->user, pool->charged);
-	kfree(pool);
+	sv_pages_put(pool);
 }
 
 void sv_pool_put(struct sv_pool *pool)
@@ -111,7 +109,7 @@ static struct sv_pool *make_pool(u64 size, const struct place *p)
 	if (!pool)
 		return ERR_PTR(e);
 	kref_init(&pool->ref);
-	pool->size = pool->charged = size;
+	pool->size = size;
 	pool->whole = (struct sv_window){ pool, 0, size >> PAGE_SHIFT };
 	mutex_init(&pool->setup);
 	spin_lock_init(&pool->lock);
