@@ -195,7 +195,7 @@ bool sv_ring_readable(struct sv_pool *pool);
 /* A transfer has ended, and its result is known to whoever asked for it. */
 void sv_tell(struct sv_pool *pool, enum sigevec_op op, u64 offset, u64 length, long result);
 long sv_listen(struct sv_pool *pool, const struct sigevec_pool_listen *l);
-/* The last descriptor is closed. */
+/* The last descriptor and mapping is gone. */
 void sv_listeners_release(struct sv_pool *pool);
 
 #endif
