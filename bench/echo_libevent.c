@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* The echo server on libevent's buffered connections. */
+/*
+ * The echo server on libevent's buffered connections. With ECHO_CHANNEL, in bench_echo_sigevec, they are those of
+ * libsigevec_event: nothing else differs.
+ */
 #include "config.h"
 #include "echo.h"
 #include "echo_plain.h"
 
 #ifdef HAVE_LIBEVENT
+#ifdef ECHO_CHANNEL
+#include <sigevec/event.h>
+#define serve_libevent serve_channel_libevent
+#define bufferevent_socket_new bufferevent_sigevec_new
+#endif
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>

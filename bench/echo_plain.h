@@ -7,5 +7,6 @@ void serve_aio(int listener);
 void serve_uring(int listener);
 void serve_uring_multishot(int listener);
 void serve_libevent(int listener);
+void serve_channel_libevent(int listener); /* of bench_echo_sigevec */
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* bench_echo_sigevec: the echo server on an event channel, in three ways, and on a DMA region in two. */
+/* bench_echo_sigevec: the echo server on an event channel, in three ways, on a DMA region in two, and under bufferevents. */
+#include "config.h"
 #include "echo.h"
+#include "echo_plain.h"
 
 #include <errno.h>
 #include <sigevec.h>
@@ -144,4 +146,7 @@ const struct echo_server echo_servers[] = {{"sigevec", serve_single},
 					   {"sigevec-shared", serve_shared},
 					   {"sigevec-dma", serve_dma_single},
 					   {"sigevec-dma-shared", serve_dma_shared},
+#ifdef HAVE_LIBEVENT
+					   {"sigevec-libevent", serve_channel_libevent},
+#endif
 					   {NULL, NULL}};

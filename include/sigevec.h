@@ -11,6 +11,7 @@
 #include "sigevec/ev.h"
 #include "sigevec/info.h"
 #include "sigevec/sio.h"
+#include "sigevec/ether.h"
 #include "sigevec/sync.h"
 
 #endif

@@ -17,7 +17,7 @@ extern "C" {
 /* Flags of dma_alloc; of dma_import only DMA_LAZY. */
 #define DMA_LAZY 1u /* locked in memory only while an asynchronous request on it is outstanding (the paper's MAP_DMA) */
 #define DMA_HUGE 2u /* huge pages where the system has some to spare, ordinary ones otherwise: dma_stat tells */
-#define DMA_NODE(n) (((unsigned)(n) + 1u) << 16) /* on NUMA node n only; 0 to 1022 */
+#define DMA_NODE(n) (((unsigned)(n) + 1u) << 16) /* on NUMA node n only; 0 to 1022. Without it: on the caller's, if there is room */
 
 /* Flags of dma_assoc. */
 #define DMA_LATEST 1u /* datagrams: when the region is full, the oldest one that nobody has read is dropped */
@@ -91,6 +91,14 @@ enum dma_held {
 	dma_by_module /* by the kernel module's pool */
 };
 
+/* How frames get into a region that is the memory of a network device's queue: see ether_open. */
+enum dma_ether {
+	dma_no_ether,       /* there is no such queue */
+	dma_ether_generic,  /* copied by the kernel, after it has made packets of them: the driver knows no XDP */
+	dma_ether_copy,     /* copied by the kernel, before that */
+	dma_ether_zero_copy /* by the device */
+};
+
 /* The state of a region, and what happened since it was made, in this process. */
 struct dma_stat {
 	uint64_t size;           /* bytes, as given */
@@ -108,6 +116,11 @@ struct dma_stat {
 	uint64_t rearms;         /* times that reception went on after a pause */
 	uint64_t full;           /* times that there was no room for a piece */
 	uint64_t dropped;        /* datagrams dropped because of DMA_LATEST */
+	int32_t node;            /* the NUMA node whose memory it is in, as its first page tells; -1: not known */
+	enum dma_ether ether;    /* how frames get in; with several queues the slowest of them */
+	uint64_t frames_received, frames_sent;
+	uint64_t frames_dropped; /* by the queues, because there was no room or they were too large */
+	uint64_t frames_too_large; /* of those, the ones that the library has dropped because they were larger than a slot */
 };
 
 /* dma_stat: store the state of mem in *s. Returns 0, or -1 with errno EINVAL: no such region, or s is NULL. Thread-safe. */
@@ -125,7 +138,7 @@ int dma_stat(dma_mem_t mem, struct dma_stat *s);
  * fd, or the connection has ended. The function may call this again. Returns 0, or -1 with errno:
  *   EINVAL   io_complete is NULL
  *   EBADF    fd is no descriptor
- *   ENOTSUP  fd is no socket with an associated region
+ *   ENOTSUP  fd is no socket or network device (ether_open) with an associated region, and no pool of the kernel module (sigevec(4))
  *   EBUSY    a function is registered already
  *   EAGAIN   memory is short, or no thread can be had
  * Closing the last descriptor of the socket, or dma_disassoc of its last region, drops it unheard. Thread-safe; not async-signal-safe.

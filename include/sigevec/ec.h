@@ -130,6 +130,26 @@ int ec_post(ec_t ec, ssize_t result, int error, void *data);
  */
 int ec_set_limit(ec_t ec, unsigned events);
 
+/*
+ * ec_moderate: the descriptor becomes readable when `events' events wait, or so many microseconds after the first of them came,
+ * whichever is earlier. Of the two numbers 0 is not looked at; both 0 (at first): with the first event. Whoever is blocked in ec_next_event or ec_next_events goes
+ * by the same rule, and returns earlier only at the end of its own timeout or for a signal; a call that finds an event takes it at once. Signals
+ * (ev_signal), message queues and event_type_overflow are told at once. With EC_SINGLE and no more than 1,000 microseconds the number of events is
+ * known only to blocked readers: the descriptor goes by the time. Returns 0, or -1 with errno:
+ *   EBADF   ec is no channel of this process
+ *   EAGAIN  memory is short, or no thread can be had; nothing has changed
+ * Thread-safe (with EC_SINGLE: by who submits and reads); not async-signal-safe. Source: ours, as network cards do it.
+ */
+int ec_moderate(ec_t ec, unsigned events, unsigned microseconds);
+
+/*
+ * ec_busy_poll: a blocking ec_next_event or ec_next_events looks for an event for so many microseconds before it sleeps; 0 (at first): for
+ * about one. With EC_SINGLE the kernel also polls the queue of the network device meanwhile, for sockets that receive from one it can
+ * poll (IORING_REGISTER_NAPI, Linux 6.9). A processor is busy for that long. Returns 0, or -1 with errno EBADF: ec is no channel of this process.
+ * Thread-safe (with EC_SINGLE: by who submits and reads); not async-signal-safe. Source: ours.
+ */
+int ec_busy_poll(ec_t ec, unsigned microseconds);
+
 /* The state of a channel, and what happened since it was made. */
 struct ec_stat {
 	uint64_t limit;       /* see ec_set_limit */
@@ -139,6 +159,9 @@ struct ec_stat {
 	uint64_t refused;     /* submissions that failed because of the limit */
 	uint64_t dropped;     /* events that were dropped because the user asked for the newest only */
 	uint64_t high_water;  /* the most that outstanding + queued have been */
+	uint32_t moderate_events, moderate_microseconds; /* see ec_moderate */
+	uint32_t busy_poll_microseconds;                 /* see ec_busy_poll */
+	int32_t node;                                    /* the NUMA node whose memory it is in; -1: not known */
 };
 
 /* ec_stat: store the state of ec in *s. Returns 0, or -1 with errno EBADF, or EINVAL: s is NULL. Thread-safe. */

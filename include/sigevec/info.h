@@ -53,7 +53,8 @@ struct sigevec_stat {
  * sigevec_get_stats: store up to max counters in v. The counters are: requests and completions, those of each engine,
  * each reason for which an engine passed a request on to another one, notifications by kind.
  * Returns how many counters there are, which may be more than max; -1 with errno EINVAL when v is NULL and max is not 0.
- * Thread-safe. With SIGEVEC_STATS=FILE in the environment the counters are kept in that file, which outlives the process.
+ * Thread-safe. With SIGEVEC_STATS in the environment the counters are kept in a file, which outlives a crash of the process, together
+ * with more that `sigevec stat' shows.
  */
 int sigevec_get_stats(struct sigevec_stat *v, unsigned max);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit, ec_stat.
+// ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit, ec_moderate, ec_busy_poll, ec_stat.
+#include "channel/moderation.hpp"
 #include "channel/posted.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
@@ -129,7 +130,25 @@ SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)
 	if (!c || events == 0)
 		return api::result_of(c ? EINVAL : EBADF);
 	c->limit.store(events, std::memory_order_seq_cst);
+	if (c->figures != nullptr)
+		c->figures->limit.store(events, std::memory_order_relaxed);
 	channel::room_made(c.get());
+	return 0;
+}
+
+SIGEVEC_EXPORT int ec_moderate(ec_t ec, unsigned events, unsigned microseconds)
+{
+	Reference c(find(ec));
+	return api::result_of(c ? moderation::set(c.get(), events, microseconds) : EBADF);
+}
+
+SIGEVEC_EXPORT int ec_busy_poll(ec_t ec, unsigned microseconds)
+{
+	Reference c(find(ec));
+	if (!c)
+		return api::result_of(EBADF);
+	c->busy_poll.store(microseconds, std::memory_order_relaxed);
+	single::busy_poll(c.get());
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 // dma_alloc, dma_free, dma_import, dma_assoc, dma_disassoc, dma_stat, async_io_notify.
 #include "api/check.hpp"
 #include "dma/association.hpp"
+#include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "runtime/process.hpp"
 
@@ -73,5 +74,7 @@ SIGEVEC_EXPORT int async_io_notify(int fd, void (*io_complete)(int fd, void *ctx
 	int e = process::ensure() ? association::check_socket(fd) : EAGAIN;
 	if (e == 0)
 		e = receiver::notify(fd, io_complete, ctx);
-	return api::result_of(e == ENOTSOCK ? ENOTSUP : e);
+	else if (e == ENOTSOCK)
+		e = pool::notify(fd, io_complete, ctx);
+	return api::result_of(e);
 }

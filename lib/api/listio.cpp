@@ -12,6 +12,7 @@
 #include "notify/notifier.hpp"
 #include "request/batch.hpp"
 #include "request/submit.hpp"
+#include "runtime/helper.hpp"
 #include "runtime/process.hpp"
 
 #include "sigevec/aio.h"
@@ -73,6 +74,8 @@ int start_one(struct aiocb *cb, Batch *batch)
 int start_all(struct aiocb *const list[], int n, Batch *batch)
 {
 	int refused = 0;
+	// Around the other one, which may pass on to it.
+	helper::Plug plug;
 	kaio::plug();
 	for (int i = 0; i < n; i++)
 		if (counts(list[i]))

@@ -6,10 +6,14 @@
 #include "api/check.hpp"
 #include "dma/receive.hpp"
 #include "dma/send.hpp"
+#include "ether/device.hpp"
 #include "runtime/process.hpp"
+#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <climits>
+#include <fcntl.h>
+#include <poll.h>
 
 using namespace sigevec;
 using namespace sigevec::dma;
@@ -35,11 +39,48 @@ Region *region_of(const struct iovec *v, size_t n)
 	return first;
 }
 
+// A frame. *mine false: the descriptor is no network device's.
+ssize_t try_frame(int sock, const struct msghdr *m, int flags, bool *mine)
+{
+	association::Locked a(sock);
+	*mine = a && a->device != nullptr;
+	if (!*mine)
+		return 0;
+	if ((flags & ~(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)) != 0 || m->msg_name != nullptr || m->msg_controllen != 0)
+		return -EOPNOTSUPP;
+	Region *r = region::at(a->regions[0]);
+	ssize_t n = ether::device::send(a->device, m->msg_iov, m->msg_iovlen, (flags & MSG_MORE) != 0);
+	if (n > 0) {
+		r->sent.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);
+		(a->device->zero_copy ? r->zero_copy : r->copied).fetch_add(1, std::memory_order_relaxed);
+	}
+	return n;
+}
+
+int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
+{
+	for (;;) {
+		ssize_t n = try_frame(sock, m, flags, mine);
+		if (n != -EAGAIN || (flags & MSG_DONTWAIT) != 0 || (fcntl(sock, F_GETFL) & O_NONBLOCK) != 0)
+			return value(n);
+		struct pollfd p = {sock, POLLOUT, 0};
+		constexpr timespec moment{0, 1000000};
+		if (syscall(SYS_ppoll, &p, 1, &moment, nullptr, 0) < 0)
+			return api::result_of(errno);
+	}
+}
+
 int send_message(int sock, const struct msghdr *m, int flags)
 {
 	Region *r = process::ensure() ? region_of(m->msg_iov, m->msg_iovlen) : nullptr;
 	if (r == nullptr)
 		return api::result_of(EFAULT);
+	if (const Association *a = association::find(sock); a != nullptr && a->device != nullptr) {
+		bool mine;
+		int n = send_frame(sock, m, flags, &mine);
+		if (mine)
+			return n;
+	}
 	return value(dma::send::call(sock, r, *m, flags));
 }
 

@@ -2,11 +2,14 @@
 #include "channel/channel.hpp"
 
 #include "channel/bell.hpp"
+#include "channel/moderation.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
 #include "request/cancel.hpp"
 #include "request/pool.hpp"
 #include "runtime/by_descriptor.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/node.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/syscalls.hpp"
 #include "source/inner.hpp"
@@ -23,7 +26,9 @@ constexpr uint32_t default_limit = 65536;
 constexpr uint64_t one_event = 1;
 constexpr uint64_t one_reference = uint64_t{1} << 32;
 
-Pool<Channel, 6, most_channels / 64> pool;
+// One for each NUMA node, so that a channel is in the memory of its creator's.
+constexpr unsigned pools = 8;
+Pool<Channel, 6, most_channels / 64> pool[pools];
 
 ByDescriptor<Channel> table;
 
@@ -63,8 +68,12 @@ bool is_full(const Channel *c, uint64_t life)
 void note_high_water(Channel *c, uint32_t n)
 {
 	uint32_t most = c->high_water.load(std::memory_order_relaxed);
+	if (n <= most)
+		return;
 	while (n > most && !c->high_water.compare_exchange_weak(most, n, std::memory_order_relaxed))
 		;
+	if (c->figures != nullptr)
+		c->figures->high_water.store(c->high_water.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
 // The descriptor is still the epoll instance that holds the bell.
@@ -141,9 +150,16 @@ void initialize(Channel *c, unsigned flags)
 	c->refused.store(0, std::memory_order_relaxed);
 	c->high_water.store(0, std::memory_order_relaxed);
 	c->overflow.store(0, std::memory_order_relaxed);
+	c->moderated.store(false, std::memory_order_relaxed);
+	c->moderate_events.store(0, std::memory_order_relaxed);
+	c->moderate_time.store(0, std::memory_order_relaxed);
+	c->clock.store(false, std::memory_order_relaxed);
+	c->heard.store(false, std::memory_order_relaxed);
+	c->busy_poll.store(0, std::memory_order_relaxed);
 	c->dropped.store(0, std::memory_order_relaxed);
 	c->ending.store(false, std::memory_order_relaxed);
 	c->open.store(true, std::memory_order_relaxed);
+	c->figures = meter::channel_opened(c->fd, flags, default_limit);
 	c->life.store(one_reference, std::memory_order_release);
 }
 
@@ -152,15 +168,21 @@ void initialize(Channel *c, unsigned flags)
 void drop(Channel *c, uint64_t what)
 {
 	// seq_cst: see admit_another.
-	if (c->life.fetch_sub(what, std::memory_order_seq_cst) == what)
-		pool.give_back(c);
+	stats_file::Channel *figures = c->figures;
+	unsigned home = c->home;
+	if (c->life.fetch_sub(what, std::memory_order_seq_cst) != what)
+		return;
+	meter::channel_closed(figures);
+	pool[home].give_back(c);
 }
 
 int create(unsigned flags)
 {
-	Channel *c = pool.take(most_channels);
+	unsigned home = node::current() % pools;
+	Channel *c = pool[home].take(most_channels);
 	if (c == nullptr)
 		return -ENOMEM;
+	c->home = home;
 	int error = make_descriptors(c, flags);
 	auto *s = error == 0 ? table.make(c->fd) : nullptr;
 	if (error == 0 && s == nullptr) {
@@ -169,7 +191,7 @@ int create(unsigned flags)
 		error = -ENOMEM;
 	}
 	if (error != 0) {
-		pool.give_back(c);
+		pool[home].give_back(c);
 		return error;
 	}
 	initialize(c, flags);
@@ -212,6 +234,13 @@ Channel *find(int fd)
 	return nullptr;
 }
 
+bool is_single(int fd)
+{
+	auto *place = table.find(fd);
+	Channel *c = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
+	return c != nullptr && (c->flags.load(std::memory_order_relaxed) & EC_SINGLE) != 0;
+}
+
 bool keep(Channel *c)
 {
 	uint64_t life = c->life.load(std::memory_order_relaxed);
@@ -241,6 +270,8 @@ int join_with_room(int fd, uint64_t what, Channel **found)
 	int error = join(fd, what, is_full, found);
 	if (Channel *c = error == EAGAIN ? peek(fd) : nullptr; c != nullptr) {
 		c->refused.fetch_add(1, std::memory_order_relaxed);
+		if (c->figures != nullptr)
+			c->figures->refused.fetch_add(1, std::memory_order_relaxed);
 		release(c);
 	}
 	if (error == 0)
@@ -310,6 +341,10 @@ void stat(Channel *c, struct ec_stat *s)
 	s->refused = c->refused.load(std::memory_order_relaxed);
 	s->dropped = c->dropped.load(std::memory_order_relaxed);
 	s->high_water = c->high_water.load(std::memory_order_relaxed);
+	s->moderate_events = c->moderate_events.load(std::memory_order_relaxed);
+	s->moderate_microseconds = c->moderate_time.load(std::memory_order_relaxed);
+	s->busy_poll_microseconds = c->busy_poll.load(std::memory_order_relaxed);
+	s->node = node::of_memory(c);
 }
 
 void after_fork()
@@ -324,7 +359,9 @@ void after_fork()
 		inner::remove(c);
 		bell::close(c->bell);
 	});
-	pool.after_fork();
+	for (auto &p : pool)
+		p.after_fork();
+	moderation::after_fork();
 }
 
 } // namespace sigevec::channel

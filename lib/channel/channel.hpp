@@ -16,6 +16,7 @@
 #pragma once
 
 #include "notify/event.hpp"
+#include "runtime/stats_file.hpp"
 #include "runtime/sync.hpp"
 #include "sigevec/ec.h"
 
@@ -34,6 +35,7 @@ struct Helper;
 struct Channel {
 	uint32_t index;
 	std::atomic<uint32_t> next_free;
+	unsigned home; // which pool it is from: that of the creator's NUMA node
 
 	int fd, bell;
 	std::atomic<unsigned> flags;
@@ -75,8 +77,20 @@ struct Channel {
 	alignas(64) Mutex reading;
 	std::atomic<Notification *> oldest;
 	std::atomic<uint64_t> delivered;
+	// ec_moderate and ec_busy_poll (channel/moderation.hpp): whether anything is to be held back; events and microseconds, 0: not by
+	// that; when the first event came that the descriptor does not tell of yet; whether the clock runs for it.
+	std::atomic<bool> moderated;
+	std::atomic<uint32_t> moderate_events, moderate_time;
+	std::atomic<int64_t> first_came;
+	std::atomic<bool> clock;
+	std::atomic<bool> heard; // its ring has something, as far as the clock knows
+	Channel *next_clock; // in the list of those for which it runs
+	std::atomic<uint32_t> busy_poll;
 	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
 	std::atomic<uint64_t> overflow, dropped;
+
+	// Its figures in the statistics file, or nullptr. Fixed for its life.
+	stats_file::Channel *figures;
 };
 
 namespace channel {
@@ -88,6 +102,18 @@ int create(unsigned flags);
 Channel *find(int fd);
 // The same without a system call: the descriptor may have been closed.
 Channel *peek(int fd);
+// For the statistics file.
+inline void note_pushed(Channel *c, uint64_t n)
+{
+	if (c->figures != nullptr)
+		c->figures->pushed.fetch_add(n, std::memory_order_relaxed);
+}
+inline void note_delivered(Channel *c, uint64_t n)
+{
+	if (c->figures != nullptr)
+		c->figures->delivered.fetch_add(n, std::memory_order_relaxed);
+}
+
 // One more reference, by who has a share in its life.
 bool keep(Channel *c);
 // With the room of events that were read.
@@ -102,6 +128,9 @@ inline void count_kept(Channel *c)
 	if ((c->flags & EC_BATCH) != 0)
 		c->kept++;
 }
+
+// Whether the number seems to be a channel's of one thread: a hint, for nothing keeps it.
+bool is_single(int fd);
 
 // Room for one event, for a submission. 0, EBADF or EAGAIN.
 // `check': also that the descriptor has not been closed, if there is no event in the queue.
@@ -120,8 +149,11 @@ void push(Notification &n);
 // The same for an event of the program's own, from its own threads, with a reference. False: the descriptor has been closed, and the channel is no more.
 bool post(Notification &n);
 
-// An arrival whose event is in the queue has been dropped in favour of a later one.
-void note_dropped(Channel *c);
+// Arrivals have been dropped: in favour of later ones, or for want of room in a network device's region.
+void note_dropped(Channel *c, uint64_t count = 1);
+
+// The time of moderation is up: rings if there is something.
+void tell(Channel *c);
 
 // Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);

@@ -5,6 +5,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "runtime/meter.hpp"
 #include "runtime/syscalls.hpp"
 #include "uring.h"
 
@@ -135,6 +136,7 @@ Operation *make_operation(Single *s, const Call &call)
 	o->fd = call.fd;
 	o->flags = call.flags;
 	o->op = call.op;
+	o->begun = meter::begin(meter::in_ring);
 	o->state = Operation::State::waiting;
 	return o;
 }

@@ -11,6 +11,7 @@
 #include "channel/queue.hpp"
 
 #include "channel/bell.hpp"
+#include "channel/moderation.hpp"
 #include "channel/posted.hpp"
 #include "channel/single.hpp"
 
@@ -33,11 +34,20 @@ namespace {
 // How long a reader looks for an event before it sleeps: less than going to sleep and being woken takes.
 constexpr int spins = 200;
 
-void ring(Channel *c)
+void ring_now(Channel *c)
 {
 	uint32_t silent = 0;
 	if (c->rung.load(std::memory_order_seq_cst) == 0 && c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst))
 		bell::ring(c, bell::Which::bell);
+}
+
+// The same, when it is time.
+void ring(Channel *c)
+{
+	if (moderation::due(c))
+		ring_now(c);
+	else if (c->rung.load(std::memory_order_seq_cst) == 0)
+		moderation::start_clock(c);
 }
 
 void silence(Channel *c)
@@ -147,6 +157,14 @@ bool describe(const Notification &n, event_data_t *d)
 	return true;
 }
 
+// It told of nothing.
+void forget_pushed(Channel *c)
+{
+	c->pushed.fetch_sub(1, std::memory_order_relaxed);
+	if (c->figures != nullptr)
+		c->figures->pushed.fetch_sub(1, std::memory_order_relaxed);
+}
+
 // settled: the descriptor is seen to here; otherwise by the caller.
 unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 {
@@ -158,10 +176,12 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 			if (describe(*e, &v[told + n]))
 				n++;
 			else
-				c->pushed.fetch_sub(1, std::memory_order_relaxed);
+				forget_pushed(c);
 			notify::release(*e);
 		}
 		c->delivered.fetch_add(n, std::memory_order_release);
+		if (n != 0)
+			note_delivered(c, n);
 		if (settled && c->open.load(std::memory_order_seq_cst)) {
 			settle(c);
 			wake_another(c);
@@ -199,6 +219,23 @@ bool still_empty(const Channel *c)
 	return empty(c) && !c->ending.load(std::memory_order_seq_cst);
 }
 
+// ec_busy_poll.
+bool look_longer(Channel *c, const Deadline &deadline)
+{
+	uint32_t us = c->busy_poll.load(std::memory_order_relaxed);
+	if (us == 0)
+		return false;
+	timespec all{us / 1000000, us % 1000000 * 1000}, rest;
+	Deadline end = Deadline::after(&all);
+	while (end.left(rest) && (deadline.never || deadline.left(rest)))
+		for (int i = 0; i < spins; i++) {
+			if (!still_empty(c))
+				return true;
+			relax();
+		}
+	return false;
+}
+
 // True: something may have come. Before a reader sleeps.
 bool came_while_looking(Channel *c, const Deadline &deadline)
 {
@@ -211,29 +248,32 @@ bool came_while_looking(Channel *c, const Deadline &deadline)
 		relax();
 		left--;
 	}
+	bool came = left > 0 || look_longer(c, deadline);
 	c->lookers.fetch_sub(1, std::memory_order_seq_cst);
-	bool came = left > 0;
 	if (c->attended.load(std::memory_order_relaxed) != came)
 		c->attended.store(came, std::memory_order_relaxed);
 	return came;
 }
 
-// 0: look again; else EINTR or ETIMEDOUT.
-int sleep(Channel *c, const Deadline &deadline)
+// 0: look again; else EINTR or ETIMEDOUT. gathering: there are events, but it is not time yet.
+int sleep(Channel *c, const Deadline &until, bool gathering)
 {
+	Deadline deadline = gathering ? moderation::limit(c, until) : until;
 	// Always with a time-out: a wait without one would be restarted after a handler with SA_RESTART, which the other ways
 	// to wait for descriptors are not.
 	timespec rest{1 << 30, 0};
 	if (!deadline.never && !deadline.left(rest))
-		return ETIMEDOUT;
+		return gathering && moderation::due(c) ? 0 : ETIMEDOUT;
 	if (c->inner.load(std::memory_order_seq_cst) != inner::none)
 		return inner::sleep(c, rest);
 	uint32_t seen = c->wakes.load(std::memory_order_acquire);
 	c->sleepers.fetch_add(1, std::memory_order_seq_cst);
 	int e = 0;
-	if (still_empty(c))
+	if (gathering ? !moderation::due(c) && !c->ending.load(std::memory_order_seq_cst) : still_empty(c))
 		e = futex_wait(c->wakes, seen, &rest);
 	c->sleepers.fetch_sub(1, std::memory_order_seq_cst);
+	if (e == ETIMEDOUT && gathering && moderation::due(c))
+		return 0;
 	return e == EINTR || e == ETIMEDOUT ? e : 0;
 }
 
@@ -247,10 +287,14 @@ void room_made(Channel *c)
 	}
 }
 
-void note_dropped(Channel *c)
+void note_dropped(Channel *c, uint64_t count)
 {
-	c->dropped.fetch_add(1, std::memory_order_relaxed);
-	c->overflow.fetch_add(1, std::memory_order_seq_cst);
+	c->dropped.fetch_add(count, std::memory_order_relaxed);
+	if (c->figures != nullptr)
+		c->figures->dropped.fetch_add(count, std::memory_order_relaxed);
+	c->overflow.fetch_add(count, std::memory_order_seq_cst);
+	if (c->sleepers.load(std::memory_order_seq_cst) != 0)
+		wake_all(c);
 	ring(c);
 }
 
@@ -277,17 +321,24 @@ namespace {
 
 constexpr uint64_t one_reference = uint64_t{1} << 32;
 
-void put(Channel *c, Notification &n)
+// True: the inbox was empty.
+bool put(Channel *c, Notification &n)
 {
 	c->pushed.fetch_add(1, std::memory_order_relaxed);
+	note_pushed(c, 1);
 	Notification *head = c->inbox.load(std::memory_order_relaxed);
-	do
+	bool moderated = moderation::on(c);
+	do {
 		n.next.store(head, std::memory_order_relaxed);
-	while (!c->inbox.compare_exchange_weak(head, &n, std::memory_order_seq_cst));
+		if (moderated && head == nullptr && c->oldest.load(std::memory_order_relaxed) == nullptr)
+			moderation::note_first(c);
+	} while (!c->inbox.compare_exchange_weak(head, &n, std::memory_order_seq_cst));
+	return head == nullptr;
 }
 
 // Whether a reader sees to what has been put there, or nobody ever will. Otherwise the bell is to be rung.
-bool taken_care_of(Channel *c)
+// first: a reader that sleeps is to know of it even if it has to sleep on.
+bool taken_care_of(Channel *c, bool first)
 {
 	if (!c->open.load(std::memory_order_seq_cst)) {
 		// What others push meanwhile is theirs, or dropped here.
@@ -296,6 +347,8 @@ bool taken_care_of(Channel *c)
 	}
 	if (c->sleepers.load(std::memory_order_seq_cst) == 0)
 		return c->lookers.load(std::memory_order_seq_cst) != 0;
+	if (!first && !moderation::due(c))
+		return true;
 	if (c->wake.load(std::memory_order_acquire) >= 0)
 		bell::ring(c, bell::Which::wake); // the sleeper is in its ring
 	c->wakes.fetch_add(1, std::memory_order_seq_cst);
@@ -304,12 +357,12 @@ bool taken_care_of(Channel *c)
 }
 
 // Whether a reader that has been quick so far comes before the bell would have been rung.
-bool reader_comes(Channel *c)
+bool reader_comes(Channel *c, bool first)
 {
 	// About as long as the system call takes.
 	constexpr int patience = 10;
 	for (int i = 0; i < patience && c->attended.load(std::memory_order_relaxed); i++) {
-		if (c->inbox.load(std::memory_order_seq_cst) == nullptr || taken_care_of(c))
+		if (c->inbox.load(std::memory_order_seq_cst) == nullptr || taken_care_of(c, first))
 			return true;
 		relax();
 	}
@@ -324,8 +377,8 @@ void push(Notification &n)
 	Channel *c = n.event.channel;
 	// Its own event is what keeps the channel, and a reader may take that at once.
 	c->life.fetch_add(one_reference, std::memory_order_relaxed);
-	put(c, n);
-	if (!taken_care_of(c))
+	bool first = put(c, n);
+	if (!taken_care_of(c, first))
 		ring(c);
 	drop(c, one_reference);
 }
@@ -333,16 +386,34 @@ void push(Notification &n)
 bool post(Notification &n)
 {
 	Channel *c = n.event.channel;
-	put(c, n);
+	bool first = put(c, n);
 	uint32_t silent = 0;
 	bool open = true;
-	if (!taken_care_of(c) && c->rung.load(std::memory_order_seq_cst) == 0 && !reader_comes(c) &&
-	    c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst)) {
+	if (taken_care_of(c, first) || c->rung.load(std::memory_order_seq_cst) != 0)
+		return true;
+	if (!moderation::due(c)) {
+		open = !first || check_descriptor(c);
+		if (open)
+			moderation::start_clock(c);
+	} else if (!reader_comes(c, first) && c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst)) {
 		open = check_descriptor(c);
 		if (open)
 			bell::ring(c, bell::Which::bell, true);
 	}
 	return open;
+}
+
+void tell(Channel *c)
+{
+	Guard<Mutex> g(c->reading);
+	if (!c->open.load(std::memory_order_seq_cst))
+		return;
+	if (c->heard.exchange(false, std::memory_order_seq_cst))
+		ring_now(c);
+	else if (!empty(c))
+		ring(c);
+	else if (c->single.load(std::memory_order_acquire) == nullptr)
+		settle(c);
 }
 
 bool queue_empty(const Channel *c)
@@ -352,7 +423,7 @@ bool queue_empty(const Channel *c)
 
 void ring_bell(Channel *c)
 {
-	ring(c);
+	ring_now(c);
 }
 
 void silence_bell(Channel *c)
@@ -375,19 +446,23 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		if (handled)
 			return n;
 	}
-	for (bool checked = false;;) {
+	// Whoever has found it empty waits for as much, or as long, as ec_moderate has said.
+	for (bool checked = false, waited = false;;) {
 		if (c->ending.load(std::memory_order_acquire))
 			return -EBADF;
 		inner::collect(c);
-		if (unsigned n = take(c, v, max, true); n != 0)
-			return static_cast<int>(n);
-		if (wait && came_while_looking(c, deadline))
+		if (!waited || moderation::due(c))
+			if (unsigned n = take(c, v, max, true); n != 0)
+				return static_cast<int>(n);
+		bool gathering = waited && moderation::on(c) && !empty(c);
+		waited = true;
+		if (wait && !gathering && came_while_looking(c, deadline))
 			continue;
 		// Found empty: now is the time to see whether the program has closed it.
 		if (!checked && !check_descriptor(c))
 			return -EBADF;
 		checked = true;
-		int e = wait ? sleep(c, deadline) : ETIMEDOUT;
+		int e = wait ? sleep(c, deadline, gathering) : ETIMEDOUT;
 		if (e == 0 || c->ending.load(std::memory_order_acquire))
 			continue;
 		inner::collect(c);

@@ -12,7 +12,8 @@
 #include "dma/request.hpp"
 #include "dma/zero_copy.hpp"
 #include "request/stream.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -56,13 +57,15 @@ void settle(Channel *c, Single *s)
 	for (bool unheard = false;;) {
 		bool from_ring = ring_has_something(s);
 		if (from_ring || s->ready != nullptr || s->parked != nullptr || !channel::queue_empty(c)) {
-			if (!s->armed || unheard || !(from_ring || s->may_ring))
+			// What a reader has left needs no moderation.
+			if (!s->armed || unheard || s->ear >= 0 || !(from_ring || s->may_ring))
 				channel::ring_bell(c);
 			s->may_ring = true;
 			return;
 		}
 		if (s->may_ring || c->rung.load(std::memory_order_seq_cst) != 0) {
 			channel::silence_bell(c);
+			c->heard.store(false, std::memory_order_seq_cst);
 			s->may_ring = false;
 			unheard = true;
 		} else if (!s->armed) {
@@ -165,8 +168,11 @@ int start(Channel *c, const Call &call)
 		free_operation(s, o);
 		return error;
 	}
+	meter::ring_began(o->op);
 	if (first)
 		start_in_ring(s, o);
+	if (o->op == Op::recv && !s->from_device && c->busy_poll.load(std::memory_order_relaxed) != 0)
+		note_device(c, s, o->fd);
 	return 0;
 }
 
@@ -186,6 +192,8 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 	if (n != 0) {
 		c->delivered.fetch_add(n, std::memory_order_relaxed);
 		c->pushed.fetch_add(n, std::memory_order_relaxed);
+		channel::note_pushed(c, n);
+		channel::note_delivered(c, n);
 	}
 	return n;
 }
@@ -195,7 +203,7 @@ namespace {
 // In c's ring, whose room it has. -1: not for a ring.
 int submit_to_ring(Channel *c, const Call &call)
 {
-	Single *s = suitable(call) ? own(c) : nullptr;
+	Single *s = own(c);
 	if (s == nullptr || (call.op == Op::send && others_before(s, call.fd)))
 		return -1;
 	bool batch = (c->flags & EC_BATCH) != 0;
@@ -205,6 +213,7 @@ int submit_to_ring(Channel *c, const Call &call)
 	if (error != 0)
 		return error;
 	stats::count(stats::requests);
+	SIGEVEC_PROBE4(submit, call.cb, static_cast<int>(call.op), call.fd, call.len);
 	if (!batch)
 		submit_now(c, s, call);
 	return 0;
@@ -214,6 +223,8 @@ int submit_to_ring(Channel *c, const Call &call)
 
 int submit(const Call &call)
 {
+	if (!suitable(call) || !channel::is_single(call.event.signo))
+		return -1;
 	// The room for its event keeps the channel meanwhile.
 	Channel *c = nullptr;
 	if (int error = channel::admit(call.event.signo, &c, false); error != 0)
@@ -259,13 +270,15 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	if (s == nullptr)
 		return 0;
 	if (io_uring_sq_ready(&s->ring) != 0 || kernel_has_something(s)) {
-		bool idle = s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
+		// What is to be looked for first is handed over before.
+		bool idle = c->busy_poll.load(std::memory_order_relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 		disarm(s);
 		// Most often the submission and the wait are one call.
 		if (int e = enter(c, wait && idle, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
 			settle(c, s);
 			return -EINTR;
-		}
+		} else if (e == 0 && wait && idle)
+			gather(c, deadline);
 	}
 	for (;;) {
 		if (c->ending.load(std::memory_order_seq_cst)) {
@@ -282,7 +295,10 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		if (s->in_ring == 0 && !channel::check_descriptor(c))
 			return -EBADF;
 		disarm(s);
-		int e = wait || kernel_has_something(s) ? enter(c, wait, deadline) : -ETIMEDOUT;
+		bool came = wait && look(c, deadline);
+		int e = wait || kernel_has_something(s) ? enter(c, wait && !came, deadline) : -ETIMEDOUT;
+		if (e >= 0 && wait)
+			e = gather(c, deadline);
 		if (e >= 0 && !wait)
 			e = -ETIMEDOUT; // once more, with what the kernel has done now
 		if (e != 0 && !ring_has_something(s) && channel::queue_empty(c)) {
@@ -366,6 +382,8 @@ unsigned arrived(Channel *)
 {
 	return 0;
 }
+void moderate(Channel *) {}
+void busy_poll(Channel *) {}
 void watch(Channel *) {}
 void end_armed(Channel *, void *) {}
 void end(Channel *) {}

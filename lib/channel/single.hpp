@@ -43,6 +43,7 @@ struct Operation {
 	Message *message;
 	Vector *vector;
 	ssize_t result;
+	uint64_t begun; // as in Call
 	int fd, flags;
 	Held *held; // instead of fd, or nullptr
 	Op op;
@@ -77,6 +78,8 @@ struct Single {
 	bool armed;    // the kernel rings the bell
 	bool may_ring; // it may have done so
 	bool watching; // it polls the channel's inner instance
+	int ear;       // with ec_moderate: the eventfd that the kernel rings instead of the bell (channel/moderation.hpp); or -1
+	bool from_device; // with ec_busy_poll: it has received from a device that the kernel can poll
 	uint32_t in_ring;
 	Number *numbers;
 	uint32_t number_count;
@@ -117,6 +120,12 @@ void listen_for_others(Channel *c, Single *s);
 void listen_inside(Channel *c, Single *s);
 // Hands what was prepared to the kernel; with wait sleeps until something has ended. 0 or -errno.
 int enter(Channel *c, bool wait, const Deadline &deadline);
+// As enter() with wait, for a channel with ec_moderate: after the first event, until it is time. 0 or -errno.
+int gather(Channel *c, const Deadline &deadline);
+// ec_busy_poll: looks for an event, without the kernel. True: something has come.
+bool look(Channel *c, const Deadline &deadline);
+// Has the kernel poll the network device of this socket, if there is one that can be polled.
+void note_device(Channel *c, Single *s, int fd);
 // Frees everything. The operations are lost.
 void dispose(Channel *c);
 
@@ -210,6 +219,9 @@ unsigned arrived(Channel *c);
 void watch(Channel *c);
 // The channel ends: no operation touches the program's memory after this.
 void end(Channel *c);
+// ec_moderate and ec_busy_poll have been called: the ring, if there is one, goes by them, or is left.
+void moderate(Channel *c);
+void busy_poll(Channel *c);
 // An association ends, with its lock held, for which this is armed.
 void end_armed(Channel *c, void *armed);
 // In the child of fork: lets go of the parent's ring.

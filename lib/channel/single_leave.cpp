@@ -10,6 +10,7 @@
 
 #include "channel/queue.hpp"
 #include "request/submit.hpp"
+#include "runtime/meter.hpp"
 
 #include <cerrno>
 
@@ -65,6 +66,9 @@ void submit_again(Channel *c, Operation *o)
 		call_region(o, &call);
 	// Room for its event if it is refused: a request that was accepted is not lost.
 	channel::more_room(c);
+	// It is counted once.
+	stats::count(stats::requests, uint64_t(-1));
+	meter::ring_left(o->op);
 	if (submit::start_with_room(call) == 0) {
 		channel::retract(c);
 		return;
@@ -88,6 +92,8 @@ void move(Channel *c, Single *s, Operation *o)
 		return;
 	else if (o->cancelled || !there) {
 		o->result = o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED;
+		stats::count(stats::completions);
+		meter::ring_ended(o->op, 0, o->result);
 		requeue(c, o);
 	} else
 		submit_again(c, o);

@@ -6,6 +6,8 @@
 #ifdef HAVE_LIBURING
 
 #include "engine/transfer.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -139,6 +141,10 @@ void finish(Single *s, Operation *o, ssize_t result)
 {
 	for (;;) {
 		o->result = result;
+		stats::count(stats::uring_done);
+		stats::count(stats::completions);
+		SIGEVEC_PROBE4(complete, nullptr, static_cast<int>(o->op), result, static_cast<int>(stats_file::By::uring));
+		meter::ring_ended(o->op, o->begun, result);
 		if (result >= 0 && o->message != nullptr)
 			transfer::tell_caller(o->message);
 		if (o->use != Operation::Region::none)

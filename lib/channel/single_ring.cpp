@@ -6,9 +6,11 @@
 #ifdef HAVE_LIBURING
 
 #include "channel/bell.hpp"
+#include "channel/moderation.hpp"
 #include "channel/queue.hpp"
 #include "runtime/config.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/syscalls.hpp"
 #include "uring.h"
 
@@ -16,6 +18,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace sigevec::single {
@@ -43,6 +46,20 @@ bool set_up(struct io_uring *ring)
 	return e == 0;
 }
 
+// Which eventfd the kernel rings: the bell, or one that the clock hears. False: refused.
+bool set_bell(Channel *c, Single *s)
+{
+	int ear = moderation::on(c) ? moderation::listen(c) : -1;
+	if ((ear < 0 && moderation::on(c)) || io_uring_register_eventfd(&s->ring, ear >= 0 ? ear : c->bell) != 0) {
+		if (ear >= 0)
+			sys::close(ear);
+		return false;
+	}
+	bell::close(s->ear);
+	s->ear = ear;
+	return true;
+}
+
 } // namespace
 
 uint64_t this_thread()
@@ -58,22 +75,22 @@ Single *make(Channel *c)
 	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
 	auto *s = wanted ? static_cast<Single *>(calloc(1, sizeof(Single))) : nullptr;
 	if (s == nullptr || !set_up(&s->ring)) {
-		stats::count(stats::uring_unavailable);
+		passed_on(stats::uring_unavailable, c->fd);
 		free(s);
 		return nullptr;
 	}
 	int wake = bell::make();
-	if (wake < 0 || !bell::mark(s->ring.ring_fd) ||
-	    io_uring_register_eventfd(&s->ring, c->bell) != 0) {
+	s->ear = -1;
+	if (wake < 0 || !bell::mark(s->ring.ring_fd) || !set_bell(c, s)) {
 		if (wake >= 0)
 			sys::close(wake);
 		io_uring_queue_exit(&s->ring);
 		free(s);
 		return nullptr;
 	}
-	// A child of fork must not find it.
+	// A child of fork must not find it. (It is not registered with its thread, which would save a look at the table of descriptors for
+	// each submission: the registration would keep it, and the files of what is in it, when another thread has taken the channel over.)
 	io_uring_ring_dontfork(&s->ring);
-	io_uring_register_ring_fd(&s->ring);
 	s->owner = this_thread();
 	s->armed = true;
 	c->wake.store(wake, std::memory_order_release);
@@ -113,11 +130,12 @@ void listen_inside(Channel *c, Single *s)
 	s->watching = true;
 }
 
-int enter(Channel *c, bool wait, const Deadline &deadline)
+namespace {
+
+// Sleeps until there are as many completions.
+int sleep(Channel *c, unsigned count, const Deadline &deadline)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
-	if (!wait)
-		return io_uring_submit_and_get_events(&s->ring);
 	timespec rest{};
 	if (!deadline.never && !deadline.left(rest)) {
 		io_uring_submit_and_get_events(&s->ring); // what has come is still taken
@@ -127,13 +145,96 @@ int enter(Channel *c, bool wait, const Deadline &deadline)
 	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring tell.
 	c->sleepers.store(1, std::memory_order_seq_cst);
 	int e = 0;
-	if (channel::queue_empty(c) && !c->ending.load(std::memory_order_seq_cst)) {
+	bool awake = count == 1 ? !channel::queue_empty(c) : moderation::due(c);
+	if (!awake && !c->ending.load(std::memory_order_seq_cst)) {
 		struct io_uring_cqe *cqe;
-		e = deadline.never ? io_uring_submit_and_wait(&s->ring, 1)
-				   : io_uring_submit_and_wait_timeout(&s->ring, &cqe, 1, &t, nullptr);
+		e = deadline.never ? io_uring_submit_and_wait(&s->ring, count)
+				   : io_uring_submit_and_wait_timeout(&s->ring, &cqe, count, &t, nullptr);
 	}
 	c->sleepers.store(0, std::memory_order_seq_cst);
 	return e == -ETIME ? -ETIMEDOUT : e < 0 ? e : 0;
+}
+
+} // namespace
+
+int enter(Channel *c, bool wait, const Deadline &deadline)
+{
+	if (wait)
+		return sleep(c, 1, deadline);
+	return io_uring_submit_and_get_events(&c->single.load(std::memory_order_relaxed)->ring);
+}
+
+int gather(Channel *c, const Deadline &deadline)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	if (!moderation::on(c) || (io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c)))
+		return 0;
+	if (channel::queue_empty(c))
+		moderation::note_first(c);
+	uint32_t events = c->moderate_events.load(std::memory_order_relaxed);
+	Deadline until = moderation::limit(c, deadline);
+	for (int e = 0; e == 0 && !c->ending.load(std::memory_order_seq_cst);) {
+		unsigned queued = c->pushed.load(std::memory_order_seq_cst) - static_cast<uint32_t>(c->delivered.load(std::memory_order_seq_cst));
+		if (events != 0 && io_uring_cq_ready(&s->ring) + queued >= events)
+			return 0;
+		unsigned count = events != 0 ? events - queued : completions / 2;
+		e = sleep(c, count > 1 ? count : 2, until);
+		if (e != 0)
+			return e;
+		if (moderation::due(c) && !channel::queue_empty(c))
+			return 0;
+	}
+	return 0;
+}
+
+bool look(Channel *c, const Deadline &deadline)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	uint32_t us = c->busy_poll.load(std::memory_order_relaxed);
+	if (us == 0 || s->from_device)
+		return false;
+	timespec all{us / 1000000, us % 1000000 * 1000}, rest;
+	Deadline end = Deadline::after(&all);
+	bool came = false;
+	// As in queue.cpp: who pushes meanwhile has nothing to do.
+	c->lookers.store(1, std::memory_order_seq_cst);
+	while (!came && end.left(rest) && (deadline.never || deadline.left(rest)))
+		for (int i = 0; i < 50 && !came; i++) {
+			came = io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c) || c->ending.load(std::memory_order_seq_cst) ||
+			       (IO_URING_READ_ONCE(*s->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+			relax();
+		}
+	c->lookers.store(0, std::memory_order_seq_cst);
+	return came;
+}
+
+namespace {
+
+// The kernel does not know it, or cannot.
+std::atomic<bool> no_device_polling{false};
+
+bool poll_devices(Single *s, uint32_t microseconds)
+{
+	struct {
+		uint32_t busy_poll_to;
+		uint8_t prefer, opcode, pad[2];
+		uint32_t parameter, reserved;
+	} napi = {microseconds, 1, 0, {}, 0, 0};
+	constexpr unsigned register_napi = 27, unregister_napi = 28;
+	return syscall(SYS_io_uring_register, s->ring.ring_fd, microseconds != 0 ? register_napi : unregister_napi, &napi, 1) == 0;
+}
+
+} // namespace
+
+void note_device(Channel *c, Single *s, int fd)
+{
+	unsigned id = 0;
+	socklen_t n = sizeof id;
+	if (no_device_polling.load(std::memory_order_relaxed) || getsockopt(fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &n) != 0 || id == 0)
+		return;
+	s->from_device = poll_devices(s, c->busy_poll.load(std::memory_order_relaxed));
+	if (!s->from_device)
+		no_device_polling.store(true, std::memory_order_relaxed);
 }
 
 void dispose(Channel *c)
@@ -142,11 +243,15 @@ void dispose(Channel *c)
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
 		events += o->parked ? 0 : 1;
+		bool request = o->use != Operation::Region::arrival && o->use != Operation::Region::given;
+		if (request && o->state != Operation::State::ready)
+			meter::ring_left(o->op);
 		free_operation(s, o);
 	});
 	if (bell::is_ours(s->ring.ring_fd))
 		io_uring_queue_exit(&s->ring);
 	bell::close(c->wake.exchange(-1, std::memory_order_acq_rel));
+	bell::close(s->ear);
 	while (Chunk *k = s->chunks) {
 		s->chunks = k->next;
 		free(k);
@@ -228,6 +333,34 @@ void end(Channel *c)
 		dispose(c);
 }
 
+void moderate(Channel *c)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	bool wanted = moderation::on(c);
+	bool fits = !wanted || moderation::fits_ring(c->moderate_events.load(std::memory_order_relaxed),
+						     c->moderate_time.load(std::memory_order_relaxed));
+	c->without_ring = c->without_ring || !fits;
+	if (s == nullptr)
+		return;
+	bool own = s->owner == this_thread();
+	if (own && fits) {
+		if (wanted == (s->ear >= 0) || (io_uring_unregister_eventfd(&s->ring) == 0 && set_bell(c, s)))
+			return;
+	}
+	if (own) {
+		Dismantling awaited(s);
+		leave(c);
+	} else
+		leave(c);
+}
+
+void busy_poll(Channel *c)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	if (s != nullptr && s->owner == this_thread() && s->from_device)
+		s->from_device = poll_devices(s, c->busy_poll.load(std::memory_order_relaxed)) && c->busy_poll != 0;
+}
+
 void after_fork(Channel *c)
 {
 	Single *s = c->single.exchange(nullptr, std::memory_order_relaxed);
@@ -236,6 +369,7 @@ void after_fork(Channel *c)
 	// The mappings are the parent's alone.
 	bell::close(s->ring.ring_fd);
 	bell::close(c->wake.load(std::memory_order_relaxed));
+	bell::close(s->ear);
 }
 
 } // namespace sigevec::single

@@ -9,7 +9,8 @@
 #include "notify/notify.hpp"
 #include "request/batch.hpp"
 #include "request/order.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 
 namespace sigevec::completion {
 
@@ -75,9 +76,11 @@ void finish(Request *r, ssize_t result)
 		return;
 	}
 	r->result = result;
+	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine));
 	if (result >= 0 && r->message != nullptr)
 		transfer::tell_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
+	meter::ended(r, result);
 	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), result);
 	publish(r->cb.load(std::memory_order_relaxed), result);
 	// Not before: an fsync that finds it done does not wait for it.
@@ -91,6 +94,8 @@ void finish_cancelled(Request *r)
 	stats::count(stats::cancelled);
 	requests::linger();
 	r->result = -ECANCELED;
+	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), r->result, static_cast<int>(r->engine));
+	meter::ended(r, -ECANCELED);
 	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	publish(r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	tell(r);

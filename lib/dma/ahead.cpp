@@ -126,7 +126,7 @@ ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 bool wants_in_advance(const Association *a)
 {
 	bool known = a->stream ? !a->local && a->asked != 0 : a->buffer != 0;
-	return known && a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
+	return known && a->device == nullptr && a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
 }
 
 bool in_advance(Association *a)

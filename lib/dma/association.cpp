@@ -6,6 +6,7 @@
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
+#include "ether/device.hpp"
 #include "request/pool.hpp"
 #include "runtime/by_descriptor.hpp"
 #include "runtime/syscalls.hpp"
@@ -46,6 +47,8 @@ void close_held(Association *a)
 	if (a->held >= 0 && cookie_of(a->held) == a->cookie)
 		sys::close(a->held);
 	a->held = -1;
+	if (a->device != nullptr)
+		a->device->fd = a->fd;
 }
 
 // With `changing' held.
@@ -63,6 +66,7 @@ Association *make(int fd, uint64_t cookie)
 	int type = option(fd, SO_TYPE);
 	a->stream = type == SOCK_STREAM;
 	a->local = option(fd, SO_DOMAIN) == AF_UNIX;
+	a->device = nullptr;
 	a->latest = a->watched = a->paused = false;
 	a->ahead = 1;
 	a->streak = 0;
@@ -96,6 +100,9 @@ Request *end(Association *a)
 	close_held(a);
 	while (a->queue_count != 0)
 		receive::discard(pop(a));
+	if (a->device != nullptr)
+		ether::device::detach(a->device);
+	a->device = nullptr;
 	for (uint16_t i = 0; i < a->region_count; i++)
 		region::at(a->regions[i])->sockets.fetch_sub(1, std::memory_order_release);
 	free(a->regions);
@@ -132,10 +139,28 @@ int place_of(const Association *a, const Region *r)
 	return -1;
 }
 
+// An AF_XDP socket takes one region.
+int add_to_device(Association *a, Region *r, unsigned flags)
+{
+	if (a->device != nullptr)
+		return EBUSY;
+	ether::Device *d = ether::device::find(a->cookie);
+	// The receiver makes room for frames while nobody calls.
+	if (d == nullptr || !receiver::ensure())
+		return d == nullptr ? EOPNOTSUPP : EAGAIN;
+	int e = ether::device::attach(d, r, flags >> 8);
+	if (e == 0)
+		a->device = d;
+	return e;
+}
+
 int add_region(Association *a, Region *r, unsigned flags)
 {
 	if (place_of(a, r) >= 0)
 		return EEXIST;
+	if (option(a->fd, SO_DOMAIN) == AF_XDP)
+		if (int e = add_to_device(a, r, flags); e != 0)
+			return e;
 	if ((flags & DMA_LATEST) != 0 && a->stream)
 		return EINVAL;
 	auto *more = static_cast<uint16_t *>(realloc(a->regions, (a->region_count + 1u) * sizeof(uint16_t)));
@@ -257,6 +282,11 @@ int add(int fd, Region *r, unsigned flags)
 {
 	if (int e = check_socket(fd); e != 0)
 		return e;
+	// A queue that another descriptor has had is to be free.
+	if (option(fd, SO_DOMAIN) == AF_XDP) {
+		forget_closed();
+		ether::device::sweep();
+	}
 	return add_locked(fd, r, flags);
 }
 
@@ -291,6 +321,8 @@ bool hold(Association *a)
 		return false;
 	receiver::unwatch(a); // by its number; from now on by the duplicate
 	a->held = fd;
+	if (a->device != nullptr)
+		a->device->fd = fd;
 	return true;
 }
 
@@ -381,6 +413,8 @@ void after_fork()
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Association *a = pool.at(i);
 		a->lock.reset();
+		bool devices = a->device != nullptr; // the parent's
+		a->device = nullptr;
 		close_held(a);
 		a->watched = a->paused = false;
 		a->blocked = 0;
@@ -390,7 +424,7 @@ void after_fork()
 		a->first = a->last = nullptr;
 		a->notify = nullptr;
 		a->sleepers.store(0, std::memory_order_relaxed);
-		if (a->fd >= 0 && a->detached)
+		if (a->fd >= 0 && (a->detached || devices))
 			end(a);
 	}
 }

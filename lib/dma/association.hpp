@@ -16,6 +16,10 @@
 #include "request/request.hpp"
 #include "runtime/sync.hpp"
 
+namespace sigevec::ether {
+struct Device;
+}
+
 namespace sigevec::dma {
 
 // A piece that has data in it; busy, until somebody takes it.
@@ -38,6 +42,7 @@ struct Association {
 	uint32_t life = 0;
 	uint64_t cookie; // of the socket
 	bool stream, local, latest;
+	ether::Device *device; // of ether_open; nullptr: a socket
 	bool watched;    // the receiver's epoll instance will tell when there is data
 	bool paused;     // it has stopped for want of room in a region or a channel
 	uint8_t ahead;   // pieces that are received with one call

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "dma/backing.hpp"
 
+#include "dma/pool.hpp"
 #include "dma/region.hpp"
+#include "runtime/node.hpp"
 
 #include <cerrno>
 #include <linux/mempolicy.h>
@@ -26,11 +28,11 @@ size_t round_up(size_t n, size_t to)
 }
 
 // 0 or an errno: EINVAL no such node.
-int place_on_node(void *m, size_t n, unsigned node)
+int place_on_node(void *m, size_t n, unsigned node, int how)
 {
 	unsigned long mask[1024 / 64] = {};
 	mask[node / 64] = 1ul << (node % 64);
-	if (syscall(SYS_mbind, m, n, MPOL_BIND, mask, 1024ul, 0) == 0)
+	if (syscall(SYS_mbind, m, n, how, mask, 1024ul, 0) == 0)
 		return 0;
 	// A kernel without NUMA has one node.
 	return errno == ENOSYS && node == 0 ? 0 : errno == ENOSYS ? EINVAL : errno;
@@ -43,11 +45,12 @@ int map(Region *r, size_t page_size, int more)
 	void *m = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | more, -1, 0);
 	if (m == MAP_FAILED)
 		return declines;
-	if (r->flags >> node_shift != 0)
-		if (int e = place_on_node(m, n, (r->flags >> node_shift) - 1); e != 0) {
-			munmap(m, n);
-			return e;
-		}
+	if (r->flags >> node_shift == 0)
+		place_on_node(m, n, node::current(), MPOL_PREFERRED); // whoever touches it first; without it is no worse than with nothing said
+	else if (int e = place_on_node(m, n, (r->flags >> node_shift) - 1, MPOL_BIND); e != 0) {
+		munmap(m, n);
+		return e;
+	}
 	r->mapping = m;
 	r->base = static_cast<char *>(m);
 	r->mapped = n;
@@ -74,12 +77,27 @@ bool held_lazily(Region *r)
 	return (r->flags & DMA_LAZY) != 0;
 }
 
+const char *why_locked(int pool_error)
+{
+	switch (pool_error) {
+	case ENOENT:
+		return "mlock: there is no kernel module";
+	case EACCES:
+	case EPERM:
+		return "mlock: /dev/sigevec is not for this user";
+	case EDQUOT:
+		return "mlock: beyond the kernel module's limit for this user";
+	default:
+		return "mlock: the kernel module has no memory for it";
+	}
+}
+
 void hold_by_lock(Region *r)
 {
 	if (held_lazily(r))
 		return;
 	if (lock(r, true))
-		tell(r, dma_locked, "mlock: there is no kernel module");
+		tell(r, dma_locked, why_locked(r->pool_error));
 	else
 		tell(r, dma_not_held, errno == EPERM ? "mlock is not permitted" : "mlock: beyond RLIMIT_MEMLOCK, or no memory");
 }
@@ -95,6 +113,28 @@ void hold_huge(Region *r)
 {
 	if (!held_lazily(r))
 		tell(r, dma_locked, "huge pages of the system's pool are never swapped out");
+}
+
+// ---- a pool of the kernel module's
+
+int get_pool(Region *r)
+{
+	// Who asks for DMA_LAZY wants no more memory held than requests need; a pool always holds all of it.
+	if ((r->flags & DMA_LAZY) != 0)
+		return declines;
+	size_t n = round_up(r->size, page);
+	r->mapping = pool::map(n, static_cast<int>(r->flags >> node_shift) - 1, &r->pool_error);
+	if (r->mapping == nullptr)
+		return declines;
+	r->base = static_cast<char *>(r->mapping);
+	r->mapped = n;
+	r->page_size = page;
+	return 0;
+}
+
+void hold_pool(Region *r)
+{
+	tell(r, dma_by_module, "a pool of the kernel module's");
 }
 
 // ---- ordinary pages
@@ -116,13 +156,14 @@ void unlock(Region *r)
 		lock(r, false);
 }
 
-constexpr Kind kinds[] = {{get_huge, hold_huge, unmap}, {get_ordinary, hold_by_lock, unmap}};
+constexpr Kind kinds[] = {{get_huge, hold_huge, unmap}, {get_pool, hold_pool, unmap}, {get_ordinary, hold_by_lock, unmap}};
 constexpr Kind imported = {nullptr, hold_by_lock, unlock};
 
 } // namespace
 
 int allocate(Region *r)
 {
+	r->pool_error = ENOENT;
 	for (const Kind &k : kinds) {
 		int e = k.get(r);
 		if (e == declines)
@@ -136,6 +177,7 @@ int allocate(Region *r)
 void import(Region *r)
 {
 	r->backing = &imported;
+	r->pool_error = ENOENT;
 	r->mapping = nullptr;
 	r->page_size = page;
 }

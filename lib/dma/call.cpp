@@ -5,10 +5,12 @@
 
 #include "dma/message.hpp"
 #include "dma/receiver.hpp"
+#include "ether/device.hpp"
 
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <poll.h>
 #include <utility>
 
 namespace sigevec::dma::receive {
@@ -56,7 +58,31 @@ struct Blocking {
 	Region *region;  // instead: wait until something comes back to it
 	uint32_t seen;   // its given_back; or `arrivals' of a socket that the receiver serves
 	bool served;
+	bool frames; // a network device's queue
 };
+
+// The next frame of a network device.
+ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b)
+{
+	if ((w.flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0)
+		return -EOPNOTSUPP;
+	Arrival x;
+	ssize_t n = one(a, w, &x);
+	if (n > 0) {
+		n = hand_out(a, x, w, address);
+		if (n == -ENOBUFS && !association::push(a, x))
+			discard(x);
+		return n;
+	}
+	if (n == -ENOBUFS)
+		receiver::pause(a);
+	if (n == -EAGAIN && ether::device::failed(a->device))
+		return -a->device->error;
+	if (n != -EAGAIN || (w.flags & MSG_DONTWAIT) != 0)
+		return n;
+	*b = {a->life, {}, nullptr, 0, false, true};
+	return -EINPROGRESS;
+}
 
 // Bytes or -errno; -EINPROGRESS: *b says what to wait for.
 ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
@@ -69,7 +95,9 @@ ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
 	}
 	if (a->error != 0)
 		return -std::exchange(a->error, 0);
-	*b = {a->life, {}, nullptr, 0, false};
+	if (a->device != nullptr && !a->latest)
+		return attempt_frame(a, w, address, b);
+	*b = {a->life, {}, nullptr, 0, false, false};
 	if (receiver::serves(a) && (w.flags & beside) == 0) {
 		if (stays)
 			return -EOPNOTSUPP;
@@ -151,6 +179,24 @@ ssize_t sleep_for_arrival(Association *a, int fd, uint32_t seen)
 	return e == EINTR ? -EINTR : e == ETIMEDOUT ? -EAGAIN : 0;
 }
 
+// Until there may be a frame. 0 or -errno. A device that goes away tells nobody: it is looked at now and then.
+ssize_t sleep_for_frame(int fd)
+{
+	constexpr timespec moment{0, 250000000};
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || (flags & O_NONBLOCK) != 0)
+		return flags < 0 ? -errno : -EAGAIN;
+	struct timeval limit = {};
+	socklen_t size = sizeof limit;
+	getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
+	timespec wanted{limit.tv_sec, limit.tv_usec * 1000};
+	bool limited = (limit.tv_sec != 0 || limit.tv_usec != 0) && (limit.tv_sec == 0 && wanted.tv_nsec < moment.tv_nsec);
+	timespec t = limited ? wanted : moment;
+	struct pollfd p = {fd, POLLIN, 0};
+	long n = syscall(SYS_ppoll, &p, 1, &t, nullptr, 0);
+	return n < 0 ? -errno : n == 0 && limited ? -EAGAIN : 0;
+}
+
 } // namespace
 
 ssize_t call(int fd, const Want &w, void **address)
@@ -172,6 +218,8 @@ ssize_t call(int fd, const Want &w, void **address)
 		ssize_t n = 0;
 		if (b.region != nullptr)
 			n = b.region->slots.sleep(b.seen) ? 0 : -EINTR;
+		else if (b.frames)
+			n = sleep_for_frame(fd);
 		else if (b.served)
 			n = (w.flags & MSG_DONTWAIT) != 0 ? -EAGAIN : sleep_for_arrival(found, fd, b.seen);
 		else if ((n = block_in_kernel(fd, w, b, address)) != -EINPROGRESS)

@@ -12,6 +12,7 @@
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
 #include "dma/request.hpp"
+#include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "notify/notify.hpp"
 
@@ -234,6 +235,19 @@ void fetch(Association *a)
 		receive::wake(a);
 }
 
+// A network device has dropped frames since: the channel of who waits for them says so.
+void tell_drops(Association *a)
+{
+	Request *r = a->first;
+	if (r == nullptr || r->notification.event.notify != SIGEV_EC || !r->change(State::queued, State::trying))
+		return;
+	uint64_t all = ether::device::dropped(a->device);
+	if (all > a->device->told)
+		channel::note_dropped(r->notification.event.channel, all - a->device->told);
+	a->device->told = all;
+	r->set(State::queued);
+}
+
 } // namespace
 
 void step(Association *a, Outcome *o, bool arrived)
@@ -251,12 +265,15 @@ void step(Association *a, Outcome *o, bool arrived)
 	}
 	if (arrived && receive::wants_in_advance(a) && receive::in_advance(a))
 		receiver::watch(a);
+	if (a->device != nullptr)
+		tell_drops(a);
 	for (bool again = false;;) {
+		bool no_slots = a->device != nullptr && !ether::device::refill(a->device);
 		ssize_t n = a->latest ? drain(a) : -EAGAIN;
 		ssize_t m = 0;
 		for (unsigned i = 0; i < at_once && m == 0 && a->first != nullptr; i++)
 			m = serve_first(a, o);
-		if (n != -ENOBUFS && m != -ENOBUFS && m != -EBUSY)
+		if (!no_slots && n != -ENOBUFS && m != -ENOBUFS && m != -EBUSY)
 			break;
 		if (again) {
 			a->paused = true;

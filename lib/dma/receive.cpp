@@ -3,6 +3,7 @@
 // Data is received straight into pieces, and a piece is given to the program as large as what is in it.
 #include "dma/receive_impl.hpp"
 
+#include "ether/device.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -180,6 +181,8 @@ bool move(const Association *a, const Want &w, Arrival *x)
 
 ssize_t one(Association *a, const Want &w, Arrival *x)
 {
+	if (a->device != nullptr)
+		return ether::device::take(a, x);
 	*x = some_room(a, w);
 	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT) : without_room(a, w, x);
 }

@@ -4,7 +4,10 @@
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "dma/feed.hpp"
+#include "dma/pool.hpp"
+#include "dma/receive.hpp"
 #include "dma/send.hpp"
+#include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -25,6 +28,8 @@ namespace {
 
 // Room that a child of fork makes is found at this interval, while there is somebody who waits for some.
 constexpr int look_again_ms = 20;
+// And so are network devices that have gone, or been closed.
+constexpr int devices_ms = 1000;
 
 constexpr uint64_t wake_mark = ~uint64_t{0};
 // In what is remembered of a socket that sends, beside its place.
@@ -85,6 +90,29 @@ void serve_paused()
 	}
 }
 
+// Network devices do not tell of their end, nor of the end of their descriptors.
+void look_at_devices()
+{
+	association::forget_closed();
+	ether::device::sweep();
+	for (uint32_t i = 0; i < association::count(); i++) {
+		uint32_t life;
+		{
+			Association *a = association::at(i);
+			Guard<Mutex> g(a->lock);
+			life = a->life;
+			if (a->fd < 0 || a->device == nullptr || (a->first == nullptr && a->notify == nullptr) || !ether::device::failed(a->device))
+				continue;
+		}
+		serve(i, life, true);
+	}
+}
+
+int longest_sleep()
+{
+	return some_paused.load(std::memory_order_seq_cst) ? look_again_ms : ether::device::any() ? devices_ms : -1;
+}
+
 void *main(void *p)
 {
 	Thread t = *static_cast<Thread *>(p);
@@ -92,8 +120,7 @@ void *main(void *p)
 	on_thread = true;
 	for (;;) {
 		struct epoll_event v[64];
-		int n = static_cast<int>(syscall(SYS_epoll_pwait, t.epoll, v, 64,
-						 some_paused.load(std::memory_order_seq_cst) ? look_again_ms : -1, nullptr, 0));
+		int n = static_cast<int>(syscall(SYS_epoll_pwait, t.epoll, v, 64, longest_sleep(), nullptr, 0));
 		if (n < 0 && errno != EINTR)
 			return nullptr;
 		bool look = n == 0;
@@ -104,6 +131,10 @@ void *main(void *p)
 				look = true;
 				continue;
 			}
+			if ((v[i].data.u64 & pool::tag_bit) != 0) {
+				pool::signalled(v[i].data.u64);
+				continue;
+			}
 			auto index = static_cast<uint32_t>(v[i].data.u64), life = static_cast<uint32_t>(v[i].data.u64 >> 32);
 			if ((index & send_mark) != 0)
 				send::arrived(index & ~send_mark, life);
@@ -112,6 +143,8 @@ void *main(void *p)
 		}
 		if (look)
 			serve_paused();
+		if (n == 0 && ether::device::any())
+			look_at_devices();
 	}
 }
 
@@ -165,6 +198,35 @@ int usable()
 
 } // namespace
 
+namespace {
+
+void ring()
+{
+	int fd = bell_fd.load(std::memory_order_acquire);
+	uint64_t one = 1;
+	int saved = errno;
+	if (fd >= 0 && bell::is_ours(fd))
+		syscall(SYS_write, fd, &one, sizeof one);
+	errno = saved;
+}
+
+} // namespace
+
+bool ensure()
+{
+	if (usable() < 0)
+		return false;
+	ring(); // it may be asleep without a time limit
+	return true;
+}
+
+void pause(Association *a)
+{
+	a->paused = true;
+	note_pause();
+	receive::wait_for_room(a, receive::Want{});
+}
+
 bool watch(Association *a)
 {
 	int fd = usable();
@@ -178,6 +240,15 @@ bool watch(Association *a)
 	int file = association::file_of(a);
 	a->watched = epoll_ctl(fd, EPOLL_CTL_MOD, file, &e) == 0 || epoll_ctl(fd, EPOLL_CTL_ADD, file, &e) == 0;
 	return a->watched;
+}
+
+bool watch_eventfd(int eventfd, uint64_t tag)
+{
+	int fd = usable();
+	struct epoll_event e = {};
+	e.events = EPOLLIN | EPOLLONESHOT;
+	e.data.u64 = tag;
+	return fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, eventfd, &e) == 0;
 }
 
 void unwatch(Association *a)
@@ -212,12 +283,8 @@ void note_pause()
 
 void look()
 {
-	int fd = bell_fd.load(std::memory_order_acquire);
-	uint64_t one = 1;
-	int saved = errno;
-	if (fd >= 0 && some_paused.load(std::memory_order_seq_cst) && bell::is_ours(fd))
-		syscall(SYS_write, fd, &one, sizeof one);
-	errno = saved;
+	if (some_paused.load(std::memory_order_seq_cst))
+		ring();
 }
 
 int notify(int fd, void (*function)(int, void *), void *argument)

@@ -21,9 +21,17 @@ inline bool serves(const Association *a)
 bool watch(Association *a);
 void unwatch(Association *a);
 
+// pool::signalled(tag) will run when the eventfd has been signalled. False: there is no thread or descriptor for that.
+bool watch_eventfd(int fd, uint64_t tag);
+
 // Somewhere there is room again. Any thread, async-signal-safe.
 void look();
 
+// There is a thread. False: none can be had.
+bool ensure();
+
+// With the association's lock held: the receiver goes on with it when there is room.
+void pause(Association *a);
 // By dma/send.cpp: when the kernel has let go of something that this socket has sent, send::arrived is called with these. False: there is
 // no thread or descriptor for that.
 bool watch_sends(int file, uint32_t index, uint32_t life);

@@ -3,7 +3,9 @@
 
 #include "dma/backing.hpp"
 #include "dma/zero_copy.hpp"
+#include "ether/device.hpp"
 #include "runtime/config.hpp"
+#include "runtime/node.hpp"
 #include "runtime/sync.hpp"
 
 #include <cerrno>
@@ -267,6 +269,8 @@ void stat(const Region *r, struct dma_stat *s)
 	s->rearms = r->rearms.load(std::memory_order_relaxed);
 	s->full = r->full.load(std::memory_order_relaxed);
 	s->dropped = r->dropped.load(std::memory_order_relaxed);
+	s->node = node::of_memory(r->base);
+	ether::device::stat(r, s);
 }
 
 uint64_t charged()

@@ -27,6 +27,7 @@ struct Region {
 	char *base;    // as the program sees it: where the first piece can be
 	size_t size;   // as given
 	void *mapping; // of ours; nullptr: imported
+	int pool_error; // why it is no pool of the kernel module's; ENOENT: there is no module
 	size_t mapped;
 	size_t page_size;
 	unsigned flags;

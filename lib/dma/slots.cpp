@@ -231,9 +231,40 @@ char *Slots::reserve(size_t size)
 	return const_cast<char *>(base_) + at * unit;
 }
 
+char *Slots::reserve_slot(size_t size, const char *from)
+{
+	auto step = static_cast<uint32_t>(size / unit);
+	auto skew = static_cast<uint32_t>((reinterpret_cast<uintptr_t>(base_) - reinterpret_cast<uintptr_t>(from)) / unit % step);
+	uint64_t bits = size == 2048 ? 0x0001000100010001ull : 0x0000000100000001ull;
+	uint32_t at = claim_some(step, bits << ((step - skew) % step));
+	if (at == no_unit)
+		return nullptr;
+	record_[at].store(in_use | busy | size, std::memory_order_relaxed);
+	return const_cast<char *>(base_) + at * unit;
+}
+
+void Slots::open_slot(char *data, size_t size, size_t n)
+{
+	record_[index_of(data)].store(in_use | busy | (size == 2048 ? in_slot : in_large_slot) | n, std::memory_order_relaxed);
+}
+
+// The slot of a frame has a record of its own, at its beginning.
+void Slots::end_slot(uint32_t first, uint64_t record)
+{
+	size_t size = (record & in_slot) != 0 ? 2048 : 4096;
+	auto address = reinterpret_cast<uintptr_t>(base_) + first * unit;
+	uint32_t at = first - static_cast<uint32_t>(address % size / unit);
+	record_[at].store(0, std::memory_order_relaxed);
+	give_back(at, units_of(size));
+}
+
 void Slots::give(char *piece, size_t size, size_t n, bool message)
 {
 	uint32_t at = index_of(piece);
+	if (uint64_t r = record_[at].load(std::memory_order_relaxed); (r & any_slot) != 0) {
+		record_[at].store(in_use | (r & any_slot) | n, std::memory_order_release);
+		return;
+	}
 	size_t keep = n + (message ? sizeof(MessageHead) : 0);
 	uint32_t had = units_of(size), now = units_of(keep);
 	if (now < had)
@@ -246,7 +277,7 @@ size_t Slots::cut(char *piece, size_t size, size_t n)
 {
 	uint32_t at = index_of(piece);
 	uint32_t had = units_of(size), now = units_of(n);
-	if (now == had)
+	if (now == had || (record_[at].load(std::memory_order_relaxed) & any_slot) != 0)
 		return size;
 	record_[at].store(in_use | busy | n, std::memory_order_relaxed);
 	give_back(at + now, had - now);
@@ -267,8 +298,12 @@ char *Slots::reserve_for_program(size_t size)
 void Slots::discard(char *piece, size_t size)
 {
 	uint32_t at = index_of(piece);
+	uint64_t r = record_[at].load(std::memory_order_relaxed);
 	record_[at].store(0, std::memory_order_relaxed);
-	give_back(at, units_of(size));
+	if ((r & any_slot) != 0)
+		end_slot(at, r);
+	else
+		give_back(at, units_of(size));
 }
 
 void Slots::drop_front(char *piece, char *rest, size_t size)
@@ -302,7 +337,10 @@ bool Slots::sleep(uint32_t seen) const
 
 void Slots::end(uint32_t first, uint64_t record)
 {
-	give_back(first, count_of(record));
+	if ((record & any_slot) != 0)
+		end_slot(first, record);
+	else
+		give_back(first, count_of(record));
 }
 
 bool Slots::release(const void *piece, size_t size)

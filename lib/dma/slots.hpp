@@ -44,6 +44,12 @@ public:
 	// Gives the units before `rest' back, which then begins a busy piece; size: of what stays.
 	void drop_front(char *piece, char *rest, size_t size);
 
+	// For Ethernet frames (ether/device.hpp): a busy piece of size bytes, 2048 or 4096, at a multiple of that behind `from', a page's
+	// beginning. nullptr: there is none.
+	char *reserve_slot(size_t size, const char *from);
+	// n bytes at data, behind the first unit of such a piece, are a busy piece of their own from now on; the slot goes with it.
+	void open_slot(char *data, size_t size, size_t n);
+
 	// By the program. False: it is none of its pieces, or not of this size.
 	bool release(const void *piece, size_t size);
 
@@ -79,8 +85,8 @@ private:
 
 	// A record. size: bytes as the program knows them.
 	static constexpr uint64_t in_use = uint64_t{1} << 63, busy = uint64_t{1} << 62, released = uint64_t{1} << 61,
-				  with_head = uint64_t{1} << 60, one_hold = uint64_t{1} << 40, size_mask = one_hold - 1,
-				  hold_mask = uint64_t{0xffff} << 40;
+				  with_head = uint64_t{1} << 60, in_slot = uint64_t{1} << 59, in_large_slot = uint64_t{1} << 58, one_hold = uint64_t{1} << 40, size_mask = one_hold - 1,
+				  hold_mask = uint64_t{0xffff} << 40, any_slot = in_slot | in_large_slot;
 
 	uint32_t index_of(const void *p) const
 	{
@@ -98,6 +104,7 @@ private:
 	void tell_starved();
 	uint32_t piece_around(uint32_t at, uint64_t *record) const;
 	void end(uint32_t first, uint64_t record);
+	void end_slot(uint32_t first, uint64_t record);
 	static uint32_t count_of(uint64_t record);
 
 	const char *base_;

@@ -9,7 +9,7 @@
 #include "engine/worker.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -37,10 +37,11 @@ thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
 
 void Driver::take_packets()
 {
-	Packet p;
-	int fd;
-	while (helper::receive(helper_->driver_rx, &p, &fd, false))
-		take(p, fd);
+	Packet p[helper::most_packets];
+	int fds[helper::most_packets];
+	while (unsigned n = helper::receive(helper_->driver_rx, p, fds, helper::most_packets, false))
+		for (unsigned i = 0; i < n; i++)
+			take(p[i], fds[i]);
 }
 
 void Driver::take(const Packet &p, int fd)
@@ -204,7 +205,7 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 		return;
 	}
 	sys::close(r->file);
-	stats::count(stats::uring_done);
+	meter::done_by(r, meter::By::uring);
 	completion::finish(r, cancelled ? -ECANCELED : transfer::total(r, n));
 	if (reply != nullptr)
 		answer(reply, cancelled ? AIO_CANCELED : AIO_ALLDONE);

@@ -7,7 +7,7 @@
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <fcntl.h>
@@ -251,7 +251,7 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 		r->set(State::queued);
 	else
 		take_first(s);
-	stats::count(has_ring_ ? stats::uring_done : stats::threads_done);
+	meter::done_by(ends, has_ring_ ? meter::By::uring : meter::By::threads);
 	if (!helper::to_program(helper_, What::install, ends, fd))
 		completion::finish(ends, -ENOBUFS);
 	sys::close(fd);
@@ -316,7 +316,7 @@ void Driver::end_first(Stream *s, ssize_t result)
 {
 	Request *r = take_first(s);
 	forget_connection(r);
-	stats::count(has_ring_ ? stats::uring_done : stats::threads_done);
+	meter::done_by(r, has_ring_ ? meter::By::uring : meter::By::threads);
 	completion::finish(r, result);
 }
 

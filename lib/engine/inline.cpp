@@ -12,7 +12,7 @@
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -43,7 +43,7 @@ bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	ssize_t n = transfer::without_waiting(true, d.kind, d.fd, whole(c));
 	if (n == -EAGAIN || n == -EOPNOTSUPP || !complete(c, d, n)) {
-		stats::count(n == -EOPNOTSUPP ? stats::inline_unsupported : stats::inline_cold);
+		passed_on(n == -EOPNOTSUPP ? stats::inline_unsupported : stats::inline_cold, d.fd);
 		return false;
 	}
 	*result = n;
@@ -70,7 +70,7 @@ bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
 bool on_file(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	if (c.len > small) {
-		stats::count(stats::inline_large);
+		passed_on(stats::inline_large, d.fd);
 		return false;
 	}
 	if ((d.flags & (O_DIRECT | O_SYNC | O_DSYNC)) != 0 && c.op == Op::write)
@@ -144,12 +144,12 @@ bool on_stream(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	bool read = is_inward(c.op);
 	if (c.len > small || (!read && d.kind == Kind::fifo)) {
-		stats::count(stats::inline_large);
+		passed_on(stats::inline_large, d.fd);
 		return false;
 	}
 	uint32_t word = stream::word_of({d.dev, d.ino, read});
 	if (read ? !stream::idle(word) : !stream::claim(word)) {
-		stats::count(stats::inline_queued);
+		passed_on(stats::inline_queued, d.fd);
 		return false;
 	}
 	return read ? read_stream(c, d, result) : write_stream(c, d, word, result);

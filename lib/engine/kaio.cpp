@@ -8,7 +8,7 @@
 
 #include "aiocb.hpp"
 #include "completion/completion.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 
 #include <cstring>
 #include <fcntl.h>
@@ -51,7 +51,7 @@ void refused(Context &c, Request *r, int error)
 {
 	take_events(c);
 	if (error == -EAGAIN)
-		stats::count(stats::kaio_full);
+		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
 	if ((error == -EAGAIN || error == -EINVAL || error == -EOPNOTSUPP) && pass_on(r))
 		return;
 	leave_context(r);
@@ -158,7 +158,7 @@ bool submit(Request *r)
 		return false;
 	Context *c = own_context();
 	if (c == nullptr) {
-		stats::count(stats::kaio_full);
+		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
 		return false;
 	}
 	// aio_cancel of another thread may have been quicker.

@@ -11,7 +11,8 @@
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/thread_number.hpp"
 
 #include <sys/mman.h>
@@ -151,7 +152,7 @@ void pass_on_or_end(Request *r, ssize_t result)
 		return;
 	result = refused ? -EAGAIN : transfer::total(r, result);
 	leave_context(r);
-	stats::count(stats::kaio_done);
+	meter::done_by(r, meter::By::kaio);
 	completion::finish(r, result);
 }
 
@@ -184,7 +185,7 @@ void handle_event(Context &c, const struct io_event &e)
 	auto result = static_cast<ssize_t>(e.res);
 	bool refused = result == -EAGAIN || result == -EOPNOTSUPP;
 	if (refused)
-		stats::count(stats::kaio_would_block);
+		passed_on(stats::kaio_would_block, r->fd.load(std::memory_order_relaxed));
 	r->unfinished = !refused && transfer::advance(r, result);
 	if ((refused || r->unfinished) && helper::on_helper_thread())
 		leave_to_program(c, r, result);

@@ -28,7 +28,7 @@ Guess &slot(int fd)
 
 bool direct(const Request *r)
 {
-	return (r->flags & O_DIRECT) != 0 && r->kind == Kind::file;
+	return ((r->flags & O_DIRECT) != 0 && r->kind == Kind::file) || r->kind == Kind::pool;
 }
 
 // Kernel AIO begins a write within the call of the program's thread.

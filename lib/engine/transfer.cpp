@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/transfer.hpp"
 
+#include "dma/pool.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -50,7 +51,7 @@ Kind kind_of(int fd, mode_t mode, uint64_t dev)
 	case S_IFIFO:
 		return Kind::fifo;
 	case 0:
-		return Kind::anonymous;
+		return dma::pool::identity(fd) != 0 ? Kind::pool : Kind::anonymous;
 	default:
 		return Kind::device;
 	}

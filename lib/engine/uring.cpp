@@ -6,7 +6,7 @@
 #include "engine/ring.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 
 #include <fcntl.h>
 
@@ -28,7 +28,7 @@ bool submit(Request *r)
 		return false;
 	helper::Helper *h = helper::get();
 	if (h == nullptr || !h->has_ring) {
-		stats::count(stats::uring_unavailable);
+		passed_on(stats::uring_unavailable, r->fd.load(std::memory_order_relaxed));
 		return false;
 	}
 	return helper::to_driver(r);

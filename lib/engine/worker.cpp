@@ -7,7 +7,7 @@
 #include "request/filequeue.hpp"
 #include "runtime/config.hpp"
 #include "runtime/standby.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -45,7 +45,7 @@ void carry_out(Helper *h, Request *r, int fd)
 		requests::release(r);
 		return;
 	}
-	stats::count(stats::threads_done);
+	meter::done_by(r, meter::By::threads);
 	completion::finish(r, result);
 }
 
@@ -95,7 +95,7 @@ void *worker_main(void *p)
 		int fd;
 		h->idle_workers.fetch_add(1, std::memory_order_seq_cst);
 		bool given = standby::wait(h, spin, expected, &packet, &fd);
-		bool got = given || helper::receive(h->worker_rx, &packet, &fd, true);
+		bool got = given || helper::receive(h->worker_rx, &packet, &fd, 1, true) != 0;
 		h->idle_workers.fetch_sub(1, std::memory_order_seq_cst);
 		if (got) {
 			h->taken.fetch_add(1, std::memory_order_relaxed);
@@ -145,7 +145,7 @@ void launch(Helper *h)
 	// With no thread at all, the driver does what there is to do itself.
 	Packet packet;
 	int fd;
-	while (h->workers.load(std::memory_order_relaxed) == 1 && helper::receive(h->worker_rx, &packet, &fd, false)) {
+	while (h->workers.load(std::memory_order_relaxed) == 1 && helper::receive(h->worker_rx, &packet, &fd, 1, false) != 0) {
 		h->jobs.fetch_sub(1, std::memory_order_seq_cst);
 		serve(h, packet, fd);
 	}

@@ -4,7 +4,7 @@
 #include "cancellation.h"
 #include "notify/notify.hpp"
 #include "runtime/config.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/sync.hpp"
 
 #include <cstdlib>
@@ -106,6 +106,7 @@ bool run_on_own_thread(Notification &n)
 void dispatch(Notification &n)
 {
 	stats::count(stats::notify_thread);
+	SIGEVEC_PROBE3(notify, SIGEV_THREAD, 0, n.event.value.sival_ptr);
 	if (n.event.attributes != nullptr && run_on_own_thread(n))
 		return;
 	if (n.event.attributes != nullptr)

@@ -6,7 +6,7 @@
 #include "notify/notifier.hpp"
 #include "request/batch.hpp"
 #include "request/request.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 #include "source/source.hpp"
 
 #include <cerrno>
@@ -32,6 +32,7 @@ void send_signal(const Event &e)
 	info.si_uid = getuid();
 	info.si_value = e.value;
 	long r = syscall(SYS_rt_sigqueueinfo, info.si_pid, e.signo, &info);
+	SIGEVEC_PROBE3(notify, SIGEV_SIGNAL, e.signo, e.value.sival_ptr);
 	stats::count(r == 0 ? stats::notify_signal : stats::notify_signal_lost);
 	errno = saved;
 }
@@ -41,6 +42,7 @@ void into_channel(Notification &n)
 {
 	Batch *list = n.batch;
 	stats::count(stats::notify_channel);
+	SIGEVEC_PROBE3(notify, SIGEV_EC, n.event.signo, n.event.value.sival_ptr);
 	channel::push(n);
 	if (list != nullptr)
 		batches::finished_one(list);

@@ -4,7 +4,7 @@
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/meter.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -147,7 +147,7 @@ void synchronize(Request *r, int fd)
 		requests::release(r);
 		return;
 	}
-	stats::count(stats::threads_done);
+	meter::done_by(r, meter::By::threads);
 	completion::finish(r, result);
 }
 
@@ -204,7 +204,7 @@ void serve(FileQueue *q, int fd)
 			sys::close(fd);
 			fd = -1;
 		}
-		stats::count(stats::threads_done);
+		meter::done_by(r, meter::By::threads);
 		completion::finish(r, result);
 		r = next;
 	}

@@ -5,6 +5,7 @@
 #include "request/pool.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
+#include "runtime/meter.hpp"
 
 #include <cstring>
 #include <fcntl.h>
@@ -158,6 +159,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->notification.batch = c.batch;
 	r->notification.request = r;
 	r->references.store(2, std::memory_order_relaxed);
+	meter::created(r, c.begun);
 	uint64_t generation = (r->state.load(std::memory_order_relaxed) >> 8) + 1;
 	// What has nothing to carry out cannot be cancelled, nor can what has begun.
 	State first = c.op == Op::event ? State::done : c.done != 0 ? State::running : State::queued;
@@ -178,6 +180,8 @@ Request *create_connection(const Request *multishot)
 	Request *r = create(c, Descriptor{});
 	if (r == nullptr)
 		channel::retract(c.event.channel);
+	else
+		meter::handed_over(r);
 	return r;
 }
 
@@ -185,6 +189,7 @@ void discard_connection(Request *r)
 {
 	if (r == nullptr)
 		return;
+	meter::abandoned(r);
 	channel::retract(r->notification.event.channel);
 	release(r);
 	release(r);
@@ -212,8 +217,10 @@ void linger()
 bool abandon(Request *r)
 {
 	bool mine = r->change(State::queued, State::done) || r->change(State::running, State::done);
-	if (mine)
+	if (mine) {
+		meter::abandoned(r);
 		release(r);
+	}
 	release(r);
 	return mine;
 }

@@ -11,6 +11,7 @@
 
 #include "dma/use.hpp"
 #include "notify/event.hpp"
+#include "runtime/stats_file.hpp"
 
 #include <aio.h>
 #include <atomic>
@@ -50,6 +51,7 @@ inline bool is_inward(Op op)
 enum class Kind : uint8_t {
 	file,   // regular file or block device: positional, never "no data yet"
 	memory, // regular file of tmpfs or ramfs: the same, and never a wait for a device
+	pool,   // a pool of the kernel module: positional, and copied by the kernel meanwhile
 	socket, // a stream: may have to wait for data or room
 	fifo,   // the same: pipe or FIFO
 	device, // the same: terminals, /dev/zero, ...
@@ -111,6 +113,7 @@ struct Call {
 	struct msghdr *message; // address and control data of a socket call, on the caller's stack; or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr
 	dma::Use dma; // of a region
+	uint64_t begun; // when, in ns, if it is timed (runtime/meter.hpp); or 0
 };
 
 // Who decides. Transitions, each a compare-exchange on the word that also holds the generation:
@@ -178,6 +181,8 @@ struct Request {
 	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
 	std::atomic<uint8_t> background;
 	dma::Use dma; // of a region
+	stats_file::By engine; // that has carried it out
+	uint64_t begun; // as in Call
 	ssize_t result; // of what one thread did, on its way to the thread that ends the request
 	bool unfinished; // kernel AIO has transferred a part
 	Notification notification;

@@ -12,9 +12,10 @@
 #include "request/order.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/meter.hpp"
+#include "runtime/probes.hpp"
 #include "runtime/process.hpp"
 #include "runtime/program_thread.hpp"
-#include "runtime/stats.hpp"
 
 #include <climits>
 #include <fcntl.h>
@@ -39,18 +40,30 @@ int refuse(const Call &c, int error)
 	return error;
 }
 
+using meter::By;
+
+void note_submitted(const Call &c)
+{
+	stats::count(stats::requests);
+	SIGEVEC_PROBE4(submit, c.cb, static_cast<int>(c.op), c.fd, c.len);
+}
+
 // The end of a request within its call. r: made for its notification, or nullptr.
-int ended(const Call &c, Request *r, ssize_t result)
+int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 {
 	if (r != nullptr && r->message != nullptr && result >= 0) {
 		r->message->header.msg_namelen = c.message->msg_namelen;
 		r->message->header.msg_controllen = c.message->msg_controllen;
 		r->message->header.msg_flags = c.message->msg_flags;
 	}
-	if (r != nullptr)
+	if (r != nullptr) {
+		r->engine = engine;
 		completion::finish(r, result);
-	else
+	} else {
+		SIGEVEC_PROBE4(complete, c.cb, static_cast<int>(c.op), result, static_cast<int>(engine));
+		meter::ended_in_call(c, kind, engine, result);
 		completion::finish_call(c, result);
+	}
 	return 0;
 }
 
@@ -87,9 +100,10 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 			return refuse(c, EAGAIN);
 		if (stream::give_up_claim(stream::word_of({d.dev, d.ino, false})))
 			helper::look_at_streams();
-		return ended(c, nullptr, out);
+		return ended(c, d.kind, By::inline_, nullptr, out);
 	}
 	note_request(c, r);
+	meter::handed_over(r);
 	if (c.event.channel != nullptr && !bell::install(c.event.channel))
 		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
 	r->in_program = c.op == Op::accept || transfer::may_carry_descriptors(c.op, c.fd, c.message);
@@ -100,7 +114,7 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 	int error = errno;
 	// Bytes that are out cannot be taken back: the request ends short, as a write that was interrupted does.
 	if (out > 0)
-		return ended(c, r, out);
+		return ended(c, d.kind, By::inline_, r, out);
 	return requests::abandon(r) ? refuse(c, error) : 0;
 }
 
@@ -111,6 +125,7 @@ int queue_sync(const Call &c, const Descriptor &d)
 	if (r == nullptr)
 		return refuse(c, EAGAIN);
 	note_request(c, r);
+	meter::handed_over(r);
 	if (c.event.channel != nullptr && !bell::install(c.event.channel))
 		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
 	if (c.cb != nullptr)
@@ -142,8 +157,9 @@ int queue_on_association(const Call &c, const Descriptor &d, Request *r)
 	if (r == nullptr && (r = requests::create(c, d)) == nullptr)
 		return refuse(c, EAGAIN);
 	note_request(c, r);
+	meter::handed_over(r);
 	int error = dma::enqueue(r);
-	return error == 0 ? 0 : ended(c, r, -error);
+	return error == 0 ? 0 : ended(c, d.kind, By::none, r, -error);
 }
 
 int start_transfer(const Call &c, const Descriptor &d, Request *r)
@@ -153,7 +169,7 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r)
 	ssize_t result = -1;
 	bool at_once = beside_the_stream(c) || select::inline_allowed();
 	if (at_once && engines::inline_.attempt(c, d, &result))
-		return ended(c, r, result);
+		return ended(c, d.kind, By::inline_, r, result);
 	return queue_transfer(c, d, r, result);
 }
 
@@ -169,7 +185,7 @@ bool start_by_guess(const Call &c, int *error)
 	}
 	ssize_t result;
 	if (select::inline_allowed() && engines::inline_.attempt(c, d, &result)) {
-		*error = ended(c, nullptr, result);
+		*error = ended(c, d.kind, By::inline_, nullptr, result);
 		return true;
 	}
 	// Only kernel AIO is told the number itself, at once; others would be told to use another file's.
@@ -205,7 +221,7 @@ int start_sync(Call &c)
 		return refuse(c, EAGAIN);
 	if (int e = prepare_event(c.event); e != 0)
 		return refuse(c, e);
-	stats::count(stats::requests);
+	note_submitted(c);
 	completion::begin(c.cb);
 	return queue_sync(c, d);
 }
@@ -223,7 +239,8 @@ int start(Call &c)
 
 int start_with_room(Call &c)
 {
-	stats::count(stats::requests);
+	note_submitted(c);
+	c.begun = meter::begin(meter::in_call);
 	completion::begin(c.cb);
 	int error;
 	if (start_by_guess(c, &error))
@@ -236,11 +253,11 @@ int start_with_room(Call &c)
 	if (c.event.needs_memory() && (r = requests::create(c, d)) == nullptr)
 		return refuse(c, EAGAIN);
 	if (!open)
-		return ended(c, r, -EBADF);
+		return ended(c, d.kind, By::none, r, -EBADF);
 	if (is_socket_call(c.op) && d.kind != Kind::socket)
-		return ended(c, r, -ENOTSOCK);
+		return ended(c, d.kind, By::none, r, -ENOTSOCK);
 	if (c.len > SSIZE_MAX)
-		return ended(c, r, -EINVAL);
+		return ended(c, d.kind, By::none, r, -EINVAL);
 	if (c.op == Op::read)
 		select::remember(d);
 	return start_transfer(c, d, r);

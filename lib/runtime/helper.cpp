@@ -2,8 +2,10 @@
 #include "runtime/helper.hpp"
 
 #include "config.h"
+#include "completion/completion.hpp"
 #include "engine/driver.hpp"
 #include "engine/worker.hpp"
+#include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/standby.hpp"
 #include "runtime/stats.hpp"
@@ -26,6 +28,7 @@ namespace {
 std::atomic<Helper *> current{nullptr};
 Mutex starting;
 thread_local Helper *own __attribute__((tls_model("initial-exec"))) = nullptr;
+thread_local Plug *plugged __attribute__((tls_model("initial-exec"))) = nullptr;
 
 #ifdef SIGEVEC_SANITIZER
 constexpr unsigned first_closed = 3; // reports go to standard error
@@ -128,38 +131,9 @@ bool intact(const Helper *h, bool driver)
 	return driver ? cookie_of(h->driver_tx) == h->driver_cookie : cookie_of(h->worker_tx) == h->worker_cookie;
 }
 
-// What a sender wrote before it sent is seen by the receiver. The socket sees to that in the kernel; this says it in the
-// language's terms: each send is a release, each receipt an acquire of all sends before it.
-std::atomic<uint32_t> sends{0};
-
-enum class Sent { yes, no, lost };
-
 Sent send(int tx, const Packet &p, int fd)
 {
-	struct iovec v = {const_cast<Packet *>(&p), sizeof p};
-	alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-	struct msghdr m = {};
-	m.msg_iov = &v;
-	m.msg_iovlen = 1;
-	if (fd >= 0) {
-		m.msg_control = control;
-		m.msg_controllen = sizeof control;
-		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof fd);
-	}
-	sends.fetch_add(1, std::memory_order_release);
-	for (;;) {
-		if (sys::sendmsg(tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-			return Sent::yes;
-		// The queue is full, or too many descriptors of this user are on their way: the helper is at work on both.
-		if (errno == EAGAIN || errno == ETOOMANYREFS || errno == ENOBUFS)
-			sched_yield();
-		else if (errno != EINTR)
-			return errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN ? Sent::lost : Sent::no;
-	}
+	return send(tx, &p, fd >= 0 ? &fd : nullptr, 1);
 }
 
 // With errno kept: callers may be in a signal handler, or report an errno of their own.
@@ -232,10 +206,66 @@ bool hand_over(bool driver, const Packet &p, int fd)
 	return false;
 }
 
+// It was accepted, and the driver never gets it.
+void end_unsent(Request *r, int error)
+{
+	if (r->on_stream())
+		stream::leave(r->stream_word());
+	if (r->front && stream::give_up_claim(r->stream_word()))
+		look_at_streams();
+	// Bytes that are out cannot be taken back: it ends short.
+	completion::finish(r, r->front && r->done > 0 ? static_cast<ssize_t>(r->done) : -error);
+}
+
 } // namespace
+
+Plug::Plug()
+{
+	plugged = this;
+}
+
+Plug::~Plug()
+{
+	plugged = nullptr;
+	flush();
+}
+
+void Plug::forget()
+{
+	if (plugged != nullptr)
+		plugged->count_ = 0;
+}
+
+void Plug::add(Request *r)
+{
+	if (count_ == most_packets)
+		flush();
+	requests_[count_++] = r;
+}
+
+void Plug::flush()
+{
+	Packet p[most_packets];
+	int fds[most_packets];
+	for (unsigned i = 0; i < count_; i++) {
+		p[i] = {What::request, 0, requests_[i]};
+		fds[i] = requests_[i]->fd.load(std::memory_order_relaxed);
+	}
+	Helper *h = count_ > 1 ? usable(true) : nullptr;
+	bool together = h != nullptr && send(h->driver_tx, p, fds, count_) == Sent::yes;
+	// One by one: a descriptor that another thread has just closed is one request's error.
+	for (unsigned i = 0; i < count_ && !together; i++)
+		if (!hand_over(true, p[i], fds[i]))
+			end_unsent(requests_[i], errno);
+	count_ = 0;
+}
 
 bool to_driver(Request *r)
 {
+	if (plugged != nullptr && usable(true) != nullptr) {
+		plugged->add(r);
+		return true;
+	}
 	return hand_over(true, {What::request, 0, r}, r->fd.load(std::memory_order_relaxed));
 }
 
@@ -330,35 +360,13 @@ Helper *own_helper()
 	return own;
 }
 
-bool receive(int rx, Packet *p, int *fd, bool wait)
-{
-	struct iovec v = {p, sizeof *p};
-	alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-	struct msghdr m = {};
-	m.msg_iov = &v;
-	m.msg_iovlen = 1;
-	m.msg_control = control;
-	m.msg_controllen = sizeof control;
-	ssize_t n = sys::recvmsg(rx, &m, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
-	if (n != static_cast<ssize_t>(sizeof *p)) {
-		if (n >= 0)
-			errno = 0;
-		return false;
-	}
-	sends.load(std::memory_order_acquire);
-	*fd = -1;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-	if (c != nullptr && c->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(c), sizeof *fd);
-	return true;
-}
-
 void after_fork()
 {
 	// The parent's threads are not here. Their sockets are, if the program has not closed them.
 	Helper *h = current.exchange(nullptr, std::memory_order_relaxed);
 	starting.reset();
 	own = nullptr;
+	Plug::forget();
 	if (h == nullptr)
 		return;
 	for (auto [fd, cookie] : {std::pair{h->driver_tx, h->driver_cookie}, std::pair{h->worker_tx, h->worker_cookie}})

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "request/request.hpp"
+#include "runtime/packet.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -25,29 +26,6 @@ namespace sigevec {
 struct FileQueue;
 
 namespace helper {
-
-enum class What : uint32_t {
-	request,    // to the driver: a request and its file
-	cancel,     // to the driver: a CancelReply
-	look,       // to the driver: something it keeps may be cancelled, or free to run
-	returned,   // to the driver: a stream's blocking call has ended
-	worker,     // to the driver: another worker is needed
-	background, // to the driver: a kernel-AIO context needs its thread
-	job,        // to a worker: a request and its file
-	file_queue, // to a worker: a file queue and its file
-	bell, wake, // to the driver: a channel and an eventfd of its own
-	ring,       // to the driver: a channel whose events somebody else may wait for
-	close,      // to the driver: a number of its table
-	program,    // to the driver: the way to the program's thread
-	call,       // to the program's thread: a request and its file, to be tried
-	install,    // to the program's thread: a request and the descriptor that is its result
-};
-
-struct Packet {
-	What what;
-	uint32_t unused;
-	void *object;
-};
 
 struct Helper {
 	void *driver;
@@ -79,6 +57,24 @@ Helper *get();
 bool to_driver(Request *r);
 // object: r, or the file queue that begins with r.
 bool to_worker(What what, void *object, const Request *r);
+
+// While one exists, what its thread hands to the driver is collected, and goes to it in one message at the end. A request that then
+// cannot be handed over ends with the error. What the driver gets in one message it submits to its ring at once.
+class Plug {
+public:
+	Plug();
+	~Plug();
+	Plug(const Plug &) = delete;
+	Plug &operator=(const Plug &) = delete;
+	void add(Request *r);
+	// In the child of fork: its parent's requests are not the child's.
+	static void forget();
+
+private:
+	void flush();
+	unsigned count_ = 0;
+	Request *requests_[most_packets];
+};
 
 // From a thread of the helper, the file being r->file already.
 void job_from_inside(Helper *h, Request *r);
@@ -124,9 +120,6 @@ bool ask_to_cancel(CancelReply *reply);
 bool on_helper_thread();
 void enter_helper_thread(Helper *h);
 Helper *own_helper();
-
-// Receives one packet and its file (-1: none). False: nothing there (errno EAGAIN) or the other end is gone (0).
-bool receive(int rx, Packet *p, int *fd, bool wait);
 
 void after_fork();
 

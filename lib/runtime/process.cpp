@@ -6,9 +6,11 @@
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "dma/association.hpp"
+#include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "dma/send.hpp"
 #include "engine/kaio.hpp"
+#include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
 #include "request/request.hpp"
@@ -50,6 +52,8 @@ Page *make_page()
 // process's copies, kernel contexts and sockets are only let go. From the users of a thing to the thing itself.
 void forget_parent()
 {
+	ether::device::after_fork();
+	dma::pool::after_fork();
 	dma::receiver::after_fork();
 	dma::send::after_fork();
 	dma::association::after_fork();

@@ -46,7 +46,7 @@ void *main(void *p)
 	for (;;) {
 		helper::Packet packet;
 		int fd;
-		if (!helper::receive(rx, &packet, &fd, true)) {
+		if (helper::receive(rx, &packet, &fd, 1, true) == 0) {
 			if (errno == EINTR)
 				continue;
 			return nullptr;

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// Counters. Each thread adds to one of a few copies, so that counting shares no cache line between busy threads.
+// Counters, and the file in which they are kept when SIGEVEC_STATS asks for it. What is counted only then is in meter.hpp.
+//
+// Each of the first threads has a row of counters of its own, so that counting takes one ordinary instruction and shares no cache
+// line. Only that thread writes to it, its signal handlers included.
 #pragma once
 
+#include "runtime/stats_file.hpp"
 #include "runtime/thread_number.hpp"
 
 #include <atomic>
@@ -37,22 +41,50 @@ enum Counter : unsigned {
 
 extern const char *const names[counters];
 
-constexpr unsigned copies = 16;
+using stats_file::Word;
 
-struct alignas(64) Copy {
-	std::atomic<uint64_t> value[counters];
+// Where the calling thread counts.
+struct Place {
+	unsigned row;
+	bool own; // nobody else writes to the row
 };
 
-// In the library's memory, or in the file of SIGEVEC_STATS.
-extern std::atomic<Copy *> table;
+// 0 while other processes count in the same file.
+extern unsigned own_rows;
+
+inline Place place()
+{
+	unsigned n = thread_number();
+	constexpr unsigned others = stats_file::rows - stats_file::own_rows;
+	return {n < stats_file::own_rows ? n : stats_file::own_rows + n % others, n < own_rows};
+}
+
+inline void add(Word &w, uint64_t n, bool own)
+{
+#if defined __x86_64__
+	// One instruction, so that a signal handler comes before it or after it.
+	if (own) {
+		asm("addq %1, %0" : "+m"(w) : "er"(n) : "cc");
+		return;
+	}
+#else
+	(void)own;
+#endif
+	w.fetch_add(n, std::memory_order_relaxed);
+}
+
+// In the library's memory, or in the file.
+extern std::atomic<stats_file::Row *> table;
 
 inline void count(Counter c, uint64_t n = 1)
 {
-	table.load(std::memory_order_relaxed)[thread_number() % copies].value[c].fetch_add(n, std::memory_order_relaxed);
+	Place p = place();
+	add(table.load(std::memory_order_relaxed)[p.row].counter[c], n, p.own);
 }
 
 uint64_t sum(unsigned counter);
 
+// At set-up: makes the file that the environment asks for.
 void open();
 void after_fork();
 

@@ -58,7 +58,9 @@ int take_thread_number()
 		pthread_setspecific(key, reinterpret_cast<void *>(static_cast<uintptr_t>(n) + 1));
 	} else {
 		static std::atomic<unsigned> shared{0};
-		n = static_cast<int>(shared.fetch_add(1, std::memory_order_relaxed) % (words * 64));
+		// The lowest numbers are for one thread each (runtime/stats.hpp).
+		constexpr unsigned kept = 64;
+		n = static_cast<int>(kept + shared.fetch_add(1, std::memory_order_relaxed) % (words * 64 - kept));
 	}
 	thread_number_plus_one = n + 1;
 	return thread_number_plus_one;

@@ -4,7 +4,7 @@
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "request/pool.hpp"
-#include "runtime/stats.hpp"
+#include "runtime/probes.hpp"
 #include "source/addrinfo.hpp"
 #include "source/inner.hpp"
 #include "source/sync.hpp"
@@ -107,6 +107,7 @@ void push(Wait *w)
 	uint64_t life;
 	add_reference(w, &life);
 	stats::count(stats::notify_channel);
+	SIGEVEC_PROBE3(notify, SIGEV_EC, w->notification.event.signo, w->notification.event.value.sival_ptr);
 	channel::push(w->notification);
 }
 

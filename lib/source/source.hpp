@@ -19,6 +19,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <linux/time_types.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -78,8 +79,8 @@ struct SyncCall {
 	bool serial;       // the one of a barrier's round that is told so
 	uint8_t watcher;
 	uint64_t position; // in a barrier's or a condition variable's sequence; of a writer: whether it has slept
-	struct timespec deadline; // CLOCK_REALTIME
-	Wait *next;               // in a list of the watcher's
+	struct __kernel_timespec deadline; // CLOCK_REALTIME
+	Wait *next, *next_called;          // in lists of the watcher's
 };
 
 struct Wait {

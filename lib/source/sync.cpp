@@ -66,7 +66,7 @@ int sleep(Wait *w, int place, const struct timespec *deadline)
 		return refuse(w, EAGAIN);
 	w->sync.timed = deadline != nullptr;
 	if (deadline != nullptr)
-		w->sync.deadline = *deadline;
+		w->sync.deadline = {deadline->tv_sec, deadline->tv_nsec};
 	watcher::enter(place, w);
 	return 0;
 }

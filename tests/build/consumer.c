@@ -9,13 +9,14 @@
 int main(int argc, char **argv)
 {
 	char text[5] = "";
-	struct aiocb cb = {0};
+	struct aiocb cb;
 	const struct aiocb *const list[] = {&cb};
 	struct sigevec_engine engine;
 	unsigned i;
 
 	if (argc != 2)
 		return 2;
+	memset(&cb, 0, sizeof cb);
 	cb.aio_fildes = open(argv[1], O_RDONLY);
 	cb.aio_buf = text;
 	cb.aio_nbytes = 4;

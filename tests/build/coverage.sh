@@ -7,7 +7,9 @@ cd "$top_srcdir" || exit 99
 page=tests/coverage.md
 
 while read -r program test_case; do
-	source=tests/contract/${program%:}.cpp
+	program=${program%:}
+	source=tests/contract/$program.cpp
+	[ "$program" = "${program#kmod_}" ] || source=tests/kmod/${program#kmod_}.cpp
 	grep -qE "TEST_CASE\($test_case[,)]" "$source" || fail "$page names $program $test_case, which $source has not"
 done < <(grep -oE '`[a-z0-9_]+: [a-z0-9_]+`' $page | tr -d '`' | sort -u)
 
@@ -19,8 +21,9 @@ while read -r row; do
 	fail "neither a test nor a reason: $row"
 done < <(grep -E '^\| [0-9]' $page | grep -vE '`[a-z0-9_]+: [a-z0-9_]+`|`tests/[a-z/-]+\.sh`|\| no test: ')
 
-for source in tests/contract/*.cpp; do
+for source in tests/contract/*.cpp tests/kmod/*.cpp; do
 	program=$(basename "$source" .cpp)
+	[ "${source%/*}" != tests/kmod ] || program=kmod_$program
 	grep -q "\`$program: " $page || fail "$page says nothing of $source"
 done
 finish

@@ -10,7 +10,7 @@ while read -r file; do
 	name=${file#./}
 	# A program is listed by its name, its source being NAME.cpp.
 	echo "$lists" | grep -qE "(^|[[:space:]=])(${name//./\\.}|${name%.cpp})([[:space:]]|\$)" || fail "$name is in no list"
-done < <(find ./include ./lib ./compat ./tests ./man ./tools ./examples ./bench -type f \
+done < <(find ./include ./lib ./compat ./kmod ./tests ./man ./tools ./examples ./bench ./cmake -type f \
 	! -name Makefile.inc ! -name '*.o' ! -name '*.lo' ! -name '.dirstamp' ! -name '*.log' ! -name '*.trs' ! -name '*~' \
 	! -path '*/.*/*' \( -name '*.*' -o -perm -u+x \) ! -name 'lt-*')
 finish

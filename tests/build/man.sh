@@ -13,7 +13,7 @@ covered() {
 }
 
 # Every function of the library's own has a page that answers to its name; those of POSIX have the system's, and one here.
-ours=$(sed -n 's/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir/lib/libsigevec.map")
+ours=$(sed -n 's/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir"/lib/libsigevec.map "$top_srcdir"/lib/glue/libsigevec_event.map)
 [ -n "$ours" ] || fail "libsigevec.map names no function"
 for name in $ours; do
 	[ -e "$man/$name.3" ] || fail "$name has no page"
@@ -32,6 +32,23 @@ done
 read_names=$(grep -rhoE '"SIGEVEC_[A-Z]+"' "$top_srcdir/lib" --include='*.cpp' --include='*.hpp' | tr -d '"' | sort -u)
 told_names=$(sed -n 's/^\.It Ev \(SIGEVEC_[A-Z]*\)$/\1/p' "$man/sigevec.7" | sort -u)
 [ "$read_names" = "$told_names" ] || fail "sigevec(7) has the variables" $told_names", the library reads" $read_names
+
+# The tool's own variables and options are in sigevec(1).
+for name in $(grep -rhoE '(getenv|setenv)\("[A-Z_]+"' "$top_srcdir/tools" --include='*.cpp' | sed 's/.*("//; s/"//' | sort -u); do
+	case $name in
+	LC_ALL | LD_TRACE_LOADED_OBJECTS) ;; # for children
+	*) grep -q "^\.It Ev $name\$" "$man/sigevec.1" "$man/sigevec.7" || fail "the variable $name is not explained" ;;
+	esac
+done
+for option in $(grep -rhoE '\{"[a-z]+", (no|required|optional)_argument' "$top_srcdir/tools" | cut -d'"' -f2 | sort -u); do
+	grep -qE "^\.It Fl .*-$option( |\$)" "$man/sigevec.1" || [ "$option" = help ] || [ "$option" = version ] ||
+		fail "sigevec(1) does not explain --$option"
+done
+
+# What the library exports beside libc's names is in its map, which the pages were checked against.
+for name in $(nm -D --defined-only "$SIGEVEC_LIB" | sed -n 's/.* T \([a-z_0-9]*\)@@SIGEVEC.*/\1/p'); do
+	covered "$name" || fail "$name is exported and has no page"
+done
 
 # Every counter is explained.
 counters=$(sed -n '/names\[counters\] = {/,/};/s/^\t"\([a-z_]*\)",$/\1/p' "$top_srcdir/lib/runtime/stats.cpp")
@@ -61,8 +78,13 @@ for page in "$man"/*.3; do
 		fail "$name.3 has no complete example"
 		continue
 	}
+	libraries=("$SIGEVEC_LIB")
+	if grep -q 'sigevec/event\.h' "$scratch/$name.c"; then
+		[ -e "${SIGEVEC_LIB%/*}/libsigevec_event.so.1" ] || continue # built without libevent
+		libraries=("${SIGEVEC_LIB%/*}/libsigevec_event.so.1" "$SIGEVEC_LIB" -levent_core)
+	fi
 	"$CC" -std=gnu11 -Wall -Wextra -pedantic -Werror -I"$top_srcdir/include/sigevec/system" -I"$top_srcdir/include" \
-		-o "$scratch/$name" "$scratch/$name.c" "$SIGEVEC_LIB" || {
+		-o "$scratch/$name" "$scratch/$name.c" "${libraries[@]}" || {
 		fail "the example of $name.3 does not build"
 		continue
 	}
@@ -74,6 +96,11 @@ for page in "$man"/*.3; do
 	}
 	[ -s "$scratch/output" ] || fail "the example of $name.3 says nothing"
 done
+
+# References to pages of this library lead somewhere.
+while read -r name section; do
+	[ -e "$man/$name.$section" ] || fail "a page refers to $name($section), which is not there"
+done < <(sed -n 's/^\.Xr \(sigevec[a-z_]*\|ec_[a-z_]*\|ev_[a-z_]*\|sio_[a-z]*\|dma_[a-z]*\) \([1-8]\).*/\1 \2/p' "$man"/*.[1-8] | sort -u)
 
 # What is in a list is installed; tests/build/lists.sh sees to the list.
 if command -v mandoc >/dev/null; then

@@ -4,6 +4,8 @@
 #define BOOST_TEST_MODULE ec_lifetime
 #include "channel.hpp"
 
+#include <semaphore>
+
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -161,6 +163,37 @@ BOOST_AUTO_TEST_CASE(channels_come_and_go_and_leave_no_descriptor) {
 }
 
 // -------------------------------------------------------------------- close()
+
+// The thread that had the channel lives, and does not call the library.
+BOOST_AUTO_TEST_CASE(a_channel_that_changes_hands_holds_no_file_of_what_has_ended) {
+    for_each_channel_kind([](unsigned flags) {
+        for (bool ended_by_destroy : {false, true}) {
+            Stream s = unix_stream();
+            char byte;
+            Channel ec(flags);
+            std::binary_semaphore submitted(0), quit(0);
+            std::thread first([&] {
+                BOOST_TEST(ev_recv(s.reader, &byte, 1, 0, ec, nullptr) == 0);
+                BOOST_TEST(ec_submit(ec) >= 0);
+                submitted.release();
+                quit.acquire();
+            });
+            submitted.acquire();
+            if (ended_by_destroy)
+                BOOST_TEST(ec_destroy(ec.release()) == 0);
+            else {
+                put(s.writer, "x");
+                BOOST_TEST(next_event(ec).ev_result == 1);
+            }
+            s.reader = Fd();
+            BOOST_TEST(becomes_readable(s.writer));
+            char c;
+            BOOST_TEST(recv(s.writer, &c, 1, MSG_DONTWAIT) == 0);
+            quit.release();
+            first.join();
+        }
+    });
+}
 
 BOOST_AUTO_TEST_CASE(the_end_of_a_channel_interrupts_no_wait_that_follows) {
     Fd const nothing(epoll_create1(EPOLL_CLOEXEC));

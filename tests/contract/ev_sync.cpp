@@ -5,6 +5,9 @@
 #define BOOST_TEST_MODULE ev_sync
 #include "source_objects.hpp"
 
+#include <linux/io_uring.h>
+#include <sys/syscall.h>
+
 BOOST_AUTO_TEST_CASE(a_semaphore_that_is_not_zero_is_taken_at_once) {
     for_each_channel_and_scope([](Channel& ec, bool shared) {
         Semaphore s(shared, 2);
@@ -129,6 +132,43 @@ BOOST_AUTO_TEST_CASE(ec_destroy_takes_nothing_and_gives_back_what_nobody_read) {
         BOOST_TEST(s.value() == 1);
         BOOST_TEST(m.is_free());
         BOOST_TEST(l.is_free());
+    });
+}
+
+namespace {
+
+// Whether io_uring may be used here, and waits for futexes (its operation 51).
+bool the_kernel_has_futex_requests() {
+    char const* const engine = getenv("SIGEVEC_ENGINE");
+    if (engine != nullptr && strcmp(engine, "auto") != 0 && strcmp(engine, "uring") != 0) return false;
+    io_uring_params parameters = {};
+    int const ring = int(syscall(SYS_io_uring_setup, 8, &parameters));
+    if (ring < 0) return false;
+    alignas(io_uring_probe) char space[sizeof(io_uring_probe) + 256 * sizeof(io_uring_probe_op)] = {};
+    auto const& probe = *reinterpret_cast<io_uring_probe const*>(space);
+    bool const known = syscall(SYS_io_uring_register, ring, IORING_REGISTER_PROBE, space, 256) == 0 && probe.last_op >= 51 &&
+                       (probe.ops[51].flags & IO_URING_OP_SUPPORTED) != 0;
+    close(ring);
+    return known;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(where_the_kernel_has_futex_requests_one_thread_does_for_all) {
+    if (!the_kernel_has_futex_requests()) {
+        BOOST_TEST_MESSAGE("no io_uring with futex operations here");
+        return;
+    }
+    long const before = threads();
+    constexpr unsigned many = 3000;
+    for_each_channel([&](Channel& ec) {
+        std::list<Semaphore> all;
+        for (uintptr_t i = 0; i < many; ++i) BOOST_TEST_REQUIRE(ev_sem_wait(all.emplace_back(i % 2 != 0), nullptr, ec, as_data(i)) == 0);
+        BOOST_TEST(threads() <= before + 1);
+        for (Semaphore& s : all) sem_post(s);
+        std::vector<int> told(many);
+        for (unsigned i = 0; i < many; ++i) ++told[as_number(next_event(ec).ev_data)];
+        BOOST_TEST(std::count(told.begin(), told.end(), 1) == ptrdiff_t(many));
     });
 }
 

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+//
+// The clock's list: who starts it for a channel pushes that one onto `started', then counts `wakes', then looks whether the thread sleeps; the thread
+// says that it sleeps, then looks at `wakes' once more (in futex_wait). All of that is seq_cst, so no start is slept over. A channel is in one
+// list at most: `clock' says whether it is.
+#include "channel/moderation.hpp"
+
+#include "channel/bell.hpp"
+#include "channel/queue.hpp"
+#include "channel/single.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <cerrno>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+
+namespace sigevec::moderation {
+
+namespace {
+
+constexpr uint32_t longest_for_ring = 1000; // microseconds
+constexpr int64_t second = 1000000000;
+
+// Held while a thread is started.
+Mutex starting;
+std::atomic<bool> clock_runs{false};
+std::atomic<Channel *> started{nullptr};
+std::atomic<uint32_t> wakes{0};
+std::atomic<bool> asleep{false};
+// In the program's table; -1: there is no second thread. The program may have closed it.
+std::atomic<int> instance{-1};
+
+int64_t now()
+{
+	timespec t = monotonic_now();
+	return t.tv_sec * second + t.tv_nsec;
+}
+
+int64_t end_of(const Channel *c)
+{
+	uint32_t time = c->moderate_time.load(std::memory_order_relaxed);
+	if (!on(c))
+		return 0;
+	return time == 0 ? INT64_MAX : c->first_came.load(std::memory_order_relaxed) + int64_t{time} * 1000;
+}
+
+// Takes over what has been started.
+void collect(Channel **running)
+{
+	Channel *c = started.exchange(nullptr, std::memory_order_seq_cst);
+	while (c != nullptr) {
+		Channel *next = c->next_clock;
+		c->next_clock = *running;
+		*running = c;
+		c = next;
+	}
+}
+
+// Stops the clocks whose time is up. Returns when the next one is.
+int64_t stop_clocks(Channel **running)
+{
+	int64_t nearest = INT64_MAX, t = now();
+	for (Channel **at = running; *at != nullptr;) {
+		Channel *c = *at;
+		int64_t end = end_of(c);
+		if (end > t && c->open.load(std::memory_order_relaxed)) {
+			nearest = end < nearest ? end : nearest;
+			at = &c->next_clock;
+			continue;
+		}
+		*at = c->next_clock;
+		// Either who comes now starts it again, or what has come is seen by tell().
+		c->clock.store(false, std::memory_order_seq_cst);
+		channel::tell(c);
+		channel::release(c);
+	}
+	return nearest;
+}
+
+void wake_clock()
+{
+	wakes.fetch_add(1, std::memory_order_seq_cst);
+	if (asleep.load(std::memory_order_seq_cst))
+		futex_wake(wakes, 1);
+}
+
+void *run_clock(void *)
+{
+	prctl(PR_SET_TIMERSLACK, 1ul);
+	for (Channel *running = nullptr;;) {
+		uint32_t seen = wakes.load(std::memory_order_seq_cst);
+		collect(&running);
+		int64_t end = stop_clocks(&running);
+		int64_t left = end - (end == INT64_MAX ? 0 : now());
+		if (left <= 0)
+			continue;
+		timespec rest{left / second, left % second};
+		asleep.store(true, std::memory_order_seq_cst);
+		futex_wait(wakes, seen, end == INT64_MAX ? nullptr : &rest);
+		asleep.store(false, std::memory_order_relaxed);
+	}
+}
+
+void *hear_rings(void *p)
+{
+	auto fd = static_cast<int>(reinterpret_cast<intptr_t>(p));
+	for (;;) {
+		struct epoll_event v[64];
+		long n = syscall(SYS_epoll_pwait, fd, v, 64, -1, nullptr, 0);
+		if (n < 0 && errno != EINTR)
+			return nullptr;
+		for (long i = 0; i < n; i++) {
+			auto *c = static_cast<Channel *>(v[i].data.ptr);
+			// It may be another channel by now, which is told once too often then.
+			if (!channel::keep(c))
+				continue;
+			if (!c->heard.exchange(true, std::memory_order_seq_cst))
+				c->first_came.store(now(), std::memory_order_relaxed);
+			start_clock(c);
+			channel::release(c);
+		}
+	}
+}
+
+bool run_threads(bool second_too)
+{
+	Guard<Mutex> g(starting);
+	if (!clock_runs.load(std::memory_order_relaxed)) {
+		if (start_thread(run_clock, nullptr, "sigevec-clock") != 0)
+			return false;
+		clock_runs.store(true, std::memory_order_relaxed);
+	}
+	int fd = instance.load(std::memory_order_relaxed);
+	if (!second_too || (fd >= 0 && bell::is_ours(fd)))
+		return true;
+	fd = epoll_create1(EPOLL_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (!bell::mark(fd) || start_thread(hear_rings, reinterpret_cast<void *>(static_cast<intptr_t>(fd)), "sigevec-ears") != 0) {
+		sys::close(fd);
+		return false;
+	}
+	instance.store(fd, std::memory_order_release);
+	return true;
+}
+
+} // namespace
+
+bool due(const Channel *c)
+{
+	if (!on(c) || c->overflow.load(std::memory_order_seq_cst) != 0)
+		return true;
+	uint32_t events = c->moderate_events.load(std::memory_order_relaxed);
+	uint32_t limit = c->limit.load(std::memory_order_relaxed); // more never come
+	uint32_t there = c->pushed.load(std::memory_order_seq_cst) - static_cast<uint32_t>(c->delivered.load(std::memory_order_seq_cst));
+	if (events != 0 && there >= (events < limit ? events : limit))
+		return true;
+	int64_t end = end_of(c);
+	return end != INT64_MAX && now() >= end;
+}
+
+void note_first(Channel *c)
+{
+	c->first_came.store(now(), std::memory_order_relaxed);
+}
+
+Deadline limit(const Channel *c, const Deadline &deadline)
+{
+	int64_t end = end_of(c);
+	if (end == INT64_MAX || (!deadline.never && deadline.at.tv_sec * second + deadline.at.tv_nsec < end))
+		return deadline;
+	Deadline d;
+	d.never = false;
+	d.at = {end / second, end % second};
+	return d;
+}
+
+void start_clock(Channel *c)
+{
+	if (c->moderate_time.load(std::memory_order_relaxed) == 0 || c->clock.exchange(true, std::memory_order_seq_cst))
+		return;
+	if (!channel::keep(c))
+		return;
+	Channel *head = started.load(std::memory_order_relaxed);
+	do
+		c->next_clock = head;
+	while (!started.compare_exchange_weak(head, c, std::memory_order_seq_cst));
+	wake_clock();
+}
+
+bool fits_ring(uint32_t events, uint32_t microseconds)
+{
+	return events == 0 || (microseconds != 0 && microseconds <= longest_for_ring);
+}
+
+int listen(Channel *c)
+{
+	int fd = bell::make();
+	struct epoll_event e = {};
+	e.events = EPOLLIN | EPOLLET;
+	e.data.ptr = c;
+	if (fd >= 0 && epoll_ctl(instance.load(std::memory_order_acquire), EPOLL_CTL_ADD, fd, &e) == 0)
+		return fd;
+	if (fd >= 0)
+		sys::close(fd);
+	return -1;
+}
+
+int set(Channel *c, uint32_t events, uint32_t microseconds)
+{
+	bool wanted = events > 1 || (events == 0 && microseconds != 0);
+	bool single = (c->flags & EC_SINGLE) != 0;
+	if (wanted && !run_threads(single && fits_ring(events, microseconds)))
+		return EAGAIN;
+	c->moderate_events.store(events, std::memory_order_relaxed);
+	c->moderate_time.store(microseconds, std::memory_order_relaxed);
+	c->moderated.store(wanted, std::memory_order_seq_cst);
+	if (single)
+		single::moderate(c);
+	// What waits by the old rule goes by the new one.
+	channel::tell(c);
+	channel::wake_all(c);
+	if (c->clock.load(std::memory_order_seq_cst))
+		wake_clock();
+	return 0;
+}
+
+void after_fork()
+{
+	starting.reset();
+	clock_runs.store(false, std::memory_order_relaxed);
+	asleep.store(false, std::memory_order_relaxed);
+	started.store(nullptr, std::memory_order_relaxed);
+	if (int fd = instance.exchange(-1, std::memory_order_relaxed); fd >= 0)
+		bell::close(fd);
+}
+
+} // namespace sigevec::moderation

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#include "dma/pool.hpp"
+
+#include "runtime/syscalls.hpp"
+#include "sigevec/uapi.h"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+namespace sigevec::dma::pool {
+
+namespace {
+
+// A descriptor or -1; errno ENOENT also for a device that no module has.
+int open_device()
+{
+	int fd = static_cast<int>(syscall(SYS_openat, AT_FDCWD, SIGEVEC_DEVICE, O_RDWR | O_CLOEXEC, 0));
+	if (fd < 0 && (errno == ENXIO || errno == ENODEV))
+		errno = ENOENT;
+	return fd;
+}
+
+int create(size_t size, int node)
+{
+	int device = open_device();
+	if (device < 0)
+		return -1;
+	struct sigevec_pool_create c = {};
+	c.size = size;
+	if (node >= 0) {
+		c.flags = SIGEVEC_POOL_NODE;
+		c.node = node;
+	}
+	int fd = ioctl(device, SIGEVEC_IOC_POOL_CREATE, &c);
+	int e = errno;
+	sys::close(device);
+	errno = e;
+	return fd;
+}
+
+} // namespace
+
+void *map(size_t size, int node, int *error)
+{
+	int fd = create(size, node);
+	if (fd < 0) {
+		*error = errno;
+		return nullptr;
+	}
+	void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	*error = m == MAP_FAILED ? errno : 0;
+	sys::close(fd);
+	return m == MAP_FAILED ? nullptr : m;
+}
+
+uint64_t identity(int fd)
+{
+	struct sigevec_pool_info i = {};
+	return ioctl(fd, SIGEVEC_IOC_POOL_INFO, &i) == 0 ? i.id : 0;
+}
+
+} // namespace sigevec::dma::pool

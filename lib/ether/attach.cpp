@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MIT
+//
+// How a region becomes the memory of a queue, and how that ends.
+#include "ether/device.hpp"
+
+#include "runtime/syscalls.hpp"
+#include "sigevec/ether.h"
+
+#include <cstdlib>
+#include <fcntl.h>
+#include <linux/if_xdp.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#ifndef XDP_USE_SG
+#define XDP_USE_SG (1 << 4)
+#endif
+
+namespace sigevec::ether::device {
+
+namespace {
+
+constexpr size_t page = 4096;
+constexpr uint32_t entries = 2048;
+constexpr uint32_t headroom = 256;        // XDP_PACKET_HEADROOM: the kernel leaves it free before each frame
+constexpr uint32_t around_a_frame = 14 + 8; // its header, and two VLAN tags
+
+bool set(int fd, int name, uint32_t value)
+{
+	return setsockopt(fd, SOL_XDP, name, &value, sizeof value) == 0;
+}
+
+// 0 or an errno.
+int register_memory(int fd, void *memory, size_t size, uint32_t chunk)
+{
+	struct xdp_umem_reg r = {};
+	r.addr = reinterpret_cast<uintptr_t>(memory);
+	r.len = size;
+	r.chunk_size = chunk;
+	return setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &r, sizeof r) == 0 ? 0 : errno;
+}
+
+bool make_rings(int fd, uint32_t n)
+{
+	return set(fd, XDP_UMEM_FILL_RING, n) && set(fd, XDP_UMEM_COMPLETION_RING, n) && set(fd, XDP_RX_RING, n) &&
+	       set(fd, XDP_TX_RING, n);
+}
+
+bool map(int fd, uint64_t place, const struct xdp_ring_offset &o, size_t entry, Ring *r)
+{
+	r->mapped = o.desc + entries * entry;
+	r->mapping = mmap(nullptr, r->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, static_cast<off_t>(place));
+	if (r->mapping == MAP_FAILED) {
+		r->mapping = nullptr;
+		return false;
+	}
+	// A child of fork must not find it.
+	madvise(r->mapping, r->mapped, MADV_DONTFORK);
+	auto *base = static_cast<char *>(r->mapping);
+	r->producer = reinterpret_cast<std::atomic<uint32_t> *>(base + o.producer);
+	r->consumer = reinterpret_cast<std::atomic<uint32_t> *>(base + o.consumer);
+	r->flags = reinterpret_cast<std::atomic<uint32_t> *>(base + o.flags);
+	r->entries = base + o.desc;
+	r->mask = entries - 1;
+	r->mine = r->theirs = 0;
+	return true;
+}
+
+void unmap(Device *d)
+{
+	for (Ring *r : {&d->receive, &d->transmit, &d->fill, &d->completed})
+		if (r->mapping != nullptr) {
+			munmap(r->mapping, r->mapped);
+			r->mapping = nullptr;
+		}
+}
+
+bool map_all(Device *d)
+{
+	struct xdp_mmap_offsets o = {};
+	socklen_t n = sizeof o;
+	for (Ring *r : {&d->receive, &d->transmit, &d->fill, &d->completed})
+		r->mapping = nullptr;
+	return getsockopt(d->fd, SOL_XDP, XDP_MMAP_OFFSETS, &o, &n) == 0 &&
+	       map(d->fd, XDP_PGOFF_RX_RING, o.rx, sizeof(struct xdp_desc), &d->receive) &&
+	       map(d->fd, XDP_PGOFF_TX_RING, o.tx, sizeof(struct xdp_desc), &d->transmit) &&
+	       map(d->fd, XDP_UMEM_PGOFF_FILL_RING, o.fr, sizeof(uint64_t), &d->fill) &&
+	       map(d->fd, XDP_UMEM_PGOFF_COMPLETION_RING, o.cr, sizeof(uint64_t), &d->completed);
+}
+
+// 0 or an errno. Who had the queue before may have been closed, and the kernel takes that apart a moment later.
+int bind_patiently(int fd, const struct sockaddr_xdp &to)
+{
+	constexpr int attempts = 250;
+	constexpr timespec moment{0, 2000000};
+	for (int i = 0;; i++) {
+		if (bind(fd, reinterpret_cast<const struct sockaddr *>(&to), sizeof to) == 0)
+			return 0;
+		if (errno != EBUSY || i == attempts)
+			return errno;
+		nanosleep(&moment, nullptr);
+	}
+}
+
+int bind_queue(Device *d, const Device *other)
+{
+	struct sockaddr_xdp to = {};
+	to.sxdp_family = AF_XDP;
+	to.sxdp_ifindex = d->ifindex;
+	to.sxdp_queue_id = d->queue;
+	if (other != nullptr) {
+		to.sxdp_flags = XDP_SHARED_UMEM;
+		to.sxdp_shared_umem_fd = static_cast<uint32_t>(other->fd);
+		d->in_parts = other->in_parts;
+		return bind_patiently(d->fd, to);
+	}
+	auto mode = static_cast<uint16_t>((d->flags & ETHER_COPY) != 0 ? XDP_COPY : (d->flags & ETHER_ZEROCOPY) != 0 ? XDP_ZEROCOPY : 0);
+	to.sxdp_flags = mode | XDP_USE_NEED_WAKEUP | XDP_USE_SG;
+	int e = bind_patiently(d->fd, to);
+	d->in_parts = e == 0;
+	if (e != EINVAL && e != EOPNOTSUPP)
+		return e;
+	to.sxdp_flags = mode | XDP_USE_NEED_WAKEUP;
+	return bind_patiently(d->fd, to);
+}
+
+bool is_there(const Device *d)
+{
+	uint64_t c = 0;
+	socklen_t n = sizeof c;
+	return getsockopt(d->fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 && c == d->cookie;
+}
+
+// A socket that has been bound stays so: the number gets another one. 0 or an errno.
+int renew(Device *d)
+{
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd < 0 || dup3(fd, d->fd, O_CLOEXEC) < 0) {
+		int error = errno;
+		if (fd >= 0)
+			sys::close(fd);
+		return error;
+	}
+	sys::close(fd);
+	socklen_t n = sizeof d->cookie;
+	getsockopt(d->fd, SOL_SOCKET, SO_COOKIE, &d->cookie, &n);
+	return 0;
+}
+
+void choose_sizes(Device *d, const dma::Region *r, size_t slot)
+{
+	d->most = slot != 0 ? static_cast<uint32_t>(slot) : d->mtu + around_a_frame;
+	d->chunk = d->most + headroom <= 2048 ? 2048 : 4096;
+	auto begin = reinterpret_cast<uintptr_t>(r->base);
+	// From the beginning of the page, whoever's that is: slots are the region's only.
+	uintptr_t from = begin / page * page;
+	d->memory = reinterpret_cast<char *>(from);
+	d->memory_size = (begin + r->slots.units() * dma::unit - from) / d->chunk * d->chunk;
+}
+
+// 0 or an errno; the socket is bound.
+int connect_memory(Device *d, dma::Region *r)
+{
+	Device *other = partner(d, r);
+	if (other != nullptr && other->chunk != d->chunk)
+		other = nullptr;
+	int e = other == nullptr ? register_memory(d->fd, d->memory, d->memory_size, d->chunk) : 0;
+	if (e != 0)
+		return e == ENOBUFS ? ENOMEM : e;
+	if (!make_rings(d->fd, entries) || !map_all(d))
+		return errno;
+	d->bound = true;
+	return bind_queue(d, other);
+}
+
+} // namespace
+
+int attach(Device *d, dma::Region *r, size_t slot)
+{
+	if (d->region.load(std::memory_order_relaxed) != nullptr)
+		return EBUSY;
+	choose_sizes(d, r, slot);
+	if (d->memory_size < 2 * d->chunk)
+		return EINVAL;
+	for (Ring *ring : {&d->receive, &d->transmit, &d->fill, &d->completed})
+		ring->mapping = nullptr;
+	d->with_kernel = d->sending = d->oldest = d->newest = 0;
+	d->zero_copy = false;
+	d->kernels = static_cast<uint64_t *>(calloc(d->memory_size / d->chunk / 64 + 1, sizeof(uint64_t)));
+	d->flying = static_cast<Flight *>(malloc(flights * sizeof(Flight)));
+	d->error = 0;
+	d->told = 0;
+	d->frames_in.store(0, std::memory_order_relaxed);
+	d->frames_out.store(0, std::memory_order_relaxed);
+	d->too_large.store(0, std::memory_order_relaxed);
+	// Half of what there is goes to the device; the rest is for what the program keeps and sends.
+	size_t free = (d->memory_size - r->slots.used()) / d->chunk / 2;
+	d->wanted = free == 0 ? 1 : free < entries ? static_cast<uint32_t>(free) : entries;
+	int e = d->kernels != nullptr && d->flying != nullptr ? connect_memory(d, r) : ENOMEM;
+	if (e == 0) {
+		struct xdp_options o = {};
+		socklen_t n = sizeof o;
+		d->zero_copy = getsockopt(d->fd, SOL_XDP, XDP_OPTIONS, &o, &n) == 0 && (o.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+		d->region.store(r, std::memory_order_release);
+		refill(d);
+		e = program::give(d->program, d->queue, d->fd);
+		if (e == 0)
+			return 0;
+	}
+	detach(d);
+	return e;
+}
+
+namespace {
+
+// What the kernel had is the region's again. It reaches it no more.
+void recover(Device *d, dma::Region *r)
+{
+	for (size_t n = 0; n < d->memory_size / d->chunk; n++)
+		if ((d->kernels[n / 64] >> (n % 64) & 1) != 0)
+			r->slots.discard(d->memory + n * d->chunk, d->chunk);
+	for (; d->oldest != d->newest; d->oldest++)
+		if (d->flying[d->oldest % flights].first != dma::no_unit)
+			r->slots.unhold(d->flying[d->oldest % flights].first);
+}
+
+} // namespace
+
+void detach(Device *d)
+{
+	dma::Region *r = d->region.load(std::memory_order_relaxed);
+	if (r != nullptr)
+		program::take_back(d->program, d->queue);
+	if (r != nullptr && d->completed.mapping != nullptr)
+		reap(d);
+	unmap(d);
+	// The kernel lets go of the memory with the socket. The program's number gets another one, unless it is no longer that socket.
+	if (d->bound && is_there(d) && renew(d) == 0)
+		d->bound = false;
+	// A device that reads and writes the memory itself is told a moment later; then the queue can be had.
+	if (d->zero_copy)
+		probe(d->ifindex, d->queue, XDP_COPY);
+	if (r != nullptr)
+		recover(d, r);
+	free(d->kernels);
+	free(d->flying);
+	d->kernels = nullptr;
+	d->flying = nullptr;
+	d->zero_copy = false;
+	d->region.store(nullptr, std::memory_order_release);
+}
+
+int probe(unsigned ifindex, unsigned queue, uint16_t mode)
+{
+	constexpr size_t size = 16 * page;
+	constexpr uint32_t few = 16;
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return errno;
+	void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int e = m == MAP_FAILED ? ENOMEM : register_memory(fd, m, size, page);
+	if (e == 0 && !make_rings(fd, few))
+		e = errno;
+	struct sockaddr_xdp to = {};
+	to.sxdp_family = AF_XDP;
+	to.sxdp_ifindex = ifindex;
+	to.sxdp_queue_id = queue;
+	to.sxdp_flags = mode;
+	if (e == 0)
+		e = bind_patiently(fd, to);
+	sys::close(fd);
+	if (m != MAP_FAILED)
+		munmap(m, size);
+	return e;
+}
+
+} // namespace sigevec::ether::device

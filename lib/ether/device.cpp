@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+#include "ether/device.hpp"
+
+#include "channel/bell.hpp"
+#include "dma/receiver.hpp"
+#include "runtime/syscalls.hpp"
+#include "sigevec/ether.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <linux/ethtool.h>
+#include <linux/if_packet.h>
+#include <linux/if_xdp.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+namespace sigevec::ether::device {
+
+namespace {
+
+// Protects the list and the programs.
+Mutex changing;
+std::atomic<Device *> devices{nullptr};
+std::atomic<uint32_t> open_count{0};
+
+uint64_t cookie_of(int fd, int which)
+{
+	uint64_t c = 0;
+	socklen_t n = sizeof c;
+	return getsockopt(fd, SOL_SOCKET, which, &c, &n) == 0 ? c : 0;
+}
+
+struct ifreq request_for(const char *name)
+{
+	struct ifreq r = {};
+	strncpy(r.ifr_name, name, sizeof r.ifr_name - 1);
+	return r;
+}
+
+// How many queues the device has now; 0: it does not say.
+unsigned queues_of(int any_socket, const char *name)
+{
+	struct ethtool_channels c = {};
+	c.cmd = ETHTOOL_GCHANNELS;
+	struct ifreq r = request_for(name);
+	r.ifr_data = reinterpret_cast<char *>(&c);
+	if (ioctl(any_socket, SIOCETHTOOL, &r) != 0)
+		return 0;
+	return c.combined_count + (c.rx_count > c.tx_count ? c.rx_count : c.tx_count);
+}
+
+// A packet socket that receives nothing, for its membership. Descriptor, or -1 with errno.
+int make_promiscuous(unsigned ifindex)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	struct packet_mreq m = {};
+	m.mr_ifindex = static_cast<int>(ifindex);
+	m.mr_type = PACKET_MR_PROMISC;
+	if (fd < 0 || (bell::mark(fd) && setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m) == 0))
+		return fd;
+	int error = errno;
+	sys::close(fd);
+	errno = error;
+	return -1;
+}
+
+// What the device needs beside its socket. 0 or an errno.
+int equip(Device *d, const char *name)
+{
+	// AF_XDP sockets know nothing of these.
+	int any = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (any < 0)
+		return errno;
+	struct ifreq r = request_for(name);
+	int failed = ioctl(any, SIOCGIFMTU, &r) != 0 ? errno : 0;
+	d->mtu = static_cast<uint32_t>(r.ifr_mtu);
+	unsigned queues = queues_of(any, name);
+	sys::close(any);
+	if (failed != 0)
+		return failed;
+	if (queues != 0 && d->queue >= queues)
+		return EINVAL;
+	if ((d->flags & ETHER_ZEROCOPY) != 0)
+		if (int e = probe(d->ifindex, d->queue, XDP_ZEROCOPY); e != 0)
+			return e;
+	if ((d->flags & ETHER_PROMISC) != 0 && (d->promiscuous = make_promiscuous(d->ifindex)) < 0)
+		return errno;
+	int error = 0;
+	d->program = program::join(d->ifindex, cookie_of(d->fd, SO_NETNS_COOKIE), &error);
+	return d->program != nullptr ? 0 : error;
+}
+
+// With `changing' held.
+void end(Device *d)
+{
+	if (d->program != nullptr)
+		program::leave(d->program);
+	d->program = nullptr;
+	bell::close(d->promiscuous);
+	d->promiscuous = -1;
+	d->used.store(false, std::memory_order_release);
+	open_count.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// With `changing' held. nullptr: no memory.
+Device *make()
+{
+	Device *d = devices.load(std::memory_order_relaxed);
+	while (d != nullptr && d->used.load(std::memory_order_relaxed))
+		d = d->next;
+	if (d == nullptr) {
+		d = static_cast<Device *>(calloc(1, sizeof(Device)));
+		if (d == nullptr)
+			return nullptr;
+		d->next = devices.load(std::memory_order_relaxed);
+		devices.store(d, std::memory_order_release);
+	}
+	d->region.store(nullptr, std::memory_order_relaxed);
+	d->promiscuous = -1;
+	d->bound = false;
+	d->program = nullptr;
+	open_count.fetch_add(1, std::memory_order_relaxed);
+	return d;
+}
+
+bool is_open(const Device *d)
+{
+	return cookie_of(d->fd, SO_COOKIE) == d->cookie;
+}
+
+} // namespace
+
+int open(const char *name, unsigned queue, unsigned flags)
+{
+	dma::association::forget_closed();
+	sweep();
+	unsigned ifindex = if_nametoindex(name);
+	if (ifindex == 0)
+		return -ENODEV;
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	// Which will notice when it is closed.
+	bool noticed = dma::receiver::ensure();
+	Guard<Mutex> g(changing);
+	Device *d = noticed ? make() : nullptr;
+	int error = ENOMEM;
+	if (d != nullptr) {
+		d->fd = fd;
+		d->cookie = cookie_of(fd, SO_COOKIE);
+		d->ifindex = ifindex;
+		d->queue = queue;
+		d->flags = flags;
+		error = equip(d, name);
+		if (error == 0) {
+			d->used.store(true, std::memory_order_release);
+			return fd;
+		}
+		end(d);
+	}
+	sys::close(fd);
+	return -error;
+}
+
+Device *find(uint64_t cookie)
+{
+	Device *d = devices.load(std::memory_order_acquire);
+	while (d != nullptr && !(d->used.load(std::memory_order_acquire) && d->cookie == cookie))
+		d = d->next;
+	return d;
+}
+
+Device *partner(const Device *d, const dma::Region *r)
+{
+	for (Device *o = devices.load(std::memory_order_acquire); o != nullptr; o = o->next)
+		if (o != d && o->used.load(std::memory_order_acquire) && o->region.load(std::memory_order_acquire) == r &&
+		    o->ifindex == d->ifindex && ((o->flags ^ d->flags) & (ETHER_COPY | ETHER_ZEROCOPY)) == 0 && is_open(o))
+			return o;
+	return nullptr;
+}
+
+bool sweep()
+{
+	Guard<Mutex> g(changing);
+	for (Device *d = devices.load(std::memory_order_relaxed); d != nullptr; d = d->next)
+		if (d->used.load(std::memory_order_relaxed) && d->region.load(std::memory_order_relaxed) == nullptr && !is_open(d))
+			end(d);
+	return any();
+}
+
+bool any()
+{
+	return open_count.load(std::memory_order_relaxed) != 0;
+}
+
+uint64_t dropped(const Device *d)
+{
+	struct xdp_statistics s = {};
+	socklen_t n = sizeof s;
+	if (getsockopt(d->fd, SOL_XDP, XDP_STATISTICS, &s, &n) != 0)
+		return 0;
+	return s.rx_dropped + s.rx_ring_full + d->too_large.load(std::memory_order_relaxed);
+}
+
+void stat(const dma::Region *r, struct dma_stat *s)
+{
+	for (Device *d = devices.load(std::memory_order_acquire); d != nullptr; d = d->next) {
+		if (!d->used.load(std::memory_order_acquire) || d->region.load(std::memory_order_acquire) != r || !is_open(d))
+			continue;
+		enum dma_ether mode = d->zero_copy ? dma_ether_zero_copy : d->program->generic ? dma_ether_generic : dma_ether_copy;
+		if (s->ether == dma_no_ether || mode < s->ether)
+			s->ether = mode;
+		s->frames_received += d->frames_in.load(std::memory_order_relaxed);
+		s->frames_sent += d->frames_out.load(std::memory_order_relaxed);
+		s->frames_dropped += dropped(d);
+		s->frames_too_large += d->too_large.load(std::memory_order_relaxed);
+	}
+}
+
+// The rings are not the child's (MADV_DONTFORK); its copies of descriptors would keep the device taken.
+void after_fork()
+{
+	changing.reset();
+	for (Device *d = devices.load(std::memory_order_relaxed); d != nullptr; d = d->next) {
+		if (!d->used.load(std::memory_order_relaxed))
+			continue;
+		d->used.store(false, std::memory_order_relaxed);
+		d->program = nullptr;
+		bell::close(d->promiscuous);
+	}
+	open_count.store(0, std::memory_order_relaxed);
+	program::after_fork();
+}
+
+} // namespace sigevec::ether::device

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+//
+// ether_open: one queue of a network device, an AF_XDP socket whose memory is a region.
+//
+// The descriptor is the socket itself, so that poll and epoll are the kernel's own. What the library maps of it keeps the socket alive after
+// close(): it is let go when that is noticed, by the next ether_open, dma_assoc or dma_free, or by the receiver, which looks once a second.
+//
+// Memory: the region's whole pages are the UMEM; a frame arrives in a slot (dma/slots.hpp), a chunk of 2 or 4 KiB that is reserved like any
+// piece, is the kernel's while it is in the fill ring, and is the program's from sio_recv to sio_release. Devices that use one region
+// share one UMEM where they can.
+//
+// Lifetimes: a Device lives from ether_open until its number is found to be closed, its memory for ever. Locks: that of the association
+// protects all of it that sends and receives; the list has its own, which comes after that.
+#pragma once
+
+#include "dma/association.hpp"
+#include "ether/program.hpp"
+#include "ether/ring.hpp"
+
+namespace sigevec::ether {
+
+// Room for what is being sent, in the order of sending.
+constexpr uint32_t flights = 4096;
+struct Flight {
+	uint64_t address;
+	uint32_t first; // the piece's, which is held; no_unit: it has been sent
+};
+
+struct Device {
+	Device *next;
+	std::atomic<bool> used;
+	int fd;
+	uint64_t cookie; // of the socket
+	unsigned ifindex, queue, flags;
+	uint32_t mtu;
+	Program *program;
+	int promiscuous; // a packet socket that asks for it, or -1
+	bool bound;      // this socket has been, and cannot be again
+
+	// From dma_assoc to dma_disassoc.
+	std::atomic<dma::Region *> region;
+	char *memory; // of the UMEM
+	size_t memory_size;
+	uint32_t chunk; // bytes of a slot
+	uint32_t most;  // bytes of a frame
+	bool zero_copy;
+	bool in_parts;  // frames may take several slots
+	Ring receive, transmit, fill, completed;
+	uint32_t with_kernel, wanted; // slots in the fill ring, and how many there are to be
+	uint64_t *kernels;            // which slots those are, a bit for each
+	uint32_t sending;             // entries whose completion is to come
+	uint32_t oldest, newest;      // of them
+	Flight *flying;
+	int error;                    // the device is no more, or 0
+	std::atomic<uint64_t> frames_in, frames_out, too_large;
+	uint64_t told; // drops that an event has told of
+};
+
+namespace device {
+
+// ---- device.cpp
+
+// The descriptor or -errno.
+int open(const char *name, unsigned queue, unsigned flags);
+// That of a socket; nullptr: it is none of ours.
+Device *find(uint64_t cookie);
+// A device with the same memory, whose UMEM can be used as well, or nullptr.
+Device *partner(const Device *d, const dma::Region *r);
+// Ends those that have been closed. True: some are open.
+bool sweep();
+bool any();
+// The socket's own numbers of dropped frames.
+uint64_t dropped(const Device *d);
+// Adds what the devices of a region have to tell.
+void stat(const dma::Region *r, struct dma_stat *s);
+void after_fork();
+
+// ---- attach.cpp
+
+// The region becomes the queue's memory; slots of at least `slot' bytes, or as large as the device's frames. 0 or an errno. With the association's lock held.
+int attach(Device *d, dma::Region *r, size_t slot);
+void detach(Device *d);
+// Binds a socket with memory of its own for a moment. 0 or the errno: whether that mode can be.
+int probe(unsigned ifindex, unsigned queue, uint16_t mode);
+
+// ---- frames.cpp: with the association's lock held
+
+// The next frame. Bytes or -errno: -EAGAIN there is none, -ENOBUFS none can come for want of slots.
+ssize_t take(dma::Association *a, dma::Arrival *x);
+// Slots for the kernel, as many as there is room for. False: it has none at all.
+bool refill(Device *d);
+// Bytes or -errno: -EAGAIN there is no room.
+ssize_t send(Device *d, const struct iovec *v, size_t count, bool more);
+// What has been sent is free again.
+void reap(Device *d);
+// Whether the device has gone.
+bool failed(Device *d);
+
+} // namespace device
+} // namespace sigevec::ether

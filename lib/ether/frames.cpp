@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+//
+// Frames in and out.
+#include "ether/device.hpp"
+
+#include "runtime/syscalls.hpp"
+
+#include <cstring>
+#include <linux/if_xdp.h>
+#include <sys/socket.h>
+
+#ifndef XDP_PKT_CONTD
+#define XDP_PKT_CONTD (1 << 0)
+#endif
+
+namespace sigevec::ether::device {
+
+using dma::Arrival;
+using dma::Region;
+
+namespace {
+
+constexpr uint32_t batch = 32;      // slots that go to the kernel together, completions that are looked for together
+constexpr uint32_t most_parts = 17; // MAX_SKB_FRAGS
+
+char *slot_of(const Device *d, uint64_t address)
+{
+	return d->memory + (address & ~uint64_t{d->chunk - 1});
+}
+
+void mark(Device *d, const char *slot, bool kernels)
+{
+	auto n = static_cast<size_t>(slot - d->memory) / d->chunk;
+	uint64_t bit = uint64_t{1} << (n % 64);
+	d->kernels[n / 64] = kernels ? d->kernels[n / 64] | bit : d->kernels[n / 64] & ~bit;
+}
+
+// The kernel has let go of the slot that has this address.
+char *get_back(Device *d, uint64_t address)
+{
+	char *slot = slot_of(d, address);
+	mark(d, slot, false);
+	d->with_kernel--;
+	return slot;
+}
+
+// How many entries the next frame has, and its length. 0: not all of it is there.
+uint32_t measure(Device *d, uint32_t filled, uint64_t *length)
+{
+	*length = 0;
+	for (uint32_t i = 0;; i++) {
+		if (i == filled) {
+			d->receive.theirs = d->receive.producer->load(std::memory_order_acquire);
+			filled = d->receive.theirs - d->receive.mine;
+			if (i == filled)
+				return 0;
+		}
+		const auto &e = d->receive.at<struct xdp_desc>(d->receive.mine + i);
+		*length += e.len;
+		if ((e.options & XDP_PKT_CONTD) == 0)
+			return i + 1;
+	}
+}
+
+// The next n entries into one piece, or nowhere.
+void gather(Device *d, Region *r, uint32_t n, char *piece)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const auto &e = d->receive.at<struct xdp_desc>(d->receive.mine++);
+		if (piece != nullptr) {
+			memcpy(piece, d->memory + e.addr, e.len);
+			piece += e.len;
+		}
+		r->slots.discard(get_back(d, e.addr), d->chunk);
+	}
+	d->receive.consumed();
+}
+
+// A frame that is whole in its slot, where it can stay. False: it cannot.
+bool take_slot(Device *d, Region *r, Arrival *x)
+{
+	const auto e = d->receive.at<struct xdp_desc>(d->receive.mine);
+	char *data = d->memory + e.addr;
+	size_t before = e.addr % d->chunk;
+	// The record of a frame stands beside that of its slot.
+	if (before < dma::unit || before % dma::unit != 0)
+		return false;
+	d->receive.mine++;
+	d->receive.consumed();
+	get_back(d, e.addr);
+	r->slots.open_slot(data, d->chunk, e.len);
+	*x = {r, data, e.len, e.len, false};
+	return true;
+}
+
+} // namespace
+
+bool refill(Device *d)
+{
+	Region *r = d->region.load(std::memory_order_relaxed);
+	Ring &f = d->fill;
+	uint32_t before = f.mine;
+	while (d->with_kernel < d->wanted && f.room(1) != 0) {
+		char *slot = r->slots.reserve_slot(d->chunk, d->memory);
+		if (slot == nullptr) {
+			r->full.fetch_add(1, std::memory_order_relaxed);
+			break;
+		}
+		f.at<uint64_t>(f.mine++) = static_cast<uint64_t>(slot - d->memory);
+		mark(d, slot, true);
+		d->with_kernel++;
+	}
+	if (f.mine != before) {
+		f.publish();
+		// Only a device that reads the region itself sleeps for want of slots.
+		if (d->zero_copy && (f.flags->load(std::memory_order_relaxed) & XDP_RING_NEED_WAKEUP) != 0)
+			syscall(SYS_recvfrom, d->fd, nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+	}
+	return d->with_kernel != 0;
+}
+
+ssize_t take(dma::Association *a, Arrival *x)
+{
+	Device *d = a->device;
+	Region *r = d->region.load(std::memory_order_relaxed);
+	*x = {};
+	for (uint32_t filled; (filled = d->receive.filled()) != 0;) {
+		uint64_t length;
+		uint32_t n = measure(d, filled, &length);
+		if (n == 0)
+			break;
+		if (length > d->most || length == 0) {
+			gather(d, r, n, nullptr);
+			d->too_large.fetch_add(1, std::memory_order_relaxed);
+			continue;
+		}
+		if (n > 1 || !take_slot(d, r, x)) {
+			char *piece = r->slots.reserve(length);
+			if (piece == nullptr) {
+				r->full.fetch_add(1, std::memory_order_relaxed);
+				return -ENOBUFS;
+			}
+			gather(d, r, n, piece);
+			*x = {r, piece, length, length, false};
+		}
+		d->frames_in.fetch_add(1, std::memory_order_relaxed);
+		if (d->with_kernel + batch <= d->wanted || d->with_kernel == 0)
+			refill(d);
+		return static_cast<ssize_t>(length);
+	}
+	if (d->error != 0)
+		return -d->error;
+	return refill(d) ? -EAGAIN : -ENOBUFS;
+}
+
+bool failed(Device *d)
+{
+	int error = 0;
+	socklen_t n = sizeof error;
+	if (d->error == 0 && getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0)
+		d->error = error;
+	return d->error != 0;
+}
+
+void reap(Device *d)
+{
+	Region *r = d->region.load(std::memory_order_relaxed);
+	uint32_t n = d->completed.filled();
+	for (; n != 0; n--) {
+		uint64_t address = d->completed.at<uint64_t>(d->completed.mine++);
+		// Mostly the oldest.
+		uint32_t i = d->oldest;
+		while (d->flying[i % flights].first == dma::no_unit || d->flying[i % flights].address != address)
+			i++;
+		r->slots.unhold(d->flying[i % flights].first);
+		d->flying[i % flights].first = dma::no_unit;
+		d->sending--;
+		while (d->oldest != d->newest && d->flying[d->oldest % flights].first == dma::no_unit)
+			d->oldest++;
+	}
+	d->completed.consumed();
+}
+
+namespace {
+
+// Where the frame lies in the queue's memory, held by its piece; a copy if it is elsewhere or in several parts. nullptr: errno is set.
+const char *place(Device *d, Region *r, const struct iovec *v, size_t count, size_t length, uint32_t *first)
+{
+	auto *p = static_cast<const char *>(v[0].iov_base);
+	bool inside = count == 1 && p >= d->memory && p + length <= d->memory + d->memory_size;
+	bool whole = inside && static_cast<size_t>(p - d->memory) % d->chunk + length <= d->chunk;
+	if (inside && (whole || d->in_parts) && (*first = r->slots.hold(p, length)) != dma::no_unit)
+		return p;
+	char *copy = length <= d->chunk ? r->slots.reserve_slot(d->chunk, d->memory) : d->in_parts ? r->slots.reserve(length) : nullptr;
+	if (copy == nullptr) {
+		errno = length <= d->chunk || d->in_parts ? ENOBUFS : EMSGSIZE;
+		return nullptr;
+	}
+	char *to = copy;
+	for (size_t i = 0; i < count; i++) {
+		memcpy(to, v[i].iov_base, v[i].iov_len);
+		to += v[i].iov_len;
+	}
+	// As if the program had sent a piece of its own and released it.
+	r->slots.give(copy, length <= d->chunk ? d->chunk : length, length, false);
+	*first = r->slots.hold(copy, length);
+	r->slots.release(copy, length);
+	return copy;
+}
+
+// In parts that end where slots do.
+void put(Device *d, Region *r, const char *p, size_t length, uint32_t first)
+{
+	for (bool again = false; length != 0; again = true) {
+		auto address = static_cast<uint64_t>(p - d->memory);
+		size_t n = d->chunk - address % d->chunk;
+		if (n > length)
+			n = length;
+		auto &e = d->transmit.at<struct xdp_desc>(d->transmit.mine++);
+		e.addr = address;
+		e.len = static_cast<uint32_t>(n);
+		e.options = n < length ? XDP_PKT_CONTD : 0;
+		if (again)
+			r->slots.hold_again(first);
+		d->flying[d->newest++ % flights] = {address, first};
+		d->sending++;
+		p += n;
+		length -= n;
+	}
+	d->transmit.publish();
+}
+
+// Has the kernel look at the ring. 0 or -errno.
+int kick(Device *d)
+{
+	if ((d->transmit.flags->load(std::memory_order_relaxed) & XDP_RING_NEED_WAKEUP) == 0)
+		return 0;
+	// A call sends as many as the kernel likes; what is left it says by EAGAIN.
+	for (int i = 0; i < 64; i++) {
+		if (syscall(SYS_sendto, d->fd, nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0)
+			return 0;
+		if (errno != EAGAIN && errno != EBUSY && errno != ENOBUFS)
+			return -errno;
+		reap(d);
+	}
+	return 0;
+}
+
+} // namespace
+
+ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
+{
+	Region *r = d->region.load(std::memory_order_relaxed);
+	size_t length = 0;
+	for (size_t i = 0; i < count; i++)
+		length += v[i].iov_len;
+	if (length == 0)
+		return -EINVAL;
+	if (length > size_t{d->chunk} * most_parts || (length > d->chunk && !d->in_parts))
+		return -EMSGSIZE;
+	if (d->error != 0)
+		return -d->error;
+	if (d->sending >= batch)
+		reap(d);
+	auto parts = static_cast<uint32_t>(length / d->chunk + 2);
+	if (d->transmit.size() - d->sending < parts || d->transmit.room(parts) < parts || flights - (d->newest - d->oldest) < parts) {
+		if (int e = kick(d); e != 0)
+			return e;
+		return -EAGAIN;
+	}
+	uint32_t first;
+	const char *p = place(d, r, v, count, length, &first);
+	if (p == nullptr)
+		return -errno;
+	put(d, r, p, length, first);
+	d->frames_out.fetch_add(1, std::memory_order_relaxed);
+	if (!more)
+		if (int e = kick(d); e != 0)
+			return e;
+	return static_cast<ssize_t>(length);
+}
+
+} // namespace sigevec::ether::device

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//
+// One of the four rings that an AF_XDP socket shares with the kernel. One side writes, the other reads: who writes publishes its index with
+// release after the entries, who reads loads that with acquire. On this side the association's lock makes all callers one.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace sigevec::ether {
+
+struct Ring {
+	std::atomic<uint32_t> *producer, *consumer, *flags;
+	void *entries;
+	uint32_t mask;
+	uint32_t mine, theirs; // this side's index, and the other side's as it was last seen
+	void *mapping;
+	size_t mapped;
+
+	uint32_t size() const { return mask + 1; }
+	template <class T> T &at(uint32_t i) { return static_cast<T *>(entries)[i & mask]; }
+
+	// The kernel reads: how many entries may be written; looked at anew if it is less than is wanted.
+	uint32_t room(uint32_t wanted)
+	{
+		uint32_t n = size() - (mine - theirs);
+		if (n < wanted) {
+			theirs = consumer->load(std::memory_order_acquire);
+			n = size() - (mine - theirs);
+		}
+		return n;
+	}
+	void publish() { producer->store(mine, std::memory_order_release); }
+
+	// The kernel writes: how many are there.
+	uint32_t filled()
+	{
+		if (theirs == mine)
+			theirs = producer->load(std::memory_order_acquire);
+		return theirs - mine;
+	}
+	void consumed() { consumer->store(mine, std::memory_order_release); }
+};
+
+} // namespace sigevec::ether

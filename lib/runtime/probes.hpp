@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+//
+// Probes for tracers (systemtap, bpftrace, perf), of the provider "libsigevec". Each is one instruction that does nothing, and a
+// note in the ELF file that says where it is and where its arguments are; without <sys/sdt.h> there are none.
+//
+//   submit(aiocb, operation, descriptor, length)       a request was accepted
+//   complete(aiocb, operation, result, engine)          it has ended; the result is -errno for an error
+//   notify(how, signal or channel, value)               its end is told: how is SIGEV_SIGNAL, SIGEV_THREAD or SIGEV_EC
+//   fallback(counter, descriptor)                       an engine passed it on: which counter of sigevec_get_stats tells why
+//
+// aiocb is a null pointer for an ev_* call. Operations and engines are numbers of stats_file.hpp, in this order.
+#pragma once
+
+#include "config.h"
+#include "runtime/stats.hpp"
+
+#ifdef HAVE_SYS_SDT_H
+#include <sys/sdt.h>
+#define SIGEVEC_PROBE2(name, a, b) DTRACE_PROBE2(libsigevec, name, a, b)
+#define SIGEVEC_PROBE3(name, a, b, c) DTRACE_PROBE3(libsigevec, name, a, b, c)
+#define SIGEVEC_PROBE4(name, a, b, c, d) DTRACE_PROBE4(libsigevec, name, a, b, c, d)
+#else
+#define SIGEVEC_PROBE2(name, a, b) static_cast<void>(0)
+#define SIGEVEC_PROBE3(name, a, b, c) static_cast<void>(0)
+#define SIGEVEC_PROBE4(name, a, b, c, d) static_cast<void>(0)
+#endif
+
+namespace sigevec {
+
+// An engine declines a request for the reason that the counter tells.
+inline void passed_on(stats::Counter why, int fd)
+{
+	stats::count(why);
+	SIGEVEC_PROBE2(fallback, static_cast<int>(why), fd);
+}
+
+} // namespace sigevec

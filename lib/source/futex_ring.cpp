@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+#include "source/futex_ring.hpp"
+
+#ifdef HAVE_LIBURING
+
+#include "runtime/config.hpp"
+#include "runtime/sync.hpp"
+#include "runtime/syscalls.hpp"
+#include "uring.h"
+
+namespace sigevec::watcher {
+
+namespace {
+
+using source::Wait;
+
+constexpr unsigned entries = 128;
+
+// What is told of beside waits, by user_data.
+constexpr uint64_t own_word = 1, unheard = 2;
+
+bool knows_futexes(struct io_uring *ring)
+{
+	struct io_uring_probe *p = io_uring_get_probe_ring(ring);
+	bool known = p != nullptr && io_uring_opcode_supported(p, IORING_OP_FUTEX_WAIT_NUMBER) != 0;
+	io_uring_free_probe(p);
+	return known;
+}
+
+void prepare(struct io_uring_sqe *sqe, const void *word, uint32_t value, bool shared)
+{
+	constexpr int is_u32 = 2;
+	io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | (shared ? 0 : FUTEX_PRIVATE_FLAG), word, 0, value);
+	sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
+}
+
+} // namespace
+
+bool FutexRing::open()
+{
+	if (config::force != config::Force::automatic && config::force != config::Force::uring)
+		return false;
+	struct io_uring_params p = {};
+	p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP;
+	if (io_uring_queue_init_params(entries, &ring_, &p) != 0)
+		return false;
+	// Registered, it needs no number that the program could close, or a child of fork inherit.
+	if (!knows_futexes(&ring_) || io_uring_ring_dontfork(&ring_) != 0 || io_uring_register_ring_fd(&ring_) != 1) {
+		io_uring_queue_exit(&ring_);
+		return false;
+	}
+	sys::close(ring_.ring_fd);
+	ring_.ring_fd = -1;
+	return true;
+}
+
+// The registration, and with it the ring, goes with the thread.
+void FutexRing::close()
+{
+	io_uring_queue_exit(&ring_);
+}
+
+// With room for that many in the same submission.
+struct io_uring_sqe *FutexRing::get_sqe(unsigned room)
+{
+	while (io_uring_sq_space_left(&ring_) < room)
+		io_uring_submit(&ring_);
+	return io_uring_get_sqe(&ring_);
+}
+
+void FutexRing::sleep(Wait *w)
+{
+	const source::SyncCall &c = w->sync;
+	struct io_uring_sqe *sqe = get_sqe(2);
+	prepare(sqe, c.word, c.value, c.shared);
+	sqe->user_data = reinterpret_cast<uint64_t>(w);
+	if (!c.timed)
+		return;
+	sqe->flags |= IOSQE_IO_LINK;
+	sqe = get_sqe(1);
+	io_uring_prep_link_timeout(sqe, &w->sync.deadline, IORING_TIMEOUT_ABS | IORING_TIMEOUT_REALTIME);
+	sqe->user_data = unheard;
+}
+
+void FutexRing::interrupt(Wait *w)
+{
+	struct io_uring_sqe *sqe = get_sqe(1);
+	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(w), 0);
+	sqe->user_data = unheard;
+}
+
+void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value)
+{
+	struct io_uring_sqe *sqe = get_sqe(1);
+	prepare(sqe, &word, value, false);
+	sqe->user_data = own_word;
+}
+
+void FutexRing::wait(int seconds)
+{
+	if (seconds < 0) {
+		io_uring_submit_and_wait(&ring_, 1);
+		return;
+	}
+	struct __kernel_timespec t = {seconds, 0};
+	struct io_uring_cqe *cqe;
+	io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
+}
+
+bool FutexRing::next(Wait **w)
+{
+	struct io_uring_cqe *cqe;
+	while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
+		uint64_t data = cqe->user_data;
+		io_uring_cqe_seen(&ring_, cqe);
+		if (data == unheard)
+			continue;
+		*w = data == own_word ? nullptr : reinterpret_cast<Wait *>(data);
+		return true;
+	}
+	return false;
+}
+
+} // namespace sigevec::watcher
+
+#else
+
+namespace sigevec::watcher {
+
+bool FutexRing::open()
+{
+	return false;
+}
+void FutexRing::close() {}
+void FutexRing::sleep(source::Wait *) {}
+void FutexRing::interrupt(source::Wait *) {}
+void FutexRing::listen(const std::atomic<uint32_t> &, uint32_t) {}
+void FutexRing::wait(int) {}
+bool FutexRing::next(source::Wait **)
+{
+	return false;
+}
+
+} // namespace sigevec::watcher
+
+#endif

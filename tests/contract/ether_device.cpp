@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+//
+// ether_open: arguments and rights, modes, who shares a device, and how all of it ends.
+#define BOOST_TEST_MODULE ether_device
+#include "ether.hpp"
+
+#include <sys/wait.h>
+#include <thread>
+
+namespace {
+
+constexpr size_t region_size = 1 << 20;
+
+/// A child that has a queue, and says so; it lives until it is killed.
+class Holder {
+public:
+    Holder(char const* device, unsigned queue) {
+        int ready[2];
+        BOOST_TEST_REQUIRE(pipe2(ready, O_CLOEXEC) == 0);
+        child_ = fork();
+        if (child_ == 0) {
+            dma_mem_t mem;
+            int const fd = ether_open(device, queue, 0);
+            CHILD_REQUIRE(fd >= 0);
+            CHILD_REQUIRE(dma_alloc(&mem, region_size, 0) == 0);
+            CHILD_REQUIRE(dma_assoc(fd, mem, region_size, 0) == 0);
+            CHILD_REQUIRE(write(ready[1], "y", 1) == 1);
+            for (;;) pause();
+        }
+        close(ready[1]);
+        char byte;
+        BOOST_TEST_REQUIRE(read(ready[0], &byte, 1) == 1);
+        close(ready[0]);
+    }
+    ~Holder() { end(); }
+    void end() {
+        if (child_ < 0) return;
+        kill(child_, SIGKILL);
+        waitpid(child_, nullptr, 0);
+        child_ = -1;
+    }
+
+private:
+    pid_t child_;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(arguments_that_make_no_sense_are_refused) {
+    Cable const cable(1500, 2);
+    CHECK_FAILS(ether_open(nullptr, 0, 0), EINVAL);
+    CHECK_FAILS(ether_open("a_name_too_long_for_a_device", 0, 0), EINVAL);
+    CHECK_FAILS(ether_open("nodevice", 0, 0), ENODEV);
+    CHECK_FAILS(ether_open("", 0, 0), ENODEV);
+    CHECK_FAILS(ether_open("e0", 0, 8), EINVAL);
+    CHECK_FAILS(ether_open("e0", 0, ETHER_COPY | ETHER_ZEROCOPY), EINVAL);
+    CHECK_FAILS(ether_open("e0", 2, 0), EINVAL);
+    CHECK_FAILS(ether_open("e0", UINT_MAX, 0), EINVAL);
+    int const before = open_descriptors();
+    CHECK_FAILS(ether_open("e0", 2, ETHER_PROMISC), EINVAL);
+    BOOST_TEST(open_descriptors() == before);
+    BOOST_TEST(!has_program("e0"));
+}
+
+BOOST_AUTO_TEST_CASE(a_device_whose_driver_cannot_do_without_copies_says_so) {
+    Cable const cable;
+    CHECK_FAILS(ether_open("e0", 0, ETHER_ZEROCOPY), EOPNOTSUPP);
+    BOOST_TEST(!has_program("e0"));
+    Region const region(region_size);
+    BOOST_TEST(region.stat().ether == dma_no_ether);
+    Queue const queue("e0", region, region_size);
+    BOOST_TEST(region.stat().ether == dma_ether_copy);
+}
+
+BOOST_AUTO_TEST_CASE(where_the_driver_knows_no_xdp_the_kernel_does_it) {
+    run("ip link del b0");
+    if (!run("ip link add b0 type dummy && ip link set b0 up")) {
+        BOOST_TEST_MESSAGE("no dummy devices");
+        return;
+    }
+    Region const region(region_size);
+    {
+        Queue const queue("b0", region, region_size);
+        BOOST_TEST((region.stat().ether == dma_ether_generic || region.stat().ether == dma_ether_copy));
+        queue.send(make_frame(100, 1));
+        BOOST_TEST(region.stat().frames_sent == 1u);
+    }
+    run("ip link del b0");
+}
+
+BOOST_AUTO_TEST_CASE(without_the_right_to_it_eperm) {
+    Cable const cable;
+    pid_t const child = fork();
+    if (child == 0) {
+        CHILD_REQUIRE(setresuid(65534, 65534, 65534) == 0);
+        CHILD_REQUIRE(ether_open("e0", 0, 0) == -1);
+        CHILD_REQUIRE(errno == EPERM);
+        _exit(0);
+    }
+    BOOST_TEST(wait_for(child) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_queue_has_one_region_and_one_owner) {
+    Cable const cable;
+    Region const region(region_size), other(region_size);
+    Queue const queue("e0", region, region_size);
+    CHECK_FAILS(dma_assoc(queue, region, region_size, 0), EEXIST);
+    CHECK_FAILS(dma_assoc(queue, other, region_size, 0), EBUSY);
+    Fd const second(ether_open("e0", 0, 0));
+    BOOST_TEST_REQUIRE(second >= 0);
+    CHECK_FAILS(dma_assoc(second, other, region_size, 0), EBUSY);
+    BOOST_TEST(other.stat().used == 0u);
+    PacketSocket const peer("e1");
+    BOOST_TEST_REQUIRE(peer.send(make_frame(100, 3)));
+    BOOST_TEST((queue.receive() == make_frame(100, 3)));
+}
+
+BOOST_AUTO_TEST_CASE(an_af_xdp_socket_of_others_takes_no_region) {
+    Fd const foreign(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
+    BOOST_TEST_REQUIRE(foreign >= 0);
+    Region const region(region_size);
+    CHECK_FAILS(dma_assoc(foreign, region, region_size, 0), EOPNOTSUPP);
+}
+
+BOOST_AUTO_TEST_CASE(a_region_too_small_for_two_slots_is_refused) {
+    Cable const cable;
+    Region const small(2048);
+    Fd const fd(ether_open("e0", 0, 0));
+    CHECK_FAILS(dma_assoc(fd, small, 2048, 0), EINVAL);
+    Region const enough(8192);
+    BOOST_TEST(dma_assoc(fd, enough, 8192, 0) == 0);
+    BOOST_TEST(dma_disassoc(fd, enough, 8192) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(an_imported_region_will_do_wherever_it_begins) {
+    Cable const cable;
+    static char memory[256 * 1024];
+    dma_mem_t mem;
+    size_t const size = sizeof memory - 1000;
+    BOOST_TEST_REQUIRE(dma_import(&mem, memory + 777, size, 0) == 0);
+    {
+        Queue const queue("e0", mem, size);
+        PacketSocket const peer("e1");
+        for (uint64_t i = 0; i < 300; ++i) {
+            BOOST_TEST_REQUIRE(peer.send(make_frame(1000, i)));
+            BOOST_TEST((queue.receive() == make_frame(1000, i)));
+            queue.send(make_frame(1200, i));
+            BOOST_TEST((peer.receive() == make_frame(1200, i)));
+        }
+    }
+    BOOST_TEST(dma_free(mem, size) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(promiscuous_as_long_as_it_is_open) {
+    Cable const cable;
+    auto const promiscuous = [] { return run("ip -d link show dev e0 | grep -q 'promiscuity [1-9]'"); };
+    Region const region(region_size);
+    BOOST_TEST(!promiscuous());
+    {
+        Queue const queue("e0", region, region_size, 0, ETHER_PROMISC);
+        BOOST_TEST(promiscuous());
+    }
+    BOOST_TEST(eventually([&] { return !promiscuous(); }));
+}
+
+BOOST_AUTO_TEST_CASE(a_closed_descriptor_gives_the_device_back) {
+    Cable const cable;
+    Region const region(region_size);
+    Fd fd(ether_open("e0", 0, 0));
+    BOOST_TEST_REQUIRE(fd >= 0);
+    BOOST_TEST(has_program("e0"));
+    BOOST_TEST_REQUIRE(dma_assoc(fd, region, region_size, 0) == 0);
+    fd = Fd(-1);
+    // Without another call of the library's.
+    BOOST_TEST(eventually([] { return !has_program("e0"); }));
+    // And at once, with one.
+    for (int i = 0; i < 5; ++i) {
+        fd = Fd(ether_open("e0", 0, 0));
+        BOOST_TEST_REQUIRE(fd >= 0);
+        BOOST_TEST_REQUIRE(dma_assoc(fd, region, region_size, 0) == 0);
+    }
+    fd = Fd(-1);
+    BOOST_TEST(dma_free(region, 1) == -1);
+    BOOST_TEST(eventually([&] { return region.stat().sockets == 0 && region.stat().used == 0; }));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_disassociated_may_be_associated_again) {
+    Cable const cable;
+    Region const region(region_size);
+    PacketSocket const peer("e1");
+    Fd const fd(ether_open("e0", 0, 0));
+    for (uint64_t i = 0; i < 5; ++i) {
+        BOOST_TEST_REQUIRE(dma_assoc(fd, region, region_size, 0) == 0);
+        BOOST_TEST_REQUIRE(peer.send(make_frame(100, i)));
+        void* p = nullptr;
+        BOOST_TEST_REQUIRE(sio_recv(fd, &p, 2000, 0) == 100);
+        BOOST_TEST(same(p, 100, make_frame(100, i)));
+        BOOST_TEST_REQUIRE(dma_disassoc(fd, region, region_size) == 0);
+        region.release(p, 100);
+        BOOST_TEST(region.stat().used == 0u);
+        CHECK_FAILS(sio_recv(fd, &p, 2000, MSG_DONTWAIT), EINVAL);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_program_that_is_killed_leaves_nothing_on_the_device) {
+    Cable const cable;
+    Holder holder("e0", 0);
+    BOOST_TEST(has_program("e0"));
+    holder.end();
+    BOOST_TEST(eventually([] { return !has_program("e0"); }));
+    Region const region(region_size);
+    Queue const queue("e0", region, region_size);
+    PacketSocket const peer("e1");
+    BOOST_TEST_REQUIRE(peer.send(make_frame(100, 3)));
+    BOOST_TEST((queue.receive() == make_frame(100, 3)));
+}
+
+BOOST_AUTO_TEST_CASE(several_programs_share_a_device_and_outlive_each_other) {
+    Cable const cable(1500, 3);
+    Holder first("e0", 0);
+    Region const region(region_size), there(region_size);
+    Queue const queue("e0", region, region_size, 1), peer("e1", there, region_size, 1);
+    peer.send(make_frame(100, 1));
+    BOOST_TEST((queue.receive() == make_frame(100, 1)));
+    Fd const taken(ether_open("e0", 0, 0));
+    Region const another(region_size);
+    CHECK_FAILS(dma_assoc(taken, another, region_size, 0), EBUSY);
+    first.end();
+    BOOST_TEST(has_program("e0"));
+    peer.send(make_frame(100, 2));
+    BOOST_TEST((queue.receive() == make_frame(100, 2)));
+    BOOST_TEST(dma_assoc(taken, another, region_size, 0) == 0);
+    BOOST_TEST(dma_disassoc(taken, another, region_size) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(frames_of_other_queues_go_to_the_kernel) {
+    Cable const cable(1500, 2);
+    Region const region(region_size), there(region_size);
+    Queue const queue("e0", region, region_size, 0), peer("e1", there, region_size, 1);
+    PacketSocket const kernel("e0");
+    peer.send(make_frame(100, 1));
+    BOOST_TEST((kernel.receive() == make_frame(100, 1)));
+    BOOST_TEST(queue.receive(MSG_DONTWAIT).empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_device_that_is_removed_ends_what_waits) {
+    Cable const cable;
+    Region const region(region_size);
+    Queue const queue("e0", region, region_size);
+    Waiter waiter([&] {
+        void* p = nullptr;
+        return sio_recv(queue, &p, 2000, 0);
+    });
+    BOOST_TEST(waiter.asleep());
+    Request& request = reading(queue, 2000);
+    request.cb.aio_dma_buf = region;
+    BOOST_TEST_REQUIRE(aio_recv(&request.cb, AIO_DMA_BUF) == 0);
+    BOOST_TEST_REQUIRE(run("ip link del e0"));
+    BOOST_TEST(waiter.returns());
+    BOOST_TEST(waiter.result() == -1);
+    BOOST_TEST(waiter.error() == ENETDOWN);
+    BOOST_TEST(eventually([&] { return aio_error(&request.cb) != EINPROGRESS; }));
+    BOOST_TEST(aio_error(&request.cb) == ENETDOWN);
+    void* p = region.reserve(100);
+    BOOST_TEST(sio_send(queue, p, 100, 0) == -1);
+    region.release(p, 100);
+}
+
+BOOST_AUTO_TEST_CASE(a_link_that_goes_down_and_up_again_goes_on) {
+    Cable const cable;
+    Region const region(region_size);
+    Queue const queue("e0", region, region_size);
+    PacketSocket const peer("e1");
+    for (uint64_t i = 0; i < 3; ++i) {
+        BOOST_TEST_REQUIRE(run("ip link set e0 down"));
+        BOOST_TEST(queue.receive(MSG_DONTWAIT).empty());
+        BOOST_TEST_REQUIRE(run("ip link set e0 up"));
+        BOOST_TEST_REQUIRE(peer.send(make_frame(100, i)));
+        BOOST_TEST((queue.receive() == make_frame(100, i)));
+        queue.send(make_frame(200, i));
+        // What the kernel says of the link comes to packet sockets as ENETDOWN once.
+        std::vector<unsigned char> got;
+        while ((got = peer.receive()).empty()) {}
+        BOOST_TEST((got == make_frame(200, i)));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_child_of_fork_has_none_of_it_and_disturbs_nothing) {
+    Cable const cable;
+    Region const region(region_size);
+    Queue const queue("e0", region, region_size);
+    PacketSocket const peer("e1");
+    pid_t const child = fork();
+    if (child == 0) {
+        void* p = nullptr;
+        CHILD_REQUIRE(sio_recv(queue, &p, 2000, MSG_DONTWAIT) == -1);
+        CHILD_REQUIRE(sio_reserve(region, &p, 100) == 0);
+        CHILD_REQUIRE(sio_send(queue, p, 100, 0) == -1);
+        CHILD_REQUIRE(sio_release(region, p, 100) == 0);
+        _exit(0);
+    }
+    BOOST_TEST(wait_for(child) == 0);
+    BOOST_TEST_REQUIRE(peer.send(make_frame(100, 3)));
+    BOOST_TEST((queue.receive() == make_frame(100, 3)));
+}
+
+BOOST_AUTO_TEST_CASE(a_region_is_on_the_node_of_who_made_it) {
+    Region const region(region_size);
+    memset(region.reserve(4096), 1, 4096);
+    unsigned cpu = 0, node = 0;
+    BOOST_TEST_REQUIRE(getcpu(&cpu, &node) == 0);
+    if (access("/sys/devices/system/node/node1", F_OK) != 0) BOOST_TEST(region.stat().node == int(node));
+}

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# For the tests of the kernel module: kernels, the module for one of them, a guest that runs programs.
+. "${BASH_SOURCE[0]%/*}/../build/common.sh"
+
+: "${SIGEVEC_KERNELS:=$top_builddir/kernels}"
+guest_seconds=${GUEST_SECONDS:-600} # a guest that takes longer hangs
+
+find_tools() {
+	command -v qemu-system-x86_64 >/dev/null || skip "there is no qemu-system-x86_64 (Debian package: qemu-system-x86)"
+	[ -x /bin/busybox ] || skip "there is no busybox (Debian package: busybox-static)"
+	[ "$(uname -m)" = x86_64 ] || skip "the guests are x86-64"
+}
+
+# find_kernel X.Y: sets version, headers, image, modules; or skips
+find_kernel() {
+	local folder
+	find_tools
+	for folder in "$SIGEVEC_KERNELS"/"$1".*/ /; do
+		headers=$(find "${folder}usr/src" -maxdepth 1 -name "linux-headers-$1.*-cloud-amd64" 2>/dev/null | sort -V | tail -n 1)
+		version=${headers##*/linux-headers-}
+		image=${folder}boot/vmlinuz-$version
+		modules=${folder}lib/modules/$version
+		[ -z "$version" ] || [ ! -e "$image" ] || return 0
+	done
+	skip "there is no Linux $1 with headers here: tests/kmod/fetch-kernels $SIGEVEC_KERNELS"
+}
+
+# build_module FOLDER: sets module_source, where sigevec.ko and sigevec_test.ko are then. From what is installed for DKMS, without a warning.
+build_module() {
+	local part log=$scratch/module.log
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL "$MAKE" -C "$top_builddir" install-kmod-source DESTDIR="$1" >"$log" 2>&1 || {
+		fail "make install-kmod-source: $(cat "$log")"
+		finish
+	}
+	module_source=$(echo "$1"/usr/src/sigevec-*)
+	mkdir -p "$module_source/tests/kmod"
+	cp -r "$top_srcdir/tests/kmod/module" "$module_source/tests/kmod/"
+	chmod -R u+w "$module_source"
+	for part in kmod tests/kmod/module; do
+		env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u CXX "$MAKE" -C "$headers" M="$module_source/$part" W=1 modules >"$log" 2>&1 ||
+			fail "$part does not build for Linux $version: $(tail -n 20 "$log")"
+		grep -q 'warning:' "$log" && fail "warnings in $part for Linux $version: $(grep -A 5 'warning:' "$log")"
+	done
+	[ "$failures" = 0 ] || finish
+}
+
+# add_program FILE [NAME]: into the guest's /tests, with the libraries it needs
+add_program() {
+	local library
+	cp -L "$1" "$root/tests/${2:-${1##*/}}"
+	for library in $(ldd "$1" | sed -nE 's/.*[[:space:]](\/[^ ]+) \(0x.*/\1/p'); do
+		case $library in
+		*/ld-linux*) mkdir -p "$root/${library%/*}" && cp -L "$library" "$root/$library" ;;
+		*) cp -L "$library" "$root/lib/" ;;
+		esac
+	done
+}
+
+make_root() {
+	root=$scratch/root
+	mkdir -p "$root"/{bin,lib,tests,modules,proc,sys,dev,tmp,etc,run,root}
+	cp /bin/busybox "$root/bin/"
+	cp "$top_srcdir/tests/kmod/guest-init" "$root/init"
+	[ -z "${GUEST_TEST_SECONDS-}" ] || sed -i "s/^GUEST_TEST_SECONDS=.*/GUEST_TEST_SECONDS=$GUEST_TEST_SECONDS/" "$root/init"
+	chmod +x "$root/init"
+	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$root/etc/passwd"
+	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+	printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
+}
+
+# boot MEMORY KERNEL-ARGUMENT...: the guest's console goes to $console
+boot() {
+	console=$scratch/console
+	local memory=$1
+	shift
+	(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$scratch/initrd"
+	truncate -s 64M "$scratch/disk"
+	timeout -k 5 "$guest_seconds" qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max -smp 2 -m "$memory" \
+		-nodefaults -no-user-config -display none -no-reboot -serial file:"$console" \
+		-drive file="$scratch/disk",format=raw,if=virtio,cache=unsafe \
+		-kernel "$image" -initrd "$scratch/initrd" \
+		-append "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic $*" </dev/null >"$scratch/qemu" 2>&1
+	[ $? != 124 ] || fail "the guest hangs"
+	tr -d '\r' <"$console" >"$console.text"
+	grep -q '^guest: done' "$console.text" || fail "the guest did not come to its end: $(tail -n 60 "$console.text" "$scratch/qemu")"
+}
+
+# What the guest says, and each of its failures as ours.
+judge() {
+	grep -E '^(ok|skip|figure)' "$console.text"
+	while read -r line; do
+		fail "$line"
+	done < <(grep '^not ok' "$console.text")
+	[ "$failures" = 0 ] || sed -n '/^not ok/,/^ok/p' "$console.text" | grep -v '^not ok' | head -n 150
+	grep -q '^ok' "$console.text" || fail "nothing ran in the guest"
+}

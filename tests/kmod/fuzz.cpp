@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+//
+// Random ioctls, calls and mappings on the device, pools and dma-bufs. What they return does not matter: the kernel's log does.
+// KMOD_SEED repeats a run.
+#define BOOST_TEST_MODULE kmod_fuzz
+#include "pool.hpp"
+
+#include "transfers.hpp"
+
+#include <linux/dma-buf.h>
+#include <random>
+
+namespace {
+
+std::mt19937_64 random_bits;
+
+uint64_t number() {
+    static constexpr uint64_t special[] = {0, 1, 2, 3, 4, 8, 16, 64, 4095, 4096, 4097, 8192, 1 << 20, 1u << 31, ~0u, uint64_t{1} << 40,
+                                           (uint64_t{1} << 40) + 4096, uint64_t{1} << 63, ~uint64_t{0}, ~uint64_t{0} - 4095};
+    uint64_t const n = random_bits();
+    return n % 4 == 0 ? n : n % 4 == 1 ? n % 70000 : special[n / 4 % std::size(special)];
+}
+
+struct Fuzz {
+    std::vector<int> fds;
+    std::vector<std::pair<void*, size_t>> maps;
+    alignas(4096) char memory[1 << 16];
+
+    int any() { return fds.empty() ? -1 : fds[random_bits() % fds.size()]; }
+    void keep(int fd) {
+        if (fd < 0) return;
+        if (fds.size() < 40) return fds.push_back(fd);
+        int& old = fds[random_bits() % fds.size()];
+        close(std::exchange(old, fd));
+    }
+    void command() {
+        static constexpr unsigned long known[] = {SIGEVEC_IOC_DEVICE_INFO,   SIGEVEC_IOC_POOL_CREATE, SIGEVEC_IOC_POOL_INFO,
+                                                  SIGEVEC_IOC_POOL_EXPORT,   SIGEVEC_IOC_POOL_RING,   SIGEVEC_IOC_POOL_MODERATE,
+                                                  SIGEVEC_IOC_POOL_LISTEN,   DMA_BUF_IOCTL_SYNC};
+        unsigned long c = known[random_bits() % std::size(known)];
+        if (random_bits() % 8 == 0) c = _IOC(random_bits() % 4, SIGEVEC_IOC_MAGIC, random_bits() % 32, random_bits() % 256);
+        uint64_t argument[40];
+        for (auto& a : argument) a = random_bits() % 2 ? 0 : number();
+        auto* const words = reinterpret_cast<uint32_t*>(argument);
+        for (int i = 0; i < 4; i++) words[random_bits() % 8] = uint32_t(random_bits() % 3 ? random_bits() % 70 : number());
+        if (c == SIGEVEC_IOC_POOL_CREATE) argument[0] = number() % (8 << 20);
+        int const n = ioctl(random_bits() % 3 ? any() : device(), c, random_bits() % 50 ? argument : nullptr);
+        if (n > 2 && (_IOC_NR(c) == 1 || _IOC_NR(c) == 0x11)) keep(n);
+    }
+    void transfer() {
+        size_t const n = number() % sizeof memory;
+        off_t const at = off_t(random_bits() % 3 ? number() % (1 << 20) : number());
+        switch (random_bits() % 4) {
+        case 0: (void)!pread(any(), memory, n, at); break;
+        case 1: (void)!pwrite(any(), memory, n, at); break;
+        default: {
+            static Aio aio(32);
+            iocb r{}, *p = &r;
+            (random_bits() % 2 ? io_prep_pread : io_prep_pwrite)(&r, any(), memory, n, at);
+            if (random_bits() % 4 == 0) r.aio_rw_flags = int(random_bits() % 32);
+            io_event e[32];
+            if (io_submit(aio.context, 1, &p) == 1 && random_bits() % 2) io_cancel(aio.context, p, e);
+            timespec none{};
+            io_getevents(aio.context, 0, 32, e, &none);
+        }
+        }
+    }
+    void map() {
+        size_t const n = (number() % (1 << 21) + 1 + 4095) / 4096 * 4096;
+        off_t const at = off_t(random_bits() % 4 ? number() % (1 << 20) & ~4095ull : number() & ~4095ull);
+        void* const p = mmap(nullptr, n, int(random_bits() % 8), random_bits() % 4 ? MAP_SHARED : MAP_PRIVATE, any(),
+                             random_bits() % 4 == 0 ? off_t(SIGEVEC_RING_OFFSET) : at);
+        if (p == MAP_FAILED) return;
+        madvise(p, n, int(random_bits() % 26));
+        mprotect(p, n, int(random_bits() % 4));
+        if (maps.size() < 20) {
+            maps.emplace_back(p, n);
+            return;
+        }
+        auto& old = maps[random_bits() % maps.size()];
+        munmap(old.first, old.second);
+        old = {p, n};
+    }
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(random_calls_do_no_harm) {
+    char const* const seed = getenv("KMOD_SEED");
+    uint64_t const s = seed ? strtoull(seed, nullptr, 0) : std::random_device{}();
+    BOOST_TEST_MESSAGE("KMOD_SEED=" << s);
+    random_bits.seed(s);
+    static Fuzz f;
+    f.keep(device());
+    f.fds.push_back(create(1 << 20));
+    f.fds.push_back(eventfd(0, EFD_NONBLOCK));
+    for (int i = 0; i < 5000; i++) {
+        switch (random_bits() % 8) {
+        case 0: f.map(); break;
+        case 1:
+        case 2:
+        case 3: f.transfer(); break;
+        default: f.command();
+        }
+        if (random_bits() % 512 == 0 && fork() == 0) _exit(0);
+        while (waitpid(-1, nullptr, WNOHANG) > 0) continue;
+    }
+}

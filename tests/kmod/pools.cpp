@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+//
+// Pools of the kernel module: creation, limits, what their memory is good for, when it is freed.
+#define BOOST_TEST_MODULE kmod_pools
+#include "pool.hpp"
+
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/un.h>
+
+BOOST_AUTO_TEST_CASE(the_device_tells_its_version_and_limit) {
+    auto const i = device_info();
+    BOOST_TEST(i.version == unsigned{SIGEVEC_VERSION});
+    BOOST_TEST(i.user_limit > 0u);
+    BOOST_TEST(i.pad == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_pool_is_zeroed_whole_pages_and_has_an_identity) {
+    Pool a(3 * page), b(page);
+    Fd odd(create(page + 1));
+    BOOST_TEST(info(odd).size == 2 * page);
+    BOOST_TEST(info(a).size == 3 * page);
+    BOOST_TEST(info(a).id != info(b).id);
+    BOOST_TEST(std::string_view(a.memory, 3 * page) == std::string(3 * page, '\0'));
+    BOOST_TEST((fcntl(a, F_GETFD) & FD_CLOEXEC) != 0);
+}
+
+BOOST_AUTO_TEST_CASE(memory_that_comes_back_is_zeroed_again) {
+    for (int i = 0; i < 8; i++) {
+        Pool pool(1 << 20);
+        BOOST_TEST(std::string_view(pool.memory, 1 << 20) == std::string(1 << 20, '\0'));
+        memset(pool.memory, 0x5a, 1 << 20);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(pages_come_in_large_blocks_unless_smaller_ones_are_asked_for) {
+    Fd large(create(8 << 20));
+    BOOST_TEST(info(large).largest_order >= 9u);
+    BOOST_TEST(info(large).blocks < 2048u);
+    Fd small(create({1 << 20, SIGEVEC_POOL_ORDER, 2, 0, 0}));
+    BOOST_TEST_REQUIRE(small >= 0);
+    BOOST_TEST(info(small).largest_order <= 2u);
+    BOOST_TEST(info(small).blocks >= 64u);
+}
+
+BOOST_AUTO_TEST_CASE(a_pool_is_on_the_node_that_was_asked_for) {
+    Fd pool(create({1 << 20, SIGEVEC_POOL_NODE, 0, 0, 0}));
+    BOOST_TEST_REQUIRE(pool >= 0);
+    BOOST_TEST(info(pool).node == 0);
+    for (int node : {-1, 1000, 1 << 30}) CHECK_FAILS(create({page, SIGEVEC_POOL_NODE, 0, node, 0}), EINVAL);
+}
+
+BOOST_AUTO_TEST_CASE(all_mappings_and_children_see_one_memory) {
+    Pool pool(4 * page);
+    Mapping second(pool, 2 * page, page);
+    strcpy(pool.memory + page, "from the first");
+    BOOST_TEST(std::string_view(second) == "from the first");
+    pid_t const child = fork();
+    if (child == 0) {
+        strcpy(pool.memory + page, "from the child");
+        _exit(0);
+    }
+    int status;
+    BOOST_TEST(waitpid(child, &status, 0) == child);
+    BOOST_TEST(std::string_view(second) == "from the child");
+}
+
+BOOST_AUTO_TEST_CASE(what_madvise_takes_away_is_there_again_with_its_data) {
+    Pool pool(4 * page);
+    fill(pool.memory, pool.size);
+    BOOST_TEST(madvise(pool.memory, pool.size, MADV_DONTNEED) == 0);
+    BOOST_TEST(filled(pool.memory, pool.size));
+}
+
+BOOST_AUTO_TEST_CASE(a_mapping_is_shared_within_the_pool_and_never_executable) {
+    Fd pool(create(2 * page));
+    auto refused = [&](size_t n, int protection, int flags, off_t offset, int error) {
+        errno = 0;
+        BOOST_TEST(mmap(nullptr, n, protection, flags, pool, offset) == MAP_FAILED);
+        BOOST_TEST(errno == error);
+    };
+    refused(3 * page, PROT_READ, MAP_SHARED, 0, EINVAL);
+    refused(2 * page, PROT_READ, MAP_SHARED, page, EINVAL);
+    refused(page, PROT_READ, MAP_SHARED, off_t{1} << 39, EINVAL);
+    refused(page, PROT_READ, MAP_PRIVATE, 0, EINVAL);
+    refused(page, PROT_READ | PROT_EXEC, MAP_SHARED, 0, EPERM);
+    refused(page, PROT_READ, MAP_SHARED, SIGEVEC_RING_OFFSET, ENXIO);
+    Mapping m(pool, page);
+    CHECK_FAILS(mprotect(m, page, PROT_READ | PROT_EXEC), EACCES);
+    BOOST_TEST(mremap(m, page, 2 * page, MREMAP_MAYMOVE) == MAP_FAILED);
+}
+
+BOOST_AUTO_TEST_CASE(a_descriptor_passes_over_a_socket) {
+    int s[2];
+    BOOST_TEST_REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+    Fd a(s[0]), b(s[1]);
+    pid_t const child = fork();
+    if (child == 0) {
+        int const pool = create(page);
+        char text[] = "made by the child";
+        if (pwrite(pool, text, sizeof text, 0) != sizeof text) _exit(1);
+        char byte = 'x', control[CMSG_SPACE(sizeof(int))] = {};
+        iovec v{&byte, 1};
+        msghdr m{};
+        m.msg_iov = &v, m.msg_iovlen = 1, m.msg_control = control, m.msg_controllen = sizeof control;
+        cmsghdr* const c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &pool, sizeof pool);
+        _exit(sendmsg(b, &m, 0) == 1 ? 0 : 2);
+    }
+    char byte, control[CMSG_SPACE(sizeof(int))];
+    iovec v{&byte, 1};
+    msghdr m{};
+    m.msg_iov = &v, m.msg_iovlen = 1, m.msg_control = control, m.msg_controllen = sizeof control;
+    BOOST_TEST_REQUIRE(recvmsg(a, &m, 0) == 1);
+    int status;
+    BOOST_TEST(waitpid(child, &status, 0) == child);
+    BOOST_TEST(status == 0);
+    int fd;
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+    Fd pool(fd);
+    Mapping memory(pool, page);
+    BOOST_TEST(std::string_view(memory) == "made by the child");
+}
+
+// ---------------------------------------------------------------------- limits
+
+BOOST_AUTO_TEST_CASE(memory_is_charged_until_the_last_reference_is_gone) {
+    uint64_t const before = device_info().user_bytes;
+    int const fd = create(1 << 20);
+    BOOST_TEST_REQUIRE(fd >= 0);
+    BOOST_TEST(device_info().user_bytes == before + (1 << 20));
+    {
+        Mapping m(fd, page);
+        close(fd);
+        BOOST_TEST(device_info().user_bytes == before + (1 << 20));
+        m[0] = 1;
+    }
+    BOOST_TEST(charged_eventually(before));
+}
+
+BOOST_AUTO_TEST_CASE(past_the_users_limit_nothing_is_made) {
+    auto const before = device_info();
+    BOOST_TEST_REQUIRE(write_to("/sys/class/misc/sigevec/user_limit", std::to_string(before.user_bytes + (1 << 20))));
+    CHECK_FAILS(create((1 << 20) + 1), EDQUOT);
+    CHECK_FAILS(create(size_t{1} << 40), EDQUOT);
+    Fd all(create(1 << 20));
+    BOOST_TEST(all >= 0);
+    CHECK_FAILS(create(1), EDQUOT);
+    sigevec_pool_ring ring{64, 0, {0, 0}};
+    CHECK_FAILS(ioctl(all, SIGEVEC_IOC_POOL_RING, &ring), EDQUOT);
+    all.reset();
+    BOOST_TEST(charged_eventually(before.user_bytes));
+    BOOST_TEST_REQUIRE(write_to("/sys/module/sigevec/parameters/user_limit", std::to_string(before.user_limit)));
+    BOOST_TEST(device_info().user_limit == before.user_limit);
+}
+
+BOOST_AUTO_TEST_CASE(an_unprivileged_user_has_a_limit_of_his_own_and_memlock_has_no_say) {
+    BOOST_TEST_REQUIRE(device() >= 0);
+    BOOST_TEST_REQUIRE(chmod(SIGEVEC_DEVICE, 0666) == 0);
+    Pool mine(1 << 20);
+    pid_t const child = fork();
+    if (child == 0) {
+        rlimit none{0, 0};
+        if (setrlimit(RLIMIT_MEMLOCK, &none) != 0 || setgid(65534) != 0 || setuid(65534) != 0) _exit(1);
+        int const fd = open(SIGEVEC_DEVICE, O_RDWR);
+        sigevec_device_info i{};
+        if (ioctl(fd, SIGEVEC_IOC_DEVICE_INFO, &i) != 0 || i.user_bytes != 0) _exit(2);
+        sigevec_pool_create const c{4 << 20, 0, 0, 0, 0};
+        int const pool = ioctl(fd, SIGEVEC_IOC_POOL_CREATE, &c);
+        void* const p = mmap(nullptr, 4 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, pool, 0);
+        if (pool < 0 || p == MAP_FAILED) _exit(3);
+        memset(p, 1, 4 << 20);
+        if (ioctl(fd, SIGEVEC_IOC_DEVICE_INFO, &i) != 0 || i.user_bytes != 4 << 20) _exit(4);
+        _exit(0);
+    }
+    int status;
+    BOOST_TEST(waitpid(child, &status, 0) == child);
+    BOOST_TEST(WEXITSTATUS(status) == 0);
+    chmod(SIGEVEC_DEVICE, 0600);
+}
+
+BOOST_AUTO_TEST_CASE(pages_are_charged_to_the_creators_cgroup) {
+    mkdir("/tmp/cgroup", 0700);
+    BOOST_TEST_REQUIRE((mount("cgroup2", "/tmp/cgroup", "cgroup2", 0, nullptr) == 0 || errno == EBUSY));
+    BOOST_TEST_REQUIRE(write_to("/tmp/cgroup/cgroup.subtree_control", "+memory"));
+    mkdir("/tmp/cgroup/creator", 0700);
+    auto current = [] {
+        std::ifstream file("/tmp/cgroup/creator/memory.current");
+        long n = 0;
+        file >> n;
+        return n;
+    };
+    BOOST_TEST_REQUIRE(device() >= 0);
+    pid_t const child = fork();
+    if (child == 0) {
+        if (!write_to("/tmp/cgroup/creator/cgroup.procs", "0")) _exit(1);
+        long const before = current();
+        Fd pool(create(8 << 20));
+        _exit(pool >= 0 && current() >= before + (7 << 20) ? 0 : 2);
+    }
+    int status;
+    BOOST_TEST(waitpid(child, &status, 0) == child);
+    BOOST_TEST(WEXITSTATUS(status) == 0);
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: MIT
+//
+// sigevec bench: glibc's POSIX AIO against the library's and each of its engines, on the user's own file or folder.
+#include "measure.hpp"
+#include "tool.hpp"
+
+#include "chart.hpp"
+#include "json.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+namespace tool
+{
+
+namespace
+{
+
+constexpr Work all_work[] = {
+	{"read, in the cache, depth 1", false, false, 1}, {"read, in the cache, depth 32", false, false, 32},
+	{"read, O_DIRECT, depth 1", false, true, 1},      {"read, O_DIRECT, depth 32", false, true, 32},
+	{"write, buffered, depth 32", true, false, 32},   {"write, O_DIRECT, depth 32", true, true, 32},
+};
+
+const Side sides[] = {{"glibc", true, ""},       {"libsigevec", false, ""},   {"- inline", false, "inline"},
+		      {"- kaio", false, "kaio"}, {"- uring", false, "uring"}, {"- threads", false, "threads"}};
+constexpr size_t side_count = std::size(sides);
+
+struct BenchOptions {
+	double seconds = 0.3;
+	unsigned rounds = 3;
+	size_t block = 4096;
+	uint64_t size = 64 << 20;
+	bool json = false, quiet = false;
+	const char *svg = nullptr;
+};
+
+struct Result {
+	Work work;
+	std::vector<double> runs[side_count];
+	std::string error[side_count];
+
+	double median(size_t side) const
+	{
+		auto v = runs[side];
+		if (v.empty())
+			return 0;
+		std::sort(v.begin(), v.end());
+		return (v[v.size() / 2] + v[(v.size() - 1) / 2]) / 2;
+	}
+	// Round by round, so that load from outside falls on both.
+	double to_glibc(size_t side) const
+	{
+		std::vector<double> v;
+		for (size_t i = 0; i < runs[side].size() && i < runs[0].size(); i++)
+			v.push_back(runs[side][i] / runs[0][i]);
+		if (v.empty())
+			return 0;
+		std::sort(v.begin(), v.end());
+		return (v[v.size() / 2] + v[(v.size() - 1) / 2]) / 2;
+	}
+};
+
+// The user's file, which is only read, or one of our own in the user's folder, which vanishes with the descriptor.
+class Target
+{
+public:
+	~Target()
+	{
+		if (fd_ >= 0)
+			close(fd_);
+	}
+
+	// False: a complaint has been made.
+	bool open(const char *path, const BenchOptions &o)
+	{
+		struct stat st;
+		if (stat(path, &st) != 0)
+			return complain("bench", path) == 0;
+		own_ = S_ISDIR(st.st_mode);
+		fd_ = own_ ? make(path, o.size) : ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		off_t end = fd_ >= 0 ? lseek(fd_, 0, SEEK_END) : -1;
+		if (end < 0 || (!own_ && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
+			errno = end < 0 ? errno : EINVAL;
+			return complain("bench", path) == 0;
+		}
+		if (static_cast<uint64_t>(end) < o.block)
+			return complain("bench", path, "the file is smaller than a block") == 0;
+		// A larger file might not stay in the cache.
+		place = {"/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(fd_),
+			 std::min<uint64_t>(static_cast<uint64_t>(end), o.size), o.block};
+		return warm() || complain("bench", path) == 0;
+	}
+
+	bool may_be_written() const
+	{
+		return own_;
+	}
+
+	Place place;
+
+private:
+	static int make(const char *folder, uint64_t size)
+	{
+		std::string name = std::string(folder) + "/sigevec-bench.XXXXXX";
+		int fd = mkostemp(name.data(), O_CLOEXEC);
+		if (fd < 0)
+			return -1;
+		unlink(name.c_str());
+		std::vector<char> part(1 << 20, 'x');
+		for (uint64_t at = 0; at < size; at += part.size()) {
+			size_t n = static_cast<size_t>(std::min<uint64_t>(part.size(), size - at));
+			if (write(fd, part.data(), n) != static_cast<ssize_t>(n) ||
+			    (at + n == size && fsync(fd) != 0)) {
+				close(fd);
+				return -1;
+			}
+		}
+		return fd;
+	}
+
+	bool warm() const
+	{
+		std::vector<char> part(1 << 20);
+		for (uint64_t at = 0; at < place.size; at += part.size())
+			if (pread(fd_, part.data(), part.size(), static_cast<off_t>(at)) < 0)
+				return false;
+		return true;
+	}
+
+	int fd_ = -1;
+	bool own_ = false;
+};
+
+class Progress
+{
+public:
+	Progress(bool wanted, size_t steps) : shown_(wanted && isatty(STDERR_FILENO) != 0), steps_(steps)
+	{
+	}
+	~Progress()
+	{
+		if (shown_)
+			fputs("\r\033[K", stderr);
+	}
+	void step(const Work &w, const Side &s, double seconds)
+	{
+		if (shown_)
+			fprintf(stderr, "\r\033[K%3.0f %%  %.0f s left  %s: %s",
+				100.0 * static_cast<double>(done_) / static_cast<double>(steps_),
+				static_cast<double>(steps_ - done_) * seconds, w.name, s.name.c_str());
+		fflush(stderr);
+		done_++;
+	}
+
+private:
+	bool shown_;
+	size_t steps_, done_ = 0;
+};
+
+std::vector<Result> measure_all(const Target &t, const BenchOptions &o)
+{
+	std::vector<Result> results;
+	for (const Work &w : all_work)
+		if (!w.write || t.may_be_written())
+			results.push_back({w, {}, {}});
+	Progress progress(!o.quiet, results.size() * o.rounds * side_count);
+	for (unsigned round = 0; round < o.rounds; round++)
+		for (Result &r : results)
+			for (size_t i = 0; i < side_count; i++) {
+				size_t side = (i + round) % side_count; // nobody is always the first
+				progress.step(r.work, sides[side], o.seconds);
+				Outcome outcome = measure(r.work, sides[side], t.place, o.seconds);
+				if (outcome.rate > 0)
+					r.runs[side].push_back(outcome.rate);
+				else
+					r.error[side] = outcome.error;
+			}
+	return results;
+}
+
+std::string rate(double v)
+{
+	char text[32];
+	if (v >= 9.95e5)
+		snprintf(text, sizeof text, "%.2f M/s", v / 1e6);
+	else if (v >= 995)
+		snprintf(text, sizeof text, v >= 99500 ? "%.0f k/s" : "%.1f k/s", v / 1e3);
+	else
+		snprintf(text, sizeof text, "%.0f /s", v);
+	return text;
+}
+
+std::string times(double v)
+{
+	char text[32];
+	snprintf(text, sizeof text, v >= 9.95 ? "%.0f x" : "%.2f x", v);
+	return text;
+}
+
+void print_table(const std::vector<Result> &results)
+{
+	printf("%-29s", "operations per second");
+	for (const Side &s : sides)
+		printf(" %11s", s.name.c_str());
+	printf(" %9s\n", "to glibc");
+	for (const Result &r : results) {
+		printf("%-29s", r.work.name);
+		for (size_t i = 0; i < side_count; i++)
+			printf(" %11s", r.runs[i].empty() ? "-" : rate(r.median(i)).c_str());
+		printf(" %9s\n", r.to_glibc(1) > 0 ? times(r.to_glibc(1)).c_str() : "-");
+	}
+	for (const Result &r : results)
+		for (size_t i = 0; i < side_count; i++)
+			if (!r.error[i].empty())
+				printf("%s, %s: %s\n", r.work.name, sides[i].name.c_str(), r.error[i].c_str());
+	puts("\n\"libsigevec\" chooses for each request; the others were told to use one engine wherever it can, and "
+	     "threads where not.");
+}
+
+std::string system_text()
+{
+	struct utsname u;
+	return uname(&u) == 0 ? std::string(u.sysname) + " " + u.release + ", " +
+					std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) + " processors"
+			      : "";
+}
+
+void print_json(const std::vector<Result> &results, const char *path, const BenchOptions &o)
+{
+	Json j(stdout);
+	j.object()
+		.text("path", path)
+		.text("system", system_text())
+		.number("block", o.block)
+		.real("seconds", o.seconds)
+		.number("rounds", o.rounds);
+	j.array("results");
+	for (const Result &r : results)
+		for (size_t i = 0; i < side_count; i++) {
+			const Side &s = sides[i];
+			j.object()
+				.text("work", r.work.name)
+				.text("operation", r.work.write ? "write" : "read")
+				.boolean("direct", r.work.direct);
+			j.number("depth", r.work.depth).text("side", s.engine.empty() ? s.name : s.engine);
+			if (r.runs[i].empty())
+				j.text("error", r.error[i]);
+			j.real("operations_per_second", r.median(i)).real("to_glibc", r.to_glibc(i)).array("runs");
+			for (double v : r.runs[i])
+				j.real(nullptr, v);
+			j.end().end();
+		}
+	j.end().end();
+}
+
+bool write_svg(const std::vector<Result> &results, const BenchOptions &o)
+{
+	FILE *to = fopen(o.svg, "we");
+	if (to == nullptr)
+		return complain("bench", o.svg) == 0;
+	std::vector<Group> groups;
+	for (const Result &r : results) {
+		Group g{r.work.name, {}};
+		for (size_t i = 0; i < side_count; i++)
+			if (!r.runs[i].empty())
+				g.bars.push_back(
+					{sides[i].name, r.median(i),
+					 rate(r.median(i)) +
+						 (i != 0 && r.to_glibc(i) > 0 ? " (" + times(r.to_glibc(i)) + ")" : ""),
+					 i == 0});
+		if (!g.bars.empty())
+			groups.push_back(g);
+	}
+	write_chart(to, "POSIX AIO: operations per second, and compared with glibc",
+		    system_text() + "; blocks of " + std::to_string(o.block) + " bytes; medians of " +
+			    std::to_string(o.rounds) + " runs",
+		    groups);
+	bool failed = ferror(to) != 0;
+	if (fclose(to) == 0 && !failed)
+		return true;
+	return complain("bench", o.svg) == 0;
+}
+
+// 4096, 64k, 1M
+std::optional<uint64_t> bytes(const char *s, uint64_t least, uint64_t most)
+{
+	char *end = nullptr;
+	errno = 0;
+	uint64_t v = strtoull(s, &end, 10), unit = 1;
+	if (*end == 'k' || *end == 'K')
+		unit = 1 << 10;
+	else if (*end == 'm' || *end == 'M')
+		unit = 1 << 20;
+	else if (*end == 'g' || *end == 'G')
+		unit = 1 << 30;
+	end += unit != 1 ? 1 : 0;
+	if (*s < '0' || *s > '9' || *end != '\0' || errno != 0 || v > most / unit || v * unit < least)
+		return {};
+	return v * unit;
+}
+
+// False: the value is wrong.
+bool set(BenchOptions &o, int c, const char *value)
+{
+	char *end = nullptr;
+	switch (c) {
+	case 'j':
+		return o.json = true;
+	case 'q':
+		return o.quiet = true;
+	case 'o':
+		o.svg = value;
+		return true;
+	case 's':
+		o.seconds = strtod(value, &end);
+		return end != value && *end == '\0' && o.seconds >= 0.01 && o.seconds <= 3600;
+	case 'r': {
+		auto n = number(value, 1, 1000);
+		o.rounds = static_cast<unsigned>(n.value_or(0));
+		return n.has_value();
+	}
+	case 'b': {
+		auto n = bytes(value, 512, 16 << 20);
+		o.block = n.value_or(0);
+		return n && (*n & (*n - 1)) == 0;
+	}
+	default: {
+		auto n = bytes(value, 1 << 16, uint64_t{1} << 50);
+		o.size = n.value_or(0);
+		return n.has_value();
+	}
+	}
+}
+
+int bench(int argc, char **argv)
+{
+	Options options(bench_command, argc, argv, "jqo:s:r:b:S:",
+			{{"json", no_argument, nullptr, 'j'},
+			 {"quiet", no_argument, nullptr, 'q'},
+			 {"svg", required_argument, nullptr, 'o'},
+			 {"seconds", required_argument, nullptr, 's'},
+			 {"rounds", required_argument, nullptr, 'r'},
+			 {"block", required_argument, nullptr, 'b'},
+			 {"size", required_argument, nullptr, 'S'}});
+	BenchOptions o;
+	int status = 0;
+	for (int c; (c = options.next(&status)) != 0;) {
+		if (c < 0)
+			return status;
+		if (!set(o, c, optarg))
+			return complain("bench", optarg, "not a number in range", exit_usage);
+	}
+	if (options.rest() + 1 < argc)
+		return usage(bench_command);
+	const char *path = options.rest() < argc ? argv[options.rest()] : ".";
+	if (o.size < o.block)
+		return complain("bench", "--size", "it is smaller than a block", exit_usage);
+	Target target;
+	if (!target.open(path, o))
+		return exit_failed;
+	auto results = measure_all(target, o);
+	if (o.json)
+		print_json(results, path, o);
+	else
+		print_table(results);
+	if (o.svg != nullptr && !write_svg(results, o))
+		status = exit_failed;
+	bool any = std::any_of(results.begin(), results.end(), [](const Result &r) { return !r.runs[1].empty(); });
+	return finish_output("bench", any ? status : exit_failed);
+}
+
+} // namespace
+
+const Command bench_command = {
+	"bench", bench,
+	"[--seconds S] [--rounds N] [--block BYTES] [--size BYTES] [--json] [--quiet] [--svg FILE] [FILE|FOLDER]",
+	"compare glibc's AIO with the library's on your own disk",
+	"  -s, --seconds S       length of one measurement (0.3)\n"
+	"  -r, --rounds N        measurements of each kind, whose median counts (3)\n"
+	"  -b, --block BYTES     of one request, a power of two (4096; 64k, 1M)\n"
+	"  -S, --size BYTES      of the file that is made in FOLDER, and at most of FILE (64M)\n"
+	"  -j, --json            the figures as JSON\n"
+	"  -q, --quiet           no progress on standard error\n"
+	"  -o, --svg FILE        a chart as well\n"
+	"FILE is only read. In FOLDER (the current one if nothing is named) a file without a name is made.\n"};
+
+} // namespace tool

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+//
+// sigevec check: does a program use POSIX AIO, through which symbols, and will the preload take hold?
+#include "program.hpp"
+#include "tool.hpp"
+
+#include "json.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <iterator>
+
+namespace tool
+{
+
+namespace
+{
+
+constexpr const char *names[] = {
+	"aio_read",     "aio_write",   "aio_fsync",    "aio_error",     "aio_return",
+	"aio_suspend",  "aio_cancel",  "lio_listio",   "aio_read64",    "aio_write64",
+	"aio_fsync64",  "aio_error64", "aio_return64", "aio_suspend64", "aio_cancel64",
+	"lio_listio64", "aio_init",    "aio_readv",    "aio_writev",    "aio_waitcomplete",
+};
+
+struct Use {
+	std::string symbol, version, object;
+};
+
+struct Verdict {
+	std::vector<Program> chain; // a script, its interpreter, ...; the last one is what is run
+	std::vector<Use> uses;
+	std::vector<std::string> own_functions; // that the program defines itself
+	std::vector<std::string> notes;
+	bool takes_hold = false;
+	std::string reason;
+
+	const Program &program() const
+	{
+		return chain.back();
+	}
+	bool by_name = false; // no import, but the names are in the file
+	bool good() const
+	{
+		return takes_hold && !uses.empty();
+	}
+};
+
+bool is_aio(const std::string &name)
+{
+	return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+void collect(const Elf &e, const std::string &object, Verdict &v)
+{
+	for (const Symbol &s : e.symbols)
+		if (!s.defined && is_aio(s.name))
+			v.uses.push_back({s.name, s.version, object});
+}
+
+// As dlsym would be asked.
+bool mentions_aio(const std::string &content)
+{
+	return std::any_of(std::begin(names), std::end(names), [&](const char *n) {
+		return content.find('\0' + std::string(n) + '\0') != std::string::npos;
+	});
+}
+
+// A program of this system: whom the dynamic linker loads, and who of them asks for AIO.
+void look_inside(Verdict &v)
+{
+	const Program &p = v.program();
+	std::string library = library_path();
+	Loaded l = list_loaded(p.path, library);
+	collect(p.elf, p.path, v);
+	for (const std::string &path : l.paths)
+		if (path != library)
+			if (auto e = read_elf(read_file(path).value_or("")))
+				collect(*e, path, v);
+	for (const Symbol &s : p.elf.symbols)
+		if (s.defined && is_aio(s.name))
+			v.own_functions.push_back(s.name);
+	for (const std::string &name : l.missing)
+		v.notes.push_back("its library " + name + " was not found");
+	v.by_name = v.uses.empty() && mentions_aio(p.content);
+	bool linked = std::any_of(p.elf.needed.begin(), p.elf.needed.end(),
+				  [](const std::string &n) { return n.starts_with("libsigevec.so"); });
+	if (linked)
+		v.notes.emplace_back("it is linked with libsigevec and needs no preload");
+	v.takes_hold = std::find(l.paths.begin(), l.paths.end(), library) != l.paths.end();
+	v.reason = v.takes_hold ? "the dynamic linker loads " + library
+				: "the dynamic linker does not load it: " +
+					  (l.complaint.empty() ? "it says nothing" : l.complaint);
+	if (!v.own_functions.empty()) {
+		v.takes_hold = false;
+		v.reason = "the program has functions of these names itself, which come before the library's: " +
+			   v.own_functions[0];
+	}
+	if (!p.privileges.empty() && !linked) {
+		v.takes_hold = false;
+		v.reason = "the program is privileged (" + p.privileges +
+			   "): the dynamic linker ignores a preload with a path. Link it with the library, or see "
+			   "ld.so.preload in "
+			   "sigevec(7)";
+	}
+}
+
+void judge(Verdict &v)
+{
+	const Program &p = v.program();
+	switch (p.kind) {
+	case ProgramKind::dynamic:
+		look_inside(v);
+		break;
+	case ProgramKind::static_:
+		v.by_name = mentions_aio(p.content);
+		v.reason = "nothing can be preloaded into a statically linked program; link it with the library";
+		break;
+	case ProgramKind::foreign_loader:
+		collect(p.elf, p.path, v);
+		v.reason = "this library is for the C library of this system";
+		break;
+	case ProgramKind::foreign:
+		if (p.elf.own_order)
+			collect(p.elf, p.path, v);
+		v.reason = "this library is for another architecture; it must be built for the program's";
+		break;
+	case ProgramKind::library:
+		collect(p.elf, p.path, v);
+		v.takes_hold = true;
+		v.reason = "in a program that can be preloaded; check the program";
+		break;
+	case ProgramKind::script:
+	case ProgramKind::other:
+		v.reason = "it cannot be run";
+		break;
+	}
+	if (!p.executable && p.kind == ProgramKind::dynamic)
+		v.notes.emplace_back("it has no execute permission");
+}
+
+// Follows scripts to what runs them. False: a complaint has been made.
+bool follow(const std::string &name, Verdict &v)
+{
+	constexpr size_t most = 4; // as the kernel
+	std::string path = find_program(name);
+	for (;;) {
+		auto p = path.empty() ? std::nullopt : look_at_program(path);
+		if (!p) {
+			if (path.empty())
+				errno = ENOENT;
+			complain("check", path.empty() ? name : path, exit_usage);
+			return false;
+		}
+		v.chain.push_back(std::move(*p));
+		if (v.program().kind != ProgramKind::script || v.chain.size() > most)
+			return true;
+		path = find_program(v.program().interpreter);
+	}
+}
+
+void print_text(const Verdict &v)
+{
+	for (const Program &p : v.chain)
+		printf("%s: %s%s%s\n", p.path.c_str(), p.description.c_str(), p.privileges.empty() ? "" : ", ",
+		       p.privileges.c_str());
+	if (v.program().kind == ProgramKind::static_)
+		printf("uses POSIX AIO: %s\n", v.by_name ? "perhaps; it has the names of its functions"
+							 : "no sign of it, if it is not stripped");
+	else if (v.uses.empty())
+		printf("uses POSIX AIO: %s\n",
+		       v.by_name ? "perhaps; it imports no such function, but has their names (for dlsym?)" : "no");
+	else
+		puts("uses POSIX AIO: yes");
+	for (const Use &u : v.uses)
+		printf("  %s%s%s\t%s\n", u.symbol.c_str(), u.version.empty() ? "" : "@", u.version.c_str(),
+		       u.object.c_str());
+	printf("preload takes hold: %s; %s\n", v.takes_hold ? "yes" : "no", v.reason.c_str());
+	for (const std::string &n : v.notes)
+		printf("note: %s\n", n.c_str());
+}
+
+void print_json(const Verdict &v)
+{
+	Json j(stdout);
+	j.object().array("files");
+	for (const Program &p : v.chain) {
+		j.object().text("path", p.path).text("is", p.description);
+		if (p.privileges.empty())
+			j.null("privileges");
+		else
+			j.text("privileges", p.privileges);
+		j.end();
+	}
+	j.end().boolean("uses_aio", !v.uses.empty()).boolean("names_aio", v.by_name).array("symbols");
+	for (const Use &u : v.uses)
+		j.object().text("name", u.symbol).text("version", u.version).text("object", u.object).end();
+	j.end().boolean("preload", v.takes_hold).text("reason", v.reason).array("notes");
+	for (const std::string &n : v.notes)
+		j.text(nullptr, n);
+	j.end().end();
+}
+
+int check(int argc, char **argv)
+{
+	Options options(check_command, argc, argv, "j", {{"json", no_argument, nullptr, 'j'}});
+	bool json = false;
+	int status = 0;
+	for (int c; (c = options.next(&status)) != 0; json = true)
+		if (c < 0)
+			return status;
+	if (options.rest() + 1 != argc)
+		return usage(check_command);
+	Verdict v;
+	if (!follow(argv[options.rest()], v))
+		return exit_usage;
+	judge(v);
+	if (json)
+		print_json(v);
+	else
+		print_text(v);
+	return finish_output("check", v.good() ? exit_yes : exit_no);
+}
+
+} // namespace
+
+const Command check_command = {"check", check, "[--json] PROGRAM",
+			       "say whether a program uses POSIX AIO and can be preloaded",
+			       "  -j, --json            the same as JSON\n"};
+
+} // namespace tool

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+#include "figures.hpp"
+
+#include "tool.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <glob.h>
+#include <memory>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace tool
+{
+
+namespace
+{
+
+constexpr const char *own_files = "/dev/shm/sigevec.";
+constexpr const char *run_folders = "/dev/shm/sigevec-run.";
+
+uint64_t get(const layout::Word &w)
+{
+	return w.load(std::memory_order_relaxed);
+}
+
+// Names come from a file that anybody may have written: nothing of them moves the cursor.
+std::string printable(const char *s, size_t size)
+{
+	std::string text(s, strnlen(s, size));
+	for (char &c : text)
+		if (c < ' ' || c > '~')
+			c = '?';
+	return text;
+}
+
+void read_counters(const layout::File &f, Figures &v)
+{
+	for (uint32_t i = 0; i < f.header.counters; i++) {
+		uint64_t sum = 0;
+		for (const auto &row : f.row)
+			sum += get(row.counter[i]);
+		v.counters.emplace_back(printable(f.header.names[i], layout::name_size), sum);
+	}
+}
+
+void read_cells(const layout::File &f, Figures &v)
+{
+	v.requests.resize(layout::cells);
+	v.bytes.resize(layout::cells);
+	v.latency.resize(layout::cells);
+	for (unsigned i = 0; i < layout::cells; i++) {
+		for (const auto &row : f.row) {
+			v.requests[i] += get(row.cell[i].requests);
+			v.bytes[i] += get(row.cell[i].bytes);
+		}
+		for (unsigned b = 0; b < layout::buckets; b++)
+			v.latency[i].bucket[b] = get(f.latency[i].bucket[b]);
+		v.latency[i].largest = get(f.latency[i].largest);
+		v.latency[i].errors = get(f.latency[i].errors);
+	}
+}
+
+void read_outstanding(const layout::File &f, Figures &v)
+{
+	v.outstanding.resize(layout::operations * layout::kinds);
+	for (unsigned i = 0; i < v.outstanding.size(); i++) {
+		uint64_t begun = 0, ended = 0;
+		for (const auto &row : f.row) {
+			ended += get(row.flow[i].ended);
+			begun += get(row.flow[i].begun);
+		}
+		// The words are read one after the other.
+		v.outstanding[i] = begun > ended ? begun - ended : 0;
+	}
+}
+
+void read_channels(const layout::File &f, Figures &v)
+{
+	for (const auto &c : f.channel) {
+		if (get(c.used) != 2)
+			continue;
+		uint64_t delivered = get(c.delivered), pushed = get(c.pushed);
+		v.channels.push_back({f.header.pid, get(c.fd), get(c.flags), get(c.limit),
+				      pushed > delivered ? pushed - delivered : 0, delivered, get(c.refused),
+				      get(c.dropped), get(c.high_water)});
+	}
+}
+
+// Field 22 of /proc/PID/stat, or 0.
+uint64_t start_of(uint32_t pid)
+{
+	std::string text = first_line("/proc/" + std::to_string(pid) + "/stat");
+	size_t at = text.rfind(')');
+	for (int field = 2; at != std::string::npos && field < 22; field++)
+		at = text.find(' ', at + 1);
+	return at == std::string::npos ? 0 : strtoull(text.c_str() + at, nullptr, 10);
+}
+
+uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+std::vector<std::string> matching(const std::string &pattern)
+{
+	std::vector<std::string> v;
+	glob_t g;
+	if (glob(pattern.c_str(), 0, nullptr, &g) == 0)
+		v.assign(g.gl_pathv, g.gl_pathv + g.gl_pathc);
+	globfree(&g);
+	return v;
+}
+
+} // namespace
+
+std::optional<uint64_t> Latencies::percentile(double part) const
+{
+	uint64_t all = 0, so_far = 0;
+	for (uint64_t n : bucket)
+		all += n;
+	if (all == 0)
+		return {};
+	auto enough = static_cast<uint64_t>(static_cast<double>(all) * part);
+	for (unsigned b = 0; b < layout::buckets; b++) {
+		so_far += bucket[b];
+		if (so_far > enough || so_far == all)
+			return largest != 0 ? std::min(layout::bucket_end(b), largest) : layout::bucket_end(b);
+	}
+	return largest;
+}
+
+uint64_t Figures::counter(const std::string &name) const
+{
+	for (const auto &[n, value] : counters)
+		if (n == name)
+			return value;
+	return 0;
+}
+
+void Figures::add(const Figures &o)
+{
+	if (processes == 0) {
+		*this = o;
+		return;
+	}
+	processes += o.processes;
+	for (const auto &[name, value] : o.counters) {
+		auto same =
+			std::find_if(counters.begin(), counters.end(), [&](const auto &c) { return c.first == name; });
+		if (same == counters.end())
+			counters.emplace_back(name, value);
+		else
+			same->second += value;
+	}
+	for (unsigned i = 0; i < layout::cells; i++) {
+		requests[i] += o.requests[i];
+		bytes[i] += o.bytes[i];
+		for (unsigned b = 0; b < layout::buckets; b++)
+			latency[i].bucket[b] += o.latency[i].bucket[b];
+		latency[i].largest = std::max(latency[i].largest, o.latency[i].largest);
+		latency[i].errors += o.latency[i].errors;
+	}
+	for (unsigned i = 0; i < outstanding.size(); i++)
+		outstanding[i] += o.outstanding[i];
+	channels.insert(channels.end(), o.channels.begin(), o.channels.end());
+}
+
+void Figures::subtract(const Figures &e)
+{
+	for (size_t i = 0; i < counters.size() && i < e.counters.size(); i++)
+		counters[i].second = less(counters[i].second, e.counters[i].second);
+	for (unsigned i = 0; i < layout::cells; i++) {
+		requests[i] = less(requests[i], e.requests[i]);
+		bytes[i] = less(bytes[i], e.bytes[i]);
+		latency[i].errors = less(latency[i].errors, e.latency[i].errors);
+		for (unsigned b = 0; b < layout::buckets; b++)
+			latency[i].bucket[b] = less(latency[i].bucket[b], e.latency[i].bucket[b]);
+	}
+}
+
+StatsFile::~StatsFile()
+{
+	if (fd_ >= 0)
+		close(fd_);
+}
+
+bool StatsFile::open(const std::string &path)
+{
+	fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd_ < 0)
+		return false;
+	struct stat st;
+	bool regular = fstat(fd_, &st) == 0 && S_ISREG(st.st_mode);
+	if (!regular)
+		errno = ENOMSG;
+	return regular;
+}
+
+std::optional<Figures> StatsFile::read() const
+{
+	auto f = std::make_unique<layout::File>();
+	ssize_t n = pread(fd_, static_cast<void *>(f.get()), sizeof *f, 0);
+	const layout::Header &h = f->header;
+	if (n != sizeof *f || h.magic != layout::magic || h.version != layout::version || h.size != sizeof *f ||
+	    h.counters > layout::most_counters) {
+		errno = ENOMSG;
+		return {};
+	}
+	Figures v;
+	v.processes = 1;
+	v.pid = h.pid;
+	v.process_start = h.process_start;
+	v.opened = h.opened;
+	v.shared = h.shared != 0;
+	v.program = printable(h.program, sizeof h.program);
+	read_counters(*f, v);
+	read_cells(*f, v);
+	read_outstanding(*f, v);
+	read_channels(*f, v);
+	return v;
+}
+
+bool is_running(const Figures &f)
+{
+	uint64_t start = start_of(f.pid);
+	return start != 0 && start == f.process_start;
+}
+
+std::string file_of_process(uint32_t pid)
+{
+	std::string own = own_files + std::to_string(pid);
+	if (access(own.c_str(), F_OK) == 0)
+		return own;
+	auto v = matching(std::string(run_folders) + "*/" + std::to_string(pid));
+	return v.empty() ? "" : v[0];
+}
+
+std::vector<std::string> all_files()
+{
+	auto v = matching(std::string(own_files) + "[0-9]*");
+	auto more = matching(std::string(run_folders) + "*/[0-9]*");
+	v.insert(v.end(), more.begin(), more.end());
+	return v;
+}
+
+std::vector<std::string> files_in(const std::string &folder)
+{
+	return matching(folder + "/[0-9]*");
+}
+
+std::string stats_folder_template()
+{
+	if (access("/dev/shm", W_OK | X_OK) == 0)
+		return std::string(run_folders) + "XXXXXX";
+	const char *folder = getenv("TMPDIR");
+	return std::string(folder != nullptr && folder[0] == '/' ? folder : "/tmp") + "/sigevec-run.XXXXXX";
+}
+
+} // namespace tool

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+//
+// sigevec info: what works here, and the reason for each "no".
+#include "tool.hpp"
+
+#include "features.hpp"
+#include "json.hpp"
+#include "sigevec/info.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+namespace tool
+{
+
+namespace
+{
+
+struct Limit {
+	const char *name;
+	std::string value; // "unlimited", "" when it cannot be read
+	const char *unit;
+	const char *meaning;
+};
+
+std::string resource(int which)
+{
+	struct rlimit r;
+	if (getrlimit(static_cast<__rlimit_resource_t>(which), &r) != 0)
+		return {};
+	return r.rlim_cur == RLIM_INFINITY ? "unlimited" : std::to_string(r.rlim_cur);
+}
+
+std::vector<Limit> limits()
+{
+	std::vector<Limit> v;
+	struct sigevec_limits l;
+	if (sigevec_get_limits(&l) == 0)
+		v = {{"threads", std::to_string(l.threads), "", "threads for blocking calls (SIGEVEC_THREADS)"},
+		     {"requests", std::to_string(l.requests), "", "requests outstanding (SIGEVEC_REQUESTS)"},
+		     {"ring", std::to_string(l.ring), "", "entries of a ring (SIGEVEC_RING)"},
+		     {"idle", std::to_string(l.idle), "s", "until an idle thread ends (SIGEVEC_IDLE)"},
+		     {"dma", std::to_string(l.dma), "bytes", "of all DMA regions (SIGEVEC_DMA)"}};
+	v.push_back(
+		{"memlock", resource(RLIMIT_MEMLOCK), "bytes", "locked memory; some kernels count rings (ulimit -l)"});
+	v.push_back({"nofile", resource(RLIMIT_NOFILE), "", "descriptors (ulimit -n)"});
+	v.push_back({"nproc", resource(RLIMIT_NPROC), "", "threads of this user (ulimit -u)"});
+	v.push_back({"sigpending", resource(RLIMIT_SIGPENDING), "", "signals in the queue (ulimit -i)"});
+	v.push_back({"aio-nr", first_line("/proc/sys/fs/aio-nr"), "", "of aio-max-nr in use by the whole system"});
+	v.push_back(
+		{"aio-max-nr", first_line("/proc/sys/fs/aio-max-nr"), "", "kernel-AIO requests of the whole system"});
+	std::erase_if(v, [](const Limit &x) { return x.value.empty(); });
+	return v;
+}
+
+std::vector<Feature> engines()
+{
+	std::vector<Feature> v;
+	struct sigevec_engine e;
+	for (unsigned i = 0; sigevec_get_engine(i, &e) == 0; i++)
+		v.push_back({e.name, e.works != 0, e.reason});
+	return v;
+}
+
+std::string kernel()
+{
+	struct utsname u;
+	return uname(&u) == 0 ? std::string(u.sysname) + " " + u.release + " " + u.machine : "";
+}
+
+void print_features(const char *what, const std::vector<Feature> &v)
+{
+	for (const Feature &f : v)
+		printf("%-7s %-16s %-4s %s\n", what, f.name.c_str(), f.works ? "yes" : "no", f.reason.c_str());
+}
+
+void print_text()
+{
+	print_version();
+	printf("library %s\nkernel  %s\n\n", library_path().c_str(), kernel().c_str());
+	// The names of engines are short, and programs read these lines.
+	for (const Feature &f : engines())
+		printf("engine %-8s %-4s %s\n", f.name.c_str(), f.works ? "yes" : "no", f.reason.c_str());
+	putchar('\n');
+	print_features("kernel", features());
+	putchar('\n');
+	for (const Limit &l : limits())
+		printf("limit   %-12s %-20s %s\n", l.name, (l.value + " " + l.unit).c_str(), l.meaning);
+	putchar('\n');
+	print_features("module", {module()});
+}
+
+void write_features(Json &j, const char *name, const std::vector<Feature> &v)
+{
+	j.array(name);
+	for (const Feature &f : v)
+		j.object().text("name", f.name).boolean("works", f.works).text("reason", f.reason).end();
+	j.end();
+}
+
+void print_json()
+{
+	Json j(stdout);
+	j.object().text("library", library_path()).text("kernel", kernel());
+	write_features(j, "engines", engines());
+	write_features(j, "features", features());
+	j.array("limits");
+	for (const Limit &l : limits())
+		j.object()
+			.text("name", l.name)
+			.text("value", l.value)
+			.text("unit", l.unit)
+			.text("meaning", l.meaning)
+			.end();
+	j.end();
+	Feature m = module();
+	j.object("module").text("name", m.name).boolean("works", m.works).text("reason", m.reason).end();
+	j.end();
+}
+
+int info(int argc, char **argv)
+{
+	Options options(info_command, argc, argv, "j", {{"json", no_argument, nullptr, 'j'}});
+	bool json = false;
+	int status = 0;
+	for (int c; (c = options.next(&status)) != 0; json = true)
+		if (c < 0)
+			return status;
+	if (options.rest() < argc)
+		return usage(info_command);
+	if (json)
+		print_json();
+	else
+		print_text();
+	return finish_output("info", 0);
+}
+
+} // namespace
+
+const Command info_command = {"info", info, "[--json]", "say what works here, and why the rest does not",
+			      "  -j, --json            the same as JSON\n"};
+
+} // namespace tool

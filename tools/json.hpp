@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+//
+// Writes JSON: one value after the other, commas and quotes by itself. Text that is not UTF-8 is written as if it were
+// Latin-1.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+namespace tool
+{
+
+class Json
+{
+public:
+	explicit Json(FILE *to) : to_(to)
+	{
+	}
+
+	// An object or array; within an object with its name.
+	Json &object(const char *name = nullptr);
+	Json &array(const char *name = nullptr);
+	Json &end();
+
+	Json &text(const char *name, std::string_view value);
+	Json &number(const char *name, uint64_t value);
+	Json &real(const char *name, double value);
+	Json &boolean(const char *name, bool value);
+	Json &null(const char *name);
+
+private:
+	void begin_value(const char *name);
+	void quoted(std::string_view s);
+	void new_line();
+
+	FILE *to_;
+	std::string closing_; // of what is open
+	bool first_ = true;
+};
+
+} // namespace tool

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+//
+// sigevec run: a program with the library preloaded; with --stats waits for its end and tells what it did.
+#include "report.hpp"
+#include "tool.hpp"
+
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace tool
+{
+
+namespace
+{
+
+const char *const engines[] = {"inline", "kaio", "uring", "threads"};
+
+struct RunOptions {
+	const char *engine = nullptr;
+	bool stats = false, json = false;
+	const char *output = nullptr;
+};
+
+bool is_engine(const char *name)
+{
+	for (const char *e : engines)
+		if (strcmp(e, name) == 0)
+			return true;
+	return false;
+}
+
+// Puts the library before what is preloaded already, unless it is among that.
+bool preload(const std::string &library)
+{
+	const char *value = getenv("LD_PRELOAD");
+	std::string others = value != nullptr ? value : "";
+	for (size_t at = 0; at < others.size();) {
+		size_t end = others.find_first_of(": ", at);
+		if (others.substr(at, end - at) == library)
+			return true;
+		at = end == std::string::npos ? others.size() : end + 1;
+	}
+	return setenv("LD_PRELOAD", (others.empty() ? library : library + ":" + others).c_str(), 1) == 0;
+}
+
+[[noreturn]] void execute(char **argv)
+{
+	execvp(argv[0], argv);
+	int error = errno;
+	int status = complain("run", argv[0], error == ENOENT ? exit_not_found : exit_cannot_run);
+	fflush(stderr);
+	_exit(status);
+}
+
+volatile pid_t child;
+
+void pass_on(int signal)
+{
+	int saved = errno;
+	if (child > 0)
+		kill(child, signal);
+	errno = saved;
+}
+
+// The terminal sends its signals to the program as well; others are passed on, unless nobody is to hear them.
+void leave_signals_to_program()
+{
+	for (int s : {SIGINT, SIGQUIT})
+		signal(s, SIG_IGN);
+	for (int s : {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2})
+		if (signal(s, pass_on) == SIG_IGN)
+			signal(s, SIG_IGN);
+}
+
+int status_of(int wait_status)
+{
+	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+}
+
+// What all processes of the program have left in the folder.
+void tell(const std::string &folder, const RunOptions &o, const std::string &program)
+{
+	Figures all;
+	for (const std::string &path : files_in(folder)) {
+		StatsFile file;
+		if (auto f = file.open(path) ? file.read() : std::nullopt)
+			all.add(*f);
+		unlink(path.c_str());
+	}
+	rmdir(folder.c_str());
+	FILE *to = o.output != nullptr ? fopen(o.output, "we") : stderr;
+	if (to == nullptr) {
+		complain("run", o.output);
+		return;
+	}
+	if (all.processes == 0)
+		complain("run", program, "it has not used the library; 'sigevec check' may say why", 0);
+	else
+		report(all,
+		       program + ": " + std::to_string(all.processes) +
+			       (all.processes == 1 ? " process" : " processes"),
+		       {.json = o.json, .all_counters = o.json}, to);
+	bool failed = fflush(to) != 0 || ferror(to) != 0;
+	if (to != stderr && (fclose(to) != 0 || failed))
+		complain("run", o.output);
+}
+
+int run_with_stats(char **argv, const RunOptions &o)
+{
+	std::string folder = stats_folder_template();
+	if (mkdtemp(folder.data()) == nullptr)
+		return complain("run", folder, exit_own_failure);
+	setenv("SIGEVEC_STATS", (folder + "/").c_str(), 1);
+	sigset_t some, old;
+	sigfillset(&some);
+	sigprocmask(SIG_BLOCK, &some, &old);
+	fflush(nullptr);
+	child = fork();
+	if (child == 0) {
+		sigprocmask(SIG_SETMASK, &old, nullptr);
+		execute(argv);
+	}
+	int status = exit_own_failure;
+	if (child > 0) {
+		leave_signals_to_program();
+		sigprocmask(SIG_SETMASK, &old, nullptr);
+		int w;
+		while (waitpid(child, &w, 0) < 0 && errno == EINTR)
+			;
+		child = 0;
+		status = status_of(w);
+	} else {
+		complain("run", "fork");
+	}
+	tell(folder, o, argv[0]);
+	return status;
+}
+
+int run(int argc, char **argv)
+{
+	RunOptions o;
+	Options options(run_command, argc, argv, "+e:o:",
+			{{"engine", required_argument, nullptr, 'e'},
+			 {"stats", optional_argument, nullptr, 's'},
+			 {"output", required_argument, nullptr, 'o'}});
+	int status = 0;
+	for (int c; (c = options.next(&status)) != 0;) {
+		if (c < 0)
+			return status;
+		if (c == 'e') {
+			o.engine = optarg;
+		} else if (c == 'o') {
+			o.output = optarg;
+		} else {
+			o.stats = true;
+			if (optarg != nullptr && strcmp(optarg, "json") != 0 && strcmp(optarg, "text") != 0)
+				return complain("run", optarg, "the statistics are text or json", exit_usage);
+			o.json = optarg != nullptr && strcmp(optarg, "json") == 0;
+		}
+	}
+	if (o.engine != nullptr && !is_engine(o.engine))
+		return complain("run", o.engine, "no such engine; there are inline, kaio, uring and threads",
+				exit_usage);
+	if (options.rest() >= argc || (o.output != nullptr && !o.stats))
+		return usage(run_command);
+
+	std::string library = library_path();
+	if (library.empty())
+		return complain("run", "libsigevec", "the library was not found", exit_own_failure);
+	// There is no way to write such a name in LD_PRELOAD.
+	if (library.find_first_of(": ") != std::string::npos)
+		return complain("run", library, "a path with a colon or a space cannot be preloaded", exit_own_failure);
+	if (!preload(library) || (o.engine != nullptr && setenv("SIGEVEC_ENGINE", o.engine, 1) != 0))
+		return complain("run", "environment", exit_own_failure);
+	if (!o.stats)
+		execute(argv + options.rest());
+	return run_with_stats(argv + options.rest(), o);
+}
+
+} // namespace
+
+const Command run_command = {"run", run, "[--engine NAME] [--stats[=json]] [--output FILE] [--] PROGRAM [ARGUMENT...]",
+			     "run a program with the library in place of libc's AIO",
+			     "  -e, --engine NAME     use inline, kaio, uring or threads wherever it can\n"
+			     "      --stats[=json]    at the end tell on standard error what the program did\n"
+			     "  -o, --output FILE     tell it in FILE instead\n"};
+
+} // namespace tool

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+//
+// sigevec stat: what a program with SIGEVEC_STATS does, or has done until its crash.
+#include "report.hpp"
+#include "tool.hpp"
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <unistd.h>
+
+namespace tool
+{
+
+namespace
+{
+
+struct StatOptions {
+	ReportStyle style;
+	bool list = false, clear = false;
+	double interval = 0;
+	unsigned long count = 0; // 0: until the program ends
+};
+
+double monotonic()
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
+
+void sleep_for(double seconds)
+{
+	struct timespec t;
+	t.tv_sec = static_cast<time_t>(seconds);
+	t.tv_nsec = static_cast<long>((seconds - std::floor(seconds)) * 1e9);
+	while (nanosleep(&t, &t) != 0 && errno == EINTR)
+		;
+}
+
+std::string heading(const Figures &f, bool running, double seconds)
+{
+	std::string text = "pid " + std::to_string(f.pid) + " (" + f.program + ")";
+	if (f.shared)
+		text += ", the last one to open the file";
+	text += running ? ", running, counting since " : ", ended, had counted since ";
+	text += date(f.opened);
+	if (seconds > 0) {
+		char s[48];
+		snprintf(s, sizeof s, "; the last %.1f s", seconds);
+		text += s;
+	}
+	return text;
+}
+
+bool draw_over(const StatOptions &o)
+{
+	return !o.style.json && o.interval > 0 && isatty(STDOUT_FILENO) != 0;
+}
+
+int fail_to_read(const std::string &path)
+{
+	return errno == ENOMSG ? complain("stat", path, "not a statistics file of this version")
+			       : complain("stat", path);
+}
+
+// Once, or again and again: first since the start, then of each interval.
+int watch(const std::string &path, StatOptions o)
+{
+	StatsFile file;
+	if (!file.open(path))
+		return fail_to_read(path);
+	std::optional<Figures> before;
+	double then = 0;
+	for (unsigned long n = 1;; n++) {
+		auto now = file.read();
+		if (!now)
+			return fail_to_read(path);
+		double time = monotonic();
+		bool running = is_running(*now);
+		Figures shown = *now;
+		o.style.seconds = before ? time - then : 0;
+		if (before)
+			shown.subtract(*before);
+		if (draw_over(o))
+			fputs("\033[H\033[J", stdout);
+		else if (n > 1 && !o.style.json)
+			putchar('\n');
+		report(shown, heading(*now, running, o.style.seconds), o.style, stdout);
+		if (fflush(stdout) != 0)
+			return finish_output("stat", exit_failed);
+		if (o.interval <= 0 || n == o.count || (!running && !now->shared))
+			return finish_output("stat", 0);
+		before = std::move(now);
+		then = time;
+		sleep_for(o.interval);
+	}
+}
+
+int list()
+{
+	printf("%8s  %-16s %-8s %-19s %12s  %s\n", "pid", "program", "state", "since", "requests", "file");
+	for (const std::string &path : all_files()) {
+		StatsFile file;
+		auto f = file.open(path) ? file.read() : std::nullopt;
+		if (f)
+			printf("%8u  %-16s %-8s %-19s %12llu  %s\n", f->pid, f->program.c_str(),
+			       is_running(*f) ? "running" : "ended", date(f->opened).c_str(),
+			       static_cast<unsigned long long>(f->counter("requests")), path.c_str());
+	}
+	return finish_output("stat", 0);
+}
+
+// What ended programs have left. Other users' files stay: only their owner can remove them from there.
+int clear()
+{
+	for (const std::string &path : all_files()) {
+		StatsFile file;
+		auto f = file.open(path) ? file.read() : std::nullopt;
+		if (f && !is_running(*f) && unlink(path.c_str()) != 0 && errno != EPERM && errno != EACCES)
+			complain("stat", path);
+	}
+	return 0;
+}
+
+int stat_process(const char *word, StatOptions o)
+{
+	auto pid = number(word, 1, 1u << 30);
+	if (!pid) {
+		o.style.all_counters = true;
+		return watch(word, o);
+	}
+	std::string path = file_of_process(static_cast<uint32_t>(*pid));
+	if (!path.empty())
+		return watch(path, o);
+	bool there = access(("/proc/" + std::to_string(*pid)).c_str(), F_OK) == 0;
+	return complain("stat", word,
+			there ? "the process keeps no statistics: it was started without SIGEVEC_STATS=1 or 'sigevec "
+				"run --stats', or has "
+				"not used the library yet"
+			      : "there is no such process, and none has left statistics");
+}
+
+std::optional<double> seconds(const char *s)
+{
+	char *end = nullptr;
+	double v = strtod(s, &end);
+	if (end == s || *end != '\0' || !(v >= 0.01) || v > 1e6)
+		return {};
+	return v;
+}
+
+int stat_main(int argc, char **argv)
+{
+	Options options(stat_command, argc, argv, "ajlc",
+			{{"all", no_argument, nullptr, 'a'},
+			 {"json", no_argument, nullptr, 'j'},
+			 {"list", no_argument, nullptr, 'l'},
+			 {"clear", no_argument, nullptr, 'c'}});
+	StatOptions o;
+	int status = 0;
+	for (int c; (c = options.next(&status)) != 0;) {
+		if (c < 0)
+			return status;
+		(c == 'a' ? o.style.all_counters : c == 'j' ? o.style.json : c == 'l' ? o.list : o.clear) = true;
+	}
+	int words = argc - options.rest();
+	char **word = argv + options.rest();
+	if (o.list || o.clear) {
+		if (words != 0 || (o.list && o.clear))
+			return usage(stat_command);
+		return o.list ? list() : clear();
+	}
+	if (words < 1 || words > 3)
+		return usage(stat_command);
+	if (words > 1) {
+		auto interval = seconds(word[1]);
+		auto count = words > 2 ? number(word[2], 1, 1ul << 40) : std::optional(0ul);
+		if (!interval || !count)
+			return complain("stat", !interval ? word[1] : word[2], "not a number in range", exit_usage);
+		o.interval = *interval;
+		o.count = *count;
+	}
+	return stat_process(word[0], o);
+}
+
+} // namespace
+
+const Command stat_command = {"stat", stat_main, "[--all] [--json] PID|FILE [INTERVAL [COUNT]] | --list | --clear",
+			      "tell what a program does, or did until its crash",
+			      "  -a, --all             counters that are 0, too\n"
+			      "  -j, --json            the same as JSON\n"
+			      "  -l, --list            all processes that keep statistics, or have left some\n"
+			      "  -c, --clear           remove what ended processes have left\n"};
+
+} // namespace tool

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+#include "tool.hpp"
+
+#include "config.h"
+#include "sigevec/info.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace tool
+{
+
+int complain(const char *command, const std::string &what, int status)
+{
+	return complain(command, what, strerror(errno), status);
+}
+
+int complain(const char *command, const std::string &what, const std::string &why, int status)
+{
+	fprintf(stderr, "sigevec %s: %s: %s\n", command, what.c_str(), why.c_str());
+	return status;
+}
+
+int usage(const Command &c)
+{
+	fprintf(stderr, "usage: sigevec %s %s\nTry 'sigevec %s --help'.\n", c.name, c.synopsis, c.name);
+	return exit_usage;
+}
+
+void print_help(const Command &c)
+{
+	printf("usage: sigevec %s %s\n%s.\n\n%s  -h, --help            this text\n  -V, --version         the "
+	       "version\n\nMore: man 1 sigevec\n",
+	       c.name, c.synopsis, c.summary, c.help);
+}
+
+void print_version()
+{
+	puts("sigevec (libsigevec) " PACKAGE_VERSION);
+}
+
+Options::Options(const Command &c, int argc, char **argv, const char *letters, std::vector<option> list)
+    : command_(c), argc_(argc), argv_(argv), letters_(letters), list_(std::move(list))
+{
+	letters_ += "hV";
+	list_.push_back({"help", no_argument, nullptr, 'h'});
+	list_.push_back({"version", no_argument, nullptr, 'V'});
+	list_.push_back({nullptr, 0, nullptr, 0});
+	optind = 1;
+}
+
+int Options::next(int *status)
+{
+	int c = getopt_long(argc_, argv_, letters_.c_str(), list_.data(), nullptr);
+	switch (c) {
+	case -1:
+		return 0;
+	case 'h':
+		print_help(command_);
+		*status = finish_output(command_.name, 0);
+		return -1;
+	case 'V':
+		print_version();
+		*status = finish_output(command_.name, 0);
+		return -1;
+	case '?':
+		*status = usage(command_);
+		return -1;
+	default:
+		return c;
+	}
+}
+
+int Options::rest() const
+{
+	return optind;
+}
+
+std::optional<unsigned long> number(const char *s, unsigned long least, unsigned long most)
+{
+	char *end = nullptr;
+	errno = 0;
+	unsigned long v = strtoul(s, &end, 10);
+	if (*s < '0' || *s > '9' || *end != '\0' || errno != 0 || v < least || v > most)
+		return {};
+	return v;
+}
+
+std::string library_path()
+{
+	Dl_info info;
+	if (dladdr(reinterpret_cast<void *>(sigevec_get_engine), &info) == 0)
+		return {};
+	char *real = realpath(info.dli_fname, nullptr);
+	std::string path = real != nullptr ? real : "";
+	free(real);
+	return path;
+}
+
+std::optional<std::string> read_file(const std::string &path, size_t most)
+{
+	int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return {};
+	std::string all;
+	char part[65536];
+	ssize_t n = 0;
+	while (all.size() < most && (n = read(fd, part, sizeof part)) > 0)
+		all.append(part, static_cast<size_t>(n));
+	int error = errno;
+	close(fd);
+	errno = error;
+	if (all.size() < most && n < 0)
+		return {};
+	return all;
+}
+
+std::string first_line(const std::string &path)
+{
+	std::string all = read_file(path, 65536).value_or("");
+	return all.substr(0, all.find('\n'));
+}
+
+int finish_output(const char *command, int status)
+{
+	if (fflush(stdout) == 0 && ferror(stdout) == 0)
+		return status;
+	return complain(command, "standard output");
+}
+
+} // namespace tool

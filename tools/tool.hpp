@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// What the subcommands of sigevec(1) share: messages, exit codes, options, where the library is, files in one piece.
+#pragma once
+
+#include <getopt.h>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tool
+{
+
+constexpr int exit_yes = 0, exit_no = 1, exit_failed = 1;
+constexpr int exit_usage = 2;
+// As env(1), nice(1) and timeout(1) have them.
+constexpr int exit_own_failure = 125, exit_cannot_run = 126, exit_not_found = 127;
+
+// A subcommand: main() for its own name and what follows.
+struct Command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *synopsis; // what follows the name
+	const char *summary;
+	const char *help; // its options, a line each
+};
+
+extern const Command run_command, info_command, stat_command, bench_command, check_command;
+
+// "sigevec stat: WHAT: text of errno" or the given text on standard error. Returns status.
+int complain(const char *command, const std::string &what, int status = exit_failed);
+int complain(const char *command, const std::string &what, const std::string &why, int status = exit_failed);
+
+// Reads the options of a subcommand. --help and --version are answered here. Returns: 0 for an end of the options, the
+// value of an option, or -1 when the program is to end with *status. `order': '+' stops at the first word that is no
+// option.
+class Options
+{
+public:
+	Options(const Command &c, int argc, char **argv, const char *letters, std::vector<option> list);
+	int next(int *status);
+	// After the last option: the words that are left.
+	int rest() const;
+
+private:
+	const Command &command_;
+	int argc_;
+	char **argv_;
+	std::string letters_;
+	std::vector<option> list_;
+};
+
+int usage(const Command &c);
+void print_help(const Command &c);
+void print_version();
+
+// A number in decimals between least and most, or nothing.
+std::optional<unsigned long> number(const char *s, unsigned long least, unsigned long most);
+
+// The library that this tool runs with: its real path, or "".
+std::string library_path();
+
+// What the file holds, of those in /proc and /sys too, up to `most' bytes; nothing with errno.
+std::optional<std::string> read_file(const std::string &path, size_t most = size_t{1} << 30);
+// The first line of it, or "".
+std::string first_line(const std::string &path);
+
+// Everything has been written to standard output, or a complaint.
+int finish_output(const char *command, int status);
+
+} // namespace tool
