@@ -3,6 +3,8 @@
  * bench_dma: what pieces of a region cost against malloc, and sio_recv of data that is there against recv. Prints "figure
  * value ns"; both sides are measured in turns, and the medians of the turns are told.
  */
+#include "bench.h"
+
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -17,35 +19,6 @@
 enum { turns = 15, pieces = 200000, messages = 128, region_size = 16 << 20, most_threads = 4 };
 
 static dma_mem_t mem;
-
-static void require(int good, const char *what)
-{
-	if (good)
-		return;
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *v)
-{
-	qsort(v, turns, sizeof *v, ascending);
-	return v[turns / 2];
-}
 
 /* --- pieces ----------------------------------------------------------------------------------------------------- */
 
@@ -98,8 +71,8 @@ static void measure_pieces(size_t size, int threads)
 		ours[i] = in_threads(threads, with_region);
 		theirs[i] = in_threads(threads, with_malloc);
 	}
-	printf("piece-%zu-%d/region %.1f ns\n", size, threads, median(ours));
-	printf("piece-%zu-%d/malloc %.1f ns\n", size, threads, median(theirs));
+	printf("piece-%zu-%d/region %.1f ns\n", size, threads, bench_quantile(ours, turns, 0.5));
+	printf("piece-%zu-%d/malloc %.1f ns\n", size, threads, bench_quantile(theirs, turns, 0.5));
 }
 
 /* --- receiving --------------------------------------------------------------------------------------------------- */
@@ -178,8 +151,8 @@ static void measure_receiving(const char *name, int type, size_t size)
 		ours[i] = by_sio_recv(with, size);
 		theirs[i] = by_recv(without, size);
 	}
-	printf("%s-%zu/sio_recv %.1f ns\n", name, size, median(ours));
-	printf("%s-%zu/recv %.1f ns\n", name, size, median(theirs));
+	printf("%s-%zu/sio_recv %.1f ns\n", name, size, bench_quantile(ours, turns, 0.5));
+	printf("%s-%zu/recv %.1f ns\n", name, size, bench_quantile(theirs, turns, 0.5));
 	dma_disassoc(with.a, mem, region_size);
 	close(with.a);
 	close(with.b);

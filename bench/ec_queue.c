@@ -4,6 +4,8 @@
  * for theirs. Prints "figure value unit". Both sides of a comparison are measured in turns within one run; bench/run-ec-queue repeats runs and takes
  * medians.
  */
+#include "bench.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,22 +21,6 @@
 #include <unistd.h>
 
 enum { most_posters = 4, at_once = 32, waiting = 32768, handed = 200000, turns = 20000, many = 10000, busy = 10 };
-
-static void require(int good, const char *what)
-{
-	if (good)
-		return;
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
 
 static ec_t channel(unsigned flags)
 {

@@ -6,6 +6,8 @@
  */
 #include "echo.h"
 
+#include "bench.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -28,22 +30,6 @@ struct peer {
 static const char message[echo_message] = "a message of 64 bytes";
 static long to_send, to_come;
 static int ep;
-
-static void require(int good, const char *what)
-{
-	if (good)
-		return;
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void open_peer(struct peer *p, int port)
 {
@@ -132,9 +118,9 @@ int main(int argc, char **argv)
 
 	if (server > 0)
 		require(kill(server, SIGUSR1) == 0, "kill");
-	start = now();
+	start = seconds();
 	exchange(peers, connections, messages);
-	elapsed = now() - start;
+	elapsed = seconds() - start;
 	if (server > 0)
 		require(kill(server, SIGUSR1) == 0, "kill");
 	printf("%.1f\n", (double)messages / elapsed);

@@ -4,6 +4,8 @@
  * Prints `name figure unit' lines for bench/run-sources. Usage: bench_sources [rounds]
  */
 #define _GNU_SOURCE
+#include "bench.h"
+
 #include <sigevec.h>
 
 #include <errno.h>
@@ -19,22 +21,6 @@
 
 static int rounds = 20000;
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static void must(int ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
-
 struct pair {
 	sem_t there, back;
 };
@@ -44,7 +30,7 @@ static pid_t start_answering(struct pair *p)
 {
 	pid_t child = fork();
 
-	must(child >= 0, "fork");
+	require(child >= 0, "fork");
 	if (child != 0)
 		return child;
 	for (;;) {
@@ -55,14 +41,14 @@ static pid_t start_answering(struct pair *p)
 
 static double sem_blocking(struct pair *p)
 {
-	double start = now();
+	double start = seconds();
 	int i;
 
 	for (i = 0; i < rounds; i++) {
 		sem_post(&p->back);
 		sem_wait(&p->there);
 	}
-	return (now() - start) / rounds * 1e6;
+	return (seconds() - start) / rounds * 1e6;
 }
 
 static double sem_event(struct pair *p, unsigned flags)
@@ -72,14 +58,14 @@ static double sem_event(struct pair *p, unsigned flags)
 	double start, t;
 	int i;
 
-	must(ec >= 0, "ec_create");
-	start = now();
+	require(ec >= 0, "ec_create");
+	start = seconds();
 	for (i = 0; i < rounds; i++) {
-		must(ev_sem_wait(&p->there, NULL, ec, NULL) == 0, "ev_sem_wait");
+		require(ev_sem_wait(&p->there, NULL, ec, NULL) == 0, "ev_sem_wait");
 		sem_post(&p->back);
-		must(ec_next_event(ec, &event) == 0, "ec_next_event");
+		require(ec_next_event(ec, &event) == 0, "ec_next_event");
 	}
-	t = (now() - start) / rounds * 1e6;
+	t = (seconds() - start) / rounds * 1e6;
 	ec_destroy(ec);
 	return t;
 }
@@ -89,7 +75,7 @@ static void semaphores(void)
 	struct pair *p = mmap(NULL, sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t child;
 
-	must(p != MAP_FAILED && sem_init(&p->there, 1, 0) == 0 && sem_init(&p->back, 1, 0) == 0, "semaphores");
+	require(p != MAP_FAILED && sem_init(&p->there, 1, 0) == 0 && sem_init(&p->back, 1, 0) == 0, "semaphores");
 	child = start_answering(p);
 	sem_blocking(p);
 	printf("sem_wait_round_trip %.2f us\n", sem_blocking(p));
@@ -107,18 +93,18 @@ static void mutexes(void)
 	int i, kind;
 
 	for (kind = 0; kind < 4; kind++) {
-		double start = now();
+		double start = seconds();
 		for (i = 0; i < rounds; i++) {
 			if (kind % 2 == 0) {
 				pthread_mutex_lock(&m);
-				must(ec_post(ec, 0, 0, NULL) == 0, "ec_post");
+				require(ec_post(ec, 0, 0, NULL) == 0, "ec_post");
 			} else
-				must(ev_pthread_mutex_lock(&m, ec, NULL) == 0, "ev_pthread_mutex_lock");
-			must(ec_next_event(ec, &event) == 0, "ec_next_event");
+				require(ev_pthread_mutex_lock(&m, ec, NULL) == 0, "ev_pthread_mutex_lock");
+			require(ec_next_event(ec, &event) == 0, "ec_next_event");
 			pthread_mutex_unlock(&m);
 		}
 		if (kind >= 2)
-			printf("%s %.3f us\n", kind == 2 ? "lock_and_post" : "ev_lock", (now() - start) / rounds * 1e6);
+			printf("%s %.3f us\n", kind == 2 ? "lock_and_post" : "ev_lock", (seconds() - start) / rounds * 1e6);
 	}
 	ec_destroy(ec);
 }
@@ -142,11 +128,11 @@ static void queues(void)
 
 	snprintf(name, sizeof name, "/sigevec-bench-%d", (int)getpid());
 	q = mq_open(name, O_RDWR | O_CREAT, 0600, &a);
-	must(q != (mqd_t)-1 && sem_init(&told, 0, 0) == 0, "mq_open");
+	require(q != (mqd_t)-1 && sem_init(&told, 0, 0) == 0, "mq_open");
 	mq_unlink(name);
 	for (kind = 0; kind < 2; kind++) {
 		struct sigevent e;
-		double start = now();
+		double start = seconds();
 		memset(&e, 0, sizeof e);
 		e.sigev_notify = kind == 0 ? SIGEV_THREAD : SIGEV_EC;
 		if (kind == 0)
@@ -154,15 +140,15 @@ static void queues(void)
 		else
 			e.sigev_ec = ec;
 		for (i = 0; i < n; i++) {
-			must(mq_notify(q, &e) == 0, "mq_notify");
-			must(mq_send(q, "x", 1, 0) == 0, "mq_send");
+			require(mq_notify(q, &e) == 0, "mq_notify");
+			require(mq_send(q, "x", 1, 0) == 0, "mq_send");
 			if (kind == 0)
 				sem_wait(&told);
 			else
-				must(ec_next_event(ec, &event) == 0, "ec_next_event");
-			must(mq_receive(q, text, sizeof text, NULL) == 1, "mq_receive");
+				require(ec_next_event(ec, &event) == 0, "ec_next_event");
+			require(mq_receive(q, text, sizeof text, NULL) == 1, "mq_receive");
 		}
-		printf("mq_notify_by_%s %.0f per_second\n", kind == 0 ? "thread" : "channel", n / (now() - start));
+		printf("mq_notify_by_%s %.0f per_second\n", kind == 0 ? "thread" : "channel", n / (seconds() - start));
 	}
 	mq_close(q);
 	ec_destroy(ec);

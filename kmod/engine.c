@@ -256,8 +256,10 @@ static int run_batch(struct batch *b)
 	dma_async_issue_pending(b->channel);
 	if (!atomic_dec_and_test(&b->pending) && !wait_for_completion_timeout(&b->done, PATIENCE)) {
 		pr_warn_once("the DMA channel %s does not answer; the processor copies from now on\n", dma_chan_name(b->channel));
-		dmaengine_terminate_sync(b->channel);
 		WRITE_ONCE(broken, true);
+		/* A channel that cannot be stopped may yet write to the memory and call back: neither may go before it has. */
+		if (dmaengine_terminate_sync(b->channel))
+			wait_for_completion(&b->done);
 		b->failed = true;
 	}
 	for (i = 0; i < b->count; i++)

@@ -106,7 +106,7 @@ int SocketCall::start(int error)
 {
 	if (error == 0 && call.len > SSIZE_MAX)
 		error = EINVAL;
-	if (error == 0 && call.cb == nullptr && !call.dma && process::ready())
+	if (error == 0 && call.cb == nullptr && process::ready())
 		if (int e = single::submit(call); e >= 0)
 			return e;
 	int result = api::start(error, call.cb, call);

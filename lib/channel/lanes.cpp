@@ -17,8 +17,6 @@
 
 namespace sigevec::single {
 
-namespace {
-
 bool grow(Single *s)
 {
 	auto *k = static_cast<Chunk *>(calloc(1, sizeof(Chunk)));
@@ -32,6 +30,8 @@ bool grow(Single *s)
 	}
 	return true;
 }
+
+namespace {
 
 bool grow_numbers(Single *s, int fd)
 {
@@ -143,6 +143,8 @@ Operation *make_operation(Single *s, const Call &call)
 
 void free_operation(Single *s, Operation *o)
 {
+	if (o->use != Operation::Region::none)
+		region_ended(s, o, -ECANCELED);
 	if (o->held != nullptr && --o->held->users == 0) {
 		sys::close(o->held->fd);
 		free(o->held);

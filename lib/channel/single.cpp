@@ -9,6 +9,8 @@
 #ifdef HAVE_LIBURING
 
 #include "channel/queue.hpp"
+#include "dma/request.hpp"
+#include "dma/zero_copy.hpp"
 #include "request/stream.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
@@ -54,7 +56,7 @@ void settle(Channel *c, Single *s)
 	// What came before it was armed the kernel has not rung for; what came before it was silenced, in vain.
 	for (bool unheard = false;;) {
 		bool from_ring = ring_has_something(s);
-		if (from_ring || s->ready != nullptr || !channel::queue_empty(c)) {
+		if (from_ring || s->ready != nullptr || s->parked != nullptr || !channel::queue_empty(c)) {
 			// What a reader has left needs no moderation.
 			if (!s->armed || unheard || s->ear >= 0 || !(from_ring || s->may_ring))
 				channel::ring_bell(c);
@@ -82,6 +84,8 @@ void describe(const Operation *o, event_data_t *d)
 	d->ev_result = o->result < 0 ? -1 : o->result;
 	d->ev_errno = o->result < 0 ? static_cast<int>(-o->result) : 0;
 	d->ev_data = o->data;
+	if (o->use != Operation::Region::none)
+		describe_region(o, d);
 }
 
 // The ring of a channel, if this thread is its owner; made at the first use. nullptr: the channel has none (any more).
@@ -105,6 +109,11 @@ Single *own(Channel *c)
 bool suitable(const Call &call)
 {
 	if (call.op == Op::accept)
+		return false;
+	if (call.dma.kind == dma::Use::Kind::wait)
+		return call.multishot && !call.dma.message && call.message == nullptr && call.flags == 0;
+	// What may be worth sending without a copy goes to the driver.
+	if (call.dma && (call.dma.pieces != 1 || call.vector != nullptr || call.message != nullptr || call.len >= dma::zero_copy::least))
 		return false;
 	constexpr int beside = MSG_OOB | MSG_ERRQUEUE, peek_all = MSG_PEEK | MSG_WAITALL;
 	if (call.op == Op::recv)
@@ -141,6 +150,11 @@ int start(Channel *c, const Call &call)
 	Operation *o = make_operation(s, call);
 	if (o == nullptr)
 		return EAGAIN;
+	if (call.dma) {
+		o->use = Operation::Region::send;
+		o->region = call.dma.region;
+		o->unit = call.dma.unit[0];
+	}
 	// Without EC_BATCH what a send could not do at once goes on by itself, not only when the owner looks.
 	o->once = (c->flags & EC_BATCH) == 0 && o->op == Op::send && (o->flags & MSG_DONTWAIT) == 0;
 	// What may go on for long, part by part, holds its file. A descriptor that cannot be held need not be: its error is the event.
@@ -150,6 +164,7 @@ int start(Channel *c, const Call &call)
 	int error;
 	bool first = enter_lane(c, o, &error);
 	if (error != 0) {
+		o->use = Operation::Region::none; // the caller's
 		free_operation(s, o);
 		return error;
 	}
@@ -169,6 +184,8 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 	while (n < max && s->ready != nullptr) {
 		Operation *o = s->ready;
 		s->ready = o->next;
+		if (o->use == Operation::Region::arrival)
+			give_arrival(o);
 		describe(o, &v[n++]);
 		free_operation(s, o);
 	}
@@ -192,7 +209,7 @@ int submit_to_ring(Channel *c, const Call &call)
 	bool batch = (c->flags & EC_BATCH) != 0;
 	if ((s->in_ring == 0 || !batch) && !channel::still_open(c))
 		return EBADF;
-	int error = start(c, call);
+	int error = call.dma.kind == dma::Use::Kind::wait ? arm_socket(c, call) : start(c, call);
 	if (error != 0)
 		return error;
 	stats::count(stats::requests);
@@ -217,6 +234,10 @@ int submit(const Call &call)
 		channel::count_kept(c);
 	else
 		channel::retract(c);
+	if (error > 0 && call.dma) {
+		dma::Use use = call.dma;
+		dma::ended(use, nullptr, -error);
+	}
 	return error;
 }
 
@@ -253,11 +274,10 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		bool idle = c->busy_poll.load(std::memory_order_relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 		disarm(s);
 		// Most often the submission and the wait are one call.
-		if (int e = enter(c, wait && idle, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
+		if (int e = wait && idle ? await(c, deadline) : enter(c, false, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
 			settle(c, s);
 			return -EINTR;
-		} else if (e == 0 && wait && idle)
-			gather(c, deadline);
+		}
 	}
 	for (;;) {
 		if (c->ending.load(std::memory_order_seq_cst)) {
@@ -275,8 +295,12 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 			return -EBADF;
 		disarm(s);
 		bool came = wait && look(c, deadline);
-		int e = wait || kernel_has_something(s) ? enter(c, wait && !came, deadline) : -ETIMEDOUT;
-		if (e >= 0 && wait)
+		int e = -ETIMEDOUT;
+		if (wait && !came)
+			e = await(c, deadline);
+		else if (wait || kernel_has_something(s))
+			e = enter(c, false, deadline);
+		if (e >= 0 && came)
 			e = gather(c, deadline);
 		if (e >= 0 && !wait)
 			e = -ETIMEDOUT; // once more, with what the kernel has done now
@@ -364,6 +388,7 @@ unsigned arrived(Channel *)
 void moderate(Channel *) {}
 void busy_poll(Channel *) {}
 void watch(Channel *) {}
+void end_armed(Channel *, void *) {}
 void end(Channel *) {}
 void after_fork(Channel *) {}
 

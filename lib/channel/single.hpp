@@ -29,8 +29,13 @@ struct Held {
 	unsigned users;
 };
 
+struct Lender;
+
 struct Operation {
 	enum class State : uint8_t { free, waiting, in_ring, ready };
+	// What it has to do with a region (single_region.cpp): a send out of a piece, an armed socket, one that is so no more, an
+	// arrival, one that is the program's.
+	enum class Region : uint8_t { none, send, armed, disarmed, arrival, given };
 	Operation *next; // behind it in its lane; in the list of what is free or ready
 	void *data;
 	void *buf;
@@ -47,6 +52,14 @@ struct Operation {
 	bool cancelled;
 	bool detached; // its lane is another file's now
 	bool again;    // a connection that had begun before
+	Region use;
+	bool starved;  // armed: there was no piece for what comes
+	bool parked;   // an arrival for which there is no room in the channel
+	bool unwanted; // armed: by whoever ends the association; atomic
+	uint16_t region;
+	uint32_t unit;   // send: of its piece
+	uint64_t place;  // armed: of its association
+	Lender *lender;
 };
 
 struct Lane {
@@ -73,6 +86,10 @@ struct Single {
 	Operation *free;
 	Operation *ready, *ready_last;
 	struct Chunk *chunks;
+	Lender *lenders;
+	uint16_t last_lender;
+	bool never_lends; // the kernel cannot
+	Operation *parked, *parked_last; // arrivals
 };
 
 constexpr unsigned chunk_size = 64;
@@ -103,8 +120,10 @@ void listen_for_others(Channel *c, Single *s);
 void listen_inside(Channel *c, Single *s);
 // Hands what was prepared to the kernel; with wait sleeps until something has ended. 0 or -errno.
 int enter(Channel *c, bool wait, const Deadline &deadline);
-// As enter() with wait, for a channel with ec_moderate: after the first event, until it is time. 0 or -errno.
+// For a channel with ec_moderate, after the first event: until it is time. 0 or -errno.
 int gather(Channel *c, const Deadline &deadline);
+// As enter() with wait, and until it is time.
+int await(Channel *c, const Deadline &deadline);
 // ec_busy_poll: looks for an event, without the kernel. True: something has come.
 bool look(Channel *c, const Deadline &deadline);
 // Has the kernel poll the network device of this socket, if there is one that can be polled.
@@ -122,8 +141,32 @@ void finish(Single *s, Operation *o, ssize_t result);
 // Moves what the ring tells to the list of ends.
 void reap(Channel *c);
 
+void put_ready(Single *s, Operation *o);
+
+// ---- single_region.cpp
+
+// Arms an associated socket, whose last event has room. 0; -1: not in this ring.
+int arm_socket(Channel *c, const Call &call);
+// What the ring tells of an armed socket.
+void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags);
+// What has been waiting for room goes on.
+void region_step(Channel *c, Single *s);
+// Ends armed sockets whose associations others have ended.
+void look_for_unwanted(Single *s);
+// The end of an operation's use of a region.
+void region_ended(Single *s, Operation *o, ssize_t result);
+// An arrival becomes the program's piece; what its event tells.
+void give_arrival(Operation *o);
+void describe_region(const Operation *o, event_data_t *d);
+// For the same on the ordinary way.
+void call_region(Operation *o, Call *call);
+// False: its socket or association is gone.
+bool still_armed(const Operation *o);
+
 // ---- single_leave.cpp
 
+// Goes on, or ends, the ordinary way, with room for its event beside its own.
+void submit_again(Channel *c, Operation *o);
 // What has to wait in another way than the ring's goes on the ordinary way.
 void hand_over(Channel *c, Operation *o);
 // Another thread has the channel now: goes on without the ring.
@@ -138,6 +181,7 @@ inline int file_of(const Operation *o)
 
 // Holds its file, together with another operation's (nullptr: by a duplicate of its own). False: no descriptor or memory.
 bool hold(Operation *o, const Operation *other);
+bool grow(Single *s);
 Operation *make_operation(Single *s, const Call &call);
 void free_operation(Single *s, Operation *o);
 // Puts o into its lane. True: it is the first, and is to be started. False: it waits. EAGAIN through *error: no memory.
@@ -180,6 +224,8 @@ void end(Channel *c);
 // ec_moderate and ec_busy_poll have been called: the ring, if there is one, goes by them, or is left.
 void moderate(Channel *c);
 void busy_poll(Channel *c);
+// An association ends, with its lock held, for which this is armed.
+void end_armed(Channel *c, void *armed);
 // In the child of fork: lets go of the parent's ring.
 void after_fork(Channel *c);
 

@@ -29,15 +29,19 @@ Event event_of(Channel *c, const Operation *o)
 }
 
 // An end that nobody has read.
-void requeue(Channel *c, const Operation *o)
+void requeue(Channel *c, Operation *o)
 {
 	Call call{};
 	call.op = Op::event;
 	call.fd = o->fd;
 	call.event = event_of(c, o);
+	if (o->use == Operation::Region::arrival || o->use == Operation::Region::disarmed)
+		call_region(o, &call);
 	if (submit::event(call, o->result) != 0)
 		channel::retract(c);
 }
+
+} // namespace
 
 void submit_again(Channel *c, Operation *o)
 {
@@ -58,6 +62,8 @@ void submit_again(Channel *c, Operation *o)
 		call.vector = o->vector->v;
 		call.vector_count = o->vector->count;
 	}
+	if (o->use != Operation::Region::none)
+		call_region(o, &call);
 	// Room for its event if it is refused: a request that was accepted is not lost.
 	channel::more_room(c);
 	// It is counted once.
@@ -71,9 +77,15 @@ void submit_again(Channel *c, Operation *o)
 	requeue(c, o);
 }
 
+namespace {
+
 void move(Channel *c, Single *s, Operation *o)
 {
 	bool there = o->op == Op::poll || o->fd < 0 || still_there(s, o);
+	if (o->use == Operation::Region::armed) {
+		there = still_armed(o);
+		region_ended(s, o, 0);
+	}
 	if (o->state == Operation::State::ready)
 		requeue(c, o);
 	else if (o->state == Operation::State::free)
@@ -115,6 +127,12 @@ void leave(Channel *c)
 	Single *s = c->single.load(std::memory_order_relaxed);
 	c->without_ring = true;
 	reap(c);
+	while (Operation *o = s->parked) {
+		s->parked = o->next;
+		o->parked = false;
+		channel::more_room(c);
+		put_ready(s, o);
+	}
 	// Ends first, in their order; then what waits, each lane in its order.
 	for (Operation *o = s->ready; o != nullptr; o = o->next)
 		requeue(c, o);

@@ -107,6 +107,16 @@ bool goes_on(Operation *o, ssize_t n)
 	return true;
 }
 
+// What next is to end with before it starts, or 0.
+ssize_t ends_unstarted(Single *s, const Operation *next)
+{
+	if (!next->cancelled && still_there(s, next))
+		return 0;
+	return next->done != 0 ? static_cast<ssize_t>(next->done) : -ECANCELED;
+}
+
+} // namespace
+
 void put_ready(Single *s, Operation *o)
 {
 	o->next = nullptr;
@@ -117,16 +127,6 @@ void put_ready(Single *s, Operation *o)
 		s->ready_last->next = o;
 	s->ready_last = o;
 }
-
-// What next is to end with before it starts, or 0.
-ssize_t ends_unstarted(Single *s, const Operation *next)
-{
-	if (!next->cancelled && still_there(s, next))
-		return 0;
-	return next->done != 0 ? static_cast<ssize_t>(next->done) : -ECANCELED;
-}
-
-} // namespace
 
 void start_in_ring(Single *s, Operation *o)
 {
@@ -147,6 +147,12 @@ void finish(Single *s, Operation *o, ssize_t result)
 		meter::ring_ended(o->op, o->begun, result);
 		if (result >= 0 && o->message != nullptr)
 			transfer::tell_caller(o->message);
+		if (o->use != Operation::Region::none)
+			region_ended(s, o, result);
+		if (o->use == Operation::Region::disarmed) {
+			put_ready(s, o);
+			return;
+		}
 		Operation *next = leave_lane(s, o);
 		put_ready(s, o);
 		if (next == nullptr)
@@ -210,18 +216,26 @@ void reap(Channel *c)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
 	struct io_uring_cqe *cqe;
+	if (s->lenders != nullptr)
+		region_step(c, s);
 	while (io_uring_cq_ready(&s->ring) != 0 && io_uring_peek_cqe(&s->ring, &cqe) == 0) {
 		if (s->armed)
 			s->may_ring = true;
 		uint64_t tag = cqe->user_data;
 		ssize_t n = cqe->res;
-		bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+		unsigned flags = cqe->flags;
+		bool more = (flags & IORING_CQE_F_MORE) != 0;
 		io_uring_cqe_seen(&s->ring, cqe);
-		if (tag > inner_tag)
-			ended(c, s, reinterpret_cast<Operation *>(tag), n);
-		else if (tag == wake_tag && !more)
-			listen_for_others(c, s);
-		else if (tag == inner_tag && !more) {
+		auto *o = reinterpret_cast<Operation *>(tag);
+		if (tag > inner_tag && o->use == Operation::Region::armed)
+			told_of(c, s, o, n, flags);
+		else if (tag > inner_tag)
+			ended(c, s, o, n);
+		else if (tag == wake_tag) {
+			look_for_unwanted(s);
+			if (!more)
+				listen_for_others(c, s);
+		} else if (tag == inner_tag && !more) {
 			s->watching = false;
 			if (n >= 0)
 				listen_inside(c, s);

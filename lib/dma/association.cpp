@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/association.hpp"
 
+#include "channel/single.hpp"
 #include "completion/completion.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
@@ -77,6 +78,7 @@ Association *make(int fd, uint64_t cookie)
 	a->regions = nullptr;
 	a->queue_first = a->queue_count = a->queue_room = 0;
 	a->queue = nullptr;
+	a->armed = nullptr;
 	a->first = a->last = nullptr;
 	a->notify = nullptr;
 	a->arrivals.store(0, std::memory_order_relaxed);
@@ -91,6 +93,9 @@ Request *end(Association *a)
 {
 	Request *waiting = a->first;
 	a->first = a->last = nullptr;
+	if (a->armed != nullptr)
+		single::end_armed(a->armed_in, a->armed);
+	a->armed = nullptr;
 	receiver::unwatch(a);
 	close_held(a);
 	while (a->queue_count != 0)
@@ -116,7 +121,7 @@ Request *end(Association *a)
 void leave_number(Association *a)
 {
 	Guard<Mutex> g(a->lock);
-	if (a->first == nullptr) {
+	if (a->first == nullptr && a->armed == nullptr) {
 		end(a);
 		return;
 	}
@@ -242,7 +247,10 @@ int remove_locked(int fd, Region *r, Request **waiting)
 		*waiting = end(a);
 		return 0;
 	}
-	// What is in the others stays.
+	// What is in the others stays; what is armed is so for the first.
+	if (a->armed != nullptr)
+		single::end_armed(a->armed_in, a->armed);
+	a->armed = nullptr;
 	for (uint32_t n = a->queue_count; n > 0; n--) {
 		Arrival x = pop(a);
 		if (x.region == r)
@@ -299,7 +307,7 @@ void forget_closed()
 		Association *a = pool.at(i);
 		Guard<Mutex> h(a->lock);
 		// What waits for one holds it.
-		if (a->fd >= 0 && a->first == nullptr && !still_there(a))
+		if (a->fd >= 0 && a->first == nullptr && a->armed == nullptr && !still_there(a))
 			end(a);
 	}
 }
@@ -320,12 +328,14 @@ bool hold(Association *a)
 
 void let_go(Association *a)
 {
-	if (a->held < 0 || a->first != nullptr)
+	if (a->first != nullptr || a->armed != nullptr)
 		return;
 	if (a->detached) {
 		end(a);
 		return;
 	}
+	if (a->held < 0)
+		return;
 	receiver::unwatch(a);
 	close_held(a);
 	if (a->latest || a->notify != nullptr)
@@ -378,6 +388,15 @@ bool push(Association *a, const Arrival &x)
 	return true;
 }
 
+void free_queue(Association *a)
+{
+	if (a->queue_count != 0)
+		return;
+	free(a->queue);
+	a->queue = nullptr;
+	a->queue_first = a->queue_room = 0;
+}
+
 Arrival pop(Association *a)
 {
 	Arrival x = a->queue[a->queue_first];
@@ -401,6 +420,7 @@ void after_fork()
 		a->blocked = 0;
 		a->queue_count = a->events = 0;
 		a->streak = 0;
+		a->armed = nullptr;
 		a->first = a->last = nullptr;
 		a->notify = nullptr;
 		a->sleepers.store(0, std::memory_order_relaxed);

@@ -59,6 +59,10 @@ struct Association {
 	uint32_t queue_first, queue_count, queue_room;
 	Arrival *queue;
 
+	// What an EC_SINGLE channel has in its ring for this (channel/single_region.cpp), or nullptr.
+	void *armed;
+	Channel *armed_in;
+
 	// Requests that wait for data, oldest first; a multishot one stays.
 	Request *first, *last;
 	void (*notify)(int, void *);
@@ -134,6 +138,8 @@ bool still_there(const Association *a);
 // The queue, with the lock held. False: no memory.
 bool push(Association *a, const Arrival &x);
 Arrival pop(Association *a);
+// If it is empty: an idle connection has no memory for one.
+void free_queue(Association *a);
 
 void after_fork();
 

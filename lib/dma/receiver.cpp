@@ -2,6 +2,7 @@
 #include "dma/receiver.hpp"
 
 #include "channel/bell.hpp"
+#include "channel/channel.hpp"
 #include "dma/feed.hpp"
 #include "dma/pool.hpp"
 #include "dma/receive.hpp"
@@ -62,6 +63,13 @@ void serve(uint32_t index, uint32_t life, bool arrived)
 		// A child of fork may have kept a socket open that the program has closed here; the number may be another's.
 		if (!association::still_there(a))
 			return;
+		if (a->armed != nullptr && a->paused) {
+			// It is the owner of the ring who goes on.
+			a->paused = false;
+			channel::ring_bell(a->armed_in);
+			bell::ring(a->armed_in, bell::Which::wake);
+			return;
+		}
 		feed::step(a, &o, arrived);
 		association::let_go(a);
 	}

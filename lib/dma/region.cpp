@@ -54,6 +54,7 @@ void reset_counters(Region *r)
 {
 	for (auto *c : {&r->sent, &r->received, &r->zero_copy, &r->copied, &r->rearms, &r->full, &r->dropped})
 		c->store(0, std::memory_order_relaxed);
+	r->lent.store(0, std::memory_order_relaxed);
 	r->requests.store(0, std::memory_order_relaxed);
 	r->sockets.store(0, std::memory_order_relaxed);
 	r->locking.store(false, std::memory_order_relaxed);
@@ -228,8 +229,9 @@ void follow_requests(Region *r)
 
 void change_requests(Region *r, uint32_t by)
 {
+	bool lazy = (r->flags & DMA_LAZY) != 0; // before: with the last request it may be freed, and be another
 	uint32_t n = r->requests.fetch_add(by, std::memory_order_seq_cst) + by;
-	if ((r->flags & DMA_LAZY) == 0 || n > 1)
+	if (!lazy || n > 1)
 		return;
 	int saved = errno;
 	follow_requests(r);
@@ -254,7 +256,8 @@ void stat(const Region *r, struct dma_stat *s)
 	s->size = given_size(r);
 	s->page_size = r->page_size;
 	s->unit = unit;
-	s->used = r->slots.used();
+	uint64_t lent = r->lent.load(std::memory_order_relaxed), used = r->slots.used();
+	s->used = used > lent ? used - lent : 0;
 	s->held = r->held;
 	s->reason = r->reason;
 	s->sockets = r->sockets.load(std::memory_order_relaxed);

@@ -46,6 +46,9 @@ struct Region {
 	// Sends to be made with a copy before another one is tried without, and how many that will be after the next failure. Hints.
 	std::atomic<uint32_t> pause, next_pause;
 
+	// Bytes of pieces that rings have for what may arrive.
+	std::atomic<uint64_t> lent;
+
 	// Counters, relaxed.
 	std::atomic<uint64_t> sent, received, zero_copy, copied, rearms, full, dropped;
 };

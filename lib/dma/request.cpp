@@ -138,6 +138,8 @@ int add_last(Association *a, Request *r, feed::Outcome *o)
 		r->dma.region = a->regions[0];
 		region::add_request(region::at(r->dma.region));
 	}
+	if (a->armed != nullptr)
+		return EBUSY;
 	feed::step(a, o, false);
 	// Nothing would ever come to who waits behind an armed request.
 	if (a->first != nullptr && a->first->multishot)

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+#include "channel/single_lender.hpp"
+
+#ifdef HAVE_LIBURING
+
+#include <cstdlib>
+#include <sys/mman.h>
+
+namespace sigevec::single::lender {
+
+using dma::Region;
+
+void lend(Lender *l)
+{
+	uint32_t before = l->lent;
+	for (uint32_t i = 0; i < l->entries && l->lent < l->entries; i++) {
+		if (l->piece[i] != nullptr)
+			continue;
+		char *p = l->region->slots.reserve(l->size);
+		if (p == nullptr)
+			break;
+		l->piece[i] = p;
+		io_uring_buf_ring_add(l->ring, p, static_cast<unsigned>(l->size), static_cast<unsigned short>(i),
+				      io_uring_buf_ring_mask(l->entries), static_cast<int>(l->lent - before));
+		l->lent++;
+	}
+	io_uring_buf_ring_advance(l->ring, static_cast<int>(l->lent - before));
+	l->region->lent.fetch_add((l->lent - before) * dma::Slots::units_of(l->size) * dma::unit, std::memory_order_relaxed);
+}
+
+char *take(Lender *l, uint32_t i)
+{
+	char *p = l->piece[i];
+	size_t bytes = dma::Slots::units_of(l->size) * dma::unit;
+	l->piece[i] = l->region->slots.reserve(l->size);
+	if (l->piece[i] == nullptr) {
+		l->lent--;
+		l->region->lent.fetch_sub(bytes, std::memory_order_relaxed);
+		return p;
+	}
+	io_uring_buf_ring_add(l->ring, l->piece[i], static_cast<unsigned>(l->size), static_cast<unsigned short>(i),
+			      io_uring_buf_ring_mask(l->entries), 0);
+	io_uring_buf_ring_advance(l->ring, 1);
+	return p;
+}
+
+namespace {
+
+constexpr uint32_t most_lent = 1024, least_lent = 64;
+constexpr size_t largest = 64 * 1024;
+// Of a region at most one part in so many is lent.
+constexpr size_t share = 4;
+
+void give_up(Single *s, Lender *l, bool registered)
+{
+	Lender **at = &s->lenders;
+	while (*at != l)
+		at = &(*at)->next;
+	*at = l->next;
+	if (registered)
+		io_uring_unregister_buf_ring(&s->ring, l->id);
+	size_t bytes = dma::Slots::units_of(l->size) * dma::unit;
+	for (uint32_t i = 0; i < l->entries; i++)
+		if (l->piece[i] != nullptr)
+			l->region->slots.discard(l->piece[i], l->size);
+	l->region->lent.fetch_sub(l->lent * bytes, std::memory_order_relaxed);
+	munmap(l->ring, l->mapped);
+	free(l->piece);
+	free(l);
+}
+
+// How many pieces of a size are lent; 0: too few for this to be worth while.
+uint32_t number_for(const Region *r, size_t size)
+{
+	size_t fit = r->size / share / (dma::Slots::units_of(size) * dma::unit);
+	if (size > largest || fit < least_lent)
+		return 0;
+	uint32_t n = least_lent;
+	while (n < most_lent && n * 2 <= fit)
+		n *= 2;
+	return n;
+}
+
+Lender *make_lender(Single *s, Region *r, size_t size, uint32_t entries)
+{
+	auto *l = static_cast<Lender *>(calloc(1, sizeof(Lender)));
+	char **piece = static_cast<char **>(calloc(entries, sizeof(char *)));
+	size_t mapped = entries * sizeof(struct io_uring_buf);
+	void *m = l == nullptr || piece == nullptr
+			  ? MAP_FAILED
+			  : mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED) {
+		free(l);
+		free(piece);
+		return nullptr;
+	}
+	*l = {s->lenders, r, size, ++s->last_lender, entries, 0, 0, static_cast<struct io_uring_buf_ring *>(m), mapped, piece};
+	s->lenders = l;
+	struct io_uring_buf_reg reg = {};
+	reg.ring_addr = reinterpret_cast<uintptr_t>(m);
+	reg.ring_entries = entries;
+	reg.bgid = l->id;
+	if (io_uring_register_buf_ring(&s->ring, &reg, 0) != 0) {
+		s->never_lends = true;
+		give_up(s, l, false);
+		return nullptr;
+	}
+	lend(l);
+	return l;
+}
+
+} // namespace
+
+Lender *find(Single *s, Region *r, size_t size)
+{
+	for (Lender *l = s->lenders; l != nullptr; l = l->next)
+		if (l->region == r && l->size == size)
+			return l;
+	uint32_t entries = s->never_lends ? 0 : number_for(r, size);
+	return entries != 0 ? make_lender(s, r, size, entries) : nullptr;
+}
+
+void leave(Single *s, Lender *l)
+{
+	if (--l->users == 0)
+		give_up(s, l, true);
+}
+
+} // namespace sigevec::single::lender
+
+#endif

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT
+//
+// Associated sockets in the ring of an EC_SINGLE channel: one multishot receive for each that is armed, into buffers that the ring has been lent.
+//
+// Without a piece to put in a place that the kernel has used (single_lender.hpp) it runs out, and a receive ends; it is
+// `starved', and goes on when there is room again (the receiver says when, see dma/receiver.cpp). An arrival whose event has no room in the
+// channel is parked: it keeps its piece, so in the end the kernel runs out, and nothing is lost.
+//
+// What is in the ring is known to the association (`armed'), under its lock: whoever ends the association cancels the receive, by
+// `unwanted' if the ring is another thread's.
+#include "channel/single_lender.hpp"
+
+#ifdef HAVE_LIBURING
+
+#include "channel/bell.hpp"
+#include "channel/queue.hpp"
+#include "dma/association.hpp"
+#include "dma/receiver.hpp"
+#include "dma/request.hpp"
+#include "dma/zero_copy.hpp"
+
+#include <cerrno>
+
+namespace sigevec::single {
+
+using dma::Association;
+using dma::Region;
+namespace association = dma::association;
+namespace region = dma::region;
+
+namespace {
+
+Region *region_of(const Operation *o)
+{
+	return region::at(o->region);
+}
+
+bool is_unwanted(Operation *o)
+{
+	return std::atomic_ref<bool>(o->unwanted).load(std::memory_order_acquire);
+}
+
+void start_receiving(Single *s, Operation *o)
+{
+	struct io_uring_sqe *sqe = get_sqe(s);
+	io_uring_prep_recv_multishot(sqe, o->fd, nullptr, 0, 0);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = o->lender->id;
+	sqe->user_data = reinterpret_cast<uint64_t>(o);
+	o->state = Operation::State::in_ring;
+	s->in_ring++;
+}
+
+// The association that o is armed for, locked; nullptr: it has ended.
+Association *lock_association(const Operation *o)
+{
+	Association *a = association::at(static_cast<uint32_t>(o->place - 1));
+	a->lock.lock();
+	if (a->fd >= 0 && association::place_of(a) == o->place && a->armed == o)
+		return a;
+	a->lock.unlock();
+	return nullptr;
+}
+
+} // namespace
+
+bool still_armed(const Operation *o)
+{
+	Association *a = lock_association(o);
+	bool there = a != nullptr && association::still_there(a);
+	if (a != nullptr)
+		a->lock.unlock();
+	return there;
+}
+
+namespace {
+
+// The kernel has run out of pieces: when there is room the receiver rings the channel.
+void starve(Operation *o)
+{
+	o->starved = true;
+	Association *a = lock_association(o);
+	if (a == nullptr)
+		return;
+	a->paused = true;
+	dma::receiver::note_pause();
+	region_of(o)->slots.wait_for_room();
+	a->lock.unlock();
+}
+
+// The association forgets o.
+void leave_association(Operation *o)
+{
+	Association *a = lock_association(o);
+	if (a == nullptr)
+		return;
+	a->armed = nullptr;
+	a->paused = false;
+	association::let_go(a);
+	a->lock.unlock();
+}
+
+void go_on(Single *s, Operation *o)
+{
+	o->starved = false;
+	if (o->cancelled || !still_armed(o))
+		finish(s, o, -ECANCELED);
+	else
+		start_receiving(s, o);
+}
+
+// A piece with n bytes in it, for an event.
+void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
+{
+	if (s->free == nullptr && !grow(s)) {
+		region_of(o)->slots.discard(p, o->len);
+		std::atomic_ref<bool>(o->unwanted).store(true, std::memory_order_relaxed); // it ends: something is missing
+		return;
+	}
+	Operation *x = s->free;
+	s->free = x->next;
+	*x = {};
+	x->use = Operation::Region::arrival;
+	x->region = o->region;
+	x->fd = o->fd;
+	x->op = Op::recv;
+	x->data = o->data;
+	x->detached = true;
+	x->buf = p;
+	x->len = o->len;
+	x->result = static_cast<ssize_t>(n);
+	if (s->parked == nullptr && channel::admit_another(c)) {
+		put_ready(s, x);
+		return;
+	}
+	x->state = Operation::State::ready;
+	x->parked = true;
+	x->next = nullptr;
+	(s->parked != nullptr ? s->parked_last->next : s->parked) = x;
+	s->parked_last = x;
+}
+
+void cancel_in_ring(Single *s, Operation *o)
+{
+	o->cancelled = true;
+	struct io_uring_sqe *sqe = get_sqe(s);
+	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(o), 0);
+	sqe->user_data = cancel_tag;
+}
+
+} // namespace
+
+void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags)
+{
+	bool more = (flags & IORING_CQE_F_MORE) != 0;
+	if (!more) {
+		s->in_ring--;
+		o->state = Operation::State::waiting;
+	}
+	if ((flags & IORING_CQE_F_BUFFER) != 0) {
+		char *p = lender::take(o->lender, flags >> IORING_CQE_BUFFER_SHIFT);
+		if (n > 0)
+			deliver(c, s, o, p, static_cast<size_t>(n));
+		else
+			region_of(o)->slots.discard(p, o->len);
+	}
+	if (more && is_unwanted(o) && !o->cancelled)
+		cancel_in_ring(s, o);
+	if (more)
+		return;
+	bool interrupted = n == -EINTR || n == -ECANCELED;
+	if (o->cancelled && (interrupted || n > 0 || n == -ENOBUFS))
+		finish(s, o, -ECANCELED);
+	else if (n == -ENOBUFS && o->lender->lent == 0) {
+		region_of(o)->full.fetch_add(1, std::memory_order_relaxed);
+		starve(o);
+	} else if (n > 0 || n == -ENOBUFS || interrupted)
+		go_on(s, o);
+	else if (n == -EINVAL) {
+		s->never_lends = true; // a kernel without it
+		region_ended(s, o, n);
+		submit_again(c, o);
+		channel::retract(c); // it has got room once more
+		free_operation(s, o);
+	} else
+		finish(s, o, n);
+}
+
+void region_step(Channel *c, Single *s)
+{
+	while (s->parked != nullptr && channel::admit_another(c)) {
+		Operation *x = s->parked;
+		s->parked = x->next;
+		x->parked = false;
+		put_ready(s, x);
+	}
+	bool lacking = false;
+	for (Lender *l = s->lenders; l != nullptr; l = l->next)
+		if (l->lent < l->entries) {
+			lender::lend(l);
+			lacking = true;
+		}
+	if (!lacking)
+		return;
+	each(s, [&](Operation *o) {
+		if (o->starved && (o->lender->lent != 0 || o->cancelled || is_unwanted(o)))
+			go_on(s, o);
+		else if (o->starved)
+			starve(o); // and once more, against who has made room before
+	});
+}
+
+void look_for_unwanted(Single *s)
+{
+	each(s, [&](Operation *o) {
+		if (o->use != Operation::Region::armed || !is_unwanted(o) || o->cancelled)
+			return;
+		if (o->state == Operation::State::in_ring)
+			cancel_in_ring(s, o);
+		else
+			o->cancelled = true;
+	});
+}
+
+void end_armed(Channel *c, void *armed)
+{
+	auto *o = static_cast<Operation *>(armed);
+	std::atomic_ref<bool>(o->unwanted).store(true, std::memory_order_release);
+	Single *s = c->single.load(std::memory_order_acquire);
+	if (s == nullptr)
+		return;
+	if (s->owner != this_thread()) {
+		channel::ring_bell(c);
+		bell::ring(c, bell::Which::wake);
+		return;
+	}
+	if (o->state == Operation::State::in_ring)
+		cancel_in_ring(s, o);
+	io_uring_submit(&s->ring);
+}
+
+void region_ended(Single *s, Operation *o, ssize_t result)
+{
+	switch (o->use) {
+	case Operation::Region::send: {
+		dma::Use use{};
+		use.kind = dma::Use::Kind::send;
+		use.region = o->region;
+		use.pieces = 1;
+		use.unit[0] = o->unit;
+		dma::ended(use, nullptr, result);
+		break;
+	}
+	case Operation::Region::armed: {
+		leave_association(o);
+		lender::leave(s, o->lender);
+		region::remove_request(region_of(o));
+		break;
+	}
+	case Operation::Region::arrival:
+		region_of(o)->slots.discard(static_cast<char *>(o->buf), o->len);
+		break;
+	default:
+		break;
+	}
+	if (o->use != Operation::Region::armed)
+		o->use = Operation::Region::none;
+	else
+		o->use = Operation::Region::disarmed;
+}
+
+void give_arrival(Operation *o)
+{
+	auto n = static_cast<size_t>(o->result);
+	region_of(o)->slots.give(static_cast<char *>(o->buf), o->len, n, false);
+	region_of(o)->received.fetch_add(n, std::memory_order_relaxed);
+	o->use = Operation::Region::given;
+}
+
+void describe_region(const Operation *o, event_data_t *d)
+{
+	d->ev_type = event_type_dma;
+	d->ev_un.ev_dma.fd = o->fd;
+	bool piece = o->use == Operation::Region::given;
+	d->ev_un.ev_dma.mem = piece ? reinterpret_cast<dma_mem_t>(region_of(o)->handle.load(std::memory_order_relaxed)) : nullptr;
+	d->ev_un.ev_dma.buf = piece ? o->buf : nullptr;
+}
+
+// What the ordinary way needs to know.
+void call_region(Operation *o, Call *call)
+{
+	if (o->use == Operation::Region::send) {
+		call->dma.kind = dma::Use::Kind::send;
+		call->dma.region = o->region;
+		call->dma.pieces = 1;
+		call->dma.unit[0] = o->unit;
+	} else if (call->op != Op::event) {
+		call->dma.kind = dma::Use::Kind::wait;
+		call->dma.size = o->len;
+		call->dma.region = dma::no_region;
+		call->multishot = true;
+		call->len = 0;
+	} else {
+		if (o->use == Operation::Region::arrival)
+			give_arrival(o);
+		call->dma.kind = dma::Use::Kind::arrival;
+		call->dma.region = dma::no_region;
+		call->dma.piece = o->use == Operation::Region::given ? static_cast<char *>(o->buf) : nullptr;
+	}
+	o->use = Operation::Region::none;
+}
+
+int arm_socket(Channel *c, const Call &call)
+{
+	Single *s = c->single.load(std::memory_order_relaxed);
+	association::Locked a(call.fd);
+	if (!a || !a->stream || a->latest || a->region_count != 1 || a->queue_count != 0 || a->first != nullptr || a->armed != nullptr ||
+	    a->notify != nullptr || a->blocked != 0 || a->error != 0 || !association::still_there(a.get()))
+		return -1;
+	Region *r = region::at(a->regions[0]);
+	Lender *l = lender::find(s, r, call.dma.size);
+	Operation *o = l != nullptr ? make_operation(s, call) : nullptr;
+	if (o == nullptr)
+		return -1;
+	o->detached = true;
+	o->use = Operation::Region::armed;
+	o->region = static_cast<uint16_t>(region::index_of(r));
+	o->lender = l;
+	o->place = association::place_of(a.get());
+	o->len = call.dma.size;
+	l->users++;
+	region::add_request(r);
+	a->armed = o;
+	a->armed_in = c;
+	start_receiving(s, o);
+	return 0;
+}
+
+} // namespace sigevec::single
+
+#endif
