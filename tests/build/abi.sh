@@ -14,7 +14,7 @@ if [ "${1:-}" = --renew ]; then
 	mkdir -p "$record" || exit
 	for library in $libraries; do
 		# shellcheck disable=SC2086
-		abidw $types --no-corpus-path --no-comp-dir-path --no-show-locs --out-file "$record/$library.abi" "$top_builddir/.libs/$library" || exit
+		abidw $types --type-id-style hash --no-corpus-path --no-comp-dir-path --no-show-locs --out-file "$record/$library.abi" "$top_builddir/.libs/$library" || exit
 	done
 	exit
 fi
