@@ -256,6 +256,10 @@ void Slots::end_slot(uint32_t first, uint64_t record)
 	uint32_t at = first - static_cast<uint32_t>(address % size / unit);
 	record_[at].store(0, std::memory_order_relaxed);
 	give_back(at, units_of(size));
+	// The kernel is to get the same slots again, not one after the other all of a large region, which no cache holds.
+	std::atomic<uint32_t> &hint = shared_->hint[thread_number() % hints].word;
+	if (at / word_bits + 1 < hint.load(std::memory_order_relaxed))
+		hint.store(at / word_bits + 1, std::memory_order_relaxed);
 }
 
 void Slots::give(char *piece, size_t size, size_t n, bool message)
