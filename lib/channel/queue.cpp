@@ -263,16 +263,19 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 	// to wait for descriptors are not.
 	timespec rest{1 << 30, 0};
 	if (!deadline.never && !deadline.left(rest))
-		return gathering && moderation::due(c) ? 0 : ETIMEDOUT;
-	if (c->inner.load(std::memory_order_seq_cst) != inner::none)
-		return inner::sleep(c, rest);
-	uint32_t seen = c->wakes.load(std::memory_order_acquire);
-	c->sleepers.fetch_add(1, std::memory_order_seq_cst);
+		return gathering && (until.never || until.left(rest)) ? 0 : ETIMEDOUT;
 	int e = 0;
-	if (gathering ? !moderation::due(c) && !c->ending.load(std::memory_order_seq_cst) : still_empty(c))
-		e = futex_wait(c->wakes, seen, &rest);
-	c->sleepers.fetch_sub(1, std::memory_order_seq_cst);
-	if (e == ETIMEDOUT && gathering && moderation::due(c))
+	if (c->inner.load(std::memory_order_seq_cst) != inner::none)
+		e = inner::sleep(c, rest);
+	else {
+		uint32_t seen = c->wakes.load(std::memory_order_acquire);
+		c->sleepers.fetch_add(1, std::memory_order_seq_cst);
+		if (gathering ? !moderation::due(c) && !c->ending.load(std::memory_order_seq_cst) : still_empty(c))
+			e = futex_wait(c->wakes, seen, &rest);
+		c->sleepers.fetch_sub(1, std::memory_order_seq_cst);
+	}
+	// That of ec_moderate is up: what it was for may be another reader's by now.
+	if (e == ETIMEDOUT && gathering && (until.never || until.left(rest)))
 		return 0;
 	return e == EINTR || e == ETIMEDOUT ? e : 0;
 }

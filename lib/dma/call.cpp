@@ -162,46 +162,63 @@ ssize_t block_in_kernel(int fd, const Want &w, Blocking &b, void **address)
 	return n >= 0 ? -ECANCELED : n;
 }
 
-// Until the receiver has brought something. 0 or -errno.
-ssize_t sleep_for_arrival(Association *a, int fd, uint32_t seen)
+// How long a call may wait, all its sleeps together: SO_RCVTIMEO, from the first of them on.
+struct Patience {
+	bool known = false;
+	Deadline until;
+};
+
+// Before each sleep. 0 or -errno.
+ssize_t begin_to_wait(int fd, Patience *p)
 {
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || (flags & O_NONBLOCK) != 0)
 		return flags < 0 ? -errno : -EAGAIN;
+	if (p->known)
+		return 0;
 	struct timeval limit = {};
 	socklen_t n = sizeof limit;
 	getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &n);
 	struct timespec t = {limit.tv_sec, limit.tv_usec * 1000};
-	bool limited = limit.tv_sec != 0 || limit.tv_usec != 0;
+	p->until = Deadline::after(limit.tv_sec != 0 || limit.tv_usec != 0 ? &t : nullptr);
+	p->known = true;
+	return 0;
+}
+
+// Until the receiver has brought something. 0 or -errno.
+ssize_t sleep_for_arrival(Association *a, int fd, uint32_t seen, Patience *p)
+{
+	if (ssize_t e = begin_to_wait(fd, p); e != 0)
+		return e;
+	timespec rest{};
+	if (!p->until.never && !p->until.left(rest))
+		return -EAGAIN;
 	a->sleepers.fetch_add(1, std::memory_order_seq_cst);
-	int e = futex_wait(a->arrivals, seen, limited ? &t : nullptr);
+	int e = futex_wait(a->arrivals, seen, p->until.never ? nullptr : &rest);
 	a->sleepers.fetch_sub(1, std::memory_order_relaxed);
 	return e == EINTR ? -EINTR : e == ETIMEDOUT ? -EAGAIN : 0;
 }
 
 // Until there may be a frame. 0 or -errno. A device that goes away tells nobody: it is looked at now and then.
-ssize_t sleep_for_frame(int fd)
+ssize_t sleep_for_frame(int fd, Patience *p)
 {
 	constexpr timespec moment{0, 250000000};
-	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || (flags & O_NONBLOCK) != 0)
-		return flags < 0 ? -errno : -EAGAIN;
-	struct timeval limit = {};
-	socklen_t size = sizeof limit;
-	getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size);
-	timespec wanted{limit.tv_sec, limit.tv_usec * 1000};
-	bool limited = (limit.tv_sec != 0 || limit.tv_usec != 0) && (limit.tv_sec == 0 && wanted.tv_nsec < moment.tv_nsec);
-	timespec t = limited ? wanted : moment;
-	struct pollfd p = {fd, POLLIN, 0};
-	long n = syscall(SYS_ppoll, &p, 1, &t, nullptr, 0);
-	return n < 0 ? -errno : n == 0 && limited ? -EAGAIN : 0;
+	if (ssize_t e = begin_to_wait(fd, p); e != 0)
+		return e;
+	timespec rest = moment;
+	if (!p->until.never && !p->until.left(rest))
+		return -EAGAIN;
+	if (rest.tv_sec != 0 || rest.tv_nsec > moment.tv_nsec)
+		rest = moment;
+	struct pollfd ready = {fd, POLLIN, 0};
+	return syscall(SYS_ppoll, &ready, 1, &rest, nullptr, 0) < 0 ? -errno : 0;
 }
 
 } // namespace
 
 ssize_t call(int fd, const Want &w, void **address)
 {
-	for (;;) {
+	for (Patience patience;;) {
 		Blocking b;
 		Association *found;
 		{
@@ -219,9 +236,9 @@ ssize_t call(int fd, const Want &w, void **address)
 		if (b.region != nullptr)
 			n = b.region->slots.sleep(b.seen) ? 0 : -EINTR;
 		else if (b.frames)
-			n = sleep_for_frame(fd);
+			n = sleep_for_frame(fd, &patience);
 		else if (b.served)
-			n = (w.flags & MSG_DONTWAIT) != 0 ? -EAGAIN : sleep_for_arrival(found, fd, b.seen);
+			n = (w.flags & MSG_DONTWAIT) != 0 ? -EAGAIN : sleep_for_arrival(found, fd, b.seen, &patience);
 		else if ((n = block_in_kernel(fd, w, b, address)) != -EINPROGRESS)
 			return n;
 		else

@@ -118,7 +118,8 @@ void *main(void *p)
 	Thread t = *static_cast<Thread *>(p);
 	free(p);
 	on_thread = true;
-	for (;;) {
+	// A program that has closed everything may have an instance of its own under this number.
+	while (bell::is_ours(t.epoll)) {
 		struct epoll_event v[64];
 		int n = static_cast<int>(syscall(SYS_epoll_pwait, t.epoll, v, 64, longest_sleep(), nullptr, 0));
 		if (n < 0 && errno != EINTR)
@@ -146,6 +147,7 @@ void *main(void *p)
 		if (n == 0 && ether::device::any())
 			look_at_devices();
 	}
+	return nullptr;
 }
 
 int make_instance()
@@ -290,7 +292,7 @@ void look()
 int notify(int fd, void (*function)(int, void *), void *argument)
 {
 	association::Locked a(fd);
-	if (!a)
+	if (!a || !association::still_there(a.get()))
 		return ENOTSUP;
 	if (a->notify != nullptr)
 		return EBUSY;

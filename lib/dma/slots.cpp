@@ -400,7 +400,7 @@ uint32_t Slots::hold(const void *p, size_t len)
 	do {
 		size_t size = (r & size_mask) + ((r & with_head) != 0 ? sizeof(MessageHead) : 0);
 		bool whole = from + len <= base_ + first * unit + size;
-		if ((r & (in_use | busy | released)) != in_use || !whole || (r & hold_mask) == hold_mask)
+		if ((r & (in_use | busy | released)) != in_use || !whole || (r & hold_mask) > hold_mask / 2) // the rest is for hold_again
 			return no_unit;
 	} while (!record_[first].compare_exchange_weak(r, r + one_hold, std::memory_order_acq_rel, std::memory_order_acquire));
 	return first;

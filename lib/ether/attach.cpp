@@ -98,7 +98,7 @@ int bind_patiently(int fd, const struct sockaddr_xdp &to)
 			return 0;
 		if (errno != EBUSY || i == attempts)
 			return errno;
-		nanosleep(&moment, nullptr);
+		syscall(SYS_nanosleep, &moment, nullptr); // raw: libc's is a cancellation point, and locks are held
 	}
 }
 
@@ -131,20 +131,20 @@ bool is_there(const Device *d)
 	return getsockopt(d->fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 && c == d->cookie;
 }
 
-// A socket that has been bound stays so: the number gets another one. 0 or an errno.
+// A socket that has been bound stays so: the number gets another one, with what the program has set of it. 0 or an errno.
 int renew(Device *d)
 {
-	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
-	if (fd < 0 || dup3(fd, d->fd, O_CLOEXEC) < 0) {
-		int error = errno;
-		if (fd >= 0)
-			sys::close(fd);
-		return error;
-	}
+	int status = fcntl(d->fd, F_GETFL), of_number = fcntl(d->fd, F_GETFD);
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC | (status >= 0 && (status & O_NONBLOCK) != 0 ? SOCK_NONBLOCK : 0), 0);
+	if (fd < 0)
+		return errno;
+	struct timeval limit;
+	socklen_t n = sizeof limit;
+	if (getsockopt(d->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &n) == 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	int error = change_socket(d, fd, (of_number & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
 	sys::close(fd);
-	socklen_t n = sizeof d->cookie;
-	getsockopt(d->fd, SOL_SOCKET, SO_COOKIE, &d->cookie, &n);
-	return 0;
+	return error;
 }
 
 void choose_sizes(Device *d, const dma::Region *r, size_t slot)
@@ -194,7 +194,8 @@ int attach(Device *d, dma::Region *r, size_t slot)
 	d->frames_out.store(0, std::memory_order_relaxed);
 	d->too_large.store(0, std::memory_order_relaxed);
 	// Half of what there is goes to the device; the rest is for what the program keeps and sends.
-	size_t free = (d->memory_size - r->slots.used()) / d->chunk / 2;
+	size_t used = r->slots.used();
+	size_t free = used < d->memory_size ? (d->memory_size - used) / d->chunk / 2 : 0;
 	d->wanted = free == 0 ? 1 : free < entries ? static_cast<uint32_t>(free) : entries;
 	int e = d->kernels != nullptr && d->flying != nullptr ? connect_memory(d, r) : ENOMEM;
 	if (e == 0) {

@@ -194,6 +194,16 @@ bool sweep()
 	return any();
 }
 
+// sweep() must not meet the new socket with the cookie of the old one.
+int change_socket(Device *d, int fd, int flags)
+{
+	Guard<Mutex> g(changing);
+	if (syscall(SYS_dup3, fd, d->fd, flags) < 0)
+		return errno;
+	d->cookie = cookie_of(d->fd, SO_COOKIE);
+	return 0;
+}
+
 bool any()
 {
 	return open_count.load(std::memory_order_relaxed) != 0;

@@ -66,6 +66,8 @@ int open(const char *name, unsigned queue, unsigned flags);
 Device *find(uint64_t cookie);
 // A device with the same memory, whose UMEM can be used as well, or nullptr.
 Device *partner(const Device *d, const dma::Region *r);
+// The number gets another socket, a duplicate of fd. 0 or an errno.
+int change_socket(Device *d, int fd, int flags);
 // Ends those that have been closed. True: some are open.
 bool sweep();
 bool any();

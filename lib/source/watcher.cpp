@@ -29,7 +29,7 @@ struct Watcher {
 	Wait *inbox;
 	Wait *called; // to be ended before their time, each with a reference
 	// The thread's own.
-	FutexRing ring;
+	FutexRing *ring; // on its stack: its successor may begin while this thread still closes it
 	unsigned count; // of waits it looks after
 	Wait *waits[most_places];
 	struct futex_waitv words[most_places + 1];
@@ -191,14 +191,14 @@ void go_on_in_ring(Watcher &me, Wait *w)
 		me.count--;
 		settle(me, w);
 	} else
-		me.ring.sleep(w);
+		me.ring->sleep(w);
 }
 
 // True: the watcher's own word was told of.
 bool take_from_ring(Watcher &me)
 {
 	bool own = false;
-	for (Wait *w; me.ring.next(&w);)
+	for (Wait *w; me.ring->next(&w);)
 		if (w == nullptr)
 			own = true;
 		else
@@ -221,14 +221,14 @@ void run_with_ring(Watcher &me)
 		while (Wait *w = called) {
 			called = w->sync.next_called;
 			if ((w->flags.load(std::memory_order_acquire) & source::settled) == 0)
-				me.ring.interrupt(w);
+				me.ring->interrupt(w);
 			source::release(w);
 		}
 		if (!listening)
-			me.ring.listen(me.control, seen);
+			me.ring->listen(me.control, seen);
 		listening = true;
 		bool nothing = me.count == 0;
-		me.ring.wait(nothing ? idle_seconds() : -1);
+		me.ring->wait(nothing ? idle_seconds() : -1);
 		if (take_from_ring(me))
 			listening = false;
 		idle = nothing && listening;
@@ -238,13 +238,15 @@ void run_with_ring(Watcher &me)
 void *main(void *p)
 {
 	auto &me = *static_cast<Watcher *>(p);
+	FutexRing ring;
 	// One thread with a ring is enough for all.
-	bool ring = &me == &watchers[0] && me.ring.open();
-	me.means.store(ring ? by_ring : by_words, std::memory_order_release);
+	bool by = &me == &watchers[0] && ring.open();
+	me.ring = &ring;
+	me.means.store(by ? by_ring : by_words, std::memory_order_release);
 	futex_wake(me.means, 1);
-	if (ring) {
+	if (by) {
 		run_with_ring(me);
-		me.ring.close();
+		ring.close();
 	} else
 		run_with_words(me);
 	return nullptr;

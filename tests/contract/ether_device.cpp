@@ -202,6 +202,40 @@ BOOST_AUTO_TEST_CASE(what_is_disassociated_may_be_associated_again) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(what_the_program_has_set_of_the_descriptor_stays_after_dma_disassoc) {
+    Cable const cable;
+    Region const region(region_size);
+    Fd const fd(ether_open("e0", 0, 0));
+    timeval const limit{7, 0};
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    fcntl(fd, F_SETFD, 0);
+    BOOST_TEST_REQUIRE(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+    BOOST_TEST_REQUIRE(dma_assoc(fd, region, region_size, 0) == 0);
+    BOOST_TEST_REQUIRE(dma_disassoc(fd, region, region_size) == 0);
+    BOOST_TEST((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+    BOOST_TEST(fcntl(fd, F_GETFD) == 0);
+    timeval now{};
+    socklen_t n = sizeof now;
+    BOOST_TEST(getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &now, &n) == 0);
+    BOOST_TEST(now.tv_sec == 7);
+}
+
+BOOST_AUTO_TEST_CASE(a_thread_with_a_cancellation_pending_may_associate_a_device) {
+    Cable const cable;
+    Region const region(region_size), other(region_size);
+    Fd const first(ether_open("e0", 0, 0)), second(ether_open("e0", 0, 0));
+    BOOST_TEST_REQUIRE(dma_assoc(first, region, region_size, 0) == 0);
+    std::atomic<bool> returned{false};
+    std::thread thread([&] {
+        pthread_cancel(pthread_self());
+        dma_assoc(second, other, region_size, 0);  // the queue is taken: it waits for a moment
+        returned = true;
+    });
+    thread.join();
+    BOOST_TEST(returned.load());
+    BOOST_TEST(dma_disassoc(first, region, region_size) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_program_that_is_killed_leaves_nothing_on_the_device) {
     Cable const cable;
     Holder holder("e0", 0);

@@ -72,6 +72,21 @@ BOOST_AUTO_TEST_CASE(an_empty_queue_is_waited_for_unless_the_program_says_otherw
     BOOST_TEST((got == make_frame(100, 7)));
 }
 
+BOOST_AUTO_TEST_CASE(a_time_limit_for_receiving_ends_the_wait_for_a_frame) {
+    Setup const t;
+    for (timeval const limit : {timeval{0, 20000}, timeval{0, 400000}}) {
+        BOOST_TEST_REQUIRE(setsockopt(t.queue, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+        void* p = nullptr;
+        Waiter waiter([&] { return sio_recv(t.queue, &p, 2000, 0); });
+        bool const in_time = waiter.returns();
+        BOOST_TEST(in_time);
+        if (!in_time) t.comes(1);  // so that it ends
+        BOOST_TEST_REQUIRE(waiter.returns());
+        BOOST_TEST(waiter.result() == -1);
+        BOOST_TEST(waiter.error() == EAGAIN);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(aio_recv_gets_the_address_of_the_frame) {
     Setup const t;
     for (bool before : {false, true}) {
