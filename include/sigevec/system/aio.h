@@ -30,7 +30,17 @@ typedef struct dma_mem *dma_mem_t;
 	struct msghdr *aio_msg;                                                                                        \
 	dma_mem_t aio_dma_buf;                                                                                         \
 	char(*__sigevec_tail)
+/* Installed in /usr both lie below one folder of the search path, after which there may be no other. */
+#if defined __has_include
+#if __has_include("../../aio.h")
+#include "../../aio.h"
+#define __sigevec_aio_found
+#endif
+#endif
+#ifndef __sigevec_aio_found
 #include_next <aio.h>
+#endif
+#undef __sigevec_aio_found
 #undef __glibc_reserved
 
 #endif
