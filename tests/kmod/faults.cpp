@@ -53,7 +53,7 @@ BOOST_TEST_GLOBAL_FIXTURE(NeedFaults);
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(creating_a_pool) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     BOOST_TEST(with_faults([] {
         int const fd = create(16 * page);
         if (fd < 0) return errno;
@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(creating_a_pool) {
 }
 
 BOOST_AUTO_TEST_CASE(exporting_it) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     {
         Pool pool(4 * page);
         BOOST_TEST(with_faults([&] {
@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(exporting_it) {
 }
 
 BOOST_AUTO_TEST_CASE(making_its_ring) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     BOOST_TEST(with_faults([&] {
         Fd pool(create(page));
         if (pool < 0) return errno;

@@ -77,7 +77,7 @@ BOOST_AUTO_TEST_CASE(each_ioctl_is_for_its_own_descriptor) {
 }
 
 BOOST_AUTO_TEST_CASE(out_of_descriptors_nothing_is_left_behind) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     rlimit old;
     getrlimit(RLIMIT_NOFILE, &old);
     Pool pool(page);
@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(an_export_is_within_its_pool) {
 }
 
 BOOST_AUTO_TEST_CASE(an_export_is_mapped_and_outlives_its_pools_descriptor) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     Fd pool(create(4 * page));
     BOOST_TEST_REQUIRE(pwrite(pool, "in the third page", 18, 2 * page) == 18);
     Fd buffer(export_part(pool, page, 2 * page));

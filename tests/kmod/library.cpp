@@ -5,7 +5,7 @@
 #include "pool.hpp"
 
 BOOST_AUTO_TEST_CASE(a_region_is_a_pool_where_the_module_is) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     dma_mem_t mem;
     struct dma_stat s;
     BOOST_TEST_REQUIRE(dma_alloc(&mem, 100000, 0) == 0);

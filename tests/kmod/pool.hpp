@@ -52,6 +52,12 @@ inline bool charged_eventually(uint64_t bytes) {
     return eventually([&] { return device_info().user_bytes == bytes; });
 }
 
+/// Before a case that counts: nothing is charged for pools of earlier ones any more, nor for pages that a ring or a socket had of them.
+inline uint64_t settled() {
+    BOOST_TEST_REQUIRE(charged_eventually(0));
+    return 0;
+}
+
 struct Mapping {
     char* p;
     size_t size;

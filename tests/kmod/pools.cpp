@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(a_descriptor_passes_over_a_socket) {
 // ---------------------------------------------------------------------- limits
 
 BOOST_AUTO_TEST_CASE(memory_is_charged_until_the_last_reference_is_gone) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     int const fd = create(1 << 20);
     BOOST_TEST_REQUIRE(fd >= 0);
     BOOST_TEST(device_info().user_bytes == before + (1 << 20));
@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(memory_is_charged_until_the_last_reference_is_gone) {
 }
 
 BOOST_AUTO_TEST_CASE(a_page_that_somebody_else_has_keeps_its_block_charged) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     int ends[2];
     BOOST_TEST_REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
     Fd out(ends[0]), in(ends[1]);
@@ -160,6 +160,7 @@ BOOST_AUTO_TEST_CASE(a_page_that_somebody_else_has_keeps_its_block_charged) {
 }
 
 BOOST_AUTO_TEST_CASE(past_the_users_limit_nothing_is_made) {
+    settled();
     auto const before = device_info();
     BOOST_TEST_REQUIRE(write_to("/sys/class/misc/sigevec/user_limit", std::to_string(before.user_bytes + (1 << 20))));
     CHECK_FAILS(create((1 << 20) + 1), EDQUOT);

@@ -53,8 +53,16 @@ run_guest() {
 	finish
 }
 
+# After everything else: the module goes, comes again with a limit of 0, and goes.
+unloaded() {
+	cat <<-'END'
+		run "the module can be unloaded" sh -c 'rmmod sigevec && ! [ -e /dev/sigevec ]'
+		run "a limit of 0 is one" sh -c 'insmod /modules/sigevec.ko user_limit=0 && [ "$(cat /sys/class/misc/sigevec/user_limit)" = 0 ] && rmmod sigevec'
+	END
+}
+
 run_on() {
 	skip_with_sanitizer "the guests run programs without"
 	find_kernel "$1"
-	run_guest 1G
+	run_guest 1G unloaded
 }

@@ -281,7 +281,7 @@ BOOST_AUTO_TEST_CASE(what_a_child_of_fork_writes_does_not_disturb_a_transfer) {
 }
 
 BOOST_AUTO_TEST_CASE(a_process_may_end_during_its_transfers) {
-    uint64_t const before = device_info().user_bytes;
+    uint64_t const before = settled();
     for (bool closed : {false, true}) {
         Held held;
         pid_t const child = fork();
