@@ -109,6 +109,7 @@ BOOST_AUTO_TEST_CASE(a_queue_has_one_region_and_one_owner) {
     Fd const second(ether_open("e0", 0, 0));
     BOOST_TEST_REQUIRE(second >= 0);
     CHECK_FAILS(dma_assoc(second, other, region_size, 0), EBUSY);
+    CHECK_FAILS(dma_assoc(second, region, region_size, 0), EBUSY);
     BOOST_TEST(other.stat().used == 0u);
     PacketSocket const peer("e1");
     BOOST_TEST_REQUIRE(peer.send(make_frame(100, 3)));
