@@ -54,12 +54,15 @@ static int take(ec_t ec)
 	return n;
 }
 
-static void serve_blocking(int listener, unsigned flags)
+static void serve(ec_t ec)
 {
-	ec_t ec = channel(flags, listener);
-
 	for (;;)
 		take(ec);
+}
+
+static void serve_blocking(int listener, unsigned flags)
+{
+	serve(channel(flags, listener));
 }
 
 static void serve_single(int listener)
@@ -70,6 +73,32 @@ static void serve_single(int listener)
 static void serve_shared(int listener)
 {
 	serve_blocking(listener, 0);
+}
+
+/* Woken by 32 events, or 50 microseconds after the first. */
+static void serve_moderated(int listener)
+{
+	ec_t ec = channel(EC_SINGLE | EC_BATCH, listener);
+
+	echo_require(ec_moderate(ec, 32, 50) == 0, "ec_moderate", errno);
+	serve(ec);
+}
+
+static void serve_moderated_shared(int listener)
+{
+	ec_t ec = channel(0, listener);
+
+	echo_require(ec_moderate(ec, 32, 50) == 0, "ec_moderate", errno);
+	serve(ec);
+}
+
+/* Looks for the next event for as long as a message may take. */
+static void serve_busy(int listener)
+{
+	ec_t ec = channel(EC_SINGLE | EC_BATCH, listener);
+
+	echo_require(ec_busy_poll(ec, 1000) == 0, "ec_busy_poll", errno);
+	serve(ec);
 }
 
 /* The same in a loop that waits for many things by epoll. */
@@ -144,6 +173,9 @@ static void serve_dma_shared(int listener)
 const struct echo_server echo_servers[] = {{"sigevec", serve_single},
 					   {"sigevec-epoll", serve_epoll},
 					   {"sigevec-shared", serve_shared},
+					   {"sigevec-moderated", serve_moderated},
+					   {"sigevec-moderated-shared", serve_moderated_shared},
+					   {"sigevec-busy", serve_busy},
 					   {"sigevec-dma", serve_dma_single},
 					   {"sigevec-dma-shared", serve_dma_shared},
 #ifdef HAVE_LIBEVENT

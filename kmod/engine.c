@@ -5,6 +5,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/cache.h>
 #include <linux/completion.h>
 #include <linux/dma-mapping.h>
 #include <linux/dmaengine.h>
@@ -103,10 +104,10 @@ static size_t memory_run(const struct cursor *c, size_t most)
 	return min(n, most);
 }
 
-static bool next_piece(struct cursor *c, size_t most, struct piece *p)
+/* What comes next; false: nothing. */
+static bool look(const struct cursor *c, size_t most, struct piece *p)
 {
 	const struct bio_vec *v = c->t->memory;
-	size_t left;
 
 	if (c->k == c->t->count)
 		return false;
@@ -115,18 +116,38 @@ static bool next_piece(struct cursor *c, size_t most, struct piece *p)
 	p->memory = v[c->k].bv_page;
 	p->memory_offset = v[c->k].bv_offset + c->within;
 	p->n = memory_run(c, pool_run(c, most));
-	c->offset += p->n;
-	for (left = p->n; left; c->within = 0) {
-		size_t here = min_t(size_t, left, v[c->k].bv_len - c->within);
-
-		left -= here;
-		if (c->within + here < v[c->k].bv_len) {
-			c->within += here;
-			break;
-		}
-		c->k++;
-	}
 	return true;
+}
+
+static void advance(struct cursor *c, size_t n)
+{
+	c->offset += n;
+	while (n) {
+		size_t here = min_t(size_t, n, c->t->memory[c->k].bv_len - c->within);
+
+		n -= here;
+		c->within += here;
+		if (c->within == c->t->memory[c->k].bv_len) {
+			c->k++;
+			c->within = 0;
+		}
+	}
+}
+
+/*
+ * For the channel: whole cache lines of the destination, because a line that the device writes must be nobody else's meanwhile. What is before
+ * them, or too little, is for the processor. True: the channel's.
+ */
+static bool fit(struct piece *p, enum sigevec_op op)
+{
+	unsigned int to = op == SIGEVEC_OP_IN ? p->pool_offset : p->memory_offset;
+	size_t before = -to & (L1_CACHE_BYTES - 1);
+
+	if (before)
+		p->n = min(p->n, before);
+	else if (p->n >= L1_CACHE_BYTES)
+		p->n = round_down(p->n, L1_CACHE_BYTES);
+	return !before && p->n >= L1_CACHE_BYTES;
 }
 
 static void copy_piece(const struct piece *p, enum sigevec_op op)
@@ -235,8 +256,10 @@ static int run_batch(struct batch *b)
 	dma_async_issue_pending(b->channel);
 	if (!atomic_dec_and_test(&b->pending) && !wait_for_completion_timeout(&b->done, PATIENCE)) {
 		pr_warn_once("the DMA channel %s does not answer; the processor copies from now on\n", dma_chan_name(b->channel));
-		dmaengine_terminate_sync(b->channel);
 		WRITE_ONCE(broken, true);
+		/* A channel that cannot be stopped may yet write to the memory and call back: neither may go before it has. */
+		if (dmaengine_terminate_sync(b->channel))
+			wait_for_completion(&b->done);
 		b->failed = true;
 	}
 	for (i = 0; i < b->count; i++)
@@ -248,7 +271,7 @@ static int copy_by_engine(struct cursor *c, struct batch *b)
 {
 	size_t most = dma_get_max_seg_size(b->channel->device->dev);
 	struct piece p;
-	bool more = true;
+	bool more = true, fits;
 	u64 bytes;
 	int e;
 
@@ -257,11 +280,13 @@ static int copy_by_engine(struct cursor *c, struct batch *b)
 		atomic_set(&b->pending, 1);
 		b->count = 0;
 		bytes = 0;
-		while (b->count < BATCH && (more = next_piece(c, most, &p))) {
-			if (add_piece(b, &p, c->t->op))
+		while (b->count < BATCH && (more = look(c, most, &p))) {
+			fits = fit(&p, c->t->op);
+			if (fits && add_piece(b, &p, c->t->op))
 				bytes += p.n;
 			else
 				copy_piece(&p, c->t->op);
+			advance(c, p.n);
 		}
 		e = run_batch(b);
 		if (e)
@@ -288,7 +313,9 @@ long sv_copy(struct sv_transfer *t)
 		e = copy_by_engine(&c, b);
 		kfree(b);
 	}
-	while (!e && next_piece(&c, SIZE_MAX, &p))
+	while (!e && look(&c, SIZE_MAX, &p)) {
 		copy_piece(&p, t->op);
+		advance(&c, p.n);
+	}
 	return e ? e : t->length;
 }

@@ -17,13 +17,17 @@ static bool dma = true;
 module_param(dma, bool, 0644);
 MODULE_PARM_DESC(dma, "new pools use a memcpy channel of the DMA engine where there is one");
 
+static bool limit_given; /* 0 is a limit too: nobody gets anything */
+
 static int set_limit(const char *text, const struct kernel_param *kp)
 {
 	unsigned long long bytes;
 	int e = kstrtoull(text, 0, &bytes);
 
-	if (!e)
+	if (!e) {
 		sv_set_user_limit(bytes);
+		limit_given = true;
+	}
 	return e;
 }
 
@@ -120,7 +124,7 @@ static int __init sv_init(void)
 {
 	int e;
 
-	if (!sv_user_limit())
+	if (!limit_given)
 		sv_set_user_limit((u64)totalram_pages() * PAGE_SIZE / 8);
 	sv_works = alloc_workqueue("sigevec", WQ_UNBOUND, 0);
 	if (!sv_works)
@@ -136,6 +140,7 @@ static void __exit sv_exit(void)
 	misc_deregister(&device);
 	/* Whoever dropped the last reference to a pool within a work is waited for here. */
 	destroy_workqueue(sv_works);
+	sv_linger_exit();
 }
 
 module_init(sv_init);

@@ -14,9 +14,11 @@ static vm_fault_t window_fault(struct vm_fault *vmf)
 
 	if (vmf->pgoff >= w->npages)
 		return VM_FAULT_SIGBUS;
-	vmf->page = w->pool->pages[w->first + vmf->pgoff];
-	get_page(vmf->page);
-	return 0;
+	/*
+	 * This page alone is entered here. Returned to the kernel, a page of a block as large as a huge page may bring in all of the block, which
+	 * in a window that does not begin at a block's start shows the wrong pages, and some that are not of the window.
+	 */
+	return vmf_insert_page(vmf->vma, vmf->address, w->pool->pages[w->first + vmf->pgoff]);
 }
 
 static const struct vm_operations_struct window_ops = {

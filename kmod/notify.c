@@ -30,8 +30,11 @@ static void set_moderation(struct sv_moderation *to, const struct sigevec_pool_m
 /* With pool->lock held: after the first of several, the time runs. */
 static void run_timer(struct sv_moderation *m)
 {
-	if (!hrtimer_active(&m->timer))
-		hrtimer_start(&m->timer, m->delay, HRTIMER_MODE_REL);
+	/* Not hrtimer_active: that is still true when the function has looked already and is about to return. */
+	if (m->armed)
+		return;
+	m->armed = true;
+	hrtimer_start(&m->timer, m->delay, HRTIMER_MODE_REL);
 }
 
 /* --- the ring ---------------------------------------------------------------------------------------------------- */
@@ -50,6 +53,7 @@ static enum hrtimer_restart ring_due(struct hrtimer *timer)
 	bool wake;
 
 	spin_lock_irqsave(&r->pool->lock, flags);
+	r->moderation.armed = false;
 	r->due = wake = unread(r) != 0;
 	spin_unlock_irqrestore(&r->pool->lock, flags);
 	if (wake)
@@ -91,7 +95,6 @@ long sv_ring_create(struct sv_pool *pool, const struct sigevec_pool_ring *a)
 		pool->ring = r;
 	spin_unlock_irq(&pool->lock);
 	if (!e) {
-		pool->charged += r->bytes;
 		mutex_unlock(&pool->setup);
 		return 0;
 	}
@@ -114,8 +117,14 @@ long sv_ring_moderate(struct sv_pool *pool, const struct sigevec_pool_moderation
 		mutex_unlock(&pool->setup);
 		return -ENXIO;
 	}
-	hrtimer_cancel(&pool->ring->moderation.timer);
 	spin_lock_irq(&pool->lock);
+	while (hrtimer_try_to_cancel(&pool->ring->moderation.timer) < 0) {
+		/* Its function runs, and wants the lock. */
+		spin_unlock_irq(&pool->lock);
+		hrtimer_cancel(&pool->ring->moderation.timer);
+		spin_lock_irq(&pool->lock);
+	}
+	pool->ring->moderation.armed = false;
 	set_moderation(&pool->ring->moderation, m);
 	pool->ring->due = unread(pool->ring) != 0; /* what is there was kept back by other rules */
 	spin_unlock_irq(&pool->lock);
@@ -129,6 +138,7 @@ void sv_ring_free(struct sv_pool *pool)
 	if (!pool->ring)
 		return;
 	hrtimer_cancel(&pool->ring->moderation.timer);
+	sv_uncharge(pool->user, pool->ring->bytes);
 	vfree(pool->ring->shared);
 	kfree(pool->ring);
 }
@@ -204,6 +214,7 @@ static enum hrtimer_restart listener_due(struct hrtimer *timer)
 	unsigned long flags;
 
 	spin_lock_irqsave(&l->pool->lock, flags);
+	l->moderation.armed = false;
 	if (l->pending) {
 		l->pending = 0;
 		sv_eventfd_signal(l->eventfd);

@@ -22,10 +22,10 @@ struct place {
 	unsigned int largest_order;
 };
 
-/* Single pages are tried hard for; none of this calls the OOM killer, for the caller can do with less. */
+/* For the user: within the cpuset's nodes. Single pages are tried hard for; none of this calls the OOM killer, for the caller can do with less. */
 static struct page *allocate_block(const struct place *p, unsigned int order)
 {
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_COMP;
+	gfp_t gfp = GFP_USER | __GFP_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_COMP;
 
 	gfp |= order ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 	if (p->node == NUMA_NO_NODE)
@@ -41,7 +41,7 @@ static void free_pages_of(struct sv_pool *pool, unsigned long n)
 		struct page *block = pool->pages[i];
 
 		i += 1ul << compound_order(block);
-		put_page(block); /* the last reference may be a mapping's, or that of a request elsewhere */
+		put_page(block);
 		cond_resched();
 	}
 	kvfree(pool->pages);
@@ -52,7 +52,7 @@ static int allocate_pages(struct sv_pool *pool, const struct place *p)
 	unsigned long n = pool->whole.npages, done = 0;
 	unsigned int order = p->largest_order;
 
-	pool->pages = kvmalloc_array(n, sizeof(*pool->pages), GFP_KERNEL_ACCOUNT);
+	pool->pages = kvmalloc_array(n, sizeof(*pool->pages), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!pool->pages)
 		return -ENOMEM;
 	pool->smallest_order = order;
@@ -93,9 +93,7 @@ static void free_pool(struct kref *ref)
 
 	sv_ring_free(pool);
 	sv_engine_put(pool);
-	free_pages_of(pool, pool->whole.npages);
-	sv_uncharge(pool->user, pool->charged);
-	kfree(pool);
+	sv_pages_put(pool);
 }
 
 void sv_pool_put(struct sv_pool *pool)
@@ -111,7 +109,7 @@ static struct sv_pool *make_pool(u64 size, const struct place *p)
 	if (!pool)
 		return ERR_PTR(e);
 	kref_init(&pool->ref);
-	pool->size = pool->charged = size;
+	pool->size = size;
 	pool->whole = (struct sv_window){ pool, 0, size >> PAGE_SHIFT };
 	mutex_init(&pool->setup);
 	spin_lock_init(&pool->lock);

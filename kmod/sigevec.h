@@ -5,6 +5,7 @@
  *   main.c      the device, its ioctls, sysfs, parameters
  *   user.c      what each user has in pools, and the limit
  *   pool.c      pages: allocation, the pool's file, its ioctls, poll
+ *   linger.c    their end
  *   map.c       mmap of pages
  *   dmabuf.c    export
  *   transfer.c  read_iter and write_iter: admission, the queue, the end, cancellation
@@ -13,7 +14,8 @@
  *
  * Lifetimes. A pool (`ref') is held by its file, by each dma-buf, by each asynchronous transfer and by each work that is queued; the file is
  * held by descriptors, mappings and requests. Pages have references of their own from mappings and from whoever has pinned them, so they may
- * outlive the pool. The module is held by files and dma-bufs; works and call-backs that run on after the last of them are waited for at exit.
+ * outlive the pool, and stay charged. The module is held by files and dma-bufs; works and call-backs that run on after the last of them are waited
+ * for at exit.
  *
  * Locks, in their order; none is held while memory is allocated or user memory touched, but for `setup'.
  *   pool->setup   making the ring, adding and removing listeners
@@ -56,6 +58,7 @@ struct sv_window {
 struct sv_moderation {
 	u32 count;
 	ktime_t delay;
+	bool armed; /* pool->lock: the timer will fire and see what there is by then */
 	struct hrtimer timer;
 };
 
@@ -83,10 +86,10 @@ struct sv_pool {
 	u64 id;
 	struct sv_window whole;
 	u64 size;
-	u64 charged;
 	struct sv_user *user;
 	struct page **pages;
 	u64 blocks;
+	struct list_head lingering; /* when it is gone */
 	unsigned int largest_order;
 	unsigned int smallest_order;
 	struct dma_chan *channel;
@@ -155,6 +158,10 @@ long sv_pool_create(const struct sigevec_pool_create *c);
 void sv_pool_put(struct sv_pool *pool);
 struct page *sv_pool_page(const struct sv_pool *pool, u64 offset);
 
+/* linger.c: the pool's last moment */
+void sv_pages_put(struct sv_pool *pool);
+void sv_linger_exit(void);
+
 /* map.c */
 int sv_map_window(struct sv_window *w, struct vm_area_struct *vma);
 
@@ -188,7 +195,7 @@ bool sv_ring_readable(struct sv_pool *pool);
 /* A transfer has ended, and its result is known to whoever asked for it. */
 void sv_tell(struct sv_pool *pool, enum sigevec_op op, u64 offset, u64 length, long result);
 long sv_listen(struct sv_pool *pool, const struct sigevec_pool_listen *l);
-/* The last descriptor is closed. */
+/* The last descriptor and mapping is gone. */
 void sv_listeners_release(struct sv_pool *pool);
 
 #endif

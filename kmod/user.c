@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What each user has in pools. The limit is this module's own: RLIMIT_MEMLOCK has no say, so that an unprivileged user gets memory by the
- * administrator's rule for the device alone. Memory is the creator's until its pool is gone, whoever has it then.
+ * administrator's rule for the device alone. Memory is the creator's until it is free, whoever has it then.
  */
 #include <linux/cred.h>
 #include <linux/slab.h>

@@ -135,7 +135,7 @@ int ec_set_limit(ec_t ec, unsigned events);
  * whichever is earlier. Of the two numbers 0 is not looked at; both 0 (at first): with the first event. Whoever is blocked in ec_next_event or ec_next_events goes
  * by the same rule, and returns earlier only at the end of its own timeout or for a signal; a call that finds an event takes it at once. Signals
  * (ev_signal), message queues and event_type_overflow are told at once. With EC_SINGLE and no more than 1,000 microseconds the number of events is
- * known only to blocked readers: the descriptor goes by the time. Returns 0, or -1 with errno:
+ * known only to blocked readers, whose time begins when they block; the descriptor goes by the time. Returns 0, or -1 with errno:
  *   EBADF   ec is no channel of this process
  *   EAGAIN  memory is short, or no thread can be had; nothing has changed
  * Thread-safe (with EC_SINGLE: by who submits and reads); not async-signal-safe. Source: ours, as network cards do it.

@@ -96,7 +96,7 @@ struct sigevec_pool_listen {
 	struct sigevec_pool_moderation moderation;
 };
 #define SIGEVEC_LISTENERS_MOST 64
-/* The eventfd is signalled when transfers have ended, and once when the last descriptor of the pool is closed. */
+/* The eventfd is signalled when transfers have ended, and once when the pool's last descriptor, mapping and transfer is gone. */
 #define SIGEVEC_IOC_POOL_LISTEN _IOW(SIGEVEC_IOC_MAGIC, 0x14, struct sigevec_pool_listen)
 
 /* --- the completion ring: mmap of the pool at this offset -------------------------------------------------------- */

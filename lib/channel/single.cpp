@@ -274,11 +274,10 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		bool idle = c->busy_poll.load(std::memory_order_relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 		disarm(s);
 		// Most often the submission and the wait are one call.
-		if (int e = enter(c, wait && idle, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
+		if (int e = wait && idle ? await(c, deadline) : enter(c, false, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
 			settle(c, s);
 			return -EINTR;
-		} else if (e == 0 && wait && idle)
-			gather(c, deadline);
+		}
 	}
 	for (;;) {
 		if (c->ending.load(std::memory_order_seq_cst)) {
@@ -296,8 +295,12 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 			return -EBADF;
 		disarm(s);
 		bool came = wait && look(c, deadline);
-		int e = wait || kernel_has_something(s) ? enter(c, wait && !came, deadline) : -ETIMEDOUT;
-		if (e >= 0 && wait)
+		int e = -ETIMEDOUT;
+		if (wait && !came)
+			e = await(c, deadline);
+		else if (wait || kernel_has_something(s))
+			e = enter(c, false, deadline);
+		if (e >= 0 && came)
 			e = gather(c, deadline);
 		if (e >= 0 && !wait)
 			e = -ETIMEDOUT; // once more, with what the kernel has done now

@@ -120,8 +120,10 @@ void listen_for_others(Channel *c, Single *s);
 void listen_inside(Channel *c, Single *s);
 // Hands what was prepared to the kernel; with wait sleeps until something has ended. 0 or -errno.
 int enter(Channel *c, bool wait, const Deadline &deadline);
-// As enter() with wait, for a channel with ec_moderate: after the first event, until it is time. 0 or -errno.
+// For a channel with ec_moderate, after the first event: until it is time. 0 or -errno.
 int gather(Channel *c, const Deadline &deadline);
+// As enter() with wait, and until it is time.
+int await(Channel *c, const Deadline &deadline);
 // ec_busy_poll: looks for an event, without the kernel. True: something has come.
 bool look(Channel *c, const Deadline &deadline);
 // Has the kernel poll the network device of this socket, if there is one that can be polled.

@@ -187,6 +187,23 @@ int gather(Channel *c, const Deadline &deadline)
 	return 0;
 }
 
+int await(Channel *c, const Deadline &deadline)
+{
+	if (!moderation::on(c))
+		return enter(c, true, deadline);
+	// Most batches cost one sleep so: the time begins with the wait, for nobody knows when the first event comes during it.
+	Single *s = c->single.load(std::memory_order_relaxed);
+	uint32_t events = c->moderate_events.load(std::memory_order_relaxed);
+	moderation::note_first(c);
+	int e = sleep(c, events > 1 ? events : completions / 2, moderation::limit(c, deadline));
+	if (e != -ETIMEDOUT)
+		return e;
+	if (io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c))
+		return 0;
+	e = enter(c, true, deadline);
+	return e == 0 ? gather(c, deadline) : e;
+}
+
 bool look(Channel *c, const Deadline &deadline)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);

@@ -388,6 +388,15 @@ bool push(Association *a, const Arrival &x)
 	return true;
 }
 
+void free_queue(Association *a)
+{
+	if (a->queue_count != 0)
+		return;
+	free(a->queue);
+	a->queue = nullptr;
+	a->queue_first = a->queue_room = 0;
+}
+
 Arrival pop(Association *a)
 {
 	Arrival x = a->queue[a->queue_first];

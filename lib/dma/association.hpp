@@ -138,6 +138,8 @@ bool still_there(const Association *a);
 // The queue, with the lock held. False: no memory.
 bool push(Association *a, const Arrival &x);
 Arrival pop(Association *a);
+// If it is empty: an idle connection has no memory for one.
+void free_queue(Association *a);
 
 void after_fork();
 

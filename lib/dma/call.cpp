@@ -122,6 +122,7 @@ ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
 	if (n == -EAGAIN && (w.flags & MSG_DONTWAIT) == 0) {
 		a->ahead = 1;
 		a->streak = 0;
+		association::free_queue(a);
 		if (a->watched && a->first == nullptr && a->notify == nullptr)
 			receiver::unwatch(a);
 		b->x = x;

@@ -32,7 +32,7 @@ Arrival room(const Association *a, const Want &w, size_t size, bool head)
 	size_t all = size + (head ? sizeof(MessageHead) : 0);
 	Arrival x{};
 	each_region(a, w, [&](Region *r) {
-		if (x.piece == nullptr && (x.piece = r->slots.reserve(all)) != nullptr)
+		if (x.piece == nullptr && (x.piece = r->slots.reserve_for_arrival(all)) != nullptr)
 			x = {r, x.piece, all, 0, head};
 	});
 	return x;

@@ -229,8 +229,9 @@ void follow_requests(Region *r)
 
 void change_requests(Region *r, uint32_t by)
 {
+	bool lazy = (r->flags & DMA_LAZY) != 0; // before: with the last request it may be freed, and be another
 	uint32_t n = r->requests.fetch_add(by, std::memory_order_seq_cst) + by;
-	if ((r->flags & DMA_LAZY) == 0 || n > 1)
+	if (!lazy || n > 1)
 		return;
 	int saved = errno;
 	follow_requests(r);

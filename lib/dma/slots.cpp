@@ -171,14 +171,23 @@ uint32_t Slots::claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed)
 	return no_unit;
 }
 
+uint32_t Slots::begin_of_this_thread() const
+{
+	uint32_t number = thread_number() % hints;
+	uint32_t begin = shared_->hint[number].word.load(std::memory_order_relaxed) - 1;
+	// Threads begin apart, so that they share no cache line of the bitmap or of the records.
+	return begin < words_ ? begin : static_cast<uint32_t>(uint64_t{number} * words_ / hints);
+}
+
+void Slots::remember(uint32_t at)
+{
+	shared_->hint[thread_number() % hints].word.store(at / word_bits + 1, std::memory_order_relaxed);
+}
+
 // In one word, or across their borders; first where this thread found room before.
 uint32_t Slots::claim_some(uint32_t count, uint64_t allowed)
 {
-	std::atomic<uint32_t> &hint = shared_->hint[thread_number() % hints].word;
-	uint32_t begin = hint.load(std::memory_order_relaxed) - 1;
-	// Threads begin apart, so that they share no cache line of the bitmap or of the records.
-	if (begin >= words_)
-		begin = static_cast<uint32_t>(uint64_t{thread_number() % hints} * words_ / hints);
+	uint32_t begin = begin_of_this_thread();
 	uint32_t at = no_unit;
 	if (count <= word_bits)
 		for (uint32_t i = 0, word = begin; i < words_ && at == no_unit; i++) {
@@ -191,8 +200,24 @@ uint32_t Slots::claim_some(uint32_t count, uint64_t allowed)
 			at = claim_anywhere(0, count, allowed);
 	}
 	if (at != no_unit && at / word_bits != begin)
-		hint.store(at / word_bits + 1, std::memory_order_relaxed);
+		remember(at);
 	return at;
+}
+
+char *Slots::reserve_for_arrival(size_t size)
+{
+	if (size > units_ * unit)
+		return nullptr;
+	uint32_t begin = begin_of_this_thread();
+	uint32_t at = claim_anywhere(begin * word_bits, units_of(size), ~uint64_t{0});
+	if (at == no_unit && begin != 0)
+		at = claim_anywhere(0, units_of(size), ~uint64_t{0});
+	if (at == no_unit)
+		return nullptr;
+	if (at / word_bits != begin)
+		remember(at);
+	record_[at].store(in_use | busy | size, std::memory_order_relaxed);
+	return const_cast<char *>(base_) + at * unit;
 }
 
 char *Slots::reserve(size_t size)
@@ -231,6 +256,10 @@ void Slots::end_slot(uint32_t first, uint64_t record)
 	uint32_t at = first - static_cast<uint32_t>(address % size / unit);
 	record_[at].store(0, std::memory_order_relaxed);
 	give_back(at, units_of(size));
+	// The kernel is to get the same slots again, not one after the other all of a large region, which no cache holds.
+	std::atomic<uint32_t> &hint = shared_->hint[thread_number() % hints].word;
+	if (at / word_bits + 1 < hint.load(std::memory_order_relaxed))
+		hint.store(at / word_bits + 1, std::memory_order_relaxed);
 }
 
 void Slots::give(char *piece, size_t size, size_t n, bool message)
@@ -261,10 +290,13 @@ size_t Slots::cut(char *piece, size_t size, size_t n)
 
 char *Slots::reserve_for_program(size_t size)
 {
-	char *p = reserve(size);
-	if (p != nullptr)
-		record_[index_of(p)].store(in_use | size, std::memory_order_release);
-	return p;
+	if (size > units_ * unit)
+		return nullptr;
+	uint32_t at = claim_some(units_of(size), starts(size));
+	if (at == no_unit)
+		return nullptr;
+	record_[at].store(in_use | size, std::memory_order_release);
+	return const_cast<char *>(base_) + at * unit;
 }
 
 void Slots::discard(char *piece, size_t size)

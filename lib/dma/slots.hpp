@@ -29,6 +29,9 @@ public:
 
 	// Takes a busy piece of size bytes (not 0); nullptr: there is no room for it.
 	char *reserve(size_t size);
+	// The same for what may arrive, most of which is likely to be given back: wherever there is room, close to the last one, so that
+	// small arrivals that the program keeps do not take the room of large ones.
+	char *reserve_for_arrival(size_t size);
 	// The program's own from now on: of its size, cut to n bytes (not 0), which it must be released with. message: it
 	// begins with a MessageHead, which is not counted in n.
 	void give(char *piece, size_t size, size_t n, bool message);
@@ -91,6 +94,8 @@ private:
 	}
 	uint64_t starts(size_t size) const;
 	uint32_t claim_in_word(uint32_t word, uint32_t count, uint64_t allowed);
+	uint32_t begin_of_this_thread() const;
+	void remember(uint32_t at);
 	uint32_t claim_some(uint32_t count, uint64_t allowed);
 	uint32_t claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed);
 	uint32_t free_from(uint32_t start, uint32_t count) const;

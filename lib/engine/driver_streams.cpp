@@ -245,9 +245,11 @@ void Driver::returned(Stream *s, Request *r)
 // one, has ended. True: r goes on.
 bool Driver::accepted(Stream *s, Request *r, int fd)
 {
-	Request *ends = r->multishot ? r->connection : r;
+	// Not read again below: the program's thread may have ended r by then.
+	bool goes_on = r->multishot;
+	Request *ends = goes_on ? r->connection : r;
 	r->connection = nullptr;
-	if (r->multishot)
+	if (goes_on)
 		r->set(State::queued);
 	else
 		take_first(s);
@@ -255,7 +257,7 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 	if (!helper::to_program(helper_, What::install, ends, fd))
 		completion::finish(ends, -ENOBUFS);
 	sys::close(fd);
-	return r->multishot;
+	return goes_on;
 }
 
 namespace {

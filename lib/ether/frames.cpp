@@ -23,6 +23,12 @@ namespace {
 constexpr uint32_t batch = 32;      // slots that go to the kernel together, completions that are looked for together
 constexpr uint32_t most_parts = 17; // MAX_SKB_FRAGS
 
+// Written with the association's lock held.
+void add_one(std::atomic<uint64_t> &counter)
+{
+	counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
 char *slot_of(const Device *d, uint64_t address)
 {
 	return d->memory + (address & ~uint64_t{d->chunk - 1});
@@ -131,7 +137,7 @@ ssize_t take(dma::Association *a, Arrival *x)
 			break;
 		if (length > d->most || length == 0) {
 			gather(d, r, n, nullptr);
-			d->too_large.fetch_add(1, std::memory_order_relaxed);
+			add_one(d->too_large);
 			continue;
 		}
 		if (n > 1 || !take_slot(d, r, x)) {
@@ -143,7 +149,7 @@ ssize_t take(dma::Association *a, Arrival *x)
 			gather(d, r, n, piece);
 			*x = {r, piece, length, length, false};
 		}
-		d->frames_in.fetch_add(1, std::memory_order_relaxed);
+		add_one(d->frames_in);
 		if (d->with_kernel + batch <= d->wanted || d->with_kernel == 0)
 			refill(d);
 		return static_cast<ssize_t>(length);
@@ -273,7 +279,7 @@ ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 	if (p == nullptr)
 		return -errno;
 	put(d, r, p, length, first);
-	d->frames_out.fetch_add(1, std::memory_order_relaxed);
+	add_one(d->frames_out);
 	if (!more)
 		if (int e = kick(d); e != 0)
 			return e;

@@ -26,8 +26,8 @@ int disable(struct bufferevent *bev, short what)
 {
 	Link *k = link_of(bev);
 	int r = k->plain->disable(bev, what);
-	if (k->mode == Link::Mode::channel && (what & EV_READ) != 0)
-		stop_receiving(k);
+	if (k->mode == Link::Mode::channel)
+		stop(k, what);
 	return r;
 }
 

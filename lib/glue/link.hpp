@@ -84,8 +84,8 @@ bool ended(Link *k, Request *r, ssize_t result, int error);
 // The link forgets its descriptor: its requests are cancelled and abandoned, data that has come is dropped. In its own thread nothing
 // is received from the descriptor after this.
 void abandon(Link *k);
-// Nobody wants to read for now: no receive stays under way.
-void stop_receiving(Link *k);
+// Nobody wants to read, or to write, for now: no receive stays under way, and room is not waited for.
+void stop(Link *k, short what);
 
 // ---- descriptor.cpp
 

@@ -292,10 +292,12 @@ bool ended(Link *k, Request *r, ssize_t result, int error)
 	return true;
 }
 
-void stop_receiving(Link *k)
+void stop(Link *k, short what)
 {
-	if (k->receive != nullptr && k->receive->request.outstanding)
+	if ((what & EV_READ) != 0 && k->receive != nullptr && k->receive->request.outstanding)
 		cancel(k->loop, &k->receive->request);
+	if ((what & EV_WRITE) != 0 && k->room != nullptr && k->room->outstanding)
+		cancel(k->loop, k->room);
 }
 
 void abandon(Link *k)

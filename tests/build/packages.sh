@@ -11,8 +11,8 @@ install_copy
 # Names as in the lists: below the prefix as usr/, libraries in a folder of the architecture's.
 prefix=$(sed -n "s|^prefix=||p" "$(find "$installed_root" -name sigevec.pc)")
 (cd "$installed_root$prefix" && find . ! -type d ! -name '*.la' ! -name '*.a') |
-	sed 's|^\./|usr/|; s|^usr/lib/|usr/lib/arch/|; s|^usr/lib64/|usr/lib/arch/|' | sort >"$scratch/installed"
-[ -s "$scratch/installed" ] || fail "nothing is installed"
+	sed 's|^\./|usr/|; s|^usr/lib/|usr/lib/arch/|; s|^usr/lib64/|usr/lib/arch/|' | sort >"$scratch/list"
+[ -s "$scratch/list" ] || fail "nothing is installed"
 
 # What a pattern of a list matches: the file, or the folder it is in.
 matches() {
@@ -29,16 +29,17 @@ check() {
 		count=0
 		for pattern; do matches "$file" "$pattern" && count=$((count + 1)); done
 		[ $count = 1 ] || fail "$what: $file is in $count packages"
-	done <"$scratch/installed"
+	done <"$scratch/list"
 	for pattern; do
-		while read -r file; do matches "$file" "$pattern" && continue 2; done <"$scratch/installed"
+		while read -r file; do matches "$file" "$pattern" && continue 2; done <"$scratch/list"
 		fail "$what: $pattern is nothing that is installed"
 	done
 }
 
+patterns=$(cat "$debian"/*.install)
 set -f
-# shellcheck disable=SC2046
-check debian $(cat "$debian"/*.install)
+# shellcheck disable=SC2086
+check debian $patterns
 # shellcheck disable=SC2046
 check libsigevec.spec $(sed -n '/^%files/,/^%changelog/p' "$top_srcdir/libsigevec.spec" | sed -n 's|^%{_|%{_|p' | grep -v _usrsrc |
 	sed 's|%{_libdir}|usr/lib/arch|; s|%{_includedir}|usr/include|; s|%{_mandir}|usr/share/man|; s|%{_bindir}|usr/bin|; s|%{_datadir}|usr/share|')

@@ -50,19 +50,19 @@ export SIGEVEC_STATS=1
 
 # --- a process's own file
 
-user &
+LD_PRELOAD=$SIGEVEC_LIB "$scratch/user" "$scratch/data" &
 pid=$!
 wait $pid
 [ ! -e /dev/shm/sigevec.$pid ] || fail "the file is still there after the exit"
 stat 1 $pid
 complains 'no such process'
 
-(ulimit -c 0 && user --crash) >/dev/null 2>&1 &
-sub=$!
-wait $sub
+ulimit -c 0
+LD_PRELOAD=$SIGEVEC_LIB "$scratch/user" --crash "$scratch/data" >/dev/null 2>&1 &
+pid=$!
+wait $pid 2>/dev/null
 stat 0 --list
-pid=$(awk '$2 == "user" && $3 == "ended" { print $1 }' "$scratch/out" | tail -n 1)
-[ -n "$pid" ] || fail "a crash leaves no statistics"
+says "^ *$pid  user +ended "
 file=/dev/shm/sigevec.$pid
 [ "$(command stat -c %a "$file")" = 600 ] || fail "$file is for others as well"
 stat 0 "$pid"
@@ -147,7 +147,7 @@ json 'd["outstanding"] == [{"operation": "read", "kind": "fifo", "requests": 1}]
 stat 0 --clear
 [ -e "/dev/shm/sigevec.$pid" ] || fail "--clear removes the file of a process that runs"
 eval "exec ${program[1]}>&-"
-wait "$program_PID" 2>/dev/null
+wait "$pid" 2>/dev/null
 stat 1 $$
 complains 'keeps no statistics'
 
@@ -167,7 +167,7 @@ json 'd["counters"]["requests"] - d["counters"]["completions"] == 1'
 stat 0 "$pid"
 says "^fd $queue +$pid +3 +5 +5 +2 +1 +0\$"
 eval "exec ${program[1]}>&-"
-wait "$program_PID" 2>/dev/null
+wait "$pid" 2>/dev/null
 
 stat 2
 stat 2 "$pid" nonsense

@@ -78,6 +78,22 @@ BOOST_AUTO_TEST_CASE(a_datagram_that_fits_is_received_though_the_size_asked_for_
     }
 }
 
+BOOST_AUTO_TEST_CASE(small_arrivals_that_are_kept_leave_room_for_others) {
+    Region region(1 << 18);
+    for (SocketKind const& kind : {unix_datagram_kind, tcp4_kind}) {
+        Associated s(kind, region);
+        std::vector<void*> kept;
+        for (int i = 0; i < 1500; ++i) {
+            s.peer_sends("small");
+            void* p;
+            BOOST_TEST_REQUIRE(sio_recv(s, &p, 8192, 0) == 5);
+            kept.push_back(p);
+        }
+        for (void* p : kept) region.release(p, 5);
+    }
+    BOOST_TEST(region.stat().used == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(many_sockets_share_a_region) {
     Region region(1 << 16);
     std::list<Associated> sockets;

@@ -432,6 +432,11 @@ BOOST_AUTO_TEST_CASE(the_loop_ends_when_nobody_waits_any_more) {
             bufferevent_write(c.bev, "text", 4);
             BOOST_TEST(event_base_dispatch(base) == 1);
             BOOST_TEST(c.received() == "text");
+            std::string const much = pattern_text(4000000);
+            bufferevent_write(c.bev, much.data(), much.size());
+            base.settle();  // it waits for room
+            bufferevent_disable(c.bev, EV_WRITE);
+            BOOST_TEST(event_base_dispatch(base) == 1);
             bufferevent_enable(c.bev, EV_READ);
             base.settle();
         }

@@ -76,11 +76,11 @@ boot() {
 	shift
 	(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$scratch/initrd"
 	truncate -s 64M "$scratch/disk"
-	timeout -k 5 "$guest_seconds" qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max -smp 2 -m "$memory" \
+	timeout -k 5 "$guest_seconds" qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max,la57=off -smp 2 -m "$memory" \
 		-nodefaults -no-user-config -display none -no-reboot -serial file:"$console" \
 		-drive file="$scratch/disk",format=raw,if=virtio,cache=unsafe \
 		-kernel "$image" -initrd "$scratch/initrd" \
-		-append "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic $*" </dev/null >"$scratch/qemu" 2>&1
+		-append "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic kasan_multi_shot $*" </dev/null >"$scratch/qemu" 2>&1
 	[ $? != 124 ] || fail "the guest hangs"
 	tr -d '\r' <"$console" >"$console.text"
 	grep -q '^guest: done' "$console.text" || fail "the guest did not come to its end: $(tail -n 60 "$console.text" "$scratch/qemu")"

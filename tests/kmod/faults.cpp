@@ -129,5 +129,5 @@ BOOST_AUTO_TEST_CASE(transferring) {
             return n == long(own.size()) ? 0 : n < 0 ? int(-n) : EPROTO;
         }) > 1);
     BOOST_TEST(filled(pool.memory, pool.size));
-    BOOST_TEST(info(pool).in_flight == 0u);
+    BOOST_TEST(eventually([&] { return info(pool).in_flight == 0; }));
 }

@@ -139,6 +139,26 @@ BOOST_AUTO_TEST_CASE(memory_is_charged_until_the_last_reference_is_gone) {
     BOOST_TEST(charged_eventually(before));
 }
 
+BOOST_AUTO_TEST_CASE(a_page_that_somebody_else_has_keeps_its_block_charged) {
+    uint64_t const before = device_info().user_bytes;
+    int ends[2];
+    BOOST_TEST_REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    Fd out(ends[0]), in(ends[1]);
+    uint64_t kept = 0;
+    {
+        Pool pool(8 << 20);
+        kept = page << info(pool).smallest_order;
+        memset(pool.memory, 'x', page);
+        iovec v{pool.memory, page};
+        BOOST_TEST_REQUIRE(vmsplice(in, &v, 1, 0) == ssize_t(page));
+    }
+    BOOST_TEST(device_info().user_bytes >= before + kept);
+    std::string got(page, '\0');
+    BOOST_TEST(read(out, got.data(), page) == ssize_t(page));
+    BOOST_TEST(got == std::string(page, 'x'));
+    BOOST_TEST(charged_eventually(before));
+}
+
 BOOST_AUTO_TEST_CASE(past_the_users_limit_nothing_is_made) {
     auto const before = device_info();
     BOOST_TEST_REQUIRE(write_to("/sys/class/misc/sigevec/user_limit", std::to_string(before.user_bytes + (1 << 20))));
