@@ -97,6 +97,7 @@ bool end(Channel *c, bool descriptor)
 	cancel::of_channel(c, true, nullptr);
 	c->open.store(false, std::memory_order_seq_cst);
 	wake_all(c);
+	moderation::stop(c);
 	single::end(c);
 	drop_all(c);
 	if (descriptor)

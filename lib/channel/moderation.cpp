@@ -190,6 +190,12 @@ void start_clock(Channel *c)
 	wake_clock();
 }
 
+void stop(const Channel *c)
+{
+	if (c->clock.load(std::memory_order_seq_cst))
+		wake_clock();
+}
+
 bool fits_ring(uint32_t events, uint32_t microseconds)
 {
 	return events == 0 || (microseconds != 0 && microseconds <= longest_for_ring);

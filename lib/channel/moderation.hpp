@@ -36,6 +36,9 @@ void start_clock(Channel *c);
 // 0 or an errno. For EC_SINGLE by its owner.
 int set(Channel *c, uint32_t events, uint32_t microseconds);
 
+// The channel has ended: its clock stops now, not when the time is up.
+void stop(const Channel *c);
+
 // Whether the ring of an EC_SINGLE channel tells often enough.
 bool fits_ring(uint32_t events, uint32_t microseconds);
 // The eventfd that the kernel is to ring instead of c's bell, heard by the second thread; to be closed by its owner. Or -1 with errno.

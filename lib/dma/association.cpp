@@ -168,12 +168,12 @@ int add_region(Association *a, Region *r, unsigned flags)
 		return EAGAIN;
 	a->regions = more;
 	a->regions[a->region_count] = static_cast<uint16_t>(region::index_of(r));
-	if ((flags & DMA_LATEST) != 0)
-		a->latest = true;
+	bool latest = a->latest || (flags & DMA_LATEST) != 0;
+	if (latest && !receiver::watch(a))
+		return EAGAIN;
+	a->latest = latest;
 	if (size_t n = flags >> 8; n > a->buffer)
 		a->buffer = n;
-	if (a->latest && !receiver::watch(a))
-		return EAGAIN;
 	a->region_count++;
 	r->sockets.fetch_add(1, std::memory_order_relaxed);
 	return 0;

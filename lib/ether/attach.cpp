@@ -162,6 +162,9 @@ void choose_sizes(Device *d, const dma::Region *r, size_t slot)
 int connect_memory(Device *d, dma::Region *r)
 {
 	Device *other = partner(d, r);
+	// The kernel would find fault with the rings.
+	if (other != nullptr && other->queue == d->queue)
+		return EBUSY;
 	if (other != nullptr && other->chunk != d->chunk)
 		other = nullptr;
 	int e = other == nullptr ? register_memory(d->fd, d->memory, d->memory_size, d->chunk) : 0;

@@ -178,11 +178,14 @@ Device *find(uint64_t cookie)
 
 Device *partner(const Device *d, const dma::Region *r)
 {
-	for (Device *o = devices.load(std::memory_order_acquire); o != nullptr; o = o->next)
-		if (o != d && o->used.load(std::memory_order_acquire) && o->region.load(std::memory_order_acquire) == r &&
-		    o->ifindex == d->ifindex && ((o->flags ^ d->flags) & (ETHER_COPY | ETHER_ZEROCOPY)) == 0 && is_open(o))
-			return o;
-	return nullptr;
+	Device *found = nullptr;
+	for (Device *o = devices.load(std::memory_order_acquire); o != nullptr; o = o->next) {
+		bool one = o != d && o->used.load(std::memory_order_acquire) && o->region.load(std::memory_order_acquire) == r &&
+			   o->ifindex == d->ifindex && ((o->flags ^ d->flags) & (ETHER_COPY | ETHER_ZEROCOPY)) == 0 && is_open(o);
+		if (one && (found == nullptr || o->queue == d->queue))
+			found = o;
+	}
+	return found;
 }
 
 bool sweep()

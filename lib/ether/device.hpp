@@ -64,7 +64,7 @@ namespace device {
 int open(const char *name, unsigned queue, unsigned flags);
 // That of a socket; nullptr: it is none of ours.
 Device *find(uint64_t cookie);
-// A device with the same memory, whose UMEM can be used as well, or nullptr.
+// A device with the same memory, whose UMEM can be used as well, or nullptr; one with the same queue, if there is one.
 Device *partner(const Device *d, const dma::Region *r);
 // The number gets another socket, a duplicate of fd. 0 or an errno.
 int change_socket(Device *d, int fd, int flags);
