@@ -3,6 +3,8 @@
 
 #ifdef HAVE_LIBURING
 
+#include "dma/receiver.hpp"
+
 #include <cstdlib>
 #include <sys/mman.h>
 
@@ -83,6 +85,9 @@ uint32_t number_for(const Region *r, size_t size)
 
 Lender *make_lender(Single *s, Region *r, size_t size, uint32_t entries)
 {
+	// It wakes the owner when there is room again.
+	if (!dma::receiver::ensure())
+		return nullptr;
 	auto *l = static_cast<Lender *>(calloc(1, sizeof(Lender)));
 	char **piece = static_cast<char **>(calloc(entries, sizeof(char *)));
 	size_t mapped = entries * sizeof(struct io_uring_buf);
