@@ -134,6 +134,8 @@ AC_DEFUN([SIGEVEC_ARG_LTO], [
     CXXFLAGS=$saved_CXXFLAGS
     AC_LANG_POP([C++])
     AS_IF([test -n "$LTO_FLAGS"], [enable_lto=yes], [enable_lto=no])
+    # A static library is for linkers that know nothing of this, too.
+    AS_IF([test "x$enable_lto$enable_static" = xyesyes], [LTO_FLAGS="$LTO_FLAGS -ffat-lto-objects"])
     AC_MSG_RESULT([$enable_lto])
   ], [enable_lto=no])
   AC_SUBST([LTO_FLAGS])
