@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_echo_client PORT CONNECTIONS MESSAGES [PID]: messages of 64 bytes to an echo server on the loopback interface,
+ * bench_echo_client PORT CONNECTIONS MESSAGES [PID [RATE]]: messages of 64 bytes to an echo server on the loopback interface,
  * one outstanding on each connection. Prints messages per second. PID gets SIGUSR1 before the first and after the last
  * of them; one message on each connection goes ahead and does not count.
+ *
+ * With RATE, in messages per second, they are sent when they are due, on one connection after the other, by a client that
+ * never sleeps; two more numbers are the median and the 99th percentile of the microseconds from then to the answer.
  */
 #include "echo.h"
 
@@ -24,12 +27,19 @@
 struct peer {
 	int fd;
 	unsigned got; /* bytes of the answer */
+	int waiting;
+	double due; /* nanoseconds */
 	char answer[echo_message];
 };
 
 static const char message[echo_message] = "a message of 64 bytes";
 static long to_send, to_come;
 static int ep;
+
+/* With a rate: nanoseconds between messages, and what the answers took. */
+static double interval;
+static double *latencies;
+static long answers;
 
 static void open_peer(struct peer *p, int port)
 {
@@ -52,6 +62,7 @@ static void ask(struct peer *p)
 	if (to_send <= 0)
 		return;
 	to_send--;
+	p->waiting = 1;
 	require(send(p->fd, message, sizeof message, MSG_NOSIGNAL) == sizeof message, "send");
 }
 
@@ -70,21 +81,45 @@ static void answered(struct peer *p)
 		exit(1);
 	}
 	p->got = 0;
+	p->waiting = 0;
 	to_come--;
-	ask(p);
+	if (interval == 0)
+		ask(p);
+	else if (p->due != 0)
+		latencies[answers++] = (now() - p->due) / 1000;
+}
+
+/* Sends what is due. A connection that still waits for its last answer holds up all that come after: they are late. */
+static void ask_those_due(struct peer *peers, int connections, long messages, double start)
+{
+	while (to_send > 0) {
+		long k = messages - to_send;
+		struct peer *p = &peers[k % connections];
+		double due = start + (double)k * interval;
+
+		if (p->waiting || due > now())
+			return;
+		p->due = due;
+		ask(p);
+	}
 }
 
 static void exchange(struct peer *peers, int connections, long messages)
 {
 	static struct epoll_event events[echo_batch];
 
+	double start = now();
+
 	to_send = to_come = messages;
-	for (int i = 0; i < connections; i++)
+	for (int i = 0; i < connections && interval == 0; i++)
 		ask(&peers[i]);
 	while (to_come > 0) {
-		int n = epoll_wait(ep, events, echo_batch, 20000);
+		int n;
 
-		if (n == 0) {
+		if (interval != 0)
+			ask_those_due(peers, connections, messages, start);
+		n = epoll_wait(ep, events, echo_batch, interval != 0 ? 0 : 20000);
+		if (n == 0 && interval == 0) {
 			fprintf(stderr, "bench_echo_client: no answer in 20 s, %ld to come\n", to_come);
 			exit(1);
 		}
@@ -99,11 +134,12 @@ int main(int argc, char **argv)
 	int connections = argc > 2 ? atoi(argv[2]) : 0;
 	long messages = argc > 3 ? atol(argv[3]) : 0;
 	pid_t server = argc > 4 ? atoi(argv[4]) : 0;
+	double rate = argc > 5 ? atof(argv[5]) : 0;
 	struct peer *peers;
 	double start, elapsed;
 
 	if (connections < 1 || messages < 1) {
-		fprintf(stderr, "usage: %s PORT CONNECTIONS MESSAGES [PID]\n", argv[0]);
+		fprintf(stderr, "usage: %s PORT CONNECTIONS MESSAGES [PID [RATE]]\n", argv[0]);
 		return 2;
 	}
 	getrlimit(RLIMIT_NOFILE, &files);
@@ -116,6 +152,11 @@ int main(int argc, char **argv)
 		open_peer(&peers[i], atoi(argv[1]));
 	exchange(peers, connections, connections);
 
+	if (rate > 0) {
+		interval = 1e9 / rate;
+		latencies = calloc((size_t)messages, sizeof *latencies);
+		require(latencies != NULL, "calloc");
+	}
 	if (server > 0)
 		require(kill(server, SIGUSR1) == 0, "kill");
 	start = seconds();
@@ -123,6 +164,9 @@ int main(int argc, char **argv)
 	elapsed = seconds() - start;
 	if (server > 0)
 		require(kill(server, SIGUSR1) == 0, "kill");
-	printf("%.1f\n", (double)messages / elapsed);
+	printf("%.1f", (double)messages / elapsed);
+	if (rate > 0)
+		printf(" %.1f %.1f", bench_quantile(latencies, (size_t)answers, 0.5), bench_quantile(latencies, (size_t)answers, 0.99));
+	printf("\n");
 	return 0;
 }
