@@ -4,7 +4,8 @@
  *
  *   main.c      the device, its ioctls, sysfs, parameters
  *   user.c      what each user has in pools, and the limit
- *   pool.c      pages: allocation, the pool's file, its ioctls, poll
+ *   pool.c      pages: allocation, the pool's ioctls, poll
+ *   file.c      the pool's file
  *   linger.c    their end
  *   map.c       mmap of pages
  *   dmabuf.c    export
@@ -41,6 +42,9 @@
 #include "uapi.h"
 
 struct dma_chan;
+
+/* Blocks that one entry of a page table maps. */
+#define SV_HUGE_ORDER (PMD_SHIFT - PAGE_SHIFT)
 
 struct sv_user {
 	struct list_head link;
@@ -92,6 +96,7 @@ struct sv_pool {
 	struct list_head lingering; /* when it is gone */
 	unsigned int largest_order;
 	unsigned int smallest_order;
+	unsigned long huge; /* the first so many pages are in blocks of SV_HUGE_ORDER */
 	struct dma_chan *channel;
 
 	struct mutex setup;
@@ -129,8 +134,14 @@ struct sv_transfer {
 	size_t length;
 	long result;
 	unsigned int count;
-	struct bio_vec *memory; /* the other side, within pages */
+	struct bio_vec *memory; /* the other side, in contiguous pieces */
 };
+
+/* Whether b is the n-th page after a, and all between them are where that says. */
+static inline bool sv_contiguous(struct page *a, struct page *b, unsigned long n)
+{
+	return b == a + n && page_to_pfn(b) == page_to_pfn(a) + n;
+}
 
 /* main.c */
 extern struct workqueue_struct *sv_works;
@@ -157,6 +168,12 @@ void sv_uncharge(struct sv_user *user, u64 bytes);
 long sv_pool_create(const struct sigevec_pool_create *c);
 void sv_pool_put(struct sv_pool *pool);
 struct page *sv_pool_page(const struct sv_pool *pool, u64 offset);
+
+/* file.c */
+int sv_file_init(void);
+void sv_file_exit(void);
+/* Or ERR_PTR. The file has the reference that the caller has; the descriptor is not there yet. */
+struct file *sv_file(struct sv_pool *pool, const struct file_operations *ops);
 
 /* linger.c: the pool's last moment */
 void sv_pages_put(struct sv_pool *pool);
