@@ -277,6 +277,22 @@ static int copy_by_engine(struct cursor *c, struct batch *b)
 	return 0;
 }
 
+/* Pieces that follow each other become one, to be given to the channel as one. Here, for whoever asks for the transfer has no time for it. */
+static void merge(struct sv_transfer *t)
+{
+	struct bio_vec *last = t->memory, *v;
+
+	for (v = last + 1; v < t->memory + t->count; v++) {
+		unsigned int end = last->bv_offset + last->bv_len;
+
+		if (PAGE_ALIGNED(end) && !v->bv_offset && sv_contiguous(last->bv_page, v->bv_page, end >> PAGE_SHIFT))
+			last->bv_len += v->bv_len;
+		else
+			*++last = *v;
+	}
+	t->count = last + 1 - t->memory;
+}
+
 long sv_copy(struct sv_transfer *t)
 {
 	struct cursor c = { .t = t, .offset = t->offset };
@@ -284,6 +300,7 @@ long sv_copy(struct sv_transfer *t)
 	struct piece p;
 	int e = 0;
 
+	merge(t);
 	if (t->pool->channel && !READ_ONCE(broken))
 		b = kzalloc(sizeof(*b), GFP_KERNEL | __GFP_NOWARN);
 	if (b) {

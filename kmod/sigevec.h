@@ -134,13 +134,15 @@ struct sv_transfer {
 	size_t length;
 	long result;
 	unsigned int count;
-	struct bio_vec *memory; /* the other side, in contiguous pieces */
+	struct bio_vec *memory; /* the other side, in pieces */
 };
 
-/* Whether b is the n-th page after a, and all between them are where that says. */
+/* Whether b is the n-th page after a, in memory and in the array of pages. */
 static inline bool sv_contiguous(struct page *a, struct page *b, unsigned long n)
 {
-	return b == a + n && page_to_pfn(b) == page_to_pfn(a) + n;
+	if (IS_ENABLED(CONFIG_SPARSEMEM) && !IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) && page_to_pfn(b) != page_to_pfn(a) + n)
+		return false;
+	return b == a + n;
 }
 
 /* main.c */

@@ -64,16 +64,19 @@ static void leave(struct sv_pool *pool)
 
 /* --- the caller's memory ----------------------------------------------------------------------------------------- */
 
-/* Behind the last piece, or a part of it: so who copies and who gives pages back have few to do with. */
-static void add_piece(struct sv_transfer *t, struct page *page, unsigned int offset, unsigned int n)
+static void add_piece(struct sv_transfer *t, struct page *page, size_t offset, size_t n)
 {
-	struct bio_vec *last = t->count ? &t->memory[t->count - 1] : NULL;
-	unsigned int end = last ? last->bv_offset + last->bv_len : 0;
+	t->memory[t->count++] = (struct bio_vec){ page, n, offset };
+}
 
-	if (last && !offset && PAGE_ALIGNED(end) && sv_contiguous(last->bv_page, page, end >> PAGE_SHIFT))
-		last->bv_len += n;
-	else
-		t->memory[t->count++] = (struct bio_vec){ page, n, offset };
+/* How many of the pages follow each other in memory, of those that n bytes from the offset in the first lie in. */
+static unsigned int contiguous(struct page **pages, size_t offset, size_t n)
+{
+	unsigned int k = 1, all = DIV_ROUND_UP(offset + n, PAGE_SIZE);
+
+	while (k < all && sv_contiguous(pages[0], pages[k], k))
+		k++;
+	return k;
 }
 
 /*
@@ -87,17 +90,21 @@ static int pin_user_memory(struct sv_transfer *t, struct iov_iter *i, unsigned i
 	BUILD_BUG_ON(sizeof(struct bio_vec) < 2 * sizeof(struct page *));
 	t->pinned = true;
 	while (iov_iter_count(i)) {
-		struct page **page = (struct page **)(t->memory + room) - (room - taken);
+		struct page **pages = (struct page **)(t->memory + room) - (room - taken);
 		size_t offset;
-		ssize_t n = taken == room ? -EFAULT : sv_pin_user_pages(i, page, room - taken, &offset);
+		ssize_t n = taken == room ? -EFAULT : sv_pin_user_pages(i, pages, room - taken, &offset);
 
 		if (n <= 0)
 			return n ? n : -EFAULT;
-		for (; n > 0; page++, taken++, offset = 0) {
-			size_t part = min_t(size_t, n, PAGE_SIZE - offset);
+		while (n > 0) {
+			unsigned int k = contiguous(pages, offset, n);
+			size_t part = min_t(size_t, n, k * PAGE_SIZE - offset);
 
-			add_piece(t, *page, offset, part);
+			add_piece(t, *pages, offset, part);
 			n -= part;
+			pages += k;
+			taken += k;
+			offset = 0;
 		}
 	}
 	return 0;
