@@ -11,7 +11,8 @@
  *   dmabuf.c    export
  *   transfer.c  read_iter and write_iter: admission, the queue, the end, cancellation
  *   engine.c    the copy itself: a channel of the DMA engine, else the processor
- *   notify.c    completion ring, moderation, eventfds
+ *   notify.c    completion ring, moderation
+ *   listen.c    eventfds
  *
  * Lifetimes. A pool (`ref') is held by its file, by each dma-buf, by each asynchronous transfer and by each work that is queued; the file is
  * held by descriptors, mappings and requests. Pages have references of their own from mappings and from whoever has pinned them, so they may
@@ -83,6 +84,9 @@ struct sv_listener {
 	u32 pending; /* ends since it was last signalled */
 	struct sv_moderation moderation;
 	struct sv_pool *pool;
+	wait_queue_entry_t wait; /* on the eventfd, for its end */
+	wait_queue_head_t *queue;
+	struct work_struct hung_up;
 };
 
 struct sv_pool {
@@ -213,7 +217,15 @@ void sv_ring_withdraw(struct sv_pool *pool);
 bool sv_ring_readable(struct sv_pool *pool);
 /* A transfer has ended, and its result is known to whoever asked for it. */
 void sv_tell(struct sv_pool *pool, enum sigevec_op op, u64 offset, u64 length, long result);
+int sv_check_moderation(const struct sigevec_pool_moderation *m);
+void sv_set_moderation(struct sv_moderation *to, const struct sigevec_pool_moderation *m);
+/* With pool->lock held. */
+void sv_run_timer(struct sv_moderation *m);
+
+/* listen.c */
 long sv_listen(struct sv_pool *pool, const struct sigevec_pool_listen *l);
+/* With pool->lock held. */
+void sv_tell_listeners(struct sv_pool *pool, enum sigevec_op op);
 /* The last descriptor and mapping is gone. */
 void sv_listeners_release(struct sv_pool *pool);
 

@@ -1,10 +1,36 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# For the tests of the kernel module: kernels, the module for one of them, a guest that runs programs.
+# For the tests of the kernel module: kernels, the module for one of them, a guest that runs programs. What comes of them is said in TAP.
 . "${BASH_SOURCE[0]%/*}/../build/common.sh"
 
 : "${SIGEVEC_KERNELS:=$top_builddir/kernels}"
 guest_seconds=${GUEST_SECONDS:-600} # a guest that takes longer hangs
+
+number=0
+
+# tap ok|"not ok" NAME
+tap() {
+	number=$((number + 1))
+	echo "$1 $number - $2"
+}
+
+# What is more than a line of it follows as diagnostics.
+fail() {
+	failures=$((failures + 1))
+	tap "not ok" "$(head -n 1 <<<"$*")"
+	sed '1d; s/^/# /' <<<"$*"
+}
+
+skip() {
+	echo "1..0 # SKIP $*"
+	exit 77
+}
+
+finish() {
+	echo "1..$number"
+	[ "$failures" = 0 ]
+	exit
+}
 
 find_tools() {
 	command -v qemu-system-x86_64 >/dev/null || skip "there is no qemu-system-x86_64 (Debian package: qemu-system-x86)"
@@ -86,12 +112,17 @@ boot() {
 	grep -q '^guest: done' "$console.text" || fail "the guest did not come to its end: $(tail -n 60 "$console.text" "$scratch/qemu")"
 }
 
-# What the guest says, and each of its failures as ours.
+# What the guest says, as ours; what a failed program said follows it.
 judge() {
-	grep -E '^(ok|skip|figure)' "$console.text"
-	while read -r line; do
-		fail "$line"
-	done < <(grep '^not ok' "$console.text")
-	[ "$failures" = 0 ] || sed -n '/^not ok/,/^ok/p' "$console.text" | grep -v '^not ok' | head -n 150
+	local line explaining=
+	while IFS= read -r line; do
+		case $line in
+		"ok - "*) explaining= && tap ok "${line#ok - }" ;;
+		"skip - "*" # "*) explaining= && tap ok "$(sed -E 's/^skip - (.*) # /\1 # SKIP /' <<<"$line")" ;;
+		"not ok - "*) explaining=yes && fail "${line#not ok - }" ;;
+		figure*) echo "$line" ;;
+		*) [ -z "$explaining" ] || echo "# $line" ;;
+		esac
+	done <"$console.text"
 	grep -q '^ok' "$console.text" || fail "nothing ran in the guest"
 }

@@ -217,6 +217,37 @@ BOOST_AUTO_TEST_CASE(closing_the_last_descriptor_signals_once_and_forgets) {
     BOOST_TEST(eventually([&] { return count_of(e) == 1; }));
 }
 
+BOOST_AUTO_TEST_CASE(a_listener_ends_with_the_last_descriptor_of_its_eventfd) {
+    Pool pool(page);
+    for (int round = 0; round < 3; round++) {
+        std::vector<Fd> all;
+        for (int i = 0; i < SIGEVEC_LISTENERS_MOST; i++) {
+            all.emplace_back(eventfd(0, 0));
+            int e = 0;
+            // The ends of the last round's may still be on their way.
+            BOOST_TEST_REQUIRE(eventually([&] { return (e = listen(pool, all.back(), SIGEVEC_LISTEN_IN, 2, 100)) == 0 || errno != ENOSPC; }));
+            BOOST_TEST(e == 0);
+            BOOST_TEST(pwrite(pool, "x", 1, 0) == 1);
+        }
+        Fd copy(dup(all.back()));
+        all.back().reset();
+        CHECK_FAILS(listen(pool, copy, SIGEVEC_LISTEN_IN), EBUSY);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(eventfds_pools_and_listeners_may_end_at_once) {
+    for (int i = 0; i < 200; i++) {
+        Fd pool(create(page)), e(eventfd(0, EFD_NONBLOCK));
+        BOOST_TEST_REQUIRE(listen(pool, e, SIGEVEC_LISTEN_IN, 10, 50) == 0);
+        BOOST_TEST(pwrite(pool, "x", 1, 0) == 1);
+        std::thread first([&] { e.reset(); });
+        if (i % 2 == 0) listen(pool, e, SIGEVEC_LISTEN_REMOVE);
+        pool.reset();
+        first.join();
+    }
+    settled();
+}
+
 BOOST_AUTO_TEST_CASE(impossible_listeners_are_refused) {
     Pool pool(page);
     Fd e(eventfd(0, EFD_NONBLOCK)), file(open("/dev/null", O_RDWR));
