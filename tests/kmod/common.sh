@@ -52,9 +52,11 @@ find_kernel() {
 	skip "there is no Linux $1 with headers here: tests/kmod/fetch-kernels $SIGEVEC_KERNELS"
 }
 
-# build_module FOLDER: sets module_source, where sigevec.ko and sigevec_test.ko are then. From what is installed for DKMS, without a warning.
+# build_module FOLDER: sets module_source, where sigevec.ko and sigevec_test.ko are then. From what is installed for DKMS, without a warning
+# of the compiler or of sparse.
 build_module() {
-	local part log=$scratch/module.log
+	local part sparse='' log=$scratch/module.log
+	! command -v sparse >/dev/null || sparse="C=2 CHECK=sparse"
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL "$MAKE" -C "$top_builddir" install-kmod-source DESTDIR="$1" >"$log" 2>&1 || {
 		fail "make install-kmod-source: $(cat "$log")"
 		finish
@@ -64,11 +66,14 @@ build_module() {
 	cp -r "$top_srcdir/tests/kmod/module" "$module_source/tests/kmod/"
 	chmod -R u+w "$module_source"
 	for part in kmod tests/kmod/module; do
-		env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u CXX "$MAKE" -C "$headers" M="$module_source/$part" W=1 modules >"$log" 2>&1 ||
-			fail "$part does not build for Linux $version: $(tail -n 20 "$log")"
-		grep -q 'warning:' "$log" && fail "warnings in $part for Linux $version: $(grep -A 5 'warning:' "$log")"
+		# shellcheck disable=SC2086 # two words or none
+		env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CC -u CXX "$MAKE" -C "$headers" M="$module_source/$part" W=1 $sparse modules \
+			>"$log" 2>&1 || fail "$part does not build for Linux $version: $(tail -n 20 "$log")"
+		grep -qE '(warning|error):' "$log" && fail "warnings in $part for Linux $version: $(grep -E -A 5 '(warning|error):' "$log")"
 	done
 	[ "$failures" = 0 ] || finish
+	tap ok "the modules build without a warning"
+	tap ok "sparse warns of nothing$([ -n "$sparse" ] || echo " # SKIP there is no sparse (Debian package: sparse)")"
 }
 
 # add_program FILE [NAME]: into the guest's /tests, with the libraries it needs
@@ -88,7 +93,7 @@ make_root() {
 	mkdir -p "$root"/{bin,lib,tests,modules,proc,sys,dev,tmp,etc,run,root}
 	cp /bin/busybox "$root/bin/"
 	cp "$top_srcdir/tests/kmod/guest-init" "$root/init"
-	[ -z "${GUEST_TEST_SECONDS-}" ] || sed -i "s/^GUEST_TEST_SECONDS=.*/GUEST_TEST_SECONDS=$GUEST_TEST_SECONDS/" "$root/init"
+	[ -z "${GUEST_TEST_SECONDS-}" ] || sed -i "s/^GUEST_TEST_SECONDS=[0-9]*/GUEST_TEST_SECONDS=$GUEST_TEST_SECONDS/" "$root/init"
 	chmod +x "$root/init"
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$root/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"

@@ -66,6 +66,8 @@ BOOST_AUTO_TEST_CASE(the_ring_tells_of_each_transfer_without_a_system_call) {
     BOOST_TEST(e.op == unsigned{SIGEVEC_OP_OUT});
     BOOST_TEST(e.offset == 7u);
     BOOST_TEST(e.result == 100);
+    BOOST_TEST(pread(pool, own.data(), 100, off_t(pool.size - 10)) == 10);
+    BOOST_TEST(c.next().length == 10u);
     BOOST_TEST(c.unread() == 0u);
 }
 

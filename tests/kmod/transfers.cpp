@@ -253,6 +253,33 @@ BOOST_AUTO_TEST_CASE(a_cancelled_transfer_has_not_happened_and_another_one_has_a
     BOOST_TEST(info(pool).cancelled == cancelled);
 }
 
+BOOST_AUTO_TEST_CASE(io_uring_cancels_no_transfer) {
+    Held held;
+    Pool pool(4 << 20);
+    std::vector<char> own(4 << 20, 'x');
+    Ring r;
+    for (unsigned i = 1; i <= 4; i++) {
+        io_uring_sqe* const s = r.sqe();
+        io_uring_prep_write(s, pool, own.data(), unsigned(own.size()), 0);
+        s->user_data = i;
+    }
+    BOOST_TEST_REQUIRE(io_uring_submit(&r.ring) == 4);
+    for (unsigned i = 1; i <= 4; i++) {
+        io_uring_sqe* const s = r.sqe();
+        io_uring_prep_cancel64(s, i, 0);
+        s->user_data = 10 + i;
+    }
+    BOOST_TEST_REQUIRE(io_uring_submit(&r.ring) == 4);
+    held.let_go();
+    for (int i = 0; i < 8; i++) {
+        io_uring_cqe* cqe;
+        BOOST_TEST_REQUIRE(io_uring_wait_cqe(&r.ring, &cqe) == 0);
+        BOOST_TEST(cqe->res == (cqe->user_data > 10 ? -ENOENT : int(own.size())));
+        io_uring_cqe_seen(&r.ring, cqe);
+    }
+    BOOST_TEST(info(pool).cancelled == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(memory_may_be_unmapped_during_a_transfer) {
     Held held;
     Pool pool(4 << 20);
