@@ -69,7 +69,7 @@ BOOST_AUTO_TEST_CASE(creating_and_mapping) {
                 void* p;
                 double const t = took(CLOCK_MONOTONIC, [&] {
                     fd = create(n);
-                    p = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+                    p = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
                     if (p == MAP_FAILED) abort();
                 });
                 munmap(p, n);
