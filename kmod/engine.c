@@ -73,64 +73,43 @@ struct piece {
 	size_t n;
 };
 
-static bool follows(struct page *a, struct page *b)
-{
-	return page_to_pfn(b) == page_to_pfn(a) + 1;
-}
-
-/* How much is contiguous behind the cursor, up to `most': of the pool, and of the other side. */
+/* How much of the pool is contiguous behind the cursor, up to `most'. */
 static size_t pool_run(const struct cursor *c, size_t most)
 {
 	const struct sv_pool *pool = c->t->pool;
 	unsigned long i = c->offset >> PAGE_SHIFT;
 	size_t n = PAGE_SIZE - offset_in_page(c->offset);
 
-	for (; n < most && i + 1 < pool->whole.npages && follows(pool->pages[i], pool->pages[i + 1]); i++)
+	for (; n < most && i + 1 < pool->whole.npages && sv_contiguous(pool->pages[i], pool->pages[i + 1], 1); i++)
 		n += PAGE_SIZE;
-	return min(n, most);
-}
-
-static size_t memory_run(const struct cursor *c, size_t most)
-{
-	const struct bio_vec *v = c->t->memory;
-	unsigned int k = c->k;
-	size_t n = v[k].bv_len - c->within;
-
-	for (; n < most && k + 1 < c->t->count; k++) {
-		if (v[k].bv_offset + v[k].bv_len != PAGE_SIZE || v[k + 1].bv_offset || !follows(v[k].bv_page, v[k + 1].bv_page))
-			break;
-		n += v[k + 1].bv_len;
-	}
 	return min(n, most);
 }
 
 /* What comes next; false: nothing. */
 static bool look(const struct cursor *c, size_t most, struct piece *p)
 {
-	const struct bio_vec *v = c->t->memory;
+	const struct bio_vec *v = c->t->memory + c->k;
+	size_t at;
 
 	if (c->k == c->t->count)
 		return false;
+	at = v->bv_offset + c->within;
 	p->pool = sv_pool_page(c->t->pool, c->offset);
 	p->pool_offset = offset_in_page(c->offset);
-	p->memory = v[c->k].bv_page;
-	p->memory_offset = v[c->k].bv_offset + c->within;
-	p->n = memory_run(c, pool_run(c, most));
+	p->memory = v->bv_page + (at >> PAGE_SHIFT);
+	p->memory_offset = offset_in_page(at);
+	p->n = pool_run(c, min_t(size_t, most, v->bv_len - c->within));
 	return true;
 }
 
+/* By what look() found, or less. */
 static void advance(struct cursor *c, size_t n)
 {
 	c->offset += n;
-	while (n) {
-		size_t here = min_t(size_t, n, c->t->memory[c->k].bv_len - c->within);
-
-		n -= here;
-		c->within += here;
-		if (c->within == c->t->memory[c->k].bv_len) {
-			c->k++;
-			c->within = 0;
-		}
+	c->within += n;
+	if (c->within == c->t->memory[c->k].bv_len) {
+		c->k++;
+		c->within = 0;
 	}
 }
 
@@ -298,6 +277,22 @@ static int copy_by_engine(struct cursor *c, struct batch *b)
 	return 0;
 }
 
+/* Pieces that follow each other become one, to be given to the channel as one. Here, for whoever asks for the transfer has no time for it. */
+static void merge(struct sv_transfer *t)
+{
+	struct bio_vec *last = t->memory, *v;
+
+	for (v = last + 1; v < t->memory + t->count; v++) {
+		unsigned int end = last->bv_offset + last->bv_len;
+
+		if (PAGE_ALIGNED(end) && !v->bv_offset && sv_contiguous(last->bv_page, v->bv_page, end >> PAGE_SHIFT))
+			last->bv_len += v->bv_len;
+		else
+			*++last = *v;
+	}
+	t->count = last + 1 - t->memory;
+}
+
 long sv_copy(struct sv_transfer *t)
 {
 	struct cursor c = { .t = t, .offset = t->offset };
@@ -305,6 +300,7 @@ long sv_copy(struct sv_transfer *t)
 	struct piece p;
 	int e = 0;
 
+	merge(t);
 	if (t->pool->channel && !READ_ONCE(broken))
 		b = kzalloc(sizeof(*b), GFP_KERNEL | __GFP_NOWARN);
 	if (b) {

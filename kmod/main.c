@@ -129,9 +129,15 @@ static int __init sv_init(void)
 	sv_works = alloc_workqueue("sigevec", WQ_UNBOUND, 0);
 	if (!sv_works)
 		return -ENOMEM;
-	e = misc_register(&device);
+	e = sv_file_init();
 	if (e)
-		destroy_workqueue(sv_works);
+		goto no_file;
+	e = misc_register(&device);
+	if (!e)
+		return 0;
+	sv_file_exit();
+no_file:
+	destroy_workqueue(sv_works);
 	return e;
 }
 
@@ -141,6 +147,7 @@ static void __exit sv_exit(void)
 	/* Whoever dropped the last reference to a pool within a work is waited for here. */
 	destroy_workqueue(sv_works);
 	sv_linger_exit();
+	sv_file_exit();
 }
 
 module_init(sv_init);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How user space learns of ends without asking: the completion ring, with moderation as network cards have it, and eventfds.
+ * How user space learns of ends without asking: the completion ring, with moderation as network cards have it.
  *
  * The ring never overflows: a transfer is promised its entry when it is admitted. `head' is in memory that user space writes, so it is read once
  * for each use and only counted with; whatever it is, the kernel writes nowhere but to its own entries.
  */
-#include <linux/eventfd.h>
 #include <linux/log2.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
@@ -15,20 +14,20 @@
 
 #define LONGEST 1000000 /* microseconds of moderation */
 
-static int check_moderation(const struct sigevec_pool_moderation *m)
+int sv_check_moderation(const struct sigevec_pool_moderation *m)
 {
 	/* A count alone would leave the last few unheard of. */
 	return m->microseconds > LONGEST || (m->count > 1 && !m->microseconds) ? -EINVAL : 0;
 }
 
-static void set_moderation(struct sv_moderation *to, const struct sigevec_pool_moderation *m)
+void sv_set_moderation(struct sv_moderation *to, const struct sigevec_pool_moderation *m)
 {
 	to->count = m->count ? m->count : m->microseconds ? U32_MAX : 1;
 	to->delay = ns_to_ktime((u64)m->microseconds * NSEC_PER_USEC);
 }
 
-/* With pool->lock held: after the first of several, the time runs. */
-static void run_timer(struct sv_moderation *m)
+/* After the first of several, the time runs. */
+void sv_run_timer(struct sv_moderation *m)
 {
 	/* Not hrtimer_active: that is still true when the function has looked already and is about to return. */
 	if (m->armed)
@@ -64,7 +63,7 @@ static enum hrtimer_restart ring_due(struct hrtimer *timer)
 long sv_ring_create(struct sv_pool *pool, const struct sigevec_pool_ring *a)
 {
 	struct sv_ring *r;
-	long e = check_moderation(&a->moderation);
+	long e = sv_check_moderation(&a->moderation);
 
 	if (e || a->pad || !is_power_of_2(a->entries) || a->entries > SIGEVEC_RING_MOST)
 		return -EINVAL;
@@ -75,7 +74,7 @@ long sv_ring_create(struct sv_pool *pool, const struct sigevec_pool_ring *a)
 	r->pool = pool;
 	r->bytes = PAGE_ALIGN(sizeof(struct sigevec_ring) + a->entries * sizeof(struct sigevec_completion));
 	sv_hrtimer_setup(&r->moderation.timer, ring_due, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	set_moderation(&r->moderation, &a->moderation);
+	sv_set_moderation(&r->moderation, &a->moderation);
 	mutex_lock(&pool->setup);
 	e = pool->ring ? -EBUSY : sv_charge_more(pool->user, r->bytes);
 	if (e)
@@ -108,7 +107,7 @@ free:
 
 long sv_ring_moderate(struct sv_pool *pool, const struct sigevec_pool_moderation *m)
 {
-	long e = check_moderation(m);
+	long e = sv_check_moderation(m);
 
 	if (e)
 		return e;
@@ -125,7 +124,7 @@ long sv_ring_moderate(struct sv_pool *pool, const struct sigevec_pool_moderation
 		spin_lock_irq(&pool->lock);
 	}
 	pool->ring->moderation.armed = false;
-	set_moderation(&pool->ring->moderation, m);
+	sv_set_moderation(&pool->ring->moderation, m);
 	pool->ring->due = unread(pool->ring) != 0; /* what is there was kept back by other rules */
 	spin_unlock_irq(&pool->lock);
 	mutex_unlock(&pool->setup);
@@ -202,152 +201,8 @@ static bool enter(struct sv_ring *r, enum sigevec_op op, u64 offset, u64 length,
 		r->due = false;
 	if (unread(r) >= r->moderation.count)
 		return true;
-	run_timer(&r->moderation);
+	sv_run_timer(&r->moderation);
 	return false;
-}
-
-/* --- eventfds ---------------------------------------------------------------------------------------------------- */
-
-static enum hrtimer_restart listener_due(struct hrtimer *timer)
-{
-	struct sv_listener *l = container_of(timer, struct sv_listener, moderation.timer);
-	unsigned long flags;
-
-	spin_lock_irqsave(&l->pool->lock, flags);
-	l->moderation.armed = false;
-	if (l->pending) {
-		l->pending = 0;
-		sv_eventfd_signal(l->eventfd);
-	}
-	spin_unlock_irqrestore(&l->pool->lock, flags);
-	return HRTIMER_NORESTART;
-}
-
-/* Off the list already. */
-static void free_listener(struct sv_listener *l)
-{
-	hrtimer_cancel(&l->moderation.timer);
-	eventfd_ctx_put(l->eventfd);
-	kfree(l);
-}
-
-static struct sv_listener *make_listener(struct sv_pool *pool, const struct sigevec_pool_listen *a)
-{
-	struct sv_listener *l = kzalloc(sizeof(*l), GFP_KERNEL_ACCOUNT);
-	struct eventfd_ctx *eventfd;
-
-	if (!l)
-		return ERR_PTR(-ENOMEM);
-	eventfd = eventfd_ctx_fdget(a->eventfd);
-	if (IS_ERR(eventfd)) {
-		kfree(l);
-		return ERR_CAST(eventfd);
-	}
-	l->eventfd = eventfd;
-	l->pool = pool;
-	l->flags = a->flags;
-	sv_hrtimer_setup(&l->moderation.timer, listener_due, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	set_moderation(&l->moderation, &a->moderation);
-	return l;
-}
-
-/* With pool->setup held. */
-static struct sv_listener *find_listener(struct sv_pool *pool, struct eventfd_ctx *eventfd)
-{
-	struct sv_listener *l;
-
-	list_for_each_entry(l, &pool->listeners, link)
-		if (l->eventfd == eventfd)
-			return l;
-	return NULL;
-}
-
-static long stop_listening(struct sv_pool *pool, int fd)
-{
-	struct eventfd_ctx *eventfd = eventfd_ctx_fdget(fd);
-	struct sv_listener *l;
-
-	if (IS_ERR(eventfd))
-		return PTR_ERR(eventfd);
-	mutex_lock(&pool->setup);
-	l = find_listener(pool, eventfd);
-	if (l) {
-		spin_lock_irq(&pool->lock);
-		list_del(&l->link);
-		pool->listener_count--;
-		spin_unlock_irq(&pool->lock);
-	}
-	mutex_unlock(&pool->setup);
-	eventfd_ctx_put(eventfd);
-	if (!l)
-		return -ENOENT;
-	free_listener(l);
-	return 0;
-}
-
-long sv_listen(struct sv_pool *pool, const struct sigevec_pool_listen *a)
-{
-	struct sv_listener *l;
-	long e = check_moderation(&a->moderation);
-
-	if (a->flags == SIGEVEC_LISTEN_REMOVE)
-		return a->moderation.count || a->moderation.microseconds ? -EINVAL : stop_listening(pool, a->eventfd);
-	if (e || !a->flags || a->flags & ~(SIGEVEC_LISTEN_IN | SIGEVEC_LISTEN_OUT))
-		return -EINVAL;
-	l = make_listener(pool, a);
-	if (IS_ERR(l))
-		return PTR_ERR(l);
-	mutex_lock(&pool->setup);
-	spin_lock_irq(&pool->lock);
-	if (find_listener(pool, l->eventfd)) {
-		e = -EBUSY;
-	} else if (pool->listener_count == SIGEVEC_LISTENERS_MOST) {
-		e = -ENOSPC;
-	} else {
-		list_add_tail(&l->link, &pool->listeners);
-		pool->listener_count++;
-	}
-	spin_unlock_irq(&pool->lock);
-	mutex_unlock(&pool->setup);
-	if (e)
-		free_listener(l);
-	return e;
-}
-
-/* Whoever listens looks whether the pool is still there. */
-void sv_listeners_release(struct sv_pool *pool)
-{
-	struct sv_listener *l, *next;
-	LIST_HEAD(gone);
-
-	mutex_lock(&pool->setup);
-	spin_lock_irq(&pool->lock);
-	list_splice_init(&pool->listeners, &gone);
-	pool->listener_count = 0;
-	spin_unlock_irq(&pool->lock);
-	mutex_unlock(&pool->setup);
-	list_for_each_entry_safe(l, next, &gone, link) {
-		sv_eventfd_signal(l->eventfd);
-		free_listener(l);
-	}
-}
-
-/* With pool->lock held. */
-static void tell_listeners(struct sv_pool *pool, enum sigevec_op op)
-{
-	u32 wanted = op == SIGEVEC_OP_IN ? SIGEVEC_LISTEN_IN : SIGEVEC_LISTEN_OUT;
-	struct sv_listener *l;
-
-	list_for_each_entry(l, &pool->listeners, link) {
-		if (!(l->flags & wanted))
-			continue;
-		if (++l->pending >= l->moderation.count) {
-			l->pending = 0;
-			sv_eventfd_signal(l->eventfd);
-		} else {
-			run_timer(&l->moderation);
-		}
-	}
 }
 
 /* --- both -------------------------------------------------------------------------------------------------------- */
@@ -362,7 +217,7 @@ void sv_tell(struct sv_pool *pool, enum sigevec_op op, u64 offset, u64 length, l
 		wake = enter(pool->ring, op, offset, length, result);
 	if (result > 0) {
 		pool->transfers[op]++;
-		tell_listeners(pool, op);
+		sv_tell_listeners(pool, op);
 	}
 	spin_unlock_irq(&pool->lock);
 	if (wake)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A pool: its pages, its file, its ioctls. */
-#include <linux/anon_inodes.h>
 #include <linux/dmaengine.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
@@ -70,8 +69,12 @@ static int allocate_pages(struct sv_pool *pool, const struct place *p)
 			free_pages_of(pool, done);
 			return -ENOMEM;
 		}
+		/* Before Linux maps a block by one entry, it compares its end with the file's size. */
+		page_folio(block)->index = done;
 		for (i = 0; i < 1ul << order; i++)
 			pool->pages[done++] = block + i;
+		if (order == SV_HUGE_ORDER)
+			pool->huge = done;
 		pool->blocks++;
 		pool->largest_order = max(pool->largest_order, order);
 		pool->smallest_order = min(pool->smallest_order, order);
@@ -242,6 +245,7 @@ static const struct file_operations pool_ops = {
 	.compat_ioctl = compat_ptr_ioctl,
 	.poll = pool_poll,
 	.mmap = pool_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.llseek = pool_llseek,
 	.release = pool_release,
 };
@@ -249,7 +253,7 @@ static const struct file_operations pool_ops = {
 /* 0 or -errno. */
 static int find_place(const struct sigevec_pool_create *c, struct place *p)
 {
-	*p = (struct place){ NUMA_NO_NODE, SV_LARGEST_ORDER };
+	*p = (struct place){ NUMA_NO_NODE, min_t(unsigned int, SV_LARGEST_ORDER, SV_HUGE_ORDER) };
 	if (c->flags & ~(SIGEVEC_POOL_NODE | SIGEVEC_POOL_ORDER) || c->pad)
 		return -EINVAL;
 	if (c->flags & SIGEVEC_POOL_NODE) {
@@ -289,7 +293,7 @@ long sv_pool_create(const struct sigevec_pool_create *c)
 		put_unused_fd(fd);
 		return PTR_ERR(pool);
 	}
-	file = anon_inode_getfile("[sigevec-pool]", &pool_ops, pool, O_RDWR | O_CLOEXEC);
+	file = sv_file(pool, &pool_ops);
 	if (IS_ERR(file)) {
 		put_unused_fd(fd);
 		sv_pool_put(pool);

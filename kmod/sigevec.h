@@ -4,13 +4,15 @@
  *
  *   main.c      the device, its ioctls, sysfs, parameters
  *   user.c      what each user has in pools, and the limit
- *   pool.c      pages: allocation, the pool's file, its ioctls, poll
+ *   pool.c      pages: allocation, the pool's ioctls, poll
+ *   file.c      the pool's file
  *   linger.c    their end
  *   map.c       mmap of pages
  *   dmabuf.c    export
  *   transfer.c  read_iter and write_iter: admission, the queue, the end, cancellation
  *   engine.c    the copy itself: a channel of the DMA engine, else the processor
- *   notify.c    completion ring, moderation, eventfds
+ *   notify.c    completion ring, moderation
+ *   listen.c    eventfds
  *
  * Lifetimes. A pool (`ref') is held by its file, by each dma-buf, by each asynchronous transfer and by each work that is queued; the file is
  * held by descriptors, mappings and requests. Pages have references of their own from mappings and from whoever has pinned them, so they may
@@ -41,6 +43,9 @@
 #include "uapi.h"
 
 struct dma_chan;
+
+/* Blocks that one entry of a page table maps. */
+#define SV_HUGE_ORDER (PMD_SHIFT - PAGE_SHIFT)
 
 struct sv_user {
 	struct list_head link;
@@ -79,6 +84,9 @@ struct sv_listener {
 	u32 pending; /* ends since it was last signalled */
 	struct sv_moderation moderation;
 	struct sv_pool *pool;
+	wait_queue_entry_t wait; /* on the eventfd, for its end */
+	wait_queue_head_t *queue;
+	struct work_struct hung_up;
 };
 
 struct sv_pool {
@@ -92,6 +100,7 @@ struct sv_pool {
 	struct list_head lingering; /* when it is gone */
 	unsigned int largest_order;
 	unsigned int smallest_order;
+	unsigned long huge; /* the first so many pages are in blocks of SV_HUGE_ORDER */
 	struct dma_chan *channel;
 
 	struct mutex setup;
@@ -129,8 +138,16 @@ struct sv_transfer {
 	size_t length;
 	long result;
 	unsigned int count;
-	struct bio_vec *memory; /* the other side, within pages */
+	struct bio_vec *memory; /* the other side, in pieces */
 };
+
+/* Whether b is the n-th page after a, in memory and in the array of pages. */
+static inline bool sv_contiguous(struct page *a, struct page *b, unsigned long n)
+{
+	if (IS_ENABLED(CONFIG_SPARSEMEM) && !IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) && page_to_pfn(b) != page_to_pfn(a) + n)
+		return false;
+	return b == a + n;
+}
 
 /* main.c */
 extern struct workqueue_struct *sv_works;
@@ -157,6 +174,12 @@ void sv_uncharge(struct sv_user *user, u64 bytes);
 long sv_pool_create(const struct sigevec_pool_create *c);
 void sv_pool_put(struct sv_pool *pool);
 struct page *sv_pool_page(const struct sv_pool *pool, u64 offset);
+
+/* file.c */
+int sv_file_init(void);
+void sv_file_exit(void);
+/* Or ERR_PTR. The file has the reference that the caller has; the descriptor is not there yet. */
+struct file *sv_file(struct sv_pool *pool, const struct file_operations *ops);
 
 /* linger.c: the pool's last moment */
 void sv_pages_put(struct sv_pool *pool);
@@ -194,7 +217,15 @@ void sv_ring_withdraw(struct sv_pool *pool);
 bool sv_ring_readable(struct sv_pool *pool);
 /* A transfer has ended, and its result is known to whoever asked for it. */
 void sv_tell(struct sv_pool *pool, enum sigevec_op op, u64 offset, u64 length, long result);
+int sv_check_moderation(const struct sigevec_pool_moderation *m);
+void sv_set_moderation(struct sv_moderation *to, const struct sigevec_pool_moderation *m);
+/* With pool->lock held. */
+void sv_run_timer(struct sv_moderation *m);
+
+/* listen.c */
 long sv_listen(struct sv_pool *pool, const struct sigevec_pool_listen *l);
+/* With pool->lock held. */
+void sv_tell_listeners(struct sv_pool *pool, enum sigevec_op op);
 /* The last descriptor and mapping is gone. */
 void sv_listeners_release(struct sv_pool *pool);
 

@@ -64,29 +64,47 @@ static void leave(struct sv_pool *pool)
 
 /* --- the caller's memory ----------------------------------------------------------------------------------------- */
 
-static void add_page(struct sv_transfer *t, struct page *page, unsigned int offset, unsigned int n)
+static void add_piece(struct sv_transfer *t, struct page *page, size_t offset, size_t n)
 {
 	t->memory[t->count++] = (struct bio_vec){ page, n, offset };
 }
 
+/* How many of the pages follow each other in memory, of those that n bytes from the offset in the first lie in. */
+static unsigned int contiguous(struct page **pages, size_t offset, size_t n)
+{
+	unsigned int k = 1, all = DIV_ROUND_UP(offset + n, PAGE_SIZE);
+
+	while (k < all && sv_contiguous(pages[0], pages[k], k))
+		k++;
+	return k;
+}
+
+/*
+ * As many pages in one call as there are in a segment. They come to the end of the array of pieces, and a piece is as large as two of their
+ * pointers, so none is written over that is not one yet.
+ */
 static int pin_user_memory(struct sv_transfer *t, struct iov_iter *i, unsigned int room)
 {
-	struct page *pages[32];
+	unsigned int taken = 0;
 
+	BUILD_BUG_ON(sizeof(struct bio_vec) < 2 * sizeof(struct page *));
 	t->pinned = true;
 	while (iov_iter_count(i)) {
+		struct page **pages = (struct page **)(t->memory + room) - (room - taken);
 		size_t offset;
-		unsigned int k;
-		ssize_t n = t->count == room ? -EFAULT :
-			sv_pin_user_pages(i, pages, min_t(unsigned int, room - t->count, ARRAY_SIZE(pages)), &offset);
+		ssize_t n = taken == room ? -EFAULT : sv_pin_user_pages(i, pages, room - taken, &offset);
 
 		if (n <= 0)
 			return n ? n : -EFAULT;
-		for (k = 0; n > 0; k++, offset = 0) {
-			size_t part = min_t(size_t, n, PAGE_SIZE - offset);
+		while (n > 0) {
+			unsigned int k = contiguous(pages, offset, n);
+			size_t part = min_t(size_t, n, k * PAGE_SIZE - offset);
 
-			add_page(t, pages[k], offset, part);
+			add_piece(t, *pages, offset, part);
 			n -= part;
+			pages += k;
+			taken += k;
+			offset = 0;
 		}
 	}
 	return 0;
@@ -95,26 +113,16 @@ static int pin_user_memory(struct sv_transfer *t, struct iov_iter *i, unsigned i
 /* Pages that the caller holds until the end: a registered buffer of io_uring. */
 static void take_bvecs(struct sv_transfer *t, const struct iov_iter *i)
 {
-	struct bvec_iter from = { .bi_size = i->count, .bi_bvec_done = i->iov_offset };
-	struct bvec_iter at;
-	struct bio_vec bv;
+	size_t skip = i->iov_offset, left = i->count;
+	const struct bio_vec *v;
 
-	for_each_bvec(bv, i->bvec, at, from)
-		add_page(t, bv.bv_page, bv.bv_offset, bv.bv_len);
-}
+	for (v = i->bvec; left; v++) {
+		size_t n = min_t(size_t, left, v->bv_len - skip), at = v->bv_offset + skip;
 
-static unsigned int pages_of(const struct iov_iter *i)
-{
-	struct bvec_iter from = { .bi_size = i->count, .bi_bvec_done = i->iov_offset };
-	struct bvec_iter at;
-	struct bio_vec bv;
-	unsigned int n = 0;
-
-	if (!iov_iter_is_bvec(i))
-		return iov_iter_npages(i, INT_MAX);
-	for_each_bvec(bv, i->bvec, at, from)
-		n++;
-	return n;
+		add_piece(t, v->bv_page + (at >> PAGE_SHIFT), offset_in_page(at), n);
+		left -= n;
+		skip = 0;
+	}
 }
 
 /* Gives the pages back, marked as written where they were. */
@@ -122,8 +130,12 @@ static void unpin(struct sv_transfer *t)
 {
 	unsigned int k;
 
-	for (k = 0; t->pinned && k < t->count; k++)
-		unpin_user_pages_dirty_lock(&t->memory[k].bv_page, 1, t->op == SIGEVEC_OP_OUT);
+	for (k = 0; t->pinned && k < t->count; k++) {
+		const struct bio_vec *v = &t->memory[k];
+
+		unpin_user_page_range_dirty_lock(v->bv_page, DIV_ROUND_UP(v->bv_offset + v->bv_len, PAGE_SIZE),
+						 t->op == SIGEVEC_OP_OUT);
+	}
 	t->pinned = false;
 }
 
@@ -138,7 +150,7 @@ static struct sv_transfer *make_transfer(struct sv_pool *pool, struct kiocb *ioc
 {
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	struct sv_transfer *t = kzalloc(sizeof(*t), gfp);
-	unsigned int room = pages_of(i);
+	unsigned int room = iov_iter_is_bvec(i) ? i->nr_segs : iov_iter_npages(i, INT_MAX);
 	int e = 0;
 
 	if (!t)

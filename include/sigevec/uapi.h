@@ -28,7 +28,7 @@ struct sigevec_device_info {
 #define SIGEVEC_IOC_DEVICE_INFO _IOR(SIGEVEC_IOC_MAGIC, 0x00, struct sigevec_device_info)
 
 #define SIGEVEC_POOL_NODE (1u << 0)  /* only memory of `node' */
-#define SIGEVEC_POOL_ORDER (1u << 1) /* in blocks of at most 2^order pages */
+#define SIGEVEC_POOL_ORDER (1u << 1) /* in blocks of at most 2^order pages; else of at most what one entry of the page table maps */
 
 struct sigevec_pool_create {
 	__u64 size;  /* bytes, rounded up to pages */
@@ -96,7 +96,10 @@ struct sigevec_pool_listen {
 	struct sigevec_pool_moderation moderation;
 };
 #define SIGEVEC_LISTENERS_MOST 64
-/* The eventfd is signalled when transfers have ended, and once when the pool's last descriptor, mapping and transfer is gone. */
+/*
+ * The eventfd is signalled when transfers have ended, and once when the pool's last descriptor, mapping and transfer is gone. When its own last
+ * descriptor is closed it listens no more.
+ */
 #define SIGEVEC_IOC_POOL_LISTEN _IOW(SIGEVEC_IOC_MAGIC, 0x14, struct sigevec_pool_listen)
 
 /* --- the completion ring: mmap of the pool at this offset -------------------------------------------------------- */
@@ -107,7 +110,7 @@ enum sigevec_op { SIGEVEC_OP_OUT, SIGEVEC_OP_IN };
 
 struct sigevec_completion {
 	__u64 offset; /* in the pool */
-	__u64 length; /* asked for */
+	__u64 length; /* asked for, up to the end of the pool */
 	__s64 result; /* bytes, or a negative errno */
 	__u32 op;     /* enum sigevec_op */
 	__u32 pad;    /* 0 */

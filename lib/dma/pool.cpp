@@ -49,7 +49,8 @@ void *map(size_t size, int node, int *error)
 		*error = errno;
 		return nullptr;
 	}
-	void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	// MAP_POPULATE: a large pool is entered as it is touched, and whoever holds memory for transfers wants no faults.
+	void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	*error = m == MAP_FAILED ? errno : 0;
 	sys::close(fd);
 	return m == MAP_FAILED ? nullptr : m;

@@ -23,6 +23,6 @@ headers=$SIGEVEC_DEBUG_KERNEL/build
 image=$headers/arch/x86/boot/bzImage
 modules=$headers/none
 version="6.12 (debug)"
-guest_seconds=2400
+guest_seconds=3600
 export GUEST_TEST_SECONDS=900
 run_guest 2G more

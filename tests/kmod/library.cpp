@@ -166,6 +166,22 @@ BOOST_AUTO_TEST_CASE(closing_the_descriptor_drops_the_function_unheard) {
     BOOST_TEST(dropped.calls == 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_number_that_changes_pools_leaves_nothing_behind_in_the_old_one) {
+    Heard dropped, heard;
+    Pool old(page), other(page);
+    Fd number(dup(old));
+    for (int i = 0; i < 3 * SIGEVEC_LISTENERS_MOST; i++) {
+        BOOST_TEST_REQUIRE(dup2(old, number) == int(number));
+        // What the module has of the last round may still be on its way out.
+        BOOST_TEST_REQUIRE(eventually([&] { return async_io_notify(number, Heard::call, &dropped) == 0 || errno != EAGAIN; }));
+        BOOST_TEST_REQUIRE(dup2(other, number) == int(number));
+        BOOST_TEST_REQUIRE(async_io_notify(number, Heard::call, &heard) == 0);
+        BOOST_TEST(pwrite(other, "x", 1, 0) == 1);
+        BOOST_TEST_REQUIRE(eventually([&] { return heard.calls == i + 1; }));
+    }
+    BOOST_TEST(dropped.calls == 0);
+}
+
 BOOST_AUTO_TEST_CASE(other_descriptors_have_no_such_memory) {
     Heard h;
     Fd file(open("/dev/null", O_RDWR)), e(eventfd(0, 0));

@@ -66,6 +66,8 @@ BOOST_AUTO_TEST_CASE(the_ring_tells_of_each_transfer_without_a_system_call) {
     BOOST_TEST(e.op == unsigned{SIGEVEC_OP_OUT});
     BOOST_TEST(e.offset == 7u);
     BOOST_TEST(e.result == 100);
+    BOOST_TEST(pread(pool, own.data(), 100, off_t(pool.size - 10)) == 10);
+    BOOST_TEST(c.next().length == 10u);
     BOOST_TEST(c.unread() == 0u);
 }
 
@@ -215,6 +217,37 @@ BOOST_AUTO_TEST_CASE(closing_the_last_descriptor_signals_once_and_forgets) {
     BOOST_TEST(count_of(e) == 0u);
     second.reset();
     BOOST_TEST(eventually([&] { return count_of(e) == 1; }));
+}
+
+BOOST_AUTO_TEST_CASE(a_listener_ends_with_the_last_descriptor_of_its_eventfd) {
+    Pool pool(page);
+    for (int round = 0; round < 3; round++) {
+        std::vector<Fd> all;
+        for (int i = 0; i < SIGEVEC_LISTENERS_MOST; i++) {
+            all.emplace_back(eventfd(0, 0));
+            int e = 0;
+            // The ends of the last round's may still be on their way.
+            BOOST_TEST_REQUIRE(eventually([&] { return (e = listen(pool, all.back(), SIGEVEC_LISTEN_IN, 2, 100)) == 0 || errno != ENOSPC; }));
+            BOOST_TEST(e == 0);
+            BOOST_TEST(pwrite(pool, "x", 1, 0) == 1);
+        }
+        Fd copy(dup(all.back()));
+        all.back().reset();
+        CHECK_FAILS(listen(pool, copy, SIGEVEC_LISTEN_IN), EBUSY);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(eventfds_pools_and_listeners_may_end_at_once) {
+    for (int i = 0; i < 200; i++) {
+        Fd pool(create(page)), e(eventfd(0, EFD_NONBLOCK));
+        BOOST_TEST_REQUIRE(listen(pool, e, SIGEVEC_LISTEN_IN, 10, 50) == 0);
+        BOOST_TEST(pwrite(pool, "x", 1, 0) == 1);
+        std::thread first([&] { e.reset(); });
+        if (i % 2 == 0) listen(pool, e, SIGEVEC_LISTEN_REMOVE);
+        pool.reset();
+        first.join();
+    }
+    settled();
 }
 
 BOOST_AUTO_TEST_CASE(impossible_listeners_are_refused) {

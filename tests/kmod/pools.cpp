@@ -41,6 +41,9 @@ BOOST_AUTO_TEST_CASE(pages_come_in_large_blocks_unless_smaller_ones_are_asked_fo
     BOOST_TEST_REQUIRE(small >= 0);
     BOOST_TEST(info(small).largest_order <= 2u);
     BOOST_TEST(info(small).blocks >= 64u);
+    Fd larger(create({8 << 20, SIGEVEC_POOL_ORDER, 10, 0, 0}));
+    BOOST_TEST_REQUIRE(larger >= 0);
+    BOOST_TEST(info(larger).largest_order == 10u);
 }
 
 BOOST_AUTO_TEST_CASE(a_pool_is_on_the_node_that_was_asked_for) {
@@ -70,6 +73,126 @@ BOOST_AUTO_TEST_CASE(what_madvise_takes_away_is_there_again_with_its_data) {
     fill(pool.memory, pool.size);
     BOOST_TEST(madvise(pool.memory, pool.size, MADV_DONTNEED) == 0);
     BOOST_TEST(filled(pool.memory, pool.size));
+}
+
+// ------------------------------------------------------------------- huge entries
+
+namespace {
+
+constexpr size_t huge = 2 << 20;
+
+/// Each page with its own number.
+void number_pages(Pool const& pool) {
+    for (size_t i = 0; i < pool.size; i += page) *reinterpret_cast<uint64_t*>(pool.memory + i) = i / page;
+}
+bool numbered(char const* p, size_t n, size_t first) {
+    for (size_t i = 0; i < n; i += page)
+        if (*reinterpret_cast<uint64_t const*>(p + i) != first + i / page) return false;
+    return true;
+}
+
+/// KiB of this mapping that huge entries map.
+long huge_entries(char const* p) {
+    std::ifstream maps("/proc/self/smaps");
+    std::string line;
+    char start[32];
+    snprintf(start, sizeof start, "%lx-", reinterpret_cast<unsigned long>(p));
+    bool here = false;
+    while (std::getline(maps, line)) {
+        if (isxdigit(line[0]) && line.find('-') < 20 && line.find('-') != line.npos) here = line.starts_with(start);
+        if (here && line.starts_with("FilePmdMapped:")) return atol(line.c_str() + 14);
+    }
+    return -1;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(large_blocks_are_mapped_by_huge_entries) {
+    Pool pool(8 * huge);
+    sigevec_pool_info const i = info(pool);
+    BOOST_TEST(i.largest_order == 9u);
+    BOOST_TEST(reinterpret_cast<uintptr_t>(pool.memory.p) % huge == 0u);
+    number_pages(pool);
+    BOOST_TEST(numbered(pool.memory, pool.size, 0));
+    if (i.smallest_order == 9) BOOST_TEST(huge_entries(pool.memory) == long(pool.size / 1024));
+    Mapping second(pool, 3 * huge, 2 * huge);
+    BOOST_TEST(numbered(second, second.size, 2 * huge / page));
+    if (i.smallest_order == 9) BOOST_TEST(huge_entries(second) == long(second.size / 1024));
+}
+
+BOOST_AUTO_TEST_CASE(parts_of_a_block_may_be_unmapped_moved_protected_and_forgotten) {
+    Pool pool(4 * huge);
+    number_pages(pool);
+    char* const p = pool.memory;
+    BOOST_TEST(madvise(p + 5 * page, page, MADV_DONTNEED) == 0);
+    BOOST_TEST(numbered(p, pool.size, 0));
+    BOOST_TEST(madvise(p, huge, MADV_DONTNEED) == 0);
+    BOOST_TEST(numbered(p, pool.size, 0));
+    BOOST_TEST(mprotect(p + huge, huge, PROT_READ) == 0);
+    CHECK_FAILS(read(Fd(open("/dev/zero", O_RDONLY)), p + huge, 1), EFAULT);
+    BOOST_TEST(mprotect(p + huge, huge, PROT_READ | PROT_WRITE) == 0);
+    p[huge + 100] = 'w';
+    BOOST_TEST(numbered(p, pool.size, 0));
+    BOOST_TEST(munmap(p + 2 * huge + 7 * page, 3 * page) == 0);
+    BOOST_TEST(numbered(p, 2 * huge + 7 * page, 0));
+    BOOST_TEST(numbered(p + 2 * huge + 10 * page, 2 * huge - 10 * page, 2 * huge / page + 10));
+    char* const elsewhere = static_cast<char*>(mmap(nullptr, 2 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    char* const odd = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(elsewhere) + huge - 1) / huge * huge + page);
+    BOOST_TEST(mremap(p + 3 * huge, huge, huge, MREMAP_MAYMOVE | MREMAP_FIXED, odd) == odd);
+    BOOST_TEST(numbered(odd, huge, 3 * huge / page));
+    munmap(elsewhere, 2 * huge);
+    char back[page];
+    BOOST_TEST(pread(pool, back, 8, huge + 100) == 8);
+    BOOST_TEST(back[0] == 'w');
+}
+
+BOOST_AUTO_TEST_CASE(a_mapping_that_does_not_lie_as_its_blocks_shows_the_right_pages) {
+    Pool pool(4 * huge);
+    number_pages(pool);
+    for (size_t offset : {page, huge - page, huge + 3 * page}) {
+        Mapping m(pool, 2 * huge, off_t(offset));
+        BOOST_TEST(numbered(m, m.size, offset / page));
+    }
+    char* const space = static_cast<char*>(mmap(nullptr, 4 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    char* const odd = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(space) + huge - 1) / huge * huge + page);
+    BOOST_TEST_REQUIRE(mmap(odd, 2 * huge, PROT_READ, MAP_SHARED | MAP_FIXED, pool, huge) == odd);
+    BOOST_TEST(numbered(odd, 2 * huge, huge / page));
+    munmap(space, 4 * huge);
+    for (uint64_t offset : {uint64_t{0}, uint64_t{page}, uint64_t{huge}, uint64_t{huge + page}}) {
+        sigevec_pool_export const e{offset, 2 * huge, 0, 0};
+        Fd buffer(ioctl(pool, SIGEVEC_IOC_POOL_EXPORT, &e));
+        BOOST_TEST_REQUIRE(buffer >= 0);
+        Mapping m(buffer, 2 * huge);
+        BOOST_TEST(numbered(m, m.size, offset / page));
+        BOOST_TEST(madvise(m, m.size, MADV_DONTNEED) == 0);
+        BOOST_TEST(numbered(m, m.size, offset / page));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_child_sees_what_huge_entries_map_and_outlives_its_parents_mapping) {
+    uint64_t const before = settled();
+    int ready[2];
+    BOOST_TEST_REQUIRE(pipe2(ready, O_CLOEXEC) == 0);
+    Fd out(ready[0]), in(ready[1]);
+    pid_t child;
+    {
+        Pool pool(4 * huge);
+        number_pages(pool);
+        child = fork();
+        if (child == 0) {
+            close(in);
+            char x;
+            if (!numbered(pool.memory, pool.size, 0)) _exit(1);
+            if (read(out, &x, 1) != 0) _exit(2);  // the parent has none of it any more
+            _exit(numbered(pool.memory, pool.size, 0) ? 0 : 3);
+        }
+    }
+    BOOST_TEST(device_info().user_bytes == before + 4 * huge);
+    in.reset();
+    int status;
+    BOOST_TEST(waitpid(child, &status, 0) == child);
+    BOOST_TEST(WEXITSTATUS(status) == 0);
+    BOOST_TEST(charged_eventually(before));
 }
 
 BOOST_AUTO_TEST_CASE(a_mapping_is_shared_within_the_pool_and_never_executable) {

@@ -43,6 +43,8 @@ struct Aio {
     }
 };
 
+inline constexpr char const* no_engine = "this kernel has no DMA engine (CONFIG_DMA_ENGINE), so the test module has none";
+
 /// As long as it lives, or until let_go, the DMA engine of the test module does nothing. False: there is none, and transfers go on.
 class Held {
 public:
