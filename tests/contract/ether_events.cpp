@@ -11,18 +11,6 @@
 
 namespace {
 
-constexpr size_t region_size = 1 << 20;
-
-struct Setup {
-    Cable cable;
-    Region region;
-    Queue queue;
-    PacketSocket peer{"e1"};
-    explicit Setup(size_t size = region_size, unsigned assoc_flags = 0)
-        : region(size), queue("e0", region, size, 0, 0, assoc_flags) {}
-    void comes(uint64_t number, size_t size = 100) const { BOOST_TEST_REQUIRE(peer.send(make_frame(size, number))); }
-};
-
 /// The piece of a dma event, released; its frame's number.
 uint64_t take_piece(Region const& region, event_data_t const& event) {
     BOOST_TEST(event.ev_type == event_type_dma);
