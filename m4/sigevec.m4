@@ -117,6 +117,30 @@ AC_DEFUN([SIGEVEC_ARG_SANITIZER], [
   AM_CONDITIONAL([SANITIZED], [test -n "$SANITIZER"])
 ])
 
+# SIGEVEC_ARG_LTO: --disable-lto, LTO_FLAGS for compiling and linking the library as a whole. After SIGEVEC_ARG_SANITIZER, which is without.
+AC_DEFUN([SIGEVEC_ARG_LTO], [
+  AC_ARG_ENABLE([lto],
+    [AS_HELP_STRING([--disable-lto], [do not optimise the library as a whole])],
+    [], [enable_lto=check])
+  LTO_FLAGS=
+  AS_IF([test "x$enable_lto" != xno && test -z "$SANITIZER"], [
+    AC_LANG_PUSH([C++])
+    saved_CXXFLAGS=$CXXFLAGS
+    CXXFLAGS="$CXXFLAGS -flto=auto"
+    AC_MSG_CHECKING([whether $CXX links with -flto=auto])
+    AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])], [LTO_FLAGS=-flto=auto], [
+      AS_IF([test "x$enable_lto" = xyes], [AC_MSG_ERROR([$CXX does not optimise at link time])])
+    ])
+    CXXFLAGS=$saved_CXXFLAGS
+    AC_LANG_POP([C++])
+    AS_IF([test -n "$LTO_FLAGS"], [enable_lto=yes], [enable_lto=no])
+    # A static library is for linkers that know nothing of this, too.
+    AS_IF([test "x$enable_lto$enable_static" = xyesyes], [LTO_FLAGS="$LTO_FLAGS -ffat-lto-objects"])
+    AC_MSG_RESULT([$enable_lto])
+  ], [enable_lto=no])
+  AC_SUBST([LTO_FLAGS])
+])
+
 # SIGEVEC_CHECK_BOOST_TEST(IF-FOUND, IF-NOT): BOOST_TEST_CPPFLAGS and BOOST_TEST_LIBS.
 AC_DEFUN([SIGEVEC_CHECK_BOOST_TEST], [
   AC_LANG_PUSH([C++])

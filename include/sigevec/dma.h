@@ -87,7 +87,7 @@ enum dma_held {
 	dma_not_held, /* not at all: it can be swapped out */
 	dma_lazily,   /* DMA_LAZY: locked while a request is outstanding */
 	dma_locked,   /* mlock(2) */
-	dma_by_ring,  /* registered with io_uring */
+	dma_by_ring,  /* registered with io_uring, and locked */
 	dma_by_module /* by the kernel module's pool */
 };
 

@@ -77,18 +77,23 @@ bool held_lazily(Region *r)
 	return (r->flags & DMA_LAZY) != 0;
 }
 
-const char *why_locked(int pool_error)
+// Why the memory is no pool of the module's; locked, and registered with a ring.
+struct Why {
+	const char *locked, *registered;
+};
+
+Why why_no_pool(int error)
 {
-	switch (pool_error) {
+	switch (error) {
 	case ENOENT:
-		return "mlock: there is no kernel module";
+		return {"mlock: there is no kernel module", "io_uring: there is no kernel module"};
 	case EACCES:
 	case EPERM:
-		return "mlock: /dev/sigevec is not for this user";
+		return {"mlock: /dev/sigevec is not for this user", "io_uring: /dev/sigevec is not for this user"};
 	case EDQUOT:
-		return "mlock: beyond the kernel module's limit for this user";
+		return {"mlock: beyond the kernel module's limit for this user", "io_uring: beyond the kernel module's limit for this user"};
 	default:
-		return "mlock: the kernel module has no memory for it";
+		return {"mlock: the kernel module has no memory for it", "io_uring: the kernel module has no memory for it"};
 	}
 }
 
@@ -97,7 +102,7 @@ void hold_by_lock(Region *r)
 	if (held_lazily(r))
 		return;
 	if (lock(r, true))
-		tell(r, dma_locked, why_locked(r->pool_error));
+		tell(r, dma_locked, why_no_pool(r->pool_error).locked);
 	else
 		tell(r, dma_not_held, errno == EPERM ? "mlock is not permitted" : "mlock: beyond RLIMIT_MEMLOCK, or no memory");
 }
@@ -180,6 +185,11 @@ void import(Region *r)
 	r->pool_error = ENOENT;
 	r->mapping = nullptr;
 	r->page_size = page;
+}
+
+const char *why_registered(const Region *r)
+{
+	return r->backing == &kinds[0] ? "io_uring, in huge pages of the system's pool" : why_no_pool(r->pool_error).registered;
 }
 
 bool lock(const Region *r, bool yes)

@@ -32,6 +32,9 @@ int allocate(Region *r);
 // The program's, at r->base; size bytes from there on.
 void import(Region *r);
 
+// For dma_stat, of memory that is registered with a ring as well.
+const char *why_registered(const Region *r);
+
 // DMA_LAZY: locks the pages that the region lies in, or unlocks them.
 bool lock(const Region *r, bool yes);
 

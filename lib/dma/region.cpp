@@ -2,6 +2,7 @@
 #include "dma/region.hpp"
 
 #include "dma/backing.hpp"
+#include "dma/registration.hpp"
 #include "dma/zero_copy.hpp"
 #include "ether/device.hpp"
 #include "runtime/config.hpp"
@@ -96,6 +97,7 @@ int enter(Region *r, dma_mem_t *handle)
 		return ENOMEM;
 	reset_counters(r);
 	r->backing->hold(r);
+	registration::begin(r);
 	r->generation++;
 	uintptr_t h = r->generation << index_bits | (index_of(r) + 1);
 	r->handle.store(h, std::memory_order_release);
@@ -174,6 +176,7 @@ int release(dma_mem_t handle, size_t size)
 		return EBUSY;
 	}
 	r->handle.store(0, std::memory_order_release);
+	registration::end(r);
 	r->backing->put(r);
 	r->slots.destroy();
 	charge.fetch_sub(size, std::memory_order_relaxed);
@@ -258,8 +261,9 @@ void stat(const Region *r, struct dma_stat *s)
 	s->unit = unit;
 	uint64_t lent = r->lent.load(std::memory_order_relaxed), used = r->slots.used();
 	s->used = used > lent ? used - lent : 0;
-	s->held = r->held;
-	s->reason = r->reason;
+	bool by_ring = r->held == dma_locked && r->ring.load(std::memory_order_relaxed) != nullptr;
+	s->held = by_ring ? dma_by_ring : r->held;
+	s->reason = by_ring ? backing::why_registered(r) : r->reason;
 	s->sockets = r->sockets.load(std::memory_order_relaxed);
 	s->requests = r->requests.load(std::memory_order_relaxed);
 	s->sent = r->sent.load(std::memory_order_relaxed);
@@ -289,6 +293,7 @@ void after_fork()
 		r->requests.store(0, std::memory_order_relaxed);
 		r->locking.store(false, std::memory_order_relaxed);
 		r->backing->hold(r);
+		registration::after_fork(r);
 	}
 }
 

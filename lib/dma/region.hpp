@@ -37,6 +37,12 @@ struct Region {
 	dma_held held;
 	const char *reason;
 
+	// The ring of a driver that the memory is registered with; nullptr: none. Written by that driver, in answer to dma_alloc and dma_free or
+	// when it starts a request that uses the region, so never while it is made or ended.
+	std::atomic<const void *> ring;
+	// Whether it is still to be, if a request goes through a ring that it is not registered with: another driver's, or a child's.
+	std::atomic<bool> for_ring;
+
 	// Outstanding requests, and associations. dma_free takes both from 0 to `gone'.
 	std::atomic<uint32_t> requests, sockets;
 	// DMA_LAZY: whether the memory is locked, and who is just changing that. Nobody waits for it: who finds it taken

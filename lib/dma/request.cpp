@@ -5,6 +5,7 @@
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
+#include "ether/device.hpp"
 #include "sigevec/ec.h"
 
 #include <cerrno>
@@ -39,8 +40,9 @@ void let_go(const Use &use, Region *r)
 int prepare_send(Call &c, dma_mem_t handle, bool any_region)
 {
 	// Frames are sent by sio_send alone, which does not wait either.
-	if (association::Locked a(c.fd); a && a->device != nullptr)
-		return EOPNOTSUPP;
+	if (ether::device::any())
+		if (association::Locked a(c.fd); a && a->device != nullptr)
+			return EOPNOTSUPP;
 	struct iovec one = {c.buf, c.len};
 	const struct iovec *v = c.vector != nullptr ? c.vector : &one;
 	int n = c.vector != nullptr ? c.vector_count : 1;

@@ -84,6 +84,9 @@ void Driver::take(const Packet &p, int fd)
 	case What::close:
 		sys::close(static_cast<int>(reinterpret_cast<intptr_t>(p.object)));
 		break;
+	case What::region:
+		answer(static_cast<RegionReply *>(p.object));
+		break;
 	case What::program:
 		if (helper_->program_tx >= 0)
 			sys::close(helper_->program_tx);
@@ -163,6 +166,16 @@ void Driver::answer(CancelReply *reply, int a)
 		futex_wake(reply->answer, 1);
 		reply = next;
 	}
+}
+
+void Driver::answer(RegionReply *reply)
+{
+	if (has_ring_ && reply->keep)
+		ring_.keep(reply->region);
+	else if (has_ring_)
+		ring_.let_go(reply->region);
+	reply->answer.store(1, std::memory_order_release);
+	futex_wake(reply->answer, 1); // as above
 }
 
 void Driver::answer_request(Request *r, int a)

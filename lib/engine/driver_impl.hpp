@@ -16,6 +16,7 @@ namespace sigevec::driver {
 using helper::CancelReply;
 using helper::Helper;
 using helper::Packet;
+using helper::RegionReply;
 using helper::What;
 
 class Driver {
@@ -54,6 +55,7 @@ private:
 	void cancellation_from_ring(Request *r, ssize_t result);
 	void cancel(CancelReply *reply);
 	static void answer(CancelReply *reply, int a);
+	void answer(RegionReply *reply);
 	void answer_request(Request *r, int a);
 	void from_ring(const Ring::Completion &c);
 

@@ -184,6 +184,8 @@ void Ring::start(Request *r, int file)
 		if (may_wait || (!r->on_stream() && p.len > large))
 			sqe->flags |= IOSQE_ASYNC;
 	}
+	if (r->dma)
+		use_registered(sqe, r);
 	sqe->user_data = mark_of(r);
 }
 
@@ -269,6 +271,8 @@ bool Ring::probe()
 }
 
 void Ring::start(Request *, int) {}
+void Ring::keep(dma::Region *) {}
+void Ring::let_go(dma::Region *) {}
 void Ring::poll(Request *, int) {}
 void Ring::cancel(Request *) {}
 void Ring::wait(int) {}

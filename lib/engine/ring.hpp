@@ -13,6 +13,10 @@
 #include <liburing.h>
 #endif
 
+namespace sigevec::dma {
+struct Region;
+}
+
 namespace sigevec::driver {
 
 class Ring {
@@ -29,6 +33,9 @@ public:
 
 	// Starts what is left of r on the driver's descriptor file. Submitted by the next wait.
 	void start(Request *r, int file);
+	// Registers the memory of a region, if it is to be and is not yet; tells the region (Region::ring, for_ring). Drops it again.
+	void keep(dma::Region *r);
+	void let_go(dma::Region *r);
 	// Says when file is ready for r; its result is what poll tells.
 	void poll(Request *r, int file);
 	void cancel(Request *r);
@@ -46,7 +53,10 @@ private:
 #ifdef HAVE_LIBURING
 	struct io_uring_sqe *get_sqe();
 	void watch_socket();
+	bool make_table();
+	void use_registered(struct io_uring_sqe *sqe, const Request *r);
 	struct io_uring ring_;
+	enum class Table : uint8_t { none, made, refused } table_ = Table::none; // of registered memory
 	int socket_;
 #endif
 };

@@ -345,6 +345,11 @@ bool ask_to_cancel(CancelReply *reply)
 	return tell_driver(What::cancel, reply);
 }
 
+bool ask_about_region(RegionReply *reply)
+{
+	return tell_driver(What::region, reply);
+}
+
 bool on_helper_thread()
 {
 	return own != nullptr;

@@ -25,6 +25,10 @@ namespace sigevec {
 
 struct FileQueue;
 
+namespace dma {
+struct Region;
+}
+
 namespace helper {
 
 struct Helper {
@@ -115,6 +119,14 @@ struct CancelReply {
 	std::atomic<uint32_t> answer{0}; // 0: none yet, else 1 + AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE
 };
 bool ask_to_cancel(CancelReply *reply);
+
+// Asks the driver to register the memory of a region with its ring, or to let go of it; in the same way.
+struct RegionReply {
+	dma::Region *region;
+	bool keep;
+	std::atomic<uint32_t> answer{0}; // 0: none yet
+};
+bool ask_about_region(RegionReply *reply);
 
 // Whether the caller is one of the helper's threads, whose descriptors are not the program's.
 bool on_helper_thread();

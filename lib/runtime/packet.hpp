@@ -19,6 +19,7 @@ enum class What : uint32_t {
 	bell, wake, // to the driver: a channel and an eventfd of its own
 	ring,       // to the driver: a channel whose events somebody else may wait for
 	close,      // to the driver: a number of its table
+	region,     // to the driver: a RegionReply
 	program,    // to the driver: the way to the program's thread
 	call,       // to the program's thread: a request and its file, to be tried
 	install,    // to the program's thread: a request and the descriptor that is its result

@@ -87,6 +87,29 @@ struct Associated {
     }
 };
 
+/// A request on a region's memory: on a piece of it, or on one to come.
+inline Request& on_region(int fd, Region const& region, size_t bytes, void* buf = nullptr, off_t offset = 0) {
+    Request& request = keep(fd, 0, offset);
+    request.cb.aio_buf = buf;
+    request.cb.aio_nbytes = bytes;
+    request.cb.aio_dma_buf = region;
+    return request;
+}
+/// The end of a receive or of a read: what is in its piece, which is released.
+inline std::string received(Request& request, Region const& region) {
+    Outcome const end = finish(request);
+    BOOST_TEST(end.error == 0);
+    auto* const p = static_cast<char*>(const_cast<void*>(request.cb.aio_buf));
+    if (end.result <= 0) {
+        BOOST_TEST(p == nullptr);
+        return {};
+    }
+    BOOST_TEST_REQUIRE(p != nullptr);
+    std::string text(p, size_t(end.result));
+    region.release(p, size_t(end.result));
+    return text;
+}
+
 inline constexpr SocketKind all_kinds[] = {unix_stream_kind, unix_packet_kind, unix_datagram_kind,
                                            tcp4_kind,        tcp6_kind,        udp4_kind};
 template <class Body>

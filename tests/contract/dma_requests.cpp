@@ -7,27 +7,6 @@
 
 namespace {
 
-Request& on_region(int fd, Region const& region, size_t bytes, void* buf = nullptr, off_t offset = 0) {
-    Request& request = keep(fd, 0, offset);
-    request.cb.aio_buf = buf;
-    request.cb.aio_nbytes = bytes;
-    request.cb.aio_dma_buf = region;
-    return request;
-}
-/// The end of a receive: what is in its piece, which is released.
-std::string received(Request& request, Region const& region) {
-    Outcome const end = finish(request);
-    BOOST_TEST(end.error == 0);
-    auto* const p = static_cast<char*>(const_cast<void*>(request.cb.aio_buf));
-    if (end.result <= 0) {
-        BOOST_TEST(p == nullptr);
-        return {};
-    }
-    BOOST_TEST_REQUIRE(p != nullptr);
-    std::string text(p, size_t(end.result));
-    region.release(p, size_t(end.result));
-    return text;
-}
 /// With an associated socket, and with one that is not.
 template <class Body>
 void associated_or_not(Region const& region, Body body) {

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+#include "dma/registration.hpp"
+
+#include "dma/region.hpp"
+#include "runtime/config.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/sync.hpp"
+
+namespace sigevec::dma::registration {
+
+namespace {
+
+void ask_driver(Region *r, bool keep)
+{
+	// The reply is on this stack: no handler may leave it by a longjmp meanwhile.
+	BlockSignals blocked;
+	helper::RegionReply reply{r, keep};
+	if (!helper::ask_about_region(&reply))
+		return;
+	while (reply.answer.load(std::memory_order_acquire) == 0)
+		futex_wait(reply.answer, 0, nullptr);
+}
+
+// What is held by the page as it is needed, or not at all, is not to be pinned.
+bool is_wanted(const Region *r)
+{
+	return (config::force == config::Force::automatic || config::force == config::Force::uring) &&
+	       (r->held == dma_locked || r->held == dma_by_module);
+}
+
+} // namespace
+
+void begin(Region *r)
+{
+	r->ring.store(nullptr, std::memory_order_relaxed);
+	r->for_ring.store(is_wanted(r), std::memory_order_relaxed);
+	if (!is_wanted(r))
+		return;
+	if (helper::Helper *h = helper::get(); h != nullptr && h->has_ring)
+		ask_driver(r, true);
+}
+
+void end(Region *r)
+{
+	if (r->ring.load(std::memory_order_relaxed) != nullptr)
+		ask_driver(r, false);
+}
+
+void after_fork(Region *r)
+{
+	r->ring.store(nullptr, std::memory_order_relaxed);
+	r->for_ring.store(is_wanted(r), std::memory_order_relaxed);
+}
+
+} // namespace sigevec::dma::registration
