@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What the benchmark scripts share: the library's place, the environment of each side, medians, tables, progress."""
 
+import functools
+import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -48,6 +51,54 @@ def require_bound(command, symbol, library):
         if f"symbol `{symbol}'" in line and LIBRARY in line.partition(" to ")[2]:
             return
     stop(f"{symbol} of {command[0]} is not bound to {library}")
+
+
+def children_time():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@functools.cache
+def fio_start():
+    """CPU seconds of a fio that has nothing to do: what its start and its end take."""
+    command = ["fio", "--name=nothing", "--ioengine=null", "--size=4k", "--time_based", "--runtime=1ms", "--output-format=json"]
+    samples = []
+    for _ in range(3):
+        before = children_time()
+        subprocess.run(command, env=environment(), capture_output=True)
+        samples.append(children_time() - before)
+    return median(samples)
+
+
+def run_fio(command, library, limit, side):
+    """One run's figures, side being "read" or "write"; or the reason why there are none. fio itself knows the processor time of one thread
+    only: that of all of them is the whole process's, without what a fio with nothing to do takes."""
+    start = fio_start()
+    before = children_time()
+    try:
+        done = subprocess.run(
+            command, env=environment(library), capture_output=True, text=True, errors="replace", timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"not finished after {limit:.0f} s"}
+    used = max(children_time() - before - start, 0)
+    begin = done.stdout.find("\n{") + 1 if not done.stdout.startswith("{") else 0
+    try:
+        job = json.loads(done.stdout[begin:])["jobs"][0]
+    except (ValueError, KeyError, IndexError):
+        job = None
+    if done.returncode != 0 or job is None or job["error"] or not job[side]["iops"]:
+        text = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        return {"error": f"exit status {done.returncode}: {text[:120]}"}
+    figures = job[side]
+    percentiles = figures["lat_ns"]["percentile"]
+    return {
+        "rate": figures["iops"],
+        "cpu_us": used * 1e6 / figures["total_ios"],
+        "p50_us": percentiles["50.000000"] / 1000,
+        "p99_us": percentiles["99.000000"] / 1000,
+        "cpu": used * 1e5 / figures["runtime"],
+    }
 
 
 def rotated(sides, turn):

@@ -4,6 +4,7 @@
 #include "tool.hpp"
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -133,6 +134,7 @@ void add_files(std::vector<Feature> &v)
 // In a child, for this process's table stays as it is.
 bool private_table()
 {
+	fflush(stdout); // ThreadSanitizer's _exit() writes it, once more
 	pid_t child = fork();
 	if (child == 0)
 		_exit(syscall(SYS_close_range, ~0u, ~0u, unshare_table) == 0 ? 0 : errno);

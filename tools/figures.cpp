@@ -84,9 +84,11 @@ void read_channels(const layout::File &f, Figures &v)
 	for (const auto &c : f.channel) {
 		if (get(c.used) != 2)
 			continue;
-		uint64_t delivered = get(c.delivered), pushed = get(c.pushed);
+		uint64_t delivered = get(c.delivered), pushed = get(c.pushed), admitted = get(c.admitted);
+		// The words are read one after the other.
+		uint64_t queued = pushed > delivered ? pushed - delivered : 0;
 		v.channels.push_back({f.header.pid, get(c.fd), get(c.flags), get(c.limit),
-				      pushed > delivered ? pushed - delivered : 0, delivered, get(c.refused),
+				      admitted > queued ? admitted - queued : 0, queued, delivered, get(c.refused),
 				      get(c.dropped), get(c.high_water)});
 	}
 }

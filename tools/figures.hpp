@@ -20,7 +20,7 @@ namespace layout = sigevec::stats_file;
 
 struct ChannelFigures {
 	uint32_t pid;
-	uint64_t fd, flags, limit, queued, delivered, refused, dropped, high_water;
+	uint64_t fd, flags, limit, outstanding, queued, delivered, refused, dropped, high_water;
 };
 
 struct Latencies {

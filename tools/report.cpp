@@ -72,14 +72,12 @@ void print_channels(const Figures &f, FILE *to)
 {
 	if (f.channels.empty())
 		return;
-	fprintf(to, "\n%-8s %6s %10s %10s %10s %12s %10s %10s\n", "channel", "pid", "queued", "most", "limit",
+	fprintf(to, "\n%-8s %6s %11s %10s %10s %10s %12s %10s %10s\n", "channel", "pid", "outstanding", "queued", "most", "limit",
 		"delivered", "refused", "dropped");
+	auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
 	for (const ChannelFigures &c : f.channels)
-		fprintf(to, "fd %-5llu %6u %10llu %10llu %10llu %12llu %10llu %10llu\n",
-			static_cast<unsigned long long>(c.fd), c.pid, static_cast<unsigned long long>(c.queued),
-			static_cast<unsigned long long>(c.high_water), static_cast<unsigned long long>(c.limit),
-			static_cast<unsigned long long>(c.delivered), static_cast<unsigned long long>(c.refused),
-			static_cast<unsigned long long>(c.dropped));
+		fprintf(to, "fd %-5llu %6u %11llu %10llu %10llu %10llu %12llu %10llu %10llu\n", n(c.fd), c.pid,
+			n(c.outstanding), n(c.queued), n(c.high_water), n(c.limit), n(c.delivered), n(c.refused), n(c.dropped));
 }
 
 void print_text(const Figures &f, const std::string &heading, const ReportStyle &style, FILE *to)
@@ -135,6 +133,7 @@ void write_json(const Figures &f, const std::string &heading, const ReportStyle 
 		j.object()
 			.number("pid", c.pid)
 			.number("fd", c.fd)
+			.number("outstanding", c.outstanding)
 			.number("queued", c.queued)
 			.number("high_water", c.high_water)
 			.number("limit", c.limit)

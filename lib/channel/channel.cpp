@@ -76,6 +76,13 @@ void note_high_water(Channel *c, uint32_t n)
 		c->figures->high_water.store(c->high_water.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
+// For the statistics file, while the caller has a share in the life.
+void note_admitted(Channel *c, uint64_t n)
+{
+	if (c->figures != nullptr)
+		c->figures->admitted.fetch_add(n, std::memory_order_relaxed);
+}
+
 // The descriptor is still the epoll instance that holds the bell.
 bool intact(const Channel *c)
 {
@@ -171,6 +178,8 @@ void drop(Channel *c, uint64_t what)
 	// seq_cst: see admit_another.
 	stats_file::Channel *figures = c->figures;
 	unsigned home = c->home;
+	if (uint32_t n = admitted(what); n != 0 && figures != nullptr)
+		figures->admitted.fetch_sub(n, std::memory_order_relaxed);
 	if (c->life.fetch_sub(what, std::memory_order_seq_cst) != what)
 		return;
 	meter::channel_closed(figures);
@@ -275,8 +284,10 @@ int join_with_room(int fd, uint64_t what, Channel **found)
 			c->figures->refused.fetch_add(1, std::memory_order_relaxed);
 		release(c);
 	}
-	if (error == 0)
+	if (error == 0) {
+		note_admitted(*found, 1);
 		note_high_water(*found, admitted((*found)->life.load(std::memory_order_relaxed)));
+	}
 	return error;
 }
 
@@ -313,6 +324,7 @@ bool admit_another(Channel *c)
 				return false;
 		}
 	} while (!c->life.compare_exchange_weak(life, life + one_event, std::memory_order_acq_rel));
+	note_admitted(c, 1);
 	note_high_water(c, admitted(life) + 1);
 	return true;
 }
@@ -320,6 +332,7 @@ bool admit_another(Channel *c)
 void more_room(Channel *c)
 {
 	c->life.fetch_add(one_event, std::memory_order_relaxed);
+	note_admitted(c, 1);
 }
 
 void retract(Channel *c)

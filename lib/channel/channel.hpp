@@ -108,10 +108,11 @@ inline void note_pushed(Channel *c, uint64_t n)
 	if (c->figures != nullptr)
 		c->figures->pushed.fetch_add(n, std::memory_order_relaxed);
 }
+// By one reader at a time: with `reading' held, or in the ring's owner.
 inline void note_delivered(Channel *c, uint64_t n)
 {
 	if (c->figures != nullptr)
-		c->figures->delivered.fetch_add(n, std::memory_order_relaxed);
+		c->figures->delivered.store(c->figures->delivered.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
 
 // One more reference, by who has a share in its life.

@@ -201,7 +201,7 @@ bool sweep()
 int change_socket(Device *d, int fd, int flags)
 {
 	Guard<Mutex> g(changing);
-	if (syscall(SYS_dup3, fd, d->fd, flags) < 0)
+	if (syscall(SYS_dup3, fd, d->fd.load(), flags) < 0)
 		return errno;
 	d->cookie = cookie_of(d->fd, SO_COOKIE);
 	return 0;
@@ -223,6 +223,9 @@ uint64_t dropped(const Device *d)
 
 void stat(const dma::Region *r, struct dma_stat *s)
 {
+	if (!any())
+		return;
+	Guard<Mutex> g(changing); // against the end of one
 	for (Device *d = devices.load(std::memory_order_acquire); d != nullptr; d = d->next) {
 		if (!d->used.load(std::memory_order_acquire) || d->region.load(std::memory_order_acquire) != r || !is_open(d))
 			continue;

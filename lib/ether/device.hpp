@@ -29,8 +29,8 @@ struct Flight {
 struct Device {
 	Device *next;
 	std::atomic<bool> used;
-	int fd;
-	uint64_t cookie; // of the socket
+	std::atomic<int> fd; // the program's, or the association's duplicate
+	std::atomic<uint64_t> cookie; // of the socket
 	unsigned ifindex, queue, flags;
 	uint32_t mtu;
 	Program *program;

@@ -120,7 +120,7 @@ bool refill(Device *d)
 		f.publish();
 		// Only a device that reads the region itself sleeps for want of slots.
 		if (d->zero_copy && (f.flags->load(std::memory_order_relaxed) & XDP_RING_NEED_WAKEUP) != 0)
-			syscall(SYS_recvfrom, d->fd, nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+			syscall(SYS_recvfrom, d->fd.load(std::memory_order_relaxed), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
 	}
 	return d->with_kernel != 0;
 }
@@ -243,7 +243,7 @@ int kick(Device *d)
 		return 0;
 	// A call sends as many as the kernel likes; what is left it says by EAGAIN.
 	for (int i = 0; i < 64; i++) {
-		if (syscall(SYS_sendto, d->fd, nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0)
+		if (syscall(SYS_sendto, d->fd.load(std::memory_order_relaxed), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0)
 			return 0;
 		if (errno != EAGAIN && errno != EBUSY && errno != ENOBUFS)
 			return -errno;

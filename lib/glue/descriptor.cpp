@@ -46,37 +46,37 @@ bool connected(evutil_socket_t fd)
 	return getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &n) == 0;
 }
 
-void settled(Link *k)
+// While it is connecting it waits to write.
+bool connecting(const struct bufferevent *bev)
 {
-	if (k->unlinked || k->mode != Link::Mode::settling || !connected(k->fd))
-		return;
-	k->mode = Link::Mode::channel;
-	assign_both(k, -1, k->plain_read, k->plain_write);
-	mark(k);
+	return event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
+}
+
+// libevent's own function; after it the channel takes over if the connection stands.
+void then_settle(evutil_socket_t fd, short what, void *arg, event_callback_fn Link::*plain)
+{
+	auto *bev = static_cast<struct bufferevent *>(arg);
+	Link *k = link_of(bev);
+	LockedBev locked(bev);
+	bufferevent_incref(bev);
+	(k->*plain)(fd, what, arg);
+	bool early = plain == &Link::plain_read && connecting(bev);
+	if (!early && !k->unlinked && k->mode == Link::Mode::settling && connected(k->fd)) {
+		k->mode = Link::Mode::channel;
+		assign_both(k, -1, k->plain_read, k->plain_write);
+		mark(k);
+	}
+	bufferevent_decref(bev);
 }
 
 void write_then_settle(evutil_socket_t fd, short what, void *arg)
 {
-	auto *bev = static_cast<struct bufferevent *>(arg);
-	Link *k = link_of(bev);
-	LockedBev locked(bev);
-	bufferevent_incref(bev);
-	k->plain_write(fd, what, arg);
-	settled(k);
-	bufferevent_decref(bev);
+	then_settle(fd, what, arg, &Link::plain_write);
 }
 
 void read_then_settle(evutil_socket_t fd, short what, void *arg)
 {
-	auto *bev = static_cast<struct bufferevent *>(arg);
-	Link *k = link_of(bev);
-	LockedBev locked(bev);
-	bufferevent_incref(bev);
-	k->plain_read(fd, what, arg);
-	// While it is connecting it waits to write.
-	if (event_pending(&bev->ev_write, EV_WRITE, nullptr) == 0)
-		settled(k);
-	bufferevent_decref(bev);
+	then_settle(fd, what, arg, &Link::plain_read);
 }
 
 } // namespace

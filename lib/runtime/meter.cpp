@@ -168,7 +168,7 @@ stats_file::Channel *channel_opened(int fd, unsigned flags, uint64_t limit)
 		c.fd.store(static_cast<uint64_t>(fd), std::memory_order_relaxed);
 		c.flags.store(flags, std::memory_order_relaxed);
 		c.limit.store(limit, std::memory_order_relaxed);
-		for (Word *w : {&c.pushed, &c.delivered, &c.refused, &c.dropped, &c.high_water})
+		for (Word *w : {&c.pushed, &c.delivered, &c.refused, &c.dropped, &c.high_water, &c.admitted})
 			w->store(0, std::memory_order_relaxed);
 		c.used.store(2, std::memory_order_release);
 		return &c;

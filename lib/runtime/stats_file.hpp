@@ -15,7 +15,7 @@ namespace sigevec::stats_file {
 using Word = std::atomic<uint64_t>;
 
 constexpr uint64_t magic = 0x7374617473766773; // "sgvstats"
-constexpr uint32_t version = 2;
+constexpr uint32_t version = 3;
 
 // Rows 0 to own_rows-1 belong to one thread each, the others are shared by all further threads.
 constexpr unsigned rows = 20, own_rows = 16;
@@ -89,7 +89,9 @@ constexpr unsigned channels = 64;
 struct alignas(64) Channel {
 	Word used; // 0: free, 1: being filled in, 2: in use
 	Word fd, flags, limit;
-	Word pushed, delivered; // the difference is in the queue
+	// In one cache line: who submits and who reads pay for it once. What has been pushed and not delivered is in the queue; the rest
+	// of what has room is outstanding.
+	Word admitted, pushed, delivered;
 	Word refused, dropped, high_water;
 };
 

@@ -156,16 +156,17 @@ complains 'keeps no statistics'
 "$CC" -I"$top_srcdir/include/sigevec/system" -I"$top_srcdir/include" -o "$scratch/channels" "$cli_dir/channel_user.c" "$SIGEVEC_LIB" \
 	-Wl,-rpath,"$(dirname "$(realpath "$SIGEVEC_LIB")")" || fail "channel_user.c does not compile"
 coproc program { exec "$scratch/channels"; }
-read -r pid queue ring <&"${program[0]}"
+read -r pid queue ring shared <&"${program[0]}"
 stat 0 --json "$pid"
 is_json
-json "[(c['queued'], c['high_water'], c['limit'], c['delivered'], c['refused']) for c in d['channels'] if c['fd'] == $queue] == [(3, 5, 5, 2, 1)]"
-json "[c['delivered'] for c in d['channels'] if c['fd'] == $ring] == [2]"
-json "sum(r['requests'] for r in d['requests'] if r['operation'] == 'recv') == 2"
-json 'd["outstanding"] == [{"operation": "recv", "kind": "socket", "requests": 1}]'
-json 'd["counters"]["requests"] - d["counters"]["completions"] == 1'
+json "[(c['outstanding'], c['queued'], c['high_water'], c['limit'], c['delivered'], c['refused']) for c in d['channels'] if c['fd'] == $queue] == [(0, 3, 5, 5, 2, 1)]"
+json "[(c['outstanding'], c['queued'], c['high_water'], c['delivered']) for c in d['channels'] if c['fd'] == $ring] == [(1, 0, 3, 2)]"
+json "[(c['outstanding'], c['queued'], c['delivered'], c['dropped']) for c in d['channels'] if c['fd'] == $shared] == [(2, 1, 4, 0)]"
+json "sum(r['requests'] for r in d['requests'] if r['operation'] == 'recv') == 5"
+json 'd["outstanding"] == [{"operation": "recv", "kind": "socket", "requests": 3}]'
+json 'd["counters"]["requests"] - d["counters"]["completions"] == 3'
 stat 0 "$pid"
-says "^fd $queue +$pid +3 +5 +5 +2 +1 +0\$"
+says "^fd $queue +$pid +0 +3 +5 +5 +2 +1 +0\$"
 eval "exec ${program[1]}>&-"
 wait "$pid" 2>/dev/null
 

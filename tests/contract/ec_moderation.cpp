@@ -231,10 +231,10 @@ BOOST_AUTO_TEST_CASE(the_channel_ends_under_a_reader_that_waits_for_more) {
         BOOST_TEST_REQUIRE(ec_moderate(ec, 100, very_long) == 0);
         std::atomic<pid_t> reader_id{0};
         int result = 0, error = 0;
-        std::thread reader([&] {
+        std::thread reader([&, number = ec_t(ec)] {
             reader_id = thread_id();
             event_data_t event;
-            result = ec_next_event(ec, &event);
+            result = ec_next_event(number, &event);
             error = errno;
         });
         while (reader_id == 0 || !is_asleep(reader_id)) std::this_thread::yield();

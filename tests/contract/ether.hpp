@@ -142,6 +142,19 @@ private:
     size_t size_;
 };
 
+constexpr size_t region_size = 1 << 20;
+
+/// Queue 0 of one device, and the other end of its cable. Also a fixture.
+struct Setup {
+    Cable cable;
+    Region region;
+    Queue queue;
+    PacketSocket peer{"e1"};
+    explicit Setup(size_t size = region_size, unsigned assoc_flags = 0)
+        : region(size), queue("e0", region, size, 0, 0, assoc_flags) {}
+    void comes(uint64_t number, size_t size = 100) const { BOOST_TEST_REQUIRE(peer.send(make_frame(size, number))); }
+};
+
 }  // namespace contract
 
 #endif

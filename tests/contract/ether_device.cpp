@@ -1,50 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// ether_open: arguments and rights, modes, who shares a device, and how all of it ends.
+// ether_open: arguments and rights, modes, and how all of it ends.
 #define BOOST_TEST_MODULE ether_device
 #include "ether.hpp"
 
-#include <sys/wait.h>
 #include <thread>
-
-namespace {
-
-constexpr size_t region_size = 1 << 20;
-
-/// A child that has a queue, and says so; it lives until it is killed.
-class Holder {
-public:
-    Holder(char const* device, unsigned queue) {
-        int ready[2];
-        BOOST_TEST_REQUIRE(pipe2(ready, O_CLOEXEC) == 0);
-        child_ = fork();
-        if (child_ == 0) {
-            dma_mem_t mem;
-            int const fd = ether_open(device, queue, 0);
-            CHILD_REQUIRE(fd >= 0);
-            CHILD_REQUIRE(dma_alloc(&mem, region_size, 0) == 0);
-            CHILD_REQUIRE(dma_assoc(fd, mem, region_size, 0) == 0);
-            CHILD_REQUIRE(write(ready[1], "y", 1) == 1);
-            for (;;) pause();
-        }
-        close(ready[1]);
-        char byte;
-        BOOST_TEST_REQUIRE(read(ready[0], &byte, 1) == 1);
-        close(ready[0]);
-    }
-    ~Holder() { end(); }
-    void end() {
-        if (child_ < 0) return;
-        kill(child_, SIGKILL);
-        waitpid(child_, nullptr, 0);
-        child_ = -1;
-    }
-
-private:
-    pid_t child_;
-};
-
-}  // namespace
 
 BOOST_AUTO_TEST_CASE(arguments_that_make_no_sense_are_refused) {
     Cable const cable(1500, 2);
@@ -98,29 +58,6 @@ BOOST_AUTO_TEST_CASE(without_the_right_to_it_eperm) {
         _exit(0);
     }
     BOOST_TEST(wait_for(child) == 0);
-}
-
-BOOST_AUTO_TEST_CASE(a_queue_has_one_region_and_one_owner) {
-    Cable const cable;
-    Region const region(region_size), other(region_size);
-    Queue const queue("e0", region, region_size);
-    CHECK_FAILS(dma_assoc(queue, region, region_size, 0), EEXIST);
-    CHECK_FAILS(dma_assoc(queue, other, region_size, 0), EBUSY);
-    Fd const second(ether_open("e0", 0, 0));
-    BOOST_TEST_REQUIRE(second >= 0);
-    CHECK_FAILS(dma_assoc(second, other, region_size, 0), EBUSY);
-    CHECK_FAILS(dma_assoc(second, region, region_size, 0), EBUSY);
-    BOOST_TEST(other.stat().used == 0u);
-    PacketSocket const peer("e1");
-    BOOST_TEST_REQUIRE(peer.send(make_frame(100, 3)));
-    BOOST_TEST((queue.receive() == make_frame(100, 3)));
-}
-
-BOOST_AUTO_TEST_CASE(an_af_xdp_socket_of_others_takes_no_region) {
-    Fd const foreign(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
-    BOOST_TEST_REQUIRE(foreign >= 0);
-    Region const region(region_size);
-    CHECK_FAILS(dma_assoc(foreign, region, region_size, 0), EOPNOTSUPP);
 }
 
 BOOST_AUTO_TEST_CASE(a_region_too_small_for_two_slots_is_refused) {
@@ -237,51 +174,7 @@ BOOST_AUTO_TEST_CASE(a_thread_with_a_cancellation_pending_may_associate_a_device
     BOOST_TEST(dma_disassoc(first, region, region_size) == 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_program_that_is_killed_leaves_nothing_on_the_device) {
-    Cable const cable;
-    Holder holder("e0", 0);
-    BOOST_TEST(has_program("e0"));
-    holder.end();
-    BOOST_TEST(eventually([] { return !has_program("e0"); }));
-    Region const region(region_size);
-    Queue const queue("e0", region, region_size);
-    PacketSocket const peer("e1");
-    BOOST_TEST_REQUIRE(peer.send(make_frame(100, 3)));
-    BOOST_TEST((queue.receive() == make_frame(100, 3)));
-}
-
-BOOST_AUTO_TEST_CASE(several_programs_share_a_device_and_outlive_each_other) {
-    Cable const cable(1500, 3);
-    Holder first("e0", 0);
-    Region const region(region_size), there(region_size);
-    Queue const queue("e0", region, region_size, 1), peer("e1", there, region_size, 1);
-    peer.send(make_frame(100, 1));
-    BOOST_TEST((queue.receive() == make_frame(100, 1)));
-    Fd const taken(ether_open("e0", 0, 0));
-    Region const another(region_size);
-    CHECK_FAILS(dma_assoc(taken, another, region_size, 0), EBUSY);
-    first.end();
-    BOOST_TEST(has_program("e0"));
-    peer.send(make_frame(100, 2));
-    BOOST_TEST((queue.receive() == make_frame(100, 2)));
-    BOOST_TEST(dma_assoc(taken, another, region_size, 0) == 0);
-    BOOST_TEST(dma_disassoc(taken, another, region_size) == 0);
-}
-
-BOOST_AUTO_TEST_CASE(frames_of_other_queues_go_to_the_kernel) {
-    Cable const cable(1500, 2);
-    Region const region(region_size), there(region_size);
-    Queue const queue("e0", region, region_size, 0), peer("e1", there, region_size, 1);
-    PacketSocket const kernel("e0");
-    peer.send(make_frame(100, 1));
-    BOOST_TEST((kernel.receive() == make_frame(100, 1)));
-    BOOST_TEST(queue.receive(MSG_DONTWAIT).empty());
-}
-
-BOOST_AUTO_TEST_CASE(a_device_that_is_removed_ends_what_waits) {
-    Cable const cable;
-    Region const region(region_size);
-    Queue const queue("e0", region, region_size);
+BOOST_FIXTURE_TEST_CASE(a_device_that_is_removed_ends_what_waits, Setup) {
     Waiter waiter([&] {
         void* p = nullptr;
         return sio_recv(queue, &p, 2000, 0);
@@ -301,11 +194,7 @@ BOOST_AUTO_TEST_CASE(a_device_that_is_removed_ends_what_waits) {
     region.release(p, 100);
 }
 
-BOOST_AUTO_TEST_CASE(a_link_that_goes_down_and_up_again_goes_on) {
-    Cable const cable;
-    Region const region(region_size);
-    Queue const queue("e0", region, region_size);
-    PacketSocket const peer("e1");
+BOOST_FIXTURE_TEST_CASE(a_link_that_goes_down_and_up_again_goes_on, Setup) {
     for (uint64_t i = 0; i < 3; ++i) {
         BOOST_TEST_REQUIRE(run("ip link set e0 down"));
         while (!queue.receive(MSG_DONTWAIT).empty()) {}
@@ -319,11 +208,7 @@ BOOST_AUTO_TEST_CASE(a_link_that_goes_down_and_up_again_goes_on) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_child_of_fork_has_none_of_it_and_disturbs_nothing) {
-    Cable const cable;
-    Region const region(region_size);
-    Queue const queue("e0", region, region_size);
-    PacketSocket const peer("e1");
+BOOST_FIXTURE_TEST_CASE(a_child_of_fork_has_none_of_it_and_disturbs_nothing, Setup) {
     pid_t const child = fork();
     if (child == 0) {
         void* p = nullptr;

@@ -11,18 +11,6 @@
 
 namespace {
 
-constexpr size_t region_size = 1 << 20;
-
-struct Setup {
-    Cable cable;
-    Region region;
-    Queue queue;
-    PacketSocket peer{"e1"};
-    explicit Setup(size_t size = region_size, unsigned assoc_flags = 0)
-        : region(size), queue("e0", region, size, 0, 0, assoc_flags) {}
-    void comes(uint64_t number, size_t size = 100) const { BOOST_TEST_REQUIRE(peer.send(make_frame(size, number))); }
-};
-
 /// The piece of a dma event, released; its frame's number.
 uint64_t take_piece(Region const& region, event_data_t const& event) {
     BOOST_TEST(event.ev_type == event_type_dma);
@@ -61,15 +49,13 @@ BOOST_AUTO_TEST_CASE(an_empty_queue_is_waited_for_unless_the_program_says_otherw
     fcntl(t.queue, F_SETFL, 0);
     CHECK_FAILS(sio_recv(t.queue, &p, 2000, MSG_PEEK), EOPNOTSUPP);
     CHECK_FAILS(sio_recv(t.queue, &p, 2000, MSG_WAITALL), EOPNOTSUPP);
-    std::vector<unsigned char> got;
-    Waiter waiter([&] {
-        got = t.queue.receive();
-        return 0;
-    });
+    Waiter waiter([&] { return sio_recv(t.queue, &p, 2000, 0); });
     BOOST_TEST(waiter.asleep());
     t.comes(7);
     BOOST_TEST(waiter.returns());
-    BOOST_TEST((got == make_frame(100, 7)));
+    BOOST_TEST_REQUIRE(waiter.result() == 100);
+    BOOST_TEST(same(p, 100, make_frame(100, 7)));
+    t.region.release(p, 100);
 }
 
 BOOST_AUTO_TEST_CASE(a_time_limit_for_receiving_ends_the_wait_for_a_frame) {
