@@ -37,9 +37,10 @@ public:
     template <class Condition>
     bool until(Condition condition) {
         auto const end = std::chrono::steady_clock::now() + hang_limit;
-        timeval const limit{hang_limit.count(), 0};
-        event* const guard = event_new(base_, -1, 0, [](evutil_socket_t, short, void*) {}, nullptr);
-        event_add(guard, &limit);
+        // It may come to hold without an event of the loop's.
+        timeval const moment{0, 5000};
+        event* const guard = event_new(base_, -1, EV_PERSIST, [](evutil_socket_t, short, void*) {}, nullptr);
+        event_add(guard, &moment);
         while (!condition() && std::chrono::steady_clock::now() < end) event_base_loop(base_, EVLOOP_ONCE);
         event_free(guard);
         return condition();
