@@ -184,7 +184,10 @@ bool watch(Helper *h)
 	}
 	timespec now = monotonic_now();
 	if (now.tv_sec - h->watch_since.tv_sec > 1 || (now.tv_sec > h->watch_since.tv_sec && now.tv_nsec >= h->watch_since.tv_nsec)) {
-		h->extra.fetch_add(1, std::memory_order_relaxed);
+		// More may be stuck than the limit allows, if it has been lowered: the new one is to stay all the same.
+		uint32_t least = h->workers.load(std::memory_order_relaxed) + 1, allowed = limit(h);
+		if (least > allowed)
+			h->extra.fetch_add(least - allowed, std::memory_order_relaxed);
 		launch(h);
 		begin_watch(h);
 	}
