@@ -74,6 +74,12 @@ bool Driver::start_in_ring(Stream *s, Request *r)
 {
 	if (r->done == 0 && !r->change(State::queued, State::in_ring))
 		return true;
+	// What cannot be read or written at all (an epoll descriptor, a pidfd, a write to a timerfd), the ring would wait for.
+	if (ssize_t e = transfer::unable(r, s->file); e != 0) {
+		r->set(State::running);
+		end_first(s, e);
+		return true;
+	}
 	r->set(State::in_ring);
 	s->busy = true;
 	r->polled = r->op == Op::poll || (r->in_program && r->op != Op::accept);

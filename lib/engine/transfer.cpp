@@ -161,8 +161,9 @@ ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p)
 	struct iovec one = {p.buf, p.len};
 	const struct iovec *v = p.vector != nullptr ? p.vector : &one;
 	int n = p.vector != nullptr ? p.vector_count : 1;
-	// read() of nothing returns 0, where recv would look at the connection.
-	if (kind == Kind::socket && p.len != 0)
+	// read() of nothing returns 0, where recv would look at the connection. write() of nothing sends an empty datagram, which
+	// writev() does not.
+	if (kind == Kind::socket && (p.len != 0 || (!read && p.vector == nullptr)))
 		return on_socket(read, fd, v, n, MSG_DONTWAIT);
 	return vector_call(read, fd, v, n, kind == Kind::fifo ? -1 : p.offset, RWF_NOWAIT);
 }
@@ -203,6 +204,13 @@ ssize_t attempt(Request *r, int fd)
 	default:
 		return without_waiting(r->is_read(), r->kind, fd, rest(r));
 	}
+}
+
+ssize_t unable(const Request *r, int fd)
+{
+	if ((r->op != Op::read && r->op != Op::write) || (r->kind != Kind::anonymous && r->kind != Kind::device))
+		return 0;
+	return result(r->op == Op::read ? readv(fd, nullptr, 0) : writev(fd, nullptr, 0));
 }
 
 struct msghdr *header_of_rest(Request *r)

@@ -40,6 +40,9 @@ ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *h
 // What is left of r, by such an attempt on fd.
 ssize_t attempt(Request *r, int fd);
 
+// The error of every read or write of a device or an anonymous file, or 0. Asked for without moving anything.
+ssize_t unable(const Request *r, int fd);
+
 // The header for the kernel, with what is left of r. As rest().
 struct msghdr *header_of_rest(Request *r);
 
