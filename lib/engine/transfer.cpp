@@ -8,6 +8,7 @@
 #include <climits>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -199,7 +200,7 @@ ssize_t attempt(Request *r, int fd)
 	case Op::poll: {
 		struct pollfd p = {fd, static_cast<short>(r->call_flags), 0};
 		int n = ::poll(&p, 1, 0);
-		return n == 0 ? -EAGAIN : n < 0 ? -errno : p.revents;
+		return n == 0 ? -EAGAIN : n < 0 ? -errno : poll_result(p.revents);
 	}
 	default:
 		return without_waiting(r->is_read(), r->kind, fd, rest(r));
@@ -252,6 +253,20 @@ bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)
 	return false;
 }
 
+ssize_t end_of_connect(int fd, const struct msghdr &to)
+{
+	int value = 0;
+	socklen_t size = sizeof value;
+	// TCP's socket stays one that is about to connect until a call of connect() has fetched the end. If SO_ERROR took the error
+	// instead, the program's next connect() would get ECONNABORTED.
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &value, &size) == 0 && value == IPPROTO_TCP) {
+		ssize_t n = result(static_cast<ssize_t>(syscall(SYS_connect, fd, to.msg_name, to.msg_namelen)));
+		return n == -EISCONN ? 0 : n == -EINPROGRESS || n == -EALREADY || n == -EINTR ? -EAGAIN : n;
+	}
+	size = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) != 0 ? -errno : -value;
+}
+
 namespace {
 
 // A descriptor that is O_NONBLOCK has begun to connect: its end is told by the socket.
@@ -262,11 +277,10 @@ ssize_t connect_and_wait(const Request *r, int fd)
 	if (n != -EINPROGRESS && n != -EALREADY && n != -EINTR)
 		return n;
 	struct pollfd p = {fd, POLLOUT, 0};
-	while (::poll(&p, 1, -1) < 0)
-		;
-	int error = 0;
-	socklen_t size = sizeof error;
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 ? -errno : -error;
+	do
+		::poll(&p, 1, -1);
+	while ((n = end_of_connect(fd, h)) == -EAGAIN);
+	return n;
 }
 
 ssize_t blocking_message(Request *r, int fd)
