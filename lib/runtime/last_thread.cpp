@@ -74,7 +74,7 @@ bool nothing_outstanding()
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		const Request *r = requests::at(i);
 		State s = r == nullptr ? State::free : r->get_state();
-		if (s == State::queued || s == State::trying || s == State::running || s == State::in_ring)
+		if (s != State::free && s != State::cancelled && s != State::done)
 			return false;
 	}
 	return true;
