@@ -290,7 +290,7 @@ void Driver::look()
 			stream::leave(s->word);
 			requests::release(r);
 		}
-		if (s->first != first)
+		if (s->first != first || (s->first != nullptr && s->armed && may_be_stopped(s->first)))
 			s->armed = false;
 		if (!s->busy && !s->armed)
 			step(s);

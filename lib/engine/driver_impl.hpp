@@ -35,6 +35,7 @@ private:
 
 	// driver_streams.cpp
 	void step(Stream *s);
+	static bool may_be_stopped(const Request *r);
 	bool start(Stream *s, Request *r);
 	bool start_in_ring(Stream *s, Request *r);
 	bool try_now(Stream *s, Request *r);

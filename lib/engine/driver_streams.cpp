@@ -54,12 +54,18 @@ void forget_connection(Request *r)
 
 } // namespace
 
+// Nobody wants it any more, and nothing of it has gone out. A receive that has something ends with that.
+bool Driver::may_be_stopped(const Request *r)
+{
+	return r->is_unwanted() && (r->done == 0 || r->is_read());
+}
+
 // True: the first request is not r any more, or r must be started again.
 bool Driver::start(Stream *s, Request *r)
 {
-	if (r->is_unwanted() && r->done == 0) {
+	if (may_be_stopped(r)) {
 		r->change(State::queued, State::running);
-		end_first(s, -ECANCELED);
+		end_first(s, transfer::total(r, -ECANCELED));
 		return true;
 	}
 	if (!ready_for_connection(r))

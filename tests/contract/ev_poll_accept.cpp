@@ -331,6 +331,25 @@ BOOST_AUTO_TEST_CASE(ev_cancel_ends_every_request_with_that_data_and_no_other) {
     });
 }
 
+BOOST_AUTO_TEST_CASE(a_receive_of_which_a_part_has_come_ends_with_that_when_it_is_cancelled) {
+    for_each_channel([](Channel& ec) {
+        Stream s = unix_stream();
+        BOOST_TEST_REQUIRE(ev_recv(s.reader, room(10), 10, MSG_WAITALL, ec, &datum) == 0);
+        BOOST_TEST(found_empty(ec));
+        put(s.writer, "abc");
+        BOOST_TEST(found_empty(ec));
+        BOOST_TEST(eventually([&] {  // it has taken them
+            pollfd there{s.reader, POLLIN, 0};
+            return poll(&there, 1, 0) == 0;
+        }));
+        BOOST_TEST(ev_cancel(ec, &datum) == 0);
+        BOOST_TEST(outcome(next_event(ec)) == ok(3));
+        BOOST_TEST_REQUIRE(ev_recv(s.reader, room(10), 10, 0, ec, nullptr) == 0);  // the stream goes on
+        put(s.writer, "de");
+        BOOST_TEST(outcome(next_event(ec)) == ok(2));
+    });
+}
+
 BOOST_AUTO_TEST_CASE(there_is_nothing_to_cancel_after_the_end) {
     for_each_channel([](Channel& ec) {
         CHECK_FAILS(ev_cancel(ec, nullptr), ENOENT);
