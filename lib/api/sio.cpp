@@ -48,13 +48,7 @@ ssize_t try_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 		return 0;
 	if ((flags & ~(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)) != 0 || m->msg_name != nullptr || m->msg_controllen != 0)
 		return -EOPNOTSUPP;
-	Region *r = region::at(a->regions[0]);
-	ssize_t n = ether::device::send(a->device, m->msg_iov, m->msg_iovlen, (flags & MSG_MORE) != 0);
-	if (n > 0) {
-		r->sent.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);
-		(a->device->zero_copy ? r->zero_copy : r->copied).fetch_add(1, std::memory_order_relaxed);
-	}
-	return n;
+	return ether::device::send(a->device, m->msg_iov, m->msg_iovlen, (flags & MSG_MORE) != 0);
 }
 
 int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)

@@ -206,7 +206,21 @@ void wake(Association *a)
 		futex_wake(a->arrivals, INT_MAX);
 }
 
-ssize_t hand_out(const Association *a, Arrival x, const Want &w, void **address)
+namespace {
+
+ssize_t give(const Association *a, const Arrival &x, size_t n, void **address)
+{
+	x.region->slots.give(x.piece, x.size, n, x.head);
+	*address = x.piece;
+	if (a->device != nullptr)
+		ether::device::add(a->device->bytes_in, n);
+	else
+		x.region->received.fetch_add(n, std::memory_order_relaxed);
+	return static_cast<ssize_t>(n);
+}
+
+// What is empty, or has a head or is to have one, or lies in another region than is wanted.
+ssize_t hand_out_otherwise(const Association *a, Arrival x, const Want &w, void **address)
 {
 	*address = nullptr;
 	if (x.n == 0 && !(w.message && !a->stream)) {
@@ -231,10 +245,17 @@ ssize_t hand_out(const Association *a, Arrival x, const Want &w, void **address)
 		x.region->slots.drop_front(x.piece, data_of(x), x.size - sizeof(MessageHead));
 		x = {x.region, data_of(x), x.size - sizeof(MessageHead), n, false};
 	}
-	x.region->slots.give(x.piece, x.size, n, x.head);
-	*address = x.piece;
-	x.region->received.fetch_add(n, std::memory_order_relaxed);
-	return static_cast<ssize_t>(n);
+	return give(a, x, n, address);
+}
+
+} // namespace
+
+ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **address)
+{
+	bool as_it_is = x.n != 0 && (w.region == nullptr || x.region == w.region) && !w.message && !x.head;
+	if (!as_it_is)
+		return hand_out_otherwise(a, x, w, address);
+	return give(a, x, x.n < w.size ? x.n : w.size, address);
 }
 
 } // namespace sigevec::dma::receive

@@ -33,7 +33,7 @@ bool in_advance(Association *a);
 // Whether that is so.
 bool wants_in_advance(const Association *a);
 // Gives an arrival to the program, cut to what is wanted. Bytes or -errno.
-ssize_t hand_out(const Association *a, Arrival x, const Want &w, void **address);
+ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **address);
 // There is no room: tells whoever gives a piece back to look() for it. Then another attempt has to be made.
 void wait_for_room(const Association *a, const Want &w);
 // Nobody wants it.

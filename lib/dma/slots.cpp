@@ -231,16 +231,48 @@ char *Slots::reserve(size_t size)
 	return const_cast<char *>(base_) + at * unit;
 }
 
-char *Slots::reserve_slot(size_t size, const char *from)
+// As many runs of one word as there are: the bits at which they begin, which are that far apart.
+uint64_t Slots::claim_several(uint32_t word, uint32_t count, uint64_t allowed, uint32_t most)
+{
+	uint64_t w = bitmap_[word].load(std::memory_order_relaxed);
+	for (;;) {
+		uint64_t at = 0, taken = w;
+		for (uint64_t free = w == ~uint64_t{0} ? 0 : runs(~w, count) & allowed; free != 0 && most != 0; free &= free - 1, most--) {
+			at |= free & -free;
+			taken |= ones(count) << __builtin_ctzll(free);
+		}
+		// Acquire: as in claim_in_word.
+		if (at == 0 || bitmap_[word].compare_exchange_weak(w, taken, std::memory_order_acquire, std::memory_order_relaxed))
+			return at;
+		most += static_cast<uint32_t>(__builtin_popcountll(at));
+	}
+}
+
+uint32_t Slots::reserve_slots(size_t size, const char *from, uint32_t most, char **slots)
 {
 	auto step = static_cast<uint32_t>(size / unit);
-	auto skew = static_cast<uint32_t>((reinterpret_cast<uintptr_t>(base_) - reinterpret_cast<uintptr_t>(from)) / unit % step);
+	auto skew = static_cast<uint32_t>((reinterpret_cast<uintptr_t>(base_) - reinterpret_cast<uintptr_t>(from)) / unit & (step - 1));
 	uint64_t bits = size == 2048 ? 0x0001000100010001ull : 0x0000000100000001ull;
-	uint32_t at = claim_some(step, bits << ((step - skew) % step));
-	if (at == no_unit)
-		return nullptr;
-	record_[at].store(in_use | busy | size, std::memory_order_relaxed);
-	return const_cast<char *>(base_) + at * unit;
+	uint64_t allowed = bits << ((step - skew) & (step - 1));
+	uint32_t n = 0;
+	auto add = [&](uint32_t at) {
+		record_[at].store(in_use | busy | size, std::memory_order_relaxed);
+		slots[n++] = const_cast<char *>(base_) + at * unit;
+	};
+	uint32_t begin = begin_of_this_thread(), last = begin;
+	for (uint32_t i = 0, word = begin; i < words_ && n < most; i++) {
+		for (uint64_t at = claim_several(word, step, allowed, most - n); at != 0; at &= at - 1) {
+			add(word * word_bits + static_cast<uint32_t>(__builtin_ctzll(at)));
+			last = word;
+		}
+		word = word + 1 == words_ ? 0 : word + 1;
+	}
+	if (last != begin)
+		remember(last * word_bits);
+	// Those that lie across the border of two words.
+	for (uint32_t at; n < most && (at = claim_some(step, allowed)) != no_unit;)
+		add(at);
+	return n;
 }
 
 void Slots::open_slot(char *data, size_t size, size_t n)
@@ -253,7 +285,7 @@ void Slots::end_slot(uint32_t first, uint64_t record)
 {
 	size_t size = (record & in_slot) != 0 ? 2048 : 4096;
 	auto address = reinterpret_cast<uintptr_t>(base_) + first * unit;
-	uint32_t at = first - static_cast<uint32_t>(address % size / unit);
+	uint32_t at = first - static_cast<uint32_t>((address & (size - 1)) / unit);
 	record_[at].store(0, std::memory_order_relaxed);
 	give_back(at, units_of(size));
 	// The kernel is to get the same slots again, not one after the other all of a large region, which no cache holds.

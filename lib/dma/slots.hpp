@@ -44,9 +44,9 @@ public:
 	// Gives the units before `rest' back, which then begins a busy piece; size: of what stays.
 	void drop_front(char *piece, char *rest, size_t size);
 
-	// For Ethernet frames (ether/device.hpp): a busy piece of size bytes, 2048 or 4096, at a multiple of that behind `from', a page's
-	// beginning. nullptr: there is none.
-	char *reserve_slot(size_t size, const char *from);
+	// For Ethernet frames (ether/device.hpp): busy pieces of size bytes, 2048 or 4096, each at a multiple of that behind `from', a page's
+	// beginning. How many of them there are, at most `most'.
+	uint32_t reserve_slots(size_t size, const char *from, uint32_t most, char **slots);
 	// n bytes at data, behind the first unit of such a piece, are a busy piece of their own from now on; the slot goes with it.
 	void open_slot(char *data, size_t size, size_t n);
 
@@ -94,6 +94,7 @@ private:
 	}
 	uint64_t starts(size_t size) const;
 	uint32_t claim_in_word(uint32_t word, uint32_t count, uint64_t allowed);
+	uint64_t claim_several(uint32_t word, uint32_t count, uint64_t allowed, uint32_t most);
 	uint32_t begin_of_this_thread() const;
 	void remember(uint32_t at);
 	uint32_t claim_some(uint32_t count, uint64_t allowed);

@@ -193,9 +193,8 @@ int attach(Device *d, dma::Region *r, size_t slot)
 	d->flying = static_cast<Flight *>(malloc(flights * sizeof(Flight)));
 	d->error = 0;
 	d->told = 0;
-	d->frames_in.store(0, std::memory_order_relaxed);
-	d->frames_out.store(0, std::memory_order_relaxed);
-	d->too_large.store(0, std::memory_order_relaxed);
+	for (auto *c : {&d->frames_in, &d->frames_out, &d->bytes_in, &d->bytes_out, &d->too_large})
+		c->store(0, std::memory_order_relaxed);
 	// Half of what there is goes to the device; the rest is for what the program keeps and sends.
 	size_t used = r->slots.used();
 	size_t free = used < d->memory_size ? (d->memory_size - used) / d->chunk / 2 : 0;
@@ -250,8 +249,8 @@ void detach(Device *d)
 	free(d->flying);
 	d->kernels = nullptr;
 	d->flying = nullptr;
+	leave_region(d, r);
 	d->zero_copy = false;
-	d->region.store(nullptr, std::memory_order_release);
 }
 
 int probe(unsigned ifindex, unsigned queue, uint16_t mode)
