@@ -51,26 +51,29 @@ void start_receiving(Single *s, Operation *o)
 	s->in_ring++;
 }
 
-// The association that o is armed for, locked; nullptr: it has ended.
-Association *lock_association(const Operation *o)
-{
-	Association *a = association::at(static_cast<uint32_t>(o->place - 1));
-	a->lock.lock();
-	if (a->fd >= 0 && association::place_of(a) == o->place && a->armed == o)
-		return a;
-	a->lock.unlock();
-	return nullptr;
-}
+// The association that o is armed for, locked for a scope; false: it has ended.
+class Armed {
+public:
+	explicit Armed(const Operation *o) : a_(association::at(static_cast<uint32_t>(o->place - 1))), guard_(a_->lock)
+	{
+		if (a_->fd < 0 || association::place_of(a_) != o->place || a_->armed != o)
+			a_ = nullptr;
+	}
+	Association *operator->() const { return a_; }
+	Association *get() const { return a_; }
+	explicit operator bool() const { return a_ != nullptr; }
+
+private:
+	Association *a_;
+	Guard<Mutex> guard_;
+};
 
 } // namespace
 
 bool still_armed(const Operation *o)
 {
-	Association *a = lock_association(o);
-	bool there = a != nullptr && association::still_there(a);
-	if (a != nullptr)
-		a->lock.unlock();
-	return there;
+	Armed a(o);
+	return a && association::still_there(a.get());
 }
 
 namespace {
@@ -79,25 +82,23 @@ namespace {
 void starve(Operation *o)
 {
 	o->starved = true;
-	Association *a = lock_association(o);
-	if (a == nullptr)
+	Armed a(o);
+	if (!a)
 		return;
 	a->paused = true;
 	dma::receiver::note_pause();
 	region_of(o)->slots.wait_for_room();
-	a->lock.unlock();
 }
 
 // The association forgets o.
 void leave_association(Operation *o)
 {
-	Association *a = lock_association(o);
-	if (a == nullptr)
+	Armed a(o);
+	if (!a)
 		return;
 	a->armed = nullptr;
 	a->paused = false;
-	association::let_go(a);
-	a->lock.unlock();
+	association::let_go(a.get());
 }
 
 void go_on(Single *s, Operation *o)
