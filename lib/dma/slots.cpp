@@ -220,15 +220,26 @@ char *Slots::reserve_for_arrival(size_t size)
 	return const_cast<char *>(base_) + at * unit;
 }
 
-char *Slots::reserve(size_t size)
+char *Slots::reserve_as(uint64_t state, size_t size)
 {
 	if (size > units_ * unit)
 		return nullptr;
 	uint32_t at = claim_some(units_of(size), starts(size));
 	if (at == no_unit)
 		return nullptr;
-	record_[at].store(in_use | busy | size, std::memory_order_relaxed);
+	// Release: whoever is told of the piece may give it back.
+	record_[at].store(state | size, std::memory_order_release);
 	return const_cast<char *>(base_) + at * unit;
+}
+
+char *Slots::reserve(size_t size)
+{
+	return reserve_as(in_use | busy, size);
+}
+
+char *Slots::reserve_for_program(size_t size)
+{
+	return reserve_as(in_use, size);
 }
 
 // As many runs of one word as there are: the bits at which they begin, which are that far apart.
@@ -318,17 +329,6 @@ size_t Slots::cut(char *piece, size_t size, size_t n)
 	record_[at].store(in_use | busy | n, std::memory_order_relaxed);
 	give_back(at + now, had - now);
 	return n;
-}
-
-char *Slots::reserve_for_program(size_t size)
-{
-	if (size > units_ * unit)
-		return nullptr;
-	uint32_t at = claim_some(units_of(size), starts(size));
-	if (at == no_unit)
-		return nullptr;
-	record_[at].store(in_use | size, std::memory_order_release);
-	return const_cast<char *>(base_) + at * unit;
 }
 
 void Slots::discard(char *piece, size_t size)

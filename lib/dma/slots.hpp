@@ -92,6 +92,7 @@ private:
 	{
 		return static_cast<uint32_t>((static_cast<const char *>(p) - base_) / static_cast<ptrdiff_t>(unit));
 	}
+	char *reserve_as(uint64_t state, size_t size);
 	uint64_t starts(size_t size) const;
 	uint32_t claim_in_word(uint32_t word, uint32_t count, uint64_t allowed);
 	uint64_t claim_several(uint32_t word, uint32_t count, uint64_t allowed, uint32_t most);
