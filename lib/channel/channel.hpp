@@ -159,6 +159,9 @@ void tell(Channel *c);
 // Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);
 bool queue_empty(const Channel *c);
+// Whether a reader that finds events is to see if the program has closed the channel: once for all that were pushed while nobody
+// waited. Compared with the bell, which had to be rung for them, that costs little.
+bool worth_a_check(const Channel *c);
 void ring_bell(Channel *c);
 void silence_bell(Channel *c);
 

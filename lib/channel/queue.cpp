@@ -424,6 +424,12 @@ bool queue_empty(const Channel *c)
 	return empty(c);
 }
 
+bool worth_a_check(const Channel *c)
+{
+	return c->rung.load(std::memory_order_relaxed) != 0 && c->oldest.load(std::memory_order_relaxed) == nullptr &&
+	       c->inbox.load(std::memory_order_relaxed) != nullptr;
+}
+
 void ring_bell(Channel *c)
 {
 	ring_now(c);
@@ -454,6 +460,11 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		if (c->ending.load(std::memory_order_acquire))
 			return -EBADF;
 		inner::collect(c);
+		if (!checked && worth_a_check(c)) {
+			if (!check_descriptor(c))
+				return -EBADF;
+			checked = true;
+		}
 		if (!waited || moderation::due(c))
 			if (unsigned n = take(c, v, max, true); n != 0)
 				return static_cast<int>(n);

@@ -269,12 +269,15 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	*handled = s != nullptr;
 	if (s == nullptr)
 		return 0;
+	s->checked = false;
+	bool slept = false;
 	if (io_uring_sq_ready(&s->ring) != 0 || kernel_has_something(s)) {
 		// What is to be looked for first is handed over before.
 		bool idle = c->busy_poll.load(std::memory_order_relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 		disarm(s);
+		slept = wait && idle;
 		// Most often the submission and the wait are one call.
-		if (int e = wait && idle ? await(c, deadline) : enter(c, false, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
+		if (int e = slept ? await(c, deadline) : enter(c, false, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
 			settle(c, s);
 			return -EINTR;
 		}
@@ -284,15 +287,21 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 			end(c);
 			return -EBADF;
 		}
+		if (!s->checked && channel::worth_a_check(c) && !channel::check_descriptor(c))
+			return -EBADF;
 		unsigned n = channel::take_queued(c, v, max);
 		n += n < max ? take(c, v + n, max - n) : 0;
 		if (n != 0) {
 			settle(c, s);
 			return static_cast<int>(n);
 		}
-		// Found empty: now is the time to see whether the program has closed it.
-		if (s->in_ring == 0 && !channel::check_descriptor(c))
-			return -EBADF;
+		// Found empty: now is the time to see whether the program has closed it; but first for a moment what comes from the ring is waited for.
+		if (!s->checked && (s->in_ring == 0 || !wait || slept)) {
+			if (!channel::check_descriptor(c))
+				return -EBADF;
+			s->checked = true;
+		}
+		slept = wait;
 		disarm(s);
 		bool came = wait && look(c, deadline);
 		int e = -ETIMEDOUT;
@@ -305,6 +314,8 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		if (e >= 0 && !wait)
 			e = -ETIMEDOUT; // once more, with what the kernel has done now
 		if (e != 0 && !ring_has_something(s) && channel::queue_empty(c)) {
+			if (e == -ETIMEDOUT && !s->checked && !channel::check_descriptor(c))
+				return -EBADF;
 			if (e == -ETIMEDOUT)
 				s->may_ring = true; // the kernel may have been late to ring for what has been taken
 			settle(c, s);

@@ -80,6 +80,7 @@ struct Single {
 	bool watching; // it polls the channel's inner instance
 	int ear;       // with ec_moderate: the eventfd that the kernel rings instead of the bell (channel/moderation.hpp); or -1
 	bool from_device; // with ec_busy_poll: it has received from a device that the kernel can poll
+	bool checked; // this read has seen that the program has not closed the descriptor
 	uint32_t in_ring;
 	Number *numbers;
 	uint32_t number_count;

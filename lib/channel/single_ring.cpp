@@ -132,6 +132,9 @@ void listen_inside(Channel *c, Single *s)
 
 namespace {
 
+// A wait in vain for so long is the occasion to see whether the program has closed the descriptor. Cheaper than to look each time.
+constexpr long first_wait = 100 * 1000000;
+
 // Sleeps until there are as many completions.
 int sleep(Channel *c, unsigned count, const Deadline &deadline)
 {
@@ -141,18 +144,19 @@ int sleep(Channel *c, unsigned count, const Deadline &deadline)
 		io_uring_submit_and_get_events(&s->ring); // what has come is still taken
 		return -ETIMEDOUT;
 	}
-	struct __kernel_timespec t = {rest.tv_sec, rest.tv_nsec};
+	bool first = !s->checked && (deadline.never || rest.tv_sec > 0 || rest.tv_nsec > first_wait);
+	struct __kernel_timespec t = {first ? 0 : rest.tv_sec, first ? first_wait : rest.tv_nsec};
 	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring tell.
 	c->sleepers.store(1, std::memory_order_seq_cst);
 	int e = 0;
 	bool awake = count == 1 ? !channel::queue_empty(c) : moderation::due(c);
 	if (!awake && !c->ending.load(std::memory_order_seq_cst)) {
 		struct io_uring_cqe *cqe;
-		e = deadline.never ? io_uring_submit_and_wait(&s->ring, count)
-				   : io_uring_submit_and_wait_timeout(&s->ring, &cqe, count, &t, nullptr);
+		e = deadline.never && !first ? io_uring_submit_and_wait(&s->ring, count)
+					     : io_uring_submit_and_wait_timeout(&s->ring, &cqe, count, &t, nullptr);
 	}
 	c->sleepers.store(0, std::memory_order_seq_cst);
-	return e == -ETIME ? -ETIMEDOUT : e < 0 ? e : 0;
+	return e == -ETIME && first ? 0 : e == -ETIME ? -ETIMEDOUT : e < 0 ? e : 0;
 }
 
 } // namespace

@@ -75,6 +75,7 @@ void finish(Request *r, ssize_t result)
 		requests::release(r);
 		return;
 	}
+	r->set(State::ending);
 	r->result = result;
 	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine));
 	if (result >= 0 && r->message != nullptr)

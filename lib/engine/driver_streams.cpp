@@ -74,6 +74,12 @@ bool Driver::start_in_ring(Stream *s, Request *r)
 {
 	if (r->done == 0 && !r->change(State::queued, State::in_ring))
 		return true;
+	// What cannot be read or written at all (an epoll descriptor, a pidfd, a write to a timerfd), the ring would wait for.
+	if (ssize_t e = transfer::unable(r, s->file); e != 0) {
+		r->set(State::running);
+		end_first(s, e);
+		return true;
+	}
 	r->set(State::in_ring);
 	s->busy = true;
 	r->polled = r->op == Op::poll || (r->in_program && r->op != Op::accept);
@@ -103,22 +109,18 @@ bool listening(const Stream *s)
 // is made O_NONBLOCK for its length. -EAGAIN: it is under way.
 ssize_t connect_now(const Stream *s, Request *r)
 {
-	if (r->polled) {
-		struct pollfd p = {s->file, POLLOUT, 0};
-		if (poll(&p, 1, 0) == 0)
-			return -EAGAIN;
-		int error = 0;
-		socklen_t n = sizeof error;
-		return getsockopt(s->file, SOL_SOCKET, SO_ERROR, &error, &n) != 0 ? -errno : -error;
-	}
+	struct pollfd p = {s->file, POLLOUT, 0};
+	if (r->polled && poll(&p, 1, 0) == 0)
+		return -EAGAIN;
 	int flags = fcntl(s->file, F_GETFL);
 	const struct msghdr &h = r->message->header;
 	fcntl(s->file, F_SETFL, flags | O_NONBLOCK);
-	long e = syscall(SYS_connect, s->file, h.msg_name, h.msg_namelen);
-	int error = e < 0 ? errno : 0;
+	ssize_t n = r->polled ? transfer::end_of_connect(s->file, h) : syscall(SYS_connect, s->file, h.msg_name, h.msg_namelen);
+	if (!r->polled && n < 0)
+		n = -errno;
 	fcntl(s->file, F_SETFL, flags);
-	r->polled = error == EINPROGRESS;
-	return r->polled ? -EAGAIN : -error;
+	r->polled = r->polled ? n == -EAGAIN : n == -EINPROGRESS;
+	return r->polled ? -EAGAIN : n;
 }
 
 // The attempt takes a call that may wait, though the descriptor is ready: somebody else may be quicker.

@@ -160,7 +160,7 @@ bool poll_now(const Call &c, ssize_t *result)
 	struct pollfd p = {c.fd, static_cast<short>(c.flags), 0};
 	if (::poll(&p, 1, 0) <= 0)
 		return false;
-	*result = p.revents;
+	*result = transfer::poll_result(p.revents);
 	return true;
 }
 

@@ -161,15 +161,21 @@ bool submit(Request *r)
 		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
 		return false;
 	}
+	auto index = static_cast<int>(c - all);
+	bool told = !r->notification.event.silent() || r->notification.batch != nullptr;
+	// Who is to be told must be told though nobody waits: without a thread to listen others have to do it, or refuse.
+	if (told && !start_listening(index)) {
+		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
+		return false;
+	}
 	// aio_cancel of another thread may have been quicker.
 	if (!r->change(State::queued, State::running)) {
 		requests::release(r);
 		return true;
 	}
-	auto index = static_cast<int>(c - all);
 	r->context.store(index, std::memory_order_relaxed);
 	aiocb_layout::context(r->cb.load(std::memory_order_relaxed)).store(index + 1, std::memory_order_release);
-	if (!r->notification.event.silent() || r->notification.batch != nullptr)
+	if (told)
 		end_in_background(r);
 	if (plugged.depth == 0) {
 		submit_all(*c, &r, 1);
@@ -212,7 +218,7 @@ int lead(int, bool (*)(void *), void *, const Deadline &, bool) { return EBUSY; 
 bool follow(int, unsigned) { return false; }
 bool need(int) { return true; }
 void need_no_more(int) {}
-void start_listening(int) {}
+bool start_listening(int) { return true; }
 void end_in_background(Request *) {}
 bool exists(int) { return false; }
 void plug() {}

@@ -42,8 +42,8 @@ bool follow(int context, unsigned b);
 bool need(int context);
 void need_no_more(int context);
 
-// Starts the background thread with the program's descriptors, before `need'. Not async-signal-safe.
-void start_listening(int context);
+// Starts the background thread with the program's descriptors, before `need'. False: none could be had. Not async-signal-safe.
+bool start_listening(int context);
 
 // The same for one request, until it ends. Not async-signal-safe.
 void end_in_background(Request *r);

@@ -121,13 +121,15 @@ void add_need(Context &c)
 		futex_wake(c.needed, INT_MAX);
 }
 
-void start_background(Context &c)
+bool start_background(Context &c)
 {
 	constexpr Background mine = Background::of_program;
 	if (c.background.load(std::memory_order_acquire) == mine || c.background.exchange(mine, std::memory_order_acq_rel) == mine)
-		return;
-	if (start_thread(background_main, &c, "sigevec-kaio") != 0)
-		c.background.store(Background::none, std::memory_order_release);
+		return true;
+	if (start_thread(background_main, &c, "sigevec-kaio") == 0)
+		return true;
+	c.background.store(Background::none, std::memory_order_release);
+	return false;
 }
 
 void drop_need(Context &c)
@@ -196,9 +198,9 @@ bool need(int context)
 	return false;
 }
 
-void start_listening(int context)
+bool start_listening(int context)
 {
-	start_background(all[context]);
+	return start_background(all[context]);
 }
 
 void need_no_more(int context)

@@ -8,6 +8,7 @@
 #include <climits>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -164,8 +165,9 @@ ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p)
 	struct iovec one = {p.buf, p.len};
 	const struct iovec *v = p.vector != nullptr ? p.vector : &one;
 	int n = p.vector != nullptr ? p.vector_count : 1;
-	// read() of nothing returns 0, where recv would look at the connection.
-	if (kind == Kind::socket && p.len != 0)
+	// read() of nothing returns 0, where recv would look at the connection. write() of nothing sends an empty datagram, which
+	// writev() does not.
+	if (kind == Kind::socket && (p.len != 0 || (!read && p.vector == nullptr)))
 		return on_socket(read, fd, v, n, MSG_DONTWAIT);
 	return vector_call(read, fd, v, n, kind == Kind::fifo ? -1 : p.offset, RWF_NOWAIT);
 }
@@ -201,11 +203,18 @@ ssize_t attempt(Request *r, int fd)
 	case Op::poll: {
 		struct pollfd p = {fd, static_cast<short>(r->call_flags), 0};
 		int n = ::poll(&p, 1, 0);
-		return n == 0 ? -EAGAIN : n < 0 ? -errno : p.revents;
+		return n == 0 ? -EAGAIN : n < 0 ? -errno : poll_result(p.revents);
 	}
 	default:
 		return without_waiting(r->is_read(), r->kind, fd, rest(r));
 	}
+}
+
+ssize_t unable(const Request *r, int fd)
+{
+	if ((r->op != Op::read && r->op != Op::write) || (r->kind != Kind::anonymous && r->kind != Kind::device))
+		return 0;
+	return result(r->op == Op::read ? readv(fd, nullptr, 0) : writev(fd, nullptr, 0));
 }
 
 struct msghdr *header_for(Message *m, const struct iovec &buffer, Vector *vector, bool control)
@@ -251,6 +260,20 @@ bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)
 	return false;
 }
 
+ssize_t end_of_connect(int fd, const struct msghdr &to)
+{
+	int value = 0;
+	socklen_t size = sizeof value;
+	// TCP's socket stays one that is about to connect until a call of connect() has fetched the end. If SO_ERROR took the error
+	// instead, the program's next connect() would get ECONNABORTED.
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &value, &size) == 0 && value == IPPROTO_TCP) {
+		ssize_t n = result(static_cast<ssize_t>(syscall(SYS_connect, fd, to.msg_name, to.msg_namelen)));
+		return n == -EISCONN ? 0 : n == -EINPROGRESS || n == -EALREADY || n == -EINTR ? -EAGAIN : n;
+	}
+	size = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) != 0 ? -errno : -value;
+}
+
 namespace {
 
 // A descriptor that is O_NONBLOCK has begun to connect: its end is told by the socket.
@@ -261,11 +284,10 @@ ssize_t connect_and_wait(const Request *r, int fd)
 	if (n != -EINPROGRESS && n != -EALREADY && n != -EINTR)
 		return n;
 	struct pollfd p = {fd, POLLOUT, 0};
-	while (::poll(&p, 1, -1) < 0)
-		;
-	int error = 0;
-	socklen_t size = sizeof error;
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 ? -errno : -error;
+	do
+		::poll(&p, 1, -1);
+	while ((n = end_of_connect(fd, h)) == -EAGAIN);
+	return n;
 }
 
 ssize_t blocking_message(Request *r, int fd)

@@ -5,6 +5,8 @@
 
 #include "request/request.hpp"
 
+#include <cerrno>
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace sigevec::transfer {
@@ -43,6 +45,9 @@ ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *h
 // What is left of r, by such an attempt on fd.
 ssize_t attempt(Request *r, int fd);
 
+// The error of every read or write of a device or an anonymous file, or 0. Asked for without moving anything.
+ssize_t unable(const Request *r, int fd);
+
 // The header for the kernel, with what is left: buffer, or the vector if there is one. control: whether the control data still has to go.
 struct msghdr *header_for(Message *m, const struct iovec &buffer, Vector *vector, bool control);
 // The same of r. As rest().
@@ -64,6 +69,15 @@ inline bool must_block(const Request *r)
 // Whether a write would end beyond RLIMIT_FSIZE. Then the thread that makes the call may get SIGXFSZ: it must not be one of the
 // program's. The library's have it blocked. Async-signal-safe.
 bool beyond_size_limit(off_t offset, size_t len);
+
+// How a connect that has begun has ended, once the socket is ready to be written: 0 or -errno; -EAGAIN: not yet.
+ssize_t end_of_connect(int fd, const struct msghdr &to);
+
+// What a poll that has found something ends with. A descriptor without a file, as one of O_PATH, is a bad one.
+inline ssize_t poll_result(short found)
+{
+	return (found & POLLNVAL) != 0 ? -EBADF : found;
+}
 
 // The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno.
 ssize_t blocking(Request *r, int fd);

@@ -19,6 +19,16 @@ int ask_driver(Request *r, uint64_t word)
 	return a == 0 ? AIO_NOTCANCELED : static_cast<int>(a) - 1;
 }
 
+// Another thread is between two instructions; but it may have to be let in on this processor first.
+void let_others(int *times)
+{
+	constexpr timespec moment{0, 50000};
+	if (++*times < 100)
+		sched_yield();
+	else
+		nanosleep(&moment, nullptr);
+}
+
 } // namespace
 
 bool outstanding(uint64_t word)
@@ -32,7 +42,7 @@ int one(Request *r, uint64_t word)
 	if (int context = r->context.load(std::memory_order_relaxed); context >= 0)
 		kaio::poll(context);
 	uint64_t generation = word >> 8;
-	for (;;) {
+	for (int times = 0;;) {
 		uint64_t now = r->state.load(std::memory_order_acquire);
 		if (now >> 8 != generation)
 			return AIO_ALLDONE;
@@ -48,8 +58,9 @@ int one(Request *r, uint64_t word)
 				return AIO_CANCELED;
 			}
 			break;
-		case State::trying:
-			sched_yield(); // an attempt that does not wait
+		case State::trying: // an attempt that does not wait
+		case State::ending: // its status is about to be published
+			let_others(&times);
 			break;
 		case State::in_ring:
 			return ask_driver(r, now);

@@ -121,8 +121,9 @@ struct Call {
 //   queued -> trying     by an executor around a non-blocking attempt; back to queued when there was nothing
 //   queued -> running    by an executor: from here on it cannot be cancelled
 //   queued -> in_ring    by the driver: io_uring has it, only the driver can cancel it
-//   any    -> done       by the executor, before the result is published
-enum class State : uint8_t { free, queued, trying, running, in_ring, cancelled, done };
+//   any    -> ending     by the executor, before the result is published: for a moment nobody can say whether it has ended
+//   ending -> done       by the executor, after that
+enum class State : uint8_t { free, queued, trying, running, in_ring, ending, cancelled, done };
 
 struct Request {
 	uint32_t index;

@@ -17,6 +17,7 @@
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/last_thread.hpp"
 #include "runtime/program_thread.hpp"
 #include "runtime/spin.hpp"
 #include "runtime/stats.hpp"
@@ -71,6 +72,7 @@ void forget_parent()
 	finished::after_fork();
 	requests::after_fork();
 	stats::after_fork();
+	last_thread::after_fork();
 }
 
 } // namespace
@@ -90,6 +92,7 @@ bool set_up()
 		forget_parent();
 	else
 		config::read_environment();
+	last_thread::watch_caller();
 	Spin::set_up();
 	stats::open();
 	inherited = true;

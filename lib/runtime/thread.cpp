@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "runtime/last_thread.hpp"
 #include "runtime/sync.hpp"
 
 #include <cstdlib>
@@ -23,7 +24,10 @@ void *enter(void *p)
 	Start s = *static_cast<Start *>(p);
 	free(p);
 	prctl(PR_SET_NAME, s.name);
-	return s.main(s.arg);
+	last_thread::began();
+	void *result = s.main(s.arg);
+	last_thread::ended();
+	return result;
 }
 
 } // namespace
@@ -49,6 +53,8 @@ int start_thread(void *(*main)(void *), void *arg, const char *name)
 	pthread_attr_destroy(&attr);
 	if (e != 0)
 		free(s);
+	else
+		last_thread::started();
 	return e;
 }
 

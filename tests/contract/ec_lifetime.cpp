@@ -231,6 +231,36 @@ BOOST_AUTO_TEST_CASE(a_plain_close_is_survived) {
     });
 }
 
+BOOST_AUTO_TEST_CASE(the_next_read_notices_a_plain_close_whatever_is_outstanding_or_unread) {
+    constexpr timespec short_time{0, 1000000};
+    for_each_channel_kind([&](unsigned flags) {
+        for (unsigned blocking : {0u, unsigned{EC_NONBLOCK}})
+            for (bool unread : {false, true}) {
+                ec_t const ec = Channel(flags | blocking).release();
+                Stream s = unix_stream();
+                Request& into = reading(s.reader, 1);
+                event_data_t event;
+                BOOST_TEST_REQUIRE(ev_recv(s.reader, into.data(), 1, 0, ec, nullptr) == 0);
+                BOOST_TEST(ec_next_events(ec, &event, 1, &short_time) == 0);
+                if (unread) BOOST_TEST_REQUIRE(post(ec, 1));
+                close(ec);
+                errno = 0;
+                BOOST_TEST(ec_next_event(ec, &event) == -1);
+                BOOST_TEST(errno == EBADF);
+            }
+        ec_t const ec = Channel(flags).release();
+        Stream s = unix_stream();
+        Request& into = reading(s.reader, 1);
+        event_data_t event;
+        BOOST_TEST_REQUIRE(ev_recv(s.reader, into.data(), 1, 0, ec, nullptr) == 0);
+        BOOST_TEST(ec_next_events(ec, &event, 1, &short_time) == 0);
+        close(ec);
+        errno = 0;
+        BOOST_TEST(ec_next_events(ec, &event, 1, &short_time) == -1);
+        BOOST_TEST(errno == EBADF);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(a_number_that_is_another_descriptors_now_is_no_channel) {
     Stream s = unix_stream(), p = pipe_stream();
     Fd event(eventfd(0, EFD_CLOEXEC)), epoll(epoll_create1(EPOLL_CLOEXEC));

@@ -135,7 +135,8 @@ BOOST_AUTO_TEST_CASE(ev_poll_takes_any_descriptor) {
 
 BOOST_AUTO_TEST_CASE(ev_poll_of_no_descriptor_is_an_event) {
     for_each_channel([](Channel& ec) {
-        for (int fd : {-1, 100000, INT_MAX}) {
+        Fd const without_file(open("/", O_PATH | O_CLOEXEC));
+        for (int fd : {-1, 100000, INT_MAX, int(without_file)}) {
             start_poll(ec, fd, POLLIN, &datum);
             event_data_t const event = next_event(ec);
             BOOST_TEST(event.ev_un.ev_fd == fd);

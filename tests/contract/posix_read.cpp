@@ -4,6 +4,8 @@
 #define BOOST_TEST_MODULE posix_read
 #include "support.hpp"
 
+#include <sys/epoll.h>
+
 namespace {
 
 File file_with(FileKind const& kind, std::string const& data) {
@@ -123,6 +125,8 @@ BOOST_AUTO_TEST_CASE(what_read_refuses_is_reported) {
     BOOST_TEST(finish(start_read(listener, 10)) == failed(EINVAL));
     Fd unconnected(socket(AF_INET, SOCK_STREAM, 0));
     BOOST_TEST(finish(start_read(unconnected, 10)) == failed(ENOTCONN));
+    Fd const epoll(epoll_create1(EPOLL_CLOEXEC));
+    for (size_t bytes : {10u, 200000u}) BOOST_TEST(finish(start_read(epoll, bytes)) == failed(EINVAL));
 }
 
 BOOST_AUTO_TEST_CASE(a_direct_read_that_is_not_aligned_is_reported_or_done) {

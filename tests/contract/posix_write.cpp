@@ -5,7 +5,9 @@
 #include "support.hpp"
 
 #include <limits>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 
 BOOST_AUTO_TEST_CASE(it_writes_the_bytes_of_the_buffer_at_the_offset) {
     for_each_file_kind([](FileKind const& kind) {
@@ -89,6 +91,22 @@ BOOST_AUTO_TEST_CASE(a_write_far_out_leaves_a_hole) {
         BOOST_TEST(file.content(100, far) == "far");
         BOOST_TEST((file.content(4, 1000) == std::string(4, '\0')));
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_write_of_nothing_sends_an_empty_datagram_like_write) {
+    int v[2];
+    BOOST_TEST_REQUIRE(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, v) == 0);
+    Fd const reader(v[0]), writer(v[1]);
+    BOOST_TEST(finish(start_write(writer, "")) == ok(0));
+    BOOST_TEST(finish(start_write(writer, "next")) == ok(4));
+    BOOST_TEST(finish(start_read(reader, 10)) == ok(0));
+    BOOST_TEST(finish(start_read(reader, 10)) == ok(4));
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_written_is_einval_however_large) {
+    Fd const epoll(epoll_create1(EPOLL_CLOEXEC)), timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+    for (size_t bytes : {8u, 200000u})
+        for (int fd : {int(epoll), int(timer)}) BOOST_TEST(finish(start_write(fd, pattern(bytes))) == failed(EINVAL));
 }
 
 BOOST_AUTO_TEST_CASE(devices_take_or_refuse_as_they_do) {

@@ -182,3 +182,28 @@ BOOST_AUTO_TEST_CASE(requests_submitted_while_others_are_cancelled_are_not_lost,
     canceller.join();
     BOOST_TEST(arrived == 1000);
 }
+
+// The moment between the status and whatever else belongs to the end is nobody's business.
+BOOST_AUTO_TEST_CASE(what_the_status_says_has_ended_is_all_done_for_the_descriptor_too) {
+    File file = disk_file(), end = disk_file(O_APPEND);
+    Stream s = pipe_stream();
+    int untruthful = 0;
+    for (int i = 0; i < 3000; ++i) {
+        struct {
+            int fd;
+            aiocb cb;
+        } tried[] = {{file.fd, {}}, {end.fd, {}}, {s.reader, {}}};
+        char byte = 'x';
+        for (auto& [fd, cb] : tried) {
+            cb.aio_fildes = fd;
+            cb.aio_buf = &byte;
+            cb.aio_nbytes = 1;
+            cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+            BOOST_TEST_REQUIRE((fd == s.reader ? aio_read(&cb) : aio_write(&cb)) == 0);
+            if (fd == s.reader) put(s.writer, "y");
+            BOOST_TEST_REQUIRE(eventually([&] { return aio_error(&cb) != EINPROGRESS; }));
+            untruthful += aio_cancel(fd, nullptr) != AIO_ALLDONE;
+        }
+    }
+    BOOST_TEST(untruthful == 0);
+}

@@ -5,8 +5,11 @@
 #define BOOST_TEST_MODULE r12_thread_notification
 #include "support.hpp"
 
+#include "processes.hpp"
+
 #include <sched.h>
 #include <semaphore.h>
+#include <sys/resource.h>
 
 namespace {
 
@@ -182,6 +185,30 @@ BOOST_AUTO_TEST_CASE(the_function_runs_even_if_no_such_thread_can_be_made, BETTE
         BOOST_TEST(found.signals_blocked == 0);
     }
     pthread_attr_destroy(&attributes);
+}
+
+// Buffered or not, a request is taken and told of, or refused: never taken and forgotten.
+BOOST_AUTO_TEST_CASE(where_no_thread_can_be_made_no_request_is_taken_that_is_not_told_of, BETTER_THAN_GLIBC) {
+    for (int flags : {0, O_DIRECT}) {
+        File file(disk_directory(), O_RDWR | flags);
+        if (file.fd < 0) continue;
+        put(Fd(open(file.path.c_str(), O_WRONLY)), pattern(8192));
+        fsync(file.fd);  // what is still in the cache is no read for the kernel's own AIO
+        int const status = in_child([&] {
+            rlimit const none{0, 0};
+            CHILD_REQUIRE(geteuid() != 0 || setresuid(65534, 65534, 65534) == 0);  // there is no such limit for root
+            CHILD_REQUIRE(setrlimit(RLIMIT_NPROC, &none) == 0);
+            Report& found = new_report();
+            Request& request = calling(keep(file.fd, 8192), report, &found);
+            request.cb.aio_buf = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(request.data()) + 4095) & ~uintptr_t{4095});
+            request.cb.aio_nbytes = 4096;
+            if (aio_read(&request.cb) == 0)
+                CHILD_REQUIRE(called(found));
+            else
+                CHILD_REQUIRE(errno == EAGAIN);
+        });
+        BOOST_TEST(status == 0);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(each_of_many_requests_calls_its_function_once) {

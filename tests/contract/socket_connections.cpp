@@ -186,6 +186,28 @@ BOOST_AUTO_TEST_CASE(a_failed_connect_tells_why) {
     });
 }
 
+BOOST_AUTO_TEST_CASE(after_a_connect_the_socket_is_as_after_the_synchronous_call) {
+    for (bool nonblocking : {false, true})
+        for_each_way([&](Way& way) {
+            Fd listener = listening_socket(tcp4_kind), client = new_socket(tcp4_kind);
+            Address to = address_of(listener);
+            listener.reset();
+            set_nonblocking(client, nonblocking);
+            for (int i = 0; i < 2; ++i)  // the second has an error of its own, not what is left of the first one's
+                BOOST_TEST(way.finish(way.connect(client, to.get(), to.length)) == failed(ECONNREFUSED));
+            listener = new_socket(tcp4_kind);
+            int const yes = 1;
+            setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+            BOOST_TEST_REQUIRE(bind(listener, to.get(), to.length) == 0);
+            BOOST_TEST_REQUIRE(listen(listener, 5) == 0);
+            BOOST_TEST(way.finish(way.connect(client, to.get(), to.length)) == ok(0));
+            BOOST_TEST(way.finish(way.connect(client, to.get(), to.length)) == failed(EISCONN));
+            errno = 0;
+            BOOST_TEST(connect(client, to.get(), to.length) == -1);
+            BOOST_TEST(errno == EISCONN);
+        });
+}
+
 BOOST_AUTO_TEST_CASE(a_datagram_socket_is_connected) {
     for_each_way([](Way& way) {
         for (SocketKind const& kind : datagram_socket_kinds) {
