@@ -67,7 +67,7 @@ Association *make(int fd, uint64_t cookie)
 	a->stream = type == SOCK_STREAM;
 	a->local = option(fd, SO_DOMAIN) == AF_UNIX;
 	a->device = nullptr;
-	a->latest = a->watched = a->paused = false;
+	a->latest = a->watched = a->paused = a->shut = a->ended = false;
 	a->ahead = 1;
 	a->streak = 0;
 	a->error = 0;
@@ -338,7 +338,7 @@ void let_go(Association *a)
 		return;
 	receiver::unwatch(a);
 	close_held(a);
-	if (a->latest || a->notify != nullptr)
+	if (receiver::serves(a) || a->notify != nullptr)
 		receiver::watch(a);
 }
 
