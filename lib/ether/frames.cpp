@@ -22,7 +22,7 @@ using dma::Region;
 
 namespace {
 
-constexpr uint32_t batch = 32;      // slots that go to the kernel together, completions that are looked for together
+constexpr uint32_t batch = dma::Slots::most_slots; // slots that go to the kernel together, completions that are looked for together
 constexpr uint32_t most_parts = 17; // MAX_SKB_FRAGS
 
 char *slot_of(const Device *d, uint64_t address)
