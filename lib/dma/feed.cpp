@@ -188,6 +188,15 @@ void drop_oldest(Association *a)
 	r->set(State::queued);
 }
 
+// A network device that has no slots drops what comes, and that is the newest: for half of its slots the oldest make room before that.
+void keep_slots(Association *a)
+{
+	ether::Device *d = a->device;
+	auto few = [d] { return d->with_kernel < (d->wanted + 1) / 2; };
+	while (a->queue_count != 0 && few() && (ether::device::refill(d), few()))
+		drop_oldest(a);
+}
+
 // DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; -ENOBUFS: all room is the program's; 0: there is more.
 ssize_t drain(Association *a)
 {
@@ -215,6 +224,8 @@ ssize_t drain(Association *a)
 			return -ENOBUFS;
 		}
 		receive::wake(a);
+		if (a->device != nullptr)
+			keep_slots(a);
 	}
 	return 0;
 }
