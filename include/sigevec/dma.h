@@ -46,7 +46,7 @@ int dma_alloc(dma_mem_t *handlep, size_t size, unsigned flags);
 /*
  * dma_import: make a region of memory that the program has placed itself. It stays the program's, must stay mapped until dma_free, and
  * is shared with children only if it is mapped so. Returns 0, or -1 with errno as dma_alloc, and:
- *   EINVAL  size is too small for one piece, or the memory overlaps another region
+ *   EINVAL  addr is NULL, size is too small for one piece, or the memory overlaps another region
  *   EFAULT  not all of it is mapped
  * Thread-safe; not async-signal-safe. Source: ours.
  */
