@@ -236,7 +236,7 @@ ssize_t call(int fd, const Want &w, void **address)
 			association::Locked a(fd);
 			if (!a) {
 				int e = association::check_socket(fd);
-				return e != 0 ? -e : -EINVAL;
+				return e != 0 ? -e : patience.known ? -ECANCELED : -EINVAL; // it has waited, or there never was one
 			}
 			found = a.get();
 			ssize_t n = attempt(found, w, address, &b);

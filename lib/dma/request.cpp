@@ -9,6 +9,7 @@
 #include "sigevec/ec.h"
 
 #include <cerrno>
+#include <climits>
 
 namespace sigevec::dma {
 
@@ -119,7 +120,7 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 
 int prepare_wait(Call &c, size_t size, bool message)
 {
-	if (size == 0 || (c.flags & ~MSG_DONTWAIT) != 0 || (c.multishot && c.message != nullptr))
+	if (size == 0 || (!message && size > SSIZE_MAX) || (c.flags & ~MSG_DONTWAIT) != 0 || (c.multishot && c.message != nullptr))
 		return EINVAL;
 	c.dma = {};
 	c.dma.kind = Use::Kind::wait;

@@ -131,6 +131,19 @@ BOOST_AUTO_TEST_CASE(with_latest_who_waits_learns_of_an_error) {
     BOOST_TEST(reader.result() == ECONNREFUSED);
 }
 
+BOOST_AUTO_TEST_CASE(with_latest_who_waits_learns_of_the_end_of_the_association) {
+    Region region(1 << 14);
+    Associated s(udp4_kind, region, DMA_LATEST);
+    Waiter reader([&] {
+        void* p;
+        return sio_recv(s, &p, 100, 0) == -1 ? errno : 0;
+    });
+    BOOST_TEST(reader.asleep());
+    region.disassociate(s);
+    BOOST_TEST(reader.returns());
+    BOOST_TEST(reader.result() == ECANCELED);
+}
+
 BOOST_AUTO_TEST_CASE(with_latest_an_error_ends_what_is_armed) {
     Region region(1 << 14);
     for_each_channel([&](Channel& ec) {
