@@ -148,6 +148,7 @@ void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
 	x->buf = p;
 	x->len = o->len;
 	x->result = static_cast<ssize_t>(n);
+	region::add_request(region_of(x)); // until the event has been read
 	if (s->parked == nullptr && channel::admit_another(c))
 		put_ready(s, x);
 	else
@@ -276,6 +277,7 @@ void region_ended(Single *s, Operation *o, ssize_t result)
 	}
 	case Operation::Region::arrival:
 		region_of(o)->slots.discard(static_cast<char *>(o->buf), o->len);
+		region::remove_request(region_of(o));
 		break;
 	default:
 		break;
@@ -291,6 +293,7 @@ void give_arrival(Operation *o)
 	auto n = static_cast<size_t>(o->result);
 	region_of(o)->slots.give(static_cast<char *>(o->buf), o->len, n, false);
 	region_of(o)->received.fetch_add(n, std::memory_order_relaxed);
+	region::remove_request(region_of(o));
 	o->use = Operation::Region::given;
 }
 

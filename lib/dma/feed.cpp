@@ -128,6 +128,8 @@ ssize_t serve_one(Association *a, Outcome *o, Request *r)
 		return n;
 	r->dma.kind = Use::Kind::arrival;
 	r->dma.piece = static_cast<char *>(address);
+	if (r->cb.load(std::memory_order_relaxed) == nullptr)
+		keep_region(r->dma);
 	end_first(a, o, n);
 	return 0;
 }
@@ -144,6 +146,7 @@ ssize_t serve_armed(Association *a, Outcome *o, Request *r)
 	if (n >= 0 && !end) {
 		e->dma.kind = Use::Kind::arrival;
 		e->dma.piece = static_cast<char *>(address);
+		keep_region(e->dma);
 		send_event(e, n);
 		return 0;
 	}
