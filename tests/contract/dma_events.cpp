@@ -384,3 +384,21 @@ BOOST_AUTO_TEST_CASE(events_that_nobody_reads_keep_no_region) {
         BOOST_TEST(region.stat().used == 0u);
     }
 }
+
+BOOST_AUTO_TEST_CASE(an_armed_socket_exchanges_its_region) {
+    Channel ec;
+    for (SocketKind const& kind : {unix_stream_kind, udp4_kind})
+        for (int flags : {armed, AIO_DMA_BUF}) {
+            Region before(1 << 16), after(1 << 16);
+            Associated s(kind, before);
+            BOOST_TEST_REQUIRE(ev_recv(s, nullptr, 100, flags, ec, nullptr) == 0);
+            after.associate(s);
+            before.disassociate(s);
+            BOOST_TEST(dma_free(before, before.size()) == 0);
+            s.peer_sends("goes on");
+            BOOST_TEST(content(next_event(ec), after) == "goes on");
+            after.disassociate(s);
+            if (flags == armed) BOOST_TEST(next_event(ec).ev_errno == ECANCELED);
+            BOOST_TEST(after.stat().requests == 0u);
+        }
+}
