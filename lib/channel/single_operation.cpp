@@ -128,7 +128,7 @@ void finish(Single *s, Operation *o, ssize_t result)
 		if (o->use != Operation::Region::none)
 			region_ended(s, o, result);
 		if (o->use == Operation::Region::disarmed) {
-			put_ready(s, o);
+			put_last(s, o);
 			return;
 		}
 		Operation *next = leave_lane(s, o);
@@ -194,7 +194,7 @@ void reap(Channel *c)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
 	struct io_uring_cqe *cqe;
-	if (s->lenders != nullptr)
+	if (s->lenders != nullptr || s->parked != nullptr)
 		region_step(c, s);
 	while (io_uring_cq_ready(&s->ring) != 0 && io_uring_peek_cqe(&s->ring, &cqe) == 0) {
 		if (s->armed)

@@ -110,6 +110,24 @@ void go_on(Single *s, Operation *o)
 		start_receiving(s, o);
 }
 
+void park(Single *s, Operation *o)
+{
+	o->state = Operation::State::ready;
+	o->parked = true;
+	o->next = nullptr;
+	(s->parked != nullptr ? s->parked_last->next : s->parked) = o;
+	s->parked_last = o;
+}
+
+// The first that is parked has got room.
+void unpark(Single *s)
+{
+	Operation *o = s->parked;
+	s->parked = o->next;
+	o->parked = false;
+	put_ready(s, o);
+}
+
 // A piece with n bytes in it, for an event.
 void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
 {
@@ -130,15 +148,11 @@ void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
 	x->buf = p;
 	x->len = o->len;
 	x->result = static_cast<ssize_t>(n);
-	if (s->parked == nullptr && channel::admit_another(c)) {
+	region::add_request(region_of(x)); // until the event has been read
+	if (s->parked == nullptr && channel::admit_another(c))
 		put_ready(s, x);
-		return;
-	}
-	x->state = Operation::State::ready;
-	x->parked = true;
-	x->next = nullptr;
-	(s->parked != nullptr ? s->parked_last->next : s->parked) = x;
-	s->parked_last = x;
+	else
+		park(s, x);
 }
 
 void cancel_in_ring(Single *s, Operation *o)
@@ -189,12 +203,8 @@ void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags)
 
 void region_step(Channel *c, Single *s)
 {
-	while (s->parked != nullptr && channel::admit_another(c)) {
-		Operation *x = s->parked;
-		s->parked = x->next;
-		x->parked = false;
-		put_ready(s, x);
-	}
+	while (s->parked != nullptr && channel::admit_another(c))
+		unpark(s);
 	bool lacking = false;
 	for (Lender *l = s->lenders; l != nullptr; l = l->next)
 		if (l->lent < l->entries) {
@@ -209,6 +219,13 @@ void region_step(Channel *c, Single *s)
 		else if (o->starved)
 			starve(o); // and once more, against who has made room before
 	});
+}
+
+// Its room goes to the first that has waited longer, so that there is always one who goes on.
+void put_last(Single *s, Operation *o)
+{
+	park(s, o);
+	unpark(s);
 }
 
 void look_for_unwanted(Single *s)
@@ -260,6 +277,7 @@ void region_ended(Single *s, Operation *o, ssize_t result)
 	}
 	case Operation::Region::arrival:
 		region_of(o)->slots.discard(static_cast<char *>(o->buf), o->len);
+		region::remove_request(region_of(o));
 		break;
 	default:
 		break;
@@ -275,6 +293,7 @@ void give_arrival(Operation *o)
 	auto n = static_cast<size_t>(o->result);
 	region_of(o)->slots.give(static_cast<char *>(o->buf), o->len, n, false);
 	region_of(o)->received.fetch_add(n, std::memory_order_relaxed);
+	region::remove_request(region_of(o));
 	o->use = Operation::Region::given;
 }
 

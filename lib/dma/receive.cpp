@@ -8,6 +8,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <poll.h>
+#include <sys/ioctl.h>
 
 namespace sigevec::dma::receive {
 
@@ -113,7 +115,7 @@ void note_full(const Association *a, const Want &w)
 ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 {
 	ssize_t n = length_of_next(association::file_of(a), MSG_DONTWAIT);
-	if (n == 0 && a->stream)
+	if (n == 0 && at_end(a))
 		return 0;
 	if (n < 0 && n != -EAGAIN)
 		return n;
@@ -185,6 +187,18 @@ ssize_t one(Association *a, const Want &w, Arrival *x)
 		return ether::device::take(a, x);
 	*x = some_room(a, w);
 	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT) : without_room(a, w, x);
+}
+
+bool at_end(const Association *a)
+{
+	if (a->stream || a->device != nullptr)
+		return a->stream;
+	// Shut down, and no bytes are left behind the empty packet, if it was one.
+	struct pollfd p = {association::file_of(a), POLLRDHUP, 0};
+	constexpr timespec none{0, 0};
+	int left = 0;
+	return syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP)) != 0 && ioctl(p.fd, FIONREAD, &left) == 0 &&
+	       left == 0;
 }
 
 void discard(const Arrival &x)
