@@ -126,9 +126,11 @@ AC_DEFUN([SIGEVEC_ARG_LTO], [
   AS_IF([test "x$enable_lto" != xno && test -z "$SANITIZER"], [
     AC_LANG_PUSH([C++])
     saved_CXXFLAGS=$CXXFLAGS
-    CXXFLAGS="$CXXFLAGS -flto=auto"
-    AC_MSG_CHECKING([whether $CXX links with -flto=auto])
-    AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])], [LTO_FLAGS=-flto=auto], [
+    # In several parts the library would be assembled with asm (symbol versions, compat/interrupt.c) in one, and what it names in another.
+    whole="-flto=auto -flto-partition=one"
+    CXXFLAGS="$CXXFLAGS $whole"
+    AC_MSG_CHECKING([whether $CXX links with $whole])
+    AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])], [LTO_FLAGS=$whole], [
       AS_IF([test "x$enable_lto" = xyes], [AC_MSG_ERROR([$CXX does not optimise at link time])])
     ])
     CXXFLAGS=$saved_CXXFLAGS

@@ -46,7 +46,7 @@ int dma_alloc(dma_mem_t *handlep, size_t size, unsigned flags);
 /*
  * dma_import: make a region of memory that the program has placed itself. It stays the program's, must stay mapped until dma_free, and
  * is shared with children only if it is mapped so. Returns 0, or -1 with errno as dma_alloc, and:
- *   EINVAL  size is too small for one piece, or the memory overlaps another region
+ *   EINVAL  addr is NULL, size is too small for one piece, or the memory overlaps another region
  *   EFAULT  not all of it is mapped
  * Thread-safe; not async-signal-safe. Source: ours.
  */
@@ -56,7 +56,7 @@ int dma_import(dma_mem_t *handlep, void *addr, size_t size, unsigned flags);
  * dma_free: end a region; pieces that the program still has go with it. size: that of dma_alloc or dma_import. Other threads must
  * not be using the region. Returns 0, or -1 with errno:
  *   EINVAL  no such region, or not its size
- *   EBUSY   requests on it are outstanding, or a socket that is open is associated with it
+ *   EBUSY   requests on it are outstanding, events with pieces of it unread, or a socket that is open is associated with it
  * Thread-safe; not async-signal-safe. Source: the paper, section 3.
  */
 int dma_free(dma_mem_t mem, size_t size);

@@ -48,13 +48,7 @@ ssize_t try_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 		return 0;
 	if ((flags & ~(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)) != 0 || m->msg_name != nullptr || m->msg_controllen != 0)
 		return -EOPNOTSUPP;
-	Region *r = region::at(a->regions[0]);
-	ssize_t n = ether::device::send(a->device, m->msg_iov, m->msg_iovlen, (flags & MSG_MORE) != 0);
-	if (n > 0) {
-		r->sent.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);
-		(a->device->zero_copy ? r->zero_copy : r->copied).fetch_add(1, std::memory_order_relaxed);
-	}
-	return n;
+	return ether::device::send(a->device, m->msg_iov, m->msg_iovlen, (flags & MSG_MORE) != 0);
 }
 
 int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
@@ -72,8 +66,10 @@ int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 
 int send_message(int sock, const struct msghdr *m, int flags)
 {
-	Region *r = process::ensure() ? region_of(m->msg_iov, m->msg_iovlen) : nullptr;
-	if (r == nullptr)
+	// Without a vector there is no memory to look for: an empty datagram, or control data alone.
+	Region *r = nullptr;
+	bool parts = m->msg_iovlen != 0;
+	if (!process::ensure() || (parts && (m->msg_iov == nullptr || (r = region_of(m->msg_iov, m->msg_iovlen)) == nullptr)))
 		return api::result_of(EFAULT);
 	if (const Association *a = association::find(sock); a != nullptr && a->device != nullptr) {
 		bool mine;
@@ -100,7 +96,7 @@ int receive_into(int sock, const receive::Want &w, void **address)
 SIGEVEC_EXPORT int sio_reserve(dma_mem_t mem, void **memp, size_t size)
 {
 	Region *r = process::ensure() ? region::find(mem) : nullptr;
-	if (r == nullptr || memp == nullptr || size == 0 || size > r->slots.units() * unit)
+	if (r == nullptr || memp == nullptr || size == 0 || size > r->size)
 		return api::result_of(EINVAL);
 	char *p = r->slots.reserve_for_program(size);
 	if (p == nullptr) {

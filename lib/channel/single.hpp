@@ -54,7 +54,7 @@ struct Operation {
 	bool again;    // a connection that had begun before
 	Region use;
 	bool starved;  // armed: there was no piece for what comes
-	bool parked;   // an arrival for which there is no room in the channel
+	bool parked;   // an arrival, or the end after it, for which there is no room in the channel
 	bool unwanted; // armed: by whoever ends the association; atomic
 	uint16_t region;
 	uint32_t unit;   // send: of its piece
@@ -90,7 +90,7 @@ struct Single {
 	Lender *lenders;
 	uint16_t last_lender;
 	bool never_lends; // the kernel cannot
-	Operation *parked, *parked_last; // arrivals
+	Operation *parked, *parked_last; // what is so
 };
 
 constexpr unsigned chunk_size = 64;
@@ -154,6 +154,8 @@ void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags);
 void region_step(Channel *c, Single *s);
 // Ends armed sockets whose associations others have ended.
 void look_for_unwanted(Single *s);
+// The end of an armed socket: after what has arrived.
+void put_last(Single *s, Operation *o);
 // The end of an operation's use of a region.
 void region_ended(Single *s, Operation *o, ssize_t result);
 // An arrival becomes the program's piece; what its event tells.

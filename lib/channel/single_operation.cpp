@@ -24,28 +24,10 @@ struct iovec rest(Operation *o)
 	return {static_cast<char *>(o->buf) + o->done, n > transfer::most_at_once ? transfer::most_at_once : n};
 }
 
-// Cuts what is done from the front; the operation's own copy of the vector.
-void advance_vector(Vector *v, size_t done)
-{
-	int first = 0;
-	for (; first < v->count && done >= v->v[first].iov_len; first++)
-		done -= v->v[first].iov_len;
-	for (int i = first; i < v->count; i++)
-		v->v[i - first] = v->v[i];
-	v->count -= first;
-	if (v->count > 0) {
-		v->v[0].iov_base = static_cast<char *>(v->v[0].iov_base) + done;
-		v->v[0].iov_len -= done;
-	}
-}
-
 struct msghdr *header(Operation *o)
 {
-	Message *m = o->message;
-	m->buffer = rest(o);
-	m->header.msg_iov = o->vector != nullptr ? o->vector->v : &m->buffer;
-	m->header.msg_iovlen = o->vector != nullptr ? static_cast<size_t>(o->vector->count) : 1;
-	return &m->header;
+	// Control data goes with the first part.
+	return transfer::header_for(o->message, rest(o), o->vector, o->done == 0 || o->op == Op::recv);
 }
 
 // A part that the kernel repeats by itself it would not report if the ring had to be left: hence never MSG_WAITALL.
@@ -99,11 +81,7 @@ bool goes_on(Operation *o, ssize_t n)
 		return false;
 	o->done += static_cast<size_t>(n);
 	if (o->vector != nullptr)
-		advance_vector(o->vector, static_cast<size_t>(n));
-	if (o->op == Op::send && o->message != nullptr) {
-		o->message->header.msg_control = nullptr; // it went with the first part
-		o->message->header.msg_controllen = 0;
-	}
+		transfer::cut(o->vector, static_cast<size_t>(n));
 	return true;
 }
 
@@ -150,7 +128,7 @@ void finish(Single *s, Operation *o, ssize_t result)
 		if (o->use != Operation::Region::none)
 			region_ended(s, o, result);
 		if (o->use == Operation::Region::disarmed) {
-			put_ready(s, o);
+			put_last(s, o);
 			return;
 		}
 		Operation *next = leave_lane(s, o);
@@ -216,7 +194,7 @@ void reap(Channel *c)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
 	struct io_uring_cqe *cqe;
-	if (s->lenders != nullptr)
+	if (s->lenders != nullptr || s->parked != nullptr)
 		region_step(c, s);
 	while (io_uring_cq_ready(&s->ring) != 0 && io_uring_peek_cqe(&s->ring, &cqe) == 0) {
 		if (s->armed)

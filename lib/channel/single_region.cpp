@@ -51,26 +51,29 @@ void start_receiving(Single *s, Operation *o)
 	s->in_ring++;
 }
 
-// The association that o is armed for, locked; nullptr: it has ended.
-Association *lock_association(const Operation *o)
-{
-	Association *a = association::at(static_cast<uint32_t>(o->place - 1));
-	a->lock.lock();
-	if (a->fd >= 0 && association::place_of(a) == o->place && a->armed == o)
-		return a;
-	a->lock.unlock();
-	return nullptr;
-}
+// The association that o is armed for, locked for a scope; false: it has ended.
+class Armed {
+public:
+	explicit Armed(const Operation *o) : a_(association::at(static_cast<uint32_t>(o->place - 1))), guard_(a_->lock)
+	{
+		if (a_->fd < 0 || association::place_of(a_) != o->place || a_->armed != o)
+			a_ = nullptr;
+	}
+	Association *operator->() const { return a_; }
+	Association *get() const { return a_; }
+	explicit operator bool() const { return a_ != nullptr; }
+
+private:
+	Association *a_;
+	Guard<Mutex> guard_;
+};
 
 } // namespace
 
 bool still_armed(const Operation *o)
 {
-	Association *a = lock_association(o);
-	bool there = a != nullptr && association::still_there(a);
-	if (a != nullptr)
-		a->lock.unlock();
-	return there;
+	Armed a(o);
+	return a && association::still_there(a.get());
 }
 
 namespace {
@@ -79,25 +82,23 @@ namespace {
 void starve(Operation *o)
 {
 	o->starved = true;
-	Association *a = lock_association(o);
-	if (a == nullptr)
+	Armed a(o);
+	if (!a)
 		return;
 	a->paused = true;
 	dma::receiver::note_pause();
 	region_of(o)->slots.wait_for_room();
-	a->lock.unlock();
 }
 
 // The association forgets o.
 void leave_association(Operation *o)
 {
-	Association *a = lock_association(o);
-	if (a == nullptr)
+	Armed a(o);
+	if (!a)
 		return;
 	a->armed = nullptr;
 	a->paused = false;
-	association::let_go(a);
-	a->lock.unlock();
+	association::let_go(a.get());
 }
 
 void go_on(Single *s, Operation *o)
@@ -107,6 +108,24 @@ void go_on(Single *s, Operation *o)
 		finish(s, o, -ECANCELED);
 	else
 		start_receiving(s, o);
+}
+
+void park(Single *s, Operation *o)
+{
+	o->state = Operation::State::ready;
+	o->parked = true;
+	o->next = nullptr;
+	(s->parked != nullptr ? s->parked_last->next : s->parked) = o;
+	s->parked_last = o;
+}
+
+// The first that is parked has got room.
+void unpark(Single *s)
+{
+	Operation *o = s->parked;
+	s->parked = o->next;
+	o->parked = false;
+	put_ready(s, o);
 }
 
 // A piece with n bytes in it, for an event.
@@ -129,15 +148,11 @@ void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
 	x->buf = p;
 	x->len = o->len;
 	x->result = static_cast<ssize_t>(n);
-	if (s->parked == nullptr && channel::admit_another(c)) {
+	region::add_request(region_of(x)); // until the event has been read
+	if (s->parked == nullptr && channel::admit_another(c))
 		put_ready(s, x);
-		return;
-	}
-	x->state = Operation::State::ready;
-	x->parked = true;
-	x->next = nullptr;
-	(s->parked != nullptr ? s->parked_last->next : s->parked) = x;
-	s->parked_last = x;
+	else
+		park(s, x);
 }
 
 void cancel_in_ring(Single *s, Operation *o)
@@ -188,12 +203,8 @@ void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags)
 
 void region_step(Channel *c, Single *s)
 {
-	while (s->parked != nullptr && channel::admit_another(c)) {
-		Operation *x = s->parked;
-		s->parked = x->next;
-		x->parked = false;
-		put_ready(s, x);
-	}
+	while (s->parked != nullptr && channel::admit_another(c))
+		unpark(s);
 	bool lacking = false;
 	for (Lender *l = s->lenders; l != nullptr; l = l->next)
 		if (l->lent < l->entries) {
@@ -208,6 +219,13 @@ void region_step(Channel *c, Single *s)
 		else if (o->starved)
 			starve(o); // and once more, against who has made room before
 	});
+}
+
+// Its room goes to the first that has waited longer, so that there is always one who goes on.
+void put_last(Single *s, Operation *o)
+{
+	park(s, o);
+	unpark(s);
 }
 
 void look_for_unwanted(Single *s)
@@ -259,6 +277,7 @@ void region_ended(Single *s, Operation *o, ssize_t result)
 	}
 	case Operation::Region::arrival:
 		region_of(o)->slots.discard(static_cast<char *>(o->buf), o->len);
+		region::remove_request(region_of(o));
 		break;
 	default:
 		break;
@@ -274,6 +293,7 @@ void give_arrival(Operation *o)
 	auto n = static_cast<size_t>(o->result);
 	region_of(o)->slots.give(static_cast<char *>(o->buf), o->len, n, false);
 	region_of(o)->received.fetch_add(n, std::memory_order_relaxed);
+	region::remove_request(region_of(o));
 	o->use = Operation::Region::given;
 }
 

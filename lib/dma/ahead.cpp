@@ -117,7 +117,7 @@ ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 	if (x != nullptr)
 		return one(a, w, x);
 	ssize_t n = one(a, w, &v[0]);
-	bool data = n > 0 || (n == 0 && !a->stream);
+	bool data = n > 0 || (n == 0 && !at_end(a));
 	if (v[0].piece != nullptr && (!data || !association::push(a, v[0])))
 		discard(v[0]);
 	return n;
@@ -141,7 +141,7 @@ bool in_advance(Association *a)
 	size_t most = a->stream ? most_bytes_ahead / w.size : 1;
 	while (a->queue_count < most_in_advance) {
 		ssize_t n = several(a, w, most < 1 ? 1 : most < most_ahead ? static_cast<unsigned>(most) : most_ahead, nullptr);
-		if (n > 0 || (n == 0 && !a->stream))
+		if (n > 0 || (n == 0 && !at_end(a)))
 			continue;
 		if (n < 0 && n != -EAGAIN && n != -ENOBUFS)
 			a->error = static_cast<int>(-n);

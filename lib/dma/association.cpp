@@ -67,7 +67,7 @@ Association *make(int fd, uint64_t cookie)
 	a->stream = type == SOCK_STREAM;
 	a->local = option(fd, SO_DOMAIN) == AF_UNIX;
 	a->device = nullptr;
-	a->latest = a->watched = a->paused = false;
+	a->latest = a->watched = a->paused = a->shut = a->ended = false;
 	a->ahead = 1;
 	a->streak = 0;
 	a->error = 0;
@@ -233,6 +233,20 @@ int add_locked(int fd, Region *r, unsigned flags)
 	return e;
 }
 
+// ev_* requests wait in whichever region is first: r no longer is. A canceller waits while one is `trying'.
+void leave_region(Association *a, Region *r)
+{
+	for (Request *q = a->first; q != nullptr; q = q->next.load(std::memory_order_relaxed)) {
+		bool in_it = q->cb.load(std::memory_order_relaxed) == nullptr && q->dma.region == region::index_of(r);
+		if (!in_it || !q->change(State::queued, State::trying))
+			continue;
+		q->dma.region = a->regions[0];
+		region::add_request(region::at(a->regions[0]));
+		region::remove_request(r);
+		q->set(State::queued);
+	}
+}
+
 int remove_locked(int fd, Region *r, Request **waiting)
 {
 	Guard<Mutex> g(changing);
@@ -261,6 +275,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 	for (int i = place; i + 1 < a->region_count; i++)
 		a->regions[i] = a->regions[i + 1];
 	a->region_count--;
+	leave_region(a, r);
 	r->sockets.fetch_sub(1, std::memory_order_release);
 	return 0;
 }
@@ -338,7 +353,7 @@ void let_go(Association *a)
 		return;
 	receiver::unwatch(a);
 	close_held(a);
-	if (a->latest || a->notify != nullptr)
+	if (receiver::serves(a) || a->notify != nullptr)
 		receiver::watch(a);
 }
 

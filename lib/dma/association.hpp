@@ -45,6 +45,8 @@ struct Association {
 	ether::Device *device; // of ether_open; nullptr: a socket
 	bool watched;    // the receiver's epoll instance will tell when there is data
 	bool paused;     // it has stopped for want of room in a region or a channel
+	bool shut;       // the receiver has been told that the socket is shut down
+	bool ended;      // with DMA_LATEST: nothing will come any more, and the receiver does not look
 	uint8_t ahead;   // pieces that are received with one call
 	uint8_t streak;  // calls in a row that have found data
 	int error;       // that the receiver has met, for the next call; 0: none

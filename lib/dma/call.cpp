@@ -185,6 +185,17 @@ ssize_t begin_to_wait(int fd, Patience *p)
 	return 0;
 }
 
+// Until something may have come back. 0 or -errno.
+ssize_t sleep_for_room(const Region *r, int fd, uint32_t seen, Patience *p)
+{
+	if (ssize_t e = begin_to_wait(fd, p); e != 0)
+		return e;
+	timespec rest;
+	if (!p->until.never && !p->until.left(rest))
+		return -EAGAIN;
+	return r->slots.sleep(seen) ? 0 : -EINTR;
+}
+
 // Until the receiver has brought something. 0 or -errno.
 ssize_t sleep_for_arrival(Association *a, int fd, uint32_t seen, Patience *p)
 {
@@ -225,7 +236,7 @@ ssize_t call(int fd, const Want &w, void **address)
 			association::Locked a(fd);
 			if (!a) {
 				int e = association::check_socket(fd);
-				return e != 0 ? -e : -EINVAL;
+				return e != 0 ? -e : patience.known ? -ECANCELED : -EINVAL; // it has waited, or there never was one
 			}
 			found = a.get();
 			ssize_t n = attempt(found, w, address, &b);
@@ -234,7 +245,7 @@ ssize_t call(int fd, const Want &w, void **address)
 		}
 		ssize_t n = 0;
 		if (b.region != nullptr)
-			n = b.region->slots.sleep(b.seen) ? 0 : -EINTR;
+			n = sleep_for_room(b.region, fd, b.seen, &patience);
 		else if (b.frames)
 			n = sleep_for_frame(fd, &patience);
 		else if (b.served)

@@ -18,6 +18,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <utility>
 
 namespace sigevec::dma::feed {
 
@@ -50,13 +51,24 @@ receive::Want ahead(const Association *a)
 	return w;
 }
 
-// The oldest in the queue, or what one call finds. Bytes or -errno, and the program's piece.
-ssize_t next(Association *a, const receive::Want &w, void **address)
+// Whether a receive has met the end. A datagram socket that is shut down says EAGAIN to who does not wait.
+bool is_end(const Association *a, ssize_t n)
+{
+	return (n == 0 || (n == -EAGAIN && a->shut && !a->stream)) && receive::at_end(a);
+}
+
+// The oldest in the queue, or what one call finds. Bytes or -errno, and the program's piece. *end: it was the end, and there is no piece.
+ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 {
 	Arrival x;
 	bool queued = a->queue_count != 0;
 	ssize_t n = queued ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n) : receive::one(a, w, &x);
-	if (n < 0 || x.piece == nullptr) {
+	*end = a->queue_count <= 1 && is_end(a, n);
+	if (*end && queued)
+		association::pop(a);
+	if (*end)
+		n = 0;
+	if (n < 0 || x.piece == nullptr || *end) {
 		if (x.piece != nullptr)
 			receive::discard(x);
 		*address = nullptr;
@@ -110,11 +122,14 @@ void send_event(Request *e, ssize_t result)
 ssize_t serve_one(Association *a, Outcome *o, Request *r)
 {
 	void *address;
-	ssize_t n = next(a, wanted(r), &address);
+	bool end;
+	ssize_t n = next(a, wanted(r), &address, &end);
 	if (n == -ENOBUFS || (n == -EAGAIN && !r->nonblocking()))
 		return n;
 	r->dma.kind = Use::Kind::arrival;
 	r->dma.piece = static_cast<char *>(address);
+	if (r->cb.load(std::memory_order_relaxed) == nullptr)
+		keep_region(r->dma);
 	end_first(a, o, n);
 	return 0;
 }
@@ -126,10 +141,12 @@ ssize_t serve_armed(Association *a, Outcome *o, Request *r)
 	if (e == nullptr)
 		return -EBUSY;
 	void *address;
-	ssize_t n = next(a, wanted(r), &address);
-	if (n > 0 || (n == 0 && !a->stream)) {
+	bool end;
+	ssize_t n = next(a, wanted(r), &address, &end);
+	if (n >= 0 && !end) {
 		e->dma.kind = Use::Kind::arrival;
 		e->dma.piece = static_cast<char *>(address);
+		keep_region(e->dma);
 		send_event(e, n);
 		return 0;
 	}
@@ -140,8 +157,8 @@ ssize_t serve_armed(Association *a, Outcome *o, Request *r)
 	return 0;
 }
 
-// As many events as there are datagrams that no event tells of.
-ssize_t serve_latest(Association *a, Request *r)
+// As many events as there are datagrams that no event tells of; then the end, if that has come.
+ssize_t serve_latest(Association *a, Outcome *o, Request *r)
 {
 	while (a->events < a->queue_count) {
 		Request *e = make_event(r);
@@ -155,7 +172,10 @@ ssize_t serve_latest(Association *a, Request *r)
 		a->events++;
 		send_event(e, 0);
 	}
-	return -EAGAIN;
+	if (!a->ended && a->error == 0)
+		return -EAGAIN;
+	end_first(a, o, -std::exchange(a->error, 0));
+	return 0;
 }
 
 void drop_oldest(Association *a)
@@ -171,6 +191,15 @@ void drop_oldest(Association *a)
 	r->set(State::queued);
 }
 
+// A network device that has no slots drops what comes, and that is the newest: for half of its slots the oldest make room before that.
+void keep_slots(Association *a)
+{
+	ether::Device *d = a->device;
+	auto few = [d] { return d->with_kernel < (d->wanted + 1) / 2; };
+	while (a->queue_count != 0 && few() && (ether::device::refill(d), few()))
+		drop_oldest(a);
+}
+
 // DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; -ENOBUFS: all room is the program's; 0: there is more.
 ssize_t drain(Association *a)
 {
@@ -182,18 +211,24 @@ ssize_t drain(Association *a)
 			drop_oldest(a);
 			n = receive::one(a, w, &x);
 		}
-		if (n < 0) {
+		a->ended = is_end(a, n);
+		if (n < 0 || a->ended) {
 			if (x.piece != nullptr)
 				receive::discard(x);
-			if (n != -ENOBUFS && n != -EAGAIN)
+			if (!a->ended && (n == -ENOBUFS || n == -EAGAIN))
+				return n;
+			if (!a->ended)
 				a->error = static_cast<int>(-n);
-			return n == -ENOBUFS ? n : -EAGAIN;
+			receive::wake(a);
+			return -EAGAIN;
 		}
 		if (!association::push(a, x)) {
 			receive::discard(x);
 			return -ENOBUFS;
 		}
 		receive::wake(a);
+		if (a->device != nullptr)
+			keep_slots(a);
 	}
 	return 0;
 }
@@ -211,7 +246,7 @@ ssize_t serve_first(Association *a, Outcome *o)
 		end_first(a, o, -ECANCELED);
 		return 0;
 	}
-	ssize_t n = !r->multishot ? serve_one(a, o, r) : a->latest ? serve_latest(a, r) : serve_armed(a, o, r);
+	ssize_t n = !r->multishot ? serve_one(a, o, r) : a->latest ? serve_latest(a, o, r) : serve_armed(a, o, r);
 	if (a->first == r) {
 		r->set(State::queued);
 		if (n != 0 && r->is_unwanted())
@@ -228,7 +263,7 @@ void fetch(Association *a)
 		return;
 	Arrival x;
 	ssize_t n = receive::one(a, ahead(a), &x);
-	bool data = n > 0 || (n == 0 && !a->stream);
+	bool data = n >= 0 && !is_end(a, n);
 	if (x.piece != nullptr && (!data || !association::push(a, x)))
 		receive::discard(x);
 	else if (data)
@@ -269,7 +304,7 @@ void step(Association *a, Outcome *o, bool arrived)
 		tell_drops(a);
 	for (bool again = false;;) {
 		bool no_slots = a->device != nullptr && !ether::device::refill(a->device);
-		ssize_t n = a->latest ? drain(a) : -EAGAIN;
+		ssize_t n = receiver::serves(a) ? drain(a) : -EAGAIN;
 		ssize_t m = 0;
 		for (unsigned i = 0; i < at_once && m == 0 && a->first != nullptr; i++)
 			m = serve_first(a, o);
@@ -284,7 +319,7 @@ void step(Association *a, Outcome *o, bool arrived)
 		receive::wait_for_room(a, a->first != nullptr && m == -ENOBUFS ? wanted(a->first) : receive::Want{});
 		again = true;
 	}
-	if (a->latest || a->first != nullptr || a->notify != nullptr)
+	if (receiver::serves(a) || a->first != nullptr || a->notify != nullptr)
 		receiver::watch(a);
 }
 

@@ -8,6 +8,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <poll.h>
+#include <sys/ioctl.h>
 
 namespace sigevec::dma::receive {
 
@@ -113,7 +115,7 @@ void note_full(const Association *a, const Want &w)
 ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 {
 	ssize_t n = length_of_next(association::file_of(a), MSG_DONTWAIT);
-	if (n == 0 && a->stream)
+	if (n == 0 && at_end(a))
 		return 0;
 	if (n < 0 && n != -EAGAIN)
 		return n;
@@ -187,6 +189,18 @@ ssize_t one(Association *a, const Want &w, Arrival *x)
 	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT) : without_room(a, w, x);
 }
 
+bool at_end(const Association *a)
+{
+	if (a->stream || a->device != nullptr)
+		return a->stream;
+	// Shut down, and no bytes are left behind the empty packet, if it was one.
+	struct pollfd p = {association::file_of(a), POLLRDHUP, 0};
+	constexpr timespec none{0, 0};
+	int left = 0;
+	return syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP)) != 0 && ioctl(p.fd, FIONREAD, &left) == 0 &&
+	       left == 0;
+}
+
 void discard(const Arrival &x)
 {
 	if (x.head && x.n != 0)
@@ -206,7 +220,21 @@ void wake(Association *a)
 		futex_wake(a->arrivals, INT_MAX);
 }
 
-ssize_t hand_out(const Association *a, Arrival x, const Want &w, void **address)
+namespace {
+
+ssize_t give(const Association *a, const Arrival &x, size_t n, void **address)
+{
+	x.region->slots.give(x.piece, x.size, n, x.head);
+	*address = x.piece;
+	if (a->device != nullptr)
+		ether::device::add(a->device->bytes_in, n);
+	else
+		x.region->received.fetch_add(n, std::memory_order_relaxed);
+	return static_cast<ssize_t>(n);
+}
+
+// What is empty, or has a head or is to have one, or lies in another region than is wanted.
+ssize_t hand_out_otherwise(const Association *a, Arrival x, const Want &w, void **address)
 {
 	*address = nullptr;
 	if (x.n == 0 && !(w.message && !a->stream)) {
@@ -231,10 +259,17 @@ ssize_t hand_out(const Association *a, Arrival x, const Want &w, void **address)
 		x.region->slots.drop_front(x.piece, data_of(x), x.size - sizeof(MessageHead));
 		x = {x.region, data_of(x), x.size - sizeof(MessageHead), n, false};
 	}
-	x.region->slots.give(x.piece, x.size, n, x.head);
-	*address = x.piece;
-	x.region->received.fetch_add(n, std::memory_order_relaxed);
-	return static_cast<ssize_t>(n);
+	return give(a, x, n, address);
+}
+
+} // namespace
+
+ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **address)
+{
+	bool as_it_is = x.n != 0 && (w.region == nullptr || x.region == w.region) && !w.message && !x.head;
+	if (!as_it_is)
+		return hand_out_otherwise(a, x, w, address);
+	return give(a, x, x.n < w.size ? x.n : w.size, address);
 }
 
 } // namespace sigevec::dma::receive

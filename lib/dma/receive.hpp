@@ -27,13 +27,15 @@ ssize_t call(int fd, const Want &w, void **address);
 
 // One piece by one call of the kernel's that does not wait. Bytes or -errno; -ENOBUFS: there is no room. The piece is busy.
 ssize_t one(Association *a, const Want &w, Arrival *x);
+// After a receive that has brought no bytes: whether nothing will come any more. Of packets it may have been an empty one.
+bool at_end(const Association *a);
 // By the receiver: receives for a program that always finds data when it asks, as much as is there and may be taken. True: the
 // socket is empty now.
 bool in_advance(Association *a);
 // Whether that is so.
 bool wants_in_advance(const Association *a);
 // Gives an arrival to the program, cut to what is wanted. Bytes or -errno.
-ssize_t hand_out(const Association *a, Arrival x, const Want &w, void **address);
+ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **address);
 // There is no room: tells whoever gives a piece back to look() for it. Then another attempt has to be made.
 void wait_for_room(const Association *a, const Want &w);
 // Nobody wants it.

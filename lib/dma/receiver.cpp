@@ -48,7 +48,7 @@ struct Thread {
 	int epoll, bell;
 };
 
-void serve(uint32_t index, uint32_t life, bool arrived)
+void serve(uint32_t index, uint32_t life, bool arrived, bool shut = false)
 {
 	Association *a = association::at(index);
 	feed::Outcome o;
@@ -56,6 +56,7 @@ void serve(uint32_t index, uint32_t life, bool arrived)
 		Guard<Mutex> g(a->lock);
 		if (a->fd < 0 || a->life != life)
 			return;
+		a->shut = a->shut || shut;
 		if (arrived)
 			a->watched = false;
 		else if (!a->paused)
@@ -140,7 +141,7 @@ void *main(void *p)
 			if ((index & send_mark) != 0)
 				send::arrived(index & ~send_mark, life);
 			else
-				serve(index, life, true);
+				serve(index, life, true, (v[i].events & (EPOLLRDHUP | EPOLLHUP)) != 0);
 		}
 		if (look)
 			serve_paused();

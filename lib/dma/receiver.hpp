@@ -14,7 +14,7 @@ namespace sigevec::dma::receiver {
 // Whether all that arrives goes through the queue.
 inline bool serves(const Association *a)
 {
-	return a->latest;
+	return a->latest && !a->ended;
 }
 
 // With the association's lock held: the receiver will look when there is data. False: there is no thread or descriptor for that.

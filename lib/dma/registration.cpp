@@ -4,7 +4,6 @@
 #include "dma/region.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 
 namespace sigevec::dma::registration {
 
@@ -12,13 +11,8 @@ namespace {
 
 void ask_driver(Region *r, bool keep)
 {
-	// The reply is on this stack: no handler may leave it by a longjmp meanwhile.
-	BlockSignals blocked;
-	helper::RegionReply reply{r, keep};
-	if (!helper::ask_about_region(&reply))
-		return;
-	while (reply.answer.load(std::memory_order_acquire) == 0)
-		futex_wait(reply.answer, 0, nullptr);
+	helper::RegionReply reply(r, keep);
+	helper::ask(&reply);
 }
 
 // What is held by the page as it is needed, or not at all, is not to be pinned.
@@ -28,12 +22,18 @@ bool is_wanted(const Region *r)
 	       (r->held == dma_locked || r->held == dma_by_module);
 }
 
+// No ring has it.
+void forget(Region *r)
+{
+	r->ring.store(nullptr, std::memory_order_relaxed);
+	r->for_ring.store(is_wanted(r), std::memory_order_relaxed);
+}
+
 } // namespace
 
 void begin(Region *r)
 {
-	r->ring.store(nullptr, std::memory_order_relaxed);
-	r->for_ring.store(is_wanted(r), std::memory_order_relaxed);
+	forget(r);
 	if (!is_wanted(r))
 		return;
 	if (helper::Helper *h = helper::get(); h != nullptr && h->has_ring)
@@ -48,8 +48,7 @@ void end(Region *r)
 
 void after_fork(Region *r)
 {
-	r->ring.store(nullptr, std::memory_order_relaxed);
-	r->for_ring.store(is_wanted(r), std::memory_order_relaxed);
+	forget(r);
 }
 
 } // namespace sigevec::dma::registration

@@ -9,6 +9,8 @@
 #include "sigevec/ec.h"
 
 #include <cerrno>
+#include <climits>
+#include <utility>
 
 namespace sigevec::dma {
 
@@ -119,7 +121,7 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 
 int prepare_wait(Call &c, size_t size, bool message)
 {
-	if (size == 0 || (c.flags & ~MSG_DONTWAIT) != 0 || (c.multishot && c.message != nullptr))
+	if (size == 0 || (!message && size > SSIZE_MAX) || (c.flags & ~MSG_DONTWAIT) != 0 || (c.multishot && c.message != nullptr))
 		return EINVAL;
 	c.dma = {};
 	c.dma.kind = Use::Kind::wait;
@@ -231,6 +233,25 @@ ssize_t take_latest(Request *r, void **address)
 
 } // namespace
 
+void keep_region(Use &use)
+{
+	Region *r = use.piece != nullptr ? region::around(use.piece, 1) : nullptr;
+	if (r == nullptr)
+		return;
+	region::add_request(r);
+	use.kept = static_cast<uint16_t>(region::index_of(r) + 1);
+}
+
+namespace {
+
+void let_region_go(Use &use)
+{
+	if (use.kept != 0)
+		region::remove_request(region::at(std::exchange(use.kept, uint16_t{0}) - 1u));
+}
+
+} // namespace
+
 void describe(Request *r, struct event_data *d)
 {
 	if (r->cb.load(std::memory_order_relaxed) != nullptr || r->dma.kind == Use::Kind::send)
@@ -246,6 +267,7 @@ void describe(Request *r, struct event_data *d)
 	d->ev_un.ev_dma.fd = r->fd.load(std::memory_order_relaxed);
 	d->ev_un.ev_dma.mem = in != nullptr ? reinterpret_cast<dma_mem_t>(in->handle.load(std::memory_order_relaxed)) : nullptr;
 	d->ev_un.ev_dma.buf = address;
+	let_region_go(r->dma);
 }
 
 void drop(Request *r)
@@ -255,6 +277,7 @@ void drop(Request *r)
 	if (r->dma.kind == Use::Kind::arrival && r->dma.piece != nullptr) {
 		if (Region *in = region::around(r->dma.piece, 1); in != nullptr)
 			in->slots.release(r->dma.piece, static_cast<size_t>(r->result));
+		let_region_go(r->dma);
 	} else if (r->dma.kind == Use::Kind::latest) {
 		Association *a = association::at(r->dma.association);
 		Guard<Mutex> g(a->lock);

@@ -26,6 +26,8 @@ int enqueue(Request *r);
 // The end of a request, before it is published, by whoever publishes it; also of one that was refused. Async-signal-safe.
 void ended(Use &use, struct aiocb *cb, ssize_t result);
 
+// use, of an ev_* call, has got its piece: dma_free leaves that one's region alone until the event has been read or dropped.
+void keep_region(Use &use);
 // What an event tells, with what it was admitted for. By the reader of a channel.
 void describe(Request *r, struct event_data *d);
 // Nobody will read the event.

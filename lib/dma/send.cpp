@@ -270,7 +270,8 @@ ssize_t call(int fd, Region *r, const struct msghdr &m, int flags)
 		n = sys::sendmsg(fd, &m, flags | MSG_NOSIGNAL);
 		if (n < 0)
 			return -errno;
-		r->copied.fetch_add(1, std::memory_order_relaxed);
+		if (r != nullptr)
+			r->copied.fetch_add(1, std::memory_order_relaxed);
 	}
 	if (n > 0)
 		r->sent.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);

@@ -18,7 +18,7 @@
 
 namespace sigevec::dma::send {
 
-// All of m's vector lies in regions, r has the first part. Bytes or -errno.
+// All of m's vector lies in regions, r has the first part; nullptr: there is none. Bytes or -errno.
 ssize_t call(int fd, Region *r, const struct msghdr &m, int flags);
 
 // By the receiver: the queue of one has something. index, life: as watch() got them.

@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// The pieces of a region: which units are taken, and by whom.
+// The pieces of a region: runs of units (dma/units.hpp), and whose they are.
 //
-// A bitmap has a bit for each unit of 128 bytes, and a record for each piece stands at its first unit. Both are in a mapping of their
-// own, between pages that cannot be touched, so that a write past the end of a piece cannot reach them; the mapping is shared
-// with children, as the pieces are. Everything is changed by compare-exchange: no lock, so a process that dies holds nobody up.
+// A record for each piece stands at its first unit. Records and bitmap are in a mapping of their own, between pages that cannot be touched, so
+// that a write past the end of a piece cannot reach them; the mapping is shared with children, as the pieces are. Everything is changed
+// by compare-exchange.
 //
 // Who owns what: a bit is claimed before the record is written (release), and the record is cleared before the bits are
 // given back. Whoever changes the record to 0 owns the units until then. A piece that the library itself is at work on is `busy':
 // the program cannot release it, whatever it passes.
 #pragma once
 
-#include <atomic>
-#include <cstddef>
-#include <cstdint>
+#include "dma/units.hpp"
 
 namespace sigevec::dma {
-
-constexpr size_t unit = 128;
-constexpr uint32_t no_unit = ~uint32_t{0};
 
 class Slots {
 public:
@@ -44,9 +39,10 @@ public:
 	// Gives the units before `rest' back, which then begins a busy piece; size: of what stays.
 	void drop_front(char *piece, char *rest, size_t size);
 
-	// For Ethernet frames (ether/device.hpp): a busy piece of size bytes, 2048 or 4096, at a multiple of that behind `from', a page's
-	// beginning. nullptr: there is none.
-	char *reserve_slot(size_t size, const char *from);
+	// For Ethernet frames (ether/device.hpp): busy pieces of size bytes, 2048 or 4096, each at a multiple of that behind `from', a page's
+	// beginning. How many of them there are, at most `most', which is at most most_slots.
+	static constexpr uint32_t most_slots = 32;
+	uint32_t reserve_slots(size_t size, const char *from, uint32_t most, char **slots);
 	// n bytes at data, behind the first unit of such a piece, are a busy piece of their own from now on; the slot goes with it.
 	void open_slot(char *data, size_t size, size_t n);
 
@@ -61,26 +57,18 @@ public:
 
 	// Whether a piece will come back without the program's doing: released, but held.
 	bool some_return() const { return shared_->returning.load(std::memory_order_acquire) != 0; }
-	// Set by who found no room, and looks once more then; whoever gives units back after that calls freed().
-	void wait_for_room() { shared_->starved.store(1, std::memory_order_seq_cst); }
-	// Sleeps until something has been given back since `seen', or for a moment. False: a signal came.
-	uint32_t given_back() const { return shared_->given_back.load(std::memory_order_acquire); }
-	bool sleep(uint32_t seen) const;
+	// As those of the units.
+	void wait_for_room() { units_.wait_for_room(); }
+	uint32_t given_back() const { return units_.given_back(); }
+	bool sleep(uint32_t seen) const { return units_.sleep(seen); }
 
-	size_t used() const;
-	uint32_t units() const { return units_; }
+	size_t used() const { return units_.used() * unit; }
+	uint32_t units() const { return units_.count(); }
 	static uint32_t units_of(size_t size) { return static_cast<uint32_t>((size + unit - 1) / unit); }
 
 private:
-	struct alignas(64) Hint {
-		std::atomic<uint32_t> word; // 1 + where this thread found room last; 0: nowhere yet
-	};
-	static constexpr unsigned hints = 16;
-	struct Shared {
-		std::atomic<uint32_t> returning;
-		std::atomic<uint32_t> starved;
-		std::atomic<uint32_t> given_back; // changes; a futex between processes
-		Hint hint[hints];
+	struct alignas(64) Shared {
+		std::atomic<uint32_t> returning; // pieces that are released, but held
 	};
 
 	// A record. size: bytes as the program knows them.
@@ -92,31 +80,19 @@ private:
 	{
 		return static_cast<uint32_t>((static_cast<const char *>(p) - base_) / static_cast<ptrdiff_t>(unit));
 	}
-	uint64_t starts(size_t size) const;
-	uint32_t claim_in_word(uint32_t word, uint32_t count, uint64_t allowed);
-	uint32_t begin_of_this_thread() const;
-	void remember(uint32_t at);
-	uint32_t claim_some(uint32_t count, uint64_t allowed);
-	uint32_t claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed);
-	uint32_t free_from(uint32_t start, uint32_t count) const;
-	bool claim(uint32_t first, uint32_t count);
-	void give_back(uint32_t first, uint32_t count);
-	void tell_starved();
+	char *begin_piece(uint32_t first, uint64_t state, size_t size);
+	char *reserve_as(uint64_t state, size_t size);
 	uint32_t piece_around(uint32_t at, uint64_t *record) const;
 	void end(uint32_t first, uint64_t record);
 	void end_slot(uint32_t first, uint64_t record);
 	static uint32_t count_of(uint64_t record);
 
 	const char *base_;
-	uint32_t units_, words_;
+	Units units_;
 	Shared *shared_;
-	std::atomic<uint64_t> *bitmap_;
 	std::atomic<uint64_t> *record_;
 	char *mapping_;
 	size_t mapped_;
 };
-
-// By who gives units back while somebody waits for room: defined by the receiver (dma/receiver.cpp).
-void room_made();
 
 } // namespace sigevec::dma

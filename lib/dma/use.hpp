@@ -35,6 +35,7 @@ struct Use {
 	uint32_t unit[most_pieces]; // send: what it holds
 	char *piece;      // receive, arrival: nullptr: none
 	size_t size;      // receive: of the piece; wait: the most that is wanted
+	uint16_t kept;    // arrival, while its event is unread: the place of the region of the piece, plus 1
 	uint32_t association, life; // latest
 	void *zero_copy;  // send: the one that is under way (dma/zero_copy.hpp)
 	bool told_copies; // send: the kernel tells whether it copied

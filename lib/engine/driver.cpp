@@ -161,9 +161,7 @@ void Driver::answer(CancelReply *reply, int a)
 {
 	while (reply != nullptr) {
 		CancelReply *next = reply->next;
-		reply->answer.store(1 + static_cast<uint32_t>(a), std::memory_order_release);
-		// The asker's stack may be gone by now; waking nobody at an address that was good is no harm.
-		futex_wake(reply->answer, 1);
+		reply->give(1 + static_cast<uint32_t>(a));
 		reply = next;
 	}
 }
@@ -174,8 +172,7 @@ void Driver::answer(RegionReply *reply)
 		ring_.keep(reply->region);
 	else if (has_ring_)
 		ring_.let_go(reply->region);
-	reply->answer.store(1, std::memory_order_release);
-	futex_wake(reply->answer, 1); // as above
+	reply->give(1);
 }
 
 void Driver::answer_request(Request *r, int a)

@@ -130,6 +130,20 @@ bool still_in_memory(const Descriptor &d)
 	return sys::fstat(d.fd, &st) == 0 && st.st_dev == d.dev && st.st_ino == d.ino;
 }
 
+void cut(Vector *v, size_t used)
+{
+	int first = 0;
+	for (; first < v->count && used >= v->v[first].iov_len && used > 0; first++)
+		used -= v->v[first].iov_len;
+	for (int i = first; first > 0 && i < v->count; i++)
+		v->v[i - first] = v->v[i];
+	v->count -= first;
+	if (used > 0) {
+		v->v[0].iov_base = static_cast<char *>(v->v[0].iov_base) + used;
+		v->v[0].iov_len -= used;
+	}
+}
+
 Piece rest(Request *r)
 {
 	Piece p{static_cast<char *>(r->buf) + r->done, r->len - r->done, r->offset + static_cast<off_t>(r->done), nullptr, 0};
@@ -139,18 +153,7 @@ Piece rest(Request *r)
 	size_t have = 0;
 	for (int i = 0; i < r->vector->count; i++)
 		have += r->vector->v[i].iov_len;
-	size_t used = have - p.len;
-	int first = 0;
-	for (; first < r->vector->count && used >= r->vector->v[first].iov_len && used > 0; first++)
-		used -= r->vector->v[first].iov_len;
-	for (int i = first; first > 0 && i < r->vector->count; i++)
-		r->vector->v[i - first] = r->vector->v[i];
-	r->vector->count -= first;
-	if (used > 0) {
-		struct iovec &v = r->vector->v[0];
-		v.iov_base = static_cast<char *>(v.iov_base) + used;
-		v.iov_len -= used;
-	}
+	cut(r->vector, have - p.len);
 	p.buf = nullptr;
 	p.vector = r->vector->v;
 	p.vector_count = r->vector->count;
@@ -214,18 +217,22 @@ ssize_t unable(const Request *r, int fd)
 	return result(r->op == Op::read ? readv(fd, nullptr, 0) : writev(fd, nullptr, 0));
 }
 
-struct msghdr *header_of_rest(Request *r)
+struct msghdr *header_for(Message *m, const struct iovec &buffer, Vector *vector, bool control)
 {
-	Message *m = r->message;
-	Piece p = rest(r);
-	m->buffer = {p.buf, p.len};
-	m->header.msg_iov = p.vector != nullptr ? r->vector->v : &m->buffer;
-	m->header.msg_iovlen = p.vector != nullptr ? static_cast<size_t>(p.vector_count) : 1;
-	if (r->done != 0 && !r->is_read()) {
+	m->buffer = buffer;
+	m->header.msg_iov = vector != nullptr ? vector->v : &m->buffer;
+	m->header.msg_iovlen = vector != nullptr ? static_cast<size_t>(vector->count) : 1;
+	if (!control) {
 		m->header.msg_control = nullptr;
 		m->header.msg_controllen = 0;
 	}
 	return &m->header;
+}
+
+struct msghdr *header_of_rest(Request *r)
+{
+	Piece p = rest(r);
+	return header_for(r->message, {p.buf, p.len}, r->vector, r->done == 0 || r->is_read());
 }
 
 void tell_caller(const Message *m)

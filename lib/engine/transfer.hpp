@@ -28,6 +28,9 @@ struct Piece {
 	int vector_count;
 };
 
+// Takes what is used from the front of a vector, which may be no more than is in it.
+void cut(Vector *v, size_t used);
+
 // What is left of r. With a vector this changes r->vector, whose executor must be the caller.
 Piece rest(Request *r);
 
@@ -45,7 +48,9 @@ ssize_t attempt(Request *r, int fd);
 // The error of every read or write of a device or an anonymous file, or 0. Asked for without moving anything.
 ssize_t unable(const Request *r, int fd);
 
-// The header for the kernel, with what is left of r. As rest().
+// The header for the kernel, with what is left: buffer, or the vector if there is one. control: whether the control data still has to go.
+struct msghdr *header_for(Message *m, const struct iovec &buffer, Vector *vector, bool control);
+// The same of r. As rest().
 struct msghdr *header_of_rest(Request *r);
 
 // Stores the results of recvmsg with the caller. Before the end is published.

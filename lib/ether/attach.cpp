@@ -114,14 +114,22 @@ int bind_queue(Device *d, const Device *other)
 		d->in_parts = other->in_parts;
 		return bind_patiently(d->fd, to);
 	}
-	auto mode = static_cast<uint16_t>((d->flags & ETHER_COPY) != 0 ? XDP_COPY : (d->flags & ETHER_ZEROCOPY) != 0 ? XDP_ZEROCOPY : 0);
-	to.sxdp_flags = mode | XDP_USE_NEED_WAKEUP | XDP_USE_SG;
-	int e = bind_patiently(d->fd, to);
-	d->in_parts = e == 0;
-	if (e != EINVAL && e != EOPNOTSUPP)
-		return e;
-	to.sxdp_flags = mode | XDP_USE_NEED_WAKEUP;
-	return bind_patiently(d->fd, to);
+	// Best first. Left to the kernel, a driver that can do without copies but knows no frames in parts would copy.
+	constexpr uint16_t ways[] = {XDP_ZEROCOPY | XDP_USE_SG, XDP_ZEROCOPY, XDP_COPY | XDP_USE_SG, XDP_COPY};
+	int unwanted = (d->flags & ETHER_COPY) != 0 ? XDP_ZEROCOPY : (d->flags & ETHER_ZEROCOPY) != 0 ? XDP_COPY : 0;
+	int e = EINVAL;
+	for (uint16_t way : ways) {
+		if ((way & unwanted) != 0)
+			continue;
+		to.sxdp_flags = way | XDP_USE_NEED_WAKEUP;
+		e = bind_patiently(d->fd, to);
+		d->in_parts = (way & XDP_USE_SG) != 0;
+		// A driver may refuse to do without copies for reasons of its own.
+		bool another_may_do = e == EINVAL || e == EOPNOTSUPP || ((way & XDP_ZEROCOPY) != 0 && e != 0 && e != EBUSY);
+		if (!another_may_do)
+			return e;
+	}
+	return e;
 }
 
 bool is_there(const Device *d)
@@ -193,9 +201,8 @@ int attach(Device *d, dma::Region *r, size_t slot)
 	d->flying = static_cast<Flight *>(malloc(flights * sizeof(Flight)));
 	d->error = 0;
 	d->told = 0;
-	d->frames_in.store(0, std::memory_order_relaxed);
-	d->frames_out.store(0, std::memory_order_relaxed);
-	d->too_large.store(0, std::memory_order_relaxed);
+	for (auto *c : {&d->frames_in, &d->frames_out, &d->bytes_in, &d->bytes_out, &d->too_large})
+		c->store(0, std::memory_order_relaxed);
 	// Half of what there is goes to the device; the rest is for what the program keeps and sends.
 	size_t used = r->slots.used();
 	size_t free = used < d->memory_size ? (d->memory_size - used) / d->chunk / 2 : 0;
@@ -250,8 +257,8 @@ void detach(Device *d)
 	free(d->flying);
 	d->kernels = nullptr;
 	d->flying = nullptr;
+	leave_region(d, r);
 	d->zero_copy = false;
-	d->region.store(nullptr, std::memory_order_release);
 }
 
 int probe(unsigned ifindex, unsigned queue, uint16_t mode)

@@ -218,7 +218,20 @@ uint64_t dropped(const Device *d)
 	socklen_t n = sizeof s;
 	if (getsockopt(d->fd, SOL_XDP, XDP_STATISTICS, &s, &n) != 0)
 		return 0;
-	return s.rx_dropped + s.rx_ring_full + d->too_large.load(std::memory_order_relaxed);
+	// What a device drops that reads and writes the memory itself it counts itself; the kernel knows how often it has found no slot.
+	uint64_t by_device = d->zero_copy ? s.rx_fill_ring_empty_descs : 0;
+	return s.rx_dropped + s.rx_ring_full + by_device + d->too_large.load(std::memory_order_relaxed);
+}
+
+void leave_region(Device *d, dma::Region *r)
+{
+	Guard<Mutex> g(changing); // against stat(), which may find them nowhere for a moment, but never twice
+	if (r != nullptr) {
+		r->received.fetch_add(d->bytes_in.load(std::memory_order_relaxed), std::memory_order_relaxed);
+		r->sent.fetch_add(d->bytes_out.load(std::memory_order_relaxed), std::memory_order_relaxed);
+		(d->zero_copy ? r->zero_copy : r->copied).fetch_add(d->frames_out.load(std::memory_order_relaxed), std::memory_order_relaxed);
+	}
+	d->region.store(nullptr, std::memory_order_release);
 }
 
 void stat(const dma::Region *r, struct dma_stat *s)
@@ -227,13 +240,19 @@ void stat(const dma::Region *r, struct dma_stat *s)
 		return;
 	Guard<Mutex> g(changing); // against the end of one
 	for (Device *d = devices.load(std::memory_order_acquire); d != nullptr; d = d->next) {
-		if (!d->used.load(std::memory_order_acquire) || d->region.load(std::memory_order_acquire) != r || !is_open(d))
+		if (!d->used.load(std::memory_order_acquire) || d->region.load(std::memory_order_acquire) != r)
+			continue;
+		uint64_t sent = d->frames_out.load(std::memory_order_relaxed);
+		s->received += d->bytes_in.load(std::memory_order_relaxed);
+		s->sent += d->bytes_out.load(std::memory_order_relaxed);
+		(d->zero_copy ? s->sends_zero_copy : s->sends_copied) += sent;
+		if (!is_open(d))
 			continue;
 		enum dma_ether mode = d->zero_copy ? dma_ether_zero_copy : d->program->generic ? dma_ether_generic : dma_ether_copy;
 		if (s->ether == dma_no_ether || mode < s->ether)
 			s->ether = mode;
 		s->frames_received += d->frames_in.load(std::memory_order_relaxed);
-		s->frames_sent += d->frames_out.load(std::memory_order_relaxed);
+		s->frames_sent += sent;
 		s->frames_dropped += dropped(d);
 		s->frames_too_large += d->too_large.load(std::memory_order_relaxed);
 	}

@@ -52,7 +52,7 @@ struct Device {
 	uint32_t oldest, newest;      // of them
 	Flight *flying;
 	int error;                    // the device is no more, or 0
-	std::atomic<uint64_t> frames_in, frames_out, too_large;
+	std::atomic<uint64_t> frames_in, frames_out, bytes_in, bytes_out, too_large; // written with the lock held, read at any time
 	uint64_t told; // drops that an event has told of
 };
 
@@ -73,6 +73,13 @@ bool sweep();
 bool any();
 // The socket's own numbers of dropped frames.
 uint64_t dropped(const Device *d);
+// Counts without an atomic operation, with the association's lock held.
+inline void add(std::atomic<uint64_t> &counter, uint64_t n)
+{
+	counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+}
+// The device leaves its region, to whose figures its own are added.
+void leave_region(Device *d, dma::Region *r);
 // Adds what the devices of a region have to tell.
 void stat(const dma::Region *r, struct dma_stat *s);
 void after_fork();

@@ -5,6 +5,8 @@
 
 #include "runtime/syscalls.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <linux/if_xdp.h>
 #include <sys/socket.h>
@@ -20,14 +22,8 @@ using dma::Region;
 
 namespace {
 
-constexpr uint32_t batch = 32;      // slots that go to the kernel together, completions that are looked for together
+constexpr uint32_t batch = dma::Slots::most_slots; // slots that go to the kernel together, completions that are looked for together
 constexpr uint32_t most_parts = 17; // MAX_SKB_FRAGS
-
-// Written with the association's lock held.
-void add_one(std::atomic<uint64_t> &counter)
-{
-	counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
 
 char *slot_of(const Device *d, uint64_t address)
 {
@@ -36,7 +32,7 @@ char *slot_of(const Device *d, uint64_t address)
 
 void mark(Device *d, const char *slot, bool kernels)
 {
-	auto n = static_cast<size_t>(slot - d->memory) / d->chunk;
+	auto n = static_cast<size_t>(slot - d->memory) >> std::countr_zero(d->chunk);
 	uint64_t bit = uint64_t{1} << (n % 64);
 	d->kernels[n / 64] = kernels ? d->kernels[n / 64] | bit : d->kernels[n / 64] & ~bit;
 }
@@ -87,7 +83,7 @@ bool take_slot(Device *d, Region *r, Arrival *x)
 {
 	const auto e = d->receive.at<struct xdp_desc>(d->receive.mine);
 	char *data = d->memory + e.addr;
-	size_t before = e.addr % d->chunk;
+	size_t before = e.addr & (d->chunk - 1);
 	// The record of a frame stands beside that of its slot.
 	if (before < dma::unit || before % dma::unit != 0)
 		return false;
@@ -106,15 +102,19 @@ bool refill(Device *d)
 	Region *r = d->region.load(std::memory_order_relaxed);
 	Ring &f = d->fill;
 	uint32_t before = f.mine;
-	while (d->with_kernel < d->wanted && f.room(1) != 0) {
-		char *slot = r->slots.reserve_slot(d->chunk, d->memory);
-		if (slot == nullptr) {
-			r->full.fetch_add(1, std::memory_order_relaxed);
-			break;
+	while (d->with_kernel < d->wanted) {
+		char *slots[batch];
+		uint32_t room = std::min({f.room(1), d->wanted - d->with_kernel, batch});
+		uint32_t n = r->slots.reserve_slots(d->chunk, d->memory, room, slots);
+		for (uint32_t i = 0; i < n; i++) {
+			f.at<uint64_t>(f.mine++) = static_cast<uint64_t>(slots[i] - d->memory);
+			mark(d, slots[i], true);
 		}
-		f.at<uint64_t>(f.mine++) = static_cast<uint64_t>(slot - d->memory);
-		mark(d, slot, true);
-		d->with_kernel++;
+		d->with_kernel += n;
+		if (n < room)
+			r->full.fetch_add(1, std::memory_order_relaxed);
+		if (n < room || room == 0)
+			break;
 	}
 	if (f.mine != before) {
 		f.publish();
@@ -137,7 +137,7 @@ ssize_t take(dma::Association *a, Arrival *x)
 			break;
 		if (length > d->most || length == 0) {
 			gather(d, r, n, nullptr);
-			add_one(d->too_large);
+			add(d->too_large, 1);
 			continue;
 		}
 		if (n > 1 || !take_slot(d, r, x)) {
@@ -149,7 +149,7 @@ ssize_t take(dma::Association *a, Arrival *x)
 			gather(d, r, n, piece);
 			*x = {r, piece, length, length, false};
 		}
-		add_one(d->frames_in);
+		add(d->frames_in, 1);
 		if (d->with_kernel + batch <= d->wanted || d->with_kernel == 0)
 			refill(d);
 		return static_cast<ssize_t>(length);
@@ -194,10 +194,14 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 {
 	auto *p = static_cast<const char *>(v[0].iov_base);
 	bool inside = count == 1 && p >= d->memory && p + length <= d->memory + d->memory_size;
-	bool whole = inside && static_cast<size_t>(p - d->memory) % d->chunk + length <= d->chunk;
+	bool whole = inside && (static_cast<size_t>(p - d->memory) & (d->chunk - 1)) + length <= d->chunk;
 	if (inside && (whole || d->in_parts) && (*first = r->slots.hold(p, length)) != dma::no_unit)
 		return p;
-	char *copy = length <= d->chunk ? r->slots.reserve_slot(d->chunk, d->memory) : d->in_parts ? r->slots.reserve(length) : nullptr;
+	char *copy = nullptr;
+	if (length <= d->chunk)
+		r->slots.reserve_slots(d->chunk, d->memory, 1, &copy);
+	else if (d->in_parts)
+		copy = r->slots.reserve(length);
 	if (copy == nullptr) {
 		errno = length <= d->chunk || d->in_parts ? ENOBUFS : EMSGSIZE;
 		return nullptr;
@@ -219,7 +223,7 @@ void put(Device *d, Region *r, const char *p, size_t length, uint32_t first)
 {
 	for (bool again = false; length != 0; again = true) {
 		auto address = static_cast<uint64_t>(p - d->memory);
-		size_t n = d->chunk - address % d->chunk;
+		size_t n = d->chunk - (address & (d->chunk - 1));
 		if (n > length)
 			n = length;
 		auto &e = d->transmit.at<struct xdp_desc>(d->transmit.mine++);
@@ -279,7 +283,8 @@ ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 	if (p == nullptr)
 		return -errno;
 	put(d, r, p, length, first);
-	add_one(d->frames_out);
+	add(d->frames_out, 1);
+	add(d->bytes_out, length);
 	if (!more)
 		if (int e = kick(d); e != 0)
 			return e;

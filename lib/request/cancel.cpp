@@ -14,15 +14,9 @@ namespace {
 
 int ask_driver(Request *r, uint64_t word)
 {
-	// The reply is on this stack: no handler may leave it by a longjmp meanwhile.
-	BlockSignals blocked;
-	helper::CancelReply reply{r, word};
-	if (!helper::ask_to_cancel(&reply))
-		return AIO_NOTCANCELED;
-	uint32_t a;
-	while ((a = reply.answer.load(std::memory_order_acquire)) == 0)
-		futex_wait(reply.answer, 0, nullptr);
-	return static_cast<int>(a) - 1;
+	helper::CancelReply reply(r, word);
+	uint32_t a = helper::ask(&reply);
+	return a == 0 ? AIO_NOTCANCELED : static_cast<int>(a) - 1;
 }
 
 // Another thread is between two instructions; but it may have to be let in on this processor first.

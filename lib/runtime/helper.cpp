@@ -340,14 +340,30 @@ bool start_background(void *context)
 	return tell_driver(What::background, context);
 }
 
-bool ask_to_cancel(CancelReply *reply)
+namespace {
+
+uint32_t tell_and_wait(What what, void *object, const Reply &reply)
 {
-	return tell_driver(What::cancel, reply);
+	// The reply is on the caller's stack: no handler may leave it by a longjmp meanwhile.
+	BlockSignals blocked;
+	if (!tell_driver(what, object))
+		return 0;
+	uint32_t a;
+	while ((a = reply.answer.load(std::memory_order_acquire)) == 0)
+		futex_wait(reply.answer, 0, nullptr);
+	return a;
 }
 
-bool ask_about_region(RegionReply *reply)
+} // namespace
+
+uint32_t ask(CancelReply *reply)
 {
-	return tell_driver(What::region, reply);
+	return tell_and_wait(What::cancel, reply, *reply);
+}
+
+uint32_t ask(RegionReply *reply)
+{
+	return tell_and_wait(What::region, reply, *reply);
 }
 
 bool on_helper_thread()

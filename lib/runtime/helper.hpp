@@ -17,6 +17,7 @@
 
 #include "request/request.hpp"
 #include "runtime/packet.hpp"
+#include "runtime/sync.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -111,22 +112,35 @@ void ask_for_worker();
 // Asks the driver to start kaio::start_for_helper. Async-signal-safe; false: there is no helper.
 bool start_background(void *context);
 
-// Asks the driver to cancel what is in its ring; the answer comes through the CancelReply. False: there is no driver.
-struct CancelReply {
-	Request *request;
-	uint64_t word;                   // Request::state that is meant
-	CancelReply *next = nullptr;     // others who ask the same
-	std::atomic<uint32_t> answer{0}; // 0: none yet, else 1 + AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE
+// What a thread waits for that has asked the driver something: on its stack, gone as soon as the answer is there.
+struct Reply {
+	std::atomic<uint32_t> answer{0}; // 0: none yet
+	// By the driver. Release: with what it has done. Waking nobody at an address that was good is no harm.
+	void give(uint32_t a)
+	{
+		answer.store(a, std::memory_order_release);
+		futex_wake(answer, 1);
+	}
 };
-bool ask_to_cancel(CancelReply *reply);
 
-// Asks the driver to register the memory of a region with its ring, or to let go of it; in the same way.
-struct RegionReply {
+// To cancel what is in its ring. The answer: 1 + AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE.
+struct CancelReply : Reply {
+	CancelReply(Request *r, uint64_t w) : request(r), word(w) {}
+	Request *request;
+	uint64_t word;               // Request::state that is meant
+	CancelReply *next = nullptr; // others who ask the same
+};
+
+// To register the memory of a region with its ring, or to let go of it. The answer: 1.
+struct RegionReply : Reply {
+	RegionReply(dma::Region *r, bool k) : region(r), keep(k) {}
 	dma::Region *region;
 	bool keep;
-	std::atomic<uint32_t> answer{0}; // 0: none yet
 };
-bool ask_about_region(RegionReply *reply);
+
+// Asks the driver, and waits. 0: there is no driver.
+uint32_t ask(CancelReply *reply);
+uint32_t ask(RegionReply *reply);
 
 // Whether the caller is one of the helper's threads, whose descriptors are not the program's.
 bool on_helper_thread();

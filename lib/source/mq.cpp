@@ -170,6 +170,11 @@ int notify_with_room(mqd_t queue, Channel *c, const struct sigevent &e)
 
 int notify(mqd_t queue, const struct sigevent &e)
 {
+	// Registrations that have ended unheard give their room back, in the channel and in its sockets.
+	if (Channel *before = channel::find(e.sigev_ec); before != nullptr) {
+		inner::collect(before);
+		channel::release(before);
+	}
 	Channel *c = nullptr;
 	int error = channel::admit(e.sigev_ec, &c);
 	if (error == 0 && (error = notify_with_room(queue, c, e)) != 0)

@@ -106,6 +106,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_armed_is_refused_or_told) {
     Channel ec;
     Pair s = make_pair(udp4_kind);
     CHECK_FAILS(ev_recv(s.a, nullptr, 0, armed, ec, nullptr), EINVAL);
+    CHECK_FAILS(ev_recv(s.a, nullptr, size_t(SSIZE_MAX) + 1, armed, ec, nullptr), EINVAL);
     CHECK_FAILS(ev_recv(s.a, nullptr, 10, armed | MSG_PEEK, ec, nullptr), EINVAL);
     Address from;
     CHECK_FAILS(ev_recvfrom(s.a, nullptr, 10, armed, from.get(), from.length, ec, nullptr), EINVAL);
@@ -346,4 +347,58 @@ BOOST_AUTO_TEST_CASE(closing_the_socket_drops_the_call_back_unheard) {
     BOOST_TEST(eventually([] { return calls == 1; }));
     BOOST_TEST(next.recv(1) == "x");
     BOOST_TEST(calls == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_region_stays_until_the_events_with_its_pieces_have_been_read) {
+    for_each_channel([](Channel& ec) {
+        for (SocketKind const& kind : {unix_stream_kind, udp4_kind})
+            for (int flags : {armed, AIO_DMA_BUF}) {
+                Region region(1 << 20);
+                Associated s(kind, region);
+                BOOST_TEST_REQUIRE(ev_recv(s, nullptr, 100, flags, ec, nullptr) == 0);
+                hand_over(ec);
+                s.peer_sends("unread");
+                BOOST_TEST(eventually([&] { return numbers(ec).queued == 1; }));
+                region.disassociate(s);
+                numbers(ec);
+                CHECK_FAILS(dma_free(region, region.size()), EBUSY);
+                BOOST_TEST(content(next_event(ec), region) == "unread");
+                if (flags == armed) BOOST_TEST(next_event(ec).ev_errno == ECANCELED);
+                BOOST_TEST(region.stat().requests == 0u);
+                BOOST_TEST(dma_free(region, region.size()) == 0);
+            }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(events_that_nobody_reads_keep_no_region) {
+    for (unsigned flags : {0u, unsigned(EC_SINGLE)}) {
+        Region region(1 << 20);
+        Associated s(unix_stream_kind, region);
+        {
+            Channel ec(flags);
+            BOOST_TEST_REQUIRE(ev_recv(s, nullptr, 100, armed, ec, nullptr) == 0);
+            s.peer_sends("unread");
+            BOOST_TEST(eventually([&] { return numbers(ec).queued == 1; }));
+        }
+        BOOST_TEST(eventually([&] { return region.stat().requests == 0; }));
+        BOOST_TEST(region.stat().used == 0u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_armed_socket_exchanges_its_region) {
+    Channel ec;
+    for (SocketKind const& kind : {unix_stream_kind, udp4_kind})
+        for (int flags : {armed, AIO_DMA_BUF}) {
+            Region before(1 << 16), after(1 << 16);
+            Associated s(kind, before);
+            BOOST_TEST_REQUIRE(ev_recv(s, nullptr, 100, flags, ec, nullptr) == 0);
+            after.associate(s);
+            before.disassociate(s);
+            BOOST_TEST(dma_free(before, before.size()) == 0);
+            s.peer_sends("goes on");
+            BOOST_TEST(content(next_event(ec), after) == "goes on");
+            after.disassociate(s);
+            if (flags == armed) BOOST_TEST(next_event(ec).ev_errno == ECANCELED);
+            BOOST_TEST(after.stat().requests == 0u);
+        }
 }

@@ -59,6 +59,33 @@ BOOST_AUTO_TEST_CASE(a_long_stream_goes_through_a_small_region_that_is_often_ful
     BOOST_TEST(region.stat().used == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(for_room_that_is_to_come_a_receive_waits_as_its_socket_says) {
+    Region region(65536);
+    Pair full = make_pair(unix_stream_kind);
+    Associated s(unix_datagram_kind, region);
+    s.peer_sends("waits for room");
+    fill(full.a);
+    char* const p = region.reserve(region.size());
+    Request& sending = on_region(full.a, region, region.size(), p);
+    BOOST_TEST_REQUIRE(aio_send(&sending.cb, AIO_DMA_BUF) == 0);
+    region.release(p, region.size());  // comes back when it has been sent
+    void* got;
+    CHECK_FAILS(sio_recv(s, &got, 100, MSG_DONTWAIT), EAGAIN);
+    timeval limit{0, 1000};
+    BOOST_TEST(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+    CHECK_FAILS(sio_recv(s, &got, 100, 0), EAGAIN);
+    limit = {};
+    BOOST_TEST(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+    BOOST_TEST(fcntl(s, F_SETFL, O_NONBLOCK) == 0);
+    CHECK_FAILS(sio_recv(s, &got, 100, 0), EAGAIN);
+    BOOST_TEST(fcntl(s, F_SETFL, 0) == 0);
+    Waiter reader([&] { return s.recv(100) == "waits for room" ? 0 : -1; });
+    std::vector<char> sink(1 << 20);
+    BOOST_TEST(eventually([&] { return recv(full.b, sink.data(), sink.size(), MSG_DONTWAIT), aio_error(&sending.cb) != EINPROGRESS; }));
+    BOOST_TEST(reader.returns());
+    BOOST_TEST(reader.result() == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_datagram_that_fits_is_received_though_the_size_asked_for_does_not) {
     Region region(4096);
     for (SocketKind const& kind : {unix_datagram_kind, udp4_kind}) {

@@ -36,9 +36,19 @@ BOOST_AUTO_TEST_CASE(memory_of_no_region_is_efault) {
     m.msg_iov = parts;
     m.msg_iovlen = 2;
     CHECK_FAILS(sio_sendmsg(s.a, &m, sizeof m, 0), EFAULT);
+    m.msg_iov = nullptr;
+    CHECK_FAILS(sio_sendmsg(s.a, &m, sizeof m, 0), EFAULT);
     CHECK_FAILS(sio_sendmsg(s.a, &m, sizeof m - 1, 0), EINVAL);
     CHECK_FAILS(sio_sendmsg(s.a, nullptr, sizeof m, 0), EINVAL);
     BOOST_TEST(!has_data(s.b));
+}
+
+BOOST_AUTO_TEST_CASE(a_message_without_a_vector_is_sent_as_by_sendmsg) {
+    Pair s = make_pair(unix_packet_kind);
+    msghdr m{};
+    BOOST_TEST(sio_sendmsg(s.a, &m, sizeof m, 0) == 0);
+    char byte;
+    BOOST_TEST(recv(s.b, &byte, 1, MSG_DONTWAIT) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_message_is_sent_in_pieces_with_its_address) {

@@ -176,6 +176,8 @@ BOOST_AUTO_TEST_CASE(every_byte_can_be_had_and_then_there_are_no_more) {
     void* p;
     CHECK_FAILS(sio_reserve(region, &p, 1), ENOBUFS);
     CHECK_FAILS(sio_reserve(region, &p, 16385), EINVAL);
+    Region odd(1000);
+    CHECK_FAILS(sio_reserve(odd, &p, 1001), EINVAL);
     CHECK_FAILS(sio_reserve(region, &p, 0), EINVAL);
     CHECK_FAILS(sio_reserve(region, nullptr, 1), EINVAL);
     BOOST_TEST(region.stat().used == 16384u);

@@ -234,3 +234,41 @@ BOOST_AUTO_TEST_CASE(a_piece_under_a_send_is_used_again_only_after_its_end) {
     BOOST_TEST(region.stat().requests == 0u);
     BOOST_TEST(region.stat().sent == text.size());
 }
+
+BOOST_AUTO_TEST_CASE(while_the_channel_is_full_the_end_waits_behind_what_has_arrived) {
+    for_each_ring_and_stream([](Channel& ec, Associated& s, Region& region) {
+        BOOST_TEST_REQUIRE(ec_set_limit(ec, 2) == 0);
+        std::string got;
+        for (int i = 0; i < 20; ++i) {
+            s.peer_sends(std::string(100, char('a' + i)));
+            BOOST_TEST(numbers(ec).queued <= 2u);  // which also takes what there is out of the ring
+        }
+        s.s.b.reset();
+        BOOST_TEST(numbers(ec).queued <= 2u);
+        for (std::string piece; !(piece = content(next_event(ec), region)).empty();) got += piece;
+        BOOST_TEST(got.size() == 2000u);
+        for (size_t i = 0; i < got.size(); ++i) BOOST_TEST_REQUIRE(got[i] == char('a' + i / 100));
+        CHECK_FAILS(ev_cancel(ec, &s), ENOENT);
+        BOOST_TEST(found_empty(ec));
+        BOOST_TEST(region.stat().used == 0u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(while_the_channel_is_full_ecanceled_is_the_last_event) {
+    for (unsigned limit : {1u, 2u, 3u})
+        for_each_ring_and_stream([&](Channel& ec, Associated& s, Region& region) {
+            BOOST_TEST_REQUIRE(ec_set_limit(ec, limit) == 0);
+            for (int i = 0; i < 20; ++i) {
+                s.peer_sends(std::string(100, char('a' + i)));
+                BOOST_TEST(numbers(ec).queued <= limit);  // which also takes what there is out of the ring
+            }
+            BOOST_TEST(ev_cancel(ec, &s) == 0);
+            std::string got;
+            event_data_t event;
+            while ((event = next_event(ec)).ev_errno == 0) got += content(event, region);
+            BOOST_TEST(event.ev_errno == ECANCELED);
+            BOOST_TEST(found_empty(ec));
+            got += take(s, 2000 - got.size());  // what had not been received is still there
+            for (size_t i = 0; i < got.size(); ++i) BOOST_TEST_REQUIRE(got[i] == char('a' + i / 100));
+        });
+}

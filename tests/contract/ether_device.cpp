@@ -140,6 +140,32 @@ BOOST_AUTO_TEST_CASE(what_is_disassociated_may_be_associated_again) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(the_figures_of_a_region_go_on_when_its_queues_have_left) {
+    Region const region(region_size);
+    auto const check = [&](uint64_t rounds) {
+        auto const s = region.stat();
+        BOOST_TEST(s.received == rounds * (100 + 150));
+        BOOST_TEST(s.sent == rounds * (200 + 300));
+        BOOST_TEST(s.sends_copied == 2 * rounds);
+        BOOST_TEST(s.sends_zero_copy == 0u);
+    };
+    for (uint64_t round = 1; round <= 2; ++round) {
+        Cable const cable;
+        PacketSocket const peer("e1");
+        {
+            Queue const queue("e0", region, region_size);
+            BOOST_TEST_REQUIRE(peer.send(make_frame(100, 1)));
+            BOOST_TEST_REQUIRE(peer.send(make_frame(150, 2)));
+            BOOST_TEST(queue.receive().size() == 100u);
+            BOOST_TEST(queue.receive().size() == 150u);
+            queue.send(make_frame(200, 3));
+            queue.send(make_frame(300, 4));
+            check(round);
+        }
+        check(round);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(what_the_program_has_set_of_the_descriptor_stays_after_dma_disassoc) {
     Cable const cable;
     Region const region(region_size);

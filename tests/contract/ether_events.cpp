@@ -249,6 +249,21 @@ BOOST_AUTO_TEST_CASE(newest_first_keeps_the_newest_frames) {
     }));
 }
 
+BOOST_AUTO_TEST_CASE(newest_first_old_frames_make_room_before_the_device_has_to_drop_new_ones) {
+    Setup const t(128 * 2048, DMA_LATEST);
+    for (uint64_t i = 0; i < 600; ++i) {
+        t.comes(i);
+        if (i % 16 == 15) BOOST_TEST_REQUIRE(eventually([&] { return t.region.stat().frames_received == i + 1; }));
+    }
+    for (uint64_t i = 600; i < 616; ++i) t.comes(i);
+    BOOST_TEST(eventually([&] { return t.region.stat().frames_received == 616; }));
+    std::vector<unsigned char> got;
+    uint64_t left = t.region.stat().dropped;
+    while (!(got = t.queue.receive(MSG_DONTWAIT)).empty()) BOOST_TEST_REQUIRE((got == make_frame(100, left++)));
+    BOOST_TEST(left == 616u);
+    BOOST_TEST(t.region.stat().frames_dropped == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(frames_are_sent_by_sio_send_alone) {
     Setup const t;
     Channel const ec;

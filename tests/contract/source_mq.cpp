@@ -26,6 +26,10 @@ public:
         mq_unlink(name.c_str());
     }
     Queue(Queue&& other) noexcept : mqd_(std::exchange(other.mqd_, mqd_t(-1))) {}
+    Queue& operator=(Queue&& other) noexcept {
+        std::swap(mqd_, other.mqd_);
+        return *this;
+    }
     ~Queue() { close(); }
     operator mqd_t() const { return mqd_; }
     void close() {
@@ -195,6 +199,23 @@ BOOST_AUTO_TEST_CASE(a_close_removes_the_registration) {
         BOOST_TEST_REQUIRE(register_for(other, ec) == 0);
         other.send();
         check_event(ec, other);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_registration_that_is_removed_takes_no_room_and_no_descriptor_though_nobody_reads) {
+    for_each_channel([&](Channel& ec) {
+        BOOST_TEST_REQUIRE(ec_set_limit(ec, 1) == 0);
+        Queue queue;
+        BOOST_TEST_REQUIRE(register_for(queue, ec) == 0);
+        int const open = open_descriptors();
+        for (int i = 0; i < 500; ++i) {
+            if (i % 2 == 0) BOOST_TEST_REQUIRE(mq_notify(queue, nullptr) == 0);
+            else queue = Queue();
+            BOOST_TEST_REQUIRE(register_for(queue, ec) == 0);
+        }
+        BOOST_TEST(open_descriptors() == open);
+        queue.send();
+        check_event(ec, queue);
     });
 }
 

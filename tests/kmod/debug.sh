@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # The kernel module on a Linux 6.12 with KASAN, UBSAN, lockdep, kmemleak and fault injection: make check-kmod-debug. Beside the usual tests:
 # an ioctl fuzzer, failing allocations, leaks. The kernel's log must stay clean.
-: "${module_programs=faults hostile transfers notify pools library fuzz}"
+: "${module_programs=faults hostile transfers notify pools library card fuzz}"
 . "$(dirname "$0")/run.sh"
 
 more() {

@@ -4,7 +4,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # In the environment: only these.
-: "${module_programs=pools transfers notify hostile library}"
+: "${module_programs=pools transfers notify hostile library card}"
 : "${library_programs=dma_regions dma_requests dma_receive dma_events dma_pressure}"
 
 make_list() {
@@ -40,8 +40,8 @@ run_guest() {
 	make_root
 	{
 		add_modules virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk configfs null_blk
-		cp "$module_source/kmod/sigevec.ko" "$module_source/tests/kmod/module/sigevec_test.ko" "$root/modules/"
-		echo sigevec_test.ko
+		cp "$module_source/kmod/sigevec.ko" "$module_source/tests/kmod/module/"sigevec_test*.ko "$root/modules/"
+		(cd "$root/modules" && ls sigevec_test*.ko)
 		echo sigevec.ko
 	} >"$root/modules/order"
 	{
