@@ -78,6 +78,7 @@ Association *make(int fd, uint64_t cookie)
 	a->regions = nullptr;
 	a->queue_first = a->queue_count = a->queue_room = 0;
 	a->queue = nullptr;
+	a->untold = false;
 	a->armed = nullptr;
 	a->first = a->last = nullptr;
 	a->notify = nullptr;
@@ -395,6 +396,7 @@ bool push(Association *a, const Arrival &x)
 		a->queue_room = room;
 		a->queue_first = 0;
 	}
+	a->untold = true;
 	Arrival &last = a->queue[(a->queue_first + a->queue_count++) % a->queue_room];
 	last = x;
 	// What it did not need is room for others.

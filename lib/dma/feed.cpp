@@ -293,6 +293,7 @@ void step(Association *a, Outcome *o, bool arrived)
 		o->notify = a->notify;
 		o->argument = a->notify_argument;
 		a->notify = nullptr;
+		a->untold = false;
 	}
 	if (a->paused) {
 		a->paused = false;

@@ -292,17 +292,23 @@ void look()
 
 int notify(int fd, void (*function)(int, void *), void *argument)
 {
-	association::Locked a(fd);
-	if (!a || !association::still_there(a.get()))
-		return ENOTSUP;
-	if (a->notify != nullptr)
-		return EBUSY;
-	a->notify = function;
-	a->notify_argument = argument;
-	if (watch(a.get()))
-		return 0;
-	a->notify = nullptr;
-	return EAGAIN;
+	feed::Outcome o;
+	{
+		association::Locked a(fd);
+		if (!a || !association::still_there(a.get()))
+			return ENOTSUP;
+		if (a->notify != nullptr)
+			return EBUSY;
+		if (!watch(a.get()))
+			return EAGAIN;
+		a->notify = function;
+		a->notify_argument = argument;
+		// What has been taken out of the socket already the kernel does not tell of.
+		if (a->queue_count != 0 && a->untold)
+			feed::step(a.get(), &o, true);
+	}
+	feed::finish(o);
+	return 0;
 }
 
 void after_fork()
