@@ -198,6 +198,17 @@ uint32_t count()
 	return pool.size();
 }
 
+bool any_call_back()
+{
+	for (uint32_t i = 0; i < count(); i++) {
+		Association *a = at(i);
+		Guard<Mutex> g(a->lock);
+		if (a->fd >= 0 && a->notify != nullptr && still_there(a))
+			return true;
+	}
+	return false;
+}
+
 int check_socket(int fd)
 {
 	int type;

@@ -81,6 +81,8 @@ namespace association {
 Association *find(int fd);
 Association *at(uint32_t index);
 uint32_t count();
+// Whether a function of async_io_notify waits for any of them.
+bool any_call_back();
 
 // One that is locked for a scope, if it is fd's.
 class Locked {

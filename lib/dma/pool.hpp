@@ -18,6 +18,7 @@ uint64_t identity(int fd);
 
 // async_io_notify. 0 or an errno, ENOTSUP: this is no pool.
 int notify(int fd, void (*function)(int, void *), void *argument);
+bool any_call_back();
 
 // By the receiver's thread: what was watched as `tag' has been signalled. Tags have this bit.
 constexpr uint64_t tag_bit = uint64_t{1} << 30;

@@ -106,6 +106,15 @@ int notify(int fd, void (*function)(int, void *), void *argument)
 	return e;
 }
 
+bool any_call_back()
+{
+	Guard<Mutex> g(lock);
+	for (const Watch &w : table)
+		if (w.pool != 0 && still_there(&w))
+			return true;
+	return false;
+}
+
 void signalled(uint64_t tag)
 {
 	feed::Outcome o;

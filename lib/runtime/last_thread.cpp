@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/last_thread.hpp"
 
+#include "dma/association.hpp"
+#include "dma/pool.hpp"
 #include "request/request.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
@@ -77,7 +79,7 @@ bool nothing_outstanding()
 		if (s != State::free && s != State::cancelled && s != State::done)
 			return false;
 	}
-	return true;
+	return !dma::association::any_call_back() && !dma::pool::any_call_back();
 }
 
 void *look(void *)

@@ -2,7 +2,9 @@
 /*
  * last_thread CASE: the first thread leaves main by pthread_exit. What is printed is never flushed but by exit().
  */
+#define _GNU_SOURCE 1 /* RTLD_DEFAULT */
 #include <aio.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int ends[2];
@@ -56,6 +59,28 @@ static void *stay(void *arg)
 	return arg;
 }
 
+static int pair[2];
+
+static void complete(int fd, void *arg)
+{
+	printf(" %s %d", (const char *)arg, fd == pair[0]);
+}
+
+/* The library's own calls, which a program that is not linked with it finds so. */
+static void notify(void)
+{
+	int (*alloc)(void **, size_t, unsigned) = (int (*)(void **, size_t, unsigned))dlsym(RTLD_DEFAULT, "dma_alloc");
+	int (*assoc)(int, void *, size_t, unsigned) = (int (*)(int, void *, size_t, unsigned))dlsym(RTLD_DEFAULT, "dma_assoc");
+	int (*ask)(int, void (*)(int, void *), void *) = (int (*)(int, void (*)(int, void *), void *))dlsym(RTLD_DEFAULT, "async_io_notify");
+	void *mem;
+
+	if (!alloc || !assoc || !ask || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+		abort();
+	if (alloc(&mem, 65536, 0) != 0 || assoc(pair[0], mem, 65536, 0) != 0 || ask(pair[0], complete, "complete") != 0)
+		abort();
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	static struct aiocb told;
@@ -81,6 +106,13 @@ int main(int argc, char **argv)
 		if (fork() == 0) {
 			sleep(1);
 			_exit(write(ends[1], "y", 1) != 1);
+		}
+	}
+	if (strcmp(how, "notify") == 0) {
+		notify();
+		if (fork() == 0) {
+			sleep(1);
+			_exit(write(pair[1], "z", 1) != 1);
 		}
 	}
 	pthread_exit(NULL);
