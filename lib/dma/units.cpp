@@ -51,17 +51,29 @@ uint64_t Units::aligned(uint32_t step, uintptr_t from) const
 	return ~uint64_t{0} / ones(step) << ((step - skew) & (step - 1));
 }
 
-void Units::give_back(uint32_t first, uint32_t count)
+// Calls f with each word that a run has units in, and their bits, until it says no. How many units come before that.
+template <class F> [[gnu::always_inline]] inline uint32_t Units::each_word(uint32_t first, uint32_t count, F f)
 {
-	for (uint32_t n = 0; n < count;) {
+	uint32_t n = 0;
+	while (n < count) {
 		uint32_t at = first + n;
 		uint32_t here = word_bits - at % word_bits;
 		if (here > count - n)
 			here = count - n;
-		// seq_cst, as wait_for_room: either this sees that somebody waits, or that one's second look sees the room.
-		bitmap_[at / word_bits].fetch_and(~mask_in_word(at, here), std::memory_order_seq_cst);
+		if (!f(at / word_bits, mask_in_word(at, here)))
+			break;
 		n += here;
 	}
+	return n;
+}
+
+void Units::give_back(uint32_t first, uint32_t count)
+{
+	each_word(first, count, [this](uint32_t word, uint64_t mask) {
+		// seq_cst, as wait_for_room: either this sees that somebody waits, or that one's second look sees the room.
+		bitmap_[word].fetch_and(~mask, std::memory_order_seq_cst);
+		return true;
+	});
 	if (shared_->starved.load(std::memory_order_seq_cst) != 0)
 		tell_starved();
 }
@@ -118,23 +130,17 @@ uint32_t Units::free_from(uint32_t start, uint32_t count) const
 // All or nothing.
 bool Units::claim_all(uint32_t first, uint32_t count)
 {
-	for (uint32_t n = 0; n < count;) {
-		uint32_t at = first + n;
-		uint32_t here = word_bits - at % word_bits;
-		if (here > count - n)
-			here = count - n;
-		uint64_t mask = mask_in_word(at, here);
-		uint64_t w = bitmap_[at / word_bits].load(std::memory_order_relaxed);
+	uint32_t n = each_word(first, count, [this](uint32_t word, uint64_t mask) {
+		uint64_t w = bitmap_[word].load(std::memory_order_relaxed);
 		do {
-			if ((w & mask) != 0) {
-				if (n != 0)
-					give_back(first, n);
+			if ((w & mask) != 0)
 				return false;
-			}
-		} while (!bitmap_[at / word_bits].compare_exchange_weak(w, w | mask, std::memory_order_acquire, std::memory_order_relaxed));
-		n += here;
-	}
-	return true;
+		} while (!bitmap_[word].compare_exchange_weak(w, w | mask, std::memory_order_acquire, std::memory_order_relaxed));
+		return true;
+	});
+	if (n != 0 && n != count)
+		give_back(first, n);
+	return n == count;
 }
 
 uint32_t Units::claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed)

@@ -61,6 +61,7 @@ private:
 	static uint64_t ones(uint32_t n);
 	static uint64_t runs(uint64_t free, uint32_t n);
 	static uint64_t mask_in_word(uint32_t first, uint32_t count);
+	template <class F> static uint32_t each_word(uint32_t first, uint32_t count, F f);
 	uint32_t begin_of_this_thread() const;
 	void remember(uint32_t word);
 	uint64_t claim_in_word(uint32_t word, uint32_t count, uint64_t allowed, uint32_t most);

@@ -26,6 +26,12 @@ void check_ended(Channel const& ec, Region const& region) {
     BOOST_TEST(region.stat().used == 0u);
 }
 
+/// 0: it has received.
+int error_of_receive(int s) {
+    void* p;
+    return sio_recv(s, &p, 100, 0) == -1 ? errno : 0;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(an_armed_packet_connection_tells_its_end_once) {
@@ -121,10 +127,7 @@ BOOST_AUTO_TEST_CASE(with_latest_who_waits_learns_of_the_end) {
 BOOST_AUTO_TEST_CASE(with_latest_who_waits_learns_of_an_error) {
     Region region(1 << 14);
     Associated s(udp4_kind, region, DMA_LATEST);
-    Waiter reader([&] {
-        void* p;
-        return sio_recv(s, &p, 100, 0) == -1 ? errno : 0;
-    });
+    Waiter reader([&] { return error_of_receive(s); });
     BOOST_TEST(reader.asleep());
     s.s.b.reset();
     BOOST_TEST(send(s, "nobody", 6, 0) == 6);
@@ -135,10 +138,7 @@ BOOST_AUTO_TEST_CASE(with_latest_who_waits_learns_of_an_error) {
 BOOST_AUTO_TEST_CASE(with_latest_who_waits_learns_of_the_end_of_the_association) {
     Region region(1 << 14);
     Associated s(udp4_kind, region, DMA_LATEST);
-    Waiter reader([&] {
-        void* p;
-        return sio_recv(s, &p, 100, 0) == -1 ? errno : 0;
-    });
+    Waiter reader([&] { return error_of_receive(s); });
     BOOST_TEST(reader.asleep());
     region.disassociate(s);
     BOOST_TEST(reader.returns());

@@ -80,8 +80,8 @@ BOOST_AUTO_TEST_CASE(for_room_that_is_to_come_a_receive_waits_as_its_socket_says
     CHECK_FAILS(sio_recv(s, &got, 100, 0), EAGAIN);
     BOOST_TEST(fcntl(s, F_SETFL, 0) == 0);
     Waiter reader([&] {
-        void* p;
-        return sio_recv(s, &p, 100, 0) == 14 && memcmp(p, "waits for room", 14) == 0 && sio_release(region, p, 14) == 0 ? 0 : -1;
+        void* came;
+        return sio_recv(s, &came, 100, 0) == 14 && memcmp(came, "waits for room", 14) == 0 && sio_release(region, came, 14) == 0 ? 0 : -1;
     });
     std::vector<char> sink(1 << 20);
     BOOST_TEST(eventually([&] { return recv(full.b, sink.data(), sink.size(), MSG_DONTWAIT), aio_error(&sending.cb) != EINPROGRESS; }));
