@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What glibc's semaphores, locks and condition variables look like in memory, and the bits that they are made of (2.25 to 2.40).
+// What glibc's semaphores, locks and condition variables look like in memory, and the bits that they are made of (2.25 to 2.41).
 //
 // Other processes use the same objects through their own libc, so the layout is an ABI. What the words mean is not: it is tried
 // before it is relied on (source/selftest.cpp). Members that the public headers name are used by their names.
@@ -9,6 +9,7 @@
 #include <atomic>
 #include <climits>
 #include <cstdint>
+#include <cstring>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -127,18 +128,36 @@ inline uint32_t last_entry(const Barrier *b)
 
 struct Condition {
 	uint64_t sequence;    // of waiters, by twos; the lowest bit: the newer group
-	uint64_t first_start; // of the older group, likewise
-	uint32_t references[2];
+	uint64_t first_start; // of the older group; before 2.41 likewise, since then by ones
+	uint32_t more[8];     // before 2.41 two references to groups, then ConditionWords; since then these alone
+};
+struct ConditionWords {
 	uint32_t size[2];
 	uint32_t first_size; // by fours; the lowest two bits are a lock like a mutex's
 	uint32_t waiters;    // by eights; bit 0: between processes
-	uint32_t signals[2]; // by twos; bit 0: the group is closed
+	uint32_t signals[2]; // before 2.41 by twos, bit 0: the group is closed; since then by ones, from first_start on
 };
 static_assert(sizeof(Condition) == sizeof(pthread_cond_t));
 
 inline Condition *layout(pthread_cond_t *c)
 {
 	return reinterpret_cast<Condition *>(c);
+}
+inline ConditionWords *words(Condition *c, bool with_references)
+{
+	return reinterpret_cast<ConditionWords *>(c->more + (with_references ? 2 : 0));
+}
+// Which of the two this libc has, which need not be the one that the library was built with: the flag of an object between
+// processes tells where its word is.
+inline bool condition_with_references()
+{
+	pthread_condattr_t attributes;
+	pthread_cond_t c;
+	memset(&c, 0, sizeof c);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_cond_init(&c, &attributes);
+	return (words(layout(&c), false)->waiters & 1) == 0;
 }
 
 // ---- ThreadSanitizer, which sees glibc's functions but not what is done here in their place

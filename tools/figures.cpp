@@ -151,13 +151,12 @@ void Figures::add(const Figures &o)
 		return;
 	}
 	processes += o.processes;
-	for (const auto &[name, value] : o.counters) {
-		auto same =
-			std::find_if(counters.begin(), counters.end(), [&](const auto &c) { return c.first == name; });
+	for (const auto &other : o.counters) {
+		auto same = std::find_if(counters.begin(), counters.end(), [&](const auto &c) { return c.first == other.first; });
 		if (same == counters.end())
-			counters.emplace_back(name, value);
+			counters.push_back(other);
 		else
-			same->second += value;
+			same->second += other.second;
 	}
 	for (unsigned i = 0; i < layout::cells; i++) {
 		requests[i] += o.requests[i];

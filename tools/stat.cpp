@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <unistd.h>
+#include <utility>
 
 namespace tool
 {

@@ -64,16 +64,16 @@ SIGEVEC_EXPORT int getaddrinfo_a(int mode, struct gaicb *list[], int n, struct s
 		errno = EINVAL;
 		return EAI_SYSTEM;
 	}
-	return process::ensure() ? addrinfo::start(list, n, *e) : EAI_MEMORY;
+	return process::ensure() ? sigevec::addrinfo::start(list, n, *e) : EAI_MEMORY;
 }
 
 SIGEVEC_EXPORT int gai_suspend(const struct gaicb *const list[], int n, const struct timespec *timeout)
 {
 	bool ours = process::ready() && n > 0 && api::unassumed(list) != nullptr;
-	return ours ? addrinfo::suspend(list, n, timeout) : libc::functions().gai_suspend(list, n, timeout);
+	return ours ? sigevec::addrinfo::suspend(list, n, timeout) : libc::functions().gai_suspend(list, n, timeout);
 }
 
 SIGEVEC_EXPORT int gai_cancel(struct gaicb *request)
 {
-	return process::ready() ? addrinfo::cancel(request) : libc::functions().gai_cancel(request);
+	return process::ready() ? sigevec::addrinfo::cancel(request) : libc::functions().gai_cancel(request);
 }

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <initializer_list>
 #include <sys/eventfd.h>
 
 namespace sigevec::bell {

@@ -12,6 +12,8 @@
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
+#include <cstdlib>
+#include <initializer_list>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 

@@ -10,6 +10,7 @@
 #include "runtime/sync.hpp"
 
 #include <cerrno>
+#include <initializer_list>
 #include <sys/mman.h>
 
 namespace sigevec::dma::region {

@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <fcntl.h>
+#include <initializer_list>
 #include <linux/if_xdp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>

@@ -2,6 +2,7 @@
 #include "runtime/meter.hpp"
 
 #include <ctime>
+#include <initializer_list>
 
 namespace sigevec::meter {
 

@@ -20,9 +20,10 @@
 #define SIGEVEC_PROBE3(name, a, b, c) DTRACE_PROBE3(libsigevec, name, a, b, c)
 #define SIGEVEC_PROBE4(name, a, b, c, d) DTRACE_PROBE4(libsigevec, name, a, b, c, d)
 #else
-#define SIGEVEC_PROBE2(name, a, b) static_cast<void>(0)
-#define SIGEVEC_PROBE3(name, a, b, c) static_cast<void>(0)
-#define SIGEVEC_PROBE4(name, a, b, c, d) static_cast<void>(0)
+// Nothing is evaluated, but what is there only for a probe counts as used.
+#define SIGEVEC_PROBE2(name, a, b) static_cast<void>(sizeof(a) + sizeof(b))
+#define SIGEVEC_PROBE3(name, a, b, c) static_cast<void>(sizeof(a) + sizeof(b) + sizeof(c))
+#define SIGEVEC_PROBE4(name, a, b, c, d) static_cast<void>(sizeof(a) + sizeof(b) + sizeof(c) + sizeof(d))
 #endif
 
 namespace sigevec {

@@ -23,7 +23,7 @@ struct Cookie {
 	char event;
 };
 static_assert(sizeof(Cookie) == 32);
-constexpr char event_message = 1, event_removed = 2;
+constexpr char event_message = 1; // the other event is its removal
 
 // The kernel charges each registration to the socket's buffer, and mq_notify would block when that is full: less than 1 KiB
 // of the usual 208 KiB each. Beyond this many the channel gets another socket.

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <initializer_list>
 
 namespace sigevec::source::sync {
 
@@ -125,14 +126,19 @@ bool try_rwlock()
 	return true;
 }
 
-// In later versions of glibc the words of an idle group are not 0: the wait then takes a signal that is none.
+uint32_t waiters_of(pthread_cond_t *c)
+{
+	return nptl::words(nptl::layout(c), nptl::condition_with_references())->waiters;
+}
+
+// In later versions of glibc the words may mean something else: the wait then takes a signal that is none.
 bool try_signal(pthread_cond_t *c, pthread_mutex_t *m, bool broadcast)
 {
 	Trial a(&condition_protocol, c, m), b(&condition_protocol, c, m), gone(&condition_protocol, c, m);
 	for (Trial *t : {&a, &gone, &b})
 		if (pthread_mutex_lock(m) != 0 || !t->waits() || pthread_mutex_trylock(m) != 0 || pthread_mutex_unlock(m) != 0)
 			return false;
-	if (!a.waits() || !gone.withdraws() || nptl::layout(c)->waiters != 16)
+	if (!a.waits() || !gone.withdraws() || waiters_of(c) != 16)
 		return false;
 	if ((broadcast ? pthread_cond_broadcast(c) : pthread_cond_signal(c)) != 0)
 		return false;
@@ -145,7 +151,7 @@ bool try_signal(pthread_cond_t *c, pthread_mutex_t *m, bool broadcast)
 		if (pthread_mutex_unlock(m) != 0)
 			return false;
 	}
-	return nptl::layout(c)->waiters == 0;
+	return waiters_of(c) == 0;
 }
 
 bool try_condition()

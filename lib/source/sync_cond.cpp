@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// The protocol of condition variables (glibc 2.25 to 2.40).
+// The protocol of condition variables (glibc 2.25 to 2.41).
 //
 // A waiter has a position in the sequence and belongs to the group that was the newer one when it came (the lowest bit of its
-// position). Signals are counted in the group and taken from there; a group that has been signalled whole is closed, and its words are used
-// again once no reference to it is left. So who sleeps on a group's word holds a reference, and gives it up before anything else.
+// position). Signals are counted in the group and taken from there; a group that has been signalled whole is closed, and its words are
+// used again. Before glibc 2.41 that is once no reference to it is left: so who sleeps on a group's word holds a reference, and gives it
+// up before anything else. Since then it is at once: signals are counted from the start of the older group, which never goes back, so that
+// signals of an earlier use are none.
 #include "nptl.hpp"
 #include "source/sync.hpp"
 
@@ -25,12 +27,37 @@ pthread_cond_t *condition(const Wait *w)
 	return static_cast<pthread_cond_t *>(w->sync.object);
 }
 
-Condition *words(const Wait *w)
+// Found out once, by whoever is first or by several.
+enum class Form { unknown, with_references, without };
+std::atomic<Form> form{Form::unknown};
+
+bool with_references()
+{
+	Form f = form.load(std::memory_order_relaxed);
+	if (f == Form::unknown) {
+		f = condition_with_references() ? Form::with_references : Form::without;
+		form.store(f, std::memory_order_relaxed);
+	}
+	return f == Form::with_references;
+}
+
+Condition *counters(const Wait *w)
 {
 	return layout(condition(w));
 }
 
-bool shared(const Condition *c)
+ConditionWords *words(const Wait *w)
+{
+	return nptl::words(counters(w), with_references());
+}
+
+// By references, of groups.
+uint32_t &references(const Wait *w)
+{
+	return counters(w)->more[w->sync.position & 1];
+}
+
+bool shared(const ConditionWords *c)
 {
 	return (Word(const_cast<uint32_t &>(c->waiters)).load(std::memory_order_relaxed) & 1) != 0;
 }
@@ -40,32 +67,37 @@ uint32_t group(const Wait *w)
 	return static_cast<uint32_t>(w->sync.position & 1);
 }
 
-uint64_t start_of_first(Condition *c)
+uint64_t start_of_first(const Wait *w)
 {
-	return Wide(c->first_start).load(std::memory_order_relaxed);
+	return Wide(counters(w)->first_start).load(std::memory_order_relaxed);
+}
+
+// Of the older group, as a place in the sequence.
+uint64_t first_place(const Wait *w)
+{
+	return with_references() ? start_of_first(w) >> 1 : start_of_first(w);
 }
 
 bool group_is_past(const Wait *w)
 {
-	return w->sync.position >> 1 < start_of_first(words(w)) >> 1;
+	return w->sync.position >> 1 < first_place(w);
 }
 
 // Out of the group's word; a signaller may wait for that.
 void drop_reference(Wait *w)
 {
-	Condition *c = words(w);
-	uint32_t &references = c->references[group(w)];
+	uint32_t &count = references(w);
 	w->sync.stage = for_signal;
-	if (Word(references).fetch_sub(2, std::memory_order_release) != 3)
+	if (Word(count).fetch_sub(2, std::memory_order_release) != 3)
 		return;
-	Word(references).fetch_and(~1u, std::memory_order_relaxed);
-	wake(&references, INT_MAX, shared(c));
+	Word(count).fetch_and(~1u, std::memory_order_relaxed);
+	wake(&count, INT_MAX, shared(words(w)));
 }
 
 // No longer a waiter; the last one wakes pthread_cond_destroy.
 void confirm(Wait *w)
 {
-	Condition *c = words(w);
+	ConditionWords *c = words(w);
 	bool between_processes = shared(c);
 	if (Word(c->waiters).fetch_sub(8, std::memory_order_release) >> 2 == 3)
 		wake(&c->waiters, INT_MAX, between_processes);
@@ -74,13 +106,13 @@ void confirm(Wait *w)
 // The signal may have been one for a later group in the same words: then it is put back, at worst one too many.
 void undo_theft(Wait *w)
 {
-	Condition *c = words(w);
+	ConditionWords *c = words(w);
 	uint32_t g = group(w);
-	uint64_t start = start_of_first(c);
+	uint64_t start = start_of_first(w);
 	if (w->sync.position >> 1 >= start >> 1 || ((start & 1) ^ 1) != g)
 		return;
 	uint32_t s = Word(c->signals[g]).load(std::memory_order_relaxed);
-	while (start_of_first(c) == start)
+	while (start_of_first(w) == start)
 		if ((s & 1) != 0 || Word(c->signals[g]).compare_exchange_weak(s, s + 2, std::memory_order_relaxed)) {
 			wake(&c->signals[g], 1, shared(c));
 			return;
@@ -88,9 +120,9 @@ void undo_theft(Wait *w)
 }
 
 // True: signalled. False: it sleeps in its group, with a reference.
-bool take_signal(Wait *w)
+bool take_with_reference(Wait *w)
 {
-	Condition *c = words(w);
+	ConditionWords *c = words(w);
 	uint32_t &signals = c->signals[group(w)];
 	if (w->sync.stage == asleep_in_group)
 		drop_reference(w);
@@ -103,7 +135,7 @@ bool take_signal(Wait *w)
 	if ((s & 1) != 0)
 		return true;
 	// Acquire: either the signaller that closes the group sees the reference, or this sees the group closed.
-	Word(c->references[group(w)]).fetch_add(2, std::memory_order_acquire);
+	Word(references(w)).fetch_add(2, std::memory_order_acquire);
 	w->sync.stage = asleep_in_group;
 	if ((Word(signals).load(std::memory_order_acquire) & 1) != 0 || group_is_past(w)) {
 		drop_reference(w);
@@ -112,8 +144,32 @@ bool take_signal(Wait *w)
 	return sleep_on(w, &signals, 0, shared(c));
 }
 
+// The same of glibc 2.41.
+bool take_from_start(Wait *w)
+{
+	ConditionWords *c = words(w);
+	Word signals(c->signals[group(w)]);
+	for (;;) {
+		// Acquire: who sees the signals of the words' next use sees where that starts.
+		uint32_t s = signals.load(std::memory_order_acquire);
+		uint64_t start = start_of_first(w);
+		// Past: there have been signals for all of its group.
+		if (w->sync.position >> 1 < start)
+			return true;
+		if (static_cast<int32_t>(s - static_cast<uint32_t>(start)) <= 0)
+			return sleep_on(w, &c->signals[group(w)], s, shared(c));
+		if (signals.compare_exchange_weak(s, s - 1, std::memory_order_acquire, std::memory_order_relaxed))
+			return true;
+	}
+}
+
+bool take_signal(Wait *w)
+{
+	return with_references() ? take_with_reference(w) : take_from_start(w);
+}
+
 // With the inner lock, a mutex in the lowest two bits of a word.
-void lock_inside(Condition *c)
+void lock_inside(ConditionWords *c)
 {
 	Word word(c->first_size);
 	uint32_t s = word.load(std::memory_order_relaxed);
@@ -132,7 +188,7 @@ void lock_inside(Condition *c)
 	}
 }
 
-void unlock_inside(Condition *c)
+void unlock_inside(ConditionWords *c)
 {
 	if ((Word(c->first_size).fetch_and(~3u, std::memory_order_release) & 3) == 2)
 		wake(&c->first_size, 1, shared(c));
@@ -143,8 +199,8 @@ enum class Left { group, with_signal, overflow };
 // Its group becomes smaller, if that still can be; otherwise it has a signal that was meant for somebody.
 Left leave_group(Wait *w)
 {
-	Condition *c = words(w);
-	uint64_t position = w->sync.position >> 1, start = start_of_first(c) >> 1;
+	ConditionWords *c = words(w);
+	uint64_t position = w->sync.position >> 1, start = first_place(w);
 	uint32_t &size = c->size[group(w)];
 	if (start > position)
 		return Left::with_signal;
@@ -157,7 +213,7 @@ Left leave_group(Wait *w)
 
 void cancel_waiting(Wait *w)
 {
-	Condition *c = words(w);
+	ConditionWords *c = words(w);
 	lock_inside(c);
 	Left left = leave_group(w);
 	unlock_inside(c);
@@ -170,9 +226,8 @@ void cancel_waiting(Wait *w)
 // By the submitter, who has the mutex. 0 or the error of unlocking it.
 int enter(Wait *w)
 {
-	Condition *c = words(w);
-	w->sync.position = Wide(c->sequence).fetch_add(2, std::memory_order_acquire);
-	Word(c->waiters).fetch_add(8, std::memory_order_relaxed);
+	w->sync.position = Wide(counters(w)->sequence).fetch_add(2, std::memory_order_acquire);
+	Word(words(w)->waiters).fetch_add(8, std::memory_order_relaxed);
 	w->sync.registered = true;
 	// Not before: a signal that follows must find the waiter.
 	int error = pthread_mutex_unlock(w->sync.mutex);
@@ -204,7 +259,7 @@ bool withdraw(Wait *w)
 {
 	if (w->sync.stage == for_mutex)
 		return withdraw_lock(w);
-	Condition *c = words(w);
+	ConditionWords *c = words(w);
 	if (w->sync.stage == asleep_in_group)
 		drop_reference(w);
 	cancel_waiting(w);
