@@ -104,6 +104,7 @@ bool end(Channel *c, bool descriptor)
 	cancel::of_channel(c, true, nullptr);
 	c->open.store(false, std::memory_order_seq_cst);
 	wake_all(c);
+	inner::wake(c);
 	moderation::stop(c);
 	single::end(c);
 	drop_all(c);
@@ -138,6 +139,7 @@ void initialize(Channel *c, unsigned flags)
 	c->limit.store(default_limit, std::memory_order_relaxed);
 	c->crowded.store(false, std::memory_order_relaxed);
 	c->inner.store(inner::none, std::memory_order_relaxed);
+	c->inner_sleepers.store(0, std::memory_order_relaxed);
 	c->inbox.store(nullptr, std::memory_order_relaxed);
 	c->pushed.store(0, std::memory_order_relaxed);
 	c->rung.store(0, std::memory_order_relaxed);
@@ -275,15 +277,32 @@ bool destroy(Channel *c)
 
 namespace {
 
+void note_refused(Channel *c)
+{
+	c->refused.fetch_add(1, std::memory_order_relaxed);
+	if (c->figures != nullptr)
+		c->figures->refused.fetch_add(1, std::memory_order_relaxed);
+}
+
+// The channel is at its limit; but registrations may have ended unheard, whose room is free once that has been read.
+int join_after_collecting(int fd, uint64_t what, Channel **found)
+{
+	Channel *c = peek(fd);
+	if (c == nullptr)
+		return EBADF;
+	inner::collect(c);
+	int error = join(fd, what, is_full, found);
+	if (error == EAGAIN)
+		note_refused(c);
+	release(c);
+	return error;
+}
+
 int join_with_room(int fd, uint64_t what, Channel **found)
 {
 	int error = join(fd, what, is_full, found);
-	if (Channel *c = error == EAGAIN ? peek(fd) : nullptr; c != nullptr) {
-		c->refused.fetch_add(1, std::memory_order_relaxed);
-		if (c->figures != nullptr)
-			c->figures->refused.fetch_add(1, std::memory_order_relaxed);
-		release(c);
-	}
+	if (error == EAGAIN)
+		error = join_after_collecting(fd, what, found);
 	if (error == 0) {
 		note_admitted(*found, 1);
 		note_high_water(*found, admitted((*found)->life.load(std::memory_order_relaxed)));

@@ -59,8 +59,9 @@ struct Channel {
 	std::atomic<helper::Helper *> inner_helper, sent_to;
 	std::atomic<bool> wake_sent;
 
-	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), or -1.
+	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), or -1; readers that sleep on the channel's descriptor for it.
 	std::atomic<int> inner;
+	std::atomic<uint32_t> inner_sleepers;
 
 	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading' guards.
 	alignas(64) std::atomic<Notification *> inbox;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "source/addrinfo.hpp"
 
-#include "channel/channel.hpp"
 #include "libc.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
@@ -17,21 +16,27 @@ using source::Wait;
 
 enum class State : uint8_t { waiting, running, done };
 
+struct List;
+
 struct Entry {
 	struct gaicb *request;
 	State state;
+	List *list;
+	Hook<Entry> hook;
 };
 
 // The requests of one call, until the last has ended.
 struct List {
-	List *next, *previous;
+	List *next, *previous; // as long as some wait
 	Wait *wait;
 	int left, n;
+	int begun; // those before this one wait no more
 	Entry v[];
 };
 
 Mutex lock;
 List *first = nullptr, *last = nullptr;
+Chains<Entry, &Entry::hook> by_request; // all that have not ended
 unsigned threads = 0, idle = 0;
 // Changes with every list; waited on by idle threads. And with every end; waited on by gai_suspend.
 std::atomic<uint32_t> starts{0}, ends{0};
@@ -40,7 +45,7 @@ std::atomic<unsigned> unfinished{0};
 bool tell(Wait *w, event_data_t *d)
 {
 	d->ev_type = event_type_addrinfo;
-	d->ev_un.ev_obj = w->list;
+	d->ev_un.ev_obj = w->names.list;
 	source::tell_result(w, d);
 	return true;
 }
@@ -50,18 +55,40 @@ std::atomic_ref<int> status(const struct gaicb *request)
 	return std::atomic_ref<int>(const_cast<struct gaicb *>(request)->__return);
 }
 
-// With the lock held. Returns the list if it has ended with this; the caller then calls tell_end without the lock.
-List *end(List *l, Entry *e, int result)
+uint64_t hash_of_request(const struct gaicb *request)
 {
+	return hash_of(request, nullptr);
+}
+
+// With the lock held, as the next functions. Nothing in it waits any more.
+void unlink(List *l)
+{
+	(l->previous != nullptr ? l->previous->next : first) = l->next;
+	(l->next != nullptr ? l->next->previous : last) = l->previous;
+}
+
+// The earliest request that waits is no more than these: others have begun or ended.
+void move_on(List *l)
+{
+	while (l->begun < l->n && l->v[l->begun].state != State::waiting)
+		if (++l->begun == l->n)
+			unlink(l);
+}
+
+// Returns the list if it has ended with this; the caller then calls tell_end without the lock.
+List *end(Entry *e, int result)
+{
+	List *l = e->list;
 	e->state = State::done;
+	by_request.remove(e);
 	status(e->request).store(result, std::memory_order_release);
 	ends.fetch_add(1, std::memory_order_seq_cst);
 	futex_wake(ends, INT_MAX);
 	unfinished.fetch_sub(1, std::memory_order_relaxed);
+	move_on(l);
 	if (--l->left != 0)
 		return nullptr;
-	(l->previous != nullptr ? l->previous->next : first) = l->next;
-	(l->next != nullptr ? l->next->previous : last) = l->previous;
+	l->wait->names.own = nullptr;
 	return l;
 }
 
@@ -73,28 +100,25 @@ void tell_end(List *l)
 	free(l);
 }
 
-// With the lock held: the earliest entry for which meant() holds, and its list.
-template <class F> Entry *find(F meant, List **in)
+// The newest, should the program have given it twice.
+Entry *find(const struct gaicb *request)
 {
-	for (List *l = first; l != nullptr; l = l->next)
-		for (int i = 0; i < l->n; i++)
-			if (meant(l->v[i])) {
-				*in = l;
-				return &l->v[i];
-			}
-	return nullptr;
+	Entry *e = by_request.first(hash_of_request(request));
+	while (e != nullptr && e->request != request)
+		e = by_request.next(e);
+	return e;
 }
 
-Entry *find_waiting(List **in)
+Entry *find_waiting()
 {
-	return find([](const Entry &e) { return e.state == State::waiting; }, in);
+	return first != nullptr ? &first->v[first->begun] : nullptr;
 }
 
 // With the lock held, which is given up meanwhile: the next request for this thread. nullptr: it is counted no more.
-Entry *next_request(List **in)
+Entry *next_request()
 {
 	Entry *e;
-	while ((e = find_waiting(in)) == nullptr) {
+	while ((e = find_waiting()) == nullptr) {
 		uint32_t seen = starts.load(std::memory_order_relaxed);
 		timespec limit{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
 		idle++;
@@ -102,25 +126,25 @@ Entry *next_request(List **in)
 		int error = futex_wait(starts, seen, &limit);
 		lock.lock();
 		idle--;
-		if (error == ETIMEDOUT && find_waiting(in) == nullptr) {
+		if (error == ETIMEDOUT && find_waiting() == nullptr) {
 			threads--;
 			return nullptr;
 		}
 	}
+	e->state = State::running;
+	move_on(e->list);
 	return e;
 }
 
 void *main(void *)
 {
 	lock.lock();
-	List *l;
-	while (Entry *e = next_request(&l)) {
-		e->state = State::running;
+	while (Entry *e = next_request()) {
 		struct gaicb *r = e->request;
 		lock.unlock();
 		int result = getaddrinfo(r->ar_name, r->ar_service, r->ar_request, &r->ar_result);
 		lock.lock();
-		List *ended = end(l, e, result);
+		List *ended = end(e, result);
 		lock.unlock();
 		tell_end(ended);
 		lock.lock();
@@ -149,18 +173,16 @@ bool cancel_list(Wait *w, bool)
 	List *ended = nullptr;
 	{
 		Guard<Mutex> g(lock);
-		List *l = first;
-		while (l != nullptr && l->wait != w)
-			l = l->next;
-		for (int i = 0; l != nullptr && ended == nullptr && i < l->n; i++)
+		auto *l = static_cast<List *>(w->names.own);
+		for (int i = l != nullptr ? l->begun : 0; l != nullptr && ended == nullptr && i < l->n; i++)
 			if (l->v[i].state == State::waiting)
-				ended = end(l, &l->v[i], EAI_CANCELED);
+				ended = end(&l->v[i], EAI_CANCELED);
 	}
 	tell_end(ended);
 	return true;
 }
 
-constexpr source::Kind kind = {tell, nullptr, cancel_list, nullptr, false};
+constexpr source::Kind kind = {tell, nullptr, cancel_list, nullptr, nullptr, false};
 
 List *make(struct gaicb *list[], int n, Wait *w)
 {
@@ -170,7 +192,7 @@ List *make(struct gaicb *list[], int n, Wait *w)
 	l->wait = w;
 	for (int i = 0; i < n; i++)
 		if (list[i] != nullptr)
-			l->v[l->n++] = {list[i], State::waiting};
+			l->v[l->n++] = {list[i], State::waiting, l, {}};
 	l->left = l->n;
 	return l;
 }
@@ -188,26 +210,25 @@ bool queue(List *l)
 		return false;
 	}
 	unfinished.fetch_add(static_cast<unsigned>(l->n), std::memory_order_relaxed);
-	for (int i = 0; i < l->n; i++)
+	l->wait->names.own = l;
+	for (int i = 0; i < l->n; i++) {
 		status(l->v[i].request).store(EAI_INPROGRESS, std::memory_order_relaxed);
+		by_request.add(&l->v[i], hash_of_request(l->v[i].request));
+	}
 	return true;
 }
 
-int start_with_room(struct gaicb *list[], int n, Channel *c, union sigval value)
+// 0 or the error of getaddrinfo_a.
+int begin(struct gaicb *list[], int n, Wait *w)
 {
-	Wait *w = source::create(&kind, c, value);
-	List *l = w != nullptr ? make(list, n, w) : nullptr;
-	if (l == nullptr) {
-		if (w != nullptr)
-			source::release(w);
+	List *l = make(list, n, w);
+	if (l == nullptr)
 		return EAI_MEMORY;
-	}
-	w->list = list;
+	w->names = {list, nullptr};
 	if (l->n == 0)
 		tell_end(l);
 	else if (!queue(l)) {
 		free(l);
-		source::release(w);
 		return EAI_AGAIN;
 	}
 	return 0;
@@ -226,9 +247,7 @@ void count(const struct gaicb *const list[], int n, bool *here, bool *in_libc)
 	for (int i = 0; i < n; i++) {
 		if (list[i] == nullptr || has_ended(list[i]))
 			continue;
-		List *l;
-		bool found = find([&](const Entry &e) { return e.request == list[i]; }, &l) != nullptr;
-		(found ? *here : *in_libc) = true;
+		(find(list[i]) != nullptr ? *here : *in_libc) = true;
 	}
 }
 
@@ -236,15 +255,12 @@ void count(const struct gaicb *const list[], int n, bool *here, bool *in_libc)
 
 int start(struct gaicb *list[], int n, const struct sigevent &e)
 {
-	Channel *c = nullptr;
-	if (int error = channel::admit(e.sigev_ec, &c); error != 0) {
-		errno = error;
-		return error == EAGAIN ? EAI_AGAIN : EAI_SYSTEM;
-	}
-	int result = start_with_room(list, n, c, e.sigev_value);
-	if (result != 0)
-		channel::retract(c);
-	return result;
+	int failed = 0; // of getaddrinfo_a, not an errno
+	int error = source::submit(&kind, e.sigev_ec, e.sigev_value, [&](Wait *w) { return failed = begin(list, n, w); });
+	if (error == 0 || failed != 0)
+		return failed;
+	errno = error;
+	return error == EAGAIN ? EAI_AGAIN : EAI_SYSTEM;
 }
 
 int cancel(struct gaicb *request)
@@ -252,13 +268,12 @@ int cancel(struct gaicb *request)
 	List *ended = nullptr;
 	{
 		Guard<Mutex> g(lock);
-		List *l;
-		Entry *e = find([&](const Entry &other) { return other.request == request; }, &l);
+		Entry *e = find(request);
 		if (e == nullptr)
 			return libc::functions().gai_cancel(request);
-		if (e->state != State::waiting)
-			return e->state == State::running ? EAI_NOTCANCELED : EAI_ALLDONE;
-		ended = end(l, e, EAI_CANCELED);
+		if (e->state == State::running)
+			return EAI_NOTCANCELED;
+		ended = end(e, EAI_CANCELED);
 	}
 	tell_end(ended);
 	return EAI_CANCELED;
@@ -296,6 +311,7 @@ void after_fork()
 {
 	lock.reset();
 	first = last = nullptr;
+	by_request.forget();
 	threads = idle = 0;
 	unfinished.store(0, std::memory_order_relaxed);
 }

@@ -3,9 +3,11 @@
 
 #ifdef HAVE_LIBURING
 
+#include "nptl.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
+#include "source/sync.hpp"
 #include "uring.h"
 
 namespace sigevec::watcher {
@@ -17,7 +19,7 @@ using source::Wait;
 constexpr unsigned entries = 128;
 
 // What is told of beside waits, by user_data.
-constexpr uint64_t own_word = 1, unheard = 2;
+constexpr uint64_t own_word = 1, unheard = 2, cleared = 3;
 
 bool knows_futexes(struct io_uring *ring)
 {
@@ -74,6 +76,7 @@ void FutexRing::sleep(Wait *w)
 	struct io_uring_sqe *sqe = get_sqe(2);
 	prepare(sqe, c.word, c.value, c.shared);
 	sqe->user_data = reinterpret_cast<uint64_t>(w);
+	sleeping_++;
 	if (!c.timed)
 		return;
 	sqe->flags |= IOSQE_IO_LINK;
@@ -82,18 +85,62 @@ void FutexRing::sleep(Wait *w)
 	sqe->user_data = unheard;
 }
 
-void FutexRing::interrupt(Wait *w)
+// A remainder keeps a reference to its wait. Wake-ups of a word that processes share could not be passed on once the memory has gone; and
+// kinds with more than one word may sleep again after this.
+bool FutexRing::interrupt(Wait *w)
 {
+	constexpr unsigned long_list = 1024;
+	if (sleeping_ > long_list && w->sync.protocol->one_word && !w->sync.shared) {
+		source::hold(w);
+		w->sync.left_behind = true;
+		if (++remainders_ > sleeping_ / 8)
+			clear_remainders();
+		return true;
+	}
 	struct io_uring_sqe *sqe = get_sqe(1);
 	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(w), 0);
 	sqe->user_data = unheard;
+	return false;
+}
+
+void FutexRing::clear_remainders()
+{
+	if (clearing_)
+		return;
+	struct io_uring_sqe *sqe = get_sqe(1);
+	io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
+	sqe->user_data = cleared;
+	clearing_ = true;
+}
+
+bool FutexRing::may_close()
+{
+	if (remainders_ != 0)
+		clear_remainders();
+	return remainders_ == 0;
+}
+
+// True: nobody is told.
+bool FutexRing::took_remainder(Wait *w, int result)
+{
+	sleeping_--;
+	if (!w->sync.left_behind)
+		return false;
+	remainders_--;
+	if (result == 0)
+		nptl::wake(w->sync.word, 1, false);
+	source::release(w);
+	return true;
 }
 
 void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value)
 {
+	if (listens_)
+		return;
 	struct io_uring_sqe *sqe = get_sqe(1);
-	prepare(sqe, &word, value, false);
+	prepare(sqe, &word, value, true); // as it is woken
 	sqe->user_data = own_word;
+	listens_ = true;
 }
 
 void FutexRing::wait(int seconds)
@@ -112,11 +159,15 @@ bool FutexRing::next(Wait **w)
 	struct io_uring_cqe *cqe;
 	while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
 		uint64_t data = cqe->user_data;
+		int result = cqe->res;
 		io_uring_cqe_seen(&ring_, cqe);
-		if (data == unheard)
-			continue;
-		*w = data == own_word ? nullptr : reinterpret_cast<Wait *>(data);
-		return true;
+		if (data == cleared)
+			clearing_ = false;
+		if (data == own_word)
+			listens_ = false;
+		*w = data > cleared ? reinterpret_cast<Wait *>(data) : nullptr;
+		if (data == own_word || (*w != nullptr && !took_remainder(*w, result)))
+			return true;
 	}
 	return false;
 }
@@ -133,8 +184,15 @@ bool FutexRing::open()
 }
 void FutexRing::close() {}
 void FutexRing::sleep(source::Wait *) {}
-void FutexRing::interrupt(source::Wait *) {}
+bool FutexRing::interrupt(source::Wait *)
+{
+	return true;
+}
 void FutexRing::listen(const std::atomic<uint32_t> &, uint32_t) {}
+bool FutexRing::may_close()
+{
+	return true;
+}
 void FutexRing::wait(int) {}
 bool FutexRing::next(source::Wait **)
 {

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// An io_uring of a watcher's that sleeps on any number of words (IORING_OP_FUTEX_WAIT, Linux 6.7). It belongs to the thread that opened
-// it, and has no number in the program's table of descriptors.
+// How a watcher sleeps on any number of words: an io_uring of its own (IORING_OP_FUTEX_WAIT, Linux 6.7). It belongs to the thread that opened
+// it, and has no number in the program's table of descriptors. futex_words.hpp does the same without a ring.
+//
+// The kernel keeps the requests of a ring in one list, and a request that is to be cancelled is looked for there. Where that list is long
+// a wait that ends before its time leaves its request behind instead; whoever wakes such a remainder has meant another waiter, so the wake-up
+// is passed on. When there are many remainders all requests are cancelled at once, and those of the others made again.
 #pragma once
 
 #include "config.h"
@@ -21,10 +25,15 @@ public:
 
 	// Tells when w->sync.word has not w->sync.value, or was woken, or w's deadline has passed.
 	void sleep(source::Wait *w);
-	// Makes it tell now.
-	void interrupt(source::Wait *w);
-	// The same for a word of the watcher's own, once.
+	// True: it may be looked at now. False: it will be told of, soon.
+	bool interrupt(source::Wait *w);
+	// It has ended.
+	void forget(source::Wait *) {}
+	// Tells of a word of the watcher's own, once.
 	void listen(const std::atomic<uint32_t> &word, uint32_t value);
+
+	// Nothing is left behind; otherwise it will be, after another wait().
+	bool may_close();
 
 	// Submits, and sleeps until there is something to tell or so many seconds have passed (-1: for ever).
 	void wait(int seconds);
@@ -34,7 +43,12 @@ public:
 private:
 #ifdef HAVE_LIBURING
 	struct io_uring_sqe *get_sqe(unsigned room);
+	void clear_remainders();
+	bool took_remainder(source::Wait *w, int result);
+
 	struct io_uring ring_;
+	bool listens_ = false, clearing_ = false;
+	unsigned sleeping_ = 0, remainders_ = 0; // requests in the kernel; those left behind are among them
 #endif
 };
 

@@ -5,6 +5,7 @@
 #include "channel/channel.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
+#include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -23,12 +24,12 @@ constexpr int at_once = 16;
 // 0 or an errno.
 int make(Channel *c)
 {
-	int fd = epoll_create1(EPOLL_CLOEXEC);
+	int fd = own(epoll_create1(EPOLL_CLOEXEC));
 	if (fd < 0)
 		return errno;
 	struct epoll_event e = {};
 	e.events = EPOLLIN;
-	int error = !bell::mark(fd) || epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0 ? errno : 0;
+	int error = epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0 ? errno : 0;
 	if (error != 0) {
 		sys::close(fd);
 		return error;
@@ -40,6 +41,16 @@ int make(Channel *c)
 }
 
 } // namespace
+
+int own(int fd)
+{
+	if (fd < 0 || bell::mark(fd))
+		return fd;
+	int error = errno;
+	sys::close(fd);
+	errno = error;
+	return -1;
+}
 
 int add(source::Wait *w)
 {
@@ -53,7 +64,7 @@ int add(source::Wait *w)
 	struct epoll_event e = {};
 	e.events = EPOLLIN;
 	e.data.u64 = source::handle(w);
-	if (!bell::mark(w->fd) || epoll_ctl(c->inner.load(std::memory_order_relaxed), EPOLL_CTL_ADD, w->fd, &e) != 0)
+	if (epoll_ctl(c->inner.load(std::memory_order_relaxed), EPOLL_CTL_ADD, w->fd, &e) != 0)
 		return errno;
 	single::watch(c);
 	// Either this sees the end of the channel, or the end sees the instance.
@@ -70,6 +81,21 @@ void forget(const source::Wait *w)
 		epoll_ctl(fd, EPOLL_CTL_DEL, w->fd, nullptr);
 }
 
+namespace {
+
+// What comes from the instance is only a number: the wait that it means may be over, or of another channel, or no descriptor's.
+void tell(const Channel *c, uint64_t handle)
+{
+	source::Wait *w = source::find(handle);
+	if (w == nullptr)
+		return;
+	if (w->channel == c && w->kind->ready != nullptr)
+		w->kind->ready(w);
+	source::release(w);
+}
+
+} // namespace
+
 void collect(Channel *c)
 {
 	int fd = c->inner.load(std::memory_order_acquire);
@@ -79,23 +105,46 @@ void collect(Channel *c)
 	int saved = errno;
 	long n = syscall(SYS_epoll_pwait, fd, v, at_once, 0, nullptr, 0);
 	for (long i = 0; i < n; i++)
-		if (source::Wait *w = source::find(v[i].data.u64); w != nullptr) {
-			w->kind->ready(w);
-			source::release(w);
-		}
+		tell(c, v[i].data.u64);
 	errno = saved;
 }
 
-int sleep(Channel *c, const struct timespec &rest)
+namespace {
+
+long wait_for(int fd, const struct timespec &rest)
 {
 	// epoll_wait, not poll: of several sleepers one is woken for one event.
 	struct epoll_event e;
-	long n = syscall(SYS_epoll_pwait2, c->fd, &e, 1, &rest, nullptr, 0);
-	if (n < 0 && errno == ENOSYS) {
-		int64_t ms = rest.tv_sec > INT_MAX / 1000 - 1 ? INT_MAX : rest.tv_sec * 1000 + (rest.tv_nsec + 999999) / 1000000;
-		n = syscall(SYS_epoll_pwait, c->fd, &e, 1, ms, nullptr, 0);
+	long n = syscall(SYS_epoll_pwait2, fd, &e, 1, &rest, nullptr, 0);
+	if (n >= 0 || errno != ENOSYS)
+		return n;
+	int64_t ms = rest.tv_sec > INT_MAX / 1000 - 1 ? INT_MAX : rest.tv_sec * 1000 + (rest.tv_nsec + 999999) / 1000000;
+	return syscall(SYS_epoll_pwait, fd, &e, 1, ms, nullptr, 0);
+}
+
+} // namespace
+
+int sleep(Channel *c, const struct timespec &rest)
+{
+	c->inner_sleepers.fetch_add(1, std::memory_order_seq_cst);
+	// Either this sees the end of the channel, or the end sees the sleeper.
+	long n = c->ending.load(std::memory_order_seq_cst) ? 1 : wait_for(c->fd, rest);
+	int error = n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno == EINTR ? EINTR : 0;
+	c->inner_sleepers.fetch_sub(1, std::memory_order_seq_cst);
+	if (c->ending.load(std::memory_order_seq_cst))
+		futex_wake(c->inner_sleepers, INT_MAX);
+	return error;
+}
+
+void wake(Channel *c)
+{
+	// The kernel wakes one after the other as long as the bell is heard, which a reader may have silenced. Where the program
+	// has closed the bell nobody can be woken.
+	constexpr timespec moment{0, 1000000};
+	while (uint32_t n = bell::is_ours(c->bell) ? c->inner_sleepers.load(std::memory_order_seq_cst) : 0) {
+		bell::ring(c, bell::Which::bell);
+		futex_wait(c->inner_sleepers, n, &moment);
 	}
-	return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno == EINTR ? EINTR : 0;
 }
 
 void remove(Channel *c)

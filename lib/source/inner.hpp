@@ -15,6 +15,9 @@ namespace sigevec::inner {
 // A channel without one has -1 in Channel::inner.
 constexpr int none = -1;
 
+// A new descriptor that is to be one of these: marked as the library's. -1 (errno) if it is none, or could not be marked and is closed.
+int own(int fd);
+
 // Has w->fd read by the channel's readers, from now on until it is closed. 0 or the errno of the call.
 int add(source::Wait *w);
 
@@ -27,7 +30,8 @@ void collect(Channel *c);
 // Sleeps until the channel's descriptor may be readable. 0, EINTR or ETIMEDOUT. rest: at most, of CLOCK_MONOTONIC.
 int sleep(Channel *c, const struct timespec &rest);
 
-// The channel ends.
+// The channel ends: all who sleep so are woken, and have left when this returns.
+void wake(Channel *c);
 void remove(Channel *c);
 
 void after_fork();

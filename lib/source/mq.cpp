@@ -2,8 +2,8 @@
 #include "source/mq.hpp"
 
 #include "channel/bell.hpp"
-#include "channel/channel.hpp"
 #include "runtime/syscalls.hpp"
+#include "source/index.hpp"
 #include "source/inner.hpp"
 
 #include <cerrno>
@@ -37,21 +37,6 @@ bool tell(Wait *w, event_data_t *d)
 	return true;
 }
 
-// The registration goes, and the kernel says so in the socket: whoever reads that ends the wait, unless a message was quicker. Had
-// the program closed the queue, the registration would be gone; so the number still is the queue's.
-bool cancel(Wait *w, bool destroy)
-{
-	inner::collect(w->channel);
-	uint32_t flag = destroy ? source::ended : source::cancelled;
-	if ((w->flags.fetch_or(flag, std::memory_order_acq_rel) & (source::queued | flag)) != 0)
-		return false;
-	syscall(SYS_mq_notify, w->queue, nullptr);
-	inner::collect(w->channel);
-	return true;
-}
-
-constexpr source::Kind registration = {tell, nullptr, cancel, nullptr, true};
-
 void removed(Wait *w)
 {
 	if ((w->flags.load(std::memory_order_acquire) & source::cancelled) != 0)
@@ -60,13 +45,32 @@ void removed(Wait *w)
 		source::give_up(w);
 }
 
-void take_cookie(const Cookie &cookie)
+// The registration goes, and the kernel says so in the socket: whoever reads that ends the wait, unless a message was quicker; or this
+// call, should the socket be read no more. Had the program closed the queue, the registration would be gone; so the number still is the queue's.
+bool cancel(Wait *w, bool destroy)
+{
+	inner::collect(w->channel);
+	uint32_t flag = destroy ? source::ended : source::cancelled;
+	if ((w->flags.fetch_or(flag, std::memory_order_acq_rel) & source::queued) != 0)
+		return false;
+	syscall(SYS_mq_notify, w->queue, nullptr);
+	inner::collect(w->channel);
+	if ((w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & source::queued) == 0)
+		removed(w);
+	return true;
+}
+
+constexpr source::Kind registration = {tell, nullptr, cancel, nullptr, nullptr, true};
+
+// What it says is believed as far as it fits: a registration of this channel.
+void take_cookie(const Wait *socket, const Cookie &cookie)
 {
 	Wait *w = source::find(cookie.handle);
 	if (w == nullptr)
 		return;
 	// The socket sees each registration end once.
-	if (w->kind == &registration && (w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & source::queued) == 0) {
+	if (w->kind == &registration && w->channel == socket->channel &&
+	    (w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & source::queued) == 0) {
 		if (cookie.event == event_message)
 			source::finish(w, 0);
 		else
@@ -77,62 +81,63 @@ void take_cookie(const Cookie &cookie)
 
 void ready(Wait *socket)
 {
-	Cookie cookie;
-	struct sockaddr_nl from = {};
-	socklen_t length = sizeof from;
-	while (bell::is_ours(socket->fd) &&
-	       syscall(SYS_recvfrom, socket->fd, &cookie, sizeof cookie, MSG_DONTWAIT, &from, &length) == sizeof cookie) {
-		if (from.nl_pid != 0)
-			continue; // not the kernel
+	for (Cookie cookie; bell::is_ours(socket->fd);) {
+		struct sockaddr_nl from = {};
+		socklen_t length = sizeof from;
+		if (syscall(SYS_recvfrom, socket->fd, &cookie, sizeof cookie, MSG_DONTWAIT, &from, &length) != sizeof cookie)
+			return;
+		// From anybody but the kernel.
+		if (length != sizeof from || from.nl_family != AF_NETLINK || from.nl_pid != 0)
+			continue;
 		socket->count.fetch_sub(1, std::memory_order_relaxed);
-		take_cookie(cookie);
+		take_cookie(socket, cookie);
 	}
 }
 
 // The socket has no event, and needs no room; its one reference goes with the channel.
 bool cancel_socket(Wait *w, bool)
 {
-	if ((w->flags.fetch_or(source::ended, std::memory_order_acq_rel) & source::ended) == 0)
-		source::release(w);
+	source::release(w);
 	return false;
 }
 
-constexpr source::Kind netlink_socket = {nullptr, nullptr, cancel_socket, ready, false};
+constexpr source::Kind netlink_socket = {nullptr, nullptr, cancel_socket, nullptr, ready, false};
 
-Wait *usable_socket(const Channel *c)
+bool has_place(const Wait *socket)
 {
-	for (uint32_t i = 0; i < source::size(); i++) {
-		Wait *w = source::hold(i);
-		if (w == nullptr)
-			continue;
-		if (w->channel == c && w->kind == &netlink_socket && w->count.load(std::memory_order_relaxed) < most_in_socket)
-			return w;
-		source::release(w);
-	}
-	return nullptr;
+	return socket->kind == &netlink_socket && socket->count.load(std::memory_order_relaxed) < most_in_socket;
 }
 
-// With a reference for the caller. nullptr: errno.
-Wait *make_socket(Channel *c)
+// With a reference for the caller. 0 or the errno of the call.
+int make_socket(Channel *c, Wait **socket)
 {
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	Wait *w = fd >= 0 ? source::create(&netlink_socket, c, {}) : nullptr;
-	if (w == nullptr) {
-		int error = fd >= 0 ? ENOMEM : errno;
-		if (fd >= 0)
-			sys::close(fd);
-		errno = error;
-		return nullptr;
+	int fd = inner::own(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+	if (fd < 0)
+		return errno;
+	Wait *w;
+	int error = source::begin_without_room(&netlink_socket, c, &w);
+	if (error != 0) {
+		sys::close(fd);
+		return error;
 	}
 	w->fd = fd;
-	Wait *mine = source::find(source::handle(w));
-	if (int error = inner::add(w); error != 0) {
-		cancel_socket(w, true);
-		source::release(mine);
-		errno = error;
-		return nullptr;
+	error = inner::add(w);
+	if (error != 0) {
+		source::release(w);
+		source::release(w);
+		return error;
 	}
-	return mine;
+	source::hold(w);
+	source::publish(w);
+	*socket = w;
+	return 0;
+}
+
+// The same.
+int usable_socket(Channel *c, Wait **socket)
+{
+	*socket = source::index::newest(c, &netlink_socket, has_place);
+	return *socket != nullptr ? 0 : make_socket(c, socket);
 }
 
 int registered(mqd_t queue, Wait *w, const Wait *socket)
@@ -146,22 +151,17 @@ int registered(mqd_t queue, Wait *w, const Wait *socket)
 	return syscall(SYS_mq_notify, queue, &e) == 0 ? 0 : errno;
 }
 
-int notify_with_room(mqd_t queue, Channel *c, const struct sigevent &e)
+int register_in_socket(mqd_t queue, Wait *w)
 {
-	Wait *socket = usable_socket(c);
-	if (socket == nullptr && (socket = make_socket(c)) == nullptr)
-		return errno;
-	Wait *w = bell::is_ours(socket->fd) ? source::create(&registration, c, e.sigev_value) : nullptr;
-	int error = ENOMEM;
-	if (w != nullptr) {
-		w->queue = queue;
-		socket->count.fetch_add(1, std::memory_order_relaxed);
-		error = registered(queue, w, socket);
-		if (error != 0) {
-			socket->count.fetch_sub(1, std::memory_order_relaxed);
-			source::release(w);
-		}
-	}
+	Wait *socket;
+	int error = usable_socket(w->channel, &socket);
+	if (error != 0)
+		return error;
+	w->queue = queue;
+	socket->count.fetch_add(1, std::memory_order_relaxed);
+	error = bell::is_ours(socket->fd) ? registered(queue, w, socket) : ENOMEM;
+	if (error != 0)
+		socket->count.fetch_sub(1, std::memory_order_relaxed);
 	source::release(socket);
 	return error;
 }
@@ -170,16 +170,7 @@ int notify_with_room(mqd_t queue, Channel *c, const struct sigevent &e)
 
 int notify(mqd_t queue, const struct sigevent &e)
 {
-	// Registrations that have ended unheard give their room back, in the channel and in its sockets.
-	if (Channel *before = channel::find(e.sigev_ec); before != nullptr) {
-		inner::collect(before);
-		channel::release(before);
-	}
-	Channel *c = nullptr;
-	int error = channel::admit(e.sigev_ec, &c);
-	if (error == 0 && (error = notify_with_room(queue, c, e)) != 0)
-		channel::retract(c);
-	return error;
+	return source::submit(&registration, e.sigev_ec, e.sigev_value, [=](Wait *w) { return register_in_socket(queue, w); });
 }
 
 } // namespace sigevec::mq

@@ -23,7 +23,13 @@ struct Trial {
 	Trial(const Protocol *p, void *object, pthread_mutex_t *mutex = nullptr) { prepare(&w, p, object, mutex); }
 	bool step() { return w.sync.protocol->step(&w); }
 	bool waits() { return !step(); }
-	bool withdraws() { return w.sync.protocol->withdraw(&w); }
+	bool withdraws()
+	{
+		bool done = w.sync.protocol->withdraw(&w);
+		if (done && w.sync.protocol->leave != nullptr)
+			w.sync.protocol->leave(&w);
+		return done;
+	}
 	void adopt() { w.sync.protocol->adopt(&w); }
 };
 

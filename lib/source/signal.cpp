@@ -81,39 +81,29 @@ bool cancel(Wait *w, bool destroy)
 	return true;
 }
 
-constexpr source::Kind kind = {tell, nullptr, cancel, ready, true};
+constexpr source::Kind kind = {tell, nullptr, cancel, nullptr, ready, true};
 
-int start_with_room(const sigset_t &set, Channel *c, void *data)
+int open_and_add(const sigset_t &set, Wait *w)
 {
-	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (fd < 0)
+	w->fd = inner::own(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+	if (w->fd < 0)
 		return errno;
-	union sigval value;
-	value.sival_ptr = data;
-	Wait *w = source::create(&kind, c, value);
-	if (w == nullptr) {
-		sys::close(fd);
-		return EAGAIN;
-	}
-	w->fd = fd;
 	// Before anything can be read: a signal that is not blocked would still be handled in the old way.
-	pthread_sigmask(SIG_BLOCK, &set, nullptr);
-	if (int error = inner::add(w); error != 0) {
-		source::release(w);
-		return error;
-	}
-	return 0;
+	sigset_t before;
+	pthread_sigmask(SIG_BLOCK, &set, &before);
+	int error = inner::add(w);
+	if (error != 0)
+		pthread_sigmask(SIG_SETMASK, &before, nullptr);
+	return error;
 }
 
 } // namespace
 
 int start(const sigset_t &set, ec_t ec, void *data)
 {
-	Channel *c = nullptr;
-	int error = channel::admit(ec, &c);
-	if (error == 0 && (error = start_with_room(set, c, data)) != 0)
-		channel::retract(c);
-	return error;
+	union sigval value;
+	value.sival_ptr = data;
+	return source::submit(&kind, ec, value, [&](Wait *w) { return open_and_add(set, w); });
 }
 
 } // namespace sigevec::signals

@@ -3,9 +3,12 @@
 
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
+#include "nptl.hpp"
 #include "request/pool.hpp"
 #include "runtime/probes.hpp"
+#include "runtime/sync.hpp"
 #include "source/addrinfo.hpp"
+#include "source/index.hpp"
 #include "source/inner.hpp"
 #include "source/sync.hpp"
 #include "source/sysv.hpp"
@@ -36,7 +39,10 @@ bool add_reference(Wait *w, uint64_t *life)
 
 } // namespace
 
-Wait *create(const Kind *kind, Channel *c, union sigval value)
+namespace {
+
+// With so many references. nullptr: no memory.
+Wait *create(const Kind *kind, Channel *c, union sigval value, uint64_t references)
 {
 	Wait *w = pool.take(most_waits);
 	if (w == nullptr)
@@ -48,14 +54,62 @@ Wait *create(const Kind *kind, Channel *c, union sigval value)
 	w->overrun.store(0, std::memory_order_relaxed);
 	w->fd = -1;
 	w->result = 0;
+	w->listed = Wait::Listed::not_yet;
+	w->of_channel.place = w->of_data.place = w->of_key.place = nullptr;
 	w->notification.event = Event{};
 	w->notification.event.notify = SIGEV_EC;
 	w->notification.event.value = value;
 	w->notification.event.channel = c;
 	w->notification.source = w;
 	uint64_t next = generation(w->life.load(std::memory_order_relaxed)) + uint64_t{1};
-	w->life.store(next << 32 | 1, std::memory_order_release);
+	w->life.store(next << 32 | references, std::memory_order_release);
 	return w;
+}
+
+// It has ended: whoever waits for that goes on.
+void over(Wait *w)
+{
+	index::remove(w);
+	set_flags(w, settled);
+}
+
+} // namespace
+
+int begin(const Kind *kind, ec_t ec, union sigval value, Wait **w)
+{
+	Channel *c = nullptr;
+	int error = channel::admit(ec, &c);
+	if (error != 0)
+		return error;
+	*w = create(kind, c, value, 2);
+	if (*w == nullptr)
+		channel::retract(c);
+	return *w != nullptr ? 0 : EAGAIN;
+}
+
+int begin_without_room(const Kind *kind, Channel *c, Wait **w)
+{
+	union sigval key;
+	key.sival_ptr = const_cast<Kind *>(kind);
+	*w = create(kind, c, key, 2);
+	return *w != nullptr ? 0 : ENOMEM;
+}
+
+void abandon(Wait *w)
+{
+	channel::retract(w->channel);
+	release(w);
+	release(w);
+}
+
+void publish(Wait *w)
+{
+	if (!index::add(w)) {
+		w->kind->cancel(w, true);
+		if (w->kind->await != nullptr)
+			w->kind->await(w);
+	}
+	release(w);
 }
 
 uint64_t handle(const Wait *w)
@@ -78,16 +132,9 @@ Wait *find(uint64_t handle)
 	return nullptr;
 }
 
-Wait *hold(uint32_t index)
+void hold(Wait *w)
 {
-	uint64_t life;
-	Wait *w = pool.at(index);
-	return add_reference(w, &life) ? w : nullptr;
-}
-
-uint32_t size()
-{
-	return pool.size();
+	w->life.fetch_add(1, std::memory_order_relaxed);
 }
 
 void release(Wait *w)
@@ -104,8 +151,7 @@ void release(Wait *w)
 
 void push(Wait *w)
 {
-	uint64_t life;
-	add_reference(w, &life);
+	hold(w);
 	stats::count(stats::notify_channel);
 	SIGEVEC_PROBE3(notify, SIGEV_EC, w->notification.event.signo, w->notification.event.value.sival_ptr);
 	channel::push(w->notification);
@@ -115,13 +161,37 @@ void finish(Wait *w, ssize_t result)
 {
 	w->result = result;
 	push(w);
+	over(w);
 	release(w);
 }
 
 void give_up(Wait *w)
 {
+	over(w);
 	channel::retract(w->channel);
 	release(w);
+}
+
+void set_flags(Wait *w, uint32_t flags)
+{
+	if ((w->flags.fetch_or(flags, std::memory_order_acq_rel) & awaited) != 0)
+		nptl::wake(&w->flags, INT_MAX, true);
+}
+
+uint32_t await_flags(Wait *w, uint32_t flags)
+{
+	for (;;) {
+		uint32_t now = w->flags.fetch_or(awaited, std::memory_order_acq_rel) | awaited;
+		if ((now & flags) != 0)
+			return now;
+		await_change(w, now, nullptr);
+	}
+}
+
+// The kernel keeps the words of the waits' objects in one table, and this one in another: not to look among thousands.
+void await_change(const Wait *w, uint32_t seen, const struct timespec *limit)
+{
+	syscall(SYS_futex, &w->flags, FUTEX_WAIT, seen, limit, nullptr, 0);
 }
 
 // The room of a wait that is told many times is the wait's while `queued' is not set, and the event's while it is. Whoever sets one of the
@@ -149,6 +219,7 @@ bool end(Wait *w)
 	uint32_t was = w->flags.fetch_or(ended, std::memory_order_acq_rel);
 	if ((was & ended) != 0)
 		return false;
+	over(w);
 	if ((was & queued) == 0)
 		channel::retract(w->channel);
 	return true;
@@ -173,16 +244,19 @@ void drop(const Notification &n)
 
 unsigned of_channel(const Channel *c, bool all, const void *data)
 {
+	index::Canceller me{c, nullptr};
+	Wait *first = index::take(&me, all, data);
 	unsigned found = 0;
-	for (uint32_t i = 0; i < pool.size(); i++) {
-		Wait *w = hold(i);
-		if (w == nullptr)
-			continue;
-		bool meant = w->channel == c && (all || (w->kind->one_call && w->notification.event.value.sival_ptr == data));
-		if (meant && w->kind->cancel(w, all))
+	for (Wait *w = first; w != nullptr; w = w->next_taken)
+		if (w->kind->cancel(w, all))
 			found++;
+	while (Wait *w = first) {
+		first = w->next_taken;
+		if (w->kind->await != nullptr)
+			w->kind->await(w);
 		release(w);
 	}
+	index::done(&me);
 	return found;
 }
 
@@ -194,6 +268,7 @@ void after_fork()
 	sysv::after_fork();
 	watcher::after_fork();
 	sync::after_fork();
+	index::after_fork();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Wait *w = pool.at(i);
 		uint64_t life = w->life.load(std::memory_order_relaxed);

@@ -5,17 +5,22 @@
 //
 // A Wait is one thing that is waited for, from its submission until its last event has been read. Its event is a part of it, so
 // a wait that was accepted never lacks memory; it is in the channel's queue at most once. Room in the channel is taken
-// at submission (channel::admit) and belongs to the Wait until its event goes into the queue.
+// at submission (submit) and belongs to the Wait until its event goes into the queue.
+//
+// From the end of its submission until its last event is in the queue a wait is in the index (index.hpp), by channel and by data. A
+// canceller takes out of it what is to end, asks for the end of all of these (Kind::cancel), and then waits for each (Kind::await):
+// so the cost is that of what is cancelled, and a thread that has to see to the ends is asked once for all of them.
 //
 // Lifetimes: waits live in a pool that never shrinks. `life' counts references, in its low half; the high half is the
 // generation, one more for each life, so that a number which the kernel gives back late (a timer's signal, a queue's cookie) finds
 // nothing instead of another wait. References: one of whoever will tell the end, one of an event in a queue, and callers'.
 //
-// Locks: none here. Nothing of this may be called with a lock of a kind's held that its cancel() takes.
+// Locks: those of the index. Nothing of this may be called with a lock of a kind's held that its cancel() takes.
 #pragma once
 
 #include "notify/event.hpp"
 #include "sigevec/ec.h"
+#include "source/chains.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -33,6 +38,14 @@ namespace source {
 
 struct Wait;
 struct Protocol;
+struct Kind;
+
+// Parts of submit(). The wait has two references: the caller's, and that of whoever will tell the end. channel: with room for it; else
+// the wait needs none (begin_without_room), and the caller sees to its index.
+int begin(const Kind *kind, ec_t ec, union sigval value, Wait **w);
+int begin_without_room(const Kind *kind, Channel *c, Wait **w);
+void abandon(Wait *w);
+void publish(Wait *w);
 
 // What a kind of wait does. Slots that cannot be reached are nullptr.
 struct Kind {
@@ -41,8 +54,12 @@ struct Kind {
 	bool (*tell)(Wait *w, event_data_t *d);
 	// Nobody will read the event.
 	void (*drop)(Wait *w);
-	// It is to end before its time: ev_cancel, or (destroy) the end of its channel. True: it was outstanding.
+	// It is to end before its time: ev_cancel, or (destroy) the end of its channel. Once in a wait's life, and without waiting for
+	// other threads. True: it was outstanding.
 	bool (*cancel)(Wait *w, bool destroy);
+	// After cancel(): returns when its last event is in the queue, and nothing of its object's is used any more. nullptr: that is so
+	// when cancel() returns.
+	void (*await)(Wait *w);
 	// Its descriptor is readable; by a reader of the channel.
 	void (*ready)(Wait *w);
 	bool one_call; // ev_cancel finds it
@@ -52,8 +69,9 @@ struct Kind {
 constexpr uint32_t queued = 1;    // its event is in the queue, or on its way there
 constexpr uint32_t ended = 2;     // there will be no further one
 constexpr uint32_t cancelled = 4; // by ev_cancel: a last event is to say so
-constexpr uint32_t watched = 8;   // a watcher has it
-constexpr uint32_t settled = 16;  // nothing can be changed any more
+constexpr uint32_t settled = 8;   // its last event is in the queue, and its object is used no more
+constexpr uint32_t awaited = 16;  // somebody sleeps until one of the next bits is set, or `settled'
+constexpr uint32_t let_go = 32;   // its watcher has: the canceller leaves the object's queue
 
 // A System V call, with its arguments (sysv.cpp).
 struct SysvCall {
@@ -63,6 +81,21 @@ struct SysvCall {
 	size_t size;
 	long type;
 	int flags;
+};
+
+// One that waits, and where: guarded by the lock of sysv.cpp.
+struct SysvWait {
+	SysvCall call;
+	enum class Place : uint8_t { queue, thread, tried, over } place;
+	pid_t thread;	// that has it
+	uint64_t queue; // what is the same of calls that are equal but for their buffers
+	Wait *next, *previous;
+};
+
+// A call of getaddrinfo_a: the program's list, and what addrinfo.cpp has of it.
+struct NamesWait {
+	const void *list;
+	void *own;
 };
 
 // A lock of glibc's, and how far its protocol has come (sync*.cpp).
@@ -77,10 +110,14 @@ struct SyncCall {
 	bool registered; // as a waiter of the object's
 	bool timed;
 	bool serial;       // the one of a barrier's round that is told so
-	uint8_t watcher;
+	uint8_t watcher, slot;
+	bool seated; // in the list of its slot
+	bool left_behind; // its request in the watcher's ring is, and it has ended
+	bool leaves; // its watcher has let go of it, its canceller is to leave the object's queue
 	uint64_t position; // in a barrier's or a condition variable's sequence; of a writer: whether it has slept
 	struct __kernel_timespec deadline; // CLOCK_REALTIME
 	Wait *next, *next_called;          // in lists of the watcher's
+	Wait *behind, *before;             // in its slot
 };
 
 struct Wait {
@@ -101,26 +138,43 @@ struct Wait {
 	Notification notification;
 	union {
 		mqd_t queue;
-		const void *list; // of getaddrinfo_a
+		NamesWait names;
 		struct sigevent signal;
-		SysvCall sysv;
+		SysvWait sysv;
 		SyncCall sync;
 	};
+
+	// Guarded by the lock of the index.
+	enum class Listed : uint8_t { not_yet, yes, over } listed;
+	Hook<Wait> of_channel, of_data;
+	Wait *next_taken; // the canceller's, once it has been taken out
+	Hook<Wait> of_key; // of its kind: the number of a timer, the object of a System V call
 
 	Wait() {}
 };
 
-// One with room in the channel, and one reference: the caller's. nullptr: no memory.
-Wait *create(const Kind *kind, Channel *c, union sigval value);
+// The way of every submission: room, a wait, what the kind does (start), the index; where that fails all is given back. start():
+// 0, and the reference of whoever will tell the end is used up, or the errno of the call. Returns that.
+template <class Start> int submit(const Kind *kind, ec_t ec, union sigval value, Start start)
+{
+	Wait *w;
+	int error = begin(kind, ec, value, &w);
+	if (error != 0)
+		return error;
+	error = start(w);
+	if (error != 0)
+		abandon(w);
+	else
+		publish(w);
+	return error;
+}
 
-// A number for the kernel to keep, and the wait it means, with a reference; nullptr: it is over.
+// A number for the kernel to keep, and the wait it means, with a reference; nullptr: it is over. What comes back may be anything: the
+// caller looks whether the wait is one of its kind, and of its channel.
 uint64_t handle(const Wait *w);
 Wait *find(uint64_t handle);
-// A reference to the wait with this index, if it is in use.
-Wait *hold(uint32_t index);
-uint32_t size();
 
-// Async-signal-safe.
+void hold(Wait *w);
 void release(Wait *w);
 
 // Its event happens: into the queue, with a reference and its room. For one that is told once.
@@ -129,12 +183,18 @@ void push(Wait *w);
 void finish(Wait *w, ssize_t result);
 // The same without an event.
 void give_up(Wait *w);
+// A thread that sleeps until one of these flags is set goes on.
+void set_flags(Wait *w, uint32_t flags);
 // For one that is told many times: its event happens, unless the one before has not been read. False: it has ended.
 bool push_again(Wait *w);
 // Its event has been taken from the queue, and the next one may come. False: it has ended, and there is no next one.
 bool rearm(Wait *w);
 // No further event. False: it has been called before.
 bool end(Wait *w);
+// Sleeps until one of these flags is set. Returns all.
+uint32_t await_flags(Wait *w, uint32_t flags);
+// A part of it, with a limit: `awaited' is among the flags that were seen.
+void await_change(const Wait *w, uint32_t seen, const struct timespec *limit);
 
 // Most kinds' tell(): the result as that of a call.
 void tell_result(const Wait *w, event_data_t *d);

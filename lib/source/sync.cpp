@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "source/sync.hpp"
 
-#include "channel/channel.hpp"
 #include "runtime/sync.hpp"
 #include "source/watcher.hpp"
 
@@ -33,7 +32,7 @@ void drop(Wait *w)
 	p->give_back(w);
 }
 
-constexpr Kind kind = {tell, drop, watcher::cancel, nullptr, true};
+constexpr Kind kind = {tell, drop, watcher::cancel, watcher::await, nullptr, true};
 
 bool valid(const struct timespec *t)
 {
@@ -43,7 +42,6 @@ bool valid(const struct timespec *t)
 // It never got to a watcher.
 int end_here(Wait *w)
 {
-	w->flags.fetch_or(settled, std::memory_order_acq_rel);
 	finish(w, w->result);
 	return 0;
 }
@@ -62,7 +60,9 @@ int sleep(Wait *w, int place, const struct timespec *deadline)
 {
 	if (!valid(deadline))
 		return refuse(w, EINVAL);
-	if (place == watcher::nowhere && (place = watcher::reserve()) == watcher::nowhere)
+	if (place == watcher::nowhere)
+		place = watcher::reserve(w->sync.protocol->one_word ? w->sync.object : nullptr);
+	if (place == watcher::nowhere)
 		return refuse(w, EAGAIN);
 	w->sync.timed = deadline != nullptr;
 	if (deadline != nullptr)
@@ -74,7 +74,7 @@ int sleep(Wait *w, int place, const struct timespec *deadline)
 int begin(Wait *w, const struct timespec *deadline)
 {
 	// What begins by letting the mutex go must be able to go on.
-	int place = w->sync.protocol == &condition_protocol ? watcher::reserve() : watcher::nowhere;
+	int place = w->sync.protocol == &condition_protocol ? watcher::reserve(nullptr) : watcher::nowhere;
 	if (w->sync.protocol == &condition_protocol && place == watcher::nowhere)
 		return EAGAIN;
 	if (!w->sync.protocol->step(w))
@@ -99,25 +99,12 @@ int start(const Protocol *p, void *object, pthread_mutex_t *mutex, const struct 
 {
 	if (!works(p))
 		return ENOTSUP;
-	Channel *c = nullptr;
-	if (int error = channel::admit(ec, &c); error != 0)
-		return error;
 	union sigval value;
 	value.sival_ptr = data;
-	Wait *w = create(&kind, c, value);
-	int error = EAGAIN;
-	if (w != nullptr) {
+	return submit(&kind, ec, value, [=](Wait *w) {
 		prepare(w, p, object, mutex);
-		error = begin(w, deadline);
-	}
-	if (error == 0)
-		return 0;
-	if (w != nullptr) {
-		w->flags.fetch_or(settled, std::memory_order_acq_rel);
-		release(w);
-	}
-	channel::retract(c);
-	return error;
+		return begin(w, deadline);
+	});
 }
 
 } // namespace sigevec::source::sync

@@ -19,12 +19,17 @@ namespace sigevec::source {
 struct Protocol {
 	// Goes on. True: it has ended, with w->result. False: it sleeps, on sync.word as long as that has sync.value.
 	bool (*step)(Wait *w);
-	// Leaves the queue, and passes on a wake-up that may have been its own. False: it is about to get the object, or has got it.
+	// Leaves the queue, and passes on a wake-up that may have been its own. False: it is about to get the object, or has got it. Never
+	// waits for a lock; with sync.leaves set leave() is to do the rest.
 	bool (*withdraw)(Wait *w);
 	// After success: this thread is the owner. nullptr: objects have none.
 	void (*adopt)(Wait *w);
 	// After success, and if adopt() has been called by this thread: the object is not wanted.
 	void (*give_back)(Wait *w);
+	// By the canceller: the rest of withdraw(), which may wait for locks as libc's functions do. nullptr: there is none.
+	void (*leave)(Wait *w);
+	// All that wait for an object sleep on the same word.
+	bool one_word;
 };
 
 // sync_simple.cpp, sync_rwlock.cpp, sync_cond.cpp

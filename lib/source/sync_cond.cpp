@@ -259,14 +259,20 @@ bool withdraw(Wait *w)
 {
 	if (w->sync.stage == for_mutex)
 		return withdraw_lock(w);
-	ConditionWords *c = words(w);
 	if (w->sync.stage == asleep_in_group)
 		drop_reference(w);
+	w->sync.leaves = true;
+	return true;
+}
+
+// The lock inside may be a signaller's, who waits there for the references of a group: those of other waits of the same watcher.
+void leave(Wait *w)
+{
+	ConditionWords *c = words(w);
 	cancel_waiting(w);
 	// Another waiter's wake-up may have been ours.
 	wake(&c->signals[group(w)], 1, shared(c));
 	confirm(w);
-	return true;
 }
 
 void adopt(Wait *w)
@@ -281,6 +287,6 @@ void unlock(Wait *w)
 
 } // namespace
 
-const Protocol condition_protocol = {step, withdraw, adopt, unlock};
+const Protocol condition_protocol = {step, withdraw, adopt, unlock, leave, false};
 
 } // namespace sigevec::source

@@ -291,7 +291,7 @@ void unlock(Wait *w)
 
 } // namespace
 
-const Protocol read_protocol = {step_read, withdraw_read, adopt_read, unlock};
-const Protocol write_protocol = {step_write, withdraw_write, adopt_write, unlock};
+const Protocol read_protocol = {step_read, withdraw_read, adopt_read, unlock, nullptr, false};
+const Protocol write_protocol = {step_write, withdraw_write, adopt_write, unlock, nullptr, false};
 
 } // namespace sigevec::source

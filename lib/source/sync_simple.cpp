@@ -192,8 +192,8 @@ void adopt_mutex(pthread_mutex_t *m)
 	locked(m);
 }
 
-const Protocol semaphore_protocol = {step_semaphore, withdraw_semaphore, nullptr, post};
-const Protocol mutex_protocol = {step_mutex, withdraw_lock, adopt, unlock};
-const Protocol barrier_protocol = {step_barrier, withdraw_barrier, nullptr, nullptr};
+const Protocol semaphore_protocol = {step_semaphore, withdraw_semaphore, nullptr, post, nullptr, true};
+const Protocol mutex_protocol = {step_mutex, withdraw_lock, adopt, unlock, nullptr, true};
+const Protocol barrier_protocol = {step_barrier, withdraw_barrier, nullptr, nullptr, nullptr, false};
 
 } // namespace sigevec::source

@@ -1,311 +1,417 @@
 // SPDX-License-Identifier: MIT
 #include "source/sysv.hpp"
 
-#include "channel/channel.hpp"
 #include "interrupt.h"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
+#include "source/rights.hpp"
+#include "source/sysv_call.hpp"
 
 #include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <initializer_list>
 #include <sys/ipc.h>
-#include <sys/sem.h>
 
 namespace sigevec::sysv {
 
 namespace {
 
-using source::SysvCall;
 using source::Wait;
-
-constexpr timespec slice{0, 10000000};
-constexpr timespec moment{0, 100000};
-// More operations than any kernel takes.
-constexpr size_t most_operations = 65536;
-
-// A call that waits, in one of the lists.
-struct Job {
-	Job *next, *previous;
-	Wait *wait;
-	pid_t thread; // while it runs
-	bool give_way;
-};
+using Place = source::SysvWait::Place;
 
 struct List {
-	Job *first = nullptr, *last = nullptr;
+	Wait *first = nullptr, *last = nullptr;
 	unsigned length = 0;
 
-	void add(Job *j)
+	void add(Wait *w)
 	{
-		j->next = nullptr;
-		j->previous = last;
-		(last != nullptr ? last->next : first) = j;
-		last = j;
+		w->sysv.next = nullptr;
+		w->sysv.previous = last;
+		(last != nullptr ? last->sysv.next : first) = w;
+		last = w;
 		length++;
 	}
-	void remove(Job *j)
+	void remove(Wait *w)
 	{
-		(j->previous != nullptr ? j->previous->next : first) = j->next;
-		(j->next != nullptr ? j->next->previous : last) = j->previous;
+		(w->sysv.previous != nullptr ? w->sysv.previous->sysv.next : first) = w->sysv.next;
+		(w->sysv.next != nullptr ? w->sysv.next->sysv.previous : last) = w->sysv.previous;
 		length--;
 	}
 };
 
 Mutex lock;
 List waiting, running;
-unsigned threads = 0, idle = 0;
-bool rotating = false; // the thread that interrupts the others is there
-// Changes with every job; waited on by idle threads.
-std::atomic<uint32_t> jobs{0};
-
-long blocking_call(const SysvCall &c)
-{
-	switch (c.op) {
-	case SysvCall::Op::receive:
-		return syscall(SYS_msgrcv, c.id, c.buf, c.size, c.type, c.flags);
-	case SysvCall::Op::send:
-		return syscall(SYS_msgsnd, c.id, c.buf, c.size, c.flags);
-	default:
-		return syscall(SYS_semtimedop, c.id, c.buf, c.size, nullptr);
-	}
-}
-
-// True: *result is the call's, or -errno. False: it has to wait, or (operations with IPC_NOWAIT among them) perhaps.
-bool attempt(const SysvCall &c, ssize_t *result)
-{
-	constexpr timespec none{0, 0};
-	SysvCall now = c;
-	now.flags |= IPC_NOWAIT;
-	long n = c.op == SysvCall::Op::operate ? syscall(SYS_semtimedop, c.id, c.buf, c.size, &none) : blocking_call(now);
-	*result = n < 0 ? -errno : n;
-	bool would_wait = n < 0 && (errno == EAGAIN || errno == ENOMSG || errno == EINTR);
-	return !would_wait || (c.op != SysvCall::Op::operate && (c.flags & IPC_NOWAIT) != 0 && errno != EINTR);
-}
+Chains<Wait, &Wait::of_key> by_object; // all of both lists
+unsigned threads = 0, idle = 0; // idle: of the common ones
+unsigned common = 0; // threads that take what waits, and whose rights are these:
+uint64_t common_rights = 0;
+bool attended = false; // the attendant is there
+// Changes with every wait that is queued; waited on by idle threads.
+std::atomic<uint32_t> queued{0};
+// Changes when a call has ended; waited on by the attendant when it makes long pauses.
+std::atomic<uint32_t> ends{0};
+std::atomic<bool> long_pause{false};
 
 bool tell(Wait *w, event_data_t *d)
 {
 	d->ev_type = event_type_sync;
-	d->ev_un.ev_obj = reinterpret_cast<const void *>(static_cast<intptr_t>(w->sysv.id));
+	d->ev_un.ev_obj = reinterpret_cast<const void *>(static_cast<intptr_t>(w->sysv.call.id));
 	source::tell_result(w, d);
 	return true;
 }
 
+uint64_t hash_of_object(const SysvCall &c)
+{
+	return hash_of(static_cast<uint64_t>(c.op), static_cast<uint64_t>(c.id));
+}
+
+bool unwanted(const Wait *w)
+{
+	return (w->flags.load(std::memory_order_acquire) & source::cancelled) != 0;
+}
+
+// With the lock held: it is in neither list any more, and ends outside of the lock.
+void take_off(List &l, Wait *w)
+{
+	l.remove(w);
+	by_object.remove(w);
+	w->sysv.place = Place::over;
+}
+
+// Not with the lock.
 void end_call(Wait *w, ssize_t result)
 {
-	if (w->sysv.op == SysvCall::Op::operate)
-		free(w->sysv.buf);
+	free_operations(w->sysv.call);
 	source::finish(w, result);
 }
 
-Job *find(const List &l, const Wait *w)
+// ---- threads, each in one call
+
+// With the lock held: the oldest that nobody tries just now.
+Wait *oldest()
 {
-	Job *j = l.first;
-	while (j != nullptr && j->wait != w)
-		j = j->next;
-	return j;
+	Wait *w = waiting.first;
+	while (w != nullptr && w->sysv.place != Place::queue)
+		w = w->sysv.next;
+	return w;
+}
+
+void set_running(Wait *w, pid_t thread)
+{
+	w->sysv.place = Place::thread;
+	w->sysv.thread = thread;
+	running.add(w);
 }
 
 // With the lock held: the next call for this thread. nullptr: it has been idle for long enough, and is counted no more.
-Job *next_job()
+Wait *next_call(pid_t self)
 {
-	while (waiting.first == nullptr) {
-		uint32_t seen = jobs.load(std::memory_order_relaxed);
+	Wait *w;
+	while ((w = oldest()) == nullptr) {
+		uint32_t seen = queued.load(std::memory_order_relaxed);
 		timespec limit{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
 		idle++;
 		lock.unlock();
-		int e = futex_wait(jobs, seen, &limit);
+		int e = futex_wait(queued, seen, &limit);
 		lock.lock();
 		idle--;
-		if (e == ETIMEDOUT && waiting.first == nullptr) {
+		if (e == ETIMEDOUT && oldest() == nullptr) {
 			threads--;
+			common--;
 			return nullptr;
 		}
 	}
-	Job *j = waiting.first;
-	waiting.remove(j);
-	return j;
+	waiting.remove(w);
+	set_running(w, self);
+	return w;
 }
 
-// With the lock held, which is given up meanwhile. The event of a call that has ended is told before the call leaves the list: a
-// canceller that returns has put it into the queue.
-void run(Job *j)
+// Waits until it has ended or is unwanted (-EINTR). A signal that did not cancel it changes nothing; but it may be the one by which libc
+// changes the rights of all threads.
+ssize_t wait_for_end(Wait *w, bool is_common)
 {
-	running.add(j);
-	lock.unlock();
-	long n = blocking_call(j->wait->sysv);
-	ssize_t result = n < 0 ? -errno : n;
-	lock.lock();
-	bool unwanted = (j->wait->flags.load(std::memory_order_relaxed) & source::cancelled) != 0;
-	if (result == -EINTR && !unwanted) {
-		running.remove(j);
-		waiting.add(j);
-		return;
+	for (;;) {
+		ssize_t result = wait_in(w->sysv.call);
+		if (result != -EINTR || unwanted(w))
+			return result;
+		uint64_t rights = is_common ? rights::of_caller() : 0;
+		Guard<Mutex> g(lock);
+		if (is_common)
+			common_rights = rights;
 	}
-	lock.unlock();
-	end_call(j->wait, result == -EINTR ? -ECANCELED : result);
-	lock.lock();
-	running.remove(j);
-	free(j);
 }
 
-void *worker(void *)
+// With the lock held, which is given up meanwhile.
+void run(Wait *w, bool is_common)
+{
+	lock.unlock();
+	ssize_t result = wait_for_end(w, is_common);
+	lock.lock();
+	take_off(running, w);
+	lock.unlock();
+	end_call(w, result == -EINTR ? -ECANCELED : result);
+	ends.fetch_add(1, std::memory_order_seq_cst);
+	if (long_pause.load(std::memory_order_seq_cst))
+		futex_wake(ends, 1);
+	lock.lock();
+}
+
+void *common_thread(void *)
 {
 	auto self = static_cast<pid_t>(syscall(SYS_gettid));
 	lock.lock();
-	while (Job *j = next_job()) {
-		j->thread = self;
-		run(j);
-	}
+	while (Wait *w = next_call(self))
+		run(w, true);
 	lock.unlock();
 	return nullptr;
 }
 
-// As many running calls give way as wait for a turn, the oldest first; again, should a signal have come before the call.
-void interrupt_some()
+// For one call, of a caller with rights of its own.
+void *single_thread(void *wait)
 {
-	const Job *other = waiting.first;
-	for (const Job *j = running.first; j != nullptr && other != nullptr; j = j->next, other = other->next)
-		sigevec_interrupt(j->thread);
+	auto *w = static_cast<Wait *>(wait);
+	lock.lock();
+	w->sysv.thread = static_cast<pid_t>(syscall(SYS_gettid));
+	run(w, false);
+	threads--;
+	lock.unlock();
+	return nullptr;
 }
 
-void *rotate(void *)
-{
-	for (;;) {
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &slice, nullptr);
-		Guard<Mutex> g(lock);
-		if (waiting.first == nullptr) {
-			rotating = false;
-			return nullptr;
-		}
-		interrupt_some();
+// ---- the attendant
+
+// Queues whose first has been tried in vain, in one round. Two may look the same; not so in the next round.
+class Seen {
+public:
+	explicit Seen(uint64_t round) : round_(round) {}
+
+	// False: it has been there.
+	bool add(uint64_t queue)
+	{
+		uint64_t h = hash_of(queue, round_) % bits;
+		uint64_t bit = uint64_t{1} << h % 64;
+		bool is_new = (word_[h / 64] & bit) == 0;
+		word_[h / 64] |= bit;
+		return is_new;
 	}
+
+private:
+	static constexpr unsigned bits = 16384;
+	uint64_t round_;
+	uint64_t word_[bits / 64] = {};
+};
+
+// With the lock held, which is given up meanwhile. True: it has ended, with w->result.
+bool try_one(Wait *w)
+{
+	w->sysv.place = Place::tried;
+	lock.unlock();
+	bool ended = attempt_again(w->sysv.call, &w->result);
+	lock.lock();
+	if (!ended && unwanted(w)) {
+		w->result = -ECANCELED;
+		ended = true;
+	}
+	w->sysv.place = Place::queue;
+	return ended;
 }
 
-// With the lock held, after a job was added. False: there is no thread at all.
+// With the lock held, which is given up meanwhile. Returns those that have ended.
+Wait *try_all(uint64_t round)
+{
+	Seen seen(round);
+	for (Wait *w = running.first; w != nullptr; w = w->sysv.next)
+		seen.add(w->sysv.queue);
+	Wait *ended = nullptr;
+	for (Wait *w = waiting.first, *next; w != nullptr; w = next) {
+		bool has_ended = seen.add(w->sysv.queue) && try_one(w);
+		next = w->sysv.next; // only now: while it is tried it stays where it is, others do not
+		if (!has_ended)
+			continue;
+		take_off(waiting, w);
+		w->sysv.next = ended;
+		ended = w;
+	}
+	return ended;
+}
+
+int64_t nanoseconds_now()
+{
+	timespec t = monotonic_now();
+	return t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+// How long the attendant pauses after a round.
+class Pause {
+public:
+	void after(bool something_came, int64_t cost)
+	{
+		length_ = something_came ? shortest : length_ * 2 < longest ? length_ * 2 : longest;
+		if (length_ < cost * 100)
+			length_ = cost * 100;
+	}
+
+	// Until then, or until a call has ended during a long one.
+	void make()
+	{
+		timespec t{static_cast<time_t>(length_ / 1000000000), static_cast<long>(length_ % 1000000000)};
+		bool is_long = length_ > shortest;
+		long_pause.store(is_long, std::memory_order_seq_cst);
+		uint32_t now = ends.load(std::memory_order_seq_cst);
+		if (futex_wait(ends, now, &t) != ETIMEDOUT && is_long)
+			length_ = shortest;
+		long_pause.store(false, std::memory_order_seq_cst);
+	}
+
+private:
+	static constexpr int64_t shortest = 10000000, longest = 100000000;
+	int64_t length_ = shortest;
+};
+
+void *attend(void *)
+{
+	Pause pause;
+	lock.lock();
+	for (uint64_t round = 1; waiting.first != nullptr; round++) {
+		int64_t begun = nanoseconds_now();
+		Wait *ended = try_all(round);
+		lock.unlock();
+		pause.after(ended != nullptr, nanoseconds_now() - begun);
+		while (Wait *w = ended) {
+			ended = w->sysv.next;
+			end_call(w, w->result);
+		}
+		pause.make();
+		lock.lock();
+	}
+	attended = false;
+	lock.unlock();
+	return nullptr;
+}
+
+// ---- a call that has to wait
+
+// With the lock held: one of the threads will see to what was queued last. False: none can be had.
 bool see_to_threads()
 {
-	jobs.fetch_add(1, std::memory_order_relaxed);
-	futex_wake(jobs, 1);
+	queued.fetch_add(1, std::memory_order_relaxed);
+	futex_wake(queued, 1);
 	// Idle threads that have been woken are still counted.
 	if (idle >= waiting.length)
 		return true;
-	if (threads < config::limits.threads.load(std::memory_order_relaxed) && start_thread(worker, nullptr, "sigevec-sysv") == 0)
+	if (threads < config::limits.threads.load(std::memory_order_relaxed) && start_thread(common_thread, nullptr, "sigevec-sysv") == 0) {
 		threads++;
-	else if (!rotating && threads != 0)
-		rotating = start_thread(rotate, nullptr, "sigevec-rotate") == 0;
-	return threads != 0;
+		common++;
+		return true;
+	}
+	if (!attended)
+		attended = start_thread(attend, nullptr, "sigevec-attend") == 0;
+	return attended;
 }
 
-// With the lock held, which is given up meanwhile: until the call has ended, for a signal may come before it.
-void interrupt_for_good(const Wait *w)
+// With the lock held, as the next two. 0 or an errno.
+int queue_for_all(Wait *w, uint64_t rights)
 {
-	while (Job *j = find(running, w)) {
-		sigevec_interrupt(j->thread);
-		lock.unlock();
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, nullptr);
-		lock.lock();
-	}
-}
-
-bool cancel(Wait *w, bool)
-{
-	Job *j;
-	{
-		Guard<Mutex> g(lock);
-		j = find(waiting, w);
-		if (j != nullptr)
-			waiting.remove(j);
-		else if (find(running, w) == nullptr)
-			return false;
-		w->flags.fetch_or(source::cancelled, std::memory_order_relaxed);
-		if (j == nullptr) {
-			interrupt_for_good(w);
-			j = find(waiting, w); // it gave way in the same moment
-			if (j != nullptr)
-				waiting.remove(j);
-		}
-	}
-	if (j != nullptr) {
-		end_call(w, -ECANCELED);
-		free(j);
-	}
-	return true;
-}
-
-constexpr source::Kind kind = {tell, nullptr, cancel, nullptr, true};
-
-// With the lock held: calls before this one on the same object, which it must not overtake.
-bool others_before(const SysvCall &c)
-{
-	for (const List *l : {&waiting, &running})
-		for (const Job *j = l->first; j != nullptr; j = j->next)
-			if (j->wait->sysv.op == c.op && j->wait->sysv.id == c.id)
-				return true;
-	return false;
-}
-
-int queue(Wait *w)
-{
-	auto *j = static_cast<Job *>(calloc(1, sizeof(Job)));
-	if (j == nullptr || !sigevec_can_interrupt()) {
-		free(j);
-		return j == nullptr ? EAGAIN : ENOTSUP;
-	}
-	j->wait = w;
-	Guard<Mutex> g(lock);
-	waiting.add(j);
+	common_rights = rights;
+	w->sysv.place = Place::queue;
+	waiting.add(w);
 	if (see_to_threads())
 		return 0;
-	waiting.remove(j);
-	free(j);
+	waiting.remove(w);
 	return EAGAIN;
 }
 
-int start_with_room(const SysvCall &call, Channel *c, void *data)
+int start_for_one(Wait *w)
 {
-	union sigval value;
-	value.sival_ptr = data;
-	Wait *w = source::create(&kind, c, value);
-	if (w == nullptr)
+	if (threads >= config::limits.threads.load(std::memory_order_relaxed) || start_thread(single_thread, w, "sigevec-sysv") != 0)
 		return EAGAIN;
-	w->sysv = call;
-	bool first;
-	{
-		Guard<Mutex> g(lock);
-		first = !others_before(call);
-	}
-	ssize_t result;
-	if (first && attempt(call, &result)) {
-		end_call(w, result);
-		return 0;
-	}
-	int error = queue(w);
-	if (error != 0)
-		source::release(w);
+	threads++;
+	set_running(w, 0);
+	return 0;
+}
+
+int wait_for_turn(Wait *w)
+{
+	if (!sigevec_can_interrupt())
+		return ENOTSUP;
+	w->sysv.queue = queue_of(w->sysv.call);
+	uint64_t rights = rights::of_caller();
+	Guard<Mutex> g(lock);
+	bool nobody = common == 0 && waiting.first == nullptr && !attended;
+	int error = nobody || rights == common_rights ? queue_for_all(w, rights) : start_for_one(w);
+	if (error == 0)
+		by_object.add(w, hash_of_object(w->sysv.call));
 	return error;
 }
+
+// Earlier calls on the same object wait, which this one must not overtake. What would not wait overtakes nobody.
+bool is_behind_others(const SysvCall &c)
+{
+	if (c.op != SysvCall::Op::operate && (c.flags & IPC_NOWAIT) != 0)
+		return false;
+	Guard<Mutex> g(lock);
+	const Wait *w = by_object.first(hash_of_object(c));
+	while (w != nullptr && (w->sysv.call.op != c.op || w->sysv.call.id != c.id))
+		w = by_object.next(w);
+	return w != nullptr;
+}
+
+int begin(Wait *w, const SysvCall &call)
+{
+	w->sysv = {};
+	w->sysv.call = call;
+	ssize_t result;
+	if (is_behind_others(call) ? !is_refused(call, &result) : !attempt(call, &result))
+		return wait_for_turn(w);
+	end_call(w, result);
+	return 0;
+}
+
+// ---- its end before its time
+
+bool cancel(Wait *w, bool)
+{
+	w->flags.fetch_or(source::cancelled, std::memory_order_acq_rel);
+	lock.lock();
+	Place place = w->sysv.place;
+	if (place == Place::queue)
+		take_off(waiting, w);
+	else if (place == Place::thread)
+		sigevec_interrupt(w->sysv.thread);
+	lock.unlock();
+	if (place == Place::queue)
+		end_call(w, -ECANCELED);
+	return place != Place::over;
+}
+
+// Again and again, for a signal may come before the call.
+void await(Wait *w)
+{
+	constexpr long longest = 10000000;
+	for (timespec moment{0, 100000};; moment.tv_nsec = moment.tv_nsec * 2 < longest ? moment.tv_nsec * 2 : longest) {
+		uint32_t now = w->flags.fetch_or(source::awaited, std::memory_order_acq_rel) | source::awaited;
+		if ((now & source::settled) != 0)
+			return;
+		source::await_change(w, now, &moment);
+		Guard<Mutex> g(lock);
+		if (w->sysv.place == Place::thread)
+			sigevec_interrupt(w->sysv.thread);
+	}
+}
+
+constexpr source::Kind kind = {tell, nullptr, cancel, await, nullptr, true};
 
 } // namespace
 
 int start(const SysvCall &call, ec_t ec, void *data)
 {
 	SysvCall own = call;
-	if (call.op == SysvCall::Op::operate) {
-		if (call.size > most_operations)
-			return E2BIG;
-		own.buf = malloc((call.size + 1) * sizeof(struct sembuf));
-		if (own.buf == nullptr)
-			return EAGAIN;
-		memcpy(own.buf, call.buf, call.size * sizeof(struct sembuf));
-	}
-	Channel *c = nullptr;
-	int error = channel::admit(ec, &c);
-	if (error == 0 && (error = start_with_room(own, c, data)) != 0)
-		channel::retract(c);
-	if (error != 0 && call.op == SysvCall::Op::operate)
-		free(own.buf);
+	int error = copy_operations(&own);
+	if (error != 0)
+		return error;
+	union sigval value;
+	value.sival_ptr = data;
+	error = source::submit(&kind, ec, value, [&](Wait *w) { return begin(w, own); });
+	if (error != 0)
+		free_operations(own);
 	return error;
 }
 
@@ -313,8 +419,9 @@ void after_fork()
 {
 	lock.reset();
 	waiting = running = {};
-	threads = idle = 0;
-	rotating = false;
+	by_object.forget();
+	threads = idle = common = 0;
+	attended = false;
 }
 
 } // namespace sigevec::sysv

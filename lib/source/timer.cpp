@@ -25,6 +25,9 @@ std::atomic<uint32_t> thread_id{0};
 Mutex starting;
 // Waits with a timer, so that programs without pay nothing for timer_delete and timer_getoverrun.
 std::atomic<uint32_t> timers{0};
+// These waits by the timers' numbers. timer_getoverrun may be called in signal handlers: locked with all signals blocked.
+Mutex lock;
+Chains<Wait, &Wait::of_key> by_number;
 
 bool tell(Wait *w, event_data_t *d)
 {
@@ -48,7 +51,7 @@ bool cancel(Wait *w, bool)
 	return source::end(w);
 }
 
-constexpr source::Kind kind = {tell, nullptr, cancel, nullptr, false};
+constexpr source::Kind kind = {tell, nullptr, cancel, nullptr, nullptr, false};
 
 void expired(uint64_t handle, uint64_t times)
 {
@@ -91,47 +94,71 @@ uint32_t start()
 	return id;
 }
 
-// Of the timers the one with this number, with a reference; or nullptr.
+uint64_t hash_of_number(timer_t id)
+{
+	return hash_of(id, nullptr);
+}
+
+// With the lock held.
+Wait *look_up(timer_t id)
+{
+	Wait *w = by_number.first(hash_of_number(id));
+	while (w != nullptr && w->timer.load(std::memory_order_relaxed) != id)
+		w = by_number.next(w);
+	return w;
+}
+
+// With a reference, or nullptr.
 Wait *of(timer_t id)
 {
 	if (timers.load(std::memory_order_acquire) == 0)
 		return nullptr;
-	for (uint32_t i = 0; i < source::size(); i++) {
-		Wait *w = source::hold(i);
-		if (w == nullptr)
-			continue;
-		if (w->kind == &kind && w->timer.load(std::memory_order_relaxed) == id)
-			return w;
-		source::release(w);
-	}
-	return nullptr;
+	BlockSignals blocked;
+	Guard<Mutex> g(lock);
+	Wait *w = look_up(id);
+	if (w != nullptr)
+		source::hold(w);
+	return w;
 }
 
-// No kernel's number: that of a timer which is being made or deleted.
-timer_t no_timer()
+// With the reference of whoever will tell its end, or nullptr. The number may be another timer's after timer_delete.
+Wait *take_out(timer_t id)
 {
-	return reinterpret_cast<timer_t>(INTPTR_MIN);
+	if (timers.load(std::memory_order_acquire) == 0)
+		return nullptr;
+	BlockSignals blocked;
+	Guard<Mutex> g(lock);
+	Wait *w = look_up(id);
+	if (w == nullptr)
+		return nullptr;
+	by_number.remove(w);
+	timers.fetch_sub(1, std::memory_order_relaxed);
+	return w;
 }
 
-int create_with_room(clockid_t clock, const struct sigevent &e, Channel *c, timer_t *id)
+void enter(Wait *w, timer_t id)
+{
+	w->timer.store(id, std::memory_order_relaxed);
+	BlockSignals blocked;
+	Guard<Mutex> g(lock);
+	by_number.add(w, hash_of_number(id));
+	timers.fetch_add(1, std::memory_order_release);
+}
+
+// 0 or the errno of the call.
+int start_timer(clockid_t clock, Wait *w, timer_t *id)
 {
 	uint32_t thread = start();
-	Wait *w = thread != 0 ? source::create(&kind, c, e.sigev_value) : nullptr;
-	if (w == nullptr)
+	if (thread == 0)
 		return EAGAIN;
-	w->timer.store(no_timer(), std::memory_order_relaxed);
 	struct sigevent signal = {};
 	signal.sigev_notify = SIGEV_THREAD_ID;
 	signal.sigev_signo = signal_number;
 	signal.sigev_value.sival_ptr = reinterpret_cast<void *>(source::handle(w));
 	signal._sigev_un._tid = static_cast<pid_t>(thread);
-	if (libc::functions().timer_create(clock, &signal, id) != 0) {
-		int error = errno;
-		source::release(w);
-		return error;
-	}
-	w->timer.store(*id, std::memory_order_relaxed);
-	timers.fetch_add(1, std::memory_order_release);
+	if (libc::functions().timer_create(clock, &signal, id) != 0)
+		return errno;
+	enter(w, *id);
 	return 0;
 }
 
@@ -139,27 +166,16 @@ int create_with_room(clockid_t clock, const struct sigevent &e, Channel *c, time
 
 int create(clockid_t clock, const struct sigevent &e, timer_t *id)
 {
-	Channel *c = nullptr;
-	int error = channel::admit(e.sigev_ec, &c);
-	if (error == 0 && (error = create_with_room(clock, e, c, id)) != 0)
-		channel::retract(c);
-	return error;
+	return source::submit(&kind, e.sigev_ec, e.sigev_value, [=](Wait *w) { return start_timer(clock, w, id); });
 }
 
 int remove(timer_t id)
 {
-	Wait *w = of(id);
+	Wait *w = take_out(id);
 	if (w == nullptr)
 		return -1;
-	// First, so that a new timer with the same number is not taken for this one.
-	timer_t own = id;
-	int error = -1;
-	if (w->timer.compare_exchange_strong(own, no_timer(), std::memory_order_relaxed)) {
-		error = libc::functions().timer_delete(id) == 0 ? 0 : errno;
-		timers.fetch_sub(1, std::memory_order_relaxed);
-		source::end(w);
-		source::release(w);
-	}
+	int error = libc::functions().timer_delete(id) == 0 ? 0 : errno;
+	source::end(w);
 	source::release(w);
 	return error;
 }
@@ -179,6 +195,8 @@ void after_fork()
 	thread_id.store(0, std::memory_order_relaxed);
 	timers.store(0, std::memory_order_relaxed);
 	starting.reset();
+	lock.reset();
+	by_number.forget();
 }
 
 } // namespace sigevec::timer

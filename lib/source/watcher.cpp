@@ -5,6 +5,7 @@
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
 #include "source/futex_ring.hpp"
+#include "source/futex_words.hpp"
 #include "source/sync.hpp"
 
 #include <cerrno>
@@ -16,9 +17,14 @@ namespace {
 using source::Wait;
 
 constexpr unsigned most_watchers = 8;
-constexpr unsigned most_places = 127;
 
 enum Means : uint32_t { none, by_words, by_ring };
+
+// A slot of FutexWords, as whoever reserves sees it.
+struct Seat {
+	const void *object; // that may be shared
+	unsigned taken;
+};
 
 struct Watcher {
 	std::atomic<uint32_t> control; // changes when there is something to look at beside the words
@@ -26,28 +32,13 @@ struct Watcher {
 	// Guarded by the lock.
 	bool running;
 	unsigned taken;
-	Wait *inbox;
-	Wait *called; // to be ended before their time, each with a reference
-	// The thread's own.
-	FutexRing *ring; // on its stack: its successor may begin while this thread still closes it
-	unsigned count; // of waits it looks after
-	Wait *waits[most_places];
-	struct futex_waitv words[most_places + 1];
+	Seat seats[slots]; // without a ring
+	Wait *entered, *last_entered;
+	Wait *called, *last_called; // to be ended before their time, each with a reference
 };
 
 Watcher watchers[most_watchers];
 Mutex lock;
-
-void call(Watcher &me)
-{
-	me.control.fetch_add(1, std::memory_order_seq_cst);
-	futex_wake(me.control, 1);
-}
-
-bool before(const struct __kernel_timespec &a, const struct __kernel_timespec &b)
-{
-	return a.tv_sec < b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec < b.tv_nsec);
-}
 
 bool passed(const struct __kernel_timespec &t)
 {
@@ -64,12 +55,7 @@ int unwanted(const Wait *w)
 	return w->sync.timed && passed(w->sync.deadline) ? ETIMEDOUT : 0;
 }
 
-uint32_t value_of(const Wait *w)
-{
-	return std::atomic_ref<uint32_t>(*static_cast<uint32_t *>(const_cast<void *>(w->sync.word))).load(std::memory_order_relaxed);
-}
-
-// True: it has ended, with w->result.
+// True: it has ended, with w->result; or the watcher is done with it, and its canceller has to leave.
 bool go_on(Wait *w)
 {
 	if (value_of(w) != w->sync.value && w->sync.protocol->step(w))
@@ -83,31 +69,35 @@ bool go_on(Wait *w)
 	return true;
 }
 
-// The place first: who has read the event may take it. The event second: a canceller that returns has put it into the queue.
+// With the lock held.
+void free_place(Watcher &one, unsigned slot)
+{
+	one.taken--;
+	if (one.means.load(std::memory_order_relaxed) == by_words && --one.seats[slot].taken == 0)
+		one.seats[slot].object = nullptr;
+}
+
+// The place first: who has read the event may take it.
 void settle(Watcher &me, Wait *w)
 {
 	{
 		Guard<Mutex> g(lock);
-		me.taken--;
+		free_place(me, w->sync.slot);
 	}
-	source::push(w);
-	{
-		// A canceller that has not seen this under the lock has called for w.
-		Guard<Mutex> g(lock);
-		w->flags.fetch_or(source::settled, std::memory_order_acq_rel);
-	}
-	futex_wake(w->flags, INT_MAX);
-	source::release(w);
+	if (w->sync.leaves)
+		source::set_flags(w, source::let_go); // from here on it is its canceller's
+	else
+		source::finish(w, w->result);
 }
 
 // False: there has been nothing to do for long enough, and the thread is to end.
 bool take_lists(Watcher &me, bool idle, Wait **entered, Wait **called)
 {
 	Guard<Mutex> g(lock);
-	*entered = me.inbox;
+	*entered = me.entered;
 	*called = me.called;
-	me.inbox = me.called = nullptr;
-	if (idle && me.taken == 0)
+	me.entered = me.called = nullptr;
+	if (idle && me.taken == 0 && *called == nullptr)
 		me.running = false;
 	return me.running;
 }
@@ -117,123 +107,73 @@ int idle_seconds()
 	return static_cast<int>(config::limits.idle.load(std::memory_order_relaxed)) + 1;
 }
 
-// ---- with words: one futex_waitv
+// What a thread does, by one of the two means.
+template <class Sleeper> class Run {
+public:
+	Run(Watcher &me, Sleeper &sleeper) : me_(me), sleeper_(sleeper) {}
 
-void look_at_all(Watcher &me)
-{
-	for (unsigned i = 0; i < me.count;) {
-		Wait *w = me.waits[i];
-		if (!go_on(w)) {
-			i++;
-			continue;
+	void run()
+	{
+		for (bool idle = false;;) {
+			uint32_t seen = me_.control.load(std::memory_order_seq_cst);
+			Wait *entered, *called;
+			if (!take_lists(me_, idle, &entered, &called))
+				return;
+			begin(entered);
+			end(called);
+			sleeper_.listen(me_.control, seen);
+			bool nothing = count_ == 0 && sleeper_.may_close();
+			sleeper_.wait(nothing ? idle_seconds() : -1);
+			idle = !look_at_told() && nothing;
 		}
-		me.waits[i] = me.waits[--me.count];
-		settle(me, w);
 	}
-}
 
-void prepare(Watcher &me, uint32_t seen, const struct __kernel_timespec **nearest)
-{
-	*nearest = nullptr;
-	me.words[0] = {seen, reinterpret_cast<uint64_t>(&me.control), FUTEX_32 | FUTEX_PRIVATE_FLAG, 0};
-	for (unsigned i = 0; i < me.count; i++) {
-		const source::SyncCall &c = me.waits[i]->sync;
-		me.words[i + 1] = {c.value, reinterpret_cast<uint64_t>(c.word),
-				   FUTEX_32 | (c.shared ? 0u : unsigned{FUTEX_PRIVATE_FLAG}), 0};
-		if (c.timed && (*nearest == nullptr || before(c.deadline, **nearest)))
-			*nearest = &c.deadline;
+private:
+	void look(Wait *w)
+	{
+		if (go_on(w)) {
+			sleeper_.forget(w);
+			count_--;
+			settle(me_, w);
+		} else
+			sleeper_.sleep(w);
 	}
-}
 
-// True: time-out.
-bool sleep(Watcher &me, uint32_t seen)
-{
-	const struct __kernel_timespec *limit;
-	prepare(me, seen, &limit);
-	struct __kernel_timespec idle;
-	int clock = CLOCK_REALTIME;
-	if (me.count == 0) {
-		timespec now = monotonic_now();
-		idle = {now.tv_sec + idle_seconds(), now.tv_nsec};
-		limit = &idle;
-		clock = CLOCK_MONOTONIC;
-	}
-	constexpr timespec moment{0, 1000000};
-	long n = syscall(SYS_futex_waitv, me.words, me.count + 1, 0, limit, clock);
-	if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ETIMEDOUT)
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, nullptr); // a word is no memory any more: the others still go on
-	return n < 0 && errno == ETIMEDOUT;
-}
-
-void run_with_words(Watcher &me)
-{
-	Wait *entered, *called;
-	for (bool idle = false;;) {
-		uint32_t seen = me.control.load(std::memory_order_seq_cst);
-		if (!take_lists(me, idle, &entered, &called))
-			return;
-		for (; entered != nullptr; entered = entered->sync.next)
-			me.waits[me.count++] = entered;
-		look_at_all(me);
-		while (Wait *w = called) {
-			called = w->sync.next_called;
-			source::release(w);
-		}
-		idle = sleep(me, seen);
-	}
-}
-
-// ---- with a ring: a request for each word
-
-void go_on_in_ring(Watcher &me, Wait *w)
-{
-	if (go_on(w)) {
-		me.count--;
-		settle(me, w);
-	} else
-		me.ring->sleep(w);
-}
-
-// True: the watcher's own word was told of.
-bool take_from_ring(Watcher &me)
-{
-	bool own = false;
-	for (Wait *w; me.ring->next(&w);)
-		if (w == nullptr)
-			own = true;
-		else
-			go_on_in_ring(me, w);
-	return own;
-}
-
-void run_with_ring(Watcher &me)
-{
-	Wait *entered, *called;
-	for (bool idle = false, listening = false;;) {
-		uint32_t seen = me.control.load(std::memory_order_seq_cst);
-		if (!take_lists(me, idle, &entered, &called))
-			return;
+	void begin(Wait *entered)
+	{
 		while (Wait *w = entered) {
 			entered = w->sync.next;
-			me.count++;
-			go_on_in_ring(me, w);
+			count_++;
+			look(w);
 		}
+	}
+
+	void end(Wait *called)
+	{
 		while (Wait *w = called) {
 			called = w->sync.next_called;
-			if ((w->flags.load(std::memory_order_acquire) & source::settled) == 0)
-				me.ring->interrupt(w);
+			if ((w->flags.load(std::memory_order_acquire) & (source::settled | source::let_go)) == 0 && sleeper_.interrupt(w))
+				look(w);
 			source::release(w);
 		}
-		if (!listening)
-			me.ring->listen(me.control, seen);
-		listening = true;
-		bool nothing = me.count == 0;
-		me.ring->wait(nothing ? idle_seconds() : -1);
-		if (take_from_ring(me))
-			listening = false;
-		idle = nothing && listening;
 	}
-}
+
+	// True: there is something in the lists.
+	bool look_at_told()
+	{
+		bool own = false;
+		for (Wait *w; sleeper_.next(&w);)
+			if (w == nullptr)
+				own = true;
+			else
+				look(w);
+		return own;
+	}
+
+	Watcher &me_;
+	Sleeper &sleeper_;
+	unsigned count_ = 0; // of waits it looks after
+};
 
 void *main(void *p)
 {
@@ -241,30 +181,50 @@ void *main(void *p)
 	FutexRing ring;
 	// One thread with a ring is enough for all.
 	bool by = &me == &watchers[0] && ring.open();
-	me.ring = &ring;
 	me.means.store(by ? by_ring : by_words, std::memory_order_release);
 	futex_wake(me.means, 1);
 	if (by) {
-		run_with_ring(me);
+		Run<FutexRing>(me, ring).run();
 		ring.close();
-	} else
-		run_with_words(me);
+	} else {
+		FutexWords words;
+		Run<FutexWords>(me, words).run();
+	}
 	return nullptr;
 }
 
-// Its watcher is to look at it, unless it is settled.
-void call_for(Wait *w)
+// As a word that processes might share: the kernel keeps these apart from the words of all the waits, among which it would look.
+void call(Watcher &one)
+{
+	one.control.fetch_add(1, std::memory_order_seq_cst);
+	nptl::wake(&one.control, 1, true);
+}
+
+// With the lock held: at the end of one of a watcher's lists. True: it is to be woken, as it is for the first of several.
+bool append(Wait *w, Wait *source::SyncCall::*next, Wait **first, Wait **last)
+{
+	bool only = *first == nullptr;
+	w->sync.*next = nullptr;
+	(only ? *first : (*last)->sync.*next) = w;
+	*last = w;
+	return only;
+}
+
+// Its watcher is to look at it. False: it is settled.
+bool call_for(Wait *w)
 {
 	Watcher &one = watchers[w->sync.watcher];
+	bool first;
 	{
 		Guard<Mutex> g(lock);
 		if ((w->flags.load(std::memory_order_acquire) & source::settled) != 0)
-			return;
-		source::hold(w->index);
-		w->sync.next_called = one.called;
-		one.called = w;
+			return false;
+		source::hold(w);
+		first = append(w, &source::SyncCall::next_called, &one.called, &one.last_called);
 	}
-	call(one);
+	if (first)
+		call(one);
+	return true;
 }
 
 // With the lock, which the thread does not take before it has chosen.
@@ -286,17 +246,62 @@ bool works()
 	return syscall(SYS_futex_waitv, nullptr, 0, 0, nullptr, 0) != 0 && errno != ENOSYS && errno != EPERM;
 }
 
-int reserve()
+namespace {
+
+int place(unsigned watcher, unsigned slot)
+{
+	return static_cast<int>(watcher * 256 + slot);
+}
+
+// With the lock held: a slot where waits for this object are, or which is free.
+int take_seat(Watcher &one, const void *object)
+{
+	for (unsigned i = 0; i < slots; i++) {
+		Seat &s = one.seats[i];
+		if (object != nullptr ? s.object != object : s.taken != 0)
+			continue;
+		s.taken++;
+		one.taken++;
+		return static_cast<int>(i);
+	}
+	return nowhere;
+}
+
+bool uses_words(const Watcher &one)
+{
+	return one.running && one.means.load(std::memory_order_relaxed) == by_words;
+}
+
+// With the lock held: beside others that wait for the same object.
+int reserve_beside(const void *object)
+{
+	for (unsigned i = 0; object != nullptr && i < most_watchers; i++)
+		if (uses_words(watchers[i]))
+			if (int slot = take_seat(watchers[i], object); slot != nowhere)
+				return place(i, static_cast<unsigned>(slot));
+	return nowhere;
+}
+
+} // namespace
+
+int reserve(const void *object)
 {
 	Guard<Mutex> g(lock);
+	if (int beside = reserve_beside(object); beside != nowhere)
+		return beside;
 	for (unsigned i = 0; i < most_watchers; i++) {
 		Watcher &one = watchers[i];
 		if (!one.running && !start(one))
 			continue;
-		if (one.means.load(std::memory_order_relaxed) == by_words && one.taken == most_places)
+		if (!uses_words(one)) {
+			one.taken++;
+			return place(i, 0);
+		}
+		int slot = take_seat(one, nullptr);
+		if (slot == nowhere)
 			continue;
-		one.taken++;
-		return static_cast<int>(i);
+		one.seats[slot].object = object;
+		return place(i, static_cast<unsigned>(slot));
 	}
 	return nowhere;
 }
@@ -304,40 +309,35 @@ int reserve()
 void give_back(int place)
 {
 	Guard<Mutex> g(lock);
-	watchers[place].taken--;
+	free_place(watchers[place / 256], static_cast<unsigned>(place % 256));
 }
 
 void enter(int place, Wait *w)
 {
-	Watcher &one = watchers[place];
-	w->sync.watcher = static_cast<uint8_t>(place);
+	Watcher &one = watchers[place / 256];
+	w->sync.watcher = static_cast<uint8_t>(place / 256);
+	w->sync.slot = static_cast<uint8_t>(place % 256);
+	bool first;
 	{
 		Guard<Mutex> g(lock);
-		w->sync.next = one.inbox;
-		one.inbox = w;
-		w->flags.fetch_or(source::watched, std::memory_order_release);
+		first = append(w, &source::SyncCall::next, &one.entered, &one.last_entered);
 	}
-	call(one);
+	if (first)
+		call(one);
 }
 
 bool cancel(Wait *w, bool destroy)
 {
-	uint32_t was = w->flags.fetch_or(destroy ? source::ended : source::cancelled, std::memory_order_acq_rel);
-	bool first = (was & (source::ended | source::cancelled)) == 0;
-	bool waits = false;
-	for (;;) {
-		uint32_t f = w->flags.load(std::memory_order_acquire);
-		if ((f & source::settled) != 0)
-			return waits;
-		if ((f & source::watched) == 0) {
-			sched_yield(); // its submission is under way
-			continue;
-		}
-		if (!waits && first)
-			call_for(w);
-		waits = true;
-		futex_wait(w->flags, f, nullptr);
-	}
+	w->flags.fetch_or(destroy ? source::ended : source::cancelled, std::memory_order_acq_rel);
+	return call_for(w);
+}
+
+void await(Wait *w)
+{
+	if ((source::await_flags(w, source::settled | source::let_go) & source::settled) != 0)
+		return;
+	w->sync.protocol->leave(w);
+	source::finish(w, w->result);
 }
 
 void after_fork()
@@ -345,8 +345,10 @@ void after_fork()
 	lock.reset();
 	for (Watcher &one : watchers) {
 		one.running = false;
-		one.taken = one.count = 0;
-		one.inbox = one.called = nullptr;
+		one.taken = 0;
+		one.entered = one.called = nullptr;
+		for (Seat &s : one.seats)
+			s = {};
 	}
 }
 

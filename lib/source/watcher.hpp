@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // Threads that sleep on many words at once, for waits that would each sleep on one: one thread with an io_uring where that knows
-// futexes (futex_ring.hpp), for any number; else futex_waitv, 127 words in a thread, eight threads at most.
+// futexes (futex_ring.hpp), for any number; else futex_waitv, 127 words in a thread, eight threads at most (futex_words.hpp).
 //
-// A wait belongs to one watcher from enter() until it is settled; nobody else touches its protocol. When futex_waitv returns the watcher looks
-// at all its words, for the kernel says of one only that it was woken: a wake-up of another wait must not be lost. A word that has its
-// old value needs nothing, whether it was woken or not: the blocking functions would go to sleep again.
+// A wait belongs to one watcher from enter() until it is settled; nobody else touches its protocol. A watcher never waits for a lock of
+// the program's: who holds that may be waiting for another of its waits. What cannot be done without is left to the canceller
+// (Protocol::leave), after the watcher has let go of the wait.
 //
 // The waits of an EC_SINGLE channel are not in that channel's own ring: a wake-up is meant for a thread that goes on at once, and an owner
 // which looks much later would keep the object from all who wait behind.
@@ -22,14 +22,16 @@ constexpr int nowhere = -1;
 // Whether the kernel can.
 bool works();
 
-// A place for a wait, or nowhere: all are taken, or no thread could be made.
-int reserve();
+// A place for a wait, or nowhere: all are taken, or no thread could be made. object: waits for it sleep on the same one word, and
+// may share a place; or nullptr.
+int reserve(const void *object);
 void give_back(int place);
 // A wait that sleeps; with the reference of whoever will tell its end.
 void enter(int place, source::Wait *w);
 
-// As Kind::cancel. The wait is settled when this returns: nothing of its object's is used after that.
+// As in Kind.
 bool cancel(source::Wait *w, bool destroy);
+void await(source::Wait *w);
 
 void after_fork();
 

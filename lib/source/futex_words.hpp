@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+//
+// How a watcher sleeps on up to 127 words without a ring: futex_waitv (Linux 5.16).
+//
+// A slot is one word to sleep on. Waits for the same semaphore or mutex share a slot, in the order in which they came: what wakes the
+// first of them is for whichever is first, and where that one sleeps on, so do all. Waits of other kinds, which sleep on more
+// than one word of their object, have a slot each.
+//
+// When futex_waitv returns all slots are looked at, for the kernel says of one word only that it was woken: a wake-up of another must not
+// be lost. A word that has its old value needs nothing, whether it was woken or not: the blocking functions would go to sleep again.
+//
+// Belongs to its watcher's thread. The functions are FutexRing's.
+#pragma once
+
+#include "nptl.hpp"
+#include "source/source.hpp"
+
+namespace sigevec::watcher {
+
+constexpr unsigned slots = 127;
+
+class FutexWords {
+public:
+	void sleep(source::Wait *w);
+	bool interrupt(source::Wait *) { return true; }
+	void forget(source::Wait *w);
+	void listen(const std::atomic<uint32_t> &word, uint32_t value);
+	bool may_close() { return true; }
+	void wait(int seconds);
+	bool next(source::Wait **w);
+
+private:
+	struct Slot {
+		source::Wait *first, *last;
+		unsigned timed; // of them have a deadline
+	};
+
+	unsigned prepare(const struct __kernel_timespec **nearest);
+	source::Wait *due(const Slot &s) const;
+
+	Slot slot_[slots] = {};
+	struct futex_waitv words_[slots + 1];
+	const std::atomic<uint32_t> *own_;
+	uint32_t own_value_;
+	bool own_told_ = true;
+	unsigned looked_at_ = slots; // slots since the last sleep
+	source::Wait *told_ = nullptr; // of a slot, and not yet looked at again
+	struct __kernel_timespec now_ = {};
+};
+
+uint32_t value_of(const source::Wait *w);
+bool before(const struct __kernel_timespec &a, const struct __kernel_timespec &b);
+
+} // namespace sigevec::watcher
