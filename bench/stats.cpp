@@ -90,7 +90,7 @@ int main(int argc, char **argv)
 		setenv("SIGEVEC_STATS", l == &on ? "1" : "0", 1);
 		read_one(*l, file, data.get(), 0); // reads the environment
 	}
-	if (access(("/dev/shm/sigevec." + std::to_string(getpid())).c_str(), F_OK) != 0)
+	if (access(("/dev/shm/sigevec-" + std::to_string(geteuid()) + "/" + std::to_string(getpid())).c_str(), F_OK) != 0)
 		die("no statistics are kept", ENOENT);
 
 	std::vector<double> with, without, ratio;

@@ -2,6 +2,7 @@
 //
 // sigevec bench: glibc's POSIX AIO against the library's and each of its engines, on the user's own file or folder.
 #include "measure.hpp"
+#include "text.hpp"
 #include "tool.hpp"
 
 #include "chart.hpp"
@@ -148,14 +149,14 @@ public:
 	~Progress()
 	{
 		if (shown_)
-			fputs("\r\033[K", stderr);
+			print(stderr, "\r\033[K");
 	}
 	void step(const Work &w, const Side &s, double seconds)
 	{
 		if (shown_)
-			fprintf(stderr, "\r\033[K%3.0f %%  %.0f s left  %s: %s",
+			print(stderr, "\r\033[K%3.0f %%  %.0f s left  %s: %s",
 				100.0 * static_cast<double>(done_) / static_cast<double>(steps_),
-				static_cast<double>(steps_ - done_) * seconds, w.name, s.name.c_str());
+				static_cast<double>(steps_ - done_) * seconds, w.name, s.name);
 		fflush(stderr);
 		done_++;
 	}
@@ -207,22 +208,22 @@ std::string times(double v)
 
 void print_table(const std::vector<Result> &results)
 {
-	printf("%-29s", "operations per second");
+	print(stdout, "%-29s", "operations per second");
 	for (const Side &s : sides)
-		printf(" %11s", s.name.c_str());
-	printf(" %9s\n", "to glibc");
+		print(stdout, " %11s", s.name);
+	print(stdout, " %9s\n", "to glibc");
 	for (const Result &r : results) {
-		printf("%-29s", r.work.name);
+		print(stdout, "%-29s", r.work.name);
 		for (size_t i = 0; i < side_count; i++)
-			printf(" %11s", r.runs[i].empty() ? "-" : rate(r.median(i)).c_str());
-		printf(" %9s\n", r.to_glibc(1) > 0 ? times(r.to_glibc(1)).c_str() : "-");
+			print(stdout, " %11s", r.runs[i].empty() ? "-" : rate(r.median(i)));
+		print(stdout, " %9s\n", r.to_glibc(1) > 0 ? times(r.to_glibc(1)) : "-");
 	}
 	for (const Result &r : results)
 		for (size_t i = 0; i < side_count; i++)
 			if (!r.error[i].empty())
-				printf("%s, %s: %s\n", r.work.name, sides[i].name.c_str(), r.error[i].c_str());
-	puts("\n\"libsigevec\" chooses for each request; the others were told to use one engine wherever it can, and "
-	     "threads where not.");
+				print(stdout, "%s, %s: %s\n", r.work.name, sides[i].name, r.error[i]);
+	print(stdout, "\n\"libsigevec\" chooses for each request; the others were told to use one engine wherever it can, and "
+	     "threads where not.\n");
 }
 
 std::string system_text()

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // sigevec check: does a program use POSIX AIO, through which symbols, and will the preload take hold?
+#include "loader.hpp"
 #include "program.hpp"
+#include "text.hpp"
 #include "tool.hpp"
 
 #include "json.hpp"
@@ -9,20 +11,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <iterator>
 
 namespace tool
 {
 
 namespace
 {
-
-constexpr const char *names[] = {
-	"aio_read",     "aio_write",   "aio_fsync",    "aio_error",     "aio_return",
-	"aio_suspend",  "aio_cancel",  "lio_listio",   "aio_read64",    "aio_write64",
-	"aio_fsync64",  "aio_error64", "aio_return64", "aio_suspend64", "aio_cancel64",
-	"lio_listio64", "aio_init",    "aio_readv",    "aio_writev",    "aio_waitcomplete",
-};
 
 struct Use {
 	std::string symbol, version, object;
@@ -47,24 +41,13 @@ struct Verdict {
 	}
 };
 
-bool is_aio(const std::string &name)
-{
-	return std::find(std::begin(names), std::end(names), name) != std::end(names);
-}
+constexpr size_t most_uses = 1000;
 
 void collect(const Elf &e, const std::string &object, Verdict &v)
 {
 	for (const Symbol &s : e.symbols)
-		if (!s.defined && is_aio(s.name))
+		if (!s.defined && v.uses.size() < most_uses)
 			v.uses.push_back({s.name, s.version, object});
-}
-
-// As dlsym would be asked.
-bool mentions_aio(const std::string &content)
-{
-	return std::any_of(std::begin(names), std::end(names), [&](const char *n) {
-		return content.find('\0' + std::string(n) + '\0') != std::string::npos;
-	});
 }
 
 // A program of this system: whom the dynamic linker loads, and who of them asks for AIO.
@@ -72,26 +55,23 @@ void look_inside(Verdict &v)
 {
 	const Program &p = v.program();
 	std::string library = library_path();
-	Loaded l = list_loaded(p.path, library);
+	Loaded l = list_loaded(p);
 	collect(p.elf, p.path, v);
-	for (const std::string &path : l.paths)
-		if (path != library)
-			if (auto e = read_elf(read_file(path).value_or("")))
-				collect(*e, path, v);
+	for (const Object &o : l.objects)
+		if (!o.is(library))
+			collect(o.elf, o.path, v);
 	for (const Symbol &s : p.elf.symbols)
-		if (s.defined && is_aio(s.name))
+		if (s.defined)
 			v.own_functions.push_back(s.name);
 	for (const std::string &name : l.missing)
 		v.notes.push_back("its library " + name + " was not found");
-	v.by_name = v.uses.empty() && mentions_aio(p.content);
+	v.by_name = v.uses.empty() && mentions_aio(*p.file);
 	bool linked = std::any_of(p.elf.needed.begin(), p.elf.needed.end(),
 				  [](const std::string &n) { return n.starts_with("libsigevec.so"); });
 	if (linked)
 		v.notes.emplace_back("it is linked with libsigevec and needs no preload");
-	v.takes_hold = std::find(l.paths.begin(), l.paths.end(), library) != l.paths.end();
-	v.reason = v.takes_hold ? "the dynamic linker loads " + library
-				: "the dynamic linker does not load it: " +
-					  (l.complaint.empty() ? "it says nothing" : l.complaint);
+	v.takes_hold = true;
+	v.reason = "the dynamic linker loads " + library;
 	if (!v.own_functions.empty()) {
 		v.takes_hold = false;
 		v.reason = "the program has functions of these names itself, which come before the library's: " +
@@ -114,7 +94,7 @@ void judge(Verdict &v)
 		look_inside(v);
 		break;
 	case ProgramKind::static_:
-		v.by_name = mentions_aio(p.content);
+		v.by_name = mentions_aio(*p.file);
 		v.reason = "nothing can be preloaded into a statically linked program; link it with the library";
 		break;
 	case ProgramKind::foreign_loader:
@@ -136,6 +116,8 @@ void judge(Verdict &v)
 		v.reason = "it cannot be run";
 		break;
 	}
+	if (RegularFile::too_much())
+		v.notes.emplace_back("not everything was looked at: the files are larger than programs are");
 	if (!p.executable && p.kind == ProgramKind::dynamic)
 		v.notes.emplace_back("it has no execute permission");
 }
@@ -163,22 +145,22 @@ bool follow(const std::string &name, Verdict &v)
 void print_text(const Verdict &v)
 {
 	for (const Program &p : v.chain)
-		printf("%s: %s%s%s\n", p.path.c_str(), p.description.c_str(), p.privileges.empty() ? "" : ", ",
-		       p.privileges.c_str());
+		print(stdout, "%s: %s%s%s\n", p.path, p.description, p.privileges.empty() ? "" : ", ",
+		       p.privileges);
 	if (v.program().kind == ProgramKind::static_)
-		printf("uses POSIX AIO: %s\n", v.by_name ? "perhaps; it has the names of its functions"
+		print(stdout, "uses POSIX AIO: %s\n", v.by_name ? "perhaps; it has the names of its functions"
 							 : "no sign of it, if it is not stripped");
 	else if (v.uses.empty())
-		printf("uses POSIX AIO: %s\n",
+		print(stdout, "uses POSIX AIO: %s\n",
 		       v.by_name ? "perhaps; it imports no such function, but has their names (for dlsym?)" : "no");
 	else
-		puts("uses POSIX AIO: yes");
+		print(stdout, "uses POSIX AIO: yes\n");
 	for (const Use &u : v.uses)
-		printf("  %s%s%s\t%s\n", u.symbol.c_str(), u.version.empty() ? "" : "@", u.version.c_str(),
-		       u.object.c_str());
-	printf("preload takes hold: %s; %s\n", v.takes_hold ? "yes" : "no", v.reason.c_str());
+		print(stdout, "  %s%s%s\t%s\n", u.symbol, u.version.empty() ? "" : "@", u.version,
+		       u.object);
+	print(stdout, "preload takes hold: %s; %s\n", v.takes_hold ? "yes" : "no", v.reason);
 	for (const std::string &n : v.notes)
-		printf("note: %s\n", n.c_str());
+		print(stdout, "note: %s\n", n);
 }
 
 void print_json(const Verdict &v)

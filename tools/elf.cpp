@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "elf.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <elf.h>
 #include <link.h>
 #include <map>
+#include <set>
+#include <tuple>
 
 namespace tool
 {
@@ -27,49 +30,76 @@ struct Wide {
 	using Word = Elf64_Xword;
 };
 
-constexpr uint64_t most_symbols = 1u << 22;
+// What is larger is no program that anybody has made to be run: the largest tables of real ones are a tenth of these.
+constexpr uint64_t most_segments = 64 << 10, most_dynamic = 64 << 10, most_versions = 1 << 20, most_table = 64 << 20; // bytes
+constexpr size_t most_path = 4096, most_paths = 64 << 10, most_name = 64, most_needed = 1000, most_found = 256;
+
+// A table of the file, and values out of it.
+class Part
+{
+public:
+	Part() = default;
+	Part(const RegularFile &file, uint64_t offset, uint64_t size) : bytes_(file.part(offset, size))
+	{
+	}
+
+	template <class V> bool at(uint64_t offset, V &v) const
+	{
+		if (offset > bytes_.size() || bytes_.size() - offset < sizeof v)
+			return false;
+		memcpy(&v, bytes_.data() + offset, sizeof v);
+		return true;
+	}
+
+	// Up to its zero; "" when it is longer than that.
+	std::string_view string(uint64_t offset, size_t most) const
+	{
+		if (offset >= bytes_.size())
+			return {};
+		auto some = std::string_view(bytes_).substr(offset, most + 1);
+		size_t end = some.find('\0');
+		return end == std::string_view::npos ? std::string_view{} : some.substr(0, end);
+	}
+
+	uint64_t size() const
+	{
+		return bytes_.size();
+	}
+
+private:
+	std::string bytes_;
+};
 
 template <class T> class Reader
 {
 public:
-	explicit Reader(const std::string &file) : file_(file)
+	Reader(const RegularFile &file, bool (*wanted)(std::string_view)) : file_(file), wanted_(wanted)
 	{
 	}
 
 	bool read(Elf &e)
 	{
 		typename T::Ehdr h;
-		if (!at(0, h))
+		if (!Part(file_, 0, sizeof h).at(0, h))
 			return false;
 		e.machine = h.e_machine;
 		e.type = h.e_type;
-		for (unsigned i = 0; i < h.e_phnum; i++) {
-			typename T::Phdr p;
-			if (!at(h.e_phoff + uint64_t{i} * h.e_phentsize, p))
+		uint64_t bytes = h.e_phnum * sizeof(typename T::Phdr);
+		if (h.e_phnum != 0 && (h.e_phentsize != sizeof(typename T::Phdr) || bytes > most_segments))
+			return false;
+		Part table(file_, h.e_phoff, bytes);
+		segments_.resize(h.e_phnum);
+		for (unsigned i = 0; i < h.e_phnum; i++)
+			if (!table.at(i * sizeof(typename T::Phdr), segments_[i]))
 				return false;
-			segments_.push_back(p);
-		}
 		for (const auto &p : segments_)
 			if (p.p_type == PT_INTERP)
-				e.interpreter = string(p.p_offset);
-		return read_dynamic(e);
-	}
-
-private:
-	template <class V> bool at(uint64_t offset, V &v) const
-	{
-		if (offset > file_.size() || file_.size() - offset < sizeof v)
-			return false;
-		memcpy(&v, file_.data() + offset, sizeof v);
+				e.interpreter = Part(file_, p.p_offset, most_path).string(0, most_path);
+		read_dynamic(e);
 		return true;
 	}
 
-	std::string string(uint64_t offset) const
-	{
-		size_t end = offset < file_.size() ? file_.find('\0', offset) : std::string::npos;
-		return end == std::string::npos ? "" : file_.substr(offset, end - offset);
-	}
-
+private:
 	// The place in the file of what will be at an address; past the end of the file when there is none.
 	uint64_t place(uint64_t address) const
 	{
@@ -79,7 +109,7 @@ private:
 		return UINT64_MAX;
 	}
 
-	bool read_dynamic(Elf &e)
+	void read_dynamic(Elf &e)
 	{
 		const typename T::Phdr *d = nullptr;
 		for (const auto &p : segments_)
@@ -87,22 +117,23 @@ private:
 				d = &p;
 		e.dynamic = d != nullptr;
 		if (d == nullptr)
-			return true;
+			return;
 		std::vector<uint64_t> needed;
 		typename T::Dyn entry;
-		for (uint64_t o = d->p_offset; o - d->p_offset < d->p_filesz && at(o, entry) && entry.d_tag != DT_NULL;
-		     o += sizeof entry) {
-			if (entry.d_tag == DT_NEEDED)
-				needed.push_back(entry.d_un.d_val);
-			else
+		Part table(file_, d->p_offset, std::min<uint64_t>(d->p_filesz, most_dynamic));
+		for (uint64_t o = 0; table.at(o, entry) && entry.d_tag != DT_NULL; o += sizeof entry) {
+			if (entry.d_tag != DT_NEEDED)
 				dynamic_[static_cast<int64_t>(entry.d_tag)] = entry.d_un.d_val;
+			else if (needed.size() < most_needed)
+				needed.push_back(entry.d_un.d_val);
 		}
-		strings_ = place(value(DT_STRTAB));
+		strings_ = Part(file_, place(value(DT_STRTAB)), std::min(value(DT_STRSZ), most_table));
 		for (uint64_t n : needed)
-			e.needed.push_back(dynamic_string(n));
+			e.needed.emplace_back(strings_.string(n, most_path));
+		e.rpath = strings_.string(value(DT_RPATH), most_paths);
+		e.runpath = strings_.string(value(DT_RUNPATH), most_paths);
 		read_versions();
 		read_symbols(e);
-		return true;
 	}
 
 	uint64_t value(int64_t tag) const
@@ -111,28 +142,29 @@ private:
 		return found == dynamic_.end() ? UINT64_MAX : found->second;
 	}
 
-	std::string dynamic_string(uint64_t offset) const
-	{
-		return strings_ == UINT64_MAX ? "" : string(strings_ + offset);
-	}
-
 	// Names of the versions that are asked for of other libraries.
 	void read_versions()
 	{
-		uint64_t o = place(value(DT_VERNEED));
+		Part table(file_, place(value(DT_VERNEED)), most_versions);
 		Elf64_Verneed need; // both classes have the same
-		for (uint64_t i = 0; i < value(DT_VERNEEDNUM) && at(o, need); i++) {
-			uint64_t a = o + need.vn_aux;
-			Elf64_Vernaux aux;
-			for (unsigned k = 0; k < need.vn_cnt && at(a, aux); k++) {
-				versions_[aux.vna_other] = dynamic_string(aux.vna_name);
-				if (aux.vna_next == 0)
-					break;
-				a += aux.vna_next;
-			}
+		// Entries may lead back to earlier ones.
+		uint64_t steps = table.size() / sizeof need;
+		for (uint64_t i = 0, o = 0; i < value(DT_VERNEEDNUM) && steps > 0 && table.at(o, need); i++, steps--) {
+			read_version_names(table, o + need.vn_aux, need.vn_cnt, steps);
 			if (need.vn_next == 0)
 				break;
 			o += need.vn_next;
+		}
+	}
+
+	void read_version_names(const Part &table, uint64_t o, unsigned count, uint64_t &steps)
+	{
+		Elf64_Vernaux aux;
+		for (unsigned k = 0; k < count && steps > 1 && table.at(o, aux); k++, steps--) {
+			versions_[aux.vna_other] = strings_.string(aux.vna_name, most_name);
+			if (aux.vna_next == 0)
+				break;
+			o += aux.vna_next;
 		}
 	}
 
@@ -140,59 +172,71 @@ private:
 	uint64_t symbol_count() const
 	{
 		uint32_t header[4];
-		if (uint64_t o = place(value(DT_HASH)); at(o, header))
+		if (Part(file_, place(value(DT_HASH)), sizeof header).at(0, header))
 			return header[1];
 		uint64_t o = place(value(DT_GNU_HASH));
-		if (!at(o, header))
+		if (!Part(file_, o, sizeof header).at(0, header))
 			return 0;
-		uint64_t buckets = o + 16 + uint64_t{header[2]} * sizeof(typename T::Word);
-		uint64_t chains = buckets + uint64_t{header[0]} * 4;
+		uint64_t bytes = uint64_t{header[0]} * 4;
+		uint64_t buckets = o + sizeof header + uint64_t{header[2]} * sizeof(typename T::Word);
 		uint32_t last = 0, n = 0;
-		for (uint64_t i = 0; i < header[0] && at(buckets + i * 4, n); i++)
-			last = n > last ? n : last;
+		Part heads(file_, buckets, std::min(bytes, most_table));
+		for (uint64_t i = 0; heads.at(i * 4, n); i++)
+			last = std::max(last, n);
 		if (last < header[1])
 			return header[1]; // nothing is defined
-		for (uint64_t i = last; at(chains + (i - header[1]) * 4, n); i++)
+		// The last chain ends with an odd number.
+		Part chain(file_, buckets + bytes + uint64_t{last - header[1]} * 4, 64 << 10);
+		for (uint64_t i = 0; chain.at(i * 4, n); i++)
 			if ((n & 1) != 0)
-				return i + 1;
+				return uint64_t{last} + i + 1;
 		return last;
 	}
 
 	void read_symbols(Elf &e)
 	{
-		uint64_t table = place(value(DT_SYMTAB)), versions = place(value(DT_VERSYM));
-		uint64_t count = symbol_count();
 		typename T::Sym s;
-		for (uint64_t i = 1; i < count && i < most_symbols && at(table + i * sizeof s, s); i++) {
+		uint64_t bytes = std::min(symbol_count() * sizeof s, most_table);
+		Part table(file_, place(value(DT_SYMTAB)), bytes);
+		Part versions(file_, place(value(DT_VERSYM)), table.size() / sizeof s * 2);
+		std::set<std::tuple<std::string_view, std::string_view, bool>> found;
+		for (uint64_t i = 1; table.at(i * sizeof s, s) && found.size() < most_found; i++) {
+			std::string_view name = strings_.string(s.st_name, most_name);
+			if (name.empty() || !wanted_(name))
+				continue;
 			uint16_t v = 0;
-			std::string version;
-			if (versions != UINT64_MAX && at(versions + i * 2, v))
-				if (auto found = versions_.find(v & 0x7fff); found != versions_.end())
-					version = found->second;
-			e.symbols.push_back({dynamic_string(s.st_name), version, s.st_shndx != SHN_UNDEF});
+			std::string_view version;
+			if (versions.at(i * 2, v))
+				if (auto known = versions_.find(v & 0x7fff); known != versions_.end())
+					version = known->second;
+			bool defined = s.st_shndx != SHN_UNDEF;
+			if (found.emplace(name, version, defined).second)
+				e.symbols.push_back({std::string(name), std::string(version), defined});
 		}
 	}
 
-	const std::string &file_;
+	const RegularFile &file_;
+	bool (*wanted_)(std::string_view);
 	std::vector<typename T::Phdr> segments_;
 	std::map<int64_t, uint64_t> dynamic_;
-	std::map<unsigned, std::string> versions_;
-	uint64_t strings_ = UINT64_MAX;
+	std::map<unsigned, std::string_view> versions_;
+	Part strings_;
 };
 
 } // namespace
 
-std::optional<Elf> read_elf(const std::string &content)
+std::optional<Elf> read_elf(const RegularFile &file, bool (*wanted)(std::string_view))
 {
-	if (content.size() < EI_NIDENT || content.compare(0, SELFMAG, ELFMAG) != 0)
+	std::string ident = file.part(0, EI_NIDENT);
+	if (ident.size() < EI_NIDENT || ident.compare(0, SELFMAG, ELFMAG) != 0)
 		return {};
 	Elf e{};
-	e.wide = content[EI_CLASS] == ELFCLASS64;
+	e.wide = ident[EI_CLASS] == ELFCLASS64;
 	constexpr char order = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB;
-	e.own_order = content[EI_DATA] == order;
+	e.own_order = ident[EI_DATA] == order;
 	if (!e.own_order)
 		return e;
-	bool ok = e.wide ? Reader<Wide>(content).read(e) : Reader<Narrow>(content).read(e);
+	bool ok = e.wide ? Reader<Wide>(file, wanted).read(e) : Reader<Narrow>(file, wanted).read(e);
 	return ok ? std::optional(e) : std::nullopt;
 }
 

@@ -7,11 +7,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
-#include <glob.h>
 #include <memory>
-#include <signal.h>
-#include <sys/stat.h>
+#include <sstream>
 #include <unistd.h>
 
 namespace tool
@@ -20,22 +17,14 @@ namespace tool
 namespace
 {
 
-constexpr const char *own_files = "/dev/shm/sigevec.";
-constexpr const char *run_folders = "/dev/shm/sigevec-run.";
-
 uint64_t get(const layout::Word &w)
 {
 	return w.load(std::memory_order_relaxed);
 }
 
-// Names come from a file that anybody may have written: nothing of them moves the cursor.
-std::string printable(const char *s, size_t size)
+std::string text_of(const char *s, size_t size)
 {
-	std::string text(s, strnlen(s, size));
-	for (char &c : text)
-		if (c < ' ' || c > '~')
-			c = '?';
-	return text;
+	return {s, strnlen(s, size)};
 }
 
 void read_counters(const layout::File &f, Figures &v)
@@ -44,7 +33,7 @@ void read_counters(const layout::File &f, Figures &v)
 		uint64_t sum = 0;
 		for (const auto &row : f.row)
 			sum += get(row.counter[i]);
-		v.counters.emplace_back(printable(f.header.names[i], layout::name_size), sum);
+		v.counters.emplace_back(text_of(f.header.names[i], layout::name_size), sum);
 	}
 }
 
@@ -106,16 +95,6 @@ uint64_t start_of(uint32_t pid)
 uint64_t less(uint64_t a, uint64_t b)
 {
 	return a > b ? a - b : 0;
-}
-
-std::vector<std::string> matching(const std::string &pattern)
-{
-	std::vector<std::string> v;
-	glob_t g;
-	if (glob(pattern.c_str(), 0, nullptr, &g) == 0)
-		v.assign(g.gl_pathv, g.gl_pathv + g.gl_pathc);
-	globfree(&g);
-	return v;
 }
 
 } // namespace
@@ -184,28 +163,11 @@ void Figures::subtract(const Figures &e)
 	}
 }
 
-StatsFile::~StatsFile()
+std::optional<Figures> read_figures(const RegularFile &file)
 {
-	if (fd_ >= 0)
-		close(fd_);
-}
-
-bool StatsFile::open(const std::string &path)
-{
-	fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd_ < 0)
-		return false;
-	struct stat st;
-	bool regular = fstat(fd_, &st) == 0 && S_ISREG(st.st_mode);
-	if (!regular)
-		errno = ENOMSG;
-	return regular;
-}
-
-std::optional<Figures> StatsFile::read() const
-{
+	// A copy, for the file may change: what has been checked is what is used.
 	auto f = std::make_unique<layout::File>();
-	ssize_t n = pread(fd_, static_cast<void *>(f.get()), sizeof *f, 0);
+	ssize_t n = pread(file.descriptor(), static_cast<void *>(f.get()), sizeof *f, 0);
 	const layout::Header &h = f->header;
 	if (n != sizeof *f || h.magic != layout::magic || h.version != layout::version || h.size != sizeof *f ||
 	    h.counters > layout::most_counters) {
@@ -218,7 +180,8 @@ std::optional<Figures> StatsFile::read() const
 	v.process_start = h.process_start;
 	v.opened = h.opened;
 	v.shared = h.shared != 0;
-	v.program = printable(h.program, sizeof h.program);
+	v.owner = file.status().st_uid;
+	v.program = text_of(h.program, sizeof h.program);
 	read_counters(*f, v);
 	read_cells(*f, v);
 	read_outstanding(*f, v);
@@ -229,37 +192,26 @@ std::optional<Figures> StatsFile::read() const
 bool is_running(const Figures &f)
 {
 	uint64_t start = start_of(f.pid);
-	return start != 0 && start == f.process_start;
+	return start != 0 && start == f.process_start && speaks_for(f.owner, f.pid);
 }
 
-std::string file_of_process(uint32_t pid)
+bool speaks_for(uid_t user, uint32_t pid)
 {
-	std::string own = own_files + std::to_string(pid);
-	if (access(own.c_str(), F_OK) == 0)
-		return own;
-	auto v = matching(std::string(run_folders) + "*/" + std::to_string(pid));
-	return v.empty() ? "" : v[0];
+	if (user == 0)
+		return true;
+	std::string status = read_file("/proc/" + std::to_string(pid) + "/status", 65536).value_or("");
+	// "Uid:", and the real, effective, saved and file system's one
+	size_t at = status.find("\nUid:");
+	std::istringstream uids(at == std::string::npos ? "" : status.substr(at + 5, status.find('\n', at + 1) - at - 5));
+	for (uid_t one; uids >> one;)
+		if (one == user)
+			return true;
+	return false;
 }
 
-std::vector<std::string> all_files()
+bool is_process(uint32_t pid)
 {
-	auto v = matching(std::string(own_files) + "[0-9]*");
-	auto more = matching(std::string(run_folders) + "*/[0-9]*");
-	v.insert(v.end(), more.begin(), more.end());
-	return v;
-}
-
-std::vector<std::string> files_in(const std::string &folder)
-{
-	return matching(folder + "/[0-9]*");
-}
-
-std::string stats_folder_template()
-{
-	if (access("/dev/shm", W_OK | X_OK) == 0)
-		return std::string(run_folders) + "XXXXXX";
-	const char *folder = getenv("TMPDIR");
-	return std::string(folder != nullptr && folder[0] == '/' ? folder : "/tmp") + "/sigevec-run.XXXXXX";
+	return start_of(pid) != 0;
 }
 
 } // namespace tool

@@ -2,15 +2,18 @@
 //
 // The figures of statistics files: of one process, of several together, or of the time between two looks.
 //
-// A file may be of another user, or cut off, or change meanwhile: it is read, never mapped, and nothing in it is
-// trusted.
+// A file may be of another user, or cut off, or change meanwhile: it is read, never mapped, and nothing in it is trusted. What another user
+// says of a process that is not his is not believed.
 #pragma once
 
+#include "file.hpp"
 #include "runtime/stats_file.hpp"
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <utility>
 #include <vector>
 
@@ -37,6 +40,7 @@ struct Figures {
 	uint32_t pid = 0; // of the last one
 	uint64_t process_start = 0, opened = 0;
 	bool shared = false;
+	uid_t owner = 0; // of the file
 	std::string program;
 	std::vector<std::pair<std::string, uint64_t>> counters;
 	std::vector<uint64_t> requests, bytes; // by cell
@@ -51,33 +55,13 @@ struct Figures {
 	void subtract(const Figures &earlier);
 };
 
-class StatsFile
-{
-public:
-	StatsFile() = default;
-	~StatsFile();
-	StatsFile(const StatsFile &) = delete;
-	StatsFile &operator=(const StatsFile &) = delete;
+// What the file says now; nothing with errno, ENOMSG: it is no statistics file of this version.
+std::optional<Figures> read_figures(const RegularFile &file);
 
-	// False with errno; ENOMSG: it is no statistics file of this version.
-	bool open(const std::string &path);
-	std::optional<Figures> read() const;
-
-private:
-	int fd_ = -1;
-};
-
-// Whether the process that the figures are of is still there, and not another one with its number.
+// Whether the process that the figures are of is still there, not another one with its number, and of a user who may speak for it.
 bool is_running(const Figures &f);
-
-// Where the file of a process is, or "".
-std::string file_of_process(uint32_t pid);
-// Of all processes, and of those that have ended abnormally.
-std::vector<std::string> all_files();
-// Those of a folder.
-std::vector<std::string> files_in(const std::string &folder);
-
-// For the processes of one program, as mkdtemp() wants it.
-std::string stats_folder_template();
+// Whether the user may speak for the process: one of its own, or root. Of a process that has ended nobody knows whose it was.
+bool speaks_for(uid_t user, uint32_t pid);
+bool is_process(uint32_t pid);
 
 } // namespace tool

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // sigevec info: what works here, and the reason for each "no".
+#include "text.hpp"
 #include "tool.hpp"
 
 #include "features.hpp"
@@ -73,22 +74,22 @@ std::string kernel()
 void print_features(const char *what, const std::vector<Feature> &v)
 {
 	for (const Feature &f : v)
-		printf("%-7s %-16s %-4s %s\n", what, f.name.c_str(), f.works ? "yes" : "no", f.reason.c_str());
+		print(stdout, "%-7s %-16s %-4s %s\n", what, f.name, f.works ? "yes" : "no", f.reason);
 }
 
 void print_text()
 {
 	print_version();
-	printf("library %s\nkernel  %s\n\n", library_path().c_str(), kernel().c_str());
+	print(stdout, "library %s\nkernel  %s\n\n", library_path(), kernel());
 	// The names of engines are short, and programs read these lines.
 	for (const Feature &f : engines())
-		printf("engine %-8s %-4s %s\n", f.name.c_str(), f.works ? "yes" : "no", f.reason.c_str());
-	putchar('\n');
+		print(stdout, "engine %-8s %-4s %s\n", f.name, f.works ? "yes" : "no", f.reason);
+	print(stdout, "\n");
 	print_features("kernel", features());
-	putchar('\n');
+	print(stdout, "\n");
 	for (const Limit &l : limits())
-		printf("limit   %-12s %-20s %s\n", l.name, (l.value + " " + l.unit).c_str(), l.meaning);
-	putchar('\n');
+		print(stdout, "limit   %-12s %-20s %s\n", l.name, (l.value + " " + l.unit), l.meaning);
+	print(stdout, "\n");
 	print_features("module", {module()});
 }
 

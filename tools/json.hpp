@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Writes JSON: one value after the other, commas and quotes by itself. Text that is not UTF-8 is written as if it were
-// Latin-1.
+// Writes JSON: one value after the other, commas and quotes by itself. What texts become: text.hpp.
 #pragma once
 
 #include <cstdint>

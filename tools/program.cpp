@@ -3,16 +3,13 @@
 
 #include "tool.hpp"
 
-#include <cerrno>
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <elf.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <pwd.h>
+#include <iterator>
 #include <sstream>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <utility>
@@ -23,31 +20,29 @@ namespace tool
 namespace
 {
 
+constexpr const char *names[] = {
+	"aio_read",     "aio_write",   "aio_fsync",    "aio_error",     "aio_return",
+	"aio_suspend",  "aio_cancel",  "lio_listio",   "aio_read64",    "aio_write64",
+	"aio_fsync64",  "aio_error64", "aio_return64", "aio_suspend64", "aio_cancel64",
+	"lio_listio64", "aio_init",    "aio_readv",    "aio_writev",    "aio_waitcomplete",
+};
+
+// As much of it as the kernel reads.
+constexpr size_t first_line_bytes = 256;
+
 std::string base_name(const std::string &path)
 {
 	return path.substr(path.rfind('/') + 1);
 }
 
-// This tool, an ordinary dynamically linked program of this system.
-const Elf &own()
+std::string privileges_of(const RegularFile &file)
 {
-	static const Elf e = read_elf(read_file("/proc/self/exe").value_or("")).value_or(Elf{});
-	return e;
-}
-
-std::string user_name(uid_t uid)
-{
-	const struct passwd *p = getpwuid(uid);
-	return p != nullptr ? p->pw_name : std::to_string(uid);
-}
-
-std::string privileges_of(const std::string &path, const struct stat &st)
-{
+	const struct stat &st = file.status();
 	if ((st.st_mode & S_ISUID) != 0)
 		return "set-user-ID " + user_name(st.st_uid);
 	if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
 		return "set-group-ID";
-	if (getxattr(path.c_str(), "security.capability", nullptr, 0) > 0)
+	if (fgetxattr(file.descriptor(), "security.capability", nullptr, 0) > 0)
 		return "file capabilities";
 	return "";
 }
@@ -70,7 +65,7 @@ void judge_elf(Program &p)
 {
 	const Elf &e = p.elf;
 	std::string machine = machine_name(e.machine, e.wide);
-	if (!e.own_order || e.machine != own().machine || e.wide != own().wide) {
+	if (!is_native(e)) {
 		p.kind = ProgramKind::foreign;
 		p.description =
 			"program for another architecture" + (e.own_order ? " (" + machine + ")" : std::string());
@@ -83,7 +78,7 @@ void judge_elf(Program &p)
 	} else if (e.interpreter.empty()) {
 		p.kind = ProgramKind::static_;
 		p.description = "statically linked program, " + machine;
-	} else if (base_name(e.interpreter) != base_name(own().interpreter)) {
+	} else if (base_name(e.interpreter) != base_name(own_program().interpreter)) {
 		p.kind = ProgramKind::foreign_loader;
 		p.description = "program of another C library (its dynamic linker is " + e.interpreter + ")";
 	} else {
@@ -94,76 +89,32 @@ void judge_elf(Program &p)
 
 void judge(Program &p)
 {
-	if (auto e = read_elf(p.content)) {
+	std::string begin = p.file->part(0, first_line_bytes);
+	if (auto e = read_elf(*p.file, is_aio)) {
 		p.elf = *e;
 		judge_elf(p);
-	} else if (p.content.starts_with("#!") && !script_interpreter(p.content).empty()) {
+	} else if (begin.starts_with("#!") && !script_interpreter(begin).empty()) {
 		p.kind = ProgramKind::script;
-		p.interpreter = script_interpreter(p.content);
+		p.interpreter = script_interpreter(begin);
 		p.description = "script for " + p.interpreter;
 	} else {
 		p.kind = ProgramKind::other;
-		p.description = p.content.starts_with(ELFMAG) ? "broken ELF file"
-							      : "no program: neither an ELF file nor a script";
+		p.description = begin.starts_with(ELFMAG) ? "broken ELF file"
+							  : "no program: neither an ELF file nor a script";
 	}
 }
 
-// "\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", "\t/lib64/ld-linux-x86-64.so.2 (0x...)", "\tlibx.so => not
-// found"
-void read_line(std::string line, Loaded &l)
+// A name between two zeros.
+bool mentions_aio(std::string_view content)
 {
-	line.erase(0, line.find_first_not_of(" \t"));
-	std::string name = line.substr(0, line.find(' '));
-	size_t arrow = line.find(" => ");
-	if (arrow != std::string::npos && line.compare(arrow + 4, 9, "not found") == 0) {
-		l.missing.push_back(name);
-		return;
+	for (size_t at = 0; (at = content.find("io_", at)) != std::string_view::npos; at += 3) {
+		if (at < 2 || content[at - 2] != '\0')
+			continue;
+		size_t end = content.find('\0', at);
+		if (end != std::string_view::npos && is_aio(content.substr(at - 1, end - at + 1)))
+			return true;
 	}
-	std::string path = arrow == std::string::npos ? line : line.substr(arrow + 4);
-	size_t end = path.rfind(" (0x");
-	if (end != std::string::npos && path[0] == '/')
-		l.paths.push_back(path.substr(0, end));
-}
-
-// Runs the command; what it says on standard output and on standard error.
-std::pair<std::string, std::string> output_of(const std::vector<std::string> &command, const std::string &preload)
-{
-	std::string said[2];
-	int out[2], err[2];
-	if (pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0)
-		return {};
-	pid_t child = fork();
-	if (child == 0) {
-		std::vector<char *> words;
-		for (const std::string &w : command)
-			words.push_back(const_cast<char *>(w.c_str()));
-		words.push_back(nullptr);
-		dup2(out[1], STDOUT_FILENO);
-		dup2(err[1], STDERR_FILENO);
-		setenv("LD_PRELOAD", preload.c_str(), 1);
-		setenv("LC_ALL", "C", 1);
-		setenv("LD_TRACE_LOADED_OBJECTS", "1", 1); // as ldd(1)
-		execv(words[0], words.data());
-		_exit(127);
-	}
-	close(out[1]);
-	close(err[1]);
-	struct pollfd p[2] = {{out[0], POLLIN, 0}, {err[0], POLLIN, 0}};
-	while ((p[0].fd >= 0 || p[1].fd >= 0) && (poll(p, 2, -1) > 0 || errno == EINTR))
-		for (int i = 0; i < 2; i++) {
-			char part[4096];
-			if (p[i].fd < 0 || p[i].revents == 0)
-				continue;
-			ssize_t n = read(p[i].fd, part, sizeof part);
-			if (n > 0)
-				said[i].append(part, static_cast<size_t>(n));
-			else
-				p[i].fd = -1;
-		}
-	close(out[0]);
-	close(err[0]);
-	waitpid(child, nullptr, 0);
-	return {said[0], said[1]};
+	return false;
 }
 
 } // namespace
@@ -185,35 +136,52 @@ std::string find_program(const std::string &name)
 
 std::optional<Program> look_at_program(const std::string &path)
 {
-	struct stat st;
-	if (stat(path.c_str(), &st) != 0)
-		return {};
-	if (!S_ISREG(st.st_mode)) {
-		errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-		return {};
-	}
-	auto content = read_file(path);
-	if (!content)
+	auto file = RegularFile::open(path);
+	if (!file)
 		return {};
 	Program p{};
 	p.path = path;
-	p.content = std::move(*content);
-	p.privileges = privileges_of(path, st);
-	p.executable = (st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) != 0;
+	p.file = std::move(file);
+	p.privileges = privileges_of(*p.file);
+	p.executable = (p.file->status().st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) != 0;
 	judge(p);
 	return p;
 }
 
-Loaded list_loaded(const std::string &program, const std::string &preload)
+const Elf &own_program()
 {
-	Loaded l;
-	std::string path = program.find('/') == std::string::npos ? "./" + program : program;
-	auto [out, err] = output_of({own().interpreter, path}, preload);
-	std::istringstream lines(out);
-	for (std::string line; std::getline(lines, line);)
-		read_line(line, l);
-	l.complaint = err.substr(0, err.find('\n'));
-	return l;
+	static const Elf e = [] {
+		auto file = RegularFile::open("/proc/self/exe");
+		return file ? read_elf(*file, is_aio).value_or(Elf{}) : Elf{};
+	}();
+	return e;
+}
+
+bool is_native(const Elf &e)
+{
+	return e.own_order && e.machine == own_program().machine && e.wide == own_program().wide;
+}
+
+bool is_aio(std::string_view name)
+{
+	return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+bool mentions_aio(const RegularFile &file)
+{
+	constexpr uint64_t step = 1 << 20, longest = 32;
+	uint64_t left = 256 << 20;
+	for (auto at = file.data_from(0); at && left > 0; at = file.data_from(*at + step)) {
+		// With what the one before may have begun.
+		uint64_t begin = *at > longest ? *at - longest : 0;
+		std::string some = file.part(begin, step + longest);
+		if (some.empty())
+			break;
+		if (mentions_aio(some))
+			return true;
+		left -= std::min<uint64_t>(left, some.size());
+	}
+	return false;
 }
 
 } // namespace tool

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What a file is that somebody wants to run, and what the dynamic linker would load for it.
+// What a file is that somebody wants to run.
 #pragma once
 
 #include "elf.hpp"
@@ -29,7 +29,7 @@ struct Program {
 	std::string privileges;  // "set-user-ID root", ...; "" without
 	bool executable;
 	Elf elf;
-	std::string content;
+	std::shared_ptr<const RegularFile> file;
 };
 
 // The file that a shell would run for the name, or "".
@@ -38,13 +38,14 @@ std::string find_program(const std::string &name);
 // Nothing with errno: it cannot be read.
 std::optional<Program> look_at_program(const std::string &path);
 
-struct Loaded {
-	std::vector<std::string> paths;   // in the order of loading, without the program
-	std::vector<std::string> missing; // names that were not found
-	std::string complaint;            // what the dynamic linker says on standard error
-};
+// The tool itself, an ordinary dynamically linked program of this system.
+const Elf &own_program();
+// Whether the dynamic linker that loads this tool loads the other one, too.
+bool is_native(const Elf &e);
 
-// What the dynamic linker loads for the program with a library preloaded, without running anything of the program.
-Loaded list_loaded(const std::string &program, const std::string &preload);
+// A name of a function of POSIX AIO.
+bool is_aio(std::string_view name);
+// Whether such a name is anywhere in the file, as dlsym would be asked for it. The first 256 MiB of data are searched.
+bool mentions_aio(const RegularFile &file);
 
 } // namespace tool

@@ -2,6 +2,7 @@
 #include "report.hpp"
 
 #include "json.hpp"
+#include "text.hpp"
 
 #include <algorithm>
 #include <ctime>
@@ -38,20 +39,27 @@ std::string duration_or_dash(std::optional<uint64_t> ns)
 	return ns ? duration(*ns) : "-";
 }
 
+// Any number may be in a file of another's.
+uint64_t per_second(uint64_t n, double per)
+{
+	double v = static_cast<double>(n) * per;
+	return v < 0x1p64 ? static_cast<uint64_t>(v) : UINT64_MAX;
+}
+
 void print_lines(const Figures &f, const ReportStyle &style, FILE *to)
 {
 	bool rate = style.seconds > 0;
-	fprintf(to, "%-9s %-7s %-6s %12s %10s %10s %10s %10s %10s\n", "operation", "engine", "kind",
+	print(to, "%-9s %-7s %-6s %12s %10s %10s %10s %10s %10s\n", "operation", "engine", "kind",
 		rate ? "requests/s" : "requests", rate ? "errors/s" : "errors", rate ? "bytes/s" : "bytes", "p50",
 		"p99", "max");
 	double per = rate ? 1 / style.seconds : 1;
 	for (const Line &l : lines_of(f))
-		fprintf(to, "%-9s %-7s %-6s %12.0f %10.0f %10s %10s %10s %10s\n", l.operation, l.engine, l.kind,
+		print(to, "%-9s %-7s %-6s %12.0f %10.0f %10s %10s %10s %10s\n", l.operation, l.engine, l.kind,
 			static_cast<double>(l.requests) * per, static_cast<double>(l.errors) * per,
-			size(static_cast<uint64_t>(static_cast<double>(l.bytes) * per)).c_str(),
-			duration_or_dash(l.latency->percentile(0.5)).c_str(),
-			duration_or_dash(l.latency->percentile(0.99)).c_str(),
-			l.latency->largest != 0 ? duration(l.latency->largest).c_str() : "-");
+			size(per_second(l.bytes, per)),
+			duration_or_dash(l.latency->percentile(0.5)),
+			duration_or_dash(l.latency->percentile(0.99)),
+			l.latency->largest != 0 ? duration(l.latency->largest) : "-");
 }
 
 void print_outstanding(const Figures &f, FILE *to)
@@ -60,36 +68,35 @@ void print_outstanding(const Figures &f, FILE *to)
 	for (unsigned i = 0; i < f.outstanding.size(); i++) {
 		if (f.outstanding[i] == 0)
 			continue;
-		fprintf(to, "%s %llu %s of %s",
-			any ? "," : "outstanding:", static_cast<unsigned long long>(f.outstanding[i]),
+		print(to, "%s %u %s of %s",
+			any ? "," : "outstanding:", f.outstanding[i],
 			layout::operation_names[i / layout::kinds], layout::kind_names[i % layout::kinds]);
 		any = true;
 	}
-	fputs(any ? "\n" : "outstanding: none\n", to);
+	print(to, "%s\n", any ? "" : "outstanding: none");
 }
 
 void print_channels(const Figures &f, FILE *to)
 {
 	if (f.channels.empty())
 		return;
-	fprintf(to, "\n%-8s %6s %11s %10s %10s %10s %12s %10s %10s\n", "channel", "pid", "outstanding", "queued", "most", "limit",
+	print(to, "\n%-8s %6s %11s %10s %10s %10s %12s %10s %10s\n", "channel", "pid", "outstanding", "queued", "most", "limit",
 		"delivered", "refused", "dropped");
-	auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
 	for (const ChannelFigures &c : f.channels)
-		fprintf(to, "fd %-5llu %6u %11llu %10llu %10llu %10llu %12llu %10llu %10llu\n", n(c.fd), c.pid,
-			n(c.outstanding), n(c.queued), n(c.high_water), n(c.limit), n(c.delivered), n(c.refused), n(c.dropped));
+		print(to, "fd %-5u %6u %11u %10u %10u %10u %12u %10u %10u\n", c.fd, c.pid,
+			c.outstanding, c.queued, c.high_water, c.limit, c.delivered, c.refused, c.dropped);
 }
 
 void print_text(const Figures &f, const std::string &heading, const ReportStyle &style, FILE *to)
 {
-	fprintf(to, "%s\n\n", heading.c_str());
+	print(to, "%s\n\n", heading);
 	print_lines(f, style, to);
 	print_outstanding(f, to);
 	print_channels(f, to);
-	fputc('\n', to);
+	print(to, "\n");
 	for (const auto &[name, value] : f.counters)
 		if (value != 0 || style.all_counters)
-			fprintf(to, "%s %llu\n", name.c_str(), static_cast<unsigned long long>(value));
+			print(to, "%s %u\n", name, value);
 }
 
 void write_latency(Json &j, const char *name, std::optional<uint64_t> ns)

@@ -2,6 +2,7 @@
 //
 // sigevec run: a program with the library preloaded; with --stats waits for its end and tells what it did.
 #include "report.hpp"
+#include "stats_files.hpp"
 #include "tool.hpp"
 
 #include <cerrno>
@@ -87,12 +88,12 @@ int status_of(int wait_status)
 void tell(const std::string &folder, const RunOptions &o, const std::string &program)
 {
 	Figures all;
-	for (const std::string &path : files_in(folder)) {
-		StatsFile file;
-		if (auto f = file.open(path) ? file.read() : std::nullopt)
+	for_each_entry_in(folder, [&](const StatsEntry &e) {
+		auto file = e.open();
+		if (auto f = file ? read_figures(*file) : std::nullopt)
 			all.add(*f);
-		unlink(path.c_str());
-	}
+		e.remove();
+	});
 	rmdir(folder.c_str());
 	FILE *to = o.output != nullptr ? fopen(o.output, "we") : stderr;
 	if (to == nullptr) {
@@ -113,9 +114,9 @@ void tell(const std::string &folder, const RunOptions &o, const std::string &pro
 
 int run_with_stats(char **argv, const RunOptions &o)
 {
-	std::string folder = stats_folder_template();
-	if (mkdtemp(folder.data()) == nullptr)
-		return complain("run", folder, exit_own_failure);
+	std::string folder = make_run_folder();
+	if (folder.empty())
+		return complain("run", "a folder for the statistics", exit_own_failure);
 	setenv("SIGEVEC_STATS", (folder + "/").c_str(), 1);
 	sigset_t some, old;
 	sigfillset(&some);

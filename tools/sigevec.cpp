@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // sigevec(1): one tool for the library; each subcommand has a file of its own.
+#include "text.hpp"
 #include "tool.hpp"
 
+#include <clocale>
 #include <cstdio>
 #include <cstring>
+#include <exception>
+#include <new>
 
 namespace
 {
@@ -14,13 +18,13 @@ const tool::Command *const commands[] = {&tool::run_command, &tool::info_command
 
 void print_summary(FILE *to)
 {
-	fputs("usage:\n", to);
+	tool::print(to, "usage:\n");
 	for (const tool::Command *c : commands)
-		fprintf(to, "  sigevec %s %s\n", c->name, c->synopsis);
-	fputs("\nPOSIX asynchronous I/O on io_uring, kernel AIO and threads:\n", to);
+		tool::print(to, "  sigevec %s %s\n", c->name, c->synopsis);
+	tool::print(to, "\nPOSIX asynchronous I/O on io_uring, kernel AIO and threads:\n");
 	for (const tool::Command *c : commands)
-		fprintf(to, "  %-6s %s\n", c->name, c->summary);
-	fputs("\n'sigevec COMMAND --help' tells more, 'man 1 sigevec' all.\n", to);
+		tool::print(to, "  %-6s %s\n", c->name, c->summary);
+	tool::print(to, "\n'sigevec COMMAND --help' tells more, 'man 1 sigevec' all.\n");
 }
 
 bool is(const char *word, const char *a, const char *b)
@@ -28,9 +32,7 @@ bool is(const char *word, const char *a, const char *b)
 	return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
-} // namespace
-
-int main(int argc, char **argv)
+int begin(int argc, char **argv)
 {
 	if (argc < 2) {
 		print_summary(stderr);
@@ -47,6 +49,28 @@ int main(int argc, char **argv)
 		tool::print_version();
 		return tool::finish_output("version", 0);
 	}
-	fprintf(stderr, "sigevec: %s: no such command\nTry 'sigevec --help'.\n", argv[1]);
+	tool::print(stderr, "sigevec: %s: no such command\nTry 'sigevec --help'.\n", argv[1]);
 	return tool::exit_usage;
+}
+
+// For want of memory, as a rule.
+int give_up(const char *command, const char *why)
+{
+	bool answers = strcmp(command, "check") == 0; // its 1 is an answer
+	return tool::complain(command, "it cannot go on", why,
+			      strcmp(command, "run") == 0 ? tool::exit_own_failure : answers ? tool::exit_usage : tool::exit_failed);
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+	setlocale(LC_CTYPE, ""); // which bytes are characters
+	try {
+		return begin(argc, argv);
+	} catch (const std::bad_alloc &) {
+		return give_up(argv[1], "there is not enough memory");
+	} catch (const std::exception &e) {
+		return give_up(argv[1], e.what());
+	}
 }

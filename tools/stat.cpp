@@ -2,6 +2,8 @@
 //
 // sigevec stat: what a program with SIGEVEC_STATS does, or has done until its crash.
 #include "report.hpp"
+#include "stats_files.hpp"
+#include "text.hpp"
 #include "tool.hpp"
 
 #include <cerrno>
@@ -45,6 +47,8 @@ void sleep_for(double seconds)
 std::string heading(const Figures &f, bool running, double seconds)
 {
 	std::string text = "pid " + std::to_string(f.pid) + " (" + f.program + ")";
+	if (f.owner != geteuid())
+		text += ", says user " + user_name(f.owner);
 	if (f.shared)
 		text += ", the last one to open the file";
 	text += running ? ", running, counting since " : ", ended, had counted since ";
@@ -64,20 +68,17 @@ bool draw_over(const StatOptions &o)
 
 int fail_to_read(const std::string &path)
 {
-	return errno == ENOMSG ? complain("stat", path, "not a statistics file of this version")
+	return errno == ENOMSG || errno == EINVAL ? complain("stat", path, "not a statistics file of this version")
 			       : complain("stat", path);
 }
 
 // Once, or again and again: first since the start, then of each interval.
-int watch(const std::string &path, StatOptions o)
+int watch(const std::string &path, const std::shared_ptr<const RegularFile> &file, StatOptions o)
 {
-	StatsFile file;
-	if (!file.open(path))
-		return fail_to_read(path);
 	std::optional<Figures> before;
 	double then = 0;
 	for (unsigned long n = 1;; n++) {
-		auto now = file.read();
+		auto now = file ? read_figures(*file) : std::nullopt;
 		if (!now)
 			return fail_to_read(path);
 		double time = monotonic();
@@ -87,9 +88,9 @@ int watch(const std::string &path, StatOptions o)
 		if (before)
 			shown.subtract(*before);
 		if (draw_over(o))
-			fputs("\033[H\033[J", stdout);
+			print(stdout, "\033[H\033[J");
 		else if (n > 1 && !o.style.json)
-			putchar('\n');
+			print(stdout, "\n");
 		report(shown, heading(*now, running, o.style.seconds), o.style, stdout);
 		if (fflush(stdout) != 0)
 			return finish_output("stat", exit_failed);
@@ -103,27 +104,25 @@ int watch(const std::string &path, StatOptions o)
 
 int list()
 {
-	printf("%8s  %-16s %-8s %-19s %12s  %s\n", "pid", "program", "state", "since", "requests", "file");
-	for (const std::string &path : all_files()) {
-		StatsFile file;
-		auto f = file.open(path) ? file.read() : std::nullopt;
-		if (f)
-			printf("%8u  %-16s %-8s %-19s %12llu  %s\n", f->pid, f->program.c_str(),
-			       is_running(*f) ? "running" : "ended", date(f->opened).c_str(),
-			       static_cast<unsigned long long>(f->counter("requests")), path.c_str());
-	}
+	print(stdout, "%8s  %-16s %-8s %-19s %12s  %s\n", "pid", "program", "state", "since", "requests", "file");
+	for_each_entry([](const StatsEntry &e) {
+		auto file = e.open();
+		if (auto f = file ? read_figures(*file) : std::nullopt)
+			print(stdout, "%8u  %-16s %-8s %-19s %12u  %s\n", f->pid, f->program,
+			      is_running(*f) ? "running" : "ended", date(f->opened), f->counter("requests"), e.path);
+	});
 	return finish_output("stat", 0);
 }
 
-// What ended programs have left. Other users' files stay: only their owner can remove them from there.
+// What ended programs have left. Root removes other users', too.
 int clear()
 {
-	for (const std::string &path : all_files()) {
-		StatsFile file;
-		auto f = file.open(path) ? file.read() : std::nullopt;
-		if (f && !is_running(*f) && unlink(path.c_str()) != 0 && errno != EPERM && errno != EACCES)
-			complain("stat", path);
-	}
+	for_each_entry([](const StatsEntry &e) {
+		auto file = e.open();
+		auto f = file ? read_figures(*file) : std::nullopt;
+		if (f && !is_running(*f) && !e.remove())
+			complain("stat", e.path);
+	});
 	return 0;
 }
 
@@ -132,17 +131,16 @@ int stat_process(const char *word, StatOptions o)
 	auto pid = number(word, 1, 1u << 30);
 	if (!pid) {
 		o.style.all_counters = true;
-		return watch(word, o);
+		return watch(word, RegularFile::open(word), o);
 	}
-	std::string path = file_of_process(static_cast<uint32_t>(*pid));
-	if (!path.empty())
-		return watch(path, o);
-	bool there = access(("/proc/" + std::to_string(*pid)).c_str(), F_OK) == 0;
+	if (auto found = find_process(static_cast<uint32_t>(*pid)))
+		return watch(found->path, found->file, o);
 	return complain("stat", word,
-			there ? "the process keeps no statistics: it was started without SIGEVEC_STATS=1 or 'sigevec "
-				"run --stats', or has "
-				"not used the library yet"
-			      : "there is no such process, and none has left statistics");
+			is_process(static_cast<uint32_t>(*pid))
+				? "the process keeps no statistics: it was started without SIGEVEC_STATS=1 or 'sigevec "
+				  "run --stats', or has "
+				  "not used the library yet"
+				: "there is no such process, and none has left statistics");
 }
 
 std::optional<double> seconds(const char *s)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "tool.hpp"
 
+#include "text.hpp"
+
 #include "config.h"
 #include "sigevec/info.h"
 
@@ -10,6 +12,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <unistd.h>
 #include <utility>
 
@@ -23,26 +26,26 @@ int complain(const char *command, const std::string &what, int status)
 
 int complain(const char *command, const std::string &what, const std::string &why, int status)
 {
-	fprintf(stderr, "sigevec %s: %s: %s\n", command, what.c_str(), why.c_str());
+	print(stderr, "sigevec %s: %s: %s\n", command, what, why);
 	return status;
 }
 
 int usage(const Command &c)
 {
-	fprintf(stderr, "usage: sigevec %s %s\nTry 'sigevec %s --help'.\n", c.name, c.synopsis, c.name);
+	print(stderr, "usage: sigevec %s %s\nTry 'sigevec %s --help'.\n", c.name, c.synopsis, c.name);
 	return exit_usage;
 }
 
 void print_help(const Command &c)
 {
-	printf("usage: sigevec %s %s\n%s.\n\n%s  -h, --help            this text\n  -V, --version         the "
-	       "version\n\nMore: man 1 sigevec\n",
-	       c.name, c.synopsis, c.summary, c.help);
+	print(stdout, "usage: sigevec %s %s\n%s.\n\n", c.name, c.synopsis, c.summary);
+	print(stdout, c.help);
+	print(stdout, "  -h, --help            this text\n  -V, --version         the version\n\nMore: man 1 sigevec\n");
 }
 
 void print_version()
 {
-	puts("sigevec (libsigevec) " PACKAGE_VERSION);
+	print(stdout, "sigevec (libsigevec) " PACKAGE_VERSION "\n");
 }
 
 Options::Options(const Command &c, int argc, char **argv, const char *letters, std::vector<option> list)
@@ -53,6 +56,7 @@ Options::Options(const Command &c, int argc, char **argv, const char *letters, s
 	list_.push_back({"version", no_argument, nullptr, 'V'});
 	list_.push_back({nullptr, 0, nullptr, 0});
 	optind = 1;
+	opterr = 0; // getopt would print the word as it is
 }
 
 int Options::next(int *status)
@@ -70,6 +74,7 @@ int Options::next(int *status)
 		*status = finish_output(command_.name, 0);
 		return -1;
 	case '?':
+		complain(command_.name, argv_[optind - 1], "no such option, or it wants a value or none");
 		*status = usage(command_);
 		return -1;
 	default:
@@ -92,6 +97,12 @@ std::optional<unsigned long> number(const char *s, unsigned long least, unsigned
 	return v;
 }
 
+std::string user_name(uid_t user)
+{
+	const struct passwd *p = getpwuid(user);
+	return p != nullptr ? p->pw_name : std::to_string(user);
+}
+
 std::string library_path()
 {
 	Dl_info info;
@@ -105,7 +116,7 @@ std::string library_path()
 
 std::optional<std::string> read_file(const std::string &path, size_t most)
 {
-	int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return {};
 	std::string all;

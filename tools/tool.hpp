@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <optional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace tool
@@ -60,8 +61,11 @@ std::optional<unsigned long> number(const char *s, unsigned long least, unsigned
 // The library that this tool runs with: its real path, or "".
 std::string library_path();
 
-// What the file holds, of those in /proc and /sys too, up to `most' bytes; nothing with errno.
-std::optional<std::string> read_file(const std::string &path, size_t most = size_t{1} << 30);
+// Or the number.
+std::string user_name(uid_t user);
+
+// What a file of the kernel's holds, in /proc or /sys, up to `most' bytes; nothing with errno. Other people's: file.hpp.
+std::optional<std::string> read_file(const std::string &path, size_t most);
 // The first line of it, or "".
 std::string first_line(const std::string &path);
 

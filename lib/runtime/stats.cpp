@@ -3,19 +3,16 @@
 
 #include "runtime/config.hpp"
 #include "runtime/meter.hpp"
+#include "runtime/stats_place.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
-#include <climits>
-#include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace sigevec::stats {
@@ -54,98 +51,6 @@ namespace {
 Row own[stats_file::rows];
 static_assert(counters <= stats_file::most_counters);
 
-// What SIGEVEC_STATS says: off; this process's own file, removed at its exit; a folder for a file of each process, which are
-// kept; or one file for all processes.
-enum class Mode { off, process, folder, shared };
-
-Mode mode()
-{
-	const char *s = config::stats_file;
-	if (s == nullptr || *s == '\0' || strcmp(s, "0") == 0)
-		return Mode::off;
-	if (strcmp(s, "1") == 0)
-		return Mode::process;
-	return s[strlen(s) - 1] == '/' ? Mode::folder : Mode::shared;
-}
-
-// Of this process's own file while it has one; "" without.
-char path[4096];
-
-int open_raw(const char *name, int flags, mode_t permissions)
-{
-	return static_cast<int>(
-		syscall(SYS_openat, AT_FDCWD, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, permissions));
-}
-
-constexpr char shared_memory[] = "/dev/shm", prefix[] = "sigevec.";
-constexpr unsigned most_left = 16;
-
-// A process that ends by _exit, as children often do, leaves its file as one does that crashes. Keeps that within bounds: every
-// process that adds one removes the oldest when there are many.
-void remove_oldest()
-{
-	DIR *folder = opendir(shared_memory);
-	if (folder == nullptr)
-		return;
-	unsigned left = 0;
-	long oldest_time = LONG_MAX;
-	char oldest[256] = "";
-	while (const struct dirent *e = readdir(folder)) {
-		struct stat st;
-		long pid = strncmp(e->d_name, prefix, sizeof prefix - 1) == 0 ? strtol(e->d_name + sizeof prefix - 1, nullptr, 10) : 0;
-		if (pid <= 0 || kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH ||
-		    fstatat(dirfd(folder), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || st.st_uid != geteuid())
-			continue;
-		left++;
-		if (st.st_ctime < oldest_time) {
-			oldest_time = st.st_ctime;
-			snprintf(oldest, sizeof oldest, "%s", e->d_name);
-		}
-	}
-	if (left > most_left)
-		unlinkat(dirfd(folder), oldest, 0);
-	closedir(folder);
-}
-
-// A file that has this name is of an earlier process with this number, or of this one before exec.
-int open_own(Mode m)
-{
-	int n = snprintf(path, sizeof path, "%s%d", m == Mode::folder ? config::stats_file : "/dev/shm/sigevec.",
-			 static_cast<int>(getpid()));
-	if (n < 0 || static_cast<size_t>(n) >= sizeof path)
-		return -1;
-	int fd = open_raw(path, O_EXCL, 0600);
-	if (fd < 0 && errno == EEXIST && unlink(path) == 0)
-		fd = open_raw(path, O_EXCL, 0600);
-	return fd;
-}
-
-int open_shared()
-{
-	int fd = open_raw(config::stats_file, 0, 0644);
-	if (fd < 0)
-		return -1;
-	struct stat st;
-	uint64_t word = 0;
-	// Any other file with something in it is not ours to write to. One of our size without a magic number is just being
-	// set up by another process.
-	bool ours = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-		    (st.st_size == 0 || (st.st_size == sizeof(File) && syscall(SYS_pread64, fd, &word, sizeof word, 0L) == sizeof word &&
-					 (word == stats_file::magic || word == 0)));
-	if (ours)
-		return fd;
-	sys::close(fd);
-	return -1;
-}
-
-// All of its memory now: a full file system must not end the program later.
-bool reserve(int fd)
-{
-	if (syscall(SYS_fallocate, fd, 0, 0L, static_cast<long>(sizeof(File))) == 0)
-		return true;
-	return errno == EOPNOTSUPP && ftruncate(fd, sizeof(File)) == 0;
-}
-
 // Field 22 of /proc/self/stat; the second one, in parentheses, may have anything in it.
 uint64_t process_start()
 {
@@ -163,7 +68,7 @@ uint64_t process_start()
 	return at != nullptr ? strtoull(at, nullptr, 10) : 0;
 }
 
-void describe(Header *h, bool shared)
+void describe(Header *h, bool by_several)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_REALTIME, &t);
@@ -173,19 +78,37 @@ void describe(Header *h, bool shared)
 	h->pid = static_cast<uint32_t>(getpid());
 	h->process_start = process_start();
 	h->opened = static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_nsec);
-	h->shared = shared ? 1 : 0;
+	h->shared = by_several ? 1 : 0;
 	strncpy(h->program, program_invocation_short_name, sizeof h->program - 1);
 	for (unsigned i = 0; i < counters; i++)
 		strncpy(h->names[i], names[i], stats_file::name_size - 1);
 	std::atomic_ref(h->magic).store(stats_file::magic, std::memory_order_release);
 }
 
-// At a normal exit nobody asks any more. A child that has not used the library has its parent's path.
+// Of the process that has made the file. The file itself is not asked: a child may have written to it.
+pid_t kept_by = 0;
+bool shared = false;
+
+// At a normal exit nobody asks any more. A child that has not used the library leaves its parent's file alone.
 __attribute__((destructor)) void at_exit()
 {
-	File *f = meter::on();
-	if (f != nullptr && mode() == Mode::process && path[0] != '\0' && f->header.pid == static_cast<uint32_t>(getpid()))
-		unlink(path);
+	if (meter::on() != nullptr && kept_by == getpid())
+		stats_place::remove_name();
+}
+
+// A child that never calls the library has nothing of its parent's to write to. One that is made without fork's handlers can still write
+// figures that are not true, but nothing in the file is used for anything else.
+void in_child()
+{
+	if (File *f = meter::on(); f != nullptr && !shared)
+		mmap(f, sizeof *f, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+void watch_forks()
+{
+	static bool watched = false;
+	if (!watched)
+		watched = pthread_atfork(nullptr, nullptr, in_child) == 0;
 }
 
 } // namespace
@@ -195,26 +118,25 @@ unsigned own_rows = stats_file::own_rows;
 
 void open()
 {
-	Mode m = mode();
-	if (m == Mode::off || table.load(std::memory_order_relaxed) != own)
+	if (table.load(std::memory_order_relaxed) != own)
 		return;
-	if (m == Mode::process)
-		remove_oldest();
-	int fd = m == Mode::shared ? open_shared() : open_own(m);
+	int fd = stats_place::open();
 	if (fd < 0)
 		return;
-	void *memory = reserve(fd) ? mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	void *memory = mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	sys::close(fd);
 	if (memory == MAP_FAILED) {
-		if (m != Mode::shared)
-			unlink(path);
-		path[0] = '\0';
+		stats_place::remove_name();
 		return;
 	}
 	auto *f = static_cast<File *>(memory);
-	describe(&f->header, m == Mode::shared);
-	if (m == Mode::shared)
+	kept_by = getpid();
+	shared = stats_place::mode() == stats_place::Mode::shared;
+	describe(&f->header, shared);
+	if (shared)
 		own_rows = 0;
+	else
+		watch_forks();
 	table.store(f->row, std::memory_order_release);
 	meter::file.store(f, std::memory_order_release);
 }
@@ -223,7 +145,7 @@ void open()
 void after_fork()
 {
 	File *f = meter::on();
-	if (f != nullptr && f->header.shared != 0)
+	if (f != nullptr && shared)
 		return;
 	meter::file.store(nullptr, std::memory_order_relaxed);
 	table.store(own, std::memory_order_relaxed);

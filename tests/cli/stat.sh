@@ -43,8 +43,9 @@ complains 'has not used the library'
 ends 127 "$SIGEVEC_TOOL" run --stats "$scratch/nothing"
 ends 2 "$SIGEVEC_TOOL" run --stats=xml true
 ends 2 "$SIGEVEC_TOOL" run -o "$scratch/out.json" true
-ls -d /dev/shm/sigevec-run.* >/dev/null 2>&1 && for left in /dev/shm/sigevec-run.*; do
-	[ -n "$(ls "$left")" ] || fail "run --stats leaves $left"
+own=/dev/shm/sigevec-$(id -u)
+for left in "$own"/run.*; do
+	[ ! -d "$left" ] || [ -n "$(ls "$left")" ] || fail "run --stats leaves $left"
 done
 export SIGEVEC_STATS=1
 
@@ -53,7 +54,7 @@ export SIGEVEC_STATS=1
 LD_PRELOAD=$SIGEVEC_LIB "$scratch/user" "$scratch/data" &
 pid=$!
 wait $pid
-[ ! -e /dev/shm/sigevec.$pid ] || fail "the file is still there after the exit"
+[ ! -e "$own/$pid" ] || fail "the file is still there after the exit"
 stat 1 $pid
 complains 'no such process'
 
@@ -63,7 +64,8 @@ pid=$!
 wait $pid 2>/dev/null
 stat 0 --list
 says "^ *$pid  user +ended "
-file=/dev/shm/sigevec.$pid
+file=$own/$pid
+[ "$(command stat -c %a "$own")" = 700 ] || fail "$own is for others as well"
 [ "$(command stat -c %a "$file")" = 600 ] || fail "$file is for others as well"
 stat 0 "$pid"
 says "^pid $pid \(user\), ended"
@@ -86,11 +88,11 @@ rm "$file"
 for i in $(seq 24); do
 	user --reads 1 --quick-exit
 done
-left=$(for f in /dev/shm/sigevec.*; do [ -e "/proc/${f##*.}" ] || echo; done | wc -l)
+left=$(for f in "$own"/[0-9]*; do [ -e "/proc/${f##*/}" ] || echo; done | wc -l)
 [ "$left" -ge 1 ] && [ "$left" -le 18 ] || fail "$left files are left behind"
 stat 0 --clear
-for f in /dev/shm/sigevec.*; do
-	[ ! -O "$f" ] || [ -e "/proc/${f##*.}" ] || fail "--clear leaves $f"
+for f in "$own"/[0-9]*; do
+	[ ! -e "$f" ] || [ -e "/proc/${f##*/}" ] || fail "--clear leaves $f"
 done
 
 # A child has a file of its own, and leaves its parent's alone.
@@ -136,7 +138,7 @@ says "^pid $pid \(user\), running"
 says '^read .* 100 '
 says '^outstanding: 1 read of fifo$'
 stat 0 --list
-says "^ *$pid  user +running .* 101  /dev/shm/sigevec\.$pid\$"
+says "^ *$pid  user +running .* 101  $own/$pid\$"
 stat 0 "$pid" 0.02 3
 [ "$(grep -c '^pid' "$scratch/out")" = 3 ] || fail "not three tables"
 says '^pid .*; the last 0\.[0-9] s'
@@ -145,7 +147,7 @@ stat 0 --json "$pid"
 is_json
 json 'd["outstanding"] == [{"operation": "read", "kind": "fifo", "requests": 1}] and d["pid"] == '"$pid"
 stat 0 --clear
-[ -e "/dev/shm/sigevec.$pid" ] || fail "--clear removes the file of a process that runs"
+[ -e "$own/$pid" ] || fail "--clear removes the file of a process that runs"
 eval "exec ${program[1]}>&-"
 wait "$pid" 2>/dev/null
 stat 1 $$

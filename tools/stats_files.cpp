@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+#include "stats_files.hpp"
+
+#include "runtime/stats_folder.hpp"
+#include "tool.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <dirent.h>
+#include <unistd.h>
+
+namespace tool
+{
+
+namespace
+{
+
+namespace folders = sigevec::stats_folder;
+
+constexpr unsigned most_entries = 4096;
+
+// What is in an open folder, sorted. Of one that somebody has filled not everything.
+std::vector<std::string> names_in(int folder)
+{
+	std::vector<std::string> v;
+	int own = folders::open_at(folder, ".", O_RDONLY | O_DIRECTORY);
+	DIR *d = own >= 0 ? fdopendir(own) : nullptr;
+	if (d == nullptr) {
+		if (own >= 0)
+			close(own);
+		return v;
+	}
+	while (v.size() < most_entries) {
+		const struct dirent *e = readdir(d);
+		if (e == nullptr)
+			break;
+		v.emplace_back(e->d_name);
+	}
+	closedir(d);
+	std::sort(v.begin(), v.end());
+	return v;
+}
+
+// An open folder, or none.
+class Folder
+{
+public:
+	explicit Folder(int fd) : fd_(fd)
+	{
+	}
+	~Folder()
+	{
+		if (fd_ >= 0)
+			close(fd_);
+	}
+	Folder(const Folder &) = delete;
+	Folder &operator=(const Folder &) = delete;
+	operator int() const
+	{
+		return fd_;
+	}
+
+private:
+	int fd_;
+};
+
+bool is_number(const std::string &name)
+{
+	return number(name.c_str(), 1, 1u << 30).has_value();
+}
+
+void visit(int folder, const std::string &path, uid_t owner, const EntryFunction &f)
+{
+	for (const std::string &name : names_in(folder))
+		if (is_number(name))
+			f({folder, name, path + "/" + name, owner});
+}
+
+void visit_user(uid_t user, const EntryFunction &f)
+{
+	std::string path = folders::name_of(user).text;
+	Folder folder(folders::open_of(user));
+	if (folder < 0)
+		return;
+	visit(folder, path, user, f);
+	for (const std::string &name : names_in(folder)) {
+		Folder run(name.starts_with(folders::run_prefix) ? folders::open_folder(folder, name.c_str(), user) : -1);
+		if (run >= 0)
+			visit(run, path + "/" + name, user, f);
+	}
+}
+
+// Better is less.
+unsigned rank(uid_t owner)
+{
+	return owner == geteuid() ? 0 : owner == 0 ? 1 : 2;
+}
+
+} // namespace
+
+std::shared_ptr<const RegularFile> StatsEntry::open() const
+{
+	auto file = RegularFile::open_exactly(folder, name);
+	if (file && !folders::is_file_of(file->status(), owner)) {
+		errno = EPERM;
+		return nullptr;
+	}
+	return file;
+}
+
+bool StatsEntry::remove() const
+{
+	return unlinkat(folder, name.c_str(), 0) == 0;
+}
+
+void for_each_entry(const EntryFunction &f)
+{
+	Folder all(folders::open_at(AT_FDCWD, folders::shared_memory, O_RDONLY | O_DIRECTORY));
+	if (all < 0)
+		return;
+	visit_user(geteuid(), f);
+	constexpr std::string_view prefix = folders::prefix;
+	for (const std::string &name : names_in(all)) {
+		if (!name.starts_with(prefix))
+			continue;
+		auto user = number(name.c_str() + prefix.size(), 0, UINT32_MAX - 1);
+		if (user && *user != geteuid() && name == std::string(prefix) + std::to_string(*user))
+			visit_user(static_cast<uid_t>(*user), f);
+	}
+}
+
+void for_each_entry_in(const std::string &folder, const EntryFunction &f)
+{
+	Folder opened(folders::open_folder(AT_FDCWD, folder.c_str(), geteuid()));
+	if (opened >= 0)
+		visit(opened, folder, geteuid(), f);
+}
+
+std::optional<Found> find_process(uint32_t pid)
+{
+	std::optional<Found> best;
+	unsigned best_rank = 0;
+	bool exists = is_process(pid);
+	for_each_entry([&](const StatsEntry &e) {
+		if (e.name != std::to_string(pid) || (exists && !speaks_for(e.owner, pid)))
+			return;
+		auto file = e.open();
+		auto figures = file ? read_figures(*file) : std::nullopt;
+		if (!figures || figures->pid != pid)
+			return;
+		// What is of the process itself comes before what an earlier one with its number has left.
+		unsigned r = rank(e.owner) + (exists && !is_running(*figures) ? 10 : 0);
+		if (!best || r < best_rank) {
+			best = {e.path, file};
+			best_rank = r;
+		}
+	});
+	return best;
+}
+
+std::string make_run_folder()
+{
+	std::string name;
+	if (Folder own(folders::open_own()); own >= 0) {
+		name = std::string(folders::name_of(geteuid()).text) + "/" + folders::run_prefix;
+	} else {
+		const char *folder = getenv("TMPDIR");
+		name = std::string(folder != nullptr && folder[0] == '/' ? folder : "/tmp") + "/sigevec-run.";
+	}
+	name += "XXXXXX";
+	return mkdtemp(name.data()) != nullptr ? name : "";
+}
+
+} // namespace tool
