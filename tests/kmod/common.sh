@@ -49,9 +49,20 @@ find_kernel() {
 		version=${headers##*/linux-headers-}
 		image=${folder}boot/vmlinuz-$version
 		modules=${folder}lib/modules/$version
-		[ -z "$version" ] || [ ! -e "$image" ] || return 0
+		[ -z "$version" ] || [ ! -e "$image" ] || {
+			find_compiler
+			return
+		}
 	done
 	skip "there is no Linux $1 with headers here: tests/kmod/fetch-kernels $SIGEVEC_KERNELS"
+}
+
+# The headers build with the compiler that the kernel was built with; without it nothing can be said of warnings.
+find_compiler() {
+	local compiler
+	compiler=$(sed -nE 's/.*(gcc-[0-9]+)[^-0-9]*$/\1/p' "$headers/.kernelvariables" | head -n 1)
+	[ -z "$compiler" ] || command -v "$compiler" >/dev/null || command -v "x86_64-linux-gnu-$compiler" >/dev/null ||
+		skip "Linux $version's headers need $compiler (Debian package: $compiler)"
 }
 
 # build_module FOLDER: sets module_source, where sigevec.ko and sigevec_test.ko are then. From what is installed for DKMS, without a warning
