@@ -128,6 +128,6 @@ struct sigevec_ring {
 	__u32 pad1[14];
 };
 /* The entries, which follow it. */
-#define SIGEVEC_RING_COMPLETIONS(ring) ((struct sigevec_completion *)((ring) + 1))
+#define SIGEVEC_RING_COMPLETIONS(ring) ((struct sigevec_completion *)(void *)((ring) + 1))
 
 #endif

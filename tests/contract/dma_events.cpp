@@ -307,17 +307,17 @@ BOOST_AUTO_TEST_CASE(a_call_back_runs_once_when_data_has_arrived) {
 BOOST_AUTO_TEST_CASE(a_call_back_is_told_at_once_of_what_the_library_has_received_before) {
     Region region(1 << 16);
     auto const count = [](int, void* p) { ++*static_cast<std::atomic<int>*>(p); };
-    std::atomic<int> calls{0};
+    std::atomic<int> told{0};
     Associated s(udp4_kind, region, DMA_LATEST);
     s.peer_sends("one");
     BOOST_TEST(eventually([&] { return region.stat().used != 0; }));
-    BOOST_TEST_REQUIRE(async_io_notify(s, count, &calls) == 0);
-    BOOST_TEST(eventually([&] { return calls == 1; }));
+    BOOST_TEST_REQUIRE(async_io_notify(s, count, &told) == 0);
+    BOOST_TEST(eventually([&] { return told == 1; }));
     // Of that it has been told.
-    BOOST_TEST_REQUIRE(async_io_notify(s, count, &calls) == 0);
-    CHECK_FAILS(async_io_notify(s, count, &calls), EBUSY);
+    BOOST_TEST_REQUIRE(async_io_notify(s, count, &told) == 0);
+    CHECK_FAILS(async_io_notify(s, count, &told), EBUSY);
     s.peer_sends("two");
-    BOOST_TEST(eventually([&] { return calls == 2; }));
+    BOOST_TEST(eventually([&] { return told == 2; }));
     BOOST_TEST(s.recv(100) == "one");
     BOOST_TEST(s.recv(100) == "two");
 }

@@ -343,8 +343,8 @@ BOOST_AUTO_TEST_CASE(the_end_of_a_stream_is_told_after_its_data_and_again) {
 BOOST_AUTO_TEST_CASE(a_reset_connection_means_econnreset) {
     Region region(1 << 16);
     Associated s(tcp4_kind, region);
-    linger const at_once{1, 0};
-    setsockopt(s.s.b, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    linger const no_time{1, 0};
+    setsockopt(s.s.b, SOL_SOCKET, SO_LINGER, &no_time, sizeof no_time);
     s.s.b.reset();
     void* p;
     CHECK_FAILS(sio_recv(s, &p, 10, 0), ECONNRESET);

@@ -37,9 +37,9 @@ BOOST_AUTO_TEST_CASE(a_receive_tells_the_address_of_a_new_piece) {
         BOOST_TEST(received(waits, region) == "first");
         BOOST_TEST_REQUIRE(send(s.b, "second", 6, 0) == 6);
         BOOST_TEST(eventually([&] { return has_data(s.a); }));
-        Request& at_once = on_region(s.a, region, 1000);
-        BOOST_TEST_REQUIRE(aio_recvfrom(&at_once.cb, AIO_DMA_BUF, nullptr, 0) == 0);
-        BOOST_TEST(received(at_once, region) == "second");
+        Request& there = on_region(s.a, region, 1000);
+        BOOST_TEST_REQUIRE(aio_recvfrom(&there.cb, AIO_DMA_BUF, nullptr, 0) == 0);
+        BOOST_TEST(received(there, region) == "second");
         Request& nothing = on_region(s.a, region, 1000);
         BOOST_TEST_REQUIRE(aio_recv(&nothing.cb, AIO_DMA_BUF | MSG_DONTWAIT) == 0);
         BOOST_TEST(finish(nothing) == failed(EAGAIN));

@@ -194,7 +194,9 @@ BOOST_AUTO_TEST_CASE(what_the_status_says_has_ended_is_all_done_for_the_descript
             aiocb cb;
         } tried[] = {{file.fd, {}}, {end.fd, {}}, {s.reader, {}}};
         char byte = 'x';
-        for (auto& [fd, cb] : tried) {
+        for (auto& t : tried) {
+            int const fd = t.fd;
+            aiocb& cb = t.cb;
             cb.aio_fildes = fd;
             cb.aio_buf = &byte;
             cb.aio_nbytes = 1;

@@ -302,7 +302,8 @@ private:
     }
     Pending& keep(int fd, size_t bytes) {
         static auto& kept = *new std::deque<Pending>;
-        return kept.emplace_back(Request(fd, bytes, 0));
+        kept.push_back(Pending{Request(fd, bytes, 0)});
+        return kept.back();
     }
     Pending& keep_out(int fd, std::string_view data) {
         Pending& p = keep(fd, data.size());
