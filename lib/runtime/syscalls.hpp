@@ -8,6 +8,7 @@
 // its numbers for the program's.
 #pragma once
 
+#include <cerrno>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,14 +18,31 @@
 
 namespace sigevec::sys {
 
+// Emulators and filters may not know preadv2 and pwritev2, and say ENOSYS or EPERM. The older calls do the same without flags, and can
+// say EPERM themselves, of a sealed file. With flags nothing can: EOPNOTSUPP, as of a file for which the kernel cannot.
+inline bool try_without_flags(ssize_t result, int flags)
+{
+	if (result >= 0 || (errno != ENOSYS && errno != EPERM))
+		return false;
+	if (flags != 0)
+		errno = EOPNOTSUPP;
+	return flags == 0;
+}
+
 inline ssize_t preadv2(int fd, const struct iovec *v, int n, off_t offset, int flags)
 {
-	return syscall(SYS_preadv2, fd, v, n, offset, 0L, flags);
+	ssize_t r = syscall(SYS_preadv2, fd, v, n, offset, 0L, flags);
+	if (try_without_flags(r, flags))
+		r = offset == -1 ? syscall(SYS_readv, fd, v, n) : syscall(SYS_preadv, fd, v, n, offset, 0L);
+	return r;
 }
 
 inline ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t offset, int flags)
 {
-	return syscall(SYS_pwritev2, fd, v, n, offset, 0L, flags);
+	ssize_t r = syscall(SYS_pwritev2, fd, v, n, offset, 0L, flags);
+	if (try_without_flags(r, flags))
+		r = offset == -1 ? syscall(SYS_writev, fd, v, n) : syscall(SYS_pwritev, fd, v, n, offset, 0L);
+	return r;
 }
 
 inline ssize_t pread(int fd, void *buf, size_t len, off_t offset)

@@ -9,10 +9,19 @@
 #include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 
+#include <array>
 #include <cstddef>
+
+// Weak: a C library without them is tested all the same.
+extern "C" {
+int aio_readv(struct aiocb*) __attribute__((weak));
+int aio_writev(struct aiocb*) __attribute__((weak));
+}
 
 namespace {
 
@@ -78,6 +87,36 @@ void check_notification() {
     BOOST_TEST(eventually([] { return signals == 1 && functions == 1; }));
 }
 
+/// aio_writev and aio_readv of the two halves of `data`.
+void check_vectors(int writer, int reader, off_t offset) {
+    std::string const data = pattern(100000);
+    std::string to(data.size(), '?'), from = data;
+    auto const halves = [](std::string& whole) {
+        return std::array<iovec, 2>{{{whole.data(), whole.size() / 2}, {&whole[whole.size() / 2], whole.size() / 2}}};
+    };
+    auto out = halves(from), in = halves(to);
+    Request &write = keep(writer, 0, offset), &read = keep(reader, 0, offset);
+    write.cb.aio_buf = out.data();
+    read.cb.aio_buf = in.data();
+    write.cb.aio_nbytes = read.cb.aio_nbytes = 2;
+    BOOST_TEST(aio_writev(&write.cb) == 0);
+    if (writer == reader) BOOST_TEST(finish(write) == ok(100000));
+    BOOST_TEST(aio_readv(&read.cb) == 0);
+    Outcome const got = finish(read);
+    BOOST_TEST((got.error == 0 && got.result > 0 && to.compare(0, size_t(got.result), data, 0, size_t(got.result)) == 0), got);
+    if (writer != reader) take(reader, data.size() - size_t(got.result));
+    BOOST_TEST(finish(write) == ok(100000));
+}
+
+/// What only the file says is still said, and is not taken for a refusal.
+void check_sealed() {
+    Fd memory(memfd_create("contract", MFD_ALLOW_SEALING));
+    BOOST_TEST(finish(start_write(memory, "abc")) == ok(3));
+    BOOST_TEST_REQUIRE(fcntl(memory, F_ADD_SEALS, F_SEAL_WRITE) == 0);
+    BOOST_TEST(finish(start_write(memory, "abc")) == failed(EPERM));
+    BOOST_TEST(finish(start_read(memory, 3)) == ok(3));
+}
+
 /// Sends everything said on standard output and standard error to a file meanwhile.
 class Silence {
 public:
@@ -102,6 +141,15 @@ void check_everything() {
     Silence silence;
     for_each_stream(check_stream);
     for_each_file_kind(check_file);
+    check_sealed();
+    if (aio_readv != nullptr) {
+        for_each_stream([](Stream& stream) { check_vectors(stream.writer, stream.reader, 0); });
+        for_each_file_kind([](FileKind const& kind) {
+            if ((kind.flags & O_DIRECT) != 0) return;  // buffers that are not aligned
+            File file = make_file(kind);
+            check_vectors(file.fd, file.fd, 1000);
+        });
+    }
     check_notification();
 }
 
@@ -148,6 +196,14 @@ BOOST_AUTO_TEST_CASE(everything_works_under_a_containers_filter) {
 
 BOOST_AUTO_TEST_CASE(everything_works_without_io_uring_and_without_kernel_aio) {
     for (int error : {ENOSYS, EPERM}) BOOST_TEST(everything_without({uring_setup_number, io_setup_number}, error) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(everything_works_without_reads_and_writes_that_take_flags) {
+    for (int error : {ENOSYS, EPERM}) {
+        BOOST_TEST(everything_without({SYS_preadv2, SYS_pwritev2}, error) == 0, "refused with " << strerrorname_np(error));
+        BOOST_TEST(everything_without({SYS_preadv2, SYS_pwritev2, uring_setup_number, io_setup_number}, error) == 0,
+                   "all refused with " << strerrorname_np(error));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_child_may_be_refused_what_its_parent_has, BETTER_THAN_GLIBC) {
