@@ -10,14 +10,17 @@
 /* libc's sigaction does not let us near this signal: the kernel's structure and call. */
 #define SIGNAL_OF_CANCELLATION 32
 
+/*
+ * Whether the restorer is there depends on the machine (x86-64, arm64 and others have it, RISC-V has not). The mask comes last: 0 in either
+ * place is an empty one, and there is room for both.
+ */
 struct kernel_sigaction {
 	void (*handler)(int);
 	unsigned long flags;
-#ifdef __x86_64__
 	void (*restorer)(void);
-#endif
 	unsigned long mask;
 };
+#define BYTES_OF_MASK 8
 
 #ifdef __x86_64__
 /* How a handler returns; elsewhere the kernel brings that along. */
@@ -39,7 +42,7 @@ static void nothing(int signal)
 
 static long change(const struct kernel_sigaction *now, struct kernel_sigaction *before)
 {
-	return syscall(SYS_rt_sigaction, SIGNAL_OF_CANCELLATION, now, before, sizeof before->mask);
+	return syscall(SYS_rt_sigaction, SIGNAL_OF_CANCELLATION, now, before, BYTES_OF_MASK);
 }
 
 int sigevec_can_interrupt(void)

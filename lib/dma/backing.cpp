@@ -4,6 +4,7 @@
 #include "dma/pool.hpp"
 #include "dma/region.hpp"
 #include "runtime/node.hpp"
+#include "runtime/pages.hpp"
 
 #include <cerrno>
 #include <linux/mempolicy.h>
@@ -19,13 +20,8 @@ namespace sigevec::dma::backing {
 
 namespace {
 
-constexpr size_t page = 4096, huge_page = size_t{2} << 20;
+constexpr size_t huge_page = size_t{2} << 20;
 constexpr unsigned node_shift = 16;
-
-size_t round_up(size_t n, size_t to)
-{
-	return (n + to - 1) / to * to;
-}
 
 // 0 or an errno: EINVAL no such node.
 int place_on_node(void *m, size_t n, unsigned node, int how)
@@ -39,9 +35,9 @@ int place_on_node(void *m, size_t n, unsigned node, int how)
 }
 
 // Anonymous memory, shared with children. 0, an errno, or `declines': there is none of this kind.
-int map(Region *r, size_t page_size, int more)
+int map(Region *r, size_t page, int more)
 {
-	size_t n = round_up(r->size, page_size);
+	size_t n = round_up(r->size, page);
 	void *m = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | more, -1, 0);
 	if (m == MAP_FAILED)
 		return declines;
@@ -54,7 +50,7 @@ int map(Region *r, size_t page_size, int more)
 	r->mapping = m;
 	r->base = static_cast<char *>(m);
 	r->mapped = n;
-	r->page_size = page_size;
+	r->page_size = page;
 	return 0;
 }
 
@@ -127,13 +123,13 @@ int get_pool(Region *r)
 	// Who asks for DMA_LAZY wants no more memory held than requests need; a pool always holds all of it.
 	if ((r->flags & DMA_LAZY) != 0)
 		return declines;
-	size_t n = round_up(r->size, page);
+	size_t n = round_up(r->size, page_size());
 	r->mapping = pool::map(n, static_cast<int>(r->flags >> node_shift) - 1, &r->pool_error);
 	if (r->mapping == nullptr)
 		return declines;
 	r->base = static_cast<char *>(r->mapping);
 	r->mapped = n;
-	r->page_size = page;
+	r->page_size = page_size();
 	return 0;
 }
 
@@ -146,7 +142,7 @@ void hold_pool(Region *r)
 
 int get_ordinary(Region *r)
 {
-	int e = map(r, page, MAP_NORESERVE);
+	int e = map(r, page_size(), MAP_NORESERVE);
 	// What the system's pool has none of, the kernel may yet find by itself.
 	if (e == 0 && (r->flags & DMA_HUGE) != 0)
 		madvise(r->mapping, r->mapped, MADV_HUGEPAGE);
@@ -184,7 +180,7 @@ void import(Region *r)
 	r->backing = &imported;
 	r->pool_error = ENOENT;
 	r->mapping = nullptr;
-	r->page_size = page;
+	r->page_size = page_size();
 }
 
 const char *why_registered(const Region *r)
@@ -194,7 +190,7 @@ const char *why_registered(const Region *r)
 
 bool lock(const Region *r, bool yes)
 {
-	auto from = reinterpret_cast<uintptr_t>(r->base) / page * page;
+	uintptr_t from = page_of(r->base);
 	size_t n = reinterpret_cast<uintptr_t>(r->base) + r->size - from;
 	// Raw: the sanitizers make nothing of libc's.
 	return syscall(yes ? SYS_mlock : SYS_munlock, reinterpret_cast<void *>(from), n) == 0;

@@ -7,6 +7,7 @@
 #include "ether/device.hpp"
 #include "runtime/config.hpp"
 #include "runtime/node.hpp"
+#include "runtime/pages.hpp"
 #include "runtime/sync.hpp"
 
 #include <cerrno>
@@ -21,7 +22,6 @@ constexpr unsigned index_bits = 12;
 static_assert(most < 1u << index_bits);
 constexpr uint32_t gone = 1u << 31;
 constexpr unsigned node_shift = 16;
-constexpr size_t page = 4096;
 
 Region table[most];
 std::atomic<uint32_t> in_table{0}; // places that have ever been used
@@ -76,9 +76,9 @@ bool overlaps(const char *base, size_t size)
 
 bool is_mapped(const char *p, size_t n)
 {
-	constexpr size_t at_once = 4096 * page;
+	size_t at_once = 4096 * page_size();
 	unsigned char in_core[4096];
-	auto from = reinterpret_cast<uintptr_t>(p) / page * page;
+	uintptr_t from = page_of(p);
 	uintptr_t end = reinterpret_cast<uintptr_t>(p) + n;
 	for (; from < end; from += at_once)
 		if (mincore(reinterpret_cast<void *>(from), end - from < at_once ? end - from : at_once, in_core) != 0)

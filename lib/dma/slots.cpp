@@ -2,24 +2,15 @@
 #include "dma/slots.hpp"
 
 #include "dma/message.hpp"
+#include "runtime/pages.hpp"
 
 #include <sys/mman.h>
 
 namespace sigevec::dma {
 
-namespace {
-
-constexpr size_t page = 4096;
-
-size_t round_up(size_t n, size_t to)
-{
-	return (n + to - 1) / to * to;
-}
-
-} // namespace
-
 bool Slots::create(const char *base, uint32_t units)
 {
+	size_t page = page_size();
 	size_t header = sizeof(Shared) + round_up(Units::memory(units), 64);
 	size_t inner = round_up(header + units * sizeof(uint64_t), page);
 	void *m = mmap(nullptr, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -3,6 +3,7 @@
 // How a region becomes the memory of a queue, and how that ends.
 #include "ether/device.hpp"
 
+#include "runtime/pages.hpp"
 #include "runtime/syscalls.hpp"
 #include "sigevec/ether.h"
 
@@ -21,7 +22,7 @@ namespace sigevec::ether::device {
 
 namespace {
 
-constexpr size_t page = 4096;
+constexpr uint32_t largest_chunk = 4096;
 constexpr uint32_t entries = 2048;
 constexpr uint32_t headroom = 256;        // XDP_PACKET_HEADROOM: the kernel leaves it free before each frame
 constexpr uint32_t around_a_frame = 14 + 8; // its header, and two VLAN tags
@@ -159,10 +160,10 @@ int renew(Device *d)
 void choose_sizes(Device *d, const dma::Region *r, size_t slot)
 {
 	d->most = slot != 0 ? static_cast<uint32_t>(slot) : d->mtu + around_a_frame;
-	d->chunk = d->most + headroom <= 2048 ? 2048 : 4096;
+	d->chunk = d->most + headroom <= 2048 ? 2048 : largest_chunk;
 	auto begin = reinterpret_cast<uintptr_t>(r->base);
 	// From the beginning of the page, whoever's that is: slots are the region's only.
-	uintptr_t from = begin / page * page;
+	uintptr_t from = page_of(r->base);
 	d->memory = reinterpret_cast<char *>(from);
 	d->memory_size = (begin + r->slots.units() * dma::unit - from) / d->chunk * d->chunk;
 }
@@ -264,13 +265,13 @@ void detach(Device *d)
 
 int probe(unsigned ifindex, unsigned queue, uint16_t mode)
 {
-	constexpr size_t size = 16 * page;
+	constexpr size_t size = 16 * largest_chunk; // a page of any size
 	constexpr uint32_t few = 16;
 	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return errno;
 	void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int e = m == MAP_FAILED ? ENOMEM : register_memory(fd, m, size, page);
+	int e = m == MAP_FAILED ? ENOMEM : register_memory(fd, m, size, largest_chunk);
 	if (e == 0 && !make_rings(fd, few))
 		e = errno;
 	struct sockaddr_xdp to = {};
