@@ -60,7 +60,9 @@ void tell(Request *r)
 {
 	if (r->result < 0 && r->notification.batch != nullptr)
 		batches::note_failure(r->notification.batch);
-	order::ended(r);
+	// An fsync that has been cancelled is still in the way of the next one: for what was before both of them. requests::release ends that.
+	if (!r->is_sync() || r->get_state() != State::cancelled)
+		order::ended(r);
 	// With the teller's reference, which is dropped once the notification is delivered.
 	notify::send(r->notification);
 }

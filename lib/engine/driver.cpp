@@ -206,7 +206,9 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 	bool cancelled = was_cancelled(r, n);
 	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
 	r->cancel_reply = nullptr;
-	if (!cancelled && (n == -EAGAIN || n == -EINTR || n == -ECANCELED || transfer::advance(r, n))) {
+	// Only the plain call says that a file has ended, or that it has no offset.
+	bool doubtful = n == -ESPIPE || (n == 0 && r->is_read() && r->done == 0);
+	if (!cancelled && (doubtful || n == -EAGAIN || n == -EINTR || n == -ECANCELED || transfer::advance(r, n))) {
 		// A worker finishes what the ring could not, or only in part.
 		r->set(State::running);
 		if (reply != nullptr)

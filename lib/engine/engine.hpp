@@ -25,6 +25,10 @@ struct Engine {
 	bool (*submit)(Request *r);
 };
 
+// Of a stream, but in no order with what waits there, for it never waits itself: the receives that are not for the data that others wait
+// for, and the read or write of no bytes of a pipe, and the read of a socket.
+bool is_beside_the_stream(const Call &c, const Descriptor &d);
+
 namespace engines {
 extern const Engine inline_, kaio, uring, threads;
 }

@@ -25,8 +25,7 @@ namespace sigevec {
 
 namespace {
 
-// About what a thread hand-over costs, in bytes copied.
-constexpr size_t small = 64 * 1024;
+constexpr size_t small = transfer::copied_in_call;
 
 transfer::Piece whole(const Call &c)
 {
@@ -41,8 +40,9 @@ bool complete(const Call &c, const Descriptor &d, ssize_t n)
 
 bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	ssize_t n = transfer::without_waiting(true, d.kind, d.fd, whole(c));
-	if (n == -EAGAIN || n == -EOPNOTSUPP || !complete(c, d, n)) {
+	// At the offset alone: should the number have become another file since it was looked at, nothing is taken from a stream.
+	ssize_t n = transfer::at_offset(true, d.fd, whole(c), RWF_NOWAIT);
+	if (n == -EAGAIN || n == -EOPNOTSUPP || n == -ESPIPE || !complete(c, d, n)) {
 		passed_on(n == -EOPNOTSUPP ? stats::inline_unsupported : stats::inline_cold, d.fd);
 		return false;
 	}
@@ -54,21 +54,19 @@ bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	if (c.op == Op::write && transfer::beyond_size_limit(c.offset, c.len))
 		return false;
-	ssize_t n;
-	if (c.vector != nullptr)
-		n = c.op == Op::read ? sys::preadv2(d.fd, c.vector, c.vector_count, c.offset, 0)
-				     : sys::pwritev2(d.fd, c.vector, c.vector_count, c.offset, 0);
-	else
-		n = c.op == Op::read ? sys::pread(d.fd, c.buf, c.len, c.offset) : sys::pwrite(d.fd, c.buf, c.len, c.offset);
+	ssize_t n = transfer::at_offset(c.op == Op::read, d.fd, whole(c), 0);
 	// Part of a write can fail (the size limit of the file system): the threads know how to go on.
-	if (n >= 0 && c.op == Op::write && static_cast<size_t>(n) != c.len)
+	if (n == -ESPIPE || (n >= 0 && c.op == Op::write && static_cast<size_t>(n) != c.len))
 		return false;
-	*result = n < 0 ? -errno : n;
+	*result = n;
 	return true;
 }
 
 bool on_file(const Call &c, const Descriptor &d, ssize_t *result)
 {
+	// Whether it is refused (a folder) is for the plain call to say, which may have to wait.
+	if (c.len == 0 && d.kind != Kind::memory)
+		return false;
 	if (c.len > small) {
 		passed_on(stats::inline_large, d.fd);
 		return false;
@@ -77,7 +75,7 @@ bool on_file(const Call &c, const Descriptor &d, ssize_t *result)
 		return false;
 	if (d.kind == Kind::memory)
 		return (c.op == Op::read || (d.flags & O_APPEND) == 0) && in_memory(c, d, result);
-	return c.op == Op::read && (d.flags & O_DIRECT) == 0 && read_cached(c, d, result);
+	return c.op == Op::read && (d.flags & O_DIRECT) == 0 && !d.plain_calls_only && read_cached(c, d, result);
 }
 
 bool nothing_there(ssize_t n)
@@ -166,8 +164,15 @@ bool poll_now(const Call &c, ssize_t *result)
 
 bool beside_the_stream(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	*result = try_stream(c, d);
+	bool nothing = c.op == Op::read || c.op == Op::write;
+	*result = nothing ? transfer::of_nothing(c.op == Op::read, d.fd, whole(c)) : try_stream(c, d);
 	return true;
+}
+
+// Devices, which may wait for something to read all the same, are asked by a thread.
+bool device_of_nothing(const Call &c, const Descriptor &d)
+{
+	return c.len == 0 && (c.op == Op::read || c.op == Op::write) && d.kind >= Kind::device;
 }
 
 // What takes several system calls, or may take long.
@@ -185,9 +190,9 @@ bool attempt(const Call &c, const Descriptor &d, ssize_t *result)
 	bool done;
 	if (c.op == Op::poll)
 		done = poll_now(c, result);
-	else if (c.op == Op::recv && (c.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0)
+	else if (is_beside_the_stream(c, d))
 		done = beside_the_stream(c, d, result);
-	else if (never_at_once(c))
+	else if (never_at_once(c) || device_of_nothing(c, d))
 		return false;
 	else
 		done = is_stream(d.kind) ? on_stream(c, d, result) : on_file(c, d, result);
@@ -203,6 +208,13 @@ bool works(const char **reason)
 }
 
 } // namespace
+
+bool is_beside_the_stream(const Call &c, const Descriptor &d)
+{
+	if (c.op == Op::recv)
+		return (c.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
+	return c.len == 0 && ((c.op == Op::read && (d.kind == Kind::socket || d.kind == Kind::fifo)) || (c.op == Op::write && d.kind == Kind::fifo));
+}
 
 const Engine engines::inline_ = {"inline", works, attempt, nullptr};
 

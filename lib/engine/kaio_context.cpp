@@ -6,7 +6,6 @@
 #include "aiocb.hpp"
 #include "completion/completion.hpp"
 #include "completion/waiters.hpp"
-#include "engine/select.hpp"
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
@@ -104,7 +103,6 @@ namespace {
 // To the engines for what the descriptor really is.
 bool reroute(Request *r, const Descriptor &d)
 {
-	select::forget(d.fd);
 	r->kind = d.kind;
 	r->flags = d.flags;
 	r->size = d.size;

@@ -13,28 +13,24 @@ namespace {
 
 constexpr const Engine *engine_list[] = {&engines::inline_, &engines::kaio, &engines::uring, &engines::threads};
 
-struct Guess {
-	int uses; // left
-	Descriptor d;
-};
-constexpr unsigned remembered = 4;
-constexpr int uses = 32;
-thread_local Guess guesses[remembered] __attribute__((tls_model("initial-exec")));
-
-Guess &slot(int fd)
-{
-	return guesses[static_cast<unsigned>(fd) % remembered];
-}
-
 bool direct(const Request *r)
 {
 	return ((r->flags & O_DIRECT) != 0 && r->kind == Kind::file) || r->kind == Kind::pool;
 }
 
-// Kernel AIO begins a write within the call of the program's thread.
+// Kernel AIO begins a write within the call of the program's thread, and copies there what is cached. What it has done in part goes on by the
+// number, if that is still the file: more than one call moves must not be begun.
 const Engine *by_kernel_aio(const Request *r)
 {
+	if (r->len > (direct(r) ? transfer::most_at_once : transfer::copied_in_call))
+		return nullptr;
 	return r->op == Op::write && transfer::beyond_size_limit(r->offset, r->len) ? nullptr : &engines::kaio;
+}
+
+// Only the plain call knows what comes of it: see file_system.hpp, and read and write of no bytes.
+bool by_plain_call(const Request *r)
+{
+	return !r->on_stream() && !r->is_sync() && (r->plain_calls_only || r->of_nothing());
 }
 
 // What the measurements in ARCHITECTURE.md say for each kind; nullptr: straight to the threads.
@@ -53,6 +49,8 @@ const Engine *preferred(const Request *r)
 
 const Engine *first_choice(const Request *r)
 {
+	if (by_plain_call(r))
+		return nullptr;
 	switch (config::force) {
 	case config::Force::automatic:
 		return preferred(r);
@@ -77,39 +75,12 @@ bool inline_allowed()
 	return config::force == config::Force::automatic || config::force == config::Force::inline_;
 }
 
-bool kernel_aio_first()
-{
-	return config::force == config::Force::automatic || config::force == config::Force::kaio;
-}
-
 bool submit(Request *r)
 {
 	const Engine *e = first_choice(r);
 	if (e != nullptr && e->submit != nullptr && e->submit(r))
 		return true;
 	return engines::threads.submit(r);
-}
-
-bool guess(int fd, Descriptor *d)
-{
-	Guess &g = slot(fd);
-	if (g.uses == 0 || g.d.fd != fd)
-		return false;
-	g.uses--;
-	*d = g.d;
-	d->size = INT64_MAX; // it may have grown: a short read is looked into
-	return true;
-}
-
-void remember(const Descriptor &d)
-{
-	if (d.kind == Kind::file || d.kind == Kind::memory)
-		slot(d.fd) = {uses, d};
-}
-
-void forget(int fd)
-{
-	slot(fd).uses = 0;
 }
 
 } // namespace sigevec::select

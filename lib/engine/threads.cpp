@@ -23,7 +23,7 @@ bool works(const char **reason)
 // O_DIRECT writes run side by side in the kernel, other writes to an inode do not, and O_APPEND must not.
 bool one_at_a_time(const Request *r)
 {
-	return r->op == Op::write && ((r->flags & O_APPEND) != 0 || (r->flags & O_DIRECT) == 0);
+	return r->op == Op::write && !is_stream(r->kind) && ((r->flags & O_APPEND) != 0 || (r->flags & O_DIRECT) == 0);
 }
 
 bool waits(const Request *sync)

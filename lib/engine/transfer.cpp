@@ -2,48 +2,43 @@
 #include "engine/transfer.hpp"
 
 #include "dma/pool.hpp"
+#include "engine/file_system.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <climits>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+// Linux 6.8; older headers lack it.
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000U
+#endif
 
 namespace sigevec::transfer {
 
 namespace {
 
-// File systems that are memory. Asked for once per device number; one device is remembered for each answer.
-std::atomic<uint64_t> known_memory{~uint64_t{0}}, known_not_memory{~uint64_t{0}};
-
-bool in_memory(int fd, uint64_t dev)
+Kind kind_of_file(int fd, Descriptor *d)
 {
-	if (known_not_memory.load(std::memory_order_relaxed) == dev)
-		return false;
-	if (known_memory.load(std::memory_order_relaxed) == dev)
-		return true;
-	struct statfs s;
-	if (fstatfs(fd, &s) != 0)
-		return false;
-	bool memory = s.f_type == TMPFS_MAGIC || s.f_type == RAMFS_MAGIC;
-	(memory ? known_memory : known_not_memory).store(dev, std::memory_order_relaxed);
-	return memory;
+	file_system::Type t = file_system::of(fd, *d);
+	d->plain_calls_only = t == file_system::Type::fuse;
+	return t == file_system::Type::memory ? Kind::memory : Kind::file;
 }
 
-Kind kind_of(int fd, mode_t mode, uint64_t dev)
+Kind kind_of(int fd, mode_t mode, Descriptor *d)
 {
+	d->plain_calls_only = false;
 	switch (mode & S_IFMT) {
 	case S_IFREG:
-		return in_memory(fd, dev) ? Kind::memory : Kind::file;
+		return kind_of_file(fd, d);
 	case S_IFBLK:
 	case S_IFDIR: // read and write fail at once
 		return Kind::file;
@@ -58,6 +53,11 @@ Kind kind_of(int fd, mode_t mode, uint64_t dev)
 	}
 }
 
+uint64_t mount_of(const struct statx &x)
+{
+	return (x.stx_mask & STATX_MNT_ID_UNIQUE) != 0 ? x.stx_mnt_id : 0;
+}
+
 // The members of fstat that are of use here, without the times: a file whose times have been asked for gets a new one, and with
 // it a journal entry, at its next write, however soon that is (multigrain timestamps, Linux 6.13). On NFS the times of a file that
 // is being written would even have to be waited for.
@@ -65,10 +65,11 @@ bool look_at(int fd, Descriptor *d, mode_t *mode)
 {
 	struct statx x;
 	off_t size;
-	if (sys::statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_SIZE, &x) == 0) {
+	if (sys::statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_SIZE | STATX_MNT_ID_UNIQUE, &x) == 0) {
 		*mode = x.stx_mode;
 		d->dev = makedev(x.stx_dev_major, x.stx_dev_minor);
 		d->ino = x.stx_ino;
+		d->mount = mount_of(x);
 		size = static_cast<off_t>(x.stx_size);
 	} else {
 		struct stat st;
@@ -77,6 +78,7 @@ bool look_at(int fd, Descriptor *d, mode_t *mode)
 		*mode = st.st_mode;
 		d->dev = st.st_dev;
 		d->ino = st.st_ino;
+		d->mount = 0;
 		size = st.st_size;
 	}
 	d->size = S_ISREG(*mode) ? size : 0;
@@ -120,14 +122,15 @@ bool describe(int fd, Descriptor *d)
 	mode_t mode;
 	if (d->flags < 0 || !look_at(fd, d, &mode))
 		return false;
-	d->kind = kind_of(fd, mode, d->dev);
+	d->kind = kind_of(fd, mode, d);
 	return true;
 }
 
 bool still_in_memory(const Descriptor &d)
 {
-	struct stat st;
-	return sys::fstat(d.fd, &st) == 0 && st.st_dev == d.dev && st.st_ino == d.ino;
+	struct statx x;
+	return d.mount != 0 && sys::statx(d.fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID_UNIQUE, &x) == 0 && mount_of(x) == d.mount &&
+	       x.stx_ino == d.ino && makedev(x.stx_dev_major, x.stx_dev_minor) == d.dev;
 }
 
 void cut(Vector *v, size_t used)
@@ -158,6 +161,23 @@ Piece rest(Request *r)
 	p.vector = r->vector->v;
 	p.vector_count = r->vector->count;
 	return p;
+}
+
+ssize_t at_offset(bool read, int fd, const Piece &p, int flags)
+{
+	if (p.vector == nullptr && flags == 0)
+		return result(read ? sys::pread(fd, p.buf, p.len, p.offset) : sys::pwrite(fd, p.buf, p.len, p.offset));
+	struct iovec one = {p.buf, p.len};
+	const struct iovec *v = p.vector != nullptr ? p.vector : &one;
+	int n = p.vector != nullptr ? p.vector_count : 1;
+	return result(read ? sys::preadv2(fd, v, n, p.offset, flags) : sys::pwritev2(fd, v, n, p.offset, flags));
+}
+
+ssize_t of_nothing(bool read, int fd, const Piece &p)
+{
+	if (p.vector != nullptr)
+		return result(read ? sys::preadv2(fd, p.vector, p.vector_count, -1, 0) : sys::pwritev2(fd, p.vector, p.vector_count, -1, 0));
+	return result(syscall(read ? SYS_read : SYS_write, fd, p.buf, 0));
 }
 
 ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p)

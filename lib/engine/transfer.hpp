@@ -13,8 +13,11 @@ namespace sigevec::transfer {
 
 // What fd is; false: errno says why (EBADF). Async-signal-safe.
 bool describe(int fd, Descriptor *d);
-// Whether d.fd is the file in memory still that it was: cheaper. Its times are asked for, too, which costs a file on a disk more.
+// Whether d.fd is still the file in memory that it was, of the same mount. False also if the kernel does not say.
 bool still_in_memory(const Descriptor &d);
+
+// What is copied within a call at most: about what a hand-over to a thread costs.
+constexpr size_t copied_in_call = 64 * 1024;
 
 // The most that the kernel moves in one call (MAX_RW_COUNT with 4 KiB pages).
 constexpr size_t most_at_once = 0x7ffff000;
@@ -33,6 +36,12 @@ void cut(Vector *v, size_t used);
 
 // What is left of r. With a vector this changes r->vector, whose executor must be the caller.
 Piece rest(Request *r);
+
+// One call at the offset: a file that has none says -ESPIPE, and nothing has been moved. Result or -errno. Async-signal-safe.
+ssize_t at_offset(bool read, int fd, const Piece &p, int flags);
+
+// read, readv, write or writev of no bytes.
+ssize_t of_nothing(bool read, int fd, const Piece &p);
 
 // One call that does not wait. Result or -errno: -EAGAIN nothing there, -EOPNOTSUPP the file cannot say without waiting.
 // Never raises SIGPIPE on a socket; on a pipe the caller must have it blocked. Async-signal-safe.

@@ -8,10 +8,12 @@ namespace sigevec::order {
 
 namespace {
 
-bool outstanding(uint64_t state_word)
+// One that is cancelled may be an fsync whose executor has not let go: what that waits for, the next one must wait for, too. Others that are
+// cancelled have closed their place, or are about to.
+bool in_the_way(uint64_t state_word)
 {
 	auto s = static_cast<State>(state_word & 0xff);
-	return s != State::free && s != State::done && s != State::cancelled;
+	return s != State::free && s != State::done;
 }
 
 bool same_file(const Request *a, const Request *b)
@@ -23,7 +25,7 @@ bool same_file(const Request *a, const Request *b)
 void follow(Request *sync, Request *r)
 {
 	uint64_t before = r->state.load(std::memory_order_acquire);
-	if (!outstanding(before) || !same_file(r, sync))
+	if (!in_the_way(before) || !same_file(r, sync))
 		return;
 	// Counted before it is linked: the end of r counts down, perhaps at once.
 	sync->waits_for.fetch_add(1, std::memory_order_relaxed);

@@ -4,7 +4,8 @@
 //
 // There is no list of a file's requests to keep up to date on every transfer: the rare fsync looks through the pool for
 // outstanding requests on its file and leaves its address in each. One such request can hold one fsync; a second fsync
-// finds the first one outstanding and waits for that, which comes to the same.
+// finds the first one outstanding and waits for that, which comes to the same. So an fsync that is cancelled stays in the way of the next
+// one until its executor lets go of it, which is when all before it has ended.
 #pragma once
 
 #include "request/request.hpp"
@@ -22,7 +23,7 @@ void follow_all(Request *sync);
 // Undoes it, before anyone could start the fsync. Not async-signal-safe.
 void unfollow_all(Request *sync);
 
-// A request has ended: the fsync that waited for it may be free to run. Async-signal-safe.
+// A request has ended, or a cancelled fsync is let go: the fsync that waited for it may be free to run. Async-signal-safe.
 void ended(Request *r);
 
 } // namespace sigevec::order

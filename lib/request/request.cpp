@@ -2,6 +2,7 @@
 #include "request/request.hpp"
 
 #include "channel/channel.hpp"
+#include "request/order.hpp"
 #include "request/pool.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
@@ -129,6 +130,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->data.store(c.event.value.sival_ptr, std::memory_order_relaxed);
 	r->op = c.op;
 	r->kind = d.kind;
+	r->plain_calls_only = d.plain_calls_only;
 	r->front = false;
 	r->multishot = c.multishot;
 	r->in_program = false;
@@ -199,8 +201,11 @@ void release(Request *r)
 {
 	if (r->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
 		return;
-	if (r->get_state() == State::cancelled)
+	if (r->get_state() == State::cancelled) {
 		lingering.fetch_sub(1, std::memory_order_release);
+		if (r->is_sync())
+			order::ended(r);
+	}
 	r->set(State::free);
 	if (r->vector != nullptr)
 		discard(r->vector);

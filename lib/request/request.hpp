@@ -69,7 +69,10 @@ struct Descriptor {
 	int flags; // F_GETFL
 	Kind kind;
 	uint64_t dev, ino;
+	uint64_t mount; // which the kernel never gives again; 0: it does not say
 	off_t size; // regular files
+	// What is not a plain call may end before the file does: it is on FUSE.
+	bool plain_calls_only;
 };
 
 // Memory that belongs to a request. Freed through `next' when that happens where free() may not be called.
@@ -143,6 +146,7 @@ struct Request {
 
 	Op op;
 	Kind kind;
+	bool plain_calls_only; // as in Descriptor
 	bool front; // a write of which a part went out within the call: nothing may come between
 	bool multishot; // of an event: the result is a new descriptor
 	bool in_program; // descriptors go with the message: to be carried out with the program's table of descriptors
@@ -209,8 +213,13 @@ struct Request {
 		return state.compare_exchange_strong(word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
 						     std::memory_order_acq_rel);
 	}
+	// A read or write of no bytes. What a device makes of it is its own affair, and in no order with what waits there.
+	bool of_nothing() const { return len == 0 && (op == Op::read || op == Op::write); }
 	// The driver keeps it: a transfer on a stream, in order, or a poll.
-	bool on_stream() const { return op == Op::poll || (is_stream(kind) && !is_sync()); }
+	bool on_stream() const
+	{
+		return op == Op::poll || (is_stream(kind) && !is_sync() && !(of_nothing() && kind >= Kind::device));
+	}
 	bool is_read() const { return is_inward(op); }
 	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
 	bool is_unwanted() const

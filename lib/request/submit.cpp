@@ -5,6 +5,7 @@
 #include "channel/bell.hpp"
 #include "completion/completion.hpp"
 #include "dma/request.hpp"
+#include "engine/guess.hpp"
 #include "engine/select.hpp"
 #include "engine/transfer.hpp"
 #include "notify/notifier.hpp"
@@ -140,17 +141,6 @@ int queue_sync(const Call &c, const Descriptor &d)
 	return requests::abandon(r) ? refuse(c, error) : 0;
 }
 
-bool same(const Descriptor &a, const Descriptor &b)
-{
-	return a.dev == b.dev && a.ino == b.ino && a.flags == b.flags;
-}
-
-// A receive that never waits, and is not for the data that others wait for: it is in no order with them.
-bool beside_the_stream(const Call &c)
-{
-	return c.op == Op::recv && (c.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
-}
-
 // A receive that the socket's association serves.
 int queue_on_association(const Call &c, const Descriptor &d, Request *r)
 {
@@ -162,44 +152,16 @@ int queue_on_association(const Call &c, const Descriptor &d, Request *r)
 	return error == 0 ? 0 : ended(c, d.kind, By::none, r, -error);
 }
 
-int start_transfer(const Call &c, const Descriptor &d, Request *r)
+// cold: it has been tried as a read of a file that is in the cache.
+int start_transfer(const Call &c, const Descriptor &d, Request *r, bool cold)
 {
 	if (c.dma.kind == dma::Use::Kind::wait)
 		return queue_on_association(c, d, r);
 	ssize_t result = -1;
-	bool at_once = beside_the_stream(c) || select::inline_allowed();
+	bool at_once = is_beside_the_stream(c, d) || (select::inline_allowed() && !cold);
 	if (at_once && engines::inline_.attempt(c, d, &result))
 		return ended(c, d.kind, By::inline_, r, result);
 	return queue_transfer(c, d, r, result);
-}
-
-// With what is remembered of the descriptor. False: it has to be looked at.
-bool start_by_guess(const Call &c, int *error)
-{
-	Descriptor d;
-	if (c.op != Op::read || c.len > SSIZE_MAX || c.event.needs_memory() || !select::guess(c.fd, &d))
-		return false;
-	if (d.kind == Kind::memory && !transfer::still_in_memory(d)) {
-		select::forget(c.fd);
-		return false;
-	}
-	ssize_t result;
-	if (select::inline_allowed() && engines::inline_.attempt(c, d, &result)) {
-		*error = ended(c, d.kind, By::inline_, nullptr, result);
-		return true;
-	}
-	// Only kernel AIO is told the number itself, at once; others would be told to use another file's.
-	if ((d.flags & O_DIRECT) != 0 && select::kernel_aio_first()) {
-		*error = queue_transfer(c, d, nullptr, -1);
-		return true;
-	}
-	Descriptor now;
-	if (!transfer::describe(c.fd, &now) || !same(now, d)) {
-		select::forget(c.fd);
-		return false;
-	}
-	*error = queue_transfer(c, now, nullptr, -1);
-	return true;
 }
 
 // What the notification needs, before anything is promised. 0 or the errno of the call.
@@ -237,14 +199,44 @@ int start(Call &c)
 	return start_with_room(c);
 }
 
+namespace {
+
+// What a look says of a call that cannot be begun: -errno, or 0.
+ssize_t impossible(const Call &c, bool open, const Descriptor &d)
+{
+	if (!open)
+		return -EBADF;
+	if (is_socket_call(c.op) && d.kind != Kind::socket)
+		return -ENOTSOCK;
+	return c.len > SSIZE_MAX ? -EINVAL : 0;
+}
+
+// After a look, and an attempt by what had been remembered.
+int start_known(const Call &c, const Descriptor &d, Request *r, const guess::Attempt &before)
+{
+	bool tried = before.answer == guess::Answer::doubt;
+	// A device has no offset to read the same again from.
+	if (tried && before.result > 0 && is_stream(d.kind))
+		return ended(c, d.kind, By::inline_, r, before.result);
+	bool cold = tried && (before.result == -EAGAIN || before.result == -EOPNOTSUPP ||
+			      (before.result > 0 && c.offset + before.result < d.size));
+	if (c.op == Op::read)
+		guess::remember(d);
+	return start_transfer(c, d, r, cold);
+}
+
+} // namespace
+
 int start_with_room(Call &c)
 {
 	note_submitted(c);
 	c.begun = meter::begin(meter::in_call);
 	completion::begin(c.cb);
-	int error;
-	if (start_by_guess(c, &error))
-		return error;
+	guess::Attempt a;
+	if (select::inline_allowed())
+		a = guess::read(c);
+	if (a.answer == guess::Answer::ended)
+		return ended(c, a.kind, By::inline_, nullptr, a.result);
 
 	Descriptor d{};
 	bool open = transfer::describe(c.fd, &d);
@@ -252,15 +244,9 @@ int start_with_room(Call &c)
 	// Whoever completes it may not be able to allocate.
 	if (c.event.needs_memory() && (r = requests::create(c, d)) == nullptr)
 		return refuse(c, EAGAIN);
-	if (!open)
-		return ended(c, d.kind, By::none, r, -EBADF);
-	if (is_socket_call(c.op) && d.kind != Kind::socket)
-		return ended(c, d.kind, By::none, r, -ENOTSOCK);
-	if (c.len > SSIZE_MAX)
-		return ended(c, d.kind, By::none, r, -EINVAL);
-	if (c.op == Op::read)
-		select::remember(d);
-	return start_transfer(c, d, r);
+	if (ssize_t e = impossible(c, open, d); e != 0)
+		return ended(c, d.kind, By::none, r, e);
+	return start_known(c, d, r, a);
 }
 
 int event(const Call &c, ssize_t result)

@@ -199,6 +199,32 @@ BOOST_AUTO_TEST_CASE(fsync_reaches_the_file_after_everything_queued_before_it, B
     BOOST_TEST(fsync > last_write);
 }
 
+BOOST_AUTO_TEST_CASE(an_fsync_behind_a_cancelled_one_waits_for_what_was_before_both, BETTER_THAN_GLIBC) {
+    for (bool cancelled_first : {false, true}) {
+        Fd fd = HeldFileSystem::get().open_file(next_file());
+        put(fd, pattern(4096));
+        // A read: the kernel itself makes an fsync wait for a write.
+        Holding holding{held_read};
+        Request& read = start_read(fd, 4096);
+        BOOST_TEST(holding.reached(held_read));
+        Request& first = start_fsync(fd);
+        std::vector<Request*> syncs;
+        if (!cancelled_first) syncs.push_back(&start_fsync(fd));
+        BOOST_TEST(aio_cancel(fd, &first.cb) == AIO_CANCELED);
+        syncs.push_back(&start_fsync(fd));
+        check_everything_else_works();
+        for (Request* sync : syncs) BOOST_TEST(sync->pending());
+        holding.release();
+        for (Request* sync : syncs) BOOST_TEST(finish(*sync) == ok(0));
+        BOOST_TEST(finish(read) == ok(4096));
+        unsigned answered = 0;
+        for (auto const& entry : holding.fs.log(holding.log_start)) {
+            if (entry.operation == held_read) answered = entry.answer;
+            if (entry.operation == held_fsync) BOOST_TEST((answered != 0 && entry.arrival > answered));
+        }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(fsync_covers_what_other_descriptors_of_the_file_have_queued, BETTER_THAN_GLIBC) {
     HeldFileSystem& fs = HeldFileSystem::get();
     int const number = next_file();
@@ -409,4 +435,50 @@ BOOST_AUTO_TEST_CASE(a_child_made_while_a_write_is_under_way_starts_at_once_and_
     holding.release();
     BOOST_TEST(finish(request) == ok(8));
     BOOST_TEST(file_content(number, 100) == "parent's");
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_says_it_is_empty_is_read_as_read_does_it) {
+    static int number = 1000;
+    for (int flags : {0, O_DIRECT}) {
+        Fd fd = HeldFileSystem::get().open_file(++number, O_RDWR | flags);
+        alignas(4096) static char page[8192];
+        memcpy(page, pattern(sizeof page).data(), sizeof page);
+        BOOST_TEST_REQUIRE(pwrite(fd, page, sizeof page, 0) == 8192);
+        // Opened again, it is a file of size 0.
+        fd = HeldFileSystem::get().open_file(number, O_RDONLY | flags);
+        for (size_t bytes : {size_t{4096}, size_t{12288}, size_t{1} << 20}) {
+            Request& request = start_read(fd, bytes);
+            BOOST_TEST(finish(request) == ok(ssize_t(std::min<size_t>(bytes, 8192))));
+            BOOST_TEST((request.text().substr(0, 4096) == pattern(8192).substr(0, 4096)));
+        }
+        BOOST_TEST(finish(start_read(fd, 4096, 8192)) == ok(0));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_file_is_not_in_memory_because_another_one_with_its_device_number_was) {
+    HeldFileSystem& before = HeldFileSystem::get();
+    std::string const folder = temp_name("/tmp");
+    mkdir(folder.c_str(), 0700);
+    BOOST_TEST_REQUIRE(mount("contract", folder.c_str(), "tmpfs", 0, nullptr) == 0);
+    struct stat memory, held;
+    {
+        File file(folder, O_RDWR);
+        put(file.fd, pattern(4096));
+        for (int i = 0; i < 3; ++i) BOOST_TEST(finish(start_read(file.fd, 4096)) == ok(4096));
+        BOOST_TEST_REQUIRE(fstat(file.fd, &memory) == 0);
+    }
+    BOOST_TEST_REQUIRE(umount(folder.c_str()) == 0);
+    rmdir(folder.c_str());
+    HeldFileSystem next;
+    Fd fd = next.open_file(1);
+    BOOST_TEST_REQUIRE(fstat(fd, &held) == 0);
+    BOOST_WARN_MESSAGE(memory.st_dev == held.st_dev, "the kernel has given another number");
+    BOOST_TEST_REQUIRE(pwrite(fd, "held", 4, 0) == 4);
+    next.hold(held_read);
+    Request& request = start_read(fd, 4);
+    BOOST_TEST(request.pending());
+    next.release_all();
+    BOOST_TEST(finish(request) == ok(4));
+    fd.reset();
+    before.use();
 }

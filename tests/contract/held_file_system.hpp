@@ -4,7 +4,8 @@
 // and lets go: FUSE, served by a child process. It makes "while the transfer is under
 // way" a state that a test can stay in, where a disk would give no such moment.
 //
-// Every name that is a number is a file. The child dies with the test, and the kernel
+// Every name that is a number is a file; from 1000 on they say that they are empty, whatever is in them, and from 2000 on all have
+// one inode number. The child dies with the test, and the kernel
 // then fails what is still held, so that nothing is left stuck.
 #ifndef CONTRACT_HELD_FILE_SYSTEM_HPP
 #define CONTRACT_HELD_FILE_SYSTEM_HPP
@@ -85,11 +86,12 @@ private:
 
     fuse_attr attributes(uint64_t node) {
         fuse_attr attr{};
-        attr.ino = node;
+        attr.ino = node >= first_node + same_inode ? same_inode : node;
         attr.nlink = 1;
         attr.blksize = 4096;
         attr.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0600;
-        attr.size = node == FUSE_ROOT_ID ? 0 : files_[node].size();
+        bool const says = node != FUSE_ROOT_ID && (node < first_node + sizeless || node >= first_node + same_inode);
+        attr.size = says ? files_[node].size() : 0;
         return attr;
     }
 
@@ -171,7 +173,7 @@ private:
         reply_with(message, out);
     }
 
-    static constexpr uint64_t first_node = 100;
+    static constexpr uint64_t first_node = 100, sizeless = 1000, same_inode = 2000;
     int fuse_;
     HeldState& state_;
     std::map<uint64_t, std::string> files_;
@@ -224,6 +226,7 @@ public:
     }
     unsigned log_position() const { return state_->entries; }
     static HeldFileSystem& get() { return *instance_; }
+    void use() { instance_ = this; }
 
 private:
     void serve() {
