@@ -2,7 +2,6 @@
 #include "channel/bell.hpp"
 
 #include "channel/queue.hpp"
-#include "engine/driver.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -30,22 +29,26 @@ std::atomic<int> &copy_of(Channel *c, Which which)
 int number(Channel *c, Which which)
 {
 	helper::Helper *h = helper::own_helper();
-	if (h == nullptr || !h->private_table)
+	if (h == nullptr || !h->private_table())
 		return which == Which::bell ? c->bell : c->wake.load(std::memory_order_acquire);
-	if (c->inner_helper.load(std::memory_order_acquire) != h)
-		return -1;
 	return copy_of(c, which).load(std::memory_order_acquire);
 }
 
-bool send(Channel *c, Which which, int fd)
+// The helper has a copy. With `installing' held.
+bool has_copy(Channel *c, Which which, int fd)
 {
-	// Until the driver has it.
-	channel::keep(c);
-	auto what = which == Which::bell ? helper::What::bell : helper::What::wake;
-	if (helper::copy_to_driver(what, c, fd))
+	std::atomic<int> &copy = copy_of(c, which);
+	if (fd < 0 || copy.load(std::memory_order_relaxed) >= 0)
 		return true;
-	channel::release(c);
-	return false;
+	int inner = helper::hold(fd);
+	if (inner < 0)
+		return false;
+	copy.store(inner, std::memory_order_seq_cst);
+	// Either this sees the end of the channel, or the end sees the copy.
+	if (!c->open.load(std::memory_order_seq_cst))
+		if (int mine = copy.exchange(-1, std::memory_order_seq_cst); mine >= 0)
+			helper::close_inside(mine);
+	return true;
 }
 
 } // namespace
@@ -89,8 +92,7 @@ void ring(Channel *c, Which which, bool known)
 		uint32_t begun = 1;
 		if (which == Which::bell)
 			c->rung.compare_exchange_strong(begun, 2, std::memory_order_seq_cst);
-	} else if (helper::own_helper() != nullptr && !driver::on_driver_thread() && channel::keep(c))
-		helper::ask_to_ring(c);
+	}
 	errno = saved;
 }
 
@@ -105,33 +107,13 @@ bool install(Channel *c)
 	helper::Helper *h = helper::get();
 	if (h == nullptr)
 		return false;
+	if (!h->private_table())
+		return true;
 	int wake = c->wake.load(std::memory_order_acquire);
-	if (c->sent_to.load(std::memory_order_acquire) == h && (wake < 0 || c->wake_sent.load(std::memory_order_acquire)))
+	if (c->inner_bell.load(std::memory_order_acquire) >= 0 && (wake < 0 || c->inner_wake.load(std::memory_order_acquire) >= 0))
 		return true;
 	Guard<Mutex> g(installing);
-	if (c->sent_to.load(std::memory_order_relaxed) != h) {
-		c->wake_sent.store(false, std::memory_order_relaxed);
-		if (!send(c, Which::bell, c->bell))
-			return false;
-		c->sent_to.store(h, std::memory_order_release);
-	}
-	if (wake >= 0 && !c->wake_sent.load(std::memory_order_relaxed)) {
-		if (!send(c, Which::wake, wake))
-			return false;
-		c->wake_sent.store(true, std::memory_order_release);
-	}
-	return true;
-}
-
-void arrived(Channel *c, Which which, helper::Helper *h, int fd)
-{
-	copy_of(c, which).store(fd, std::memory_order_release);
-	c->inner_helper.store(h, std::memory_order_release);
-	// Either this sees the end of the channel, or the end sees the copy.
-	if (!c->open.load(std::memory_order_seq_cst))
-		if (int mine = copy_of(c, which).exchange(-1, std::memory_order_seq_cst); mine >= 0)
-			sys::close(mine);
-	channel::release(c);
+	return has_copy(c, Which::bell, c->bell) && has_copy(c, Which::wake, wake);
 }
 
 void remove(Channel *c)
@@ -139,7 +121,7 @@ void remove(Channel *c)
 	close(c->bell);
 	for (auto *copy : {&c->inner_bell, &c->inner_wake})
 		if (int fd = copy->exchange(-1, std::memory_order_seq_cst); fd >= 0)
-			helper::close_inside(c->inner_helper.load(std::memory_order_relaxed), fd);
+			helper::close_inside(fd);
 }
 
 void after_fork()

@@ -3,15 +3,10 @@
 // The eventfds of a channel: its bell, and what wakes the owner of its ring.
 //
 // Both have numbers in the program's table. The helper's threads have a table of their own: before a request whose end they may
-// have to tell is handed to them, copies are sent to the driver. A thread of the helper's that is earlier than the copy
-// asks the driver, which has it by then.
+// have to tell is handed to them, they get copies.
 #pragma once
 
 #include "channel/channel.hpp"
-
-namespace sigevec::helper {
-struct Helper;
-}
 
 namespace sigevec::bell {
 
@@ -31,8 +26,6 @@ void silence(Channel *c);
 
 // The helper will be able to ring. False: no memory or descriptor for that. Not async-signal-safe.
 bool install(Channel *c);
-// By the driver: the copy has arrived.
-void arrived(Channel *c, Which which, helper::Helper *h, int fd);
 
 // The channel ends.
 void remove(Channel *c);

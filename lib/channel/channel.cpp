@@ -153,9 +153,6 @@ void initialize(Channel *c, unsigned flags)
 	c->wake.store(-1, std::memory_order_relaxed);
 	c->inner_bell.store(-1, std::memory_order_relaxed);
 	c->inner_wake.store(-1, std::memory_order_relaxed);
-	c->inner_helper.store(nullptr, std::memory_order_relaxed);
-	c->sent_to.store(nullptr, std::memory_order_relaxed);
-	c->wake_sent.store(false, std::memory_order_relaxed);
 	c->delivered.store(0, std::memory_order_relaxed);
 	c->refused.store(0, std::memory_order_relaxed);
 	c->high_water.store(0, std::memory_order_relaxed);

@@ -28,9 +28,6 @@ namespace sigevec {
 namespace single {
 struct Single;
 }
-namespace helper {
-struct Helper;
-}
 
 struct Channel {
 	uint32_t index;
@@ -54,10 +51,8 @@ struct Channel {
 	bool without_ring;
 	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed them over
 	std::atomic<int> wake; // an eventfd the ring listens to, rung while its owner sleeps; or -1
-	// Copies of the two in the table of a helper (bell.cpp), and whether they are on their way to the current one.
+	// Copies of the two in the table of the helper (bell.cpp), or -1.
 	std::atomic<int> inner_bell, inner_wake;
-	std::atomic<helper::Helper *> inner_helper, sent_to;
-	std::atomic<bool> wake_sent;
 
 	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), or -1; readers that sleep on the channel's descriptor for it.
 	std::atomic<int> inner;

@@ -95,7 +95,7 @@ Single *make(Channel *c)
 	s->armed = true;
 	c->wake.store(wake, std::memory_order_release);
 	// Requests that the helper has already may end while the owner sleeps in the ring.
-	if (c->sent_to.load(std::memory_order_acquire) != nullptr)
+	if (c->inner_bell.load(std::memory_order_acquire) >= 0)
 		bell::install(c);
 	listen_for_others(c, s);
 	listen_inside(c, s);

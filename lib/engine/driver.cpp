@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "engine/driver_impl.hpp"
 
-#include "channel/bell.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/kaio.hpp"
@@ -23,8 +22,8 @@ namespace sigevec::driver {
 
 namespace {
 
-// How long a waiting fsync may be overlooked if the program closes its end of the socket at the wrong moment.
-constexpr int safety_ms = 100;
+// How often workers that may be stuck are looked at.
+constexpr int watch_ms = 100;
 
 // How often a connect to a UNIX socket with a full backlog is tried.
 constexpr int retry_ms = 2;
@@ -35,69 +34,80 @@ thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
 
 // ---- what arrives ----
 
-void Driver::take_packets()
+void Driver::take_posts()
 {
-	Packet p[helper::most_packets];
-	int fds[helper::most_packets];
-	while (unsigned n = helper::receive(helper_->driver_rx, p, fds, helper::most_packets, false))
-		for (unsigned i = 0; i < n; i++)
-			take(p[i], fds[i]);
+	if (helper_->look.exchange(false, std::memory_order_seq_cst))
+		look_ = true;
+	if (helper_->want_worker.exchange(false, std::memory_order_seq_cst))
+		worker::start(helper_);
+	for (Post *p = helper_->inbox.take_all(); p != nullptr;) {
+		// What it is part of may be gone once it has been taken.
+		Post *next = p->next;
+		take(p);
+		p = next;
+	}
 }
 
-void Driver::take(const Packet &p, int fd)
+void Driver::take(Post *p)
 {
-	switch (p.what) {
-	case What::request:
-		take_request(static_cast<Request *>(p.object), fd);
+	switch (p->what) {
+	case What::offer:
+		take_offer(static_cast<helper::Offer *>(p->object));
 		break;
-	case What::returned: {
-		auto *r = static_cast<Request *>(p.object);
-		Stream *s = streams_.find(r);
-		s->busy = false;
-		returned(s, r);
-		step(s);
+	case What::request: {
+		auto *r = static_cast<Request *>(p->object);
+		take_request(r, r->file);
 		break;
 	}
+	case What::returned:
+		take_returned(static_cast<Request *>(p->object));
+		break;
 	case What::cancel:
-		cancel(static_cast<CancelReply *>(p.object));
-		break;
-	case What::look:
-		look_ = true;
-		break;
-	case What::worker:
-		worker::start(helper_);
-		break;
-	case What::bell:
-		bell::arrived(static_cast<Channel *>(p.object), bell::Which::bell, helper_, fd);
-		break;
-	case What::wake:
-		bell::arrived(static_cast<Channel *>(p.object), bell::Which::wake, helper_, fd);
-		break;
-	case What::ring: {
-		auto *c = static_cast<Channel *>(p.object);
-		if (c->rung.load(std::memory_order_acquire) == 1)
-			bell::ring(c, bell::Which::bell);
-		bell::ring(c, bell::Which::wake);
-		channel::release(c);
-		break;
-	}
-	case What::close:
-		sys::close(static_cast<int>(reinterpret_cast<intptr_t>(p.object)));
+		cancel(static_cast<CancelReply *>(p->object));
 		break;
 	case What::region:
-		answer(static_cast<RegionReply *>(p.object));
-		break;
-	case What::program:
-		if (helper_->program_tx >= 0)
-			sys::close(helper_->program_tx);
-		helper_->program_tx = fd;
+		answer(static_cast<RegionReply *>(p->object));
 		break;
 	case What::background:
-		kaio::start_for_helper(helper_, p.object);
+		kaio::start_for_helper(helper_, p->object);
+		break;
+	case What::close:
+		helper::close_posted(p->object);
 		break;
 	default:
 		break;
 	}
+}
+
+// Those whose file could not be taken are their submitter's.
+void Driver::take_offer(helper::Offer *o)
+{
+	helper::Taken t;
+	helper::take(&helper_->files, o, &t);
+	for (unsigned i = 0; i < t.count; i++) {
+		auto *r = static_cast<Request *>(t.objects[i]);
+		if (t.files[i] < 0 || t.what == What::hold)
+			continue;
+		r->file = t.files[i];
+		if (t.what == What::request)
+			take_request(r, r->file);
+		else {
+			// For a worker, where none is idle.
+			r->post.what = t.what;
+			if (t.what == What::job)
+				r->post.object = r;
+			helper_->jobs.push(&r->post);
+			worker::add_if_needed(helper_);
+		}
+	}
+}
+
+void Driver::take_returned(Request *r)
+{
+	Stream *s = streams_.find(r);
+	s->busy = false;
+	returned(s, r);
+	step(s);
 }
 
 void Driver::take_request(Request *r, int fd)
@@ -108,7 +118,7 @@ void Driver::take_request(Request *r, int fd)
 	}
 	r->file = fd;
 	if (fd < 0) {
-		completion::finish(r, -EMFILE); // the helper's table was full when the file arrived
+		completion::finish(r, fd); // the helper's table is full
 		return;
 	}
 	if (r->is_sync())
@@ -251,8 +261,7 @@ void Driver::from_ring(const Ring::Completion &c)
 	case Ring::What::cancellation:
 		cancellation_from_ring(c.request, c.result);
 		break;
-	case Ring::What::packets:
-		take_packets();
+	case Ring::What::wakeup:
 		break;
 	}
 }
@@ -302,57 +311,73 @@ int Driver::patience()
 	if (retry_)
 		look_ = true;
 	bool watch = worker::watch(helper_);
-	int ms = retry_ ? retry_ms : watch || waiting_syncs_ != nullptr ? safety_ms : -1;
+	int ms = retry_ ? retry_ms : watch ? watch_ms : -1;
 	retry_ = false;
 	return ms;
 }
 
-void Driver::wait_with_ring()
+// Before it sleeps. True: nobody has anything for it, and who has later wakes it (runtime/wakeup.hpp).
+bool Driver::nothing_new()
+{
+	helper_->wakeup.will_sleep();
+	return helper_->inbox.empty() && !helper_->look.load(std::memory_order_seq_cst) &&
+	       !helper_->want_worker.load(std::memory_order_seq_cst);
+}
+
+void Driver::wait_with_ring(int ms)
 {
 	Ring::Completion c;
-	ring_.wait(patience());
+	ring_.wait(ms);
+	helper_->wakeup.does_not_sleep();
 	while (ring_.next(&c))
 		from_ring(c);
 }
 
-void Driver::wait_with_epoll()
+void Driver::wait_with_epoll(int ms)
 {
 	struct epoll_event v[64];
-	int n = epoll_wait(epoll_, v, 64, patience());
+	int n = epoll_wait(epoll_, v, 64, ms);
+	helper_->wakeup.does_not_sleep();
 	for (int i = 0; i < n; i++) {
 		auto *s = static_cast<Stream *>(v[i].data.ptr);
-		if (s == nullptr)
-			take_packets();
-		else if (!s->closed && s->armed) {
+		if (s != nullptr && !s->closed && s->armed) {
 			s->armed = false;
 			step(s);
 		}
 	}
 }
 
+bool Driver::prepare()
+{
+	helper_->wakeup.set_up();
+	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
+	has_ring_ = wanted && ring_.open(config::limits.ring.load(std::memory_order_relaxed), &helper_->wakeup);
+	helper_->has_ring = has_ring_;
+	if (has_ring_)
+		return true;
+	dma::zero_copy::without_ring();
+	int woken = helper_->wakeup.by_signal();
+	epoll_ = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event e = {};
+	e.events = EPOLLIN;
+	return epoll_ctl(epoll_, EPOLL_CTL_ADD, woken, &e) == 0;
+}
+
 void Driver::run()
 {
-	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
-	has_ring_ = wanted && ring_.open(config::limits.ring.load(std::memory_order_relaxed), helper_->driver_rx);
-	helper_->has_ring = has_ring_;
-	if (!has_ring_) {
-		dma::zero_copy::without_ring();
-		epoll_ = epoll_create1(EPOLL_CLOEXEC);
-		struct epoll_event e = {};
-		e.events = EPOLLIN;
-		epoll_ctl(epoll_, EPOLL_CTL_ADD, helper_->driver_rx, &e);
-	}
-	helper_->ready.store(1, std::memory_order_release);
-	futex_wake(helper_->ready, 1);
 	for (;;) {
+		take_posts();
 		while (look_)
 			look();
 		run_free_syncs();
 		streams_.sweep();
+		int ms = patience();
+		if (!nothing_new())
+			ms = 0;
 		if (has_ring_)
-			wait_with_ring();
+			wait_with_ring(ms);
 		else
-			wait_with_epoll();
+			wait_with_epoll(ms);
 	}
 }
 
@@ -362,10 +387,15 @@ void *create(helper::Helper *h)
 	return m == nullptr ? nullptr : new (m) Driver(h);
 }
 
-void run(void *driver)
+bool prepare(void *driver)
 {
 	here = static_cast<Driver *>(driver);
-	here->run();
+	return here->prepare();
+}
+
+void run(void *driver)
+{
+	static_cast<Driver *>(driver)->run();
 }
 
 bool on_driver_thread()
@@ -376,14 +406,6 @@ bool on_driver_thread()
 void look_later()
 {
 	here->look_later();
-}
-
-void ask_for_worker()
-{
-	if (here != nullptr)
-		worker::start(helper::own_helper());
-	else
-		helper::ask_for_worker();
 }
 
 } // namespace sigevec::driver

@@ -15,19 +15,22 @@ namespace sigevec::driver {
 
 using helper::CancelReply;
 using helper::Helper;
-using helper::Packet;
+using helper::Post;
 using helper::RegionReply;
 using helper::What;
 
 class Driver {
 public:
 	explicit Driver(Helper *h) : helper_(h) {}
+	bool prepare();
 	void run();
 	void look_later() { look_ = true; }
 
 private:
-	void take_packets();
-	void take(const Packet &p, int fd);
+	void take_posts();
+	void take(Post *p);
+	void take_offer(helper::Offer *o);
+	void take_returned(Request *r);
 	void take_request(Request *r, int fd);
 	void add_to_stream(Request *r, int fd);
 	void start_file(Request *r);
@@ -64,8 +67,9 @@ private:
 	void run_free_syncs();
 	void close_stream(Stream *s);
 	int patience();
-	void wait_with_ring();
-	void wait_with_epoll();
+	bool nothing_new();
+	void wait_with_ring(int ms);
+	void wait_with_epoll(int ms);
 
 	Helper *helper_;
 	Streams streams_;

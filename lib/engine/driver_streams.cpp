@@ -8,6 +8,7 @@
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
 #include "runtime/meter.hpp"
+#include "runtime/program_thread.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <fcntl.h>
@@ -222,7 +223,7 @@ bool Driver::give_to_program(Stream *s, Request *r)
 {
 	r->set(State::running);
 	s->busy = true;
-	if (helper::to_program(helper_, What::call, r, s->file))
+	if (program_thread::give(What::call, r, s->file))
 		return false;
 	s->busy = false;
 	end_first(s, -ENOBUFS);
@@ -262,9 +263,10 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 	else
 		take_first(s);
 	meter::done_by(ends, has_ring_ ? meter::By::uring : meter::By::threads);
-	if (!helper::to_program(helper_, What::install, ends, fd))
+	if (!program_thread::give(What::install, ends, fd)) {
+		sys::close(fd);
 		completion::finish(ends, -ENOBUFS);
-	sys::close(fd);
+	}
 	return goes_on;
 }
 

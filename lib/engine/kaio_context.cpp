@@ -137,7 +137,7 @@ bool pass_on(Request *r)
 	leave_context(r);
 	r->set(State::queued);
 	// Straight to a worker: this may run in a signal handler, where nothing may be allocated.
-	return helper::to_worker(helper::What::job, r, r);
+	return helper::to_worker(helper::What::job, r);
 }
 
 namespace {

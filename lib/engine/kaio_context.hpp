@@ -9,6 +9,7 @@
 #ifdef HAVE_LIBAIO
 
 #include "engine/kaio.hpp"
+#include "runtime/post.hpp"
 
 #include <libaio.h>
 
@@ -38,6 +39,7 @@ struct alignas(64) Context {
 	std::atomic<uint32_t> needed{0};
 	std::atomic<Background> background{Background::none};
 	helper::Helper *helper = nullptr; // whose thread was started for it
+	helper::Post post{};              // that asks for that
 	// Requests that a thread of the helper's could not pass on, for one that has the program's descriptors. Changed with
 	// the lock held.
 	std::atomic<Request *> left{nullptr};

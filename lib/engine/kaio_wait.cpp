@@ -192,7 +192,7 @@ bool need(int context)
 	add_need(c);
 	auto none = Background::none;
 	if (!c.background.compare_exchange_strong(none, Background::of_helper, std::memory_order_acq_rel) ||
-	    helper::start_background(&c))
+	    helper::start_background(&c.post, &c))
 		return true;
 	c.background.store(Background::none, std::memory_order_release);
 	return false;

@@ -26,7 +26,7 @@ const char *Ring::why_not()
 namespace {
 
 // What a completion is about, in the low bits of user_data; requests are aligned to 8.
-constexpr uint64_t request_tag = 0, cancellation_tag = 1, packets_tag = 2, zero_copy_tag = 3, tag_mask = 3;
+constexpr uint64_t request_tag = 0, cancellation_tag = 1, wakeup_tag = 2, zero_copy_tag = 3, tag_mask = 3;
 
 // A transfer this long is copied by a worker of the ring's, not within the driver's submission.
 constexpr size_t large = 256 * 1024;
@@ -124,15 +124,18 @@ void prepare_read(struct io_uring_sqe *sqe, int file, const transfer::Piece &p)
 
 } // namespace
 
-bool Ring::open(unsigned entries, int socket)
+bool Ring::open(unsigned entries, Wakeup *w)
 {
 	if (set_up(&ring_, entries) != 0)
 		return false;
-	socket_ = socket;
+	wakeup_ = w;
+	if (!knows_futexes() && (woken_by_ = w->by_signal()) < 0) {
+		io_uring_queue_exit(&ring_);
+		return false;
+	}
 	// What the ring passes on to threads of the kernel's has as many as the library's own; four to a processor without this.
 	unsigned workers[2] = {config::limits.threads.load(std::memory_order_relaxed), 0};
 	io_uring_register_iowq_max_workers(&ring_, workers);
-	watch_socket();
 	return true;
 }
 
@@ -155,11 +158,27 @@ struct io_uring_sqe *Ring::get_sqe()
 	return sqe;
 }
 
-void Ring::watch_socket()
+bool Ring::knows_futexes()
 {
+	struct io_uring_probe *p = io_uring_get_probe_ring(&ring_);
+	bool known = p != nullptr && io_uring_opcode_supported(p, IORING_OP_FUTEX_WAIT_NUMBER) != 0;
+	io_uring_free_probe(p);
+	return known;
+}
+
+// A futex that has changed by the time it is submitted ends at once.
+void Ring::watch_wakeup()
+{
+	constexpr int is_u32 = 2;
 	struct io_uring_sqe *sqe = get_sqe();
-	io_uring_prep_poll_multishot(sqe, socket_, POLLIN);
-	sqe->user_data = packets_tag;
+	if (woken_by_ >= 0)
+		io_uring_prep_poll_multishot(sqe, woken_by_, POLLIN);
+	else {
+		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG, &wakeup_->word(), 0, Wakeup::asleep);
+		sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
+	}
+	sqe->user_data = wakeup_tag;
+	watched_ = true;
 }
 
 void Ring::start(Request *r, int file)
@@ -206,6 +225,8 @@ void Ring::cancel(Request *r)
 
 void Ring::wait(int ms)
 {
+	if (!watched_)
+		watch_wakeup();
 	if (ms < 0) {
 		io_uring_submit_and_wait(&ring_, 1);
 		return;
@@ -250,16 +271,15 @@ bool Ring::next(Completion *c)
 		break;
 	}
 	default:
-		c->what = What::packets;
-		if (ended)
-			watch_socket();
+		c->what = What::wakeup;
+		watched_ = !ended;
 	}
 	return true;
 }
 
 #else
 
-bool Ring::open(unsigned, int)
+bool Ring::open(unsigned, Wakeup *)
 {
 	return probe();
 }

@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "request/request.hpp"
+#include "runtime/wakeup.hpp"
 
 #ifdef HAVE_LIBURING
 #include <liburing.h>
@@ -21,15 +22,15 @@ namespace sigevec::driver {
 
 class Ring {
 public:
-	enum class What : uint8_t { request, cancellation, packets };
+	enum class What : uint8_t { request, cancellation, wakeup };
 	struct Completion {
 		What what;
 		Request *request;
 		ssize_t result;
 	};
 
-	// False: refused; why_not() tells. socket: told of as What::packets when it can be read.
-	bool open(unsigned entries, int socket);
+	// False: refused; why_not() tells. w: told of as What::wakeup when it is called.
+	bool open(unsigned entries, Wakeup *w);
 
 	// Starts what is left of r on the driver's descriptor file. Submitted by the next wait.
 	void start(Request *r, int file);
@@ -52,12 +53,16 @@ public:
 private:
 #ifdef HAVE_LIBURING
 	struct io_uring_sqe *get_sqe();
-	void watch_socket();
+	bool knows_futexes();
+	void watch_wakeup();
 	bool make_table();
 	void use_registered(struct io_uring_sqe *sqe, const Request *r);
 	struct io_uring ring_;
 	enum class Table : uint8_t { none, made, refused } table_ = Table::none; // of registered memory
-	int socket_;
+	// How its owner is woken: by a descriptor, or (-1) by the futex; whether the ring waits for that.
+	Wakeup *wakeup_;
+	int woken_by_ = -1;
+	bool watched_ = false;
 #endif
 };
 

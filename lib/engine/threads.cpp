@@ -48,7 +48,7 @@ bool submit(Request *r)
 		return helper::to_driver(r);
 	if (one_at_a_time(r))
 		return filequeue::submit(r);
-	return helper::to_worker(helper::What::job, r, r);
+	return helper::to_worker(helper::What::job, r);
 }
 
 } // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Engine "uring": the driver's ring (engine/ring.hpp), reached through the driver's socket.
+// Engine "uring": the driver's ring (engine/ring.hpp), by way of the driver.
 #include "engine/engine.hpp"
 
 #include "engine/ring.hpp"

@@ -6,25 +6,20 @@
 #include "engine/transfer.hpp"
 #include "request/filequeue.hpp"
 #include "runtime/config.hpp"
-#include "runtime/standby.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
-
-#include <sys/socket.h>
 
 namespace sigevec::worker {
 
 namespace {
 
 using helper::Helper;
-using helper::Packet;
+using helper::Post;
 using helper::What;
 
-void carry_out(Helper *h, Request *r, int fd)
+void carry_out(Helper *h, Request *r)
 {
-	if (fd >= 0)
-		r->file = fd;
 	if (r->on_stream()) {
 		// The driver keeps the stream's file and its order.
 		r->result = transfer::blocking(r, r->file);
@@ -32,15 +27,10 @@ void carry_out(Helper *h, Request *r, int fd)
 		return;
 	}
 	int file = r->file;
-	ssize_t result = -EBADF;
 	bool mine = r->get_state() == State::running || r->change(State::queued, State::running);
-	if (mine && file >= 0)
-		result = transfer::blocking(r, file);
-	else if (mine)
-		result = -EMFILE; // the helper's table was full when the file arrived
+	ssize_t result = mine ? transfer::blocking(r, file) : -ECANCELED;
 	// Closed before the end is told: who then looks finds the file released.
-	if (file >= 0)
-		sys::close(file);
+	sys::close(file);
 	if (!mine) {
 		requests::release(r);
 		return;
@@ -49,12 +39,30 @@ void carry_out(Helper *h, Request *r, int fd)
 	completion::finish(r, result);
 }
 
-void serve(Helper *h, const Packet &p, int fd)
+void serve(Helper *h, What what, Request *r)
 {
-	if (p.what == What::file_queue)
-		filequeue::serve(static_cast<FileQueue *>(p.object), fd);
+	if (what == What::file_queue)
+		filequeue::serve(static_cast<FileQueue *>(r->post.object), r->file);
 	else
-		carry_out(h, static_cast<Request *>(p.object), fd);
+		carry_out(h, r);
+}
+
+// A request with its file, or the offer of some, of which this worker keeps the first.
+void serve(Helper *h, Post *p)
+{
+	if (p->what != What::offer) {
+		What what = p->what;
+		serve(h, what, what == What::file_queue ? filequeue::first(static_cast<FileQueue *>(p->object))
+							: static_cast<Request *>(p->object));
+		return;
+	}
+	helper::Taken t;
+	helper::take(&h->files, static_cast<helper::Offer *>(p->object), &t);
+	if (t.files[0] < 0)
+		return; // its submitter has been told
+	auto *r = static_cast<Request *>(t.objects[0]);
+	r->file = t.files[0];
+	serve(h, t.what, r);
 }
 
 uint32_t limit(const Helper *h)
@@ -77,13 +85,6 @@ bool may_end(Helper *h, bool timed_out)
 	return true;
 }
 
-// Jobs that nobody is there to take. seq_cst on both: either the worker that goes to sleep sees the job, or it is not counted
-// as idle here.
-bool short_of_workers(const Helper *h)
-{
-	return h->jobs.load(std::memory_order_seq_cst) > h->idle_workers.load(std::memory_order_seq_cst);
-}
-
 void *worker_main(void *p)
 {
 	auto *h = static_cast<Helper *>(p);
@@ -91,27 +92,18 @@ void *worker_main(void *p)
 	Spin spin;
 	bool expected = false;
 	for (;;) {
-		Packet packet;
-		int fd;
-		h->idle_workers.fetch_add(1, std::memory_order_seq_cst);
-		bool given = standby::wait(h, spin, expected, &packet, &fd);
-		bool got = given || helper::receive(h->worker_rx, &packet, &fd, 1, true) != 0;
-		h->idle_workers.fetch_sub(1, std::memory_order_seq_cst);
-		if (got) {
+		timespec most{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
+		Post *job = h->jobs.take(spin, expected, most);
+		if (job != nullptr) {
 			h->taken.fetch_add(1, std::memory_order_relaxed);
-			if (!given)
-				h->jobs.fetch_sub(1, std::memory_order_seq_cst);
 			// This one may take long; others may have come meanwhile.
 			add_if_needed(h);
 			uint32_t before = Spin::met.load(std::memory_order_relaxed);
-			serve(h, packet, fd);
+			serve(h, job);
 			expected = Spin::looking.load(std::memory_order_relaxed) != 0 ||
 				   Spin::met.load(std::memory_order_relaxed) != before;
 		}
-		bool broken = !got && errno != EAGAIN && errno != EINTR;
-		if (broken)
-			h->workers.fetch_sub(1, std::memory_order_relaxed);
-		if (broken || may_end(h, !got && errno == EAGAIN))
+		if (may_end(h, job == nullptr))
 			return nullptr;
 	}
 }
@@ -121,9 +113,9 @@ void *worker_main(void *p)
 void add_if_needed(Helper *h)
 {
 	// seq_cst: see watch().
-	if (short_of_workers(h) && !h->worker_asked.load(std::memory_order_seq_cst) &&
+	if (h->jobs.short_of_workers() && !h->worker_asked.load(std::memory_order_seq_cst) &&
 	    !h->worker_asked.exchange(true, std::memory_order_seq_cst))
-		driver::ask_for_worker();
+		helper::ask_for_worker(h);
 }
 
 namespace {
@@ -137,18 +129,13 @@ void begin_watch(Helper *h)
 
 void launch(Helper *h)
 {
-	timeval idle{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
-	setsockopt(h->worker_rx, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof idle);
 	h->workers.fetch_add(1, std::memory_order_relaxed);
 	if (start_thread(worker_main, h, "sigevec-worker") == 0)
 		return;
 	// With no thread at all, the driver does what there is to do itself.
-	Packet packet;
-	int fd;
-	while (h->workers.load(std::memory_order_relaxed) == 1 && helper::receive(h->worker_rx, &packet, &fd, 1, false) != 0) {
-		h->jobs.fetch_sub(1, std::memory_order_seq_cst);
-		serve(h, packet, fd);
-	}
+	Post *job;
+	while (h->workers.load(std::memory_order_relaxed) == 1 && (job = h->jobs.take_now()) != nullptr)
+		serve(h, job);
 	h->workers.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -157,12 +144,12 @@ void launch(Helper *h)
 void start(Helper *h)
 {
 	// While it is watched, nobody need ask.
-	if (short_of_workers(h) && h->workers.load(std::memory_order_relaxed) >= limit(h)) {
+	if (h->jobs.short_of_workers() && h->workers.load(std::memory_order_relaxed) >= limit(h)) {
 		h->worker_asked.store(true, std::memory_order_relaxed);
 		return begin_watch(h);
 	}
 	h->worker_asked.store(false, std::memory_order_seq_cst);
-	if (short_of_workers(h))
+	if (h->jobs.short_of_workers())
 		launch(h);
 }
 
@@ -170,7 +157,7 @@ bool watch(Helper *h)
 {
 	if (!h->watched)
 		return false;
-	if (!short_of_workers(h)) {
+	if (!h->jobs.short_of_workers()) {
 		// Whoever adds a job after this asks; one that was added before is seen here.
 		h->worker_asked.store(false, std::memory_order_seq_cst);
 		h->watched = false;

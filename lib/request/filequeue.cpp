@@ -168,7 +168,8 @@ bool submit(Request *r)
 	}
 	new (q) FileQueue{s.queues, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
 			  r->flags, r->fd.load(std::memory_order_relaxed), r, nullptr};
-	if (!helper::to_worker(helper::What::file_queue, q, r)) {
+	r->post.object = q;
+	if (!helper::to_worker(helper::What::file_queue, r)) {
 		free(q);
 		return false;
 	}
@@ -182,6 +183,11 @@ bool submit_behind(Request *sync)
 	Shard &s = shard_of(sync->ino.load(std::memory_order_relaxed));
 	Guard<Mutex> g(s.lock);
 	return join(s, sync);
+}
+
+Request *first(const FileQueue *q)
+{
+	return q->begin;
 }
 
 void serve(FileQueue *q, int fd)

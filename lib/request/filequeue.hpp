@@ -30,6 +30,9 @@ bool submit(Request *r);
 // An fsync that must wait for others. False: there is no queue for it.
 bool submit_behind(Request *sync);
 
+// The request that made the queue; it goes to the worker, with the file, in the name of the queue.
+Request *first(const FileQueue *q);
+
 // By a worker: carries out all there is, on fd, which it closes, and ends the queue.
 void serve(FileQueue *q, int fd);
 

@@ -17,7 +17,9 @@
 
 namespace sigevec {
 
-template <class T, unsigned ChunkBits, unsigned Chunks> class Pool {
+//
+// Reserved: the first chunk is part of the library's own memory, so that a process whose address space is used up has it.
+template <class T, unsigned ChunkBits, unsigned Chunks, bool Reserved = false> class Pool {
 public:
 	static constexpr uint32_t chunk_size = 1u << ChunkBits;
 	static constexpr uint32_t capacity = chunk_size * Chunks;
@@ -140,7 +142,7 @@ private:
 			return nullptr;
 		T *chunk = chunks_[have >> ChunkBits].load(std::memory_order_relaxed);
 		if (chunk == nullptr) {
-			void *m = aligned_alloc(64, chunk_size * sizeof(T));
+			void *m = Reserved && have == 0 ? reserved_ : aligned_alloc(64, chunk_size * sizeof(T));
 			if (m == nullptr)
 				return nullptr;
 			chunk = static_cast<T *>(m);
@@ -159,6 +161,7 @@ private:
 	}
 
 	Head free_[shards];
+	alignas(64) unsigned char reserved_[Reserved ? chunk_size * sizeof(T) : 1];
 	std::atomic<T *> chunks_[Chunks] = {};
 	std::atomic<uint32_t> size_{0};
 	Mutex grow_;

@@ -31,7 +31,7 @@ namespace requests {
 
 namespace {
 
-Pool<Request, 8, config::most_requests / 256> pool;
+Pool<Request, 8, config::most_requests / 256, true> pool;
 
 // Blocks of requests that ended where free() may not be called (a signal handler in aio_suspend).
 std::atomic<Block *> discarded{nullptr};

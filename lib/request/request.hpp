@@ -11,6 +11,7 @@
 
 #include "dma/use.hpp"
 #include "notify/event.hpp"
+#include "runtime/post.hpp"
 #include "runtime/stats_file.hpp"
 
 #include <aio.h>
@@ -163,7 +164,9 @@ struct Request {
 
 	// The descriptor in the helper's table (runtime/helper.hpp), or -1. Owned by the executor.
 	int file;
-	// The list the request stands in, one at a time: a file queue, a stream, the driver's inbox.
+	// How it is given from one of the library's threads to another.
+	helper::Post post;
+	// The list the request stands in, one at a time: a file queue, a stream.
 	std::atomic<Request *> next;
 	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only says when it is ready; of a
 	// multishot request, what will tell of the next connection.

@@ -1,25 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/helper.hpp"
 
-#include "config.h"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
 #include "engine/worker.hpp"
+#include "request/pool.hpp"
 #include "request/stream.hpp"
-#include "runtime/config.hpp"
-#include "runtime/standby.hpp"
-#include "runtime/stats.hpp"
-#include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
-#include <cstring>
-#include <fcntl.h>
-#include <linux/close_range.h>
 #include <cstdlib>
+#include <fcntl.h>
 #include <new>
-#include <sys/socket.h>
-#include <utility>
 
 namespace sigevec::helper {
 
@@ -27,130 +19,79 @@ namespace {
 
 std::atomic<Helper *> current{nullptr};
 Mutex starting;
+// pidfd_getfd is refused in this process. Written with `starting' held.
+bool needs_courier = false;
 thread_local Helper *own __attribute__((tls_model("initial-exec"))) = nullptr;
 thread_local Plug *plugged __attribute__((tls_model("initial-exec"))) = nullptr;
 
-#ifdef SIGEVEC_SANITIZER
-constexpr unsigned first_closed = 3; // reports go to standard error
-#else
-constexpr unsigned first_closed = 0; // not even standard error: whoever reads its other end waits for the last close
-#endif
+// ---- start ----
 
-bool close_between(unsigned first, unsigned last, unsigned flags)
+void tell_start(Helper *h, uint32_t s)
 {
-	return first > last || syscall(SYS_close_range, first, last, flags) == 0;
-}
-
-// Leaves a table of this thread's own (and of the threads it starts) with nothing but the helper's ends.
-bool make_private_table(const Helper &h)
-{
-	int keep[] = {h.driver_tx, h.worker_tx, h.driver_rx, h.worker_rx};
-	for (int i = 0; i < 4; i++)
-		for (int j = i + 1; j < 4; j++)
-			if (keep[i] < keep[j])
-				std::swap(keep[i], keep[j]);
-	// From the highest down. What lies above is not even copied.
-	if (!close_between(static_cast<unsigned>(keep[0]) + 1, ~0u, CLOSE_RANGE_UNSHARE))
-		return false;
-	for (int i = 0; i < 4; i++) {
-		unsigned first = i == 3 ? first_closed : static_cast<unsigned>(keep[i + 1]) + 1;
-		if (keep[i] > 0)
-			close_between(first, static_cast<unsigned>(keep[i]) - 1, 0);
-	}
-	return true;
+	h->start.store(s, std::memory_order_release);
+	futex_wake(h->start, INT_MAX);
 }
 
 void *driver_thread(void *p)
 {
 	auto *h = static_cast<Helper *>(p);
 	enter_helper_thread(h);
-	h->private_table = make_private_table(*h);
-	h->inner_driver_tx = h->driver_tx;
-	h->inner_worker_tx = h->worker_tx;
-	standby::set_up(h);
-	driver::run(h->driver);
+	if (set_up_files(&h->files) && driver::prepare(h->driver)) {
+		tell_start(h, Helper::ready);
+		driver::run(h->driver);
+	}
+	tell_start(h, Helper::failed);
 	return nullptr;
 }
 
-uint64_t cookie_of(int fd)
+uint32_t wait_for_start(Helper *h)
 {
-	uint64_t c = 0;
-	socklen_t n = sizeof c;
-	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 ? c : 0;
+	uint32_t s;
+	while ((s = h->start.load(std::memory_order_acquire)) == Helper::starting)
+		futex_wait(h->start, s, nullptr);
+	return s;
 }
 
-bool make_ends(int *tx, int *rx, uint64_t *cookie)
-{
-	int v[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
-		return false;
-	*tx = v[0];
-	*rx = v[1];
-	*cookie = cookie_of(v[0]);
-	return true;
-}
-
-void close_ends(int a, int b)
-{
-	if (a >= 0)
-		sys::close(a);
-	if (b >= 0)
-		sys::close(b);
-}
-
-Helper *discard(Helper *h)
-{
-	close_ends(h->driver_tx, h->driver_rx);
-	close_ends(h->worker_tx, h->worker_rx);
-	free(h->driver);
-	free(h);
-	return nullptr;
-}
-
-Helper *start()
+// nullptr: no memory or no thread. With `starting' held.
+Helper *launch()
 {
 	void *m = malloc(sizeof(Helper));
 	if (m == nullptr)
 		return nullptr;
 	auto *h = new (m) Helper{};
-	h->driver_tx = h->driver_rx = h->worker_tx = h->worker_rx = -1;
 	h->driver = driver::create(h);
-	if (h->driver == nullptr || !make_ends(&h->driver_tx, &h->driver_rx, &h->driver_cookie) ||
-	    !make_ends(&h->worker_tx, &h->worker_rx, &h->worker_cookie) ||
-	    start_thread(driver_thread, h, "sigevec-driver") != 0)
-		return discard(h);
-	while (h->ready.load(std::memory_order_acquire) == 0)
-		futex_wait(h->ready, 0, nullptr);
-	if (h->private_table)
-		close_ends(h->driver_rx, h->worker_rx);
-	return h;
+	bool ok = h->driver != nullptr && (!needs_courier || make_courier(&h->files));
+	if (ok && start_thread(driver_thread, h, "sigevec-driver") == 0)
+		return h;
+	if (ok)
+		discard_courier(&h->files);
+	free(h->driver);
+	free(h);
+	return nullptr;
 }
 
-bool intact(const Helper *h, bool driver)
+// With `starting' held. nullptr: it could not find its way.
+Helper *wait_until_ready(Helper *h)
 {
-	return driver ? cookie_of(h->driver_tx) == h->driver_cookie : cookie_of(h->worker_tx) == h->worker_cookie;
-}
-
-Sent send(int tx, const Packet &p, int fd)
-{
-	return send(tx, &p, fd >= 0 ? &fd : nullptr, 1);
-}
-
-// With errno kept: callers may be in a signal handler, or report an errno of their own.
-bool tell_driver(What what, void *object)
-{
-	int saved = errno;
-	Packet p{what, 0, object};
-	bool sent;
-	if (own != nullptr)
-		sent = send(own->inner_driver_tx, p, -1) == Sent::yes;
-	else {
-		Helper *h = current.load(std::memory_order_acquire);
-		sent = h != nullptr && cookie_of(h->driver_tx) == h->driver_cookie && send(h->driver_tx, p, -1) == Sent::yes;
+	for (;;) {
+		bool ready = wait_for_start(h) == Helper::ready;
+		leave_courier(&h->files);
+		if (ready)
+			return h;
+		if (h->files.courier_tx >= 0)
+			sys::close(h->files.courier_tx);
+		bool again = !needs_courier && h->files.way == Files::Way::none;
+		// Its thread touches it no more.
+		free(h->driver);
+		free(h);
+		needs_courier = true;
+		if (!again || (h = launch()) == nullptr)
+			return nullptr;
 	}
-	errno = saved;
-	return sent;
 }
+
+// Launched and not yet waited for. With `starting' held.
+Helper *launched = nullptr;
 
 } // namespace
 
@@ -161,49 +102,73 @@ Helper *get()
 		return h;
 	Guard<Mutex> g(starting);
 	h = current.load(std::memory_order_relaxed);
-	if (h == nullptr && (h = start()) != nullptr)
+	if (h != nullptr)
+		return h;
+	h = launched != nullptr ? launched : launch();
+	launched = nullptr;
+	if (h != nullptr && (h = wait_until_ready(h)) != nullptr)
 		current.store(h, std::memory_order_release);
 	return h;
 }
 
-namespace {
-
-// For a submission: the helper whose ends are still the ones that were made.
-Helper *usable(bool driver)
+void begin()
 {
-	Helper *h = get();
-	if (h == nullptr || own != nullptr || intact(h, driver))
-		return h;
 	Guard<Mutex> g(starting);
-	Helper *now = current.load(std::memory_order_relaxed);
-	if (now == h) {
-		stats::count(stats::helper_restarts);
-		now = start();
-		current.store(now, std::memory_order_release);
-	}
-	return now;
+	if (current.load(std::memory_order_relaxed) == nullptr && launched == nullptr)
+		launched = launch();
 }
 
-bool hand_over(bool driver, const Packet &p, int fd)
+Helper *running()
 {
-	Helper *h = usable(driver);
+	return own != nullptr ? own : current.load(std::memory_order_acquire);
+}
+
+// ---- from the program's threads: with files ----
+
+namespace {
+
+// Whom an offer is for.
+bool for_worker(What what)
+{
+	return what == What::job || what == What::file_queue;
+}
+
+// False: errno, nothing has been done.
+bool offer(What what, void *const *objects, const int *numbers, int *files, unsigned count)
+{
+	Helper *h = get();
 	if (h == nullptr) {
 		errno = EAGAIN;
 		return false;
 	}
-	if (!driver)
-		h->jobs.fetch_add(1, std::memory_order_seq_cst);
-	int tx = driver ? h->driver_tx : h->worker_tx;
-	if (send(tx, p, fd) == Sent::yes) {
-		if (!driver)
-			worker::add_if_needed(h);
-		return true;
-	}
-	if (!driver)
-		h->jobs.fetch_sub(1, std::memory_order_relaxed);
-	if (errno != EBADF)
-		errno = EAGAIN;
-	return false;
+	Offer o{{}, what, objects, numbers, files, count, static_cast<pid_t>(syscall(SYS_gettid))};
+	o.post = {nullptr, What::offer, &o};
+	BlockSignals blocked;
+	if (!send_along(&h->files, &o))
+		return false;
+	bool idle = for_worker(what) && h->jobs.push_to_idle(&o.post);
+	if (!idle)
+		post(h, &o.post);
+	wait_for_answer(&o, idle);
+	sent_along(&h->files);
+	return true;
+}
+
+// The errno of a submission whose file could not be taken.
+int refusal(int file)
+{
+	return file == -EBADF ? EBADF : EAGAIN;
+}
+
+bool offer_one(What what, Request *r)
+{
+	void *object = r;
+	int number = r->fd.load(std::memory_order_relaxed), file;
+	if (!offer(what, &object, &number, &file, 1))
+		return false;
+	if (file < 0)
+		errno = refusal(file);
+	return file >= 0;
 }
 
 // It was accepted, and the driver never gets it.
@@ -238,119 +203,167 @@ void Plug::forget()
 
 void Plug::add(Request *r)
 {
-	if (count_ == most_packets)
+	if (count_ == most_offered)
 		flush();
 	requests_[count_++] = r;
 }
 
 void Plug::flush()
 {
-	Packet p[most_packets];
-	int fds[most_packets];
+	void *objects[most_offered];
+	int numbers[most_offered], files[most_offered];
 	for (unsigned i = 0; i < count_; i++) {
-		p[i] = {What::request, 0, requests_[i]};
-		fds[i] = requests_[i]->fd.load(std::memory_order_relaxed);
+		objects[i] = requests_[i];
+		numbers[i] = requests_[i]->fd.load(std::memory_order_relaxed);
 	}
-	Helper *h = count_ > 1 ? usable(true) : nullptr;
-	bool together = h != nullptr && send(h->driver_tx, p, fds, count_) == Sent::yes;
-	// One by one: a descriptor that another thread has just closed is one request's error.
-	for (unsigned i = 0; i < count_ && !together; i++)
-		if (!hand_over(true, p[i], fds[i]))
-			end_unsent(requests_[i], errno);
+	int error = count_ == 0 || offer(What::request, objects, numbers, files, count_) ? 0 : errno;
+	for (unsigned i = 0; i < count_; i++)
+		if (error != 0 || files[i] < 0)
+			end_unsent(requests_[i], error != 0 ? error : refusal(files[i]));
 	count_ = 0;
 }
 
 bool to_driver(Request *r)
 {
-	if (plugged != nullptr && usable(true) != nullptr) {
+	if (plugged != nullptr && get() != nullptr) {
 		plugged->add(r);
 		return true;
 	}
-	return hand_over(true, {What::request, 0, r}, r->fd.load(std::memory_order_relaxed));
+	return offer_one(What::request, r);
 }
 
-bool to_worker(What what, void *object, const Request *r)
+bool to_worker(What what, Request *r)
 {
-	Packet p{what, 0, object};
-	Helper *h = current.load(std::memory_order_acquire);
-	if (h != nullptr && own == nullptr && standby::offer(h, p, r))
-		return true;
-	return hand_over(false, p, r->fd.load(std::memory_order_relaxed));
+	return offer_one(what, r);
+}
+
+int hold(int fd)
+{
+	void *nothing = nullptr;
+	int file;
+	return offer(What::hold, &nothing, &fd, &file, 1) ? file : -errno;
+}
+
+// ---- from any thread: without ----
+
+void post(Helper *h, Post *p)
+{
+	h->inbox.push(p);
+	h->wakeup.call();
 }
 
 void job_from_inside(Helper *h, Request *r)
 {
-	h->jobs.fetch_add(1, std::memory_order_seq_cst);
-	send(h->inner_worker_tx, {What::job, 0, r}, -1);
+	r->post = {nullptr, What::job, r};
+	h->jobs.push(&r->post);
 	worker::add_if_needed(h);
 }
 
 void returned_from_inside(Helper *h, Request *r)
 {
-	send(h->inner_driver_tx, {What::returned, 0, r}, -1);
+	r->post = {nullptr, What::returned, r};
+	post(h, &r->post);
 }
 
 void request_from_inside(Helper *h, Request *r, int fd)
 {
-	send(h->inner_driver_tx, {What::request, 0, r}, fd);
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, h->private_table() ? 0 : 3);
+	r->file = copy >= 0 ? copy : -EMFILE;
+	r->post = {nullptr, What::request, r};
+	post(h, &r->post);
 }
 
 bool returned_from_program(Request *r)
 {
-	return tell_driver(What::returned, r);
-}
-
-bool copy_to_driver(What what, void *object, int fd)
-{
-	return hand_over(true, {what, 0, object}, fd);
-}
-
-void close_inside(Helper *h, int fd)
-{
-	// The table of a helper that is no more in use goes with its threads.
-	if (h == (own != nullptr ? own : current.load(std::memory_order_acquire)))
-		tell_driver(What::close, reinterpret_cast<void *>(static_cast<intptr_t>(fd)));
-}
-
-void ask_to_ring(Channel *c)
-{
-	tell_driver(What::ring, c);
-}
-
-bool to_program(Helper *h, What what, Request *r, int fd)
-{
-	return h->program_tx >= 0 && send(h->program_tx, {what, 0, r}, fd) == Sent::yes;
-}
-
-void look_at_streams()
-{
-	if (driver::on_driver_thread())
-		driver::look_later();
-	else
-		tell_driver(What::look, nullptr);
-}
-
-void ask_for_worker()
-{
-	tell_driver(What::worker, nullptr);
-}
-
-bool start_background(void *context)
-{
-	return tell_driver(What::background, context);
+	Helper *h = running();
+	if (h == nullptr)
+		return false;
+	returned_from_inside(h, r);
+	return true;
 }
 
 namespace {
 
-uint32_t tell_and_wait(What what, void *object, const Reply &reply)
+// A number that is to be closed.
+struct Closing {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+	Post post;
+	int fd;
+};
+
+Pool<Closing, 6, 1024> closings;
+
+} // namespace
+
+void close_inside(int fd)
 {
+	Helper *h = running();
+	if (h == nullptr || fd < 0)
+		return;
+	if (own != nullptr || !h->private_table()) {
+		sys::close(fd);
+		return;
+	}
+	// Without memory it stays open until the process ends.
+	Closing *c = closings.take(closings.capacity);
+	if (c == nullptr)
+		return;
+	c->fd = fd;
+	c->post = {nullptr, What::close, c};
+	post(h, &c->post);
+}
+
+void close_posted(void *closing)
+{
+	auto *c = static_cast<Closing *>(closing);
+	sys::close(c->fd);
+	closings.give_back(c);
+}
+
+void look_at_streams()
+{
+	if (driver::on_driver_thread()) {
+		driver::look_later();
+		return;
+	}
+	Helper *h = running();
+	if (h == nullptr)
+		return;
+	h->look.store(true, std::memory_order_seq_cst);
+	h->wakeup.call();
+}
+
+void ask_for_worker(Helper *h)
+{
+	h->want_worker.store(true, std::memory_order_seq_cst);
+	h->wakeup.call();
+}
+
+bool start_background(Post *p, void *context)
+{
+	Helper *h = running();
+	if (h == nullptr)
+		return false;
+	*p = {nullptr, What::background, context};
+	post(h, p);
+	return true;
+}
+
+namespace {
+
+uint32_t post_and_wait(What what, void *object, Reply *reply)
+{
+	Helper *h = running();
+	if (h == nullptr)
+		return 0;
 	// The reply is on the caller's stack: no handler may leave it by a longjmp meanwhile.
 	BlockSignals blocked;
-	if (!tell_driver(what, object))
-		return 0;
+	reply->post = {nullptr, what, object};
+	post(h, &reply->post);
 	uint32_t a;
-	while ((a = reply.answer.load(std::memory_order_acquire)) == 0)
-		futex_wait(reply.answer, 0, nullptr);
+	while ((a = reply->answer.load(std::memory_order_acquire)) == 0)
+		futex_wait(reply->answer, 0, nullptr);
 	return a;
 }
 
@@ -358,12 +371,12 @@ uint32_t tell_and_wait(What what, void *object, const Reply &reply)
 
 uint32_t ask(CancelReply *reply)
 {
-	return tell_and_wait(What::cancel, reply, *reply);
+	return post_and_wait(What::cancel, reply, reply);
 }
 
 uint32_t ask(RegionReply *reply)
 {
-	return tell_and_wait(What::region, reply, *reply);
+	return post_and_wait(What::region, reply, reply);
 }
 
 bool on_helper_thread()
@@ -383,16 +396,19 @@ Helper *own_helper()
 
 void after_fork()
 {
-	// The parent's threads are not here. Their sockets are, if the program has not closed them.
-	Helper *h = current.exchange(nullptr, std::memory_order_relaxed);
+	// The parent's threads are not here, and their table is not, either.
+	current.store(nullptr, std::memory_order_relaxed);
+	launched = nullptr;
 	starting.reset();
 	own = nullptr;
+	closings.after_fork();
 	Plug::forget();
-	if (h == nullptr)
-		return;
-	for (auto [fd, cookie] : {std::pair{h->driver_tx, h->driver_cookie}, std::pair{h->worker_tx, h->worker_cookie}})
-		if (cookie_of(fd) == cookie)
-			sys::close(fd);
+}
+
+void close_in_child()
+{
+	if (Helper *h = current.load(std::memory_order_relaxed); h != nullptr)
+		helper::close_in_child(&h->files);
 }
 
 } // namespace sigevec::helper

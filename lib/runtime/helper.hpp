@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: MIT
 //
-// The helper: threads with a table of descriptors of their own.
+// The helper: threads with a table of descriptors of their own, where requests hold the files that they were submitted on.
 //
-// A request that cannot be carried out at once must hold the file it was submitted on. A dup() in the program's table would
-// hold it too, but it would use up the program's numbers, a program that closes all its descriptors would close it, and its
-// close() would release the program's POSIX record locks on the file, which belong to process and inode. So the file travels:
-// the submitting thread sends its descriptor (SCM_RIGHTS) over a socketpair to threads that share a private table (close_range
-// with CLOSE_RANGE_UNSHARE). There it is used, and closed without the program noticing. A child of fork inherits none of it.
-//
-// Two ends of socketpairs are in the program's table: one towards the driver (engine/driver.hpp), one towards the workers
-// (engine/worker.hpp). Before each use their identity is checked; if the program has closed them, a new helper is started
-// while the old one finishes what it has. If the kernel refuses a private table, the helper works with the program's.
+// The first one is the driver (engine/driver.hpp), which starts the workers (engine/worker.hpp) and other threads that share its table.
+// What is told to them travels in memory (runtime/post.hpp), files by runtime/hand_over.hpp. Nothing of it is in the
+// program's table, and so nothing can be closed by the program, or used by a child of fork; where pidfd_getfd is refused, one socket is.
+// If the kernel refuses a table of its own, the helper works in the program's.
 //
 // Lifetimes: a Helper is never freed. Locks: `starting' is held by submissions only; no request needs it in order to end.
 #pragma once
 
+#include "base/inbox.hpp"
 #include "request/request.hpp"
-#include "runtime/packet.hpp"
+#include "runtime/hand_over.hpp"
+#include "runtime/jobs.hpp"
 #include "runtime/sync.hpp"
+#include "runtime/wakeup.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -34,37 +32,42 @@ namespace helper {
 
 struct Helper {
 	void *driver;
-	int driver_tx, worker_tx;                    // in the program's table
-	uint64_t driver_cookie, worker_cookie;       // what they were when they were made
-	int driver_rx, worker_rx;                    // in the helper's table
-	int inner_driver_tx, inner_worker_tx;        // copies for the helper's own threads
-	bool private_table;
-	std::atomic<uint32_t> ready;
-	std::atomic<uint32_t> workers, idle_workers; // engine/worker.cpp
-	std::atomic<uint32_t> jobs;                  // sent and not yet taken by a worker
-	std::atomic<uint32_t> taken, extra;          // jobs taken by workers; threads beyond the limit, while those within it are stuck
+	Files files;
+	enum Start : uint32_t { starting, ready, failed };
+	std::atomic<uint32_t> start;
+
+	Inbox<Post> inbox;             // to the driver
+	Wakeup wakeup;
+	std::atomic<bool> look;        // the driver is to look at what it keeps
+	std::atomic<bool> want_worker; // and to start another worker
+	Jobs jobs;                     // to the workers
+
+	std::atomic<uint32_t> workers;      // engine/worker.cpp
+	std::atomic<uint32_t> taken, extra; // jobs taken by workers; threads beyond the limit, while those within it are stuck
 	std::atomic<bool> worker_asked;
-	bool watched;                                // the driver's: jobs wait for a worker
-	uint32_t watch_taken;                        // the same: `taken' when it last changed, and when that was
+	bool watched;         // the driver's: jobs wait for a worker
+	uint32_t watch_taken; // the same: `taken' when it last changed, and when that was
 	timespec watch_since;
-	int pidfd;                                   // runtime/standby.cpp, in the helper's table
-	std::atomic<int> trials;                     // the same: 0: no worker stands by
-	std::atomic<uintptr_t> standby;              // the same
 	bool has_ring;
-	int program_tx = -1; // in the helper's table: to runtime/program_thread.cpp
+
+	bool private_table() const { return files.way != Files::Way::shared; }
 };
 
-// The running helper, started if need be; nullptr: no thread or descriptor could be had. Not async-signal-safe.
+// The running helper, started if need be; nullptr: no thread could be had. Not async-signal-safe.
 Helper *get();
+// The same without waiting until it is ready. So a program that reaches a limit for threads after its first request has one.
+void begin();
 
 // Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has been done.
 // Async-signal-safe once the helper runs.
 bool to_driver(Request *r);
-// object: r, or the file queue that begins with r.
-bool to_worker(What what, void *object, const Request *r);
+// what: job; or file_queue, which r begins.
+bool to_worker(What what, Request *r);
+// The number of a copy in the helper's table, or -errno. To be closed by close_inside.
+int hold(int fd);
 
-// While one exists, what its thread hands to the driver is collected, and goes to it in one message at the end. A request that then
-// cannot be handed over ends with the error. What the driver gets in one message it submits to its ring at once.
+// While one exists, what its thread hands to the driver is collected, and goes to it together at the end. A request that then
+// cannot be handed over ends with the error. What the driver gets together it submits to its ring at once.
 class Plug {
 public:
 	Plug();
@@ -78,26 +81,24 @@ public:
 private:
 	void flush();
 	unsigned count_ = 0;
-	Request *requests_[most_packets];
+	Request *requests_[most_offered];
 };
 
+// From a thread of the helper, or of the program: something for the driver. Async-signal-safe; errno is kept.
+void post(Helper *h, Post *p);
 // From a thread of the helper, the file being r->file already.
 void job_from_inside(Helper *h, Request *r);
 void returned_from_inside(Helper *h, Request *r);
 // The same, to the driver, with a file of which the caller keeps its own copy.
 void request_from_inside(Helper *h, Request *r, int fd);
 
-// Copies a descriptor to the driver, with what it is for. False: there is no driver.
-bool copy_to_driver(What what, void *object, int fd);
-// Closes a number in the table of h.
-void close_inside(Helper *h, int fd);
-// Asks the driver to ring the bells of a channel, of which it takes over a reference. Async-signal-safe.
-void ask_to_ring(Channel *c);
+// Closes a number in the table of the helper. Any thread.
+void close_inside(int fd);
+// By the driver, of What::close.
+void close_posted(void *closing);
 
 // The same from the program's thread. False: there is no driver any more.
 bool returned_from_program(Request *r);
-// From the driver: a request for the program's thread, with a file. False: there is none.
-bool to_program(Helper *h, What what, Request *r, int fd);
 
 // Asks the driver to look at what it keeps. Async-signal-safe, any thread.
 void look_at_streams();
@@ -107,13 +108,14 @@ inline void run(Request *)
 }
 
 // Asks the driver for another worker. Async-signal-safe, any thread.
-void ask_for_worker();
+void ask_for_worker(Helper *h);
 
-// Asks the driver to start kaio::start_for_helper. Async-signal-safe; false: there is no helper.
-bool start_background(void *context);
+// Asks the driver to start kaio::start_for_helper; p: the context's. Async-signal-safe; false: there is no helper.
+bool start_background(Post *p, void *context);
 
 // What a thread waits for that has asked the driver something: on its stack, gone as soon as the answer is there.
 struct Reply {
+	Post post{};
 	std::atomic<uint32_t> answer{0}; // 0: none yet
 	// By the driver. Release: with what it has done. Waking nobody at an address that was good is no harm.
 	void give(uint32_t a)
@@ -146,8 +148,12 @@ uint32_t ask(RegionReply *reply);
 bool on_helper_thread();
 void enter_helper_thread(Helper *h);
 Helper *own_helper();
+// The running one, or nullptr.
+Helper *running();
 
 void after_fork();
+// In every child of fork, whether or not it ever calls the library. Async-signal-safe.
+void close_in_child();
 
 } // namespace helper
 } // namespace sigevec

@@ -24,6 +24,7 @@
 #include "runtime/sync.hpp"
 #include "source/source.hpp"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 namespace sigevec::process {
@@ -75,6 +76,14 @@ void forget_parent()
 	last_thread::after_fork();
 }
 
+// In a child of fork, which may never call the library: what it must not have of the parent's in its table of descriptors is
+// closed. Nothing of it would be of use there, but a peer is to see the end of what the parent closes. Children of _Fork and clone do without.
+void in_child()
+{
+	helper::close_in_child();
+	program_thread::close_in_child();
+}
+
 } // namespace
 
 bool set_up()
@@ -95,8 +104,11 @@ bool set_up()
 	last_thread::watch_caller();
 	Spin::set_up();
 	stats::open();
+	if (!inherited)
+		pthread_atfork(nullptr, nullptr, in_child);
 	inherited = true;
 	p->state.store(2, std::memory_order_release);
+	helper::begin();
 	return true;
 }
 

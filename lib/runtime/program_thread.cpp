@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/program_thread.hpp"
 
+#include "base/same_file.hpp"
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
+#include "runtime/table.hpp"
 
 #include <cerrno>
-#include <cstdint>
 #include <fcntl.h>
 #include <sys/socket.h>
 
@@ -16,92 +17,104 @@ namespace sigevec::program_thread {
 
 namespace {
 
-// The helper that knows the way.
-std::atomic<helper::Helper *> known{nullptr};
+using helper::Post;
+using helper::What;
+
+std::atomic<bool> running{false};
 // Held while the thread is started; no request needs it in order to end.
 Mutex starting;
-int receiving = -1; // in the program's table
-uint64_t cookie = 0;
 
-void try_call(Request *r, int file)
+Inbox<Post> inbox;
+// Changes with every post; slept on.
+std::atomic<uint32_t> posts{0};
+
+// Out of the helper's table into the program's.
+table::Way way;
+
+// The program's own number is used where it still is the file: it needs no place in the table.
+void try_call(Request *r)
 {
-	r->result = file >= 0 ? transfer::attempt(r, file) : -EMFILE;
-	if (file >= 0)
+	int number = r->fd.load(std::memory_order_relaxed);
+	bool same = same_file(table::own_thread(), number, table::thread_of_helper(), r->file) == Same::yes;
+	int file = same ? number : way.fetch(r->file);
+	r->result = file >= 0 ? transfer::attempt(r, file) : file;
+	if (!same && file >= 0)
 		sys::close(file);
 	if (!helper::returned_from_program(r))
 		completion::finish(r, r->result);
 }
 
-void install(Request *r, int fd)
+void install(Request *r)
 {
+	int fd = way.fetch(r->file);
+	helper::close_inside(r->file);
 	// It arrived close-on-exec.
 	if (fd >= 0 && (r->call_flags & SOCK_CLOEXEC) == 0)
 		fcntl(fd, F_SETFD, 0);
-	completion::finish(r, fd >= 0 ? fd : -EMFILE);
+	completion::finish(r, fd);
 }
 
-void *main(void *p)
+void *main(void *)
 {
-	int rx = static_cast<int>(reinterpret_cast<intptr_t>(p));
 	for (;;) {
-		helper::Packet packet;
-		int fd;
-		if (helper::receive(rx, &packet, &fd, 1, true) == 0) {
-			if (errno == EINTR)
-				continue;
-			return nullptr;
+		uint32_t seen = posts.load(std::memory_order_seq_cst);
+		Post *p = inbox.take_all();
+		if (p == nullptr)
+			futex_wait(posts, seen, nullptr);
+		while (p != nullptr) {
+			// The request may have ended, and its post be another's, once it has been given back.
+			Post *next = p->next;
+			auto *r = static_cast<Request *>(p->object);
+			if (p->what == What::call)
+				try_call(r);
+			else
+				install(r);
+			p = next;
 		}
-		auto *r = static_cast<Request *>(packet.object);
-		if (packet.what == helper::What::call)
-			try_call(r, fd);
-		else
-			install(r, fd);
 	}
-}
-
-bool start()
-{
-	int v[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
-		return false;
-	bool ok = helper::copy_to_driver(helper::What::program, nullptr, v[1]) &&
-		  start_thread(main, reinterpret_cast<void *>(static_cast<intptr_t>(v[0])), "sigevec-program") == 0;
-	sys::close(v[1]);
-	if (!ok) {
-		sys::close(v[0]);
-		return false;
-	}
-	receiving = v[0];
-	socklen_t n = sizeof cookie;
-	getsockopt(v[0], SOL_SOCKET, SO_COOKIE, &cookie, &n);
-	return true;
 }
 
 } // namespace
 
 bool ensure()
 {
-	helper::Helper *h = helper::get();
-	if (h == nullptr || known.load(std::memory_order_acquire) == h)
-		return h != nullptr;
-	Guard<Mutex> g(starting);
-	if (known.load(std::memory_order_relaxed) == h)
+	if (running.load(std::memory_order_acquire))
 		return true;
-	if (!start())
+	if (helper::get() == nullptr)
 		return false;
-	known.store(h, std::memory_order_release);
+	Guard<Mutex> g(starting);
+	if (running.load(std::memory_order_relaxed))
+		return true;
+	if (!way.set_up() || start_thread(main, nullptr, "sigevec-program") != 0)
+		return false;
+	running.store(true, std::memory_order_release);
+	return true;
+}
+
+bool give(What what, Request *r, int file)
+{
+	if (!running.load(std::memory_order_acquire) || !way.announce(file))
+		return false;
+	r->file = file;
+	r->post = {nullptr, what, r};
+	inbox.push(&r->post);
+	posts.fetch_add(1, std::memory_order_seq_cst);
+	futex_wake(posts, 1);
 	return true;
 }
 
 void after_fork()
 {
 	starting.reset();
-	uint64_t now = 0;
-	socklen_t n = sizeof now;
-	if (known.exchange(nullptr, std::memory_order_relaxed) != nullptr &&
-	    getsockopt(receiving, SOL_SOCKET, SO_COOKIE, &now, &n) == 0 && now == cookie)
-		sys::close(receiving);
-	receiving = -1;
+	running.store(false, std::memory_order_relaxed);
+	inbox.take_all();
+	way.forget();
+}
+
+void close_in_child()
+{
+	if (running.load(std::memory_order_relaxed))
+		way.close_in_child();
 }
 
 } // namespace sigevec::program_thread

@@ -37,7 +37,6 @@ const char *const names[counters] = {
 	"kaio_would_block",
 	"kaio_full",
 	"uring_unavailable",
-	"helper_restarts",
 	"notify_signal",
 	"notify_signal_lost",
 	"notify_thread",

@@ -30,7 +30,6 @@ enum Counter : unsigned {
 	kaio_would_block,  // the kernel would have had to block at submission
 	kaio_full,         // no slot in the context, or no context
 	uring_unavailable, // refused by the kernel or switched off
-	helper_restarts,
 	notify_signal,
 	notify_signal_lost, // the queue of signals was full (RLIMIT_SIGPENDING)
 	notify_thread,

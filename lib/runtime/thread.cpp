@@ -16,8 +16,9 @@ struct Start {
 	const char *name;
 };
 
-// The library's own threads run no code of the application's, so they need little stack; the sanitizers need more.
-constexpr size_t stack_size = 256 * 1024;
+// The library's own threads run no code of the application's, so they need little stack; the sanitizers need more. Where there is no address space
+// left for that, less will do.
+constexpr size_t stack_sizes[] = {256 * 1024, 64 * 1024, 32 * 1024};
 
 void *enter(void *p)
 {
@@ -41,14 +42,16 @@ int start_thread(void *(*main)(void *), void *arg, const char *name)
 
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, stack_size);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_t t;
-	int e;
-	{
+	int e = EAGAIN;
+	for (size_t size : stack_sizes) {
 		// The mask is inherited: the application's signals are never handled on a thread it does not know.
 		BlockSignals blocked;
-		e = pthread_create(&t, &attr, enter, s);
+		if (pthread_attr_setstacksize(&attr, size) == 0)
+			e = pthread_create(&t, &attr, enter, s);
+		if (e == 0)
+			break;
 	}
 	pthread_attr_destroy(&attr);
 	if (e != 0)

@@ -5,17 +5,14 @@
 // memory to lock. (The other contract programs are also run whole under such a filter.)
 #define BOOST_TEST_MODULE r14_uring_refused
 #include "support.hpp"
+#include "refusal.hpp"
 
 #include <grp.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
 
 #include <array>
-#include <cstddef>
 
 // Weak: a C library without them is tested all the same.
 extern "C" {
@@ -27,18 +24,6 @@ namespace {
 
 constexpr unsigned io_setup_number = SYS_io_setup, uring_setup_number = 425, uring_enter_number = 426,
                    uring_register_number = 427;
-
-/// From now on these system calls fail with `error` in this process and its children.
-bool refuse(std::vector<unsigned> const& calls, unsigned error) {
-    std::vector<sock_filter> code{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
-    for (unsigned call : calls) {
-        code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
-        code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
-    }
-    code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-    sock_fprog const program{static_cast<unsigned short>(code.size()), code.data()};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
 
 std::atomic<int> signals, functions;
 

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//
+// An intrusive queue that any thread puts into and one thread empties.
+//
+// Putting is one compare-exchange, allocates nothing and is async-signal-safe. T has a member `T *next', which belongs to the inbox from
+// push() until take_all() has returned it. An element is in one inbox at a time.
+//
+// Order: what was pushed first is taken first. A push is a release of what the element leads to, taking an acquire; both are seq_cst, so
+// that they can be ordered against a flag that says whether the taker sleeps (runtime/wakeup.hpp).
+#pragma once
+
+#include <atomic>
+
+namespace sigevec {
+
+template <class T> class Inbox {
+public:
+	void push(T *t)
+	{
+		T *head = newest_.load(std::memory_order_relaxed);
+		do
+			t->next = head;
+		while (!newest_.compare_exchange_weak(head, t, std::memory_order_seq_cst, std::memory_order_relaxed));
+	}
+
+	bool empty() const { return newest_.load(std::memory_order_seq_cst) == nullptr; }
+
+	// The oldest first; nullptr: there is none.
+	T *take_all()
+	{
+		T *t = empty() ? nullptr : newest_.exchange(nullptr, std::memory_order_seq_cst);
+		T *first = nullptr;
+		while (t != nullptr) {
+			T *older = t->next;
+			t->next = first;
+			first = t;
+			t = older;
+		}
+		return first;
+	}
+
+private:
+	std::atomic<T *> newest_{nullptr};
+};
+
+} // namespace sigevec

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: MIT
+#include "runtime/hand_over.hpp"
+
+#include "base/same_file.hpp"
+#include "config.h"
+#include "runtime/syscalls.hpp"
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <dirent.h>
+#include <cstdlib>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
+namespace sigevec::helper {
+
+// ---- a table of the helper's own ----
+
+namespace {
+
+#ifdef SIGEVEC_SANITIZER
+constexpr int first_closed = 3; // reports go to standard error
+#else
+constexpr int first_closed = 0; // not even standard error: whoever reads its other end waits for the last close
+#endif
+
+void close_all_but(int kept)
+{
+	struct rlimit r;
+	int end = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_max < INT_MAX ? static_cast<int>(r.rlim_max) : 1 << 20;
+	auto first = static_cast<unsigned>(first_closed), last = ~0u;
+	bool done = kept < first_closed ? syscall(SYS_close_range, first, last, 0) == 0
+					: (kept == first_closed || syscall(SYS_close_range, first, kept - 1, 0) == 0) &&
+						  syscall(SYS_close_range, kept + 1, last, 0) == 0;
+	for (int fd = first_closed; !done && fd < end; fd++)
+		if (fd != kept)
+			sys::close(fd);
+}
+
+// Leaves the program's table; with `kept' (-1: nothing) and nothing else. False: the kernel refuses.
+bool make_private_table(int kept)
+{
+	// What is closed anyway is not even copied.
+	auto first = static_cast<unsigned>(kept < first_closed ? first_closed : kept + 1);
+	if (syscall(SYS_close_range, first, ~0u, CLOSE_RANGE_UNSHARE) != 0 && syscall(SYS_unshare, CLONE_FILES) != 0)
+		return false;
+	close_all_but(kept);
+	return true;
+}
+
+int open_process(pid_t id, unsigned flags)
+{
+	return static_cast<int>(syscall(SYS_pidfd_open, id, flags));
+}
+
+int fetch_from(int process, int number)
+{
+	int fd = static_cast<int>(syscall(SYS_pidfd_getfd, process, number, 0));
+	return fd >= 0 ? fd : -errno;
+}
+
+uint64_t cookie_of(int fd)
+{
+	uint64_t c = 0;
+	socklen_t n = sizeof c;
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 ? c : 0;
+}
+
+} // namespace
+
+bool set_up_files(Files *f)
+{
+	if (!make_private_table(f->courier_rx)) {
+		f->way = Files::Way::shared;
+		return true;
+	}
+	f->process = open_process(getpid(), 0);
+	// A number that is not there says EBADF where the call is allowed.
+	if (f->process >= 0 && fetch_from(f->process, INT_MAX) == -EBADF)
+		f->way = Files::Way::fetch;
+	else if (f->courier_rx >= 0)
+		f->way = Files::Way::courier;
+	return f->way != Files::Way::none;
+}
+
+// ---- the courier ----
+
+namespace {
+
+// Of the library's own numbers none is below 3: 0 to 2 are the program's even while it has closed them.
+int above_standard(int fd)
+{
+	if (fd > 2)
+		return fd;
+	int other = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	sys::close(fd);
+	return other;
+}
+
+union Control {
+	struct cmsghdr aligned;
+	char space[CMSG_SPACE(most_offered * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+};
+
+} // namespace
+
+bool make_courier(Files *f)
+{
+	int v[2], yes = 1;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
+		return false;
+	f->courier_tx = above_standard(v[0]);
+	f->courier_rx = above_standard(v[1]);
+	f->courier_cookie = cookie_of(f->courier_tx);
+	if (f->courier_tx >= 0 && f->courier_rx >= 0 && f->courier_cookie != 0 &&
+	    setsockopt(f->courier_rx, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0)
+		return true;
+	discard_courier(f);
+	return false;
+}
+
+void leave_courier(Files *f)
+{
+	if (f->courier_rx >= 0 && f->way != Files::Way::shared)
+		sys::close(f->courier_rx);
+}
+
+void discard_courier(Files *f)
+{
+	for (int *fd : {&f->courier_tx, &f->courier_rx}) {
+		if (*fd >= 0)
+			sys::close(*fd);
+		*fd = -1;
+	}
+}
+
+bool send_along(Files *f, Offer *o)
+{
+	if (f->way != Files::Way::courier)
+		return true;
+	f->sending.lock();
+	o->sent_as = ++f->sent;
+	struct iovec v = {&o->sent_as, sizeof o->sent_as};
+	Control control;
+	struct msghdr m = {};
+	m.msg_iov = &v;
+	m.msg_iovlen = 1;
+	m.msg_control = &control;
+	m.msg_controllen = CMSG_SPACE(o->count * sizeof(int));
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(o->count * sizeof(int));
+	memcpy(CMSG_DATA(c), o->numbers, o->count * sizeof(int));
+	errno = EAGAIN;
+	if (cookie_of(f->courier_tx) == f->courier_cookie && sys::sendmsg(f->courier_tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return true;
+	if (errno != EBADF)
+		errno = EAGAIN; // also ETOOMANYREFS: what other programs of this user have in flight is not waited for
+	f->sending.unlock();
+	return false;
+}
+
+void sent_along(Files *f)
+{
+	if (f->way == Files::Way::courier)
+		f->sending.unlock();
+}
+
+namespace {
+
+// Whether a message is the offer's, from this process. Its descriptors, if it has any: fds, or closed.
+bool accept_message(const Offer *o, struct msghdr *m, uint64_t number, ssize_t n, int *fds)
+{
+	bool own = false;
+	unsigned count = 0;
+	int got[most_offered];
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != nullptr; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET)
+			continue;
+		if (c->cmsg_type == SCM_CREDENTIALS) {
+			struct ucred u;
+			memcpy(&u, CMSG_DATA(c), sizeof u);
+			own = u.pid == getpid();
+		} else if (c->cmsg_type == SCM_RIGHTS) {
+			count = static_cast<unsigned>((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+			if (count > most_offered)
+				count = most_offered;
+			memcpy(got, CMSG_DATA(c), count * sizeof(int));
+		}
+	}
+	bool right = own && n == static_cast<ssize_t>(sizeof number) && number == o->sent_as && count == o->count;
+	for (unsigned i = 0; i < count; i++) {
+		if (right)
+			fds[i] = got[i];
+		else
+			sys::close(got[i]);
+	}
+	return right;
+}
+
+void receive_files(Files *f, const Offer *o, int *fds)
+{
+	for (unsigned i = 0; i < o->count; i++)
+		fds[i] = -EMFILE;
+	for (;;) {
+		uint64_t number = 0;
+		struct iovec v = {&number, sizeof number};
+		Control control;
+		struct msghdr m = {};
+		m.msg_iov = &v;
+		m.msg_iovlen = 1;
+		m.msg_control = &control;
+		m.msg_controllen = sizeof control;
+		ssize_t n = sys::recvmsg(f->courier_rx, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || accept_message(o, &m, number, n, fds))
+			return; // sent before the offer was made: it is there, or never comes
+	}
+}
+
+// The pidfd names the table of the process's first thread. Another thread may have left that (CLONE_FILES), and the first may have ended.
+int fetch(Files *f, const Offer *o, int number)
+{
+	int fd = fetch_from(f->process, number);
+	auto self = static_cast<pid_t>(syscall(SYS_gettid));
+	if (o->thread == getpid() || (fd >= 0 && same_file(o->thread, number, self, fd) == Same::yes))
+		return fd;
+	int thread = open_process(o->thread, PIDFD_THREAD);
+	if (thread < 0)
+		return fd; // Linux before 6.9: threads with tables of their own are not told apart
+	if (fd >= 0)
+		sys::close(fd);
+	fd = fetch_from(thread, number);
+	sys::close(thread);
+	return fd;
+}
+
+int duplicate(int number)
+{
+	int fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
+	return fd >= 0 ? fd : -errno;
+}
+
+} // namespace
+
+void take(Files *f, Offer *o, Taken *t)
+{
+	t->what = o->what;
+	t->count = o->count;
+	if (f->way == Files::Way::courier)
+		receive_files(f, o, t->files);
+	for (unsigned i = 0; i < o->count; i++) {
+		t->objects[i] = o->objects[i];
+		if (f->way != Files::Way::courier)
+			t->files[i] = f->way == Files::Way::fetch ? fetch(f, o, o->numbers[i]) : duplicate(o->numbers[i]);
+		o->files[i] = t->files[i];
+	}
+	// Release: of the files; after this the offer is its submitter's, who may have left.
+	o->answered.store(1, std::memory_order_release);
+	futex_wake(o->answered, 1);
+}
+
+void wait_for_answer(Offer *o, bool soon)
+{
+	constexpr int patience = 200;
+	for (int i = 0; soon && i < patience && o->answered.load(std::memory_order_acquire) == 0; i++)
+		relax();
+	while (o->answered.load(std::memory_order_acquire) == 0)
+		futex_wait(o->answered, 0, nullptr);
+}
+
+void close_in_child(Files *f)
+{
+	if (f->courier_tx >= 0 && cookie_of(f->courier_tx) == f->courier_cookie)
+		sys::close(f->courier_tx);
+}
+
+} // namespace sigevec::helper

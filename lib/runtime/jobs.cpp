@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+#include "runtime/jobs.hpp"
+
+namespace sigevec::helper {
+
+// With the lock held.
+void Jobs::append(Post *p)
+{
+	p->next = nullptr;
+	if (first_ == nullptr)
+		first_ = p;
+	else
+		last_->next = p;
+	last_ = p;
+	queued_.fetch_add(1, std::memory_order_seq_cst);
+	changes_.fetch_add(1, std::memory_order_seq_cst);
+}
+
+// With the lock held. nullptr: there is none.
+Post *Jobs::pop()
+{
+	Post *p = first_;
+	if (p == nullptr)
+		return nullptr;
+	first_ = p->next;
+	queued_.fetch_sub(1, std::memory_order_seq_cst);
+	return p;
+}
+
+// One that looks sees the first of them by itself.
+void Jobs::wake()
+{
+	if (sleepers_.load(std::memory_order_seq_cst) != 0 &&
+	    queued_.load(std::memory_order_seq_cst) > lookers_.load(std::memory_order_seq_cst))
+		futex_wake(changes_, 1);
+}
+
+void Jobs::push(Post *p)
+{
+	{
+		Guard<Mutex> g(lock_);
+		append(p);
+	}
+	wake();
+}
+
+bool Jobs::push_to_idle(Post *p)
+{
+	if (idle_.load(std::memory_order_relaxed) == 0)
+		return false;
+	{
+		Guard<Mutex> g(lock_);
+		if (idle_.load(std::memory_order_relaxed) <= queued_.load(std::memory_order_relaxed))
+			return false;
+		append(p);
+	}
+	wake();
+	return true;
+}
+
+Post *Jobs::take_now()
+{
+	Guard<Mutex> g(lock_);
+	return pop();
+}
+
+Post *Jobs::take(Spin &spin, bool expected, const timespec &most)
+{
+	Deadline until = Deadline::after(&most);
+	timespec rest = most;
+	bool looked = false;
+	for (bool idle = false;;) {
+		uint32_t seen;
+		{
+			Guard<Mutex> g(lock_);
+			Post *p = pop();
+			bool over = p == nullptr && idle && !until.left(rest);
+			if (p != nullptr || over) {
+				if (idle)
+					idle_.fetch_sub(1, std::memory_order_seq_cst);
+				return p;
+			}
+			if (!idle)
+				idle_.fetch_add(1, std::memory_order_seq_cst);
+			idle = true;
+			seen = changes_.load(std::memory_order_seq_cst);
+		}
+		uint32_t nobody = 0;
+		if (!looked && (expected || !spin.skip()) && lookers_.compare_exchange_strong(nobody, 1, std::memory_order_seq_cst)) {
+			looked = true;
+			spin.until([this] { return queued_.load(std::memory_order_relaxed) != 0; });
+			lookers_.store(0, std::memory_order_seq_cst);
+			continue;
+		}
+		sleepers_.fetch_add(1, std::memory_order_seq_cst);
+		futex_wait(changes_, seen, &rest);
+		sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+	}
+}
+
+bool Jobs::short_of_workers()
+{
+	return queued_.load(std::memory_order_seq_cst) > idle_.load(std::memory_order_seq_cst);
+}
+
+} // namespace sigevec::helper

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+//
+// What the library's threads tell one another. It travels in memory of the process, which no child, peer or other process can write:
+// never over a descriptor.
+#pragma once
+
+#include <cstdint>
+
+namespace sigevec::helper {
+
+enum class What : uint8_t {
+	offer,      // to the driver or a worker: files to be taken out of the submitter's table (runtime/hand_over.hpp)
+	hold,       // in an offer: a number in the helper's table
+	request,    // to the driver: a request with its file
+	job,        // to a worker: the same
+	file_queue, // to a worker: a request with its file that begins a file queue
+	returned,   // to the driver: a stream's call that was made elsewhere has ended
+	cancel,     // to the driver: a CancelReply
+	region,     // to the driver: a RegionReply
+	background, // to the driver: a kernel-AIO context needs its thread
+	close,      // to the driver: a number of its table
+	call,       // to the program's thread: a request with its file, to be tried
+	install,    // to the program's thread: a request with the descriptor that is its result
+};
+
+// Part of what it tells of, which is in one queue at a time.
+struct Post {
+	Post *next;
+	What what;
+	void *object;
+};
+
+} // namespace sigevec::helper

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+#include "runtime/table.hpp"
+
+#include "base/same_file.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
+namespace sigevec::table {
+
+namespace {
+
+// The library's own numbers leave 0 to 2 to the program.
+int above_standard(int fd)
+{
+	if (fd < 0 || fd > 2)
+		return fd;
+	int other = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	sys::close(fd);
+	return other;
+}
+
+uint64_t cookie_of(int fd)
+{
+	uint64_t c = 0;
+	socklen_t n = sizeof c;
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 ? c : 0;
+}
+
+} // namespace
+
+pid_t own_thread()
+{
+	return static_cast<pid_t>(syscall(SYS_gettid));
+}
+
+pid_t thread_of_helper()
+{
+	helper::Helper *h = helper::running();
+	return h != nullptr ? h->wakeup.thread() : 0;
+}
+
+// The old number, if the program has closed it, is the program's.
+bool Way::reopen()
+{
+	number_ = above_standard(static_cast<int>(syscall(SYS_pidfd_open, thread_of_helper(), PIDFD_THREAD)));
+	struct stat st;
+	if (number_ >= 0 && sys::fstat(number_, &st) == 0) {
+		dev_ = st.st_dev;
+		ino_ = st.st_ino;
+	}
+	return number_ >= 0;
+}
+
+bool Way::make_pair()
+{
+	int v[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
+		return false;
+	number_ = above_standard(v[0]);
+	inner_tx_ = helper::hold(v[1]);
+	sys::close(v[1]);
+	cookie_ = cookie_of(number_);
+	return number_ >= 0 && inner_tx_ >= 0;
+}
+
+bool Way::set_up()
+{
+	helper::Helper *h = helper::get();
+	shared_ = h == nullptr || !h->private_table();
+	if (shared_)
+		return h != nullptr;
+	bool can = h->files.way == helper::Files::Way::fetch && reopen();
+	by_socket_ = !can && (errno == EINVAL || h->files.way != helper::Files::Way::fetch);
+	return can || (by_socket_ && make_pair());
+}
+
+bool Way::announce(int inner)
+{
+	if (!by_socket_)
+		return true;
+	struct iovec v = {&inner, sizeof inner};
+	union {
+		struct cmsghdr aligned;
+		char space[CMSG_SPACE(sizeof inner)];
+	} control;
+	struct msghdr m = {};
+	m.msg_iov = &v;
+	m.msg_iovlen = 1;
+	m.msg_control = &control;
+	m.msg_controllen = sizeof control.space;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof inner);
+	memcpy(CMSG_DATA(c), &inner, sizeof inner);
+	return sys::sendmsg(inner_tx_, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+}
+
+int Way::receive(int inner)
+{
+	for (;;) {
+		int announced = -1, fd = -1;
+		struct iovec v = {&announced, sizeof announced};
+		union {
+			struct cmsghdr aligned;
+			char space[CMSG_SPACE(sizeof fd)];
+		} control;
+		struct msghdr m = {};
+		m.msg_iov = &v;
+		m.msg_iovlen = 1;
+		m.msg_control = &control;
+		m.msg_controllen = sizeof control.space;
+		if (cookie_of(number_) != cookie_)
+			return -EBADF;
+		ssize_t n = sys::recvmsg(number_, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&m) : nullptr; c != nullptr && c->cmsg_type == SCM_RIGHTS)
+			memcpy(&fd, CMSG_DATA(c), sizeof fd);
+		if (n >= 0 && announced == inner)
+			return fd >= 0 ? fd : -EMFILE;
+		if (fd >= 0)
+			sys::close(fd);
+	}
+}
+
+int Way::fetch(int inner)
+{
+	if (by_socket_)
+		return receive(inner);
+	if (shared_) {
+		int fd = fcntl(inner, F_DUPFD_CLOEXEC, 0);
+		return fd >= 0 ? fd : -errno;
+	}
+	for (bool again = false;; again = true) {
+		int fd = static_cast<int>(syscall(SYS_pidfd_getfd, number_, inner, 0));
+		if (fd >= 0 && same_file(own_thread(), fd, thread_of_helper(), inner) != Same::no)
+			return fd;
+		int error = fd >= 0 ? EBADF : errno;
+		if (fd >= 0)
+			sys::close(fd);
+		if (error != EBADF || again)
+			return -error;
+		if (!reopen())
+			return -errno;
+	}
+}
+
+void Way::close_in_child()
+{
+	// Where pidfds of threads exist, each has an inode of its own.
+	struct stat st;
+	bool same = by_socket_ ? cookie_of(number_) == cookie_
+			       : sys::fstat(number_, &st) == 0 && st.st_dev == dev_ && st.st_ino == ino_;
+	if (!shared_ && same)
+		sys::close(number_);
+}
+
+void Way::forget()
+{
+	number_ = inner_tx_ = -1;
+	by_socket_ = shared_ = false;
+}
+
+} // namespace sigevec::table

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//
+// Wakes the driver, which sleeps in its ring or in epoll_wait, without a descriptor: a number in the program's table could be closed and used
+// again, and a child of fork would have it.
+//
+// Where the ring can wait for a futex (Linux 6.7) it waits for the word here. Elsewhere a signal is sent to the driver's thread, which has
+// it blocked and reads it from a signalfd: only that thread ever sees it, whatever the program does with signals.
+//
+// Why no wake-up is lost: whoever has something for the driver puts it where the driver looks, then sets the word. The driver clears the
+// word, then looks, then sleeps. All four are seq_cst: either the driver sees what was put, or the caller sees the word cleared, and wakes.
+#pragma once
+
+#include "runtime/sync.hpp"
+
+#include <sys/signalfd.h>
+
+namespace sigevec {
+
+class Wakeup {
+public:
+	// By the thread that sleeps.
+	void set_up()
+	{
+		process_ = getpid();
+		thread_ = static_cast<pid_t>(syscall(SYS_gettid));
+	}
+
+	// The same, where there is no ring that waits for the word: the descriptor to be waited for, in its own table. -1: errno.
+	int by_signal()
+	{
+		sigset_t s;
+		sigemptyset(&s);
+		sigaddset(&s, number);
+		descriptor_ = signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK);
+		return descriptor_;
+	}
+
+	// Any thread. Async-signal-safe; errno is kept.
+	void call()
+	{
+		if (word_.exchange(awake, std::memory_order_seq_cst) == awake)
+			return;
+		int saved = errno;
+		if (descriptor_ < 0)
+			futex_wake(word_, 1);
+		else
+			syscall(SYS_tgkill, process_, thread_, number);
+		errno = saved;
+	}
+
+	// By the thread that is to sleep, before it looks whether there is anything for it.
+	void will_sleep() { word_.store(asleep, std::memory_order_seq_cst); }
+
+	// The same, when it does not sleep after all, or has slept.
+	void does_not_sleep()
+	{
+		word_.store(awake, std::memory_order_seq_cst);
+		struct signalfd_siginfo info;
+		while (descriptor_ >= 0 && syscall(SYS_read, descriptor_, &info, sizeof info) > 0)
+			;
+	}
+
+	pid_t thread() const { return thread_; }
+	// A futex that is `asleep' while somebody has to be woken.
+	const std::atomic<uint32_t> &word() const { return word_; }
+	static constexpr uint32_t asleep = 0;
+
+private:
+	static constexpr uint32_t awake = 1;
+	static constexpr int number = SIGURG;
+
+	std::atomic<uint32_t> word_{awake};
+	pid_t process_ = 0, thread_ = 0;
+	int descriptor_ = -1;
+};
+
+} // namespace sigevec
