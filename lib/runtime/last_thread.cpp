@@ -3,6 +3,7 @@
 
 #include "dma/association.hpp"
 #include "dma/pool.hpp"
+#include "engine/kaio.hpp"
 #include "request/request.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
@@ -71,8 +72,17 @@ bool nobody_else()
 	return known && alive == ours.load(std::memory_order_acquire);
 }
 
+// Nobody may be left who would look for them.
+void take_results()
+{
+	for (int i = 0; i < kaio::contexts; i++)
+		if (kaio::exists(i))
+			kaio::poll(i);
+}
+
 bool nothing_outstanding()
 {
+	take_results();
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		const Request *r = requests::at(i);
 		State s = r == nullptr ? State::free : r->get_state();

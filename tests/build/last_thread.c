@@ -2,7 +2,7 @@
 /*
  * last_thread CASE: the first thread leaves main by pthread_exit. What is printed is never flushed but by exit().
  */
-#define _GNU_SOURCE 1 /* RTLD_DEFAULT */
+#define _GNU_SOURCE 1 /* RTLD_DEFAULT, O_DIRECT */
 #include <aio.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -59,6 +59,29 @@ static void *stay(void *arg)
 	return arg;
 }
 
+/* Reads past the page cache whose results nobody is left to take. */
+static void leave_reads(void)
+{
+	static struct aiocb cb[4];
+	char name[] = "direct.XXXXXX"; /* in the build folder: what is for the test's files may be memory */
+	void *memory;
+	int i, fd;
+
+	fd = mkstemp(name);
+	if (fd < 0 || unlink(name) != 0 || posix_memalign(&memory, 4096, 65536) != 0)
+		abort();
+	memset(memory, 1, 65536);
+	if (pwrite(fd, memory, 65536, 0) != 65536 || fsync(fd) != 0 || fcntl(fd, F_SETFL, O_DIRECT) != 0)
+		abort();
+	for (i = 0; i < 4; i++) {
+		cb[i] = request(fd);
+		cb[i].aio_buf = memory;
+		cb[i].aio_nbytes = 65536;
+		if (aio_read(&cb[i]) != 0)
+			abort();
+	}
+}
+
 static int pair[2];
 
 static void complete(int fd, void *arg)
@@ -108,6 +131,8 @@ int main(int argc, char **argv)
 			_exit(write(ends[1], "y", 1) != 1);
 		}
 	}
+	if (strcmp(how, "direct") == 0)
+		leave_reads();
 	if (strcmp(how, "notify") == 0) {
 		notify();
 		if (fork() == 0) {

@@ -16,7 +16,7 @@ run() {
 }
 
 for engine in '' threads; do
-	for how in alone other thread outstanding notify; do
+	for how in alone other thread outstanding direct notify; do
 		run "$engine" $how &
 	done
 done
@@ -31,5 +31,6 @@ expect alone "usedexit 0"
 expect other "usedexit 0"
 expect thread "used stayedexit 0"
 expect outstanding "used toldexit 0"
+expect direct "usedexit 0"
 expect notify "used complete 1exit 0"
 finish
