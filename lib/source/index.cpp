@@ -13,6 +13,7 @@ struct Group {
 	Chains<Wait, &Wait::of_channel> by_channel;
 	Chains<Wait, &Wait::of_data> by_data;
 	Canceller *cancellers = nullptr;
+	unsigned waiting = 0;	       // of them, for others to leave
 	std::atomic<uint32_t> left{0}; // changes with each that leaves
 };
 
@@ -111,13 +112,16 @@ void done(Canceller *me)
 	while (*place != me)
 		place = &(*place)->next;
 	*place = me->next;
-	g.left.fetch_add(1, std::memory_order_seq_cst);
-	futex_wake(g.left, INT_MAX);
+	g.left.fetch_add(1, std::memory_order_relaxed);
+	if (g.waiting != 0)
+		futex_wake(g.left, INT_MAX);
 	while (others_cancel(g, me->channel)) {
-		uint32_t seen = g.left.load(std::memory_order_seq_cst);
+		uint32_t seen = g.left.load(std::memory_order_relaxed);
+		g.waiting++;
 		g.lock.unlock();
 		futex_wait(g.left, seen, nullptr);
 		g.lock.lock();
+		g.waiting--;
 	}
 	g.lock.unlock();
 }
@@ -141,6 +145,7 @@ void after_fork()
 		g.by_channel.forget();
 		g.by_data.forget();
 		g.cancellers = nullptr;
+		g.waiting = 0;
 	}
 }
 

@@ -40,9 +40,11 @@ struct List {
 Mutex lock;
 List waiting, running;
 Chains<Wait, &Wait::of_key> by_object; // all of both lists
-unsigned threads = 0, idle = 0; // idle: of the common ones
-unsigned common = 0; // threads that take what waits, and whose rights are these:
+unsigned threads = 0;
+unsigned common = 0; // of them those that take what waits, and whose rights are these:
 uint64_t common_rights = 0;
+unsigned idle = 0;	// of the common ones
+unsigned dismissed = 0; // of the idle ones: are to end, and counted in `threads' no more
 bool attended = false; // the attendant is there
 // Changes with every wait that is queued; waited on by idle threads.
 std::atomic<uint32_t> queued{0};
@@ -113,11 +115,11 @@ Wait *next_call(pid_t self)
 		int e = futex_wait(queued, seen, &limit);
 		lock.lock();
 		idle--;
-		if (e == ETIMEDOUT && oldest() == nullptr) {
-			threads--;
-			common--;
-			return nullptr;
-		}
+		if (dismissed == 0 && (e != ETIMEDOUT || oldest() != nullptr))
+			continue;
+		(dismissed != 0 ? dismissed : threads)--;
+		common--;
+		return nullptr;
 	}
 	waiting.remove(w);
 	set_running(w, self);
@@ -295,7 +297,7 @@ bool see_to_threads()
 	queued.fetch_add(1, std::memory_order_relaxed);
 	futex_wake(queued, 1);
 	// Idle threads that have been woken are still counted.
-	if (idle >= waiting.length)
+	if (idle - dismissed >= waiting.length)
 		return true;
 	if (threads < config::limits.threads.load(std::memory_order_relaxed) && start_thread(common_thread, nullptr, "sigevec-sysv") == 0) {
 		threads++;
@@ -305,6 +307,18 @@ bool see_to_threads()
 	if (!attended)
 		attended = start_thread(attend, nullptr, "sigevec-attend") == 0;
 	return attended;
+}
+
+// With the lock held: an idle thread makes way for another. False: there is none.
+bool dismiss_one()
+{
+	if (idle == dismissed)
+		return false;
+	dismissed++;
+	threads--;
+	queued.fetch_add(1, std::memory_order_relaxed);
+	futex_wake(queued, 1);
+	return true;
 }
 
 // With the lock held, as the next two. 0 or an errno.
@@ -321,7 +335,9 @@ int queue_for_all(Wait *w, uint64_t rights)
 
 int start_for_one(Wait *w)
 {
-	if (threads >= config::limits.threads.load(std::memory_order_relaxed) || start_thread(single_thread, w, "sigevec-sysv") != 0)
+	unsigned most = config::limits.threads.load(std::memory_order_relaxed);
+	bool full = threads >= most && !dismiss_one();
+	if (full || start_thread(single_thread, w, "sigevec-sysv") != 0)
 		return EAGAIN;
 	threads++;
 	set_running(w, 0);
@@ -420,7 +436,7 @@ void after_fork()
 	lock.reset();
 	waiting = running = {};
 	by_object.forget();
-	threads = idle = common = 0;
+	threads = idle = common = dismissed = 0;
 	attended = false;
 }
 
