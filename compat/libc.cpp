@@ -8,6 +8,8 @@ namespace sigevec::libc {
 
 namespace {
 
+#ifdef PIC
+
 int lacking()
 {
 	errno = ENOSYS;
@@ -49,13 +51,22 @@ __attribute__((constructor)) void at_load()
 		look_up_all();
 }
 
+#else
+
+// The static library takes none of them over: these are libc's.
+constinit const Functions found = {mq_notify, timer_create, timer_delete, timer_getoverrun, getaddrinfo_a, gai_cancel, gai_suspend};
+
+#endif
+
 } // namespace
 
 const Functions &functions()
 {
+#ifdef PIC
 	// Earlier than this library's constructor only other constructors run; twice looked up is as good as once.
 	if (!__atomic_load_n(&complete, __ATOMIC_ACQUIRE))
 		look_up_all();
+#endif
 	return found;
 }
 

@@ -48,6 +48,28 @@ AC_DEFUN([SIGEVEC_CHECK_LANGUAGES], [
   AC_SUBST([C11_FLAGS], [-std=gnu11])
 ])
 
+# SIGEVEC_CHECK_PLATFORM: the C library and the machine that the binary interface is of. The compiler alone is asked, so that it holds
+# for another machine, too.
+AC_DEFUN([SIGEVEC_CHECK_PLATFORM], [
+  AC_MSG_CHECKING([whether $host_cpu is a 64-bit machine])
+  AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[
+    typedef char of_64_bits[sizeof(void *) == 8 && sizeof(long) == 8 ? 1 : -1];
+  ]], [])], [AC_MSG_RESULT([yes])], [
+    AC_MSG_RESULT([no])
+    AC_MSG_ERROR([libsigevec is for 64-bit machines; $CC builds for a 32-bit one])
+  ])
+  AC_MSG_CHECKING([whether the C library is glibc])
+  AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[
+    #include <stdlib.h>
+    #if !defined __GLIBC__ || defined __UCLIBC__
+    #error not glibc
+    #endif
+  ]], [])], [AC_MSG_RESULT([yes])], [
+    AC_MSG_RESULT([no])
+    AC_MSG_ERROR([libsigevec takes the place of a part of glibc; $CC builds for another C library (musl, for one)])
+  ])
+])
+
 # SIGEVEC_ADD_FLAGS(VARIABLE, FLAGS): append those FLAGS to VARIABLE which the compiler of the current language takes.
 AC_DEFUN([SIGEVEC_ADD_FLAGS], [
   for flag in $2; do

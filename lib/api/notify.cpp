@@ -2,7 +2,8 @@
 //
 // mq_notify, timer_create, timer_delete, timer_getoverrun, getaddrinfo_a, gai_suspend, gai_cancel: libc's own, but for SIGEV_EC.
 //
-// Whoever does not ask for SIGEV_EC gets libc's function and nothing else: nothing is set up, and no other member is read.
+// Whoever does not ask for SIGEV_EC gets libc's function and nothing else: nothing is set up, and no other member is read. Not in the
+// static library, whose objects are without PIC: a static program has one function of each name, and there it is libc's.
 #include "api/check.hpp"
 #include "libc.hpp"
 #include "runtime/process.hpp"
@@ -12,6 +13,8 @@
 #include "source/timer.hpp"
 
 #include <cerrno>
+
+#ifdef PIC
 
 using namespace sigevec;
 
@@ -77,3 +80,5 @@ SIGEVEC_EXPORT int gai_cancel(struct gaicb *request)
 {
 	return process::ready() ? sigevec::addrinfo::cancel(request) : libc::functions().gai_cancel(request);
 }
+
+#endif
