@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /* libc's sigaction does not let us near this signal: the kernel's structure and call. */
-#define SIGNAL_OF_CANCELLATION 32
+#define SIGNAL_OF_CANCELLATION sigevec_interruption
 
 /*
  * Whether the restorer is there depends on the machine (x86-64, arm64 and others have it, RISC-V has not). The mask comes last: 0 in either

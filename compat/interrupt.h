@@ -14,6 +14,9 @@
 extern "C" {
 #endif
 
+/* Its number, for a timer that interrupts. */
+#define sigevec_interruption 32
+
 /* Whether there is a handler now. To be asked before each call that may be interrupted. */
 int sigevec_can_interrupt(void) __attribute__((visibility("hidden")));
 

@@ -11,6 +11,7 @@
 #include "channel/queue.hpp"
 #include "dma/request.hpp"
 #include "dma/zero_copy.hpp"
+#include "engine/carrier.hpp"
 #include "request/stream.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
@@ -131,6 +132,13 @@ bool others_before(Single *s, int fd)
 	return n->handed_over;
 }
 
+// Whether it has to be resolved in the call: an AF_UNIX address always, for the ring would do it again whenever there is room;
+// descriptors that travel, where the ring gets the call only later.
+bool resolved_in_call(const Channel *c, const Call &call)
+{
+	return carrier::names_unix(call) || ((c->flags & EC_BATCH) != 0 && carrier::sends_descriptors(call));
+}
+
 void submit_now(Channel *c, Single *s, const Call &call)
 {
 	io_uring_submit(&s->ring);
@@ -204,6 +212,12 @@ namespace {
 int submit_to_ring(Channel *c, const Call &call)
 {
 	Single *s = own(c);
+	if (resolved_in_call(c, call)) {
+		// The ordinary way, behind what has been prepared.
+		if (s != nullptr && (c->flags & EC_BATCH) != 0)
+			submit_now(c, s, call);
+		return -1;
+	}
 	if (s == nullptr || (call.op == Op::send && others_before(s, call.fd)))
 		return -1;
 	bool batch = (c->flags & EC_BATCH) != 0;

@@ -4,6 +4,7 @@
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/kaio.hpp"
+#include "engine/rights.hpp"
 #include "engine/transfer.hpp"
 #include "engine/worker.hpp"
 #include "request/stream.hpp"
@@ -25,7 +26,7 @@ namespace {
 // How often workers that may be stuck are looked at.
 constexpr int watch_ms = 100;
 
-// How often a connect to a UNIX socket with a full backlog is tried.
+// How often a carrier is interrupted that is to stop.
 constexpr int retry_ms = 2;
 
 thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
@@ -67,6 +68,10 @@ void Driver::take(Post *p)
 		break;
 	case What::region:
 		answer(static_cast<RegionReply *>(p->object));
+		break;
+	case What::rights:
+		rights::helper_has(Rights::own());
+		static_cast<helper::RightsReply *>(p->object)->give(1);
 		break;
 	case What::background:
 		kaio::start_for_helper(helper_, p->object);
@@ -208,7 +213,7 @@ void Driver::cancel(CancelReply *reply)
 	reply->next = static_cast<CancelReply *>(r->cancel_reply);
 	r->cancel_reply = reply;
 	if (reply->next == nullptr)
-		ring_.cancel(r);
+		stop(r);
 }
 
 void Driver::file_from_ring(Request *r, ssize_t n)
@@ -298,6 +303,8 @@ void Driver::look()
 			stream::leave(s->word);
 			requests::release(r);
 		}
+		if (s->busy && s->first != nullptr && s->first->carrier != nullptr && s->first->cancel_reply != nullptr)
+			stop(s->first);
 		if (s->first != first || (s->first != nullptr && s->armed && may_be_stopped(s->first)))
 			s->armed = false;
 		if (!s->busy && !s->armed)
@@ -349,6 +356,7 @@ void Driver::wait_with_epoll(int ms)
 
 bool Driver::prepare()
 {
+	rights::helper_has(Rights::own());
 	helper_->wakeup.set_up();
 	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
 	has_ring_ = wanted && ring_.open(config::limits.ring.load(std::memory_order_relaxed), &helper_->wakeup);

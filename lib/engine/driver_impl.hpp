@@ -40,11 +40,15 @@ private:
 	void step(Stream *s);
 	static bool may_be_stopped(const Request *r);
 	bool start(Stream *s, Request *r);
+	bool start_carried(Stream *s, Request *r);
+	void carried(Stream *s, Request *r);
+	void stop(Request *r);
 	bool start_in_ring(Stream *s, Request *r);
 	bool try_now(Stream *s, Request *r);
 	bool wait_until_ready(Stream *s, Request *r);
 	void arm(Stream *s);
 	void give_to_worker(Stream *s, Request *r);
+	void begin_by_worker(Stream *s, Request *r);
 	bool give_to_program(Stream *s, Request *r);
 	void returned(Stream *s, Request *r);
 	bool transferred(Stream *s, Request *r, ssize_t n);
@@ -78,7 +82,7 @@ private:
 	bool has_ring_ = false;
 	int epoll_ = -1;
 	bool look_ = false;
-	bool retry_ = false; // a connect that nothing but another attempt can tell about
+	bool retry_ = false; // a carrier is to be interrupted, which may take several attempts
 };
 
 // Whether the ring says that it has cancelled r, because somebody asked for that.

@@ -5,6 +5,7 @@
 #include "engine/driver_impl.hpp"
 
 #include "completion/completion.hpp"
+#include "engine/carrier.hpp"
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
 #include "runtime/meter.hpp"
@@ -55,6 +56,21 @@ void forget_connection(Request *r)
 
 } // namespace
 
+namespace {
+
+// A datagram to an AF_UNIX socket that has no room: the ring, when there is, sends an empty one (Linux 6.18).
+bool spoilt_by_ring(const Request *r, int fd)
+{
+	if (r->is_read() || r->kind != Kind::socket || r->op == Op::connect)
+		return false;
+	int domain = 0, type = 0;
+	socklen_t n = sizeof domain;
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_UNIX &&
+	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type != SOCK_STREAM;
+}
+
+} // namespace
+
 // Nobody wants it any more, and nothing of it has gone out. A receive that has something ends with that.
 bool Driver::may_be_stopped(const Request *r)
 {
@@ -69,12 +85,50 @@ bool Driver::start(Stream *s, Request *r)
 		end_first(s, transfer::total(r, -ECANCELED));
 		return true;
 	}
+	if (r->carrier != nullptr)
+		return start_carried(s, r);
 	if (!ready_for_connection(r))
 		return false;
+	bool connecting = r->op == Op::connect && r->polled;
+	if (connecting)
+		r->change(State::running, State::queued); // begun in the call: it can be cancelled now
 	// The ring waits for data even where O_NONBLOCK says not to.
-	if (!has_ring_ || r->nonblocking() || transfer::must_block(r))
+	if (!has_ring_ || connecting || spoilt_by_ring(r, s->file) || r->nonblocking() || transfer::must_block(r))
 		return try_now(s, r);
 	return start_in_ring(s, r);
+}
+
+// By a thread of its caller's. As in the ring, whether it can still be cancelled is to be asked there.
+bool Driver::start_carried(Stream *s, Request *r)
+{
+	if (r->done == 0 && !r->change(State::queued, State::in_ring))
+		return true;
+	r->set(State::in_ring);
+	s->busy = true;
+	carrier::begin(r);
+	return false;
+}
+
+void Driver::stop(Request *r)
+{
+	if (r->carrier == nullptr) {
+		ring_.cancel(r);
+		return;
+	}
+	carrier::interrupt(r);
+	retry_ = true; // it may have been between two calls
+}
+
+// The carrier of the first of s is done.
+void Driver::carried(Stream *s, Request *r)
+{
+	carrier::let_go(r);
+	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
+	r->cancel_reply = nullptr;
+	ssize_t result = r->result;
+	end_first(s, result);
+	if (reply != nullptr)
+		answer(reply, result == -ECANCELED ? AIO_CANCELED : AIO_ALLDONE);
 }
 
 bool Driver::start_in_ring(Stream *s, Request *r)
@@ -112,24 +166,6 @@ bool listening(const Stream *s)
 	return getsockopt(s->file, SOL_SOCKET, SO_ACCEPTCONN, &yes, &n) == 0 && yes != 0;
 }
 
-// Without the ring: begins a connection, or looks how one that has begun has ended. There is no flag for the call: the descriptor
-// is made O_NONBLOCK for its length. -EAGAIN: it is under way.
-ssize_t connect_now(const Stream *s, Request *r)
-{
-	struct pollfd p = {s->file, POLLOUT, 0};
-	if (r->polled && poll(&p, 1, 0) == 0)
-		return -EAGAIN;
-	int flags = fcntl(s->file, F_GETFL);
-	const struct msghdr &h = r->message->header;
-	fcntl(s->file, F_SETFL, flags | O_NONBLOCK);
-	ssize_t n = r->polled ? transfer::end_of_connect(s->file, h) : syscall(SYS_connect, s->file, h.msg_name, h.msg_namelen);
-	if (!r->polled && n < 0)
-		n = -errno;
-	fcntl(s->file, F_SETFL, flags);
-	r->polled = r->polled ? n == -EAGAIN : n == -EINPROGRESS;
-	return r->polled ? -EAGAIN : n;
-}
-
 // The attempt takes a call that may wait, though the descriptor is ready: somebody else may be quicker.
 bool needs_worker(const Request *r)
 {
@@ -153,12 +189,11 @@ bool Driver::try_now(Stream *s, Request *r)
 		if (ready(s))
 			return give_to_program(s, r);
 	} else if (r->op == Op::connect) {
-		n = connect_now(s, r);
-		if (n == -EAGAIN && !r->polled) {
-			r->set(State::queued);
-			retry_ = true; // a UNIX socket's backlog is full: nothing says when it is not
+		if (!r->polled) {
+			begin_by_worker(s, r);
 			return false;
 		}
+		n = transfer::end_of_connect(s->file, r->message->header);
 	} else
 		n = transfer::attempt(r, s->file);
 	if (n == -EINTR)
@@ -218,6 +253,15 @@ void Driver::give_to_worker(Stream *s, Request *r)
 	helper::job_from_inside(helper_, r);
 }
 
+// A connect, which waits for a moment even if it is only to begin. Whoever wants to cancel it meanwhile waits, too.
+void Driver::begin_by_worker(Stream *s, Request *r)
+{
+	r->set(transfer::begins_briefly(r->message->header) ? State::trying : State::running);
+	r->file = s->file;
+	s->busy = true;
+	helper::job_from_inside(helper_, r);
+}
+
 // True: r is not the first any more.
 bool Driver::give_to_program(Stream *s, Request *r)
 {
@@ -233,7 +277,12 @@ bool Driver::give_to_program(Stream *s, Request *r)
 // A worker or the program's thread has tried it.
 void Driver::returned(Stream *s, Request *r)
 {
-	bool again = (r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() && r->kind == Kind::socket;
+	if (r->carrier != nullptr) {
+		carried(s, r);
+		return;
+	}
+	r->polled = r->op == Op::connect && r->result == -EINPROGRESS;
+	bool again = r->polled || ((r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() && r->kind == Kind::socket);
 	if (!again && (r->in_program || (r->op == Op::accept && r->result >= 0))) {
 		transferred(s, r, r->result); // one attempt
 		return;
@@ -364,17 +413,12 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 		r->polled = false;
 		answer_request(r, AIO_NOTCANCELED);
 		if (ready_for_connection(r)) {
+			r->polled = r->op == Op::connect; // that has begun
 			r->set(State::running);
 			try_now(s, r);
 		} else
 			r->set(State::queued);
 		step(s);
-		return;
-	}
-	if (!cancelled && n == -EAGAIN && r->op == Op::connect) {
-		answer_request(r, AIO_NOTCANCELED);
-		r->set(State::queued);
-		retry_ = true;
 		return;
 	}
 	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {

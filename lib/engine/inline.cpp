@@ -175,11 +175,40 @@ bool device_of_nothing(const Call &c, const Descriptor &d)
 	return c.len == 0 && (c.op == Op::read || c.op == Op::write) && d.kind >= Kind::device;
 }
 
+bool datagrams(int fd)
+{
+	int type = 0;
+	socklen_t n = sizeof type;
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_DGRAM;
+}
+
+// Where it does not wait: where O_NONBLOCK says so, and for datagrams, which have nothing to wait for.
+bool connect_now(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	if ((d.flags & O_NONBLOCK) == 0 && !datagrams(d.fd))
+		return false;
+	uint32_t word = stream::word_of({d.dev, d.ino, false});
+	if (!stream::claim(word))
+		return false;
+	long n = syscall(SYS_connect, d.fd, c.message->msg_name, c.message->msg_namelen);
+	*result = n == 0 ? 0 : -errno;
+	if (*result == -EINPROGRESS || *result == -EALREADY) {
+		*result = 0; // it has begun, and waits with the driver
+		return false;
+	}
+	if (stream::give_up_claim(word))
+		helper::look_at_streams();
+	if (*result != -EAGAIN && *result != -EINTR)
+		return true;
+	*result = -1;
+	return false;
+}
+
 // What takes several system calls, or may take long.
 bool never_at_once(const Call &c)
 {
 	constexpr int waits = MSG_WAITALL;
-	return c.done != 0 || c.op == Op::fsync || c.op == Op::fdatasync || c.op == Op::connect || c.multishot ||
+	return c.done != 0 || c.op == Op::fsync || c.op == Op::fdatasync || c.multishot ||
 	       (c.op == Op::recv && (c.flags & waits) != 0 && (c.flags & MSG_DONTWAIT) == 0) ||
 	       (c.op == Op::send && (c.flags & MSG_FASTOPEN) != 0) || dma::zero_copy::wanted(c);
 }
@@ -194,6 +223,8 @@ bool attempt(const Call &c, const Descriptor &d, ssize_t *result)
 		done = beside_the_stream(c, d, result);
 	else if (never_at_once(c) || device_of_nothing(c, d))
 		return false;
+	else if (c.op == Op::connect)
+		done = connect_now(c, d, result);
 	else
 		done = is_stream(d.kind) ? on_stream(c, d, result) : on_file(c, d, result);
 	if (done)

@@ -77,6 +77,9 @@ bool inline_allowed()
 
 bool submit(Request *r)
 {
+	// Carried out as the caller, in the threads' order.
+	if (r->carrier != nullptr)
+		return engines::threads.submit(r);
 	const Engine *e = first_choice(r);
 	if (e != nullptr && e->submit != nullptr && e->submit(r))
 		return true;

@@ -2,19 +2,24 @@
 #include "engine/transfer.hpp"
 
 #include "dma/pool.hpp"
+#include "engine/carrier.hpp"
 #include "engine/file_system.hpp"
+#include "interrupt.h"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 // Linux 6.8; older headers lack it.
@@ -280,35 +285,115 @@ bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)
 	return false;
 }
 
+namespace {
+
+// While one exists, its thread is interrupted again and again (compat/interrupt.h): a call that it makes does not wait for longer than a
+// moment. What the thread was about to call when the first signal came, the next one ends.
+class Moment {
+public:
+	Moment()
+	{
+		struct sigevent e = {};
+		e.sigev_notify = SIGEV_THREAD_ID;
+		e.sigev_signo = sigevec_interruption;
+		e._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+		constexpr struct itimerspec often = {{0, 2000000}, {0, 1000000}};
+		made_ = sigevec_can_interrupt() != 0 && syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer_) == 0;
+		if (made_)
+			syscall(SYS_timer_settime, timer_, 0, &often, nullptr);
+	}
+	~Moment()
+	{
+		if (made_)
+			syscall(SYS_timer_delete, timer_);
+	}
+	Moment(const Moment &) = delete;
+	Moment &operator=(const Moment &) = delete;
+
+private:
+	int timer_ = 0; // as the kernel numbers it
+	bool made_;
+};
+
+ssize_t call_connect(int fd, const struct msghdr &to)
+{
+	return result(static_cast<ssize_t>(syscall(SYS_connect, fd, to.msg_name, to.msg_namelen)));
+}
+
+bool option(int fd, int level, int name, int *value)
+{
+	socklen_t size = sizeof *value;
+	return getsockopt(fd, level, name, value, &size) == 0;
+}
+
+// TCP, whose socket stays one that is about to connect until a call of connect() has fetched the end.
+bool remembers(int fd)
+{
+	int protocol = 0;
+	return option(fd, SOL_SOCKET, SO_PROTOCOL, &protocol) && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
+}
+
+// With no error left, and no connection either: somebody else has fetched the error, or shut the socket down.
+bool closed_again(int fd)
+{
+	struct tcp_info info = {};
+	socklen_t size = sizeof info;
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_CLOSE;
+}
+
+ssize_t connect_briefly(int fd, const struct msghdr &to)
+{
+	int flags = fcntl(fd, F_GETFL);
+	if (flags >= 0 && (flags & O_NONBLOCK) != 0)
+		return call_connect(fd, to);
+	Moment moment;
+	return call_connect(fd, to);
+}
+
+ssize_t forget_connect(int fd, int error)
+{
+	// As connect() does that fetches an error: the program may connect anew. Connecting to nothing never begins a connection, as
+	// connect() itself would where shutdown() has ended the first one.
+	constexpr struct sockaddr nothing = {AF_UNSPEC, {}};
+	syscall(SYS_connect, fd, &nothing, sizeof nothing);
+	return -error;
+}
+
+} // namespace
+
+bool begins_briefly(const struct msghdr &to)
+{
+	sa_family_t family = static_cast<const struct sockaddr *>(to.msg_name)->sa_family;
+	return to.msg_namelen >= sizeof family && (family == AF_INET || family == AF_INET6);
+}
+
+ssize_t begin_connect(int fd, const struct msghdr &to, bool briefly)
+{
+	bool goes_on = begins_briefly(to);
+	ssize_t n = goes_on || briefly ? connect_briefly(fd, to) : call_connect(fd, to);
+	return n == -EALREADY || (n == -EINTR && goes_on) ? -EINPROGRESS : n;
+}
+
 ssize_t end_of_connect(int fd, const struct msghdr &to)
 {
-	int value = 0;
-	socklen_t size = sizeof value;
-	// TCP's socket stays one that is about to connect until a call of connect() has fetched the end. If SO_ERROR took the error
-	// instead, the program's next connect() would get ECONNABORTED.
-	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &value, &size) == 0 && value == IPPROTO_TCP) {
-		ssize_t n = result(static_cast<ssize_t>(syscall(SYS_connect, fd, to.msg_name, to.msg_namelen)));
-		return n == -EISCONN ? 0 : n == -EINPROGRESS || n == -EALREADY || n == -EINTR ? -EAGAIN : n;
-	}
-	size = sizeof value;
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) != 0 ? -errno : -value;
+	struct pollfd p = {fd, POLLOUT, 0};
+	if (::poll(&p, 1, 0) <= 0)
+		return -EAGAIN;
+	int error = 0;
+	if (!option(fd, SOL_SOCKET, SO_ERROR, &error))
+		return -errno;
+	if (!remembers(fd))
+		return -error;
+	if (error != 0)
+		return forget_connect(fd, error);
+	if (closed_again(fd))
+		return forget_connect(fd, ECONNABORTED);
+	// It does not wait, unless somebody has just shut the socket down: then this is a new connection.
+	ssize_t n = connect_briefly(fd, to);
+	return n == -EISCONN ? 0 : n == -EINPROGRESS || n == -EALREADY || n == -EINTR ? -EAGAIN : n;
 }
 
 namespace {
-
-// A descriptor that is O_NONBLOCK has begun to connect: its end is told by the socket.
-ssize_t connect_and_wait(const Request *r, int fd)
-{
-	const struct msghdr &h = r->message->header;
-	ssize_t n = result(static_cast<ssize_t>(syscall(SYS_connect, fd, h.msg_name, h.msg_namelen)));
-	if (n != -EINPROGRESS && n != -EALREADY && n != -EINTR)
-		return n;
-	struct pollfd p = {fd, POLLOUT, 0};
-	do
-		::poll(&p, 1, -1);
-	while ((n = end_of_connect(fd, h)) == -EAGAIN);
-	return n;
-}
 
 ssize_t blocking_message(Request *r, int fd)
 {
@@ -326,12 +411,14 @@ ssize_t blocking_message(Request *r, int fd)
 	return result(r->op == Op::recv ? sys::recvmsg(fd, m, r->call_flags) : sys::sendmsg(fd, m, r->call_flags | MSG_NOSIGNAL));
 }
 
-ssize_t blocking_call(Request *r, int fd)
+} // namespace
+
+ssize_t one_call(Request *r, int fd)
 {
 	if (r->op == Op::accept)
 		return result(syscall(SYS_accept4, fd, nullptr, nullptr, r->call_flags));
 	if (r->op == Op::connect)
-		return connect_and_wait(r, fd);
+		return begin_connect(fd, r->message->header, false);
 	if (is_socket_call(r->op))
 		return blocking_message(r, fd);
 	if (r->op == Op::fsync)
@@ -347,8 +434,6 @@ ssize_t blocking_call(Request *r, int fd)
 	return n;
 }
 
-} // namespace
-
 bool beyond_size_limit(off_t offset, size_t len)
 {
 	struct rlimit limit;
@@ -360,8 +445,10 @@ bool beyond_size_limit(off_t offset, size_t len)
 
 ssize_t blocking(Request *r, int fd)
 {
+	if (r->carrier != nullptr)
+		return carrier::run(r);
 	for (;;) {
-		ssize_t n = blocking_call(r, fd);
+		ssize_t n = one_call(r, fd);
 		if (n == -EINTR)
 			continue;
 		if (r->is_sync())

@@ -79,7 +79,13 @@ inline bool must_block(const Request *r)
 // program's. The library's have it blocked. Async-signal-safe.
 bool beyond_size_limit(off_t offset, size_t len);
 
-// How a connect that has begun has ended, once the socket is ready to be written: 0 or -errno; -EAGAIN: not yet.
+// Begins to connect, by a thread that may wait for a moment: 0 or -errno; -EINPROGRESS: it is under way, and the socket, ready to
+// be written, will tell how it ends. A call that would wait for that is interrupted once it has begun. AF_UNIX sockets wait for room in
+// their listener's queue: in the call, or if it is to be brief the end is -EINTR, or -EAGAIN with O_NONBLOCK, and it has not begun.
+ssize_t begin_connect(int fd, const struct msghdr &to, bool briefly);
+// Of which families a connect that is interrupted goes on by itself.
+bool begins_briefly(const struct msghdr &to);
+// How a connect that has begun has ended, once the socket is ready to be written: 0 or -errno; -EAGAIN: not yet. Does not wait.
 ssize_t end_of_connect(int fd, const struct msghdr &to);
 
 // What a poll that has found something ends with. A descriptor without a file, as one of O_PATH, is a bad one.
@@ -87,6 +93,9 @@ inline ssize_t poll_result(short found)
 {
 	return (found & POLLNVAL) != 0 ? -EBADF : found;
 }
+
+// One call that waits, with what is left of r. Result or -errno.
+ssize_t one_call(Request *r, int fd);
 
 // The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno.
 ssize_t blocking(Request *r, int fd);

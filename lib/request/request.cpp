@@ -2,6 +2,7 @@
 #include "request/request.hpp"
 
 #include "channel/channel.hpp"
+#include "engine/carrier.hpp"
 #include "request/order.hpp"
 #include "request/pool.hpp"
 #include "request/stream.hpp"
@@ -138,6 +139,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->call_flags = c.flags;
 	r->shown_fd = c.shown_fd;
 	r->dma = c.dma;
+	r->carrier = nullptr;
 	r->message = message;
 	r->buf = c.buf;
 	r->len = c.len;
@@ -206,6 +208,7 @@ void release(Request *r)
 		if (r->is_sync())
 			order::ended(r);
 	}
+	carrier::let_go(r);
 	r->set(State::free);
 	if (r->vector != nullptr)
 		discard(r->vector);

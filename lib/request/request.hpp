@@ -96,6 +96,7 @@ struct Message : Block {
 };
 
 struct Batch;
+struct Carrier;
 struct Channel;
 
 // One request as the caller described it.
@@ -154,6 +155,7 @@ struct Request {
 	int flags;
 	int call_flags; // of a socket call; the events of a poll
 	int shown_fd;   // as in Call
+	Carrier *carrier; // that carries it out as the caller (engine/carrier.hpp), or nullptr
 	Message *message;
 	void *buf;
 	size_t len;
@@ -169,7 +171,7 @@ struct Request {
 	// The list the request stands in, one at a time: a file queue, a stream.
 	std::atomic<Request *> next;
 	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only says when it is ready; of a
-	// multishot request, what will tell of the next connection.
+	// multishot request, what will tell of the next connection. A connect that is polled has begun.
 	void *cancel_reply;
 	bool polled;
 	Request *connection;

@@ -5,6 +5,7 @@
 #include "channel/bell.hpp"
 #include "completion/completion.hpp"
 #include "dma/request.hpp"
+#include "engine/carrier.hpp"
 #include "engine/guess.hpp"
 #include "engine/select.hpp"
 #include "engine/transfer.hpp"
@@ -94,29 +95,44 @@ void note_request(const Call &c, const Request *r)
 		aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
 }
 
-int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
+// It cannot be handed over.
+int not_queued(const Call &c, const Descriptor &d, Request *r, ssize_t out, int error)
 {
-	if (r == nullptr && (r = requests::create(c, d)) == nullptr) {
-		if (out < 0)
-			return refuse(c, EAGAIN);
-		if (stream::give_up_claim(stream::word_of({d.dev, d.ino, false})))
-			helper::look_at_streams();
-		return ended(c, d.kind, By::inline_, nullptr, out);
-	}
-	note_request(c, r);
-	meter::handed_over(r);
-	if (c.event.channel != nullptr && !bell::install(c.event.channel))
-		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
-	r->in_program = c.op == Op::accept || transfer::may_carry_descriptors(c.op, c.fd, c.message);
-	if (r->in_program && !program_thread::ensure())
-		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
-	if (hand_over(r, out))
-		return 0;
-	int error = errno;
 	// Bytes that are out cannot be taken back: the request ends short, as a write that was interrupted does.
 	if (out > 0)
 		return ended(c, d.kind, By::inline_, r, out);
-	return requests::abandon(r) ? refuse(c, error) : 0;
+	return r == nullptr || requests::abandon(r) ? refuse(c, error) : 0;
+}
+
+// What must be there before r is handed over. 0; an errno of the call; or -errno, with which r is to end.
+int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
+{
+	note_request(c, r);
+	meter::handed_over(r);
+	if (c.event.channel != nullptr && !bell::install(c.event.channel))
+		return EAGAIN;
+	if (carrier::needed(c, d, out)) {
+		int e = carrier::attach(r);
+		return e == -EAGAIN ? EAGAIN : e;
+	}
+	r->in_program = c.op == Op::accept || transfer::may_carry_descriptors(c.op, c.fd, c.message);
+	return r->in_program && !program_thread::ensure() ? EAGAIN : 0;
+}
+
+// out: what the attempt within the call has left (engine.hpp).
+int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
+{
+	if (r == nullptr)
+		r = requests::create(c, d);
+	int error = r != nullptr ? prepare_transfer(c, d, r, out) : EAGAIN;
+	if (error == 0) {
+		r->polled = c.op == Op::connect && out >= 0;
+		if (hand_over(r, out))
+			return 0;
+		error = errno;
+	} else if (out >= 0 && stream::give_up_claim(stream::word_of({d.dev, d.ino, false})))
+		helper::look_at_streams();
+	return error < 0 ? ended(c, d.kind, By::none, r, error) : not_queued(c, d, r, out, error);
 }
 
 int queue_sync(const Call &c, const Descriptor &d)
@@ -158,7 +174,8 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r, bool cold)
 	if (c.dma.kind == dma::Use::Kind::wait)
 		return queue_on_association(c, d, r);
 	ssize_t result = -1;
-	bool at_once = is_beside_the_stream(c, d) || (select::inline_allowed() && !cold);
+	// A name is resolved in the call if anything can be done in it.
+	bool at_once = is_beside_the_stream(c, d) || (select::inline_allowed() && !cold) || carrier::names_unix(c);
 	if (at_once && engines::inline_.attempt(c, d, &result))
 		return ended(c, d.kind, By::inline_, r, result);
 	return queue_transfer(c, d, r, result);

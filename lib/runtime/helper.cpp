@@ -379,6 +379,11 @@ uint32_t ask(RegionReply *reply)
 	return post_and_wait(What::region, reply, reply);
 }
 
+uint32_t ask(RightsReply *reply)
+{
+	return post_and_wait(What::rights, reply, reply);
+}
+
 bool on_helper_thread()
 {
 	return own != nullptr;

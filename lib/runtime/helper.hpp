@@ -140,9 +140,13 @@ struct RegionReply : Reply {
 	bool keep;
 };
 
+// To hear what rights it has now (engine/rights.hpp). The answer: 1.
+struct RightsReply : Reply {};
+
 // Asks the driver, and waits. 0: there is no driver.
 uint32_t ask(CancelReply *reply);
 uint32_t ask(RegionReply *reply);
+uint32_t ask(RightsReply *reply);
 
 // Whether the caller is one of the helper's threads, whose descriptors are not the program's.
 bool on_helper_thread();

@@ -17,6 +17,7 @@ enum class What : uint8_t {
 	returned,   // to the driver: a stream's call that was made elsewhere has ended
 	cancel,     // to the driver: a CancelReply
 	region,     // to the driver: a RegionReply
+	rights,     // to the driver: a RightsReply
 	background, // to the driver: a kernel-AIO context needs its thread
 	close,      // to the driver: a number of its table
 	call,       // to the program's thread: a request with its file, to be tried

@@ -9,7 +9,9 @@
 #include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "dma/send.hpp"
+#include "engine/carrier.hpp"
 #include "engine/kaio.hpp"
+#include "engine/rights.hpp"
 #include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
@@ -72,6 +74,8 @@ void forget_parent()
 	waiters::after_fork();
 	finished::after_fork();
 	requests::after_fork();
+	carrier::after_fork();
+	rights::after_fork();
 	stats::after_fork();
 	last_thread::after_fork();
 }

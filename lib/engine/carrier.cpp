@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: MIT
+#include "engine/carrier.hpp"
+
+#include "engine/rights.hpp"
+#include "engine/transfer.hpp"
+#include "interrupt.h"
+#include "runtime/helper.hpp"
+#include "runtime/sync.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/magic.h>
+#include <new>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+
+namespace sigevec {
+
+struct Carrier {
+	enum State : uint32_t { starting, standing_by, at_work, done, let_go };
+	std::atomic<uint32_t> state{starting};
+	std::atomic<bool> stop{false};
+	std::atomic<pid_t> thread{0};
+	Request *request;
+	int file; // in the caller's table, and in its own
+	int error = 0;
+	bool for_driver = false;
+	bool settled = true;
+	Rights rights{}; // the caller's
+	long pause = 1000000; // before the next attempt, in nanoseconds, where nothing tells when there is room
+	// The files that the request needs, the highest first: its own, and those that travel with it.
+	unsigned count = 0;
+	int keep[254];
+};
+
+namespace carrier {
+
+namespace {
+
+std::atomic<uint32_t> carriers{0};
+
+// ---- what is needed
+
+bool over_ip(int fd)
+{
+	int domain = 0;
+	socklen_t n = sizeof domain;
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && (domain == AF_INET || domain == AF_INET6);
+}
+
+// Whether the kernel asks who makes the call. Who reads has been asked when the file was opened; files whose content is made
+// when they are read (/proc) are of size 0, and may ask again. So may whatever is written to: a file, to see whether it stays set-user-ID.
+bool depends_on_rights(const Call &c, const Descriptor &d)
+{
+	switch (c.op) {
+	case Op::read:
+		return d.kind == Kind::file && d.size == 0;
+	case Op::write:
+		return d.kind != Kind::fifo && (d.kind != Kind::socket || !over_ip(c.fd));
+	case Op::send:
+		return c.message != nullptr || !over_ip(c.fd);
+	case Op::connect:
+		return true;
+	default:
+		return false;
+	}
+}
+
+// ---- the thread
+
+// A table of its own, with nothing but what the request needs.
+bool leave_table(const Carrier *c)
+{
+	auto close_between = [](int first, unsigned last, unsigned flags) {
+		return static_cast<unsigned>(first) > last || syscall(SYS_close_range, first, last, flags) == 0;
+	};
+	if (!close_between(c->keep[0] + 1, ~0u, CLOSE_RANGE_UNSHARE))
+		return false;
+	for (unsigned i = 0; i < c->count; i++) {
+		int first = i + 1 < c->count ? c->keep[i + 1] + 1 : 0;
+		if (c->keep[i] > first)
+			close_between(first, static_cast<unsigned>(c->keep[i]) - 1, 0);
+	}
+	return true;
+}
+
+bool is_proc(const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statfs s;
+	bool yes = fd >= 0 && fstatfs(fd, &s) == 0 && s.f_type == PROC_SUPER_MAGIC;
+	if (fd >= 0)
+		sys::close(fd);
+	return yes;
+}
+
+struct sockaddr_un *path_of(Request *r)
+{
+	if (r->message == nullptr)
+		return nullptr;
+	const struct msghdr &h = r->message->header;
+	auto *a = static_cast<struct sockaddr_un *>(h.msg_name);
+	bool named = a != nullptr && h.msg_namelen > offsetof(struct sockaddr_un, sun_path) && h.msg_namelen <= sizeof *a;
+	return named && a->sun_family == AF_UNIX && a->sun_path[0] != '\0' ? a : nullptr;
+}
+
+// The name becomes what it stands for now. 0; or why it stands for nothing. *held: whatever happens later, it is that.
+int resolve(Request *r, bool *held)
+{
+	struct sockaddr_un *a = path_of(r);
+	*held = a == nullptr;
+	if (a == nullptr)
+		return 0;
+	char path[sizeof a->sun_path + 1] = {};
+	memcpy(path, a->sun_path, r->message->header.msg_namelen - offsetof(struct sockaddr_un, sun_path));
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? 0 : -errno;
+	if (is_proc("/proc/thread-self/fd")) {
+		int n = snprintf(a->sun_path, sizeof a->sun_path, "/proc/thread-self/fd/%d", fd);
+		r->message->header.msg_namelen = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path)) + static_cast<socklen_t>(n) + 1;
+		*held = true;
+	}
+	return 0;
+}
+
+int prepare(Carrier *c)
+{
+	c->rights = Rights::own();
+	c->settled = c->rights.settled();
+	sigevec_can_interrupt();
+	if (!leave_table(c))
+		return -EAGAIN;
+	bool held;
+	if (int e = resolve(c->request, &held); e != 0)
+		return e;
+	return unshare(CLONE_FS) == 0 || held ? 0 : -EAGAIN;
+}
+
+// ---- one attempt
+
+// libc's setuid and its like wait while one exists: the thread has the caller's rights, whatever the process has now.
+class AsCaller {
+public:
+	explicit AsCaller(const Rights &callers) : before_(block())
+	{
+		now_ = Rights::own();
+		changed_ = now_ != callers;
+		if (changed_)
+			callers.adopt();
+	}
+	~AsCaller()
+	{
+		if (changed_)
+			now_.adopt();
+		syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before_, nullptr, sizeof before_);
+	}
+	AsCaller(const AsCaller &) = delete;
+	AsCaller &operator=(const AsCaller &) = delete;
+
+private:
+	static uint64_t block()
+	{
+		constexpr int of_setuid = 33; // glibc's
+		uint64_t before = 0, more = uint64_t{1} << (of_setuid - 1);
+		syscall(SYS_rt_sigprocmask, SIG_BLOCK, &more, &before, sizeof before);
+		return before;
+	}
+	uint64_t before_;
+	Rights now_{};
+	bool changed_;
+};
+
+ssize_t attempt_briefly(Carrier *c, Request *r)
+{
+	AsCaller as(c->rights);
+	if (r->op == Op::connect)
+		return transfer::begin_connect(c->file, r->message->header, true);
+	return r->kind == Kind::socket ? transfer::attempt(r, c->file) : transfer::one_call(r, c->file);
+}
+
+ssize_t attempt(Carrier *c, Request *r)
+{
+	if (r->polled)
+		return transfer::end_of_connect(c->file, r->message->header);
+	ssize_t n = c->settled ? transfer::one_call(r, c->file) : attempt_briefly(c, r);
+	if (r->op != Op::connect)
+		return n;
+	r->polled = n == -EINPROGRESS;
+	// A UNIX socket's listener has no room.
+	return r->polled || (n == -EINTR && !c->settled) ? -EAGAIN : n;
+}
+
+void wait_for_room(Carrier *c)
+{
+	struct pollfd p = {c->file, POLLOUT, 0};
+	if (::poll(&p, 1, 0) <= 0) {
+		::poll(&p, 1, -1);
+		return;
+	}
+	// It says that there is room; but the room that is missing is another socket's.
+	constexpr long longest = 16000000;
+	struct timespec t = {0, c->pause};
+	nanosleep(&t, nullptr);
+	c->pause = std::min(c->pause * 2, longest);
+}
+
+ssize_t carry_out(Carrier *c, Request *r)
+{
+	for (;;) {
+		if (c->stop.load(std::memory_order_acquire) && r->done == 0)
+			return -ECANCELED;
+		ssize_t n = attempt(c, r);
+		if (n == -EINTR)
+			continue;
+		if (n == -EAGAIN && !r->nonblocking())
+			wait_for_room(c);
+		else if (!transfer::advance(r, n))
+			return transfer::total(r, n);
+	}
+}
+
+// ---- between the two
+
+void say(Carrier *c, uint32_t state)
+{
+	c->state.store(state, std::memory_order_release);
+	futex_wake(c->state, INT_MAX);
+}
+
+uint32_t wait_while(Carrier *c, uint32_t state)
+{
+	uint32_t now;
+	while ((now = c->state.load(std::memory_order_acquire)) == state)
+		futex_wait(c->state, state, nullptr);
+	return now;
+}
+
+void *carrier_main(void *p)
+{
+	auto *c = static_cast<Carrier *>(p);
+	c->thread.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
+	c->error = prepare(c);
+	say(c, Carrier::standing_by);
+	if (wait_while(c, Carrier::standing_by) == Carrier::at_work) {
+		Request *r = c->request;
+		bool for_driver = c->for_driver;
+		r->result = carry_out(c, r);
+		// Closed before the end is told: who then looks finds the file released.
+		for (unsigned i = 0; i < c->count; i++)
+			sys::close(c->keep[i]);
+		say(c, Carrier::done);
+		if (for_driver)
+			helper::returned_from_program(r);
+		wait_while(c, Carrier::done);
+	}
+	carriers.fetch_sub(1, std::memory_order_relaxed);
+	free(c);
+	return nullptr;
+}
+
+// ---- making one
+
+void note_files(Carrier *c, const Request *r)
+{
+	c->keep[c->count++] = c->file;
+	struct msghdr *m = r->message != nullptr && r->op == Op::send ? &r->message->header : nullptr;
+	for (struct cmsghdr *h = m != nullptr ? CMSG_FIRSTHDR(m) : nullptr; h != nullptr; h = CMSG_NXTHDR(m, h)) {
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS || h->cmsg_len < CMSG_LEN(0))
+			continue;
+		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		// The kernel takes 253; what is more, or no number, it refuses.
+		for (size_t i = 0; i < n && c->count < sizeof c->keep / sizeof c->keep[0]; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
+			if (fd >= 0)
+				c->keep[c->count++] = fd;
+		}
+	}
+	std::sort(c->keep, c->keep + c->count, [](int a, int b) { return a > b; });
+	c->count = static_cast<unsigned>(std::unique(c->keep, c->keep + c->count) - c->keep);
+}
+
+Carrier *make(Request *r)
+{
+	if (carriers.fetch_add(1, std::memory_order_relaxed) < most)
+		if (void *m = malloc(sizeof(Carrier)); m != nullptr) {
+			auto *c = new (m) Carrier;
+			c->request = r;
+			c->file = r->fd.load(std::memory_order_relaxed);
+			note_files(c, r);
+			if (start_thread(carrier_main, c, "sigevec-carrier") == 0)
+				return c;
+			free(c);
+		}
+	carriers.fetch_sub(1, std::memory_order_relaxed);
+	return nullptr;
+}
+
+} // namespace
+
+bool names_unix(const Call &c)
+{
+	if ((c.op != Op::connect && c.op != Op::send) || c.message == nullptr)
+		return false;
+	const auto *a = static_cast<const struct sockaddr *>(c.message->msg_name);
+	return a != nullptr && c.message->msg_namelen >= sizeof a->sa_family && a->sa_family == AF_UNIX;
+}
+
+bool sends_descriptors(const Call &c)
+{
+	return c.op == Op::send && transfer::may_carry_descriptors(c.op, c.fd, c.message);
+}
+
+bool needed(const Call &c, const Descriptor &d, ssize_t out)
+{
+	// Names and descriptors go with the first part.
+	if (out <= 0 && (names_unix(c) || sends_descriptors(c)))
+		return true;
+	return depends_on_rights(c, d) && !rights::are_the_helpers();
+}
+
+int attach(Request *r)
+{
+	Carrier *c = make(r);
+	if (c == nullptr)
+		return -EAGAIN;
+	// No handler may leave by a longjmp meanwhile: what is outstanding must have its thread.
+	BlockSignals blocked;
+	wait_while(c, Carrier::starting);
+	r->carrier = c;
+	int error = c->error;
+	if (error != 0)
+		let_go(r);
+	return error;
+}
+
+void begin(Request *r)
+{
+	r->carrier->for_driver = true;
+	say(r->carrier, Carrier::at_work);
+}
+
+ssize_t run(Request *r)
+{
+	say(r->carrier, Carrier::at_work);
+	wait_while(r->carrier, Carrier::at_work);
+	ssize_t n = r->result;
+	let_go(r);
+	return n;
+}
+
+void interrupt(Request *r)
+{
+	r->carrier->stop.store(true, std::memory_order_release);
+	sigevec_interrupt(r->carrier->thread.load(std::memory_order_relaxed));
+}
+
+void let_go(Request *r)
+{
+	Carrier *c = r->carrier;
+	r->carrier = nullptr;
+	if (c != nullptr)
+		say(c, Carrier::let_go);
+}
+
+void after_fork()
+{
+	carriers.store(0, std::memory_order_relaxed);
+}
+
+} // namespace carrier
+} // namespace sigevec

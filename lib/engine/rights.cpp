@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+#include "engine/rights.hpp"
+
+#include "runtime/helper.hpp"
+#include "runtime/sync.hpp"
+
+#include <atomic>
+#include <cstdlib>
+#include <linux/capability.h>
+#include <new>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace sigevec {
+
+namespace {
+
+constexpr uid_t no_change = ~uid_t{0}; // setfsuid and setfsgid then only say what is
+
+struct __user_cap_header_struct header()
+{
+	return {_LINUX_CAPABILITY_VERSION_3, 0};
+}
+
+bool all_equal(const unsigned (&v)[4])
+{
+	return v[0] == v[1] && v[0] == v[2] && v[0] == v[3];
+}
+
+} // namespace
+
+Rights Rights::own()
+{
+	Rights r{};
+	syscall(SYS_getresuid, &r.user[0], &r.user[1], &r.user[2]);
+	r.user[3] = static_cast<uid_t>(syscall(SYS_setfsuid, no_change));
+	syscall(SYS_getresgid, &r.group[0], &r.group[1], &r.group[2]);
+	r.group[3] = static_cast<gid_t>(syscall(SYS_setfsgid, no_change));
+	struct __user_cap_header_struct h = header();
+	struct __user_cap_data_struct d[2] = {};
+	syscall(SYS_capget, &h, d);
+	for (int i = 0; i < 2; i++) {
+		r.effective[i] = d[i].effective;
+		r.permitted[i] = d[i].permitted;
+	}
+	r.no_new_privileges = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
+	return r;
+}
+
+bool Rights::settled() const
+{
+	return all_equal(user) && all_equal(group) && effective[0] == permitted[0] && effective[1] == permitted[1];
+}
+
+bool Rights::plain() const
+{
+	return settled() && permitted[0] == 0 && permitted[1] == 0;
+}
+
+void Rights::adopt() const
+{
+	// First all that is put by: it may be what allows the rest.
+	Rights now = own();
+	struct __user_cap_header_struct h = header();
+	struct __user_cap_data_struct d[2] = {};
+	syscall(SYS_capget, &h, d);
+	d[0].effective = d[0].permitted;
+	d[1].effective = d[1].permitted;
+	syscall(SYS_capset, &h, d);
+	syscall(SYS_setresuid, no_change, now.user[2], no_change);
+	syscall(SYS_setresgid, group[0], group[1], group[2]);
+	syscall(SYS_setfsgid, group[3]);
+	syscall(SYS_setresuid, user[0], user[1], user[2]);
+	syscall(SYS_setfsuid, user[3]);
+	syscall(SYS_capget, &h, d);
+	for (int i = 0; i < 2; i++)
+		d[i].effective = effective[i];
+	syscall(SYS_capset, &h, d);
+}
+
+namespace rights {
+
+namespace {
+
+// What the helper's threads have. Never freed: they change seldom, and somebody may be reading.
+std::atomic<const Rights *> known{nullptr};
+std::atomic<uint32_t> generation{1}; // of the process
+// In which generation this thread was found to have the helper's rights, without a way to get any others.
+thread_local uint32_t same_for_good __attribute__((tls_model("initial-exec"))) = 0;
+
+bool equal(const Rights &mine)
+{
+	const Rights *r = known.load(std::memory_order_acquire);
+	return r != nullptr && *r == mine;
+}
+
+} // namespace
+
+bool are_the_helpers()
+{
+	uint32_t now = generation.load(std::memory_order_relaxed);
+	const Rights *r = known.load(std::memory_order_acquire);
+	if (same_for_good == now && r != nullptr)
+		return r->no_new_privileges == (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+	// Without a helper nothing is handed over.
+	if (helper::get() == nullptr)
+		return true;
+	Rights mine = Rights::own();
+	if (!mine.settled())
+		return false;
+	if (!equal(mine)) {
+		// libc may have changed those of all threads.
+		helper::RightsReply reply;
+		if (helper::ask(&reply) == 0 || !equal(mine))
+			return false;
+	}
+	if (mine.plain())
+		same_for_good = now;
+	return true;
+}
+
+void helper_has(const Rights &r)
+{
+	if (equal(r))
+		return;
+	if (void *m = malloc(sizeof(Rights)); m != nullptr)
+		known.store(new (m) Rights(r), std::memory_order_release);
+}
+
+void after_fork()
+{
+	generation.fetch_add(1, std::memory_order_relaxed);
+	known.store(nullptr, std::memory_order_relaxed);
+}
+
+} // namespace rights
+} // namespace sigevec
