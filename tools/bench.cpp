@@ -86,12 +86,15 @@ public:
 		if (stat(path, &st) != 0)
 			return complain("bench", path) == 0;
 		own_ = S_ISDIR(st.st_mode);
-		fd_ = own_ ? make(path, o.size) : ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-		off_t end = fd_ >= 0 ? lseek(fd_, 0, SEEK_END) : -1;
-		if (end < 0 || (!own_ && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
-			errno = end < 0 ? errno : EINVAL;
+		// Some devices do something when they are opened.
+		if (!own_ && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+			errno = EINVAL;
 			return complain("bench", path) == 0;
 		}
+		fd_ = own_ ? make(path, o.size) : ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		off_t end = fd_ >= 0 ? lseek(fd_, 0, SEEK_END) : -1;
+		if (end < 0)
+			return complain("bench", path) == 0;
 		if (static_cast<uint64_t>(end) < o.block)
 			return complain("bench", path, "the file is smaller than a block") == 0;
 		// A larger file might not stay in the cache.

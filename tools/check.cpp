@@ -41,7 +41,8 @@ struct Verdict {
 	}
 };
 
-constexpr size_t most_uses = 1000;
+// Of what a file that somebody made for it can say.
+constexpr size_t most_uses = 200, most_missing = 50;
 
 void collect(const Elf &e, const std::string &object, Verdict &v)
 {
@@ -63,8 +64,10 @@ void look_inside(Verdict &v)
 	for (const Symbol &s : p.elf.symbols)
 		if (s.defined)
 			v.own_functions.push_back(s.name);
-	for (const std::string &name : l.missing)
-		v.notes.push_back("its library " + name + " was not found");
+	for (size_t i = 0; i < l.missing.size() && i < most_missing; i++)
+		v.notes.push_back("its library " + l.missing[i] + " was not found");
+	if (l.missing.size() > most_missing)
+		v.notes.push_back("and " + std::to_string(l.missing.size() - most_missing) + " others");
 	v.by_name = v.uses.empty() && mentions_aio(*p.file);
 	bool linked = std::any_of(p.elf.needed.begin(), p.elf.needed.end(),
 				  [](const std::string &n) { return n.starts_with("libsigevec.so"); });

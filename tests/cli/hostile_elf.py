@@ -52,6 +52,8 @@ write('needed', [(STRTAB, AT), (STRSZ, TOP)] + [(NEEDED, i * 8) for i in range(4
 folders = b'\0' + b':'.join([b'$ORIGIN' * 500] * 900) + b'\0'
 for tag in (RPATH, RUNPATH):
     write('folders-%d' % tag, [(STRTAB, AT), (STRSZ, TOP), (tag, 1)] + [(NEEDED, i * 4 + 1) for i in range(400)], folders)
+write('missing', [(STRTAB, AT), (STRSZ, TOP)] + [(NEEDED, i * 4000) for i in range(200)],
+      b''.join(b'%03d' % i + b'\033' * 3996 + b'\0' for i in range(200)))
 long_name = b'\0' + b'x' * (10 << 20) + b'\0'
 write('name', [(STRTAB, AT), (STRSZ, TOP)] + [(NEEDED, i + 1) for i in range(400)], long_name)
 # Program headers beyond what there is.
