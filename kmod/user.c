@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What each user has in pools. The limit is this module's own: RLIMIT_MEMLOCK has no say, so that an unprivileged user gets memory by the
+ * What each user has in pools. A user is one of the initial user namespace: whoever makes namespaces of his own, and users in them, pays for them. The limit is this module's own: RLIMIT_MEMLOCK has no say, so that an unprivileged user gets memory by the
  * administrator's rule for the device alone. Memory is the creator's until it is free, whoever has it then.
  */
 #include <linux/cred.h>
 #include <linux/slab.h>
+#include <linux/user_namespace.h>
 
 #include "sigevec.h"
 
@@ -23,6 +24,21 @@ void sv_set_user_limit(u64 bytes)
 	WRITE_ONCE(limit, bytes);
 }
 
+/*
+ * In a namespace the owner of the outermost one below the initial one. With a range of subordinate users (/etc/subuid) he would otherwise have the
+ * limit once for each of them. The caller's credentials hold the namespace, and that its parents.
+ */
+static kuid_t payer(void)
+{
+	const struct user_namespace *ns = current_user_ns();
+
+	if (ns == &init_user_ns)
+		return current_euid();
+	while (ns->parent != &init_user_ns)
+		ns = ns->parent;
+	return ns->owner;
+}
+
 static struct sv_user *find(kuid_t uid)
 {
 	struct sv_user *u;
@@ -39,7 +55,7 @@ u64 sv_user_bytes(void)
 	u64 n;
 
 	mutex_lock(&users_lock);
-	u = find(current_euid());
+	u = find(payer());
 	n = u ? u->bytes : 0;
 	mutex_unlock(&users_lock);
 	return n;
@@ -76,10 +92,10 @@ struct sv_user *sv_charge(u64 bytes)
 	if (!fresh)
 		return ERR_PTR(-ENOMEM);
 	mutex_lock(&users_lock);
-	u = find(current_euid());
+	u = find(payer());
 	if (!u) {
 		u = fresh;
-		u->uid = current_euid();
+		u->uid = payer();
 	}
 	e = add(u, bytes);
 	if (!e && u == fresh) {

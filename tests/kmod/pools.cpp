@@ -4,6 +4,7 @@
 #define BOOST_TEST_MODULE kmod_pools
 #include "pool.hpp"
 
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/un.h>
@@ -322,6 +323,57 @@ BOOST_AUTO_TEST_CASE(an_unprivileged_user_has_a_limit_of_his_own_and_memlock_has
     BOOST_TEST(waitpid(child, &status, 0) == child);
     BOOST_TEST(WEXITSTATUS(status) == 0);
     chmod(SIGEVEC_DEVICE, 0600);
+}
+
+BOOST_AUTO_TEST_CASE(users_of_a_users_namespaces_share_the_limit_of_its_owner) {
+    settled();
+    auto const before = device_info();
+    constexpr uint64_t limit = 4 << 20, half = 2 << 20;
+    BOOST_TEST_REQUIRE(write_to("/sys/class/misc/sigevec/user_limit", std::to_string(limit)));
+    BOOST_TEST_REQUIRE(chmod(SIGEVEC_DEVICE, 0666) == 0);
+    int ready[2], go[2];
+    BOOST_TEST_REQUIRE((pipe(ready) == 0 && pipe(go) == 0));
+    pid_t const child = fork();
+    if (child == 0) {
+        char c;
+        if (setgid(65534) != 0 || setuid(65534) != 0) _exit(1);
+        int const fd = open(SIGEVEC_DEVICE, O_RDWR);
+        if (fd < 0) _exit(2);
+        if (unshare(CLONE_NEWUSER) != 0) _exit(77);
+        if (write(ready[1], "", 1) != 1 || read(go[0], &c, 1) != 1) _exit(3);
+        auto make = [&](uint64_t size) {
+            sigevec_pool_create const p{size, 0, 0, 0, 0};
+            return ioctl(fd, SIGEVEC_IOC_POOL_CREATE, &p);
+        };
+        // One after the other: the effective user alone decides in a namespace of its own.
+        for (uid_t user : {1u, 2u})
+            if (setresuid(-1, user, 0) != 0 || make(half) < 0 || setresuid(-1, 0, 0) != 0) _exit(4);
+        if (setresuid(-1, 3, 0) != 0 || make(page) >= 0 || errno != EDQUOT) _exit(5);
+        sigevec_device_info i{};
+        if (ioctl(fd, SIGEVEC_IOC_DEVICE_INFO, &i) != 0 || i.user_bytes != limit) _exit(6);
+        // A namespace within, of another of its users.
+        if (setresuid(3, 3, 3) != 0 || unshare(CLONE_NEWUSER) != 0) _exit(7);
+        if (make(page) >= 0 || errno != EDQUOT) _exit(8);
+        _exit(0);
+    }
+    char c;
+    close(ready[1]);
+    if (read(ready[0], &c, 1) == 1) {
+        std::string const process = "/proc/" + std::to_string(child);
+        BOOST_TEST(write_to((process + "/uid_map").c_str(), "0 65534 1\n1 100000 10"));
+        BOOST_TEST(write_to((process + "/gid_map").c_str(), "0 65534 1"));
+        BOOST_TEST(write(go[1], "", 1) == 1);
+    }
+    int status;
+    BOOST_TEST(waitpid(child, &status, 0) == child);
+    if (WEXITSTATUS(status) == 77)
+        skip_case("the kernel gives users no namespaces");
+    else
+        BOOST_TEST(status == 0);
+    for (int fd : {ready[0], go[0], go[1]}) close(fd);
+    chmod(SIGEVEC_DEVICE, 0600);
+    BOOST_TEST(charged_eventually(0));
+    BOOST_TEST(write_to("/sys/class/misc/sigevec/user_limit", std::to_string(before.user_limit)));
 }
 
 BOOST_AUTO_TEST_CASE(pages_are_charged_to_the_creators_cgroup) {
