@@ -65,6 +65,17 @@ for name in $posix_names $source_names $timer_names; do
 	grep -qE "^ (\(.*\))?$name@" "$debian/libsigevec1.symbols" || fail "$name is not in debian/libsigevec1.symbols"
 done
 
+# Whose the module's device is: the packages that ship the rule make the group.
+"$MAKE" -C "$top_builddir" install-kmod-source DESTDIR="$scratch/kmod" >"$scratch/install.log" 2>&1 || fail "make install-kmod-source"
+group=$(sed -n 's/^KERNEL=.*GROUP="\([^"]*\)".*/\1/p' "$scratch/kmod/lib/udev/rules.d/60-sigevec.rules")
+grep -qx "g $group - -" "$scratch/kmod/usr/lib/sysusers.d/sigevec.conf" || fail "sysusers.d does not make the group '$group' of the udev rule"
+grep -qx ' dh-sequence-installsysusers,' "$debian/control" || fail "sigevec-dkms of Debian does not make the group"
+grep -qE "^getent group $group .*groupadd -r $group" "$top_srcdir/libsigevec.spec" || fail "sigevec-dkms of libsigevec.spec does not make the group"
+(cd "$scratch/kmod" && find lib usr/lib -type f) | while read -r file; do
+	grep -qx "/$file" "$top_srcdir/libsigevec.spec" || echo "$file"
+done >"$scratch/left"
+[ ! -s "$scratch/left" ] || fail "libsigevec.spec does not have $(cat "$scratch/left")"
+
 for script in "$debian"/tests/* "$debian/rules"; do
 	[ "${script##*/}" = control ] || [ -x "$script" ] || fail "${script#"$top_srcdir/"} cannot be run"
 done
