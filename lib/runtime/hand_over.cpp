@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <cstdlib>
 #include <fcntl.h>
+#include <initializer_list>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sys/resource.h>
