@@ -23,7 +23,8 @@ namespace sigevec::aiocb_layout {
 
 static_assert(sizeof(struct aiocb) == 168 && sizeof(struct aiocb64) == 168);
 static_assert(offsetof(struct aiocb, aio_sigevent) == 32 && sizeof(struct sigevent) == 64);
-static_assert(offsetof(struct aiocb, __next_prio) == 96 && offsetof(struct aiocb, __abs_prio) == 104);
+static_assert(offsetof(struct aiocb, __next_prio) == 96 && offsetof(struct aiocb, __abs_prio) == 104 &&
+	      offsetof(struct aiocb, __policy) == 108);
 static_assert(offsetof(struct aiocb, __error_code) == 112 && offsetof(struct aiocb, __return_value) == 120);
 static_assert(offsetof(struct aiocb, aio_offset) == 128);
 static_assert(offsetof(struct aiocb, aio_msg) >= 136 && offsetof(struct aiocb, aio_dma_buf) >= 136);
@@ -48,6 +49,12 @@ constexpr int context_of_sync = -1;
 inline std::atomic_ref<int> context(const struct aiocb *cb)
 {
 	return std::atomic_ref<int>(const_cast<struct aiocb *>(cb)->__abs_prio);
+}
+
+// Another value for each submission.
+inline std::atomic_ref<int> life(const struct aiocb *cb)
+{
+	return std::atomic_ref<int>(const_cast<struct aiocb *>(cb)->__policy);
 }
 
 inline std::atomic_ref<uint32_t> request(const struct aiocb *cb)

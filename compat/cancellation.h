@@ -16,7 +16,8 @@ extern "C" {
 #endif
 
 /*
- * Call number with six arguments; on cancellation cleanup(arg) runs once, before the thread's own clean-up handlers.
+ * Call number with six arguments; on cancellation cleanup(arg) runs once, before the thread's own clean-up handlers, and so it does when a
+ * signal handler leaves the call by siglongjmp.
  * Returns the result or -errno. The frames between here and the application must own nothing but what cleanup undoes.
  */
 long sigevec_cancellable_syscall(void (*cleanup)(void *), void *arg, long number, const long v[6])

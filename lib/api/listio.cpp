@@ -85,42 +85,29 @@ int start_all(struct aiocb *const list[], int n, Batch *batch)
 	return refused;
 }
 
-int wait_for_all(struct aiocb *const list[], int n)
+// The list has been refused whole: no element is to look as if it had ended well, as it may have before.
+int refuse_all(struct aiocb *const list[], int n, int error)
 {
-	int e = wait::for_list(list, n, wait::Until::all, Deadline{}, false);
-	for (int i = 0; e == 0 && i < n; i++)
-		if (counts(list[i]) && aiocb_layout::error(list[i]) != 0)
-			e = EIO;
-	return e;
-}
-
-// Entries that do not take part must not be looked at by the wait: their status is whatever it was.
-bool all_take_part(struct aiocb *const list[], int n)
-{
-	for (int i = 0; i < n; i++)
-		if (list[i] != nullptr && !counts(list[i]))
-			return false;
-	return true;
-}
-
-int wait_one_by_one(struct aiocb *const list[], int n)
-{
-	int e = 0;
 	for (int i = 0; i < n; i++)
 		if (counts(list[i])) {
-			int one = wait_for_all(&list[i], 1);
-			if (one == EINTR)
-				return EINTR;
-			e = one != 0 ? one : e;
+			aiocb_layout::result(list[i]).store(-1, std::memory_order_relaxed);
+			aiocb_layout::status(list[i]).store(error, std::memory_order_release);
 		}
-	return e;
+	return error;
 }
 
 int list_and_wait(struct aiocb *const list[], int n)
 {
-	int refused = start_all(list, n, nullptr);
-	int e = all_take_part(list, n) ? wait_for_all(list, n) : wait_one_by_one(list, n);
-	return e != 0 || refused == 0 ? e : EIO;
+	Batch *batch = batches::create_waited();
+	if (batch == nullptr)
+		return refuse_all(list, n, EAGAIN);
+	int refused = start_all(list, n, batch);
+	batches::finished_one(batch); // lio_listio's own count
+	int e = wait::for_batch(batch);
+	if (e == 0 && (refused != 0 || batch->failed.load(std::memory_order_relaxed)))
+		e = EIO;
+	batches::leave(batch);
+	return e;
 }
 
 int list_and_go_on(struct aiocb *const list[], int n, const struct sigevent *sig)
@@ -131,15 +118,12 @@ int list_and_go_on(struct aiocb *const list[], int n, const struct sigevent *sig
 		notifier::ensure();
 	if (event.notify == SIGEV_EC)
 		if (int e = channel::admit(event.signo, &event.channel); e != 0)
-			return e;
-	if (event.channel != nullptr && !bell::install(event.channel)) {
-		channel::retract(event.channel);
-		return EAGAIN;
-	}
-	if (!event.silent() && (batch = batches::create(event)) == nullptr) {
+			return refuse_all(list, n, e);
+	bool can_tell = event.channel == nullptr || bell::install(event.channel);
+	if (!can_tell || (!event.silent() && (batch = batches::create(event)) == nullptr)) {
 		if (event.channel != nullptr)
 			channel::retract(event.channel);
-		return EAGAIN;
+		return refuse_all(list, n, EAGAIN);
 	}
 	int refused = start_all(list, n, batch);
 	// lio_listio's own count: an empty list is told at once, by this.
@@ -155,7 +139,7 @@ SIGEVEC_EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struc
 	if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0 || (n > 0 && api::unassumed(list) == nullptr))
 		return api::result_of(EINVAL);
 	if (!process::ensure())
-		return api::result_of(EAGAIN);
+		return api::result_of(refuse_all(list, n, EAGAIN));
 	return api::result_of(mode == LIO_WAIT ? list_and_wait(list, n) : list_and_go_on(list, n, sig));
 }
 SIGEVEC_ALIAS64(int, lio_listio, int, struct aiocb64 *const[], int, struct sigevent *);

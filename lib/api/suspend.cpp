@@ -35,7 +35,7 @@ SIGEVEC_EXPORT int aio_suspend(const struct aiocb *const list[], int n, const st
 		any = list[i] != nullptr;
 	if (!any)
 		return 0; // nothing to wait for, as in glibc
-	return suspend_error(wait::for_list(list, n, wait::Until::one, Deadline::after(timeout), true));
+	return suspend_error(wait::for_list(list, n, Deadline::after(timeout)));
 }
 SIGEVEC_ALIAS64(int, aio_suspend, const struct aiocb64 *const[], int, const struct timespec *);
 

@@ -11,8 +11,14 @@
 #include "request/order.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
+#include "runtime/thread_number.hpp"
 
 namespace sigevec::completion {
+
+namespace {
+// Submissions by this thread.
+thread_local uint32_t lives __attribute__((tls_model("initial-exec"))) = 0;
+} // namespace
 
 void begin(struct aiocb *cb)
 {
@@ -21,6 +27,8 @@ void begin(struct aiocb *cb)
 	// The address may have served before, without an aio_return.
 	finished::remove(cb);
 	aiocb_layout::context(cb).store(0, std::memory_order_relaxed);
+	// Released with the status, for whoever still waits for the last life. What stood there before may be anything, and is not read.
+	aiocb_layout::life(cb).store(static_cast<int>(thread_number() << 20 ^ ++lives), std::memory_order_relaxed);
 	aiocb_layout::result(cb).store(0, std::memory_order_relaxed);
 	aiocb_layout::status(cb).store(EINPROGRESS, std::memory_order_release);
 }
@@ -58,11 +66,17 @@ namespace {
 
 void tell(Request *r)
 {
-	if (r->result < 0 && r->notification.batch != nullptr)
-		batches::note_failure(r->notification.batch);
+	Batch *list = r->notification.batch;
+	if (r->result < 0 && list != nullptr)
+		batches::note_failure(list);
 	// An fsync that has been cancelled is still in the way of the next one: for what was before both of them. requests::release ends that.
 	if (!r->is_sync() || r->get_state() != State::cancelled)
 		order::ended(r);
+	// LIO_WAIT does not wait for the notification.
+	if (list != nullptr && list->waited) {
+		r->notification.batch = nullptr;
+		batches::finished_one(list);
+	}
 	// With the teller's reference, which is dropped once the notification is delivered.
 	notify::send(r->notification);
 }

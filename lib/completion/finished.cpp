@@ -53,9 +53,10 @@ bool put_in_row(uint32_t r, struct aiocb *cb)
 void add(struct aiocb *cb)
 {
 	if (put(hint, cb)) {
-		// The row of a hint has been counted by put_in_row, but for the very first one.
+		// The row of a hint has been counted by put_in_row, but for the very first one: unless another thread has counted its own meanwhile.
+		uint32_t none = 0;
 		if (rows_used.load(std::memory_order_relaxed) == 0)
-			rows_used.store(1, std::memory_order_release);
+			rows_used.compare_exchange_strong(none, 1, std::memory_order_release);
 		return;
 	}
 	// On from the place used last: before it are the requests that nobody has asked about yet.

@@ -6,6 +6,7 @@
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "engine/kaio.hpp"
+#include "request/batch.hpp"
 #include "runtime/process.hpp"
 #include "runtime/spin.hpp"
 
@@ -19,7 +20,10 @@ static_assert(kaio::contexts <= 64);
 struct Waiting {
 	const struct aiocb *const *list;
 	int n;
-	Until until;
+	// Which submission of each of the first ones was found in progress: one that has ended and been submitted again meanwhile has ended.
+	static constexpr int most_noted = 64;
+	int lives[most_noted];
+	bool noted = false;
 	uint64_t contexts = 0; // kernel-AIO contexts that have outstanding requests of the list
 	bool others = false;   // and whether other engines have
 
@@ -33,6 +37,11 @@ int context_of(const struct aiocb *cb)
 	return c >= 0 && c < kaio::contexts && process::ready() && kaio::exists(c) ? c : -1;
 }
 
+bool same_life(const Waiting &w, int i)
+{
+	return !w.noted || i >= Waiting::most_noted || aiocb_layout::life(w.list[i]).load(std::memory_order_relaxed) == w.lives[i];
+}
+
 // Whether the wait is over; else notes who has to be listened to, and marks the requests for bucket b (-1: no).
 bool over(Waiting &w, int b)
 {
@@ -44,16 +53,17 @@ bool over(Waiting &w, int b)
 		if (cb == nullptr)
 			continue;
 		bool running = b < 0 ? aiocb_layout::in_progress(cb) : waiters::mark(cb, static_cast<unsigned>(b));
-		if (!running && w.until == Until::one)
+		if (!running || !same_life(w, i))
 			return true;
-		if (!running)
-			continue;
+		if (!w.noted && i < Waiting::most_noted)
+			w.lives[i] = aiocb_layout::life(cb).load(std::memory_order_relaxed);
 		pending = true;
 		if (int c = context_of(cb); c >= 0)
 			w.contexts |= uint64_t{1} << c;
 		else
 			w.others = true;
 	}
+	w.noted = true;
 	return !pending;
 }
 
@@ -128,7 +138,7 @@ bool listen(uint64_t contexts, Sleep &s)
 }
 
 // One sleep in the thread's bucket. follow: a context that another thread leads, or -1. 0: look again.
-int sleep_in_bucket(Waiting &w, int followed, const Deadline &deadline, bool cancellable)
+int sleep_in_bucket(Waiting &w, int followed, const Deadline &deadline)
 {
 	unsigned b = waiters::own_bucket();
 	Sleep s{&waiters::bucket[b], 0};
@@ -138,7 +148,7 @@ int sleep_in_bucket(Waiting &w, int followed, const Deadline &deadline, bool can
 	int e = 0;
 	if (asleep) {
 		bool listened = followed >= 0 || listen(w.contexts, s);
-		e = sleep(s, seen, deadline, listened, cancellable);
+		e = sleep(s, seen, deadline, listened, true);
 	}
 	s.end();
 	return e;
@@ -159,33 +169,37 @@ Spin &spin_for(const Waiting &w)
 }
 
 // Looks for the end for a moment, where a worker may be about to bring it.
-bool ends_soon(Waiting &w, const Deadline &deadline)
+template <class Over> bool comes_soon(Spin &spin, Over over)
 {
-	if (w.contexts != 0 || !deadline.never)
-		return false;
-	Spin &spin = spin_for(w);
 	if (spin.skip())
 		return false;
 	Spin::looking.fetch_add(1, std::memory_order_relaxed);
-	bool ended = spin.until([&w] { return over(w, -1); });
+	bool ended = spin.until(over);
 	Spin::looking.fetch_sub(1, std::memory_order_relaxed);
 	if (ended)
 		Spin::met.fetch_add(1, std::memory_order_relaxed);
 	return ended;
 }
 
+bool ends_soon(Waiting &w, const Deadline &deadline)
+{
+	return w.contexts == 0 && deadline.never && comes_soon(spin_for(w), [&w] { return over(w, -1); });
+}
+
 } // namespace
 
-int for_list(const struct aiocb *const list[], int n, Until until, const Deadline &deadline, bool cancellable)
+int for_list(const struct aiocb *const list[], int n, const Deadline &deadline)
 {
-	Waiting w{list, n, until};
+	Waiting w;
+	w.list = list;
+	w.n = n;
 	for (;;) {
 		if (over(w, -1) || ends_soon(w, deadline))
 			return 0;
 		int followed = -1, e;
 		if (w.one_context()) {
 			followed = __builtin_ctzll(w.contexts);
-			e = kaio::lead(followed, over_or_elsewhere, &w, deadline, cancellable);
+			e = kaio::lead(followed, over_or_elsewhere, &w, deadline, true);
 			if (e == 0)
 				continue;
 		} else {
@@ -193,9 +207,56 @@ int for_list(const struct aiocb *const list[], int n, Until until, const Deadlin
 			each_context(w.contexts, kaio::poll);
 		}
 		if (e == EBUSY)
-			e = sleep_in_bucket(w, followed, deadline, cancellable);
+			e = sleep_in_bucket(w, followed, deadline);
 		if (e != 0)
 			return over(w, -1) ? 0 : e;
+	}
+}
+
+namespace {
+
+// All that is outstanding will be reported by the caller's kernel-AIO context.
+bool in_context_only(const Batch *b)
+{
+	uint32_t inside = b->in_context.load(std::memory_order_acquire);
+	return inside != 0 && inside == b->left.load(std::memory_order_acquire);
+}
+
+bool ended_or_elsewhere(void *p)
+{
+	auto *b = static_cast<const Batch *>(p);
+	return batches::all_ended(b) || !in_context_only(b);
+}
+
+// One sleep, until the last one ends. 0: look again.
+int sleep_on_batch(Batch *b, int context)
+{
+	uint32_t left = b->left.load(std::memory_order_acquire);
+	bool listened = context < 0 || kaio::need(context);
+	int e = left != 0 ? futex_wait(b->left, left, listened ? nullptr : &look_again) : 0;
+	if (context >= 0)
+		kaio::need_no_more(context);
+	return e == EINTR ? EINTR : 0;
+}
+
+} // namespace
+
+int for_batch(Batch *b)
+{
+	int context = kaio::own_index();
+	for (;;) {
+		bool inside = b->in_context.load(std::memory_order_acquire) != 0;
+		if (batches::all_ended(b) || (!inside && comes_soon(spins[0], [b] { return batches::all_ended(b); })))
+			return 0;
+		int e = EBUSY;
+		if (in_context_only(b))
+			e = kaio::lead(context, ended_or_elsewhere, b, Deadline{}, false);
+		else if (inside)
+			kaio::poll(context);
+		if (e == EBUSY)
+			e = sleep_on_batch(b, inside ? context : -1);
+		if (e != 0)
+			return batches::all_ended(b) ? 0 : e;
 	}
 }
 

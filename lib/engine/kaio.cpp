@@ -8,6 +8,7 @@
 
 #include "aiocb.hpp"
 #include "completion/completion.hpp"
+#include "request/batch.hpp"
 #include "runtime/probes.hpp"
 
 #include <cstring>
@@ -162,7 +163,8 @@ bool submit(Request *r)
 		return false;
 	}
 	auto index = static_cast<int>(c - all);
-	bool told = !r->notification.event.silent() || r->notification.batch != nullptr;
+	Batch *list = r->notification.batch;
+	bool told = !r->notification.event.silent() || (list != nullptr && !list->waited);
 	// Who is to be told must be told though nobody waits: without a thread to listen others have to do it, or refuse.
 	if (told && !start_listening(index)) {
 		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
@@ -174,6 +176,8 @@ bool submit(Request *r)
 		return true;
 	}
 	r->context.store(index, std::memory_order_relaxed);
+	if (list != nullptr && list->waited)
+		list->in_context.fetch_add(1, std::memory_order_relaxed);
 	aiocb_layout::context(r->cb.load(std::memory_order_relaxed)).store(index + 1, std::memory_order_release);
 	if (told)
 		end_in_background(r);
@@ -221,6 +225,7 @@ void need_no_more(int) {}
 bool start_listening(int) { return true; }
 void end_in_background(Request *) {}
 bool exists(int) { return false; }
+int own_index() { return -1; }
 void plug() {}
 void unplug() {}
 void start_for_helper(helper::Helper *, void *) {}

@@ -50,6 +50,8 @@ void end_in_background(Request *r);
 
 // All contexts that exist, for aio_waitcomplete.
 bool exists(int context);
+// That of the calling thread, or -1: it has not needed one.
+int own_index();
 
 // Between these two calls requests of this thread are collected and submitted together.
 void plug();

@@ -9,6 +9,7 @@
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
+#include "request/batch.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
@@ -95,6 +96,8 @@ void leave_context(Request *r)
 	aiocb_layout::context(r->cb.load(std::memory_order_relaxed)).store(0, std::memory_order_release);
 	if (r->background.exchange(2, std::memory_order_acq_rel) == 1)
 		need_no_more(r->context.load(std::memory_order_relaxed));
+	if (Batch *list = r->notification.batch; list != nullptr && list->waited)
+		list->in_context.fetch_sub(1, std::memory_order_release);
 	r->context.store(-1, std::memory_order_relaxed);
 }
 
@@ -227,6 +230,12 @@ void poll(int context)
 bool exists(int context)
 {
 	return all[context].ring.load(std::memory_order_acquire) != nullptr;
+}
+
+int own_index()
+{
+	auto index = static_cast<int>(thread_number() % contexts);
+	return exists(index) ? index : -1;
 }
 
 namespace {

@@ -47,7 +47,7 @@ void *pool_main(void *);
 bool add_thread()
 {
 	threads.fetch_add(1, std::memory_order_relaxed);
-	if (start_thread(pool_main, nullptr, "sigevec-notify") == 0)
+	if (start_program_thread(pool_main, nullptr, "sigevec-notify") == 0)
 		return true;
 	threads.fetch_sub(1, std::memory_order_relaxed);
 	return false;
@@ -108,10 +108,10 @@ void dispatch(Notification &n)
 {
 	stats::count(stats::notify_thread);
 	SIGEVEC_PROBE3(notify, SIGEV_THREAD, 0, n.event.value.sival_ptr);
-	if (n.event.attributes != nullptr && run_on_own_thread(n))
+	// A thread for each: what an earlier function has changed (affinity, locale, rounding, its thread-local variables) is not to be found.
+	if (run_on_own_thread(n))
 		return;
-	if (n.event.attributes != nullptr)
-		stats::count(stats::notify_thread_shared);
+	stats::count(stats::notify_thread_shared);
 	// The function may block for as long as it likes: someone else must be there for the next one.
 	if (idle.load(std::memory_order_relaxed) == 0 && !add_thread())
 		stats::count(stats::notify_thread_shared);
@@ -153,7 +153,7 @@ void ensure()
 	if (threads.load(std::memory_order_relaxed) == 0) {
 		uint32_t none = 0;
 		if (threads.compare_exchange_strong(none, 1, std::memory_order_relaxed) &&
-		    start_thread(pool_main, nullptr, "sigevec-notify") != 0)
+		    start_program_thread(pool_main, nullptr, "sigevec-notify") != 0)
 			threads.store(0, std::memory_order_relaxed);
 	}
 }

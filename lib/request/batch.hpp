@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The requests of one lio_listio(LIO_NOWAIT) and the notification that follows the last of them.
+// The requests of one lio_listio: the notification that follows the last of them (LIO_NOWAIT), or the call that waits for it (LIO_WAIT). A call that
+// waits looks at the batch, not at the requests: what has ended is the program's again, which may free it at once.
 #pragma once
 
 #include "notify/event.hpp"
@@ -16,12 +17,19 @@ struct Batch {
 	std::atomic<bool> failed; // a request of the list has failed
 	Notification notification;
 	Batch *next_discarded;
+	// Of LIO_WAIT: `left' counts requests that have not ended, `in_context' those of them that the caller's kernel-AIO context will report.
+	bool waited;
+	std::atomic<uint32_t> in_context;
+	std::atomic<bool> abandoned; // the caller has left, or everything has ended: who comes second discards it
 };
 
 namespace batches {
 
 // A batch with one reference, lio_listio's own; nullptr: no memory. Not async-signal-safe.
 Batch *create(const Event &event);
+
+// The same for LIO_WAIT.
+Batch *create_waited();
 
 inline void add(Batch *b)
 {
@@ -36,6 +44,10 @@ inline void note_failure(Batch *b)
 
 // One request of the list is done and told. The last one sends the list's notification. Async-signal-safe.
 void finished_one(Batch *b);
+
+// Of LIO_WAIT. Whether all have ended; and that the caller waits no longer, or has seen that: it is not the caller's any more.
+bool all_ended(const Batch *b);
+void leave(Batch *b);
 
 // The notification has been delivered; the memory is freed by a later create. Async-signal-safe.
 void discard(Batch *b);

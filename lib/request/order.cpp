@@ -76,4 +76,10 @@ void ended(Request *r)
 		helper::run(sync);
 }
 
+// A thread of the parent's may have been making one.
+void after_fork()
+{
+	syncs.reset();
+}
+
 } // namespace sigevec::order

@@ -26,4 +26,6 @@ void unfollow_all(Request *sync);
 // A request has ended, or a cancelled fsync is let go: the fsync that waited for it may be free to run. Async-signal-safe.
 void ended(Request *r);
 
+void after_fork();
+
 } // namespace sigevec::order

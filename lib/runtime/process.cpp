@@ -15,6 +15,7 @@
 #include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "request/filequeue.hpp"
+#include "request/order.hpp"
 #include "request/request.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
@@ -70,6 +71,7 @@ void forget_parent()
 	kaio::after_fork();
 	helper::after_fork();
 	filequeue::after_fork();
+	order::after_fork();
 	stream::after_fork();
 	waiters::after_fork();
 	finished::after_fork();

@@ -234,3 +234,25 @@ BOOST_AUTO_TEST_CASE(lists_of_several_threads_each_tell_once) {
     BOOST_TEST(refused == 0);
     BOOST_TEST(found_empty(ec));
 }
+
+// Its elements may have served before, successfully: that is not to be seen any more.
+BOOST_AUTO_TEST_CASE(a_list_that_is_refused_leaves_no_element_looking_successful) {
+    File file = tmpfs_file();
+    for (bool full : {false, true}) {
+        Channel ec;
+        if (full) {
+            BOOST_REQUIRE(ec_set_limit(ec, 1) == 0);
+            BOOST_REQUIRE(ec_post(ec, 0, 0, nullptr) == 0);
+        }
+        List list;
+        for (int i = 0; i < 3; ++i) list.add(writing(file.fd, "x", i), LIO_WRITE);
+        BOOST_REQUIRE(list.submit(nullptr) == 0);
+        for (aiocb* cb : list.blocks) BOOST_TEST(finish(*cb) == ok(1));
+        sigevent event = channel_event(ec, &datum);
+        if (!full) event.sigev_ec = -1;
+        BOOST_TEST(list.submit(&event) == -1);
+        int const error = errno;
+        BOOST_TEST(error == (full ? EAGAIN : EBADF));
+        for (aiocb* cb : list.blocks) BOOST_TEST(aio_error(cb) == error);
+    }
+}

@@ -188,3 +188,18 @@ BOOST_AUTO_TEST_CASE(the_array_may_be_changed_after_the_call) {
     put(s.writer, "x");
     BOOST_TEST(finish(request) == ok(1));
 }
+
+// The application may look at each element to learn which ones were affected.
+BOOST_AUTO_TEST_CASE(an_element_that_was_refused_does_not_look_as_it_did_after_an_earlier_use) {
+    File file = disk_file();
+    BOOST_TEST(finish(start_write(file.fd, "xy")) == ok(2));
+    Request &good = reading(file.fd, 1), &bad = reading(file.fd, 1);
+    good.cb.aio_lio_opcode = bad.cb.aio_lio_opcode = LIO_READ;
+    aiocb* list[] = {&good.cb, &bad.cb};
+    BOOST_REQUIRE(lio_listio(LIO_WAIT, list, 2, nullptr) == 0);
+    bad.cb.aio_reqprio = 21;
+    BOOST_TEST(lio_listio(LIO_WAIT, list, 2, nullptr) == -1);
+    BOOST_TEST(errno == EIO);
+    BOOST_TEST(aio_error(&good.cb) == 0);
+    BOOST_TEST(aio_error(&bad.cb) == EINVAL);
+}

@@ -7,6 +7,8 @@
 
 #include "processes.hpp"
 
+#include <fenv.h>
+#include <locale.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <sys/resource.h>
@@ -338,4 +340,63 @@ BOOST_AUTO_TEST_CASE(the_value_passed_is_the_one_given) {
     request.cb.aio_sigevent.sigev_value.sival_int = 4711;
     BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
     BOOST_TEST(eventually([] { return number == 4711; }));
+}
+
+// ---- without attributes: what a new thread has ----
+
+namespace {
+
+thread_local int of_the_function = 0;
+struct Surroundings {
+    std::atomic<int> calls{0}, variable{-1}, rounding{-1}, processors{-1}, filled{-1};
+    std::atomic<bool> own_locale{false};
+};
+
+/// Notes what it finds, then leaves everything changed.
+void look_and_change(sigval value) {
+    auto* found = static_cast<Surroundings*>(value.sival_ptr);
+    cpu_set_t allowed;
+    found->variable = of_the_function++;
+    found->rounding = fegetround();
+    found->own_locale = uselocale(static_cast<locale_t>(nullptr)) != LC_GLOBAL_LOCALE;
+    if (pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) == 0) found->processors = CPU_COUNT(&allowed);
+    fesetround(FE_UPWARD);
+    uselocale(newlocale(LC_ALL_MASK, "C", static_cast<locale_t>(nullptr)));
+    CPU_ZERO(&allowed);
+    CPU_SET(sched_getcpu(), &allowed);
+    pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
+    ++found->calls;
+}
+
+void fill_a_large_array(sigval value) {
+    volatile char array[1 << 20];
+    for (size_t i = 0; i < sizeof array; i += 4096) array[i] = 1;
+    static_cast<Surroundings*>(value.sival_ptr)->filled = array[4096];
+    ++static_cast<Surroundings*>(value.sival_ptr)->calls;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_function_finds_nothing_that_an_earlier_one_has_left) {
+    File file = disk_file();
+    BOOST_TEST(finish(start_write(file.fd, "x")) == ok(1));
+    auto* found = new Surroundings;
+    cpu_set_t allowed;
+    BOOST_REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+    for (int i = 0; i < 20; ++i) {
+        BOOST_REQUIRE(aio_read(&calling(reading(file.fd, 1), look_and_change, found).cb) == 0);
+        BOOST_TEST_REQUIRE(eventually([&] { return found->calls == i + 1; }));
+        BOOST_TEST(found->variable == 0);
+        BOOST_TEST(found->rounding == FE_TONEAREST);
+        BOOST_TEST(!found->own_locale);
+        BOOST_TEST(found->processors == CPU_COUNT(&allowed));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_function_has_the_default_stack) {
+    File file = disk_file();
+    auto* found = new Surroundings;
+    BOOST_REQUIRE(aio_read(&calling(reading(file.fd, 1), fill_a_large_array, found).cb) == 0);
+    BOOST_TEST(eventually([&] { return found->calls == 1; }));
+    BOOST_TEST(found->filled == 1);
 }

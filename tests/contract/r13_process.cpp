@@ -198,6 +198,36 @@ BOOST_AUTO_TEST_CASE(spawned_programs_run_amid_traffic) {
     outstanding.complete();
 }
 
+// Whatever the parent's other threads are doing inside the library.
+BOOST_AUTO_TEST_CASE(a_child_made_while_others_are_inside_aio_fsync_and_lio_listio_can_use_both) {
+    File file = disk_file();
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i)
+        threads.emplace_back([&, i] {
+            while (!stop) {
+                Request request(file.fd, 1, 0);
+                request.cb.aio_lio_opcode = LIO_READ;
+                aiocb* list[] = {&request.cb};
+                if (i == 0)
+                    lio_listio(LIO_WAIT, list, 1, nullptr);
+                else if (aio_fsync(O_DSYNC, &request.cb) == 0)
+                    finish(request);
+            }
+        });
+    for (int i = 0; i < 30; ++i)
+        BOOST_TEST(in_child([&] {
+            Request sync(file.fd, 0, 0), read(file.fd, 1, 0);
+            CHILD_REQUIRE(aio_fsync(O_SYNC, &sync.cb) == 0);
+            CHILD_REQUIRE(finish(sync) == ok(0));
+            read.cb.aio_lio_opcode = LIO_READ;
+            aiocb* list[] = {&read.cb};
+            CHILD_REQUIRE(lio_listio(LIO_WAIT, list, 1, nullptr) == 0);
+        }) == 0);
+    stop = true;
+    for (std::thread& thread : threads) thread.join();
+}
+
 BOOST_AUTO_TEST_CASE(a_notification_function_may_fork, BETTER_THAN_GLIBC) {
     static std::atomic<int> status;
     status = -1;
