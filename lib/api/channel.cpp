@@ -133,6 +133,9 @@ SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)
 	if (c->figures != nullptr)
 		c->figures->limit.store(events, std::memory_order_relaxed);
 	channel::room_made(c.get());
+	// What ec_moderate holds back may be as many as there can be by now.
+	if (moderation::on(c.get()))
+		channel::tell(c.get());
 	return 0;
 }
 

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: MIT
 #include "channel/bell.hpp"
 
+#include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <initializer_list>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 namespace sigevec::bell {
@@ -25,13 +30,100 @@ std::atomic<int> &copy_of(Channel *c, Which which)
 	return which == Which::bell ? c->inner_bell : c->inner_wake;
 }
 
-// The number in the table of this thread, or -1.
-int number(Channel *c, Which which)
+constexpr uint64_t bell_data = 1;
+
+// What the instance is asked for.
+epoll_event interest()
+{
+	epoll_event e = {};
+	e.events = EPOLLIN | EPOLLET;
+	e.data.u64 = bell_data;
+	return e;
+}
+
+// Whether this thread has the program's table of descriptors.
+bool in_program()
 {
 	helper::Helper *h = helper::own_helper();
-	if (h == nullptr || !h->private_table())
-		return which == Which::bell ? c->bell : c->wake.load(std::memory_order_acquire);
+	return h == nullptr || !h->private_table();
+}
+
+// The copy in the table of this thread of the helper's, or -1: it has none.
+int copy_here(Channel *c, Which which)
+{
 	return copy_of(c, which).load(std::memory_order_acquire);
+}
+
+// Whether c's instance, which is known, watches the file of this number by the number. What it does not it does not afterwards.
+bool is_watched(Channel *c, int fd)
+{
+	epoll_event nothing = {};
+	if (fd < 0)
+		return false;
+	if (epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &nothing) != 0)
+		return errno == EEXIST;
+	epoll_ctl(c->fd, EPOLL_CTL_DEL, fd, nullptr);
+	return false;
+}
+
+// Whether the number is the bell of a channel whose instance is gone: its count says so, which begins at a secret number. Not
+// async-signal-safe.
+bool counts_as_bell(const Channel *c, int fd)
+{
+	char name[64], text[512];
+	snprintf(name, sizeof name, "/proc/thread-self/fdinfo/%d", fd);
+	int info = static_cast<int>(syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC));
+	if (info < 0)
+		return false;
+	long n = syscall(SYS_read, info, text, sizeof text - 1);
+	sys::close(info);
+	text[n > 0 ? n : 0] = 0;
+	const char *count = strstr(text, "eventfd-count:");
+	return count != nullptr && strtoull(count + sizeof "eventfd-count:" - 1, nullptr, 16) >> 32 == c->bell_secret;
+}
+
+bool write_one(int fd)
+{
+	uint64_t one = 1;
+	return syscall(SYS_write, fd, &one, sizeof one) == sizeof one;
+}
+
+// By its number in the program's table. False: not rung.
+bool ring_by_number(Channel *c)
+{
+	epoll_event e = interest();
+	return epoll_ctl(c->fd, EPOLL_CTL_MOD, c->bell.load(std::memory_order_acquire), &e) == 0 || attach(c) == 0;
+}
+
+bool ring_bell(Channel *c)
+{
+	bool open = true, rung = true;
+	if (in_program()) {
+		open = own_epoll::is(c->fd, c->mark);
+		rung = open && ring_by_number(c);
+	} else if (int fd = copy_here(c, Which::bell); fd >= 0)
+		write_one(fd);
+	else
+		rung = false;
+	// Unless a reader has given up waiting for this. What could not be rung, for want of a descriptor, is tried again with the next event.
+	uint32_t begun = 1;
+	c->rung.compare_exchange_strong(begun, rung ? 2 : 0, std::memory_order_seq_cst);
+	return open;
+}
+
+// A ring that sleeps on the word needs no descriptor for this. Kernels before that (Linux 6.7) have the eventfd.
+void wake_owner(Channel *c)
+{
+	c->wakes.fetch_add(1, std::memory_order_seq_cst);
+	futex_wake(c->wakes, 1);
+	int fd = c->wake.load(std::memory_order_acquire);
+	if (fd < 0)
+		return;
+	if (in_program()) {
+		if (is_ours(fd))
+			write_one(fd);
+	} else if (int copy = copy_here(c, Which::wake); copy >= 0)
+		write_one(copy);
 }
 
 // The helper has a copy. With `installing' held.
@@ -65,7 +157,7 @@ bool is_ours(int fd)
 
 int make()
 {
-	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int fd = own_epoll::above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), true);
 	if (fd < 0 || mark(fd))
 		return fd;
 	int error = errno;
@@ -80,26 +172,64 @@ void close(int fd)
 		sys::close(fd);
 }
 
-void ring(Channel *c, Which which, bool known)
+int attach(Channel *c)
 {
-	uint64_t one = 1;
-	int saved = errno;
-	int fd = number(c, which);
-	if (fd >= 0) {
-		if (known || is_ours(fd))
-			syscall(SYS_write, fd, &one, sizeof one);
-		// Unless a reader has given up waiting for this.
-		uint32_t begun = 1;
-		if (which == Which::bell)
-			c->rung.compare_exchange_strong(begun, 2, std::memory_order_seq_cst);
+	int fd = own_epoll::above_standard(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), true);
+	if (fd < 0)
+		return -errno;
+	uint64_t secret = uint64_t{c->bell_secret} << 32;
+	epoll_event e = interest();
+	if (syscall(SYS_write, fd, &secret, sizeof secret) != sizeof secret || epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0) {
+		int error = -errno;
+		sys::close(fd);
+		return error;
 	}
-	errno = saved;
+	c->bell.store(fd, std::memory_order_release);
+	return 0;
 }
 
-void silence(Channel *c)
+int number_of(Channel *c)
 {
-	uint64_t count;
-	syscall(SYS_read, c->bell, &count, sizeof count);
+	int saved = errno;
+	bool there = own_epoll::is(c->fd, c->mark) && (is_watched(c, c->bell.load(std::memory_order_acquire)) || attach(c) == 0);
+	errno = saved;
+	return there ? c->bell.load(std::memory_order_acquire) : -1;
+}
+
+bool ring(Channel *c, Which which)
+{
+	int saved = errno;
+	bool open = true;
+	if (which == Which::bell)
+		open = ring_bell(c);
+	else
+		wake_owner(c);
+	errno = saved;
+	return open;
+}
+
+bool is_edge(const epoll_event &e)
+{
+	return e.data.u64 == bell_data;
+}
+
+bool silence(Channel *c, bool rung, bool known)
+{
+	if (!known && !own_epoll::is(c->fd, c->mark))
+		return true;
+	int saved = errno;
+	bool taken = false;
+	// Somebody who looks at the instance in the same moment may hide the edge for that long.
+	for (int left = rung ? 10 : 1; !taken && left > 0; left--) {
+		epoll_event v[4];
+		long n = syscall(SYS_epoll_pwait, c->fd, v, 4, 0, nullptr, 0);
+		for (long i = 0; i < n; i++)
+			taken = taken || is_edge(v[i]);
+		if (!taken && left > 1)
+			sched_yield();
+	}
+	errno = saved;
+	return taken;
 }
 
 bool install(Channel *c)
@@ -113,15 +243,36 @@ bool install(Channel *c)
 	if (c->inner_bell.load(std::memory_order_acquire) >= 0 && (wake < 0 || c->inner_wake.load(std::memory_order_acquire) >= 0))
 		return true;
 	Guard<Mutex> g(installing);
-	return has_copy(c, Which::bell, c->bell) && has_copy(c, Which::wake, wake);
+	if (c->inner_bell.load(std::memory_order_relaxed) < 0)
+		if (int bell = number_of(c); bell < 0 || !has_copy(c, Which::bell, bell))
+			return false;
+	return has_copy(c, Which::wake, wake);
+}
+
+bool ring_at_the_end(Channel *c)
+{
+	int bell = c->bell.load(std::memory_order_acquire);
+	if (own_epoll::is(c->fd, c->mark))
+		return ring_by_number(c);
+	return counts_as_bell(c, bell) && write_one(bell);
 }
 
 void remove(Channel *c)
 {
-	close(c->bell);
+	int bell = c->bell.exchange(-1, std::memory_order_acq_rel);
+	if (own_epoll::is(c->fd, c->mark) ? is_watched(c, bell) : bell >= 0 && counts_as_bell(c, bell))
+		sys::close(bell);
 	for (auto *copy : {&c->inner_bell, &c->inner_wake})
 		if (int fd = copy->exchange(-1, std::memory_order_seq_cst); fd >= 0)
 			helper::close_inside(fd);
+}
+
+void close_in_child(Channel *c)
+{
+	int bell = c->bell.exchange(-1, std::memory_order_relaxed);
+	if (own_epoll::is(c->fd, c->mark) && is_watched(c, bell))
+		sys::close(bell);
+	close(c->wake.exchange(-1, std::memory_order_relaxed));
 }
 
 void after_fork()

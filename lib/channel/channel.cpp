@@ -3,6 +3,7 @@
 
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
+#include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
 #include "request/cancel.hpp"
@@ -15,6 +16,7 @@
 #include "source/inner.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <sys/epoll.h>
 
 namespace sigevec::channel {
@@ -83,16 +85,6 @@ void note_admitted(Channel *c, uint64_t n)
 		c->figures->admitted.fetch_add(n, std::memory_order_relaxed);
 }
 
-// The descriptor is still the epoll instance that holds the bell.
-bool intact(const Channel *c)
-{
-	struct epoll_event e = {};
-	int saved = errno;
-	bool yes = epoll_ctl(c->fd, EPOLL_CTL_ADD, c->bell, &e) != 0 && errno == EEXIST;
-	errno = saved;
-	return yes;
-}
-
 // The end of a channel for everyone. descriptor: whether the number is still its own.
 bool end(Channel *c, bool descriptor)
 {
@@ -108,9 +100,9 @@ bool end(Channel *c, bool descriptor)
 	moderation::stop(c);
 	single::end(c);
 	drop_all(c);
-	if (descriptor)
-		sys::close(c->fd);
 	bell::remove(c);
+	if (descriptor)
+		own_epoll::close(c->fd, c->mark);
 	inner::remove(c);
 	drop(c, one_reference);
 	return true;
@@ -118,18 +110,15 @@ bool end(Channel *c, bool descriptor)
 
 int make_descriptors(Channel *c, unsigned flags)
 {
-	c->fd = epoll_create1((flags & EC_CLOEXEC) != 0 ? EPOLL_CLOEXEC : 0);
+	c->fd = own_epoll::make((flags & EC_CLOEXEC) != 0, &c->mark);
 	if (c->fd < 0)
-		return -errno;
-	c->bell = bell::make();
-	struct epoll_event e = {};
-	e.events = EPOLLIN;
-	if (c->bell >= 0 && epoll_ctl(c->fd, EPOLL_CTL_ADD, c->bell, &e) == 0)
-		return 0;
-	int error = -errno;
-	sys::close(c->fd);
-	if (c->bell >= 0)
-		sys::close(c->bell);
+		return c->fd;
+	c->bell_secret = static_cast<uint32_t>(own_epoll::draw());
+	int error = bell::attach(c);
+	if (error != 0)
+		sys::close(c->fd);
+	else
+		bell::silence(c, true, true);
 	return error;
 }
 
@@ -143,16 +132,16 @@ void initialize(Channel *c, unsigned flags)
 	c->inbox.store(nullptr, std::memory_order_relaxed);
 	c->pushed.store(0, std::memory_order_relaxed);
 	c->rung.store(0, std::memory_order_relaxed);
+	c->late.store(false, std::memory_order_relaxed);
 	c->sleepers.store(0, std::memory_order_relaxed);
 	c->lookers.store(0, std::memory_order_relaxed);
 	c->attended.store(false, std::memory_order_relaxed);
 	c->oldest.store(nullptr, std::memory_order_relaxed);
 	c->single.store(nullptr, std::memory_order_relaxed);
 	c->without_ring = false;
+	c->inside.store(false, std::memory_order_relaxed);
 	c->kept = 0;
 	c->wake.store(-1, std::memory_order_relaxed);
-	c->inner_bell.store(-1, std::memory_order_relaxed);
-	c->inner_wake.store(-1, std::memory_order_relaxed);
 	c->delivered.store(0, std::memory_order_relaxed);
 	c->refused.store(0, std::memory_order_relaxed);
 	c->high_water.store(0, std::memory_order_relaxed);
@@ -192,11 +181,13 @@ int create(unsigned flags)
 	if (c == nullptr)
 		return -ENOMEM;
 	c->home = home;
+	c->inner_bell.store(-1, std::memory_order_relaxed);
+	c->inner_wake.store(-1, std::memory_order_relaxed);
 	int error = make_descriptors(c, flags);
 	auto *s = error == 0 ? table.make(c->fd) : nullptr;
 	if (error == 0 && s == nullptr) {
+		bell::remove(c);
 		sys::close(c->fd);
-		sys::close(c->bell);
 		error = -ENOMEM;
 	}
 	if (error != 0) {
@@ -223,7 +214,7 @@ Channel *peek(int fd)
 
 bool check_descriptor(Channel *c)
 {
-	if (intact(c))
+	if (own_epoll::is(c->fd, c->mark))
 		return true;
 	end(c, false);
 	return false;
@@ -248,6 +239,26 @@ bool is_single(int fd)
 	auto *place = table.find(fd);
 	Channel *c = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
 	return c != nullptr && (c->flags.load(std::memory_order_relaxed) & EC_SINGLE) != 0;
+}
+
+namespace {
+constexpr unsigned place_bits = 20;
+}
+
+Channel *at(uint32_t place)
+{
+	uint32_t index = place & ((1u << place_bits) - 1), home = place >> place_bits;
+	return home < pools && index < pool[home].size() ? pool[home].at(index) : nullptr;
+}
+
+uint32_t place_of(const Channel *c)
+{
+	return c->home << place_bits | c->index;
+}
+
+bool full(const Channel *c)
+{
+	return is_full(c, c->life.load(std::memory_order_seq_cst));
 }
 
 bool keep(Channel *c)
@@ -289,8 +300,10 @@ int join_after_collecting(int fd, uint64_t what, Channel **found)
 		return EBADF;
 	inner::collect(c);
 	int error = join(fd, what, is_full, found);
-	if (error == EAGAIN)
+	if (error == EAGAIN) {
 		note_refused(c);
+		ring_if_due(c);
+	}
 	release(c);
 	return error;
 }
@@ -377,6 +390,24 @@ void stat(Channel *c, struct ec_stat *s)
 	s->node = node::of_memory(c);
 }
 
+void close_in_child()
+{
+	table.each([](std::atomic<Channel *> &place) {
+		Channel *c = place.load(std::memory_order_relaxed);
+		if (c == nullptr || !own_epoll::is(c->fd, c->mark))
+			return;
+		bell::close_in_child(c);
+		inner::close_in_child(c);
+		single::close_in_child(c);
+		if (int nothing = epoll_create1(EPOLL_CLOEXEC); nothing >= 0) {
+			dup3(nothing, c->fd, fcntl(c->fd, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0);
+			sys::close(nothing);
+		}
+	});
+	single::close_spares_in_child();
+	moderation::close_in_child();
+}
+
 void after_fork()
 {
 	bell::after_fork();
@@ -385,9 +416,9 @@ void after_fork()
 		if (c == nullptr)
 			return;
 		c->reading.reset();
-		single::after_fork(c);
-		inner::remove(c);
-		bell::close(c->bell);
+		bell::close_in_child(c);
+		inner::close_in_child(c);
+		single::close_in_child(c);
 	});
 	for (auto &p : pool)
 		p.after_fork();

@@ -2,10 +2,9 @@
 //
 // Event channels: a bounded queue of events, and a descriptor that is readable as long as it is not empty.
 //
-// The descriptor is an epoll instance that holds one eventfd, the bell. The bell is rung when the queue stops being empty and
-// emptied when it is empty again. Why not the eventfd itself: the library would have to write to a number that the program may
-// have closed and used again; the bell's number the program never sees. And an epoll instance can be asked whether it still
-// holds the bell, which is how a plain close() of a channel is noticed.
+// The descriptor is an epoll instance that holds one eventfd, the bell (bell.hpp). The bell is rung when the queue stops being empty and
+// silenced when it is empty again. Why not the eventfd itself: the library would have to write to a number that the program may
+// have closed and used again; of an instance it can be told whose it is (own_epoll.hpp), which is how a plain close() of a channel is noticed.
 //
 // Lifetimes: channels live in a pool that never shrinks, so a stale pointer finds a channel, perhaps another one. A channel is in
 // use as long as `life' is not 0: references of the table and of callers, and events that were admitted. Whoever submits
@@ -34,7 +33,10 @@ struct Channel {
 	std::atomic<uint32_t> next_free;
 	unsigned home; // which pool it is from: that of the creator's NUMA node
 
-	int fd, bell;
+	int fd;
+	uint64_t mark;        // how fd is known (own_epoll.hpp)
+	uint32_t bell_secret; // where the bell's count begins, in the high half
+	std::atomic<int> bell;
 	std::atomic<unsigned> flags;
 	// Low half: events admitted, outstanding or in the queue. High half: references. 0: free.
 	std::atomic<uint64_t> life;
@@ -49,6 +51,7 @@ struct Channel {
 	// With EC_SINGLE: its ring, once it has been used; and whether it is to have none.
 	std::atomic<single::Single *> single;
 	bool without_ring;
+	std::atomic<bool> inside; // its owner is in a call
 	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed them over
 	std::atomic<int> wake; // an eventfd the ring listens to, rung while its owner sleeps; or -1
 	// Copies of the two in the table of the helper (bell.cpp), or -1.
@@ -56,6 +59,7 @@ struct Channel {
 
 	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), or -1; readers that sleep on the channel's descriptor for it.
 	std::atomic<int> inner;
+	std::atomic<uint64_t> inner_mark; // how that is known
 	std::atomic<uint32_t> inner_sleepers;
 
 	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading' guards.
@@ -63,6 +67,7 @@ struct Channel {
 	std::atomic<uint32_t> pushed;
 	// The bell: 0 silent, 1 being rung, 2 rung.
 	std::atomic<uint32_t> rung;
+	std::atomic<bool> late; // a reader has not waited for a ring that had begun
 	// Changes with every push that found a sleeper; waited on by blocked readers.
 	std::atomic<uint32_t> wakes;
 	std::atomic<uint32_t> sleepers;
@@ -110,6 +115,13 @@ inline void note_delivered(Channel *c, uint64_t n)
 	if (c->figures != nullptr)
 		c->figures->delivered.store(c->figures->delivered.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
+
+// Of all channels, in use or not, by a number that may be anybody's; nullptr: there is none.
+Channel *at(uint32_t place);
+uint32_t place_of(const Channel *c);
+
+// Whether it takes no more events.
+bool full(const Channel *c);
 
 // One more reference, by who has a share in its life.
 bool keep(Channel *c);
@@ -159,7 +171,8 @@ bool queue_empty(const Channel *c);
 // waited. Compared with the bell, which had to be rung for them, that costs little.
 bool worth_a_check(const Channel *c);
 void ring_bell(Channel *c);
-void silence_bell(Channel *c);
+// known: its descriptor has been looked at in the same call.
+void silence_bell(Channel *c, bool known);
 
 // Whether the descriptor is still the channel's; ends the channel if not.
 bool check_descriptor(Channel *c);
@@ -174,6 +187,9 @@ void room_made(Channel *c);
 
 void stat(Channel *c, struct ec_stat *s);
 
+// In a child of fork, that may never call the library: async-signal-safe. What it has of the parent's channels in its table is closed;
+// their own numbers, which the program may close there, become instances that hold nothing.
+void close_in_child();
 void after_fork();
 
 } // namespace channel

@@ -6,13 +6,11 @@
 #ifdef HAVE_LIBURING
 
 #include "runtime/meter.hpp"
-#include "runtime/syscalls.hpp"
 #include "uring.h"
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
 #include <sys/stat.h>
 
 namespace sigevec::single {
@@ -61,6 +59,8 @@ bool is_on_file(Single *s, const Operation *o, int fd)
 {
 	if (o->state != Operation::State::in_ring)
 		return false;
+	if (!has_number(s))
+		return false;
 	struct io_uring_sync_cancel_reg r = {};
 	r.addr = reinterpret_cast<uint64_t>(o);
 	r.fd = fd;
@@ -93,26 +93,16 @@ bool look_at(int fd, uint64_t *dev, uint64_t *ino)
 	return true;
 }
 
-bool hold(Operation *o, const Operation *other)
+namespace {
+
+bool is_stream_socket(int fd)
 {
-	if (o->held != nullptr)
-		return true;
-	if (other != nullptr && other->held != nullptr) {
-		o->held = other->held;
-		o->held->users++;
-		return true;
-	}
-	auto *h = static_cast<Held *>(malloc(sizeof(Held)));
-	if (h == nullptr)
-		return false;
-	*h = {fcntl(o->fd, F_DUPFD_CLOEXEC, 0), 1};
-	if (h->fd < 0) {
-		free(h);
-		return false;
-	}
-	o->held = h;
-	return true;
+	int type = 0;
+	socklen_t n = sizeof type;
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
 }
+
+} // namespace
 
 Operation *make_operation(Single *s, const Call &call)
 {
@@ -134,8 +124,10 @@ Operation *make_operation(Single *s, const Call &call)
 	o->message = m;
 	o->vector = v;
 	o->fd = call.fd;
+	o->pinned = -1;
 	o->flags = call.flags;
 	o->op = call.op;
+	o->stream = call.op == Op::recv && (call.flags & MSG_WAITALL) != 0 && is_stream_socket(call.fd);
 	o->begun = meter::begin(meter::in_ring);
 	o->state = Operation::State::waiting;
 	return o;
@@ -145,11 +137,7 @@ void free_operation(Single *s, Operation *o)
 {
 	if (o->use != Operation::Region::none)
 		region_ended(s, o, -ECANCELED);
-	if (o->held != nullptr && --o->held->users == 0) {
-		sys::close(o->held->fd);
-		free(o->held);
-	}
-	o->held = nullptr;
+	let_go(s, o);
 	free(o->message);
 	free(o->vector);
 	o->state = Operation::State::free;
@@ -187,7 +175,7 @@ bool enter_lane(Channel *c, Operation *o, int *error)
 	if (n->ino == 0)
 		look_at(o->fd, &n->dev, &n->ino);
 	if (l.first != nullptr) {
-		if (!hold(o, l.last)) {
+		if (!hold(s, o, l.last)) {
 			*error = EAGAIN;
 			return false;
 		}

@@ -6,6 +6,7 @@
 #include "channel/moderation.hpp"
 
 #include "channel/bell.hpp"
+#include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
 #include "runtime/syscalls.hpp"
@@ -27,8 +28,13 @@ std::atomic<bool> clock_runs{false};
 std::atomic<Channel *> started{nullptr};
 std::atomic<uint32_t> wakes{0};
 std::atomic<bool> asleep{false};
-// In the program's table; -1: there is no second thread. The program may have closed it.
+// What the second thread listens to, in the program's table; -1: there is no such thread. The program may have closed it.
 std::atomic<int> instance{-1};
+std::atomic<uint64_t> instance_mark{0};
+
+// What that thread is told by the kernel was written by the library; but a child of fork may have the instance, too, so it is looked
+// at like a stranger's: an index with a number that nobody else knows.
+std::atomic<uint32_t> secret{0};
 
 int64_t now()
 {
@@ -101,27 +107,51 @@ void *run_clock(void *)
 	}
 }
 
+void heard(uint64_t data)
+{
+	bool ours = data >> 32 == secret.load(std::memory_order_relaxed);
+	Channel *c = ours ? channel::at(static_cast<uint32_t>(data)) : nullptr;
+	// It may be another channel by now, which is told once too often then.
+	if (c == nullptr || !channel::keep(c))
+		return;
+	if (!c->heard.exchange(true, std::memory_order_seq_cst))
+		c->first_came.store(now(), std::memory_order_relaxed);
+	start_clock(c);
+	channel::release(c);
+}
+
 void *hear_rings(void *p)
 {
 	auto fd = static_cast<int>(reinterpret_cast<intptr_t>(p));
+	uint64_t mark = instance_mark.load(std::memory_order_acquire);
 	// A program that has closed everything may have an instance of its own under this number.
-	while (bell::is_ours(fd)) {
+	while (own_epoll::is(fd, mark)) {
 		struct epoll_event v[64];
 		long n = syscall(SYS_epoll_pwait, fd, v, 64, -1, nullptr, 0);
 		if (n < 0 && errno != EINTR)
 			return nullptr;
-		for (long i = 0; i < n; i++) {
-			auto *c = static_cast<Channel *>(v[i].data.ptr);
-			// It may be another channel by now, which is told once too often then.
-			if (!channel::keep(c))
-				continue;
-			if (!c->heard.exchange(true, std::memory_order_seq_cst))
-				c->first_came.store(now(), std::memory_order_relaxed);
-			start_clock(c);
-			channel::release(c);
-		}
+		for (long i = 0; i < n; i++)
+			heard(v[i].data.u64);
 	}
 	return nullptr;
+}
+
+// With `starting' held.
+bool start_second()
+{
+	own_epoll::Mark mark;
+	int fd = own_epoll::make(true, &mark);
+	if (fd < 0)
+		return false;
+	if (secret.load(std::memory_order_relaxed) == 0)
+		secret.store(static_cast<uint32_t>(own_epoll::draw()), std::memory_order_relaxed);
+	instance_mark.store(mark, std::memory_order_release);
+	if (start_thread(hear_rings, reinterpret_cast<void *>(static_cast<intptr_t>(fd)), "sigevec-ears") != 0) {
+		sys::close(fd);
+		return false;
+	}
+	instance.store(fd, std::memory_order_release);
+	return true;
 }
 
 bool run_threads(bool second_too)
@@ -132,18 +162,7 @@ bool run_threads(bool second_too)
 			return false;
 		clock_runs.store(true, std::memory_order_relaxed);
 	}
-	int fd = instance.load(std::memory_order_relaxed);
-	if (!second_too || (fd >= 0 && bell::is_ours(fd)))
-		return true;
-	fd = epoll_create1(EPOLL_CLOEXEC);
-	if (fd < 0)
-		return false;
-	if (!bell::mark(fd) || start_thread(hear_rings, reinterpret_cast<void *>(static_cast<intptr_t>(fd)), "sigevec-ears") != 0) {
-		sys::close(fd);
-		return false;
-	}
-	instance.store(fd, std::memory_order_release);
-	return true;
+	return !second_too || own_epoll::is(instance.load(std::memory_order_relaxed), instance_mark.load(std::memory_order_relaxed)) || start_second();
 }
 
 } // namespace
@@ -153,9 +172,9 @@ bool due(const Channel *c)
 	if (!on(c) || c->overflow.load(std::memory_order_seq_cst) != 0)
 		return true;
 	uint32_t events = c->moderate_events.load(std::memory_order_relaxed);
-	uint32_t limit = c->limit.load(std::memory_order_relaxed); // more never come
 	uint32_t there = c->pushed.load(std::memory_order_seq_cst) - static_cast<uint32_t>(c->delivered.load(std::memory_order_seq_cst));
-	if (events != 0 && there >= (events < limit ? events : limit))
+	// A channel that is full takes no more, so who submits may wait for its reader.
+	if (events != 0 && (there >= events || (there != 0 && channel::full(c))))
 		return true;
 	int64_t end = end_of(c);
 	return end != INT64_MAX && now() >= end;
@@ -169,7 +188,8 @@ void note_first(Channel *c)
 Deadline limit(const Channel *c, const Deadline &deadline)
 {
 	int64_t end = end_of(c);
-	if (end == INT64_MAX || (!deadline.never && deadline.at.tv_sec * second + deadline.at.tv_nsec < end))
+	bool earlier = deadline.at.tv_sec < end / second || (deadline.at.tv_sec == end / second && deadline.at.tv_nsec < end % second);
+	if (end == INT64_MAX || (!deadline.never && earlier))
 		return deadline;
 	Deadline d;
 	d.never = false;
@@ -203,15 +223,35 @@ bool fits_ring(uint32_t events, uint32_t microseconds)
 
 int listen(Channel *c)
 {
+	if (!own_epoll::is(instance.load(std::memory_order_acquire), instance_mark.load(std::memory_order_acquire)))
+		return -1;
 	int fd = bell::make();
 	struct epoll_event e = {};
 	e.events = EPOLLIN | EPOLLET;
-	e.data.ptr = c;
+	e.data.u64 = uint64_t{secret.load(std::memory_order_relaxed)} << 32 | channel::place_of(c);
 	if (fd >= 0 && epoll_ctl(instance.load(std::memory_order_acquire), EPOLL_CTL_ADD, fd, &e) == 0)
 		return fd;
 	if (fd >= 0)
 		sys::close(fd);
 	return -1;
+}
+
+void stop_listening(int ear)
+{
+	int fd = instance.load(std::memory_order_acquire);
+	if (ear < 0 || !own_epoll::is(fd, instance_mark.load(std::memory_order_acquire)))
+		return;
+	int saved = errno;
+	struct epoll_event e = {};
+	if (epoll_ctl(fd, EPOLL_CTL_ADD, ear, &e) != 0)
+		ear = errno == EEXIST ? ear : -1;
+	else {
+		epoll_ctl(fd, EPOLL_CTL_DEL, ear, nullptr);
+		ear = -1;
+	}
+	if (ear >= 0)
+		sys::close(ear);
+	errno = saved;
 }
 
 int set(Channel *c, uint32_t events, uint32_t microseconds)
@@ -239,8 +279,12 @@ void after_fork()
 	clock_runs.store(false, std::memory_order_relaxed);
 	asleep.store(false, std::memory_order_relaxed);
 	started.store(nullptr, std::memory_order_relaxed);
-	if (int fd = instance.exchange(-1, std::memory_order_relaxed); fd >= 0)
-		bell::close(fd);
+	close_in_child();
+}
+
+void close_in_child()
+{
+	own_epoll::close(instance.exchange(-1, std::memory_order_relaxed), instance_mark.load(std::memory_order_relaxed));
 }
 
 } // namespace sigevec::moderation

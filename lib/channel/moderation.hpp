@@ -44,6 +44,11 @@ bool fits_ring(uint32_t events, uint32_t microseconds);
 // The eventfd that the kernel is to ring instead of c's bell, heard by the second thread; to be closed by its owner. Or -1 with errno.
 int listen(Channel *c);
 
+// In a child of fork, that may never call the library.
+void close_in_child();
+// Closes that, unless the number is another file's by now. -1: nothing.
+void stop_listening(int ear);
+
 void after_fork();
 
 } // namespace sigevec::moderation

@@ -38,7 +38,7 @@ void ring_now(Channel *c)
 {
 	uint32_t silent = 0;
 	if (c->rung.load(std::memory_order_seq_cst) == 0 && c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst))
-		bell::ring(c, bell::Which::bell);
+		bell::ring(c, bell::Which::bell); // a reader will see that the program has closed it
 }
 
 // The same, when it is time.
@@ -50,13 +50,24 @@ void ring(Channel *c)
 		moderation::start_clock(c);
 }
 
-void silence(Channel *c)
+// known: the descriptor has been looked at in this call.
+void silence(Channel *c, bool known)
 {
 	// Who rings it is between two instructions, or the driver is asked to: otherwise that would be heard after this.
 	for (int i = 0; i < 10000 && c->rung.load(std::memory_order_acquire) == 1; i++)
 		sched_yield();
-	bell::silence(c);
+	uint32_t rung = c->rung.load(std::memory_order_acquire);
+	bool taken = bell::silence(c, rung == 2, known);
+	if (rung == 1)
+		c->late.store(!taken, std::memory_order_relaxed);
 	c->rung.store(0, std::memory_order_seq_cst);
+}
+
+// A reader that has found it empty: it is not to be readable for what another reader has not waited for.
+void silence_late(Channel *c)
+{
+	if (c->late.load(std::memory_order_relaxed) && bell::silence(c, false, false))
+		c->late.store(false, std::memory_order_relaxed);
 }
 
 bool empty(const Channel *c)
@@ -66,12 +77,12 @@ bool empty(const Channel *c)
 }
 
 // With `reading' held.
-void settle(Channel *c)
+void settle(Channel *c, bool known)
 {
 	while (empty(c)) {
 		if (c->rung.load(std::memory_order_seq_cst) == 0)
 			return;
-		silence(c);
+		silence(c, known);
 	}
 	ring(c);
 }
@@ -166,7 +177,7 @@ void forget_pushed(Channel *c)
 }
 
 // settled: the descriptor is seen to here; otherwise by the caller.
-unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
+unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled, bool known)
 {
 	unsigned n = 0, told = 0;
 	{
@@ -183,7 +194,7 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled)
 		if (n != 0)
 			note_delivered(c, n);
 		if (settled && c->open.load(std::memory_order_seq_cst)) {
-			settle(c);
+			settle(c, known);
 			wake_another(c);
 		}
 	}
@@ -219,40 +230,45 @@ bool still_empty(const Channel *c)
 	return empty(c) && !c->ending.load(std::memory_order_seq_cst);
 }
 
-// ec_busy_poll.
-bool look_longer(Channel *c, const Deadline &deadline)
+// ec_busy_poll. 1: something may have come; 0; -EINTR.
+int look_longer(Channel *c, const Deadline &deadline)
 {
 	uint32_t us = c->busy_poll.load(std::memory_order_relaxed);
 	if (us == 0)
-		return false;
+		return 0;
+	HeldSignals signals;
 	timespec all{us / 1000000, us % 1000000 * 1000}, rest;
 	Deadline end = Deadline::after(&all);
-	while (end.left(rest) && (deadline.never || deadline.left(rest)))
+	while (end.left(rest) && (deadline.never || deadline.left(rest))) {
 		for (int i = 0; i < spins; i++) {
 			if (!still_empty(c))
-				return true;
+				return 1;
 			relax();
 		}
-	return false;
+		if (signals.one_has_come())
+			return -EINTR;
+	}
+	return 0;
 }
 
-// True: something may have come. Before a reader sleeps.
-bool came_while_looking(Channel *c, const Deadline &deadline)
+// 1: something may have come; 0; -EINTR. Before a reader sleeps.
+int came_while_looking(Channel *c, const Deadline &deadline)
 {
 	timespec rest;
 	if (!deadline.never && !deadline.left(rest))
-		return false;
+		return 0;
 	c->lookers.fetch_add(1, std::memory_order_seq_cst);
 	int left = spins;
 	while (left > 0 && still_empty(c)) {
 		relax();
 		left--;
 	}
-	bool came = left > 0 || look_longer(c, deadline);
+	int seen = left > 0 ? 1 : look_longer(c, deadline);
+	bool came = seen > 0;
 	c->lookers.fetch_sub(1, std::memory_order_seq_cst);
 	if (c->attended.load(std::memory_order_relaxed) != came)
 		c->attended.store(came, std::memory_order_relaxed);
-	return came;
+	return seen;
 }
 
 // 0: look again; else EINTR or ETIMEDOUT. gathering: there are events, but it is not time yet.
@@ -277,7 +293,7 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 	// That of ec_moderate is up: what it was for may be another reader's by now.
 	if (e == ETIMEDOUT && gathering && (until.never || until.left(rest)))
 		return 0;
-	return e == EINTR || e == ETIMEDOUT ? e : 0;
+	return e == EINTR || e == ETIMEDOUT || e == EBADF ? e : 0;
 }
 
 } // namespace
@@ -288,6 +304,12 @@ void room_made(Channel *c)
 		helper::look_at_streams();
 		dma::receiver::look();
 	}
+}
+
+void ring_if_due(Channel *c)
+{
+	if (moderation::on(c) && !empty(c) && moderation::due(c))
+		ring_now(c);
 }
 
 void note_dropped(Channel *c, uint64_t count)
@@ -303,10 +325,8 @@ void note_dropped(Channel *c, uint64_t count)
 
 void wake_all(Channel *c)
 {
-	c->wakes.fetch_add(1, std::memory_order_seq_cst);
+	bell::ring(c, bell::Which::wake);
 	futex_wake(c->wakes, INT_MAX);
-	if (c->wake.load(std::memory_order_acquire) >= 0)
-		bell::ring(c, bell::Which::wake);
 }
 
 void drop_all(Channel *c)
@@ -352,10 +372,7 @@ bool taken_care_of(Channel *c, bool first)
 		return c->lookers.load(std::memory_order_seq_cst) != 0;
 	if (!first && !moderation::due(c))
 		return true;
-	if (c->wake.load(std::memory_order_acquire) >= 0)
-		bell::ring(c, bell::Which::wake); // the sleeper is in its ring
-	c->wakes.fetch_add(1, std::memory_order_seq_cst);
-	futex_wake(c->wakes, 1);
+	bell::ring(c, bell::Which::wake);
 	return true;
 }
 
@@ -398,11 +415,8 @@ bool post(Notification &n)
 		open = !first || check_descriptor(c);
 		if (open)
 			moderation::start_clock(c);
-	} else if (!reader_comes(c, first) && c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst)) {
-		open = check_descriptor(c);
-		if (open)
-			bell::ring(c, bell::Which::bell, true);
-	}
+	} else if (!reader_comes(c, first) && c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst))
+		open = bell::ring(c, bell::Which::bell) || check_descriptor(c);
 	return open;
 }
 
@@ -416,7 +430,7 @@ void tell(Channel *c)
 	else if (!empty(c))
 		ring(c);
 	else if (c->single.load(std::memory_order_acquire) == nullptr)
-		settle(c);
+		settle(c, false);
 }
 
 bool queue_empty(const Channel *c)
@@ -435,15 +449,15 @@ void ring_bell(Channel *c)
 	ring_now(c);
 }
 
-void silence_bell(Channel *c)
+void silence_bell(Channel *c, bool known)
 {
-	silence(c);
+	silence(c, known);
 }
 
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max)
 {
 	inner::collect(c);
-	return empty(c) ? 0 : take(c, v, max, false);
+	return empty(c) ? 0 : take(c, v, max, false, false);
 }
 
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline)
@@ -456,31 +470,41 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 			return n;
 	}
 	// Whoever has found it empty waits for as much, or as long, as ec_moderate has said.
-	for (bool checked = false, waited = false;;) {
+	// known: its descriptor has been looked at since the last wait.
+	for (bool checked = false, waited = false, known = false;;) {
 		if (c->ending.load(std::memory_order_acquire))
 			return -EBADF;
 		inner::collect(c);
 		if (!checked && worth_a_check(c)) {
 			if (!check_descriptor(c))
 				return -EBADF;
-			checked = true;
+			checked = known = true;
 		}
 		if (!waited || moderation::due(c))
-			if (unsigned n = take(c, v, max, true); n != 0)
+			if (unsigned n = take(c, v, max, true, known); n != 0)
 				return static_cast<int>(n);
 		bool gathering = waited && moderation::on(c) && !empty(c);
 		waited = true;
-		if (wait && !gathering && came_while_looking(c, deadline))
+		known = false;
+		int seen = wait && !gathering ? came_while_looking(c, deadline) : 0;
+		if (seen > 0)
 			continue;
 		// Found empty: now is the time to see whether the program has closed it.
 		if (!checked && !check_descriptor(c))
 			return -EBADF;
 		checked = true;
-		int e = wait ? sleep(c, deadline, gathering) : ETIMEDOUT;
+		silence_late(c);
+		int e = seen < 0 ? -seen : wait ? sleep(c, deadline, gathering) : ETIMEDOUT;
 		if (e == 0 || c->ending.load(std::memory_order_acquire))
 			continue;
+		if (e == EBADF)
+			checked = false;
+		if (e == EBADF && check_descriptor(c))
+			continue;
+		if (e == EBADF)
+			return -EBADF;
 		inner::collect(c);
-		unsigned n = take(c, v, max, true);
+		unsigned n = take(c, v, max, true, false);
 		return n != 0 ? static_cast<int>(n) : -e;
 	}
 }

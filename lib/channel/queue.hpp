@@ -7,11 +7,31 @@
 
 namespace sigevec::channel {
 
+// Signals wait while a reader looks for an event without a system call, and are let through now and then: a handler ends the read.
+class HeldSignals {
+public:
+	// True: a handler has run.
+	bool one_has_come() const
+	{
+		timespec none{};
+		int saved = errno;
+		bool come = syscall(SYS_ppoll, nullptr, 0, &none, &blocked_.saved(), _NSIG / 8) < 0 && errno == EINTR;
+		errno = saved;
+		return come;
+	}
+
+private:
+	BlockSignals blocked_;
+};
+
 // Part of a channel's life ends.
 void drop(Channel *c, uint64_t what);
 
 // Drops every event in the queue of a channel that has ended.
 void drop_all(Channel *c);
+
+// Rings for what ec_moderate has held back, if it is time: async-signal-safe.
+void ring_if_due(Channel *c);
 
 // Blocked readers look again.
 void wake_all(Channel *c);

@@ -52,7 +52,8 @@ void arm(Single *s)
 }
 
 // After a read: the descriptor says the truth.
-void settle(Channel *c, Single *s)
+// known: the descriptor has been looked at in this call.
+void settle(Channel *c, Single *s, bool known = false)
 {
 	// What came before it was armed the kernel has not rung for; what came before it was silenced, in vain.
 	for (bool unheard = false;;) {
@@ -65,11 +66,13 @@ void settle(Channel *c, Single *s)
 			return;
 		}
 		if (s->may_ring || c->rung.load(std::memory_order_seq_cst) != 0) {
-			channel::silence_bell(c);
+			channel::silence_bell(c, known);
 			c->heard.store(false, std::memory_order_seq_cst);
 			s->may_ring = false;
 			unheard = true;
 		} else if (!s->armed) {
+			if (s->ear < 0 && c->bell.load(std::memory_order_relaxed) != s->bell)
+				change_bell(c, s); // the program had closed that
 			arm(s);
 			unheard = true;
 		} else
@@ -89,11 +92,32 @@ void describe(const Operation *o, event_data_t *d)
 		describe_region(o, d);
 }
 
+// Who ends the channel leaves the ring to its owner while that is in a call: either the owner sees the end, or the end sees the owner.
+class Inside {
+public:
+	explicit Inside(Channel *c) : c_(c) { c->inside.store(true, std::memory_order_seq_cst); }
+	~Inside() { c_->inside.store(false, std::memory_order_release); }
+	Inside(const Inside &) = delete;
+	Inside &operator=(const Inside &) = delete;
+
+private:
+	Channel *c_;
+};
+
+// Whether this thread can use the ring; it is left if not.
+bool is_usable(Channel *c, const Single *s)
+{
+	if (s == nullptr || (s->owner == this_thread() && !s->lost))
+		return s != nullptr;
+	leave(c);
+	return false;
+}
+
 // The ring of a channel, if this thread is its owner; made at the first use. nullptr: the channel has none (any more).
 Single *own(Channel *c)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
-	if (s != nullptr && s->owner == this_thread())
+	if (s != nullptr && s->owner == this_thread() && !s->lost)
 		return s;
 	if (s != nullptr)
 		leave(c);
@@ -141,13 +165,26 @@ bool resolved_in_call(const Channel *c, const Call &call)
 
 void submit_now(Channel *c, Single *s, const Call &call)
 {
-	io_uring_submit(&s->ring);
+	submit(s);
 	if (call.op != Op::send)
 		return;
 	// It has ended by now, or is to go on elsewhere: then the descriptor must not say that there is an event.
 	reap(c);
 	if (s->ready == nullptr)
 		settle(c, s);
+}
+
+} // namespace
+
+namespace {
+
+// With EC_BATCH its file is resolved now all the same.
+void start_now(Channel *c, Single *s, Operation *o)
+{
+	bool until_submitted = (c->flags & EC_BATCH) == 0 || pin(s, o);
+	start_in_ring(s, o);
+	if (!until_submitted)
+		submit(s);
 }
 
 } // namespace
@@ -168,7 +205,7 @@ int start(Channel *c, const Call &call)
 	// What may go on for long, part by part, holds its file. A descriptor that cannot be held need not be: its error is the event.
 	constexpr size_t large = 16384;
 	if (!o->once && o->len >= large && (o->op == Op::send || (o->flags & MSG_WAITALL) != 0))
-		hold(o, nullptr);
+		hold(s, o, nullptr);
 	int error;
 	bool first = enter_lane(c, o, &error);
 	if (error != 0) {
@@ -178,7 +215,7 @@ int start(Channel *c, const Call &call)
 	}
 	meter::ring_began(o->op);
 	if (first)
-		start_in_ring(s, o);
+		start_now(c, s, o);
 	if (o->op == Op::recv && !s->from_device && c->busy_poll.load(std::memory_order_relaxed) != 0)
 		note_device(c, s, o->fd);
 	return 0;
@@ -211,6 +248,9 @@ namespace {
 // In c's ring, whose room it has. -1: not for a ring.
 int submit_to_ring(Channel *c, const Call &call)
 {
+	Inside in(c);
+	if (c->ending.load(std::memory_order_seq_cst))
+		return EBADF;
 	Single *s = own(c);
 	if (resolved_in_call(c, call)) {
 		// The ordinary way, behind what has been prepared.
@@ -221,15 +261,17 @@ int submit_to_ring(Channel *c, const Call &call)
 	if (s == nullptr || (call.op == Op::send && others_before(s, call.fd)))
 		return -1;
 	bool batch = (c->flags & EC_BATCH) != 0;
-	if ((s->in_ring == 0 || !batch) && !channel::still_open(c))
+	if (s->in_ring == 0 && !channel::still_open(c))
 		return EBADF;
 	int error = call.dma.kind == dma::Use::Kind::wait ? arm_socket(c, call) : start(c, call);
 	if (error != 0)
 		return error;
 	stats::count(stats::requests);
 	SIGEVEC_PROBE4(submit, call.cb, static_cast<int>(call.op), call.fd, call.len);
-	if (!batch)
+	if (!batch && !s->lost)
 		submit_now(c, s, call);
+	if (s->lost)
+		leave(c); // with this one
 	return 0;
 }
 
@@ -262,51 +304,85 @@ void watch(Channel *c)
 		leave(c);
 	else if (s != nullptr && !s->watching) {
 		listen_inside(c, s);
-		io_uring_submit(&s->ring);
+		submit(s);
 	}
 }
 
 void flush(Channel *c)
 {
+	Inside in(c);
 	Single *s = c->single.load(std::memory_order_relaxed);
-	if (s != nullptr && s->owner == this_thread())
-		io_uring_submit(&s->ring);
+	// From another thread they go on the ordinary way.
+	if (c->ending.load(std::memory_order_seq_cst) || !is_usable(c, s))
+		return;
+	submit(s);
+	is_usable(c, s);
 }
 
-int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled)
+namespace {
+
+// What was prepared for a number is handed over before the program has the chance to use the number again.
+void hand_over_unsafe(Single *s)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
-	if (s != nullptr && s->owner != this_thread()) {
-		leave(c);
-		s = nullptr;
-	}
-	*handled = s != nullptr;
-	if (s == nullptr)
+	if (s->unsafe != 0)
+		submit(s);
+}
+
+// The first look of a read: hands over what was kept, and, if there is nothing yet, waits with the same call. 0, or -EINTR with nothing to be had.
+int look_first(Channel *c, Single *s, bool wait, const Deadline &deadline, bool *slept)
+{
+	if (io_uring_sq_ready(&s->ring) == 0 && !kernel_has_something(s))
 		return 0;
+	// What is to be looked for first is handed over before.
+	bool idle = c->busy_poll.load(std::memory_order_relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
+	disarm(s);
+	*slept = wait && idle;
+	int e = *slept ? await(c, deadline) : enter(c, false, deadline);
+	if (e != -EINTR || ring_has_something(s) || !channel::queue_empty(c))
+		return 0;
+	settle(c, s);
+	return -EINTR;
+}
+
+// Waits, or takes once more what the kernel has done. 0: look again; else -ETIMEDOUT or -EINTR.
+int wait_once(Channel *c, Single *s, bool wait, const Deadline &deadline)
+{
+	disarm(s);
+	int seen = wait ? look(c, deadline) : 0;
+	bool came = seen > 0;
+	int e = -ETIMEDOUT;
+	if (seen < 0)
+		e = seen;
+	else if (wait && !came)
+		e = await(c, deadline);
+	else if (wait || kernel_has_something(s))
+		e = enter(c, false, deadline);
+	if (e >= 0 && came)
+		e = gather(c, deadline);
+	return e >= 0 && !wait ? -ETIMEDOUT : e; // once more, with what the kernel has done now
+}
+
+int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait, const Deadline &deadline)
+{
 	s->checked = false;
-	bool slept = false;
-	if (io_uring_sq_ready(&s->ring) != 0 || kernel_has_something(s)) {
-		// What is to be looked for first is handed over before.
-		bool idle = c->busy_poll.load(std::memory_order_relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
-		disarm(s);
-		slept = wait && idle;
-		// Most often the submission and the wait are one call.
-		if (int e = slept ? await(c, deadline) : enter(c, false, deadline); e == -EINTR && !ring_has_something(s) && channel::queue_empty(c)) {
-			settle(c, s);
-			return -EINTR;
-		}
-	}
-	for (;;) {
+	bool slept = false, known = false; // known: its descriptor has been looked at since the last wait
+	if (int e = look_first(c, s, wait, deadline, &slept); e != 0)
+		return e;
+	while (!s->lost) {
 		if (c->ending.load(std::memory_order_seq_cst)) {
 			end(c);
 			return -EBADF;
 		}
-		if (!s->checked && channel::worth_a_check(c) && !channel::check_descriptor(c))
-			return -EBADF;
+		if (!s->checked && channel::worth_a_check(c)) {
+			if (!channel::check_descriptor(c))
+				return -EBADF;
+			s->checked = known = true;
+		}
 		unsigned n = channel::take_queued(c, v, max);
 		n += n < max ? take(c, v + n, max - n) : 0;
 		if (n != 0) {
-			settle(c, s);
+			hand_over_unsafe(s);
+			settle(c, s, known);
 			return static_cast<int>(n);
 		}
 		// Found empty: now is the time to see whether the program has closed it; but first for a moment what comes from the ring is waited for.
@@ -316,37 +392,46 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 			s->checked = true;
 		}
 		slept = wait;
-		disarm(s);
-		bool came = wait && look(c, deadline);
-		int e = -ETIMEDOUT;
-		if (wait && !came)
-			e = await(c, deadline);
-		else if (wait || kernel_has_something(s))
-			e = enter(c, false, deadline);
-		if (e >= 0 && came)
-			e = gather(c, deadline);
-		if (e >= 0 && !wait)
-			e = -ETIMEDOUT; // once more, with what the kernel has done now
-		if (e != 0 && !ring_has_something(s) && channel::queue_empty(c)) {
+		known = false;
+		int e = wait_once(c, s, wait, deadline);
+		if (e != 0 && !s->lost && !ring_has_something(s) && channel::queue_empty(c)) {
 			if (e == -ETIMEDOUT && !s->checked && !channel::check_descriptor(c))
 				return -EBADF;
 			if (e == -ETIMEDOUT)
 				s->may_ring = true; // the kernel may have been late to ring for what has been taken
+			hand_over_unsafe(s);
 			settle(c, s);
 			return e;
 		}
 	}
+	return 0;
+}
+
+} // namespace
+
+int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled)
+{
+	Inside in(c);
+	*handled = c->ending.load(std::memory_order_seq_cst);
+	if (*handled)
+		return -EBADF;
+	Single *s = c->single.load(std::memory_order_relaxed);
+	if (!is_usable(c, s))
+		return 0;
+	int n = next_of_ring(c, s, v, max, wait, deadline);
+	*handled = n != 0;
+	// A ring that is lost is left; what there was, and what waits, is the ordinary queue's now.
+	if (n >= 0 && c->single.load(std::memory_order_relaxed) == s)
+		is_usable(c, s);
+	return n;
 }
 
 unsigned cancel(Channel *c, const void *data)
 {
+	Inside in(c);
 	Single *s = c->single.load(std::memory_order_relaxed);
-	if (s == nullptr)
+	if (c->ending.load(std::memory_order_seq_cst) || !is_usable(c, s))
 		return 0;
-	if (s->owner != this_thread()) {
-		leave(c);
-		return 0;
-	}
 	// What has ended already is not to be cancelled.
 	enter(c, false, Deadline{});
 	reap(c);
@@ -356,29 +441,29 @@ unsigned cancel(Channel *c, const void *data)
 			return;
 		found++;
 		o->cancelled = true;
-		if (o->state == Operation::State::in_ring) {
-			struct io_uring_sqe *sqe = get_sqe(s);
-			io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(o), 0);
-			sqe->user_data = cancel_tag;
-		}
+		if (o->state == Operation::State::in_ring)
+			cancel_in_ring(s, o);
 	});
 	each(s, [&](Operation *o) {
 		if (o->cancelled && o->state == Operation::State::waiting)
 			finish(s, o, -ECANCELED);
 	});
 	if (found != 0)
-		io_uring_submit(&s->ring);
-	settle(c, s);
+		submit(s);
+	if (is_usable(c, s))
+		settle(c, s);
 	return found;
 }
 
 unsigned arrived(Channel *c)
 {
+	Inside in(c);
 	Single *s = c->single.load(std::memory_order_relaxed);
-	if (s == nullptr || s->owner != this_thread())
+	if (c->ending.load(std::memory_order_seq_cst) || s == nullptr || s->owner != this_thread() || !is_usable(c, s))
 		return 0;
 	enter(c, false, Deadline{});
 	reap(c);
+	hand_over_unsafe(s);
 	unsigned n = 0;
 	for (Operation *o = s->ready; o != nullptr; o = o->next)
 		n++;
@@ -415,7 +500,8 @@ void busy_poll(Channel *) {}
 void watch(Channel *) {}
 void end_armed(Channel *, void *) {}
 void end(Channel *) {}
-void after_fork(Channel *) {}
+void close_in_child(Channel *) {}
+void close_spares_in_child() {}
 
 } // namespace sigevec::single
 

@@ -3,15 +3,16 @@
 // The ring of a channel made with EC_SINGLE: one-call requests go from the program's thread to the kernel, and their ends from
 // the kernel to the reader, with nothing in between.
 //
-// The ring is SINGLE_ISSUER and DEFER_TASKRUN: it belongs to the thread that used the channel first, and runs nothing on it but
-// in our calls. When another thread takes the channel over, or the ring is refused, the channel goes on without one: what
+// The ring (single_enter.cpp) is SINGLE_ISSUER and DEFER_TASKRUN: it belongs to the thread that used the channel first, and runs nothing on it but
+// in our calls. When another thread takes the channel over, the ring is refused, or the program has closed it, the channel goes on without one: what
 // is outstanding is submitted again the ordinary way (single_leave.cpp). Nothing is lost by that, for no operation in
 // the ring has done a part of its work that it has not reported: a send or receive is repeated here until it is whole.
 //
 // Order: a lane for each descriptor and direction, one operation of it in the ring at a time. An idle lane asks nothing about the
 // descriptor; one that is not asks whether the number still is the file it was (lanes.cpp).
 //
-// All of this belongs to one thread at a time, by the program's promise: nothing is locked. Others only push (queue.cpp).
+// All of this belongs to one thread at a time, by the program's promise: nothing is locked. Others only push (queue.cpp), and may end the
+// channel: Channel::inside says that the owner is in a call, after which it takes the ring apart itself.
 #pragma once
 
 #include "channel/channel.hpp"
@@ -23,10 +24,11 @@
 
 namespace sigevec::single {
 
-// A duplicate that holds a file for the operations that need it for longer than one submission.
+// A file that is held for operations that need it for longer than one submission (single_files.cpp).
 struct Held {
-	int fd;
+	int place; // among the ring's registered files
 	unsigned users;
+	uint64_t dev, ino;
 };
 
 struct Lender;
@@ -45,11 +47,15 @@ struct Operation {
 	ssize_t result;
 	uint64_t begun; // as in Call
 	int fd, flags;
+	int pinned; // a place among the registered files until the submission; or -1
 	Held *held; // instead of fd, or nullptr
 	Op op;
 	State state;
+	bool closed; // fd was no descriptor when it was called
+	bool stream; // with MSG_WAITALL
 	bool once; // tried without waiting; the rest is handed over
 	bool cancelled;
+	uint8_t attempts; // to cancel it
 	bool detached; // its lane is another file's now
 	bool again;    // a connection that had begun before
 	Region use;
@@ -74,6 +80,14 @@ struct Number {
 
 struct Single {
 	struct io_uring ring;
+	std::atomic<Single *> *claim; // whose ring the number was last, as far as the library knows
+	uint64_t dev, ino;            // what the number is known by besides
+	void *memory;      // the ring's, or nullptr: the kernel's
+	size_t memory_size;
+	bool lost;      // its number is not the ring's any more, or the kernel refuses: to be left
+	bool words;     // it can sleep on a word: the kernel knows futexes
+	bool listening; // it does so, for others that wake its owner
+	bool ending;
 	uint64_t owner;
 	bool armed;    // the kernel rings the bell
 	bool may_ring; // it may have done so
@@ -82,6 +96,13 @@ struct Single {
 	bool from_device; // with ec_busy_poll: it has received from a device that the kernel can poll
 	bool checked; // this read has seen that the program has not closed the descriptor
 	uint32_t in_ring;
+	unsigned cancels; // of single operations, whose answers will come
+	unsigned unsafe;  // prepared, with a number that may be another file's before the submission
+	unsigned pinned; // files
+	unsigned files;  // places in its table of registered files, or 0
+	unsigned next_file;
+	uint64_t *used_files; // one bit each
+	int bell; // the number it was told of
 	Number *numbers;
 	uint32_t number_count;
 	Operation *free;
@@ -91,6 +112,7 @@ struct Single {
 	uint16_t last_lender;
 	bool never_lends; // the kernel cannot
 	Operation *parked, *parked_last; // what is so
+	struct io_uring_sqe nowhere;
 };
 
 constexpr unsigned chunk_size = 64;
@@ -110,12 +132,13 @@ unsigned take(Channel *c, event_data_t *v, unsigned max);
 
 // What is told of in the ring beside operations, by user_data.
 constexpr uint64_t wake_tag = 1, cancel_tag = 2, inner_tag = 3;
+// An operation's with this: its cancellation.
+constexpr uint64_t cancel_mark = 1;
 
 // Of threads, none of which has the number of another, even after its end.
 uint64_t this_thread();
 // A ring for the calling thread. nullptr: refused; the channel goes on without.
 Single *make(Channel *c);
-struct io_uring_sqe *get_sqe(Single *s);
 // Its `wake', and its inner instance if it has one (source/inner.hpp).
 void listen_for_others(Channel *c, Single *s);
 void listen_inside(Channel *c, Single *s);
@@ -125,16 +148,53 @@ int enter(Channel *c, bool wait, const Deadline &deadline);
 int gather(Channel *c, const Deadline &deadline);
 // As enter() with wait, and until it is time.
 int await(Channel *c, const Deadline &deadline);
-// ec_busy_poll: looks for an event, without the kernel. True: something has come.
-bool look(Channel *c, const Deadline &deadline);
+// ec_busy_poll: looks for an event, without the kernel. 1: something has come; 0; -EINTR: a signal.
+int look(Channel *c, const Deadline &deadline);
 // Has the kernel poll the network device of this socket, if there is one that can be polled.
 void note_device(Channel *c, Single *s, int fd);
+// The bell is another one now. False: the kernel refuses.
+bool change_bell(Channel *c, Single *s);
 // Frees everything. The operations are lost.
 void dispose(Channel *c);
+// Of a ring with nothing in it only the ring remains.
+void forget_use(Single *s);
+
+// ---- single_enter.cpp
+
+// Of a new ring, for the calling thread. False: refused.
+bool open_ring(Single *s, unsigned entries, unsigned completions);
+// Unmaps it, and closes its number if that is still the ring's.
+void close_ring(Single *s);
+// Whether its number is still the ring's: before every call that takes the number.
+bool has_number(const Single *s);
+// Never nullptr: what is prepared in a ring that is lost goes nowhere.
+struct io_uring_sqe *get_sqe(Single *s);
+// Hands what was prepared to the kernel; takes what has ended; waits for `count' completions, at most for rest. 0 or more, or -errno.
+int submit(Single *s);
+int submit_and_look(Single *s);
+int submit_and_wait(Single *s, unsigned count, const struct __kernel_timespec *rest);
+
+// ---- single_files.cpp
+
+constexpr unsigned most_pinned = 256;
+
+// Holds its file, together with another operation's (nullptr: by itself). False: no room or memory.
+bool hold(Single *s, Operation *o, const Operation *other);
+void let_go(Single *s, Operation *o);
+// Holds its file until the next submission. False: then that has to be now.
+bool pin(Single *s, Operation *o);
+// By the submission: prepares that those are let go, if there is room for it; afterwards.
+bool prepare_to_let_go(Single *s);
+void let_go_of_pinned(Single *s, bool prepared);
+// Tells the kernel which file o is about, after the rest has been prepared.
+void name_file(Single *s, struct io_uring_sqe *sqe, Operation *o);
+// A number in the program's table that is o's file, or -1: there is none any more.
+int number_of_file(const Operation *o);
 
 // ---- single_operation.cpp
 
 void start_in_ring(Single *s, Operation *o);
+void cancel_in_ring(Single *s, Operation *o);
 // The same for one that has waited or goes on: ends it if its descriptor has been closed.
 void restart(Single *s, Operation *o);
 // The end of an operation: into the list.
@@ -177,13 +237,6 @@ void leave(Channel *c);
 
 // ---- lanes.cpp
 
-inline int file_of(const Operation *o)
-{
-	return o->held != nullptr ? o->held->fd : o->fd;
-}
-
-// Holds its file, together with another operation's (nullptr: by a duplicate of its own). False: no descriptor or memory.
-bool hold(Operation *o, const Operation *other);
 bool grow(Single *s);
 Operation *make_operation(Single *s, const Call &call);
 void free_operation(Single *s, Operation *o);
@@ -229,7 +282,9 @@ void moderate(Channel *c);
 void busy_poll(Channel *c);
 // An association ends, with its lock held, for which this is armed.
 void end_armed(Channel *c, void *armed);
-// In the child of fork: lets go of the parent's ring.
-void after_fork(Channel *c);
+// In a child of fork, that may never call the library: lets go of the parent's ring. Async-signal-safe.
+void close_in_child(Channel *c);
+// The same with rings that no channel has (single_spare.hpp).
+void close_spares_in_child();
 
 } // namespace sigevec::single

@@ -47,13 +47,12 @@ void submit_again(Channel *c, Operation *o)
 {
 	Call call{};
 	call.op = o->op;
-	call.fd = file_of(o);
+	call.fd = number_of_file(o);
 	call.flags = o->flags;
 	call.event = event_of(c, o);
 	call.buf = o->buf;
 	call.len = o->len;
 	call.done = o->done;
-	call.shown_fd = o->held != nullptr ? o->fd + 1 : 0;
 	if (o->message != nullptr) {
 		call.message = &o->message->header;
 		call.result = o->message->result;
@@ -81,7 +80,7 @@ namespace {
 
 void move(Channel *c, Single *s, Operation *o)
 {
-	bool there = o->op == Op::poll || o->fd < 0 || still_there(s, o);
+	bool there = o->op == Op::poll || o->fd < 0 || (o->held != nullptr ? number_of_file(o) >= 0 : still_there(s, o));
 	if (o->use == Operation::Region::armed) {
 		there = still_armed(o);
 		region_ended(s, o, 0);
@@ -110,6 +109,11 @@ void hand_over(Channel *c, Operation *o)
 	n->handed_over = true;
 	// With what waits behind it, in its order.
 	while (o != nullptr) {
+		// What has waited behind another may be on a file that has no number any more.
+		if (o->held != nullptr && number_of_file(o) < 0) {
+			finish(s, o, -ECANCELED);
+			return;
+		}
 		submit_again(c, o);
 		o->result = 1;
 		Operation *next = leave_lane(s, o);

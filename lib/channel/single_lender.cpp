@@ -59,7 +59,7 @@ void give_up(Single *s, Lender *l, bool registered)
 	while (*at != l)
 		at = &(*at)->next;
 	*at = l->next;
-	if (registered)
+	if (registered && has_number(s))
 		io_uring_unregister_buf_ring(&s->ring, l->id);
 	size_t bytes = dma::Slots::units_of(l->size) * dma::unit;
 	for (uint32_t i = 0; i < l->entries; i++)
@@ -105,7 +105,7 @@ Lender *make_lender(Single *s, Region *r, size_t size, uint32_t entries)
 	reg.ring_addr = reinterpret_cast<uintptr_t>(m);
 	reg.ring_entries = entries;
 	reg.bgid = l->id;
-	if (io_uring_register_buf_ring(&s->ring, &reg, 0) != 0) {
+	if (!has_number(s) || io_uring_register_buf_ring(&s->ring, &reg, 0) != 0) {
 		s->never_lends = true;
 		give_up(s, l, false);
 		return nullptr;

@@ -36,13 +36,13 @@ void prepare_message(struct io_uring_sqe *sqe, Operation *o)
 	bool inward = o->op == Op::recv;
 	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL) | (o->once ? MSG_DONTWAIT : 0);
 	if (o->message != nullptr && inward)
-		io_uring_prep_recvmsg(sqe, file_of(o), header(o), static_cast<unsigned>(flags));
+		io_uring_prep_recvmsg(sqe, -1, header(o), static_cast<unsigned>(flags));
 	else if (o->message != nullptr)
-		io_uring_prep_sendmsg(sqe, file_of(o), header(o), static_cast<unsigned>(flags));
+		io_uring_prep_sendmsg(sqe, -1, header(o), static_cast<unsigned>(flags));
 	else if (inward)
-		io_uring_prep_recv(sqe, file_of(o), rest(o).iov_base, rest(o).iov_len, flags);
+		io_uring_prep_recv(sqe, -1, rest(o).iov_base, rest(o).iov_len, flags);
 	else
-		io_uring_prep_send(sqe, file_of(o), rest(o).iov_base, rest(o).iov_len, flags);
+		io_uring_prep_send(sqe, -1, rest(o).iov_base, rest(o).iov_len, flags);
 }
 
 void prepare(struct io_uring_sqe *sqe, Operation *o)
@@ -51,24 +51,17 @@ void prepare(struct io_uring_sqe *sqe, Operation *o)
 	case Op::connect:
 		// One that has begun is not begun again: the socket tells its end.
 		if (o->again)
-			io_uring_prep_poll_add(sqe, file_of(o), POLLOUT);
+			io_uring_prep_poll_add(sqe, -1, POLLOUT);
 		else
-			io_uring_prep_connect(sqe, file_of(o), static_cast<const struct sockaddr *>(o->message->header.msg_name),
+			io_uring_prep_connect(sqe, -1, static_cast<const struct sockaddr *>(o->message->header.msg_name),
 					      o->message->header.msg_namelen);
 		break;
 	case Op::poll:
-		io_uring_prep_poll_add(sqe, file_of(o), static_cast<unsigned>(o->flags) & 0xffff);
+		io_uring_prep_poll_add(sqe, -1, static_cast<unsigned>(o->flags) & 0xffff);
 		break;
 	default:
 		prepare_message(sqe, o);
 	}
-}
-
-bool stream_socket(int fd)
-{
-	int type = 0;
-	socklen_t n = sizeof type;
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
 }
 
 // A send or receive goes on until it is whole.
@@ -77,7 +70,7 @@ bool goes_on(Operation *o, ssize_t n)
 	if (n <= 0 || (o->op != Op::send && o->op != Op::recv) || (o->flags & MSG_DONTWAIT) != 0)
 		return false;
 	if (o->done + static_cast<size_t>(n) >= o->len ||
-	    (o->op == Op::recv && ((o->flags & MSG_WAITALL) == 0 || !stream_socket(file_of(o)))))
+	    (o->op == Op::recv && !o->stream))
 		return false;
 	o->done += static_cast<size_t>(n);
 	if (o->vector != nullptr)
@@ -110,6 +103,7 @@ void start_in_ring(Single *s, Operation *o)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);
 	prepare(sqe, o);
+	name_file(s, sqe, o);
 	sqe->user_data = reinterpret_cast<uint64_t>(o);
 	o->state = Operation::State::in_ring;
 	s->in_ring++;
@@ -153,6 +147,18 @@ void restart(Single *s, Operation *o)
 
 namespace {
 
+// How a connect has ended that the socket has said the end of.
+ssize_t connected(int fd)
+{
+	int error = 0;
+	socklen_t size = sizeof error;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error != 0)
+		return error != 0 ? -error : -errno;
+	struct sockaddr_storage peer;
+	size = sizeof peer;
+	return getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &size) != 0 ? -errno : 0;
+}
+
 void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 {
 	s->in_ring--;
@@ -175,20 +181,60 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		restart(s, o);
 	} else {
 		if (o->op == Op::connect && o->again && n > 0) {
-			int error = 0;
-			socklen_t size = sizeof error;
-			n = getsockopt(o->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 ? -errno : -error;
-			struct sockaddr_storage peer;
-			size = sizeof peer;
-			if (n == 0 && getpeername(o->fd, reinterpret_cast<struct sockaddr *>(&peer), &size) != 0)
-				n = -errno;
+			n = still_there(s, o) ? connected(number_of_file(o)) : -ECANCELED;
 		}
 		bool part = o->op == Op::send || o->op == Op::recv;
 		finish(s, o, part && o->done != 0 ? static_cast<ssize_t>(o->done) + (n > 0 ? n : 0) : n);
 	}
 }
 
+void told_of_others(Channel *c, Single *s, uint64_t tag, ssize_t n, bool more)
+{
+	if (tag == wake_tag) {
+		look_for_unwanted(s);
+		s->listening = more;
+		if (!more && !s->ending)
+			listen_for_others(c, s);
+	} else if (tag == inner_tag && !more) {
+		s->watching = false;
+		if (n >= 0 && !s->ending)
+			listen_inside(c, s);
+	}
+}
+
+void prepare_cancel(Single *s, Operation *o)
+{
+	struct io_uring_sqe *sqe = get_sqe(s);
+	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(o), 0);
+	sqe->user_data = reinterpret_cast<uint64_t>(o) | cancel_mark;
+	s->cancels++;
+}
+
+// The kernel does not find an operation that is on its way to a thread of the kernel's (a send to a full AF_UNIX socket whose peer will send
+// no more): it is looked for again a moment later.
+void told_of_cancel(Single *s, Operation *o, ssize_t n)
+{
+	static struct __kernel_timespec moment = {0, 5000000};
+	constexpr uint8_t most_attempts = 50;
+	s->cancels--;
+	if (n != -ENOENT || o->state != Operation::State::in_ring || !o->cancelled || s->ending || o->attempts++ >= most_attempts)
+		return;
+	if (io_uring_sq_space_left(&s->ring) < 2)
+		submit(s);
+	struct io_uring_sqe *sqe = get_sqe(s);
+	io_uring_prep_timeout(sqe, &moment, 0, 0);
+	sqe->flags |= IOSQE_IO_HARDLINK;
+	sqe->user_data = cancel_tag;
+	prepare_cancel(s, o);
+}
+
 } // namespace
+
+void cancel_in_ring(Single *s, Operation *o)
+{
+	o->cancelled = true;
+	prepare_cancel(s, o);
+}
 
 void reap(Channel *c)
 {
@@ -204,20 +250,15 @@ void reap(Channel *c)
 		unsigned flags = cqe->flags;
 		bool more = (flags & IORING_CQE_F_MORE) != 0;
 		io_uring_cqe_seen(&s->ring, cqe);
-		auto *o = reinterpret_cast<Operation *>(tag);
-		if (tag > inner_tag && o->use == Operation::Region::armed)
+		auto *o = reinterpret_cast<Operation *>(tag & ~cancel_mark);
+		if (tag <= inner_tag)
+			told_of_others(c, s, tag, n, more);
+		else if ((tag & cancel_mark) != 0)
+			told_of_cancel(s, o, n);
+		else if (o->use == Operation::Region::armed)
 			told_of(c, s, o, n, flags);
-		else if (tag > inner_tag)
+		else
 			ended(c, s, o, n);
-		else if (tag == wake_tag) {
-			look_for_unwanted(s);
-			if (!more)
-				listen_for_others(c, s);
-		} else if (tag == inner_tag && !more) {
-			s->watching = false;
-			if (n >= 0)
-				listen_inside(c, s);
-		}
 	}
 }
 

@@ -43,7 +43,8 @@ bool is_unwanted(Operation *o)
 void start_receiving(Single *s, Operation *o)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);
-	io_uring_prep_recv_multishot(sqe, o->fd, nullptr, 0, 0);
+	io_uring_prep_recv_multishot(sqe, -1, nullptr, 0, 0);
+	name_file(s, sqe, o);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = o->lender->id;
 	sqe->user_data = reinterpret_cast<uint64_t>(o);
@@ -155,14 +156,6 @@ void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
 		park(s, x);
 }
 
-void cancel_in_ring(Single *s, Operation *o)
-{
-	o->cancelled = true;
-	struct io_uring_sqe *sqe = get_sqe(s);
-	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(o), 0);
-	sqe->user_data = cancel_tag;
-}
-
 } // namespace
 
 void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags)
@@ -254,7 +247,7 @@ void end_armed(Channel *c, void *armed)
 	}
 	if (o->state == Operation::State::in_ring)
 		cancel_in_ring(s, o);
-	io_uring_submit(&s->ring);
+	submit(s);
 }
 
 void region_ended(Single *s, Operation *o, ssize_t result)
@@ -352,7 +345,10 @@ int arm_socket(Channel *c, const Call &call)
 	region::add_request(r);
 	a->armed = o;
 	a->armed_in = c;
+	bool until_submitted = (c->flags & EC_BATCH) == 0 || pin(s, o);
 	start_receiving(s, o);
+	if (!until_submitted)
+		submit(s);
 	return 0;
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // The ring itself: how it is made, hears of others, is waited in, and ends.
-#include "channel/single.hpp"
+#include "channel/single_spare.hpp"
 
 #ifdef HAVE_LIBURING
 
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
+#include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "runtime/config.hpp"
 #include "runtime/meter.hpp"
@@ -27,37 +28,67 @@ namespace {
 
 constexpr unsigned completions = 4096; // beyond, the kernel keeps them in a list
 
+// Whether the kernel's rings can sleep on words.
+enum class Words : uint8_t { unknown, no, yes };
+std::atomic<Words> knows_words{Words::unknown};
+
+bool can_sleep_on_words(Single *s)
+{
+	Words known = knows_words.load(std::memory_order_relaxed);
+	if (known == Words::unknown) {
+		struct io_uring_probe *p = io_uring_get_probe_ring(&s->ring);
+		known = p != nullptr && io_uring_opcode_supported(p, IORING_OP_FUTEX_WAIT_NUMBER) != 0 ? Words::yes : Words::no;
+		io_uring_free_probe(p);
+		knows_words.store(known, std::memory_order_relaxed);
+	}
+	return known == Words::yes;
+}
+
 std::atomic<uint64_t> threads{0};
 thread_local uint64_t identity __attribute__((tls_model("initial-exec"))) = 0;
-
-bool set_up(struct io_uring *ring)
-{
-	unsigned entries = config::limits.ring.load(std::memory_order_relaxed), cq = completions;
-	int e;
-	do {
-		struct io_uring_params p = {};
-		p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-			  IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
-		p.cq_entries = cq > entries ? cq : entries * 2;
-		e = io_uring_queue_init_params(entries, ring, &p);
-		entries /= 2;
-		cq /= 4;
-	} while (e == -ENOMEM && entries >= 8);
-	return e == 0;
-}
 
 // Which eventfd the kernel rings: the bell, or one that the clock hears. False: refused.
 bool set_bell(Channel *c, Single *s)
 {
-	int ear = moderation::on(c) ? moderation::listen(c) : -1;
-	if ((ear < 0 && moderation::on(c)) || io_uring_register_eventfd(&s->ring, ear >= 0 ? ear : c->bell) != 0) {
-		if (ear >= 0)
-			sys::close(ear);
+	int ear = moderation::on(c) ? moderation::listen(c) : -1, bell = bell::number_of(c);
+	bool possible = (ear >= 0 || (!moderation::on(c) && bell >= 0)) && has_number(s);
+	if (!possible || io_uring_register_eventfd(&s->ring, ear >= 0 ? ear : bell) != 0) {
+		moderation::stop_listening(ear);
 		return false;
 	}
-	bell::close(s->ear);
+	moderation::stop_listening(s->ear);
 	s->ear = ear;
+	s->bell = bell;
 	return true;
+}
+
+// A ring that this thread has had for a channel before, or a new one. nullptr: refused.
+Single *find_ring()
+{
+	if (Single *s = spare::take(this_thread()); s != nullptr)
+		return s;
+	auto *s = static_cast<Single *>(calloc(1, sizeof(Single)));
+	if (s != nullptr && open_ring(s, config::limits.ring.load(std::memory_order_relaxed), completions)) {
+		s->words = can_sleep_on_words(s);
+		return s;
+	}
+	free(s);
+	return nullptr;
+}
+
+void give_up_ring(Single *s)
+{
+	close_ring(s);
+	free(s->used_files);
+	free(s);
+}
+
+// What wakes the owner on kernels without futexes in rings. False: no descriptor.
+bool make_wake(Channel *c, Single *s)
+{
+	int wake = s->words ? -1 : bell::make();
+	c->wake.store(wake, std::memory_order_release);
+	return s->words || wake >= 0;
 }
 
 } // namespace
@@ -73,27 +104,20 @@ uint64_t this_thread()
 Single *make(Channel *c)
 {
 	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
-	auto *s = wanted ? static_cast<Single *>(calloc(1, sizeof(Single))) : nullptr;
-	if (s == nullptr || !set_up(&s->ring)) {
+	Single *s = wanted ? find_ring() : nullptr;
+	if (s == nullptr) {
 		passed_on(stats::uring_unavailable, c->fd);
-		free(s);
 		return nullptr;
 	}
-	int wake = bell::make();
 	s->ear = -1;
-	if (wake < 0 || !bell::mark(s->ring.ring_fd) || !set_bell(c, s)) {
-		if (wake >= 0)
-			sys::close(wake);
-		io_uring_queue_exit(&s->ring);
-		free(s);
-		return nullptr;
-	}
-	// A child of fork must not find it. (It is not registered with its thread, which would save a look at the table of descriptors for
-	// each submission: the registration would keep it, and the files of what is in it, when another thread has taken the channel over.)
-	io_uring_ring_dontfork(&s->ring);
 	s->owner = this_thread();
 	s->armed = true;
-	c->wake.store(wake, std::memory_order_release);
+	if (!make_wake(c, s) || !set_bell(c, s)) {
+		bell::close(c->wake.exchange(-1, std::memory_order_acq_rel));
+		give_up_ring(s);
+		return nullptr;
+	}
+	io_uring_cq_eventfd_toggle(&s->ring, true); // which a channel before may have left off
 	// Requests that the helper has already may end while the owner sleeps in the ring.
 	if (c->inner_bell.load(std::memory_order_acquire) >= 0)
 		bell::install(c);
@@ -102,29 +126,30 @@ Single *make(Channel *c)
 	return s;
 }
 
-struct io_uring_sqe *get_sqe(Single *s)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
-	while (sqe == nullptr) {
-		io_uring_submit(&s->ring);
-		sqe = io_uring_get_sqe(&s->ring);
-	}
-	return sqe;
-}
-
+// Sleeps on the word that changes with every wake-up, which needs no descriptor. What changed it since the owner looked is told of at once.
 void listen_for_others(Channel *c, Single *s)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);
-	io_uring_prep_poll_multishot(sqe, c->wake, POLLIN);
+	if (s->words) {
+		constexpr int is_u32 = 2;
+		uint32_t value = c->wakes.load(std::memory_order_seq_cst);
+		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG, &c->wakes, 0, value);
+		sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
+	} else {
+		io_uring_prep_poll_multishot(sqe, c->wake, POLLIN);
+		s->unsafe++;
+	}
 	sqe->user_data = wake_tag;
+	s->listening = true;
 }
 
 void listen_inside(Channel *c, Single *s)
 {
 	int inner = c->inner.load(std::memory_order_acquire);
-	if (inner < 0)
+	if (!own_epoll::is(inner, c->inner_mark.load(std::memory_order_relaxed)))
 		return;
 	struct io_uring_sqe *sqe = get_sqe(s);
+	s->unsafe++;
 	io_uring_prep_poll_multishot(sqe, inner, POLLIN);
 	sqe->user_data = inner_tag;
 	s->watching = true;
@@ -141,7 +166,7 @@ int sleep(Channel *c, unsigned count, const Deadline &deadline)
 	Single *s = c->single.load(std::memory_order_relaxed);
 	timespec rest{};
 	if (!deadline.never && !deadline.left(rest)) {
-		io_uring_submit_and_get_events(&s->ring); // what has come is still taken
+		submit_and_look(s); // what has come is still taken
 		return -ETIMEDOUT;
 	}
 	bool first = !s->checked && (deadline.never || rest.tv_sec > 0 || rest.tv_nsec > first_wait);
@@ -150,11 +175,8 @@ int sleep(Channel *c, unsigned count, const Deadline &deadline)
 	c->sleepers.store(1, std::memory_order_seq_cst);
 	int e = 0;
 	bool awake = count == 1 ? !channel::queue_empty(c) : moderation::due(c);
-	if (!awake && !c->ending.load(std::memory_order_seq_cst)) {
-		struct io_uring_cqe *cqe;
-		e = deadline.never && !first ? io_uring_submit_and_wait(&s->ring, count)
-					     : io_uring_submit_and_wait_timeout(&s->ring, &cqe, count, &t, nullptr);
-	}
+	if (!awake && !c->ending.load(std::memory_order_seq_cst))
+		e = submit_and_wait(s, count, deadline.never && !first ? nullptr : &t);
 	c->sleepers.store(0, std::memory_order_seq_cst);
 	return e == -ETIME && first ? 0 : e == -ETIME ? -ETIMEDOUT : e < 0 ? e : 0;
 }
@@ -165,8 +187,19 @@ int enter(Channel *c, bool wait, const Deadline &deadline)
 {
 	if (wait)
 		return sleep(c, 1, deadline);
-	return io_uring_submit_and_get_events(&c->single.load(std::memory_order_relaxed)->ring);
+	return submit_and_look(c->single.load(std::memory_order_relaxed));
 }
+
+namespace {
+
+// As ec_moderate says; more than the limit never come.
+uint32_t wanted_events(const Channel *c)
+{
+	uint32_t events = c->moderate_events.load(std::memory_order_relaxed), limit = c->limit.load(std::memory_order_relaxed);
+	return events < limit ? events : limit;
+}
+
+} // namespace
 
 int gather(Channel *c, const Deadline &deadline)
 {
@@ -175,7 +208,7 @@ int gather(Channel *c, const Deadline &deadline)
 		return 0;
 	if (channel::queue_empty(c))
 		moderation::note_first(c);
-	uint32_t events = c->moderate_events.load(std::memory_order_relaxed);
+	uint32_t events = wanted_events(c);
 	Deadline until = moderation::limit(c, deadline);
 	for (int e = 0; e == 0 && !c->ending.load(std::memory_order_seq_cst);) {
 		unsigned queued = c->pushed.load(std::memory_order_seq_cst) - static_cast<uint32_t>(c->delivered.load(std::memory_order_seq_cst));
@@ -197,7 +230,7 @@ int await(Channel *c, const Deadline &deadline)
 		return enter(c, true, deadline);
 	// Most batches cost one sleep so: the time begins with the wait, for nobody knows when the first event comes during it.
 	Single *s = c->single.load(std::memory_order_relaxed);
-	uint32_t events = c->moderate_events.load(std::memory_order_relaxed);
+	uint32_t events = wanted_events(c);
 	moderation::note_first(c);
 	int e = sleep(c, events > 1 ? events : completions / 2, moderation::limit(c, deadline));
 	if (e != -ETIMEDOUT)
@@ -208,25 +241,28 @@ int await(Channel *c, const Deadline &deadline)
 	return e == 0 ? gather(c, deadline) : e;
 }
 
-bool look(Channel *c, const Deadline &deadline)
+int look(Channel *c, const Deadline &deadline)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
 	uint32_t us = c->busy_poll.load(std::memory_order_relaxed);
 	if (us == 0 || s->from_device)
-		return false;
+		return 0;
+	channel::HeldSignals signals;
 	timespec all{us / 1000000, us % 1000000 * 1000}, rest;
 	Deadline end = Deadline::after(&all);
-	bool came = false;
+	bool came = false, interrupted = false;
 	// As in queue.cpp: who pushes meanwhile has nothing to do.
 	c->lookers.store(1, std::memory_order_seq_cst);
-	while (!came && end.left(rest) && (deadline.never || deadline.left(rest)))
-		for (int i = 0; i < 50 && !came; i++) {
+	while (!came && !interrupted && end.left(rest) && (deadline.never || deadline.left(rest))) {
+		for (int i = 0; i < 200 && !came; i++) {
 			came = io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c) || c->ending.load(std::memory_order_seq_cst) ||
 			       (IO_URING_READ_ONCE(*s->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 			relax();
 		}
+		interrupted = !came && signals.one_has_come();
+	}
 	c->lookers.store(0, std::memory_order_seq_cst);
-	return came;
+	return interrupted ? -EINTR : came ? 1 : 0;
 }
 
 namespace {
@@ -242,7 +278,7 @@ bool poll_devices(Single *s, uint32_t microseconds)
 		uint32_t parameter, reserved;
 	} napi = {microseconds, 1, 0, {}, 0, 0};
 	constexpr unsigned register_napi = 27, unregister_napi = 28;
-	return syscall(SYS_io_uring_register, s->ring.ring_fd, microseconds != 0 ? register_napi : unregister_napi, &napi, 1) == 0;
+	return has_number(s) && syscall(SYS_io_uring_register, s->ring.ring_fd, microseconds != 0 ? register_napi : unregister_napi, &napi, 1) == 0;
 }
 
 } // namespace
@@ -258,6 +294,23 @@ void note_device(Channel *c, Single *s, int fd)
 		no_device_polling.store(true, std::memory_order_relaxed);
 }
 
+void forget_use(Single *s)
+{
+	Single kept = *s;
+	*s = {};
+	s->ring = kept.ring;
+	s->claim = kept.claim;
+	s->words = kept.words;
+	s->dev = kept.dev;
+	s->ino = kept.ino;
+	s->memory = kept.memory;
+	s->memory_size = kept.memory_size;
+	s->files = kept.files;
+	s->used_files = kept.used_files;
+	s->next_file = kept.next_file;
+	s->owner = kept.owner;
+}
+
 void dispose(Channel *c)
 {
 	Single *s = c->single.exchange(nullptr, std::memory_order_acq_rel);
@@ -269,32 +322,33 @@ void dispose(Channel *c)
 			meter::ring_left(o->op);
 		free_operation(s, o);
 	});
-	if (bell::is_ours(s->ring.ring_fd))
-		io_uring_queue_exit(&s->ring);
 	bell::close(c->wake.exchange(-1, std::memory_order_acq_rel));
-	bell::close(s->ear);
+	moderation::stop_listening(s->ear);
 	while (Chunk *k = s->chunks) {
 		s->chunks = k->next;
 		free(k);
 	}
 	free(s->numbers);
-	free(s);
+	if (!spare::keep(s))
+		give_up_ring(s);
 	channel::drop(c, events);
 }
 
 namespace {
 
-// Waits until the kernel has let go of the program's memory.
+// Waits until the kernel has let go of the program's memory. A send that a thread of the kernel's has taken over is found by the second attempt, or
+// a later one.
 void cancel_everything(Channel *c, Single *s)
 {
 	BlockSignals blocked;
+	constexpr struct __kernel_timespec patience = {0, 5000000};
+	s->ending = true;
 	each(s, [](Operation *o) { o->cancelled = true; });
-	struct io_uring_sqe *sqe = get_sqe(s);
-	io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-	sqe->user_data = cancel_tag;
-	while (s->in_ring != 0) {
-		if (int e = io_uring_submit_and_wait(&s->ring, 1); e < 0 && e != -EINTR)
-			return;
+	while (!s->lost && (s->in_ring != 0 || s->cancels != 0 || s->listening || s->watching)) {
+		struct io_uring_sqe *sqe = get_sqe(s);
+		io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+		sqe->user_data = cancel_tag;
+		submit_and_wait(s, io_uring_cq_ready(&s->ring) + 2, &patience); // that of the cancellation is one
 		reap(c);
 	}
 }
@@ -306,9 +360,11 @@ public:
 	explicit Dismantling(Single *s)
 	{
 		int ends[2];
-		if (pipe2(ends, O_CLOEXEC) != 0)
+		if (!has_number(s) || pipe2(ends, O_CLOEXEC) != 0)
 			return;
-		if (io_uring_register_files(&s->ring, &ends[1], 1) == 0)
+		// The ring has that in the first place, where operations are done with theirs.
+		bool has = s->files != 0 ? io_uring_register_files_update(&s->ring, 0, &ends[1], 1) == 1 : io_uring_register_files(&s->ring, &ends[1], 1) == 0;
+		if (has)
 			watched = ends[0];
 		else
 			sys::close(ends[0]);
@@ -336,22 +392,47 @@ private:
 
 } // namespace
 
+namespace {
+
+// By its owner.
+void end_own(Channel *c, Single *s)
+{
+	cancel_everything(c, s);
+	if (s->from_device)
+		poll_devices(s, 0);
+	if (s->lost || !spare::may_keep(s)) {
+		Dismantling awaited(s);
+		dispose(c);
+	} else
+		dispose(c);
+}
+
+} // namespace
+
 void end(Channel *c)
 {
 	Single *s = c->single.load(std::memory_order_acquire);
 	if (s == nullptr)
 		return;
 	if (s->owner == this_thread()) {
-		cancel_everything(c, s);
-		Dismantling awaited(s);
-		dispose(c);
+		end_own(c, s);
 		return;
 	}
 	// Its owner may be asleep in it: then the end is the owner's.
-	while (c->sleepers.load(std::memory_order_seq_cst) != 0 && c->single.load(std::memory_order_acquire) != nullptr)
-		sched_yield();
+	for (int i = 0; c->inside.load(std::memory_order_seq_cst); i++) {
+		bell::ring(c, bell::Which::wake);
+		if (i < 100)
+			sched_yield();
+		else
+			usleep(100);
+	}
 	if (c->single.load(std::memory_order_acquire) != nullptr)
 		dispose(c);
+}
+
+bool change_bell(Channel *c, Single *s)
+{
+	return has_number(s) && io_uring_unregister_eventfd(&s->ring) == 0 && set_bell(c, s);
 }
 
 void moderate(Channel *c)
@@ -365,7 +446,7 @@ void moderate(Channel *c)
 		return;
 	bool own = s->owner == this_thread();
 	if (own && fits) {
-		if (wanted == (s->ear >= 0) || (io_uring_unregister_eventfd(&s->ring) == 0 && set_bell(c, s)))
+		if (wanted == (s->ear >= 0) || change_bell(c, s))
 			return;
 	}
 	if (own) {
@@ -382,15 +463,15 @@ void busy_poll(Channel *c)
 		s->from_device = poll_devices(s, c->busy_poll.load(std::memory_order_relaxed)) && c->busy_poll != 0;
 }
 
-void after_fork(Channel *c)
+void close_in_child(Channel *c)
 {
 	Single *s = c->single.exchange(nullptr, std::memory_order_relaxed);
 	if (s == nullptr)
 		return;
-	// The mappings are the parent's alone.
-	bell::close(s->ring.ring_fd);
-	bell::close(c->wake.load(std::memory_order_relaxed));
-	bell::close(s->ear);
+	// The memory is the parent's alone.
+	if (has_number(s))
+		sys::close(s->ring.ring_fd);
+	moderation::stop_listening(s->ear);
 }
 
 } // namespace sigevec::single

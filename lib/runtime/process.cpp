@@ -86,6 +86,7 @@ void forget_parent()
 // closed. Nothing of it would be of use there, but a peer is to see the end of what the parent closes. Children of _Fork and clone do without.
 void in_child()
 {
+	channel::close_in_child();
 	helper::close_in_child();
 	program_thread::close_in_child();
 }

@@ -27,13 +27,15 @@ void forget(const source::Wait *w);
 // Takes what there is. By a reader, with or without `reading'.
 void collect(Channel *c);
 
-// Sleeps until the channel's descriptor may be readable. 0, EINTR or ETIMEDOUT. rest: at most, of CLOCK_MONOTONIC.
+// Sleeps until the channel's descriptor may be readable. 0, EINTR, ETIMEDOUT, or EBADF: it is the channel's no more. rest: at most, of CLOCK_MONOTONIC.
 int sleep(Channel *c, const struct timespec &rest);
 
 // The channel ends: all who sleep so are woken, and have left when this returns.
 void wake(Channel *c);
 void remove(Channel *c);
 
+// In a child of fork, that may never call the library.
+void close_in_child(Channel *c);
 void after_fork();
 
 } // namespace sigevec::inner
