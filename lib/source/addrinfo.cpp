@@ -4,6 +4,7 @@
 #include "libc.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
+#include "source/rights.hpp"
 
 #include <cerrno>
 #include <cstdlib>
@@ -31,13 +32,16 @@ struct List {
 	Wait *wait;
 	int left, n;
 	int begun; // those before this one wait no more
+	bool alone; // has a thread of its own, and is not among the lists
 	Entry v[];
 };
 
 Mutex lock;
 List *first = nullptr, *last = nullptr;
 Chains<Entry, &Entry::hook> by_request; // all that have not ended
-unsigned threads = 0, idle = 0;
+unsigned threads = 0;
+unsigned common = 0, idle = 0; // of them those that take what waits, and of these the idle ones
+uint64_t common_rights = 0;    // of the common ones
 // Changes with every list; waited on by idle threads. And with every end; waited on by gai_suspend.
 std::atomic<uint32_t> starts{0}, ends{0};
 std::atomic<unsigned> unfinished{0};
@@ -71,11 +75,20 @@ void unlink(List *l)
 void move_on(List *l)
 {
 	while (l->begun < l->n && l->v[l->begun].state != State::waiting)
-		if (++l->begun == l->n)
+		if (++l->begun == l->n && !l->alone)
 			unlink(l);
 }
 
 // Returns the list if it has ended with this; the caller then calls tell_end without the lock.
+List *count_down(List *l)
+{
+	if (--l->left != 0)
+		return nullptr;
+	l->wait->names.own = nullptr;
+	return l;
+}
+
+// The same.
 List *end(Entry *e, int result)
 {
 	List *l = e->list;
@@ -86,10 +99,7 @@ List *end(Entry *e, int result)
 	futex_wake(ends, INT_MAX);
 	unfinished.fetch_sub(1, std::memory_order_relaxed);
 	move_on(l);
-	if (--l->left != 0)
-		return nullptr;
-	l->wait->names.own = nullptr;
-	return l;
+	return count_down(l);
 }
 
 void tell_end(List *l)
@@ -128,29 +138,62 @@ Entry *next_request()
 		idle--;
 		if (error == ETIMEDOUT && find_waiting() == nullptr) {
 			threads--;
+			common--;
 			return nullptr;
 		}
 	}
-	e->state = State::running;
-	move_on(e->list);
 	return e;
 }
 
-void *main(void *)
+// With the lock held, which is given up meanwhile. False: there is no list, so it has not ended.
+bool has_been_told(List *ended)
+{
+	if (ended == nullptr)
+		return false;
+	lock.unlock();
+	tell_end(ended);
+	lock.lock();
+	return true;
+}
+
+// The same. True: the list has ended, and is no more.
+bool look_up(Entry *e)
+{
+	e->state = State::running;
+	move_on(e->list);
+	struct gaicb *r = e->request;
+	lock.unlock();
+	int result = getaddrinfo(r->ar_name, r->ar_service, r->ar_request, &r->ar_result);
+	lock.lock();
+	return has_been_told(end(e, result));
+}
+
+void *common_thread(void *)
 {
 	lock.lock();
-	while (Entry *e = next_request()) {
-		struct gaicb *r = e->request;
-		lock.unlock();
-		int result = getaddrinfo(r->ar_name, r->ar_service, r->ar_request, &r->ar_result);
-		lock.lock();
-		List *ended = end(e, result);
-		lock.unlock();
-		tell_end(ended);
-		lock.lock();
-	}
+	while (Entry *e = next_request())
+		look_up(e);
 	lock.unlock();
 	return nullptr;
+}
+
+// For one list, of a caller with rights of its own.
+void *single_thread(void *list)
+{
+	auto *l = static_cast<List *>(list);
+	lock.lock();
+	// Until here the thread has kept the list: all of it may have been cancelled.
+	bool ended = has_been_told(count_down(l));
+	while (!ended)
+		ended = look_up(&l->v[l->begun]);
+	threads--;
+	lock.unlock();
+	return nullptr;
+}
+
+unsigned most_threads()
+{
+	return config::limits.threads.load(std::memory_order_relaxed);
 }
 
 // With the lock held, for n more requests. False: there is no thread at all.
@@ -158,13 +201,13 @@ bool see_to_threads(int n)
 {
 	starts.fetch_add(1, std::memory_order_relaxed);
 	futex_wake(starts, n);
-	unsigned most = config::limits.threads.load(std::memory_order_relaxed);
-	for (int wanted = n - static_cast<int>(idle); wanted > 0 && threads < most; wanted--) {
-		if (start_thread(main, nullptr, "sigevec-names") != 0)
+	for (int wanted = n - static_cast<int>(idle); wanted > 0 && threads < most_threads(); wanted--) {
+		if (start_thread(common_thread, nullptr, "sigevec-names") != 0)
 			break;
 		threads++;
+		common++;
 	}
-	return threads != 0;
+	return common != 0;
 }
 
 // The channel ends: what has not begun is taken back, the rest ends unheard.
@@ -197,18 +240,35 @@ List *make(struct gaicb *list[], int n, Wait *w)
 	return l;
 }
 
-// False: no thread can be had.
-bool queue(List *l)
+// With the lock held. False: no thread can be had.
+bool queue_for_all(List *l, uint64_t rights)
 {
-	Guard<Mutex> g(lock);
+	common_rights = rights;
 	l->previous = last;
 	(last != nullptr ? last->next : first) = l;
 	last = l;
-	if (!see_to_threads(l->n)) {
-		last = l->previous;
-		(last != nullptr ? last->next : first) = nullptr;
+	if (see_to_threads(l->n))
+		return true;
+	unlink(l);
+	return false;
+}
+
+bool start_for_one(List *l)
+{
+	l->alone = true;
+	l->left++;
+	if (threads >= most_threads() || start_thread(single_thread, l, "sigevec-names") != 0)
 		return false;
-	}
+	threads++;
+	return true;
+}
+
+bool queue(List *l)
+{
+	uint64_t rights = rights::to_names();
+	Guard<Mutex> g(lock);
+	if (!(common == 0 || rights == common_rights ? queue_for_all(l, rights) : start_for_one(l)))
+		return false;
 	unfinished.fetch_add(static_cast<unsigned>(l->n), std::memory_order_relaxed);
 	l->wait->names.own = l;
 	for (int i = 0; i < l->n; i++) {
@@ -312,7 +372,7 @@ void after_fork()
 	lock.reset();
 	first = last = nullptr;
 	by_request.forget();
-	threads = idle = 0;
+	threads = common = idle = 0;
 	unfinished.store(0, std::memory_order_relaxed);
 }
 

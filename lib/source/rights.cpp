@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <linux/capability.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,24 +38,45 @@ uint64_t of_capabilities(uint64_t h)
 	return mix(mix(h, data[0].effective), data[1].effective);
 }
 
-uint64_t of_namespace(uint64_t h)
+uint64_t of_namespace(uint64_t h, const char *path)
 {
 	char name[32];
-	long n = syscall(SYS_readlinkat, -1, "/proc/thread-self/ns/ipc", name, sizeof name);
+	long n = syscall(SYS_readlinkat, -1, path, name, sizeof name);
 	for (long i = 0; i < n; i++)
 		h = mix(h, name[i]);
 	return h;
 }
 
-} // namespace
-
-uint64_t of_caller()
+uint64_t of_root(uint64_t h)
 {
-	int saved = errno;
+	struct statx s = {};
+	syscall(SYS_statx, -1, "/", 0, STATX_INO, &s);
+	return mix(mix(mix(h, s.stx_dev_major), s.stx_dev_minor), static_cast<long>(s.stx_ino));
+}
+
+uint64_t of_identity()
+{
 	uint64_t h = mix(mix(0, syscall(SYS_geteuid)), syscall(SYS_getegid));
 	// A number that is none changes nothing, and the answer is the one that counts.
 	h = mix(h, syscall(SYS_setfsgid, -1));
-	h = of_namespace(of_capabilities(of_groups(h)));
+	return of_capabilities(of_groups(h));
+}
+
+} // namespace
+
+uint64_t to_objects()
+{
+	int saved = errno;
+	uint64_t h = of_namespace(of_identity(), "/proc/thread-self/ns/ipc");
+	errno = saved;
+	return h;
+}
+
+uint64_t to_names()
+{
+	int saved = errno;
+	uint64_t h = of_root(of_identity());
+	h = of_namespace(of_namespace(h, "/proc/thread-self/ns/net"), "/proc/thread-self/ns/mnt");
 	errno = saved;
 	return h;
 }

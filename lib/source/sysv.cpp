@@ -134,7 +134,7 @@ ssize_t wait_for_end(Wait *w, bool is_common)
 		ssize_t result = wait_in(w->sysv.call);
 		if (result != -EINTR || unwanted(w))
 			return result;
-		uint64_t rights = is_common ? rights::of_caller() : 0;
+		uint64_t rights = is_common ? rights::to_objects() : 0;
 		Guard<Mutex> g(lock);
 		if (is_common)
 			common_rights = rights;
@@ -349,7 +349,7 @@ int wait_for_turn(Wait *w)
 	if (!sigevec_can_interrupt())
 		return ENOTSUP;
 	w->sysv.queue = queue_of(w->sysv.call);
-	uint64_t rights = rights::of_caller();
+	uint64_t rights = rights::to_objects();
 	Guard<Mutex> g(lock);
 	bool nobody = common == 0 && waiting.first == nullptr && !attended;
 	int error = nobody || rights == common_rights ? queue_for_all(w, rights) : start_for_one(w);

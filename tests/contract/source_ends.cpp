@@ -7,12 +7,14 @@
 
 #include <dirent.h>
 #include <mqueue.h>
+#include <netdb.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
+#include <sys/stat.h>
 
 namespace {
 
@@ -172,6 +174,70 @@ BOOST_AUTO_TEST_CASE(a_thread_that_has_given_up_its_rights_gets_none_of_the_thre
     BOOST_TEST(second.type == 2);
     BOOST_TEST(msgctl(queue, IPC_RMID, nullptr) == 0);
     BOOST_TEST(outcome(next_event(ec)) == failed(EIDRM));
+    limits.idle = idle;
+    BOOST_TEST_REQUIRE(sigevec_set_limits(&limits) == 0);
+}
+
+namespace {
+
+/// A folder that can be a root, where a service has a number.
+std::string root_with_service(char const* line) {
+    std::string const root = temp_name("/tmp");
+    if (mkdir(root.c_str(), 0755) != 0 || mkdir((root + "/etc").c_str(), 0755) != 0) return "";
+    std::ofstream(root + "/etc/services") << line << std::endl;
+    return root;
+}
+void remove_root(std::string const& root) {
+    unlink((root + "/etc/services").c_str());
+    rmdir((root + "/etc").c_str());
+    rmdir(root.c_str());
+}
+int port_of(addrinfo const* a) { return a != nullptr ? ntohs(reinterpret_cast<sockaddr_in const*>(a->ai_addr)->sin_port) : -1; }
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(names_are_looked_up_by_the_files_of_the_caller) {
+    if (geteuid() != 0) {
+        BOOST_TEST_MESSAGE("not root");
+        return;
+    }
+    sigevec_limits limits{};
+    BOOST_TEST_REQUIRE(sigevec_get_limits(&limits) == 0);
+    unsigned const idle = std::exchange(limits.idle, 100);
+    BOOST_TEST_REQUIRE(sigevec_set_limits(&limits) == 0);
+    std::string const root = root_with_service("sigevec-test 4711/tcp");
+    addrinfo hints{};
+    hints.ai_family = AF_INET;
+    hints.ai_socktype = SOCK_STREAM;
+    Channel ec;
+    sigevent event = channel_event(ec);
+    auto const look_up = [&](gaicb& request) {
+        gaicb* list[] = {&request};
+        event_data_t told{};
+        if (getaddrinfo_a(GAI_NOWAIT, list, 1, &event) != 0 || take_events(ec, &told, 1) != 1) abort();
+    };
+    gaicb first{}, second{};
+    first.ar_name = "127.0.0.1";
+    first.ar_request = &hints;
+    look_up(first);  // a thread with the root of all is idle from now on
+    second.ar_service = "sigevec-test";
+    second.ar_request = &hints;
+    int by_hand = -1;
+    in_thread([&] {
+        addrinfo* found = nullptr;
+        if (unshare(CLONE_FS) != 0 || chroot(root.c_str()) != 0 || chdir("/") != 0) return;
+        if (getaddrinfo(nullptr, "sigevec-test", &hints, &found) == 0) by_hand = port_of(found);
+        if (found != nullptr) freeaddrinfo(found);
+        look_up(second);
+    });
+    remove_root(root);
+    if (by_hand == 4711) {
+        BOOST_TEST(gai_error(&second) == 0);
+        BOOST_TEST(port_of(second.ar_result) == by_hand);
+    } else
+        BOOST_TEST_MESSAGE("a thread cannot have a root of its own here");
+    for (gaicb* r : {&first, &second})
+        if (r->ar_result != nullptr) freeaddrinfo(r->ar_result);
     limits.idle = idle;
     BOOST_TEST_REQUIRE(sigevec_set_limits(&limits) == 0);
 }
