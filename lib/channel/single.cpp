@@ -283,13 +283,15 @@ int submit(const Call &call)
 		return -1;
 	// The room for its event keeps the channel meanwhile.
 	Channel *c = nullptr;
-	if (int error = channel::admit(call.event.signo, &c, false); error != 0)
-		return error;
-	int error = (c->flags & EC_SINGLE) != 0 ? submit_to_ring(c, call) : -1;
-	if (error == 0)
-		channel::count_kept(c);
-	else
-		channel::retract(c);
+	int error = channel::admit(call.event.signo, &c, false);
+	if (error == 0) {
+		error = (c->flags & EC_SINGLE) != 0 ? submit_to_ring(c, call) : -1;
+		if (error == 0)
+			channel::count_kept(c);
+		else
+			channel::retract(c);
+	}
+	// Refused: what it held of a region it holds no longer.
 	if (error > 0 && call.dma) {
 		dma::Use use = call.dma;
 		dma::ended(use, nullptr, -error);

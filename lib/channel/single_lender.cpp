@@ -12,6 +12,15 @@ namespace sigevec::single::lender {
 
 using dma::Region;
 
+namespace {
+
+void count_lent(const Lender *l, int pieces)
+{
+	l->region->slots.add_lent(static_cast<int64_t>(dma::Slots::units_of(l->size) * dma::unit) * pieces);
+}
+
+} // namespace
+
 void lend(Lender *l)
 {
 	uint32_t before = l->lent;
@@ -27,17 +36,16 @@ void lend(Lender *l)
 		l->lent++;
 	}
 	io_uring_buf_ring_advance(l->ring, static_cast<int>(l->lent - before));
-	l->region->lent.fetch_add((l->lent - before) * dma::Slots::units_of(l->size) * dma::unit, std::memory_order_relaxed);
+	count_lent(l, static_cast<int>(l->lent - before));
 }
 
 char *take(Lender *l, uint32_t i)
 {
 	char *p = l->piece[i];
-	size_t bytes = dma::Slots::units_of(l->size) * dma::unit;
 	l->piece[i] = l->region->slots.reserve(l->size);
 	if (l->piece[i] == nullptr) {
 		l->lent--;
-		l->region->lent.fetch_sub(bytes, std::memory_order_relaxed);
+		count_lent(l, -1);
 		return p;
 	}
 	io_uring_buf_ring_add(l->ring, l->piece[i], static_cast<unsigned>(l->size), static_cast<unsigned short>(i),
@@ -61,11 +69,10 @@ void give_up(Single *s, Lender *l, bool registered)
 	*at = l->next;
 	if (registered && has_number(s))
 		io_uring_unregister_buf_ring(&s->ring, l->id);
-	size_t bytes = dma::Slots::units_of(l->size) * dma::unit;
 	for (uint32_t i = 0; i < l->entries; i++)
 		if (l->piece[i] != nullptr)
 			l->region->slots.discard(l->piece[i], l->size);
-	l->region->lent.fetch_sub(l->lent * bytes, std::memory_order_relaxed);
+	count_lent(l, -static_cast<int>(l->lent));
 	munmap(l->ring, l->mapped);
 	free(l->piece);
 	free(l);

@@ -21,7 +21,7 @@ constexpr uint32_t most_in_advance = 256;
 
 unsigned pieces(Association *a, const Want &w)
 {
-	bool known = a->stream ? !a->local : a->buffer != 0;
+	bool known = !a->local && (a->stream || a->buffer != 0);
 	if (!known || w.message || w.from != nullptr || a->blocked != 0 || (w.flags & ~MSG_DONTWAIT) != 0)
 		return 1;
 	if (w.region != nullptr)
@@ -49,7 +49,7 @@ ssize_t share_out(Association *a, Arrival *v, unsigned filled, unsigned count, A
 {
 	for (unsigned i = x != nullptr ? 1 : 0; i < count; i++)
 		if (i >= filled || !association::push(a, v[i]))
-			v[i].region->slots.discard(v[i].piece, v[i].size);
+			discard(v[i]);
 	adapt(a, filled, count);
 	if (x != nullptr)
 		*x = v[0];
@@ -85,17 +85,14 @@ ssize_t datagrams_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 		vector[i] = {data_of(v[i]), v[i].size - sizeof(MessageHead)};
 		m[i].msg_hdr.msg_iov = &vector[i];
 		m[i].msg_hdr.msg_iovlen = 1;
-		m[i].msg_hdr.msg_name = &head_of(v[i])->address;
-		m[i].msg_hdr.msg_namelen = sizeof head_of(v[i])->address;
-		m[i].msg_hdr.msg_control = head_of(v[i])->control;
-		m[i].msg_hdr.msg_controllen = sizeof head_of(v[i])->control;
+		ancillary::ask(v[i].head, &m[i].msg_hdr);
 	}
-	long n = syscall(SYS_recvmmsg, association::file_of(a), m, count, MSG_DONTWAIT, nullptr);
+	long n = syscall(SYS_recvmmsg, association::file_of(a), m, count, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, nullptr);
 	int error = errno;
 	auto filled = static_cast<unsigned>(n < 0 ? 0 : n);
 	for (unsigned i = 0; i < filled; i++) {
 		v[i].n = m[i].msg_len;
-		describe(head_of(v[i]), m[i].msg_hdr, v[i].n);
+		ancillary::note(v[i].head, m[i].msg_hdr);
 	}
 	ssize_t first = share_out(a, v, filled, count, x);
 	return n < 0 ? -error : first;
@@ -125,7 +122,7 @@ ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 
 bool wants_in_advance(const Association *a)
 {
-	bool known = a->stream ? !a->local && a->asked != 0 : a->buffer != 0;
+	bool known = !a->local && (a->stream ? a->asked != 0 : a->buffer != 0);
 	return known && a->device == nullptr && a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
 }
 
@@ -143,7 +140,7 @@ bool in_advance(Association *a)
 		ssize_t n = several(a, w, most < 1 ? 1 : most < most_ahead ? static_cast<unsigned>(most) : most_ahead, nullptr);
 		if (n > 0 || (n == 0 && !at_end(a)))
 			continue;
-		if (n < 0 && n != -EAGAIN && n != -ENOBUFS)
+		if (n < 0 && n != -EAGAIN && n != no_room)
 			a->error = static_cast<int>(-n);
 		return n == -EAGAIN;
 	}

@@ -9,6 +9,7 @@
 #include "ether/device.hpp"
 #include "request/pool.hpp"
 #include "runtime/by_descriptor.hpp"
+#include "runtime/helper.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -43,12 +44,11 @@ uint64_t cookie_of(int fd)
 
 void close_held(Association *a)
 {
+	helper::close_inside(a->held);
 	// The program may have closed everything.
-	if (a->held >= 0 && cookie_of(a->held) == a->cookie)
-		sys::close(a->held);
-	a->held = -1;
-	if (a->device != nullptr)
-		a->device->fd = a->fd;
+	if (a->held_here >= 0 && cookie_of(a->held_here) == a->cookie)
+		sys::close(a->held_here);
+	a->held = a->held_here = -1;
 }
 
 // With `changing' held.
@@ -60,8 +60,8 @@ Association *make(int fd, uint64_t cookie)
 		return nullptr;
 	Guard<Mutex> g(a->lock);
 	a->fd = fd;
-	a->held = -1;
-	a->detached = false;
+	a->held = a->held_here = a->inside = -1;
+	a->detached = a->edge = false;
 	a->cookie = cookie;
 	int type = option(fd, SO_TYPE);
 	a->stream = type == SOCK_STREAM;
@@ -131,6 +131,16 @@ void leave_number(Association *a)
 	a->notify = nullptr;
 }
 
+// fd is not, or no longer, the socket of its association.
+void forget_number(int fd, uint64_t cookie)
+{
+	Guard<Mutex> g(changing);
+	auto *s = table.find(fd);
+	Association *a = s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
+	if (a != nullptr && a->cookie != cookie)
+		leave_number(a);
+}
+
 // With both locks held: the place of r, or -1.
 int place_of(const Association *a, const Region *r)
 {
@@ -198,6 +208,19 @@ uint32_t count()
 	return pool.size();
 }
 
+bool Locked::enter(int fd)
+{
+	uint64_t cookie = cookie_of(fd);
+	a_->lock.lock();
+	bool its = a_->fd == fd && !a_->detached;
+	if (its && a_->cookie == cookie)
+		return true;
+	a_->lock.unlock();
+	if (its)
+		forget_number(fd, cookie);
+	return false;
+}
+
 bool any_call_back()
 {
 	for (uint32_t i = 0; i < count(); i++) {
@@ -218,7 +241,12 @@ int check_socket(int fd)
 
 bool still_there(const Association *a)
 {
-	return cookie_of(file_of(a)) == a->cookie;
+	return !a->detached && is_socket_of(a->fd, a);
+}
+
+bool is_socket_of(int fd, const Association *a)
+{
+	return cookie_of(fd) == a->cookie;
 }
 
 namespace {
@@ -309,6 +337,8 @@ int add(int fd, Region *r, unsigned flags)
 {
 	if (int e = check_socket(fd); e != 0)
 		return e;
+	// What waits later needs no descriptors of its own, and there may be none left then.
+	receiver::begin();
 	// A queue that another descriptor has had is to be free.
 	if (option(fd, SO_DOMAIN) == AF_XDP) {
 		forget_closed();
@@ -341,16 +371,19 @@ void forget_closed()
 
 bool hold(Association *a)
 {
-	if (a->held >= 0)
+	if (a->held >= 0 || a->held_here >= 0)
 		return true;
-	int fd = fcntl(a->fd, F_DUPFD_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	receiver::unwatch(a); // by its number; from now on by the duplicate
-	a->held = fd;
-	if (a->device != nullptr)
-		a->device->fd = fd;
-	return true;
+	if (receiver::can_hold_inside())
+		a->held = helper::hold(a->fd);
+	else
+		a->held_here = fcntl(a->fd, F_DUPFD_CLOEXEC, 3);
+	if (a->held < 0)
+		a->held = -1;
+	// The number may have become another file's meanwhile.
+	if ((a->held >= 0 || a->held_here >= 0) && is_socket_of(a->fd, a))
+		return true;
+	close_held(a);
+	return false;
 }
 
 void let_go(Association *a)
@@ -361,9 +394,6 @@ void let_go(Association *a)
 		end(a);
 		return;
 	}
-	if (a->held < 0)
-		return;
-	receiver::unwatch(a);
 	close_held(a);
 	if (receiver::serves(a) || a->notify != nullptr)
 		receiver::watch(a);
@@ -411,7 +441,7 @@ bool push(Association *a, const Arrival &x)
 	Arrival &last = a->queue[(a->queue_first + a->queue_count++) % a->queue_room];
 	last = x;
 	// What it did not need is room for others.
-	size_t needed = x.n + (x.head ? sizeof(MessageHead) : 0);
+	size_t needed = x.n + (x.head != nullptr ? sizeof(MessageHead) : 0);
 	last.size = x.region->slots.cut(x.piece, x.size, needed == 0 ? 1 : needed);
 	return true;
 }
@@ -438,13 +468,16 @@ Arrival pop(Association *a)
 void after_fork()
 {
 	changing.reset();
+	receive::after_fork();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Association *a = pool.at(i);
 		a->lock.reset();
 		bool devices = a->device != nullptr; // the parent's
 		a->device = nullptr;
+		a->held = -1; // not here
 		close_held(a);
-		a->watched = a->paused = false;
+		a->inside = -1;
+		a->watched = a->paused = a->edge = false;
 		a->blocked = 0;
 		a->queue_count = a->events = 0;
 		a->streak = 0;

@@ -2,8 +2,9 @@
 //
 // A socket and the regions in which its data lands.
 //
-// An association belongs to a number of the program's table of descriptors and remembers which socket that was; it holds the socket only
-// while requests wait for it, by a duplicate, so close() of a socket is what it always was. If the number becomes another socket's
+// An association belongs to a socket, which it knows by its cookie, and is found by the number that the socket has in the program's table. Whoever finds it asks
+// the kernel whether the number still is the socket (Locked). It holds the socket only while requests wait for it, in the helper's table (or, where
+// nothing can be fetched from there, by a duplicate), so close() of a socket is what it always was. If the number becomes another socket's
 // meanwhile, the association is `detached', and ends with the last of its requests. What has been received and not been read waits in `queue'. Data is received
 // by the calls that read, or, for DMA_LATEST, armed requests and async_io_notify, by the receiver (dma/receiver.hpp).
 //
@@ -22,13 +23,15 @@ struct Device;
 
 namespace sigevec::dma {
 
+struct Ancillary;
+
 // A piece that has data in it; busy, until somebody takes it.
 struct Arrival {
 	Region *region;
 	char *piece;
 	size_t size; // of the piece
 	size_t n;    // bytes of data, behind the head if there is one
-	bool head;
+	Ancillary *head; // there is room for a head before the data, and this is to be in it; or nullptr
 };
 
 struct Association {
@@ -37,13 +40,16 @@ struct Association {
 
 	Mutex lock;
 	int fd = -1;   // the number; -1: free
-	int held = -1; // a duplicate, while requests wait
+	int held = -1; // while requests wait: in the helper's table
+	int held_here = -1; // or in the program's
+	int inside = -1; // the receiver's, for a moment, if `fd' is no longer the socket
 	bool detached; // the number is another socket's
 	uint32_t life = 0;
 	uint64_t cookie; // of the socket
 	bool stream, local, latest;
 	ether::Device *device; // of ether_open; nullptr: a socket
 	bool watched;    // the receiver's epoll instance will tell when there is data
+	bool edge;       // it tells of changes: errors or a hang-up that nobody takes are there
 	bool paused;     // it has stopped for want of room in a region or a channel
 	bool shut;       // the receiver has been told that the socket is shut down
 	bool ended;      // with DMA_LATEST: nothing will come any more, and the receiver does not look
@@ -84,18 +90,13 @@ uint32_t count();
 // Whether a function of async_io_notify waits for any of them.
 bool any_call_back();
 
-// One that is locked for a scope, if it is fd's.
+// One that is locked for a scope, if fd is the socket that it is of. If the number has become another file's, what it was is dropped.
 class Locked {
 public:
 	explicit Locked(int fd) : a_(find(fd))
 	{
-		if (a_ == nullptr)
-			return;
-		a_->lock.lock();
-		if (a_->fd != fd || a_->detached) {
-			a_->lock.unlock();
+		if (a_ != nullptr && !enter(fd))
 			a_ = nullptr;
-		}
 	}
 	~Locked()
 	{
@@ -109,6 +110,8 @@ public:
 	explicit operator bool() const { return a_ != nullptr; }
 
 private:
+	bool enter(int fd);
+
 	Association *a_;
 };
 
@@ -118,10 +121,10 @@ int remove(int fd, Region *r);
 // Ends the associations of sockets that have been closed.
 void forget_closed();
 
-// With the lock held. The descriptor to receive from: it may be another socket's, see still_there.
+// With the lock held. The descriptor to receive from.
 inline int file_of(const Association *a)
 {
-	return a->held >= 0 ? a->held : a->fd;
+	return a->inside >= 0 ? a->inside : a->fd;
 }
 // A request is about to wait: holds the socket. False: no descriptor can be had.
 bool hold(Association *a);
@@ -137,8 +140,9 @@ void drop_cancelled(uint64_t place);
 
 // 0, EBADF or ENOTSOCK.
 int check_socket(int fd);
-// With the lock held: whether file_of() is still its socket.
+// With the lock held: whether its number is still its socket, or another number is.
 bool still_there(const Association *a);
+bool is_socket_of(int fd, const Association *a);
 
 // The queue, with the lock held. False: no memory.
 bool push(Association *a, const Arrival &x);

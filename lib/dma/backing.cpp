@@ -7,6 +7,7 @@
 #include "runtime/pages.hpp"
 
 #include <cerrno>
+#include <cstdio>
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -151,14 +152,14 @@ int get_ordinary(Region *r)
 
 // ---- the program's
 
-void unlock(Region *r)
+void release_import(Region *r)
 {
 	if (r->held == dma_locked)
 		lock(r, false);
 }
 
 constexpr Kind kinds[] = {{get_huge, hold_huge, unmap}, {get_pool, hold_pool, unmap}, {get_ordinary, hold_by_lock, unmap}};
-constexpr Kind imported = {nullptr, hold_by_lock, unlock};
+constexpr Kind imported = {nullptr, hold_by_lock, release_import};
 
 } // namespace
 
@@ -188,12 +189,121 @@ const char *why_registered(const Region *r)
 	return r->backing == &kinds[0] ? "io_uring, in huge pages of the system's pool" : why_no_pool(r->pool_error).registered;
 }
 
-bool lock(const Region *r, bool yes)
+namespace {
+
+// Raw: the sanitizers make nothing of libc's.
+bool change_lock(uintptr_t from, size_t n, bool yes)
 {
-	uintptr_t from = page_of(r->base);
-	size_t n = reinterpret_cast<uintptr_t>(r->base) + r->size - from;
-	// Raw: the sanitizers make nothing of libc's.
-	return syscall(yes ? SYS_mlock : SYS_munlock, reinterpret_cast<void *>(from), n) == 0;
+	return syscall(yes ? SYS_mlock : SYS_munlock, from, n) == 0;
+}
+
+// msync(2): EBUSY, a memory lock exists. It does nothing else.
+bool some_locked(uintptr_t from, size_t n)
+{
+	return syscall(SYS_msync, from, n, MS_INVALIDATE) != 0 && errno == EBUSY;
+}
+
+uintptr_t first_page(const Region *r)
+{
+	return page_of(r->base);
+}
+
+uintptr_t end_of_pages(const Region *r)
+{
+	return round_up(reinterpret_cast<uintptr_t>(r->base) + r->size, page_size());
+}
+
+// Those that are not locked yet.
+void find_unlocked(const Region *r, Locked *l)
+{
+	size_t page = page_size();
+	uintptr_t from = first_page(r), end = end_of_pages(r);
+	l->runs = 0;
+	l->complete = true;
+	if (!some_locked(from, end - from)) {
+		l->run[l->runs++] = {from, end - from};
+		return;
+	}
+	for (bool before = true; from < end; from += page) {
+		bool locked = some_locked(from, page);
+		if (!locked && !before)
+			l->run[l->runs - 1].size += page;
+		else if (!locked && l->runs == Locked::most) {
+			l->complete = false;
+			return;
+		} else if (!locked)
+			l->run[l->runs++] = {from, page};
+		before = locked;
+	}
+}
+
+bool lock_import(Region *r)
+{
+	Locked *l = &r->pages;
+	find_unlocked(r, l);
+	bool all = l->complete;
+	unsigned done = 0;
+	while (done < l->runs && change_lock(l->run[done].from, l->run[done].size, true))
+		done++;
+	all = all && done == l->runs;
+	int error = errno;
+	l->runs = done;
+	if (!all)
+		lock(r, false);
+	errno = error;
+	return all;
+}
+
+// Another imported region that lies in a page, or nullptr.
+Region *other_in_page(const Region *r, uintptr_t at)
+{
+	return region::imported_in(at, page_size(), r);
+}
+
+// A page that the region shares with another one stays locked, and is the other one's to unlock.
+void unlock_run(Region *r, uintptr_t from, size_t size)
+{
+	size_t page = page_size();
+	for (uintptr_t edge : {from, from + size - page}) {
+		Region *other = size != 0 ? other_in_page(r, edge) : nullptr;
+		if (other == nullptr || other->held != dma_locked || other->pages.runs == Locked::most)
+			continue;
+		other->pages.run[other->pages.runs++] = {edge, page};
+		from += edge == from ? page : 0;
+		size -= page;
+	}
+	if (size != 0)
+		change_lock(from, size, false);
+}
+
+} // namespace
+
+bool lock(Region *r, bool yes)
+{
+	if (r->mapping == nullptr && yes)
+		return lock_import(r);
+	if (r->mapping != nullptr)
+		return change_lock(first_page(r), reinterpret_cast<uintptr_t>(r->base) + r->size - first_page(r), yes);
+	for (unsigned i = 0; i < r->pages.runs; i++)
+		unlock_run(r, r->pages.run[i].from, r->pages.run[i].size);
+	r->pages.runs = 0;
+	return true;
+}
+
+bool is_file(const char *base, size_t size)
+{
+	auto from = reinterpret_cast<uintptr_t>(base), end = from + size;
+	FILE *f = fopen("/proc/self/maps", "re");
+	if (f == nullptr)
+		return true;
+	bool file = false;
+	unsigned long begin, stop, inode;
+	char line[512];
+	while (fgets(line, sizeof line, f) != nullptr)
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &begin, &stop, &inode) == 3 && begin < end && stop > from)
+			file = file || inode != 0;
+	fclose(f);
+	return file;
 }
 
 } // namespace sigevec::dma::backing

@@ -7,12 +7,24 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace sigevec::dma {
 
 struct Region;
 
 namespace backing {
+
+// Pages of imported memory that are locked because of the region.
+struct Locked {
+	static constexpr unsigned most = 8;
+	struct {
+		uintptr_t from;
+		size_t size;
+	} run[most];
+	unsigned runs;
+	bool complete; // with those that had been locked before, all of it is
+};
 
 struct Kind {
 	// Finds memory for `size' and `flags' of a region: sets mapping, mapped, page_size, base. 0, an errno, or `declines': the next kind
@@ -29,14 +41,18 @@ constexpr int declines = -1;
 
 // Memory of the library's own: the first kind that has some. 0 or an errno.
 int allocate(Region *r);
-// The program's, at r->base; size bytes from there on.
+// The program's, at r->base; size bytes from there on. Locks do not nest: of pages that the program, or another region, has locked nothing is
+// changed (Locked).
 void import(Region *r);
 
 // For dma_stat, of memory that is registered with a ring as well.
 const char *why_registered(const Region *r);
 
 // DMA_LAZY: locks the pages that the region lies in, or unlocks them.
-bool lock(const Region *r, bool yes);
+bool lock(Region *r, bool yes);
+
+// Whether memory is a mapping of a file, which can be cut and grown again: the pages are not to be pinned. True also if that cannot be found out.
+bool is_file(const char *base, size_t size);
 
 } // namespace backing
 } // namespace sigevec::dma

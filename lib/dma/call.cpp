@@ -25,20 +25,21 @@ ssize_t take(Association *a, const Want &w, void **address)
 	Arrival x = a->queue[a->queue_first];
 	if (!a->stream || x.n <= w.size) {
 		ssize_t n = hand_out(a, x, w, address);
-		if (n != -ENOBUFS)
+		if (n != no_room)
 			association::pop(a);
 		return n;
 	}
 	Arrival part = room(a, w, w.size, w.message);
 	if (part.piece == nullptr)
-		return -ENOBUFS;
-	memcpy(data_of(part), x.piece, w.size);
+		return no_room;
+	if (!region::store(part.region, data_of(part), x.piece, w.size)) {
+		discard(part);
+		return -EFAULT;
+	}
 	part.n = w.size;
-	if (part.head)
-		describe(head_of(part), msghdr{}, part.n);
 	Arrival &rest = a->queue[a->queue_first];
 	rest.n -= w.size;
-	memmove(rest.piece, rest.piece + w.size, rest.n);
+	region::store(rest.region, rest.piece, rest.piece + w.size, rest.n);
 	return hand_out(a, part, w, address);
 }
 
@@ -70,11 +71,11 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 	ssize_t n = one(a, w, &x);
 	if (n > 0) {
 		n = hand_out(a, x, w, address);
-		if (n == -ENOBUFS && !association::push(a, x))
+		if (n == no_room && !association::push(a, x))
 			discard(x);
 		return n;
 	}
-	if (n == -ENOBUFS)
+	if (n == no_room)
 		receiver::pause(a);
 	if (n == -EAGAIN && ether::device::failed(a->device))
 		return -a->device->error;
@@ -85,7 +86,7 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 }
 
 // Bytes or -errno; -EINPROGRESS: *b says what to wait for.
-ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
+ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 {
 	bool stays = (w.flags & (MSG_PEEK | MSG_WAITALL)) != 0;
 	if (a->queue_count != 0 && (w.flags & beside) == 0) {
@@ -133,16 +134,29 @@ ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
 	}
 	if (x.piece != nullptr)
 		discard(x);
-	Region *last = region::at(a->regions[a->region_count - 1]);
-	if (n == -ENOBUFS && last->slots.some_return()) {
-		if ((w.flags & MSG_DONTWAIT) != 0)
-			return -EAGAIN;
-		b->region = last;
-		b->seen = last->slots.given_back();
-		last->slots.wait_for_room();
-		return -EINPROGRESS;
-	}
 	return n;
+}
+
+// The same, and if there is no room, but some will come back by itself, what has to be waited for.
+ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
+{
+	ssize_t n = attempt_once(a, w, address, b);
+	if (n != no_room || a->device != nullptr)
+		return n;
+	Region *last = region::at(a->regions[a->region_count - 1]);
+	if (!last->slots.some_return())
+		return n;
+	if ((w.flags & MSG_DONTWAIT) != 0)
+		return -EAGAIN;
+	uint32_t seen = last->slots.given_back();
+	last->slots.wait_for_room();
+	// Once more, against who has given something back before.
+	n = attempt_once(a, w, address, b);
+	if (n != no_room)
+		return n;
+	b->region = last;
+	b->seen = seen;
+	return -EINPROGRESS;
 }
 
 // In the kernel, with room for what comes; the call itself knows about O_NONBLOCK, time limits and signals.
@@ -158,8 +172,10 @@ ssize_t block_in_kernel(int fd, const Want &w, Blocking &b, void **address)
 	region::remove_request(b.x.region);
 	if (n >= 0 && same)
 		return hand_out(a.get(), b.x, w, address);
+	if (n > 0 || (n == 0 && w.message))
+		return hand_out_alone(b.x, w, address); // the association has ended, the data is here
 	discard(b.x);
-	return n >= 0 ? -ECANCELED : n;
+	return n;
 }
 
 // How long a call may wait, all its sleeps together: SO_RCVTIMEO, from the first of them on.
@@ -190,10 +206,14 @@ ssize_t sleep_for_room(const Region *r, int fd, uint32_t seen, Patience *p)
 {
 	if (ssize_t e = begin_to_wait(fd, p); e != 0)
 		return e;
-	timespec rest;
+	// Nobody tells of the death of another process.
+	constexpr timespec moment{0, 20000000}, long_time{1, 0};
+	timespec most = r->slots.is_shared() ? moment : long_time, rest;
 	if (!p->until.never && !p->until.left(rest))
 		return -EAGAIN;
-	return r->slots.sleep(seen) ? 0 : -EINTR;
+	if (!p->until.never && (rest.tv_sec < most.tv_sec || (rest.tv_sec == most.tv_sec && rest.tv_nsec < most.tv_nsec)))
+		most = rest;
+	return r->slots.sleep(seen, most) ? 0 : -EINTR;
 }
 
 // Until the receiver has brought something. 0 or -errno.
@@ -241,7 +261,7 @@ ssize_t call(int fd, const Want &w, void **address)
 			found = a.get();
 			ssize_t n = attempt(found, w, address, &b);
 			if (n != -EINPROGRESS)
-				return n;
+				return told(n);
 		}
 		ssize_t n = 0;
 		if (b.region != nullptr)
@@ -251,7 +271,7 @@ ssize_t call(int fd, const Want &w, void **address)
 		else if (b.served)
 			n = (w.flags & MSG_DONTWAIT) != 0 ? -EAGAIN : sleep_for_arrival(found, fd, b.seen, &patience);
 		else if ((n = block_in_kernel(fd, w, b, address)) != -EINPROGRESS)
-			return n;
+			return told(n);
 		else
 			n = 0;
 		if (n != 0)

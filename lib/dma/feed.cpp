@@ -9,7 +9,7 @@
 #include "channel/channel.hpp"
 #include "completion/completion.hpp"
 #include "dma/message.hpp"
-#include "dma/receive.hpp"
+#include "dma/receive_impl.hpp"
 #include "dma/receiver.hpp"
 #include "dma/request.hpp"
 #include "ether/device.hpp"
@@ -24,7 +24,6 @@ namespace sigevec::dma::feed {
 
 namespace {
 
-constexpr size_t default_buffer = 2048;      // of a datagram that is received ahead
 constexpr size_t buffer_of_stream = 16 * 1024;
 constexpr unsigned at_once = 256;            // then others may have the lock
 
@@ -46,7 +45,8 @@ receive::Want wanted(const Request *r)
 receive::Want ahead(const Association *a)
 {
 	receive::Want w{};
-	w.size = a->buffer != 0 ? a->buffer : a->stream ? buffer_of_stream : default_buffer;
+	// A datagram is cut to what the program has said, never to a guess.
+	w.size = a->buffer != 0 ? a->buffer : a->stream ? buffer_of_stream : receive::no_limit;
 	w.message = !a->stream;
 	return w;
 }
@@ -60,8 +60,11 @@ bool is_end(const Association *a, ssize_t n)
 // The oldest in the queue, or what one call finds. Bytes or -errno, and the program's piece. *end: it was the end, and there is no piece.
 ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 {
-	Arrival x;
+	Arrival x{};
 	bool queued = a->queue_count != 0;
+	*end = false;
+	if (!queued && a->error != 0)
+		return -std::exchange(a->error, 0);
 	ssize_t n = queued ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n) : receive::one(a, w, &x);
 	*end = a->queue_count <= 1 && is_end(a, n);
 	if (*end && queued)
@@ -75,7 +78,7 @@ ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 		return n;
 	}
 	n = receive::hand_out(a, x, w, address);
-	if (queued && n != -ENOBUFS)
+	if (queued && n != receive::no_room)
 		association::pop(a);
 	return n;
 }
@@ -124,7 +127,7 @@ ssize_t serve_one(Association *a, Outcome *o, Request *r)
 	void *address;
 	bool end;
 	ssize_t n = next(a, wanted(r), &address, &end);
-	if (n == -ENOBUFS || (n == -EAGAIN && !r->nonblocking()))
+	if (n == receive::no_room || (n == -EAGAIN && !r->nonblocking()))
 		return n;
 	r->dma.kind = Use::Kind::arrival;
 	r->dma.piece = static_cast<char *>(address);
@@ -151,7 +154,7 @@ ssize_t serve_armed(Association *a, Outcome *o, Request *r)
 		return 0;
 	}
 	requests::discard_connection(e);
-	if (n == -EAGAIN || n == -ENOBUFS)
+	if (n == -EAGAIN || n == receive::no_room)
 		return n;
 	end_first(a, o, n);
 	return 0;
@@ -200,14 +203,14 @@ void keep_slots(Association *a)
 		drop_oldest(a);
 }
 
-// DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; -ENOBUFS: all room is the program's; 0: there is more.
+// DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; receive::no_room: all room is the program's; 0: there is more.
 ssize_t drain(Association *a)
 {
 	receive::Want w = ahead(a);
 	for (unsigned i = 0; i < at_once; i++) {
 		Arrival x;
 		ssize_t n = receive::one(a, w, &x);
-		while (n == -ENOBUFS && a->queue_count != 0) {
+		while (n == receive::no_room && a->queue_count != 0) {
 			drop_oldest(a);
 			n = receive::one(a, w, &x);
 		}
@@ -215,7 +218,7 @@ ssize_t drain(Association *a)
 		if (n < 0 || a->ended) {
 			if (x.piece != nullptr)
 				receive::discard(x);
-			if (!a->ended && (n == -ENOBUFS || n == -EAGAIN))
+			if (!a->ended && (n == receive::no_room || n == -EAGAIN))
 				return n;
 			if (!a->ended)
 				a->error = static_cast<int>(-n);
@@ -224,7 +227,7 @@ ssize_t drain(Association *a)
 		}
 		if (!association::push(a, x)) {
 			receive::discard(x);
-			return -ENOBUFS;
+			return receive::no_room;
 		}
 		receive::wake(a);
 		if (a->device != nullptr)
@@ -233,7 +236,7 @@ ssize_t drain(Association *a)
 	return 0;
 }
 
-// The first request. 0: there may be more to do; -EAGAIN, -ENOBUFS or -EBUSY: what has to be waited for.
+// The first request. 0: there may be more to do; -EAGAIN, receive::no_room or -EBUSY: what has to be waited for.
 ssize_t serve_first(Association *a, Outcome *o)
 {
 	Request *r = a->first;
@@ -255,19 +258,25 @@ ssize_t serve_first(Association *a, Outcome *o)
 	return n;
 }
 
-// For async_io_notify: takes what has come into the region, so that it is there when the function runs. Control data of UNIX streams has
-// its place in the stream: there it is left to the reader.
-void fetch(Association *a)
+// For async_io_notify: takes what has come into the region, so that it is there when the function runs, if it can be kept as it is. Control data of
+// UNIX streams has its place in the stream, and how long a datagram may be only its reader knows: there it is left to the reader. False: nothing has
+// come, the socket is not connected.
+bool fetch(Association *a)
 {
-	if (a->queue_count != 0 || (a->stream && a->local))
-		return;
-	Arrival x;
-	ssize_t n = receive::one(a, ahead(a), &x);
+	if (a->queue_count != 0 || a->error != 0)
+		return true;
+	bool leave = a->device == nullptr && (a->stream ? a->local : a->buffer == 0);
+	Arrival x{};
+	ssize_t n = leave ? receive::length_of_next(association::file_of(a), MSG_DONTWAIT) : receive::one(a, ahead(a), &x);
 	bool data = n >= 0 && !is_end(a, n);
 	if (x.piece != nullptr && (!data || !association::push(a, x)))
 		receive::discard(x);
 	else if (data)
 		receive::wake(a);
+	bool nothing = n == -EAGAIN || n == -ENOTCONN || n == -EINVAL;
+	if (n < 0 && !nothing && n != receive::no_room)
+		a->error = static_cast<int>(-n);
+	return !nothing || (n == -EAGAIN && a->shut);
 }
 
 // A network device has dropped frames since: the channel of who waits for them says so.
@@ -288,8 +297,7 @@ void tell_drops(Association *a)
 void step(Association *a, Outcome *o, bool arrived)
 {
 	o->fd = a->fd;
-	if (arrived && a->notify != nullptr) {
-		fetch(a);
+	if (arrived && a->notify != nullptr && fetch(a)) {
 		o->notify = a->notify;
 		o->argument = a->notify_argument;
 		a->notify = nullptr;
@@ -309,7 +317,7 @@ void step(Association *a, Outcome *o, bool arrived)
 		ssize_t m = 0;
 		for (unsigned i = 0; i < at_once && m == 0 && a->first != nullptr; i++)
 			m = serve_first(a, o);
-		if (!no_slots && n != -ENOBUFS && m != -ENOBUFS && m != -EBUSY)
+		if (!no_slots && n != receive::no_room && m != receive::no_room && m != -EBUSY)
 			break;
 		if (again) {
 			a->paused = true;
@@ -317,7 +325,7 @@ void step(Association *a, Outcome *o, bool arrived)
 		}
 		// Whoever makes room after this says so; once more, against who has made it before.
 		receiver::note_pause();
-		receive::wait_for_room(a, a->first != nullptr && m == -ENOBUFS ? wanted(a->first) : receive::Want{});
+		receive::wait_for_room(a, a->first != nullptr && m == receive::no_room ? wanted(a->first) : receive::Want{});
 		again = true;
 	}
 	if (receiver::serves(a) || a->first != nullptr || a->notify != nullptr)

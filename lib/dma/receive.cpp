@@ -10,6 +10,7 @@
 #include <cstring>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <utility>
 
 namespace sigevec::dma::receive {
 
@@ -33,10 +34,14 @@ Arrival room(const Association *a, const Want &w, size_t size, bool head)
 {
 	size_t all = size + (head ? sizeof(MessageHead) : 0);
 	Arrival x{};
+	if (head && (x.head = ancillary::make()) == nullptr)
+		return x;
 	each_region(a, w, [&](Region *r) {
 		if (x.piece == nullptr && (x.piece = r->slots.reserve_for_arrival(all)) != nullptr)
-			x = {r, x.piece, all, 0, head};
+			x = {r, x.piece, all, 0, x.head};
 	});
+	if (x.piece == nullptr)
+		ancillary::drop(std::exchange(x.head, nullptr));
 	return x;
 }
 
@@ -67,44 +72,73 @@ ssize_t length_of_next(int fd, int flags)
 	return n < 0 ? -errno : n;
 }
 
-void describe(MessageHead *h, const struct msghdr &m, size_t n)
+namespace {
+
+size_t room_in(const Arrival &x)
 {
-	h->header = {};
-	h->header.msg_name = m.msg_namelen != 0 ? &h->address : nullptr;
-	h->header.msg_namelen = m.msg_namelen;
-	h->header.msg_control = m.msg_controllen != 0 ? h->control : nullptr;
-	h->header.msg_controllen = m.msg_controllen;
-	h->header.msg_flags = m.msg_flags;
-	h->vector = {reinterpret_cast<char *>(h) + sizeof *h, n};
-	h->header.msg_iov = &h->vector;
-	h->header.msg_iovlen = 1;
+	return x.size - (x.head != nullptr ? sizeof(MessageHead) : 0);
 }
 
-ssize_t into(int fd, Arrival *x, const Want &w, int flags)
+// The same into several places, the first of which is x's.
+ssize_t into_parts(int fd, Arrival *x, struct iovec *v, size_t count, const Want &w, int flags)
 {
-	struct iovec v = {data_of(*x), x->size - (x->head ? sizeof(MessageHead) : 0)};
 	struct msghdr m = {};
-	m.msg_iov = &v;
-	m.msg_iovlen = 1;
-	if (x->head) {
-		m.msg_name = &head_of(*x)->address;
-		m.msg_namelen = sizeof head_of(*x)->address;
-		m.msg_control = head_of(*x)->control;
-		m.msg_controllen = sizeof head_of(*x)->control;
-	} else {
-		m.msg_name = w.from;
-		m.msg_namelen = w.from_length;
-	}
-	ssize_t n = sys::recvmsg(fd, &m, flags);
+	m.msg_iov = v;
+	m.msg_iovlen = count;
+	m.msg_name = w.from;
+	m.msg_namelen = w.from_length;
+	if (x->head != nullptr)
+		ancillary::ask(x->head, &m);
+	ssize_t n = sys::recvmsg(fd, &m, flags | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return -errno;
 	x->n = static_cast<size_t>(n);
-	if (x->head)
-		describe(head_of(*x), m, x->n);
+	if (x->head != nullptr)
+		ancillary::note(x->head, m);
 	return n;
 }
 
+} // namespace
+
+ssize_t into(int fd, Arrival *x, const Want &w, int flags)
+{
+	struct iovec v = {data_of(*x), room_in(*x)};
+	return into_parts(fd, x, &v, 1, w, flags);
+}
+
 namespace {
+
+// Another process may have taken the datagram whose length was looked at: what the next one has beyond the room for that lies here for a moment. Longer
+// than any datagram; who does not need it touches none of its pages.
+constexpr size_t longest = size_t{1} << 20;
+char beyond[longest];
+Mutex beyond_lock;
+
+// The next datagram, whole: x has room for one that was there. Bytes or -errno.
+ssize_t into_whole(const Association *a, Arrival *x, const Want &w, int flags)
+{
+	struct iovec v[2] = {{data_of(*x), room_in(*x)}, {beyond, longest}};
+	Guard<Mutex> g(beyond_lock);
+	ssize_t n = into_parts(association::file_of(a), x, v, 2, w, flags);
+	size_t first = v[0].iov_len;
+	if (n < 0 || x->n <= first)
+		return n;
+	Arrival larger = room(a, w, x->n, x->head != nullptr);
+	if (larger.piece == nullptr) {
+		// As recv does where the buffer is too small.
+		if (x->head != nullptr)
+			x->head->told.msg_flags |= MSG_TRUNC;
+		x->n = first;
+		return static_cast<ssize_t>(first);
+	}
+	region::store(larger.region, data_of(larger), data_of(*x), first);
+	region::store(larger.region, data_of(larger) + first, beyond, x->n - first);
+	larger.n = x->n;
+	std::swap(larger.head, x->head);
+	discard(*x);
+	*x = larger;
+	return n;
+}
 
 void note_full(const Association *a, const Want &w)
 {
@@ -122,7 +156,7 @@ ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 	if (n >= 0 && !a->stream && static_cast<size_t>(n) <= w.size) {
 		*x = room(a, w, n == 0 ? 1 : static_cast<size_t>(n), w.message);
 		if (x->piece != nullptr)
-			return into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT);
+			return into_whole(a, x, w, w.flags | MSG_DONTWAIT);
 	}
 	// Nothing is there, but there is room for something: it can be waited for.
 	if (n == -EAGAIN && !a->stream) {
@@ -135,48 +169,28 @@ ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 			return -EAGAIN;
 	}
 	note_full(a, w);
-	return -ENOBUFS;
+	return no_room;
 }
 
-void close_descriptors(const MessageHead *h)
-{
-	auto *m = const_cast<struct msghdr *>(&h->header);
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != nullptr; c = CMSG_NXTHDR(m, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-			for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
-				int fd;
-				memcpy(&fd, reinterpret_cast<char *>(c) + at, sizeof fd);
-				sys::close(fd);
-			}
-}
-
-void copy_address(const MessageHead *h, const Want &w)
-{
-	size_t n = h->header.msg_namelen < w.from_length ? h->header.msg_namelen : w.from_length;
-	if (w.from != nullptr && n != 0)
-		memcpy(w.from, &h->address, n);
-}
-
-// An arrival without the head that is wanted, or in another region than is wanted.
-bool move(const Association *a, const Want &w, Arrival *x)
+// An arrival without the head that is wanted, or in another region than is wanted. 0 or -errno.
+int move(const Association *a, const Want &w, Arrival *x)
 {
 	Arrival with = room(a, w, x->n == 0 ? 1 : x->n, w.message);
 	if (with.piece == nullptr)
-		return false;
-	memcpy(data_of(with), data_of(*x), x->n);
-	with.n = x->n;
-	if (with.head && x->head) {
-		memcpy(with.piece, x->piece, sizeof(MessageHead));
-		describe(head_of(with), head_of(*x)->header, x->n);
-	} else if (with.head)
-		describe(head_of(with), msghdr{}, x->n);
-	else if (x->head) {
-		copy_address(head_of(*x), w);
-		close_descriptors(head_of(*x));
+		return no_room;
+	if (!region::store(with.region, data_of(with), data_of(*x), x->n)) {
+		discard(with);
+		discard(*x);
+		return -EFAULT;
 	}
-	x->region->slots.discard(x->piece, x->size);
+	with.n = x->n;
+	if (with.head != nullptr && x->head != nullptr)
+		std::swap(with.head, x->head);
+	else if (x->head != nullptr)
+		ancillary::copy_address(x->head, w.from, w.from_length);
+	discard(*x);
 	*x = with;
-	return true;
+	return 0;
 }
 
 } // namespace
@@ -203,8 +217,7 @@ bool at_end(const Association *a)
 
 void discard(const Arrival &x)
 {
-	if (x.head && x.n != 0)
-		close_descriptors(head_of(x));
+	ancillary::drop(x.head);
 	x.region->slots.discard(x.piece, x.size);
 }
 
@@ -224,40 +237,47 @@ namespace {
 
 ssize_t give(const Association *a, const Arrival &x, size_t n, void **address)
 {
-	x.region->slots.give(x.piece, x.size, n, x.head);
+	x.region->slots.give(x.piece, x.size, n, x.head != nullptr);
 	*address = x.piece;
-	if (a->device != nullptr)
+	if (a != nullptr && a->device != nullptr)
 		ether::device::add(a->device->bytes_in, n);
 	else
 		x.region->received.fetch_add(n, std::memory_order_relaxed);
 	return static_cast<ssize_t>(n);
 }
 
+ssize_t give_message(const Association *a, const Arrival &x, const Want &w, size_t n, void **address)
+{
+	if (!ancillary::hand_over(x.head, x.region, x.piece, n, w.flags, n < x.n ? MSG_TRUNC : 0)) {
+		discard(x);
+		return -EFAULT;
+	}
+	ssize_t given = give(a, x, n, address);
+	ancillary::drop_later(x.head);
+	return given;
+}
+
 // What is empty, or has a head or is to have one, or lies in another region than is wanted.
 ssize_t hand_out_otherwise(const Association *a, Arrival x, const Want &w, void **address)
 {
 	*address = nullptr;
+	if (x.head != nullptr && !w.message)
+		ancillary::copy_address(x.head, w.from, w.from_length);
 	if (x.n == 0 && !(w.message && !a->stream)) {
-		if (x.head) {
-			copy_address(head_of(x), w);
-			close_descriptors(head_of(x));
-		}
-		x.region->slots.discard(x.piece, x.size);
+		discard(x);
 		return 0;
 	}
 	bool elsewhere = w.region != nullptr && x.region != w.region;
-	if ((elsewhere || (w.message && !x.head)) && !move(a, w, &x))
-		return -ENOBUFS;
+	if (elsewhere || (w.message && x.head == nullptr))
+		if (int e = move(a, w, &x); e != 0)
+			return e;
 	size_t n = x.n < w.size ? x.n : w.size;
-	if (w.message) {
-		head_of(x)->vector.iov_len = n;
-		if (n < x.n)
-			head_of(x)->header.msg_flags |= MSG_TRUNC;
-	} else if (x.head) {
-		close_descriptors(head_of(x));
-		copy_address(head_of(x), w);
+	if (w.message)
+		return give_message(a, x, w, n, address);
+	if (x.head != nullptr) {
+		ancillary::drop(x.head);
 		x.region->slots.drop_front(x.piece, data_of(x), x.size - sizeof(MessageHead));
-		x = {x.region, data_of(x), x.size - sizeof(MessageHead), n, false};
+		x = {x.region, data_of(x), x.size - sizeof(MessageHead), n, nullptr};
 	}
 	return give(a, x, n, address);
 }
@@ -266,10 +286,21 @@ ssize_t hand_out_otherwise(const Association *a, Arrival x, const Want &w, void 
 
 ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **address)
 {
-	bool as_it_is = x.n != 0 && (w.region == nullptr || x.region == w.region) && !w.message && !x.head;
+	bool as_it_is = x.n != 0 && (w.region == nullptr || x.region == w.region) && !w.message && x.head == nullptr;
 	if (!as_it_is)
 		return hand_out_otherwise(a, x, w, address);
 	return give(a, x, x.n < w.size ? x.n : w.size, address);
+}
+
+ssize_t hand_out_alone(const Arrival &x, const Want &w, void **address)
+{
+	size_t n = x.n < w.size ? x.n : w.size;
+	return w.message ? give_message(nullptr, x, w, n, address) : give(nullptr, x, n, address);
+}
+
+void after_fork()
+{
+	beyond_lock.reset();
 }
 
 } // namespace sigevec::dma::receive

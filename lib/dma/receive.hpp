@@ -5,6 +5,7 @@
 
 #include "dma/association.hpp"
 
+#include <cerrno>
 #include <sys/socket.h>
 
 namespace sigevec::dma::receive {
@@ -20,12 +21,20 @@ struct Want {
 };
 constexpr size_t no_limit = ~size_t{0};
 
+// There is no room in a region. An ENOBUFS of the kernel's, of a netlink socket that was overrun, is another thing.
+constexpr ssize_t no_room = -4096;
+// As the program is to learn of it.
+inline ssize_t told(ssize_t n)
+{
+	return n == no_room ? -ENOBUFS : n;
+}
+
 // A whole sio_recv: bytes or -errno, and the address of the program's piece.
 ssize_t call(int fd, const Want &w, void **address);
 
 // The rest with the association's lock held.
 
-// One piece by one call of the kernel's that does not wait. Bytes or -errno; -ENOBUFS: there is no room. The piece is busy.
+// One piece by one call of the kernel's that does not wait. Bytes or -errno; no_room. The piece is busy.
 ssize_t one(Association *a, const Want &w, Arrival *x);
 // After a receive that has brought no bytes: whether nothing will come any more. Of packets it may have been an empty one.
 bool at_end(const Association *a);
@@ -34,13 +43,17 @@ bool at_end(const Association *a);
 bool in_advance(Association *a);
 // Whether that is so.
 bool wants_in_advance(const Association *a);
-// Gives an arrival to the program, cut to what is wanted. Bytes or -errno.
+// Gives an arrival to the program, cut to what is wanted. Bytes or -errno; no_room: it is still the caller's.
 ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **address);
+// The same for one whose association has ended meanwhile. Without a lock.
+ssize_t hand_out_alone(const Arrival &x, const Want &w, void **address);
 // There is no room: tells whoever gives a piece back to look() for it. Then another attempt has to be made.
 void wait_for_room(const Association *a, const Want &w);
 // Nobody wants it.
 void discard(const Arrival &x);
 // Somebody who sleeps for an arrival looks again.
 void wake(Association *a);
+
+void after_fork();
 
 } // namespace sigevec::dma::receive

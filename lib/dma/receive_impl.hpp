@@ -12,14 +12,9 @@ namespace sigevec::dma::receive {
 constexpr uint8_t most_ahead = 32;  // pieces for one call of the kernel's
 constexpr uint8_t long_streak = 32; // calls that have found data, from which on it is received in advance
 
-inline MessageHead *head_of(const Arrival &x)
-{
-	return reinterpret_cast<MessageHead *>(x.piece);
-}
-
 inline char *data_of(const Arrival &x)
 {
-	return x.piece + (x.head ? sizeof(MessageHead) : 0);
+	return x.piece + (x.head != nullptr ? sizeof(MessageHead) : 0);
 }
 
 // receive.cpp
@@ -30,8 +25,6 @@ Arrival room(const Association *a, const Want &w, size_t size, bool head);
 Arrival some_room(const Association *a, const Want &w);
 // How long the next datagram is, by a look at it. -EAGAIN: there is none.
 ssize_t length_of_next(int fd, int flags);
-// Fills the head in, from what the kernel has told in m, for n bytes behind it.
-void describe(MessageHead *h, const struct msghdr &m, size_t n);
 // One call into x, which has room. Bytes or -errno.
 ssize_t into(int fd, Arrival *x, const Want &w, int flags);
 

@@ -11,8 +11,10 @@
 #include "runtime/sync.hpp"
 
 #include <cerrno>
+#include <cstring>
 #include <initializer_list>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 namespace sigevec::dma::region {
 
@@ -22,6 +24,7 @@ constexpr unsigned index_bits = 12;
 static_assert(most < 1u << index_bits);
 constexpr uint32_t gone = 1u << 31;
 constexpr unsigned node_shift = 16;
+constexpr size_t most_units = size_t{1} << 31;
 
 Region table[most];
 std::atomic<uint32_t> in_table{0}; // places that have ever been used
@@ -56,7 +59,6 @@ void reset_counters(Region *r)
 {
 	for (auto *c : {&r->sent, &r->received, &r->zero_copy, &r->copied, &r->rearms, &r->full, &r->dropped})
 		c->store(0, std::memory_order_relaxed);
-	r->lent.store(0, std::memory_order_relaxed);
 	r->requests.store(0, std::memory_order_relaxed);
 	r->sockets.store(0, std::memory_order_relaxed);
 	r->locking.store(false, std::memory_order_relaxed);
@@ -92,7 +94,7 @@ int enter(Region *r, dma_mem_t *handle)
 	size_t n = r->size / unit;
 	if (r->mapping != nullptr)
 		n = (r->size + unit - 1) / unit;
-	if (n == 0 || n >= no_unit)
+	if (n == 0 || n > most_units)
 		return n == 0 ? EINVAL : ENOMEM;
 	if (!r->slots.create(r->base, static_cast<uint32_t>(n)))
 		return ENOMEM;
@@ -121,6 +123,7 @@ int allocate(dma_mem_t *handle, size_t size, unsigned flags)
 	if (r != nullptr) {
 		r->size = size;
 		r->flags = flags;
+		r->of_file = false;
 		e = backing::allocate(r);
 		if (e == 0 && (e = enter(r, handle)) != 0)
 			r->backing->put(r);
@@ -149,12 +152,24 @@ int import(dma_mem_t *handle, void *addr, size_t size, unsigned flags)
 		r->base = p + skip;
 		r->size = size > skip ? size - skip : 0;
 		r->mapped = size;
+		r->of_file = backing::is_file(p, size);
 		backing::import(r);
 		e = enter(r, handle);
 	}
 	if (e != 0)
 		charge.fetch_sub(size, std::memory_order_relaxed);
 	return e;
+}
+
+Region *imported_in(uintptr_t from, size_t n, const Region *but)
+{
+	for (uint32_t i = 0; i < in_table.load(std::memory_order_relaxed); i++) {
+		Region &r = table[i];
+		auto base = reinterpret_cast<uintptr_t>(r.base);
+		if (&r != but && r.handle.load(std::memory_order_relaxed) != 0 && r.mapping == nullptr && base < from + n && from < base + r.size)
+			return &r;
+	}
+	return nullptr;
 }
 
 size_t given_size(const Region *r)
@@ -215,6 +230,20 @@ Region *around(const void *p, size_t len)
 	return nullptr;
 }
 
+bool store(const Region *r, void *to, const void *from, size_t n)
+{
+	if (n == 0)
+		return true;
+	if (r->mapping == nullptr) {
+		struct iovec source = {const_cast<void *>(from), n}, target = {to, n};
+		long done = syscall(SYS_process_vm_writev, getpid(), &source, 1UL, &target, 1UL, 0UL);
+		if (done >= 0 || (errno != ENOSYS && errno != EPERM))
+			return done == static_cast<long>(n);
+	}
+	memmove(to, from, n);
+	return true;
+}
+
 namespace {
 
 void follow_requests(Region *r)
@@ -254,13 +283,14 @@ void remove_request(Region *r)
 	change_requests(r, ~uint32_t{0});
 }
 
-void stat(const Region *r, struct dma_stat *s)
+void stat(Region *r, struct dma_stat *s)
 {
 	*s = {};
 	s->size = given_size(r);
 	s->page_size = r->page_size;
 	s->unit = unit;
-	uint64_t lent = r->lent.load(std::memory_order_relaxed), used = r->slots.used();
+	r->slots.reap(false);
+	uint64_t lent = r->slots.lent(), used = r->slots.used();
 	s->used = used > lent ? used - lent : 0;
 	bool by_ring = r->held == dma_locked && r->ring.load(std::memory_order_relaxed) != nullptr;
 	s->held = by_ring ? dma_by_ring : r->held;
@@ -291,6 +321,7 @@ void after_fork()
 		Region *r = &table[i];
 		if (r->handle.load(std::memory_order_relaxed) == 0)
 			continue;
+		r->slots.after_fork();
 		r->requests.store(0, std::memory_order_relaxed);
 		r->locking.store(false, std::memory_order_relaxed);
 		r->backing->hold(r);

@@ -9,6 +9,7 @@
 // other thread is inside a sio_* call on it is the program's part. Locks: `changing' is held by dma_alloc, dma_import and dma_free.
 #pragma once
 
+#include "dma/backing.hpp"
 #include "dma/slots.hpp"
 #include "sigevec/dma.h"
 
@@ -17,16 +18,14 @@
 
 namespace sigevec::dma {
 
-namespace backing {
-struct Kind;
-}
-
 struct Region {
 	std::atomic<uintptr_t> handle; // 0: free
 	uint64_t generation;
 	char *base;    // as the program sees it: where the first piece can be
 	size_t size;   // as given
 	void *mapping; // of ours; nullptr: imported
+	bool of_file;  // imported, and a mapping of a file
+	backing::Locked pages; // imported
 	int pool_error; // why it is no pool of the kernel module's; ENOENT: there is no module
 	size_t mapped;
 	size_t page_size;
@@ -52,9 +51,6 @@ struct Region {
 	// Sends to be made with a copy before another one is tried without, and how many that will be after the next failure. Hints.
 	std::atomic<uint32_t> pause, next_pause;
 
-	// Bytes of pieces that rings have for what may arrive.
-	std::atomic<uint64_t> lent;
-
 	// Counters, relaxed.
 	std::atomic<uint64_t> sent, received, zero_copy, copied, rearms, full, dropped;
 };
@@ -74,14 +70,20 @@ Region *at(uint32_t index);
 uint32_t index_of(const Region *r);
 // What dma_free has to be called with.
 size_t given_size(const Region *r);
+// Another imported one that has some of this memory; nullptr: none. With `changing' held, or while neither ends.
+Region *imported_in(uintptr_t from, size_t n, const Region *but);
 // The one that has all of this memory; nullptr: none.
 Region *around(const void *p, size_t len);
+
+// The library's own writing into pieces. The program may cut the file that its imported memory is a mapping of, or not let it be written: then this is
+// false. Async-signal-safe.
+bool store(const Region *r, void *to, const void *from, size_t n);
 
 // An asynchronous request begins to use the region, and uses it no more. Async-signal-safe.
 void add_request(Region *r);
 void remove_request(Region *r);
 
-void stat(const Region *r, struct dma_stat *s);
+void stat(Region *r, struct dma_stat *s);
 
 // Bytes that regions take together.
 uint64_t charged();

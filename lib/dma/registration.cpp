@@ -18,7 +18,8 @@ void ask_driver(Region *r, bool keep)
 // What is held by the page as it is needed, or not at all, is not to be pinned.
 bool is_wanted(const Region *r)
 {
-	return (config::force == config::Force::automatic || config::force == config::Force::uring) &&
+	// What a file loses and gets again has other pages.
+	return !r->of_file && (config::force == config::Force::automatic || config::force == config::Force::uring) &&
 	       (r->held == dma_locked || r->held == dma_by_module);
 }
 

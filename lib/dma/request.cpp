@@ -26,7 +26,7 @@ int hold(Use *use, Region *r, const struct iovec &v)
 		return EMSGSIZE;
 	uint32_t first = r->slots.hold(v.iov_base, v.iov_len);
 	if (first == no_unit)
-		return EINVAL;
+		return r->slots.can_hold() ? EINVAL : EAGAIN;
 	use->unit[use->pieces++] = first;
 	return 0;
 }
@@ -76,22 +76,21 @@ int reserve(Call &c, Region *r, bool message)
 	use.size = c.len + (message ? sizeof(MessageHead) : 0);
 	if (c.len == 0 || c.len > r->size)
 		return EINVAL;
+	if (message && (use.head = ancillary::make()) == nullptr)
+		return EAGAIN;
 	if ((use.piece = r->slots.reserve(use.size)) == nullptr) {
+		ancillary::drop(use.head);
 		r->full.fetch_add(1, std::memory_order_relaxed);
 		return ENOBUFS;
 	}
 	region::add_request(r);
 	c.buf = use.piece;
 	if (message) {
-		auto *h = reinterpret_cast<MessageHead *>(use.piece);
-		h->header = {};
-		h->vector = {use.piece + sizeof *h, c.len};
-		*c.message = {&h->address, sizeof h->address, &h->vector, 1, h->control, sizeof h->control, 0};
-		h->header = *c.message;
-		c.vector = &h->vector;
-		c.vector_count = 1;
-		c.result = &h->header;
-		c.buf = nullptr;
+		c.buf = use.piece + sizeof(MessageHead);
+		*c.message = {};
+		ancillary::ask(use.head, c.message);
+		use.head->told = *c.message;
+		c.result = &use.head->told;
 	}
 	c.dma = use;
 	return 0;
@@ -104,9 +103,15 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 	Region *r = region::find(handle);
 	if (r == nullptr)
 		return EINVAL;
+	// The result is the size of the piece.
+	if ((c.flags & MSG_TRUNC) != 0 && c.op != Op::read)
+		return EOPNOTSUPP;
 	association::Locked a(c.fd);
 	if (!a)
 		return reserve(c, r, message);
+	// What waits takes the next data there is, as much as has come.
+	if ((c.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0 || (a->stream && (c.flags & MSG_WAITALL) != 0))
+		return EOPNOTSUPP;
 	if (c.len == 0)
 		return EINVAL;
 	c.op = Op::recv;
@@ -121,7 +126,7 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 
 int prepare_wait(Call &c, size_t size, bool message)
 {
-	if (size == 0 || (!message && size > SSIZE_MAX) || (c.flags & ~MSG_DONTWAIT) != 0 || (c.multishot && c.message != nullptr))
+	if (size == 0 || (!message && size > SSIZE_MAX) || (c.flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != 0 || (c.multishot && c.message != nullptr))
 		return EINVAL;
 	c.dma = {};
 	c.dma.kind = Use::Kind::wait;
@@ -187,6 +192,9 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 	if (use.region == no_region)
 		return;
 	Region *r = region::at(use.region);
+	// MSG_TRUNC tells of more than the piece has.
+	if (size_t most = use.size - (use.message ? sizeof(MessageHead) : 0); use.kind == Use::Kind::receive && done > most)
+		done = most;
 	switch (use.kind) {
 	case Use::Kind::send:
 		let_go(use, r);
@@ -201,8 +209,12 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 			r->slots.discard(use.piece, use.size);
 			use.piece = nullptr;
 		}
-		if (use.piece != nullptr && use.message)
-			reinterpret_cast<MessageHead *>(use.piece)->vector.iov_len = done;
+		if (use.piece != nullptr && use.message) {
+			ancillary::note(use.head, use.head->told);
+			// Descriptors are in whichever table they came to, as the call asked.
+			ancillary::hand_over(use.head, r, use.piece, done, MSG_CMSG_CLOEXEC, 0);
+		}
+		ancillary::drop_later(std::exchange(use.head, nullptr));
 		r->received.fetch_add(done, std::memory_order_relaxed);
 		break;
 	default:
@@ -228,7 +240,7 @@ ssize_t take_latest(Request *r, void **address)
 	receive::Want w{};
 	w.size = r->dma.size;
 	w.message = r->dma.message;
-	return receive::hand_out(a, association::pop(a), w, address);
+	return receive::told(receive::hand_out(a, association::pop(a), w, address));
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "dma/zero_copy.hpp"
 #include "request/pool.hpp"
 #include "runtime/by_descriptor.hpp"
+#include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -28,7 +29,9 @@ struct Sender {
 	Mutex lock;
 	std::atomic<uint64_t> cookie; // of the socket; 0: free
 	uint32_t life;
-	int held;        // a duplicate, while something is outstanding; or -1
+	int fd;          // its number
+	int held;        // while something is outstanding: in the helper's table; or -1
+	int held_here;   // or in the program's, if nothing can be fetched from there
 	bool usable;
 	bool detached;   // its number is another socket's
 	bool busy;       // somebody is in the kernel with a send
@@ -84,12 +87,10 @@ void free_if_done(Sender *s)
 {
 	if (s->first != nullptr || s->busy)
 		return;
-	if (s->held >= 0) {
-		receiver::unwatch_sends(s->held);
-		if (cookie_of(s->held) == s->cookie)
-			sys::close(s->held);
-		s->held = -1;
-	}
+	helper::close_inside(s->held);
+	if (s->held_here >= 0 && cookie_of(s->held_here) == s->cookie)
+		sys::close(s->held_here);
+	s->held = s->held_here = -1;
 	if (s->detached) {
 		s->cookie = 0;
 		s->life++;
@@ -119,7 +120,8 @@ Sender *sender_of(int fd, uint64_t cookie)
 	if (s != nullptr || (s = pool.take(most_senders)) == nullptr)
 		return s;
 	Guard<Mutex> h(s->lock);
-	s->held = -1;
+	s->fd = fd;
+	s->held = s->held_here = -1;
 	s->detached = s->busy = false;
 	s->next = 0;
 	s->first = s->last = nullptr;
@@ -155,10 +157,14 @@ ZeroCopy *hold(Region *r, const struct msghdr &m)
 
 bool hold_socket(Sender *s, int fd)
 {
-	if (s->held >= 0)
+	if (s->held >= 0 || s->held_here >= 0)
 		return true;
-	s->held = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (s->held >= 0 && receiver::watch_sends(s->held, s->index, s->life))
+	if (receiver::can_hold_inside()) {
+		int held = helper::hold(fd);
+		s->held = held >= 0 ? held : -1;
+	} else
+		s->held_here = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if ((s->held >= 0 || s->held_here >= 0) && cookie_of(fd) == s->cookie && receiver::watch_sends(fd, s->index, s->life))
 		return true;
 	free_if_done(s);
 	return false;
@@ -212,15 +218,15 @@ void let_go(Sender *s, uint32_t low, uint32_t high, bool copied)
 	s->last = before;
 }
 
-// With the lock held: reads the error queue.
-void drain(Sender *s)
+// With the lock held: reads the error queue. file: a number of the socket.
+void drain(Sender *s, int file)
 {
 	for (;;) {
 		alignas(struct cmsghdr) char control[256];
 		struct msghdr m = {};
 		m.msg_control = control;
 		m.msg_controllen = sizeof control;
-		if (s->held < 0 || sys::recvmsg(s->held, &m, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+		if (sys::recvmsg(file, &m, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
 			return;
 		for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
 			struct sock_extended_err e;
@@ -249,7 +255,8 @@ ssize_t without_copy(int fd, Region *r, const struct msghdr &m, int flags)
 		s->next++; // z may be gone already
 	else
 		take_back(s, z);
-	drain(s);
+	if (cookie_of(fd) == s->cookie)
+		drain(s, fd);
 	free_if_done(s);
 	// ENOBUFS: more under way than the system lets a socket have.
 	return n > 0 ? n : error == ENOBUFS ? -EOPNOTSUPP : -error;
@@ -278,14 +285,43 @@ ssize_t call(int fd, Region *r, const struct msghdr &m, int flags)
 	return n;
 }
 
+namespace {
+
+// By the receiver, with the lock held: calls f with a number of the socket, if there is one.
+template <class F> void with_number(const Sender *s, F f)
+{
+	int number = !s->detached && cookie_of(s->fd) == s->cookie ? s->fd : s->held_here;
+	int fetched = number < 0 && s->held >= 0 ? receiver::fetch(s->held) : -1;
+	if (fetched >= 0)
+		number = fetched;
+	if (number >= 0 && cookie_of(number) == s->cookie)
+		f(number);
+	if (fetched >= 0)
+		sys::close(fetched);
+}
+
+} // namespace
+
 void arrived(uint32_t index, uint32_t life)
 {
+	if (index >= pool.size())
+		return;
 	Sender *s = pool.at(index);
 	Guard<Mutex> g(s->lock);
-	if (s->cookie == 0 || s->life != life || (s->held >= 0 && cookie_of(s->held) != s->cookie))
+	if (s->cookie == 0 || s->life != life)
 		return;
-	drain(s);
+	with_number(s, [s](int number) { drain(s, number); });
 	free_if_done(s);
+}
+
+void watch_again()
+{
+	for (uint32_t i = 0; i < pool.size(); i++) {
+		Sender *s = pool.at(i);
+		Guard<Mutex> g(s->lock);
+		if (s->cookie != 0 && s->first != nullptr)
+			with_number(s, [s](int number) { receiver::watch_sends(number, s->index, s->life); });
+	}
 }
 
 void after_fork()
@@ -294,9 +330,9 @@ void after_fork()
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Sender *s = pool.at(i);
 		s->lock.reset();
-		if (s->held >= 0 && cookie_of(s->held) == s->cookie)
-			sys::close(s->held);
-		s->held = -1;
+		if (s->held_here >= 0 && cookie_of(s->held_here) == s->cookie)
+			sys::close(s->held_here);
+		s->held = s->held_here = -1;
 		s->cookie = 0;
 		// What is held is the parent's to give back.
 		while (ZeroCopy *z = s->first) {

@@ -6,8 +6,8 @@
 // had to copy after all. The kernel says in the socket's error queue when it has let go of the memory, and whether it copied; until then the
 // pieces are held, whatever the program releases. The receiver's thread reads that queue.
 //
-// Lifetimes: a Sender belongs to a socket, from its first such send until its number is another socket's. It has a duplicate of the
-// descriptor while the kernel has not let go of everything, for a closed socket's queue cannot be read. In a child of fork there are none: the
+// Lifetimes: a Sender belongs to a socket, from its first such send until its number is another socket's. It holds the socket, in the
+// helper's table, while the kernel has not let go of everything, for a closed socket's queue cannot be read. In a child of fork there are none: the
 // numbers that the kernel gives to sends are the socket's, and the parent counts them. Locks: `making' before a Sender's own, which is
 // held for system calls that do not wait.
 #pragma once
@@ -23,6 +23,9 @@ ssize_t call(int fd, Region *r, const struct msghdr &m, int flags);
 
 // By the receiver: the queue of one has something. index, life: as watch() got them.
 void arrived(uint32_t index, uint32_t life);
+
+// By the receiver, whose epoll instance is a new one.
+void watch_again();
 
 void after_fork();
 

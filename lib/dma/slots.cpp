@@ -1,52 +1,94 @@
 // SPDX-License-Identifier: MIT
 #include "dma/slots.hpp"
 
-#include "dma/message.hpp"
 #include "runtime/pages.hpp"
 
+#include <algorithm>
 #include <sys/mman.h>
 
 namespace sigevec::dma {
 
+namespace {
+
+size_t size_of_holds(uint32_t units)
+{
+	return round_up(units * sizeof(uint32_t), page_size());
+}
+
+} // namespace
+
+bool Slots::map_holds()
+{
+	void *m = mmap(nullptr, size_of_holds(units_.count()), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	holds_ = m != MAP_FAILED ? static_cast<std::atomic<uint32_t> *>(m) : nullptr;
+	return holds_ != nullptr;
+}
+
 bool Slots::create(const char *base, uint32_t units)
 {
 	size_t page = page_size();
-	size_t header = sizeof(Shared) + round_up(Units::memory(units), 64);
-	size_t inner = round_up(header + units * sizeof(uint64_t), page);
+	size_t header = sizeof(Shared) + Members::memory() + round_up(Units::memory(units), 64);
+	size_t inner = round_up(header + units * 2 * sizeof(uint64_t), page);
 	void *m = mmap(nullptr, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m == MAP_FAILED)
 		return false;
-	char *at = static_cast<char *>(m) + page;
+	mapping_ = static_cast<char *>(m);
+	mapped_ = inner + 2 * page;
+	char *at = mapping_ + page;
 	if (mmap(at, inner, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED) {
-		munmap(m, inner + 2 * page);
+		munmap(mapping_, mapped_);
 		return false;
 	}
 	base_ = base;
-	mapping_ = static_cast<char *>(m);
-	mapped_ = inner + 2 * page;
 	// Zero pages are what all of this begins as.
 	shared_ = reinterpret_cast<Shared *>(at);
-	units_.create(at + sizeof(Shared), base, units);
+	units_.create(at + sizeof(Shared) + Members::memory(), base, units);
 	record_ = reinterpret_cast<std::atomic<uint64_t> *>(at + header);
+	holders_ = record_ + units;
+	if (!map_holds()) {
+		munmap(mapping_, mapped_);
+		return false;
+	}
+	members_.create(at + sizeof(Shared));
 	return true;
 }
 
 void Slots::destroy()
 {
+	members_.leave();
 	munmap(mapping_, mapped_);
+	munmap(holds_, size_of_holds(units_.count()));
 }
+
+void Slots::after_fork()
+{
+	members_.join();
+	// The pages are replaced where they are.
+	mmap(holds_, size_of_holds(units_.count()), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+// ---- taking pieces
 
 char *Slots::begin_piece(uint32_t first, uint64_t state, size_t size)
 {
 	// Release: whoever is told of the piece may give it back.
-	record_[first].store(state | size, std::memory_order_release);
+	record_[first].store(state | mine() | size, std::memory_order_release);
 	return const_cast<char *>(base_) + first * unit;
 }
 
 char *Slots::reserve_for_arrival(size_t size)
 {
-	uint32_t at = size > units_.count() * unit ? no_unit : units_.claim_close(units_of(size));
-	return at == no_unit ? nullptr : begin_piece(at, in_use | busy, size);
+	if (size > units_.count() * unit)
+		return nullptr;
+	for (;;) {
+		{
+			Members::Transit t(members_);
+			if (uint32_t at = units_.claim_close(units_of(size)); at != no_unit)
+				return begin_piece(at, Record::busy, size);
+		}
+		if (!reap(true))
+			return nullptr;
+	}
 }
 
 char *Slots::reserve_as(uint64_t state, size_t size)
@@ -55,103 +97,124 @@ char *Slots::reserve_as(uint64_t state, size_t size)
 		return nullptr;
 	// Where O_DIRECT wants it, if it is of that size.
 	uint32_t step = size % 4096 == 0 ? 4096 / unit : size % 512 == 0 ? 512 / unit : 1;
-	uint32_t at = units_.claim(units_of(size), units_.aligned(step, 0));
-	return at == no_unit ? nullptr : begin_piece(at, state, size);
+	for (;;) {
+		{
+			Members::Transit t(members_);
+			if (uint32_t at = units_.claim(units_of(size), units_.aligned(step, 0)); at != no_unit)
+				return begin_piece(at, state, size);
+		}
+		if (!reap(true))
+			return nullptr;
+	}
 }
 
 char *Slots::reserve(size_t size)
 {
-	return reserve_as(in_use | busy, size);
+	return reserve_as(Record::busy, size);
 }
 
 char *Slots::reserve_for_program(size_t size)
 {
-	return reserve_as(in_use, size);
+	return reserve_as(0, size);
 }
 
 uint32_t Slots::reserve_slots(size_t size, const char *from, uint32_t most, char **slots)
 {
+	Members::Transit t(members_);
 	uint32_t at[most_slots];
 	uint32_t step = units_of(size);
 	uint32_t n = units_.claim_runs(step, units_.aligned(step, reinterpret_cast<uintptr_t>(from)), most, at);
 	for (uint32_t i = 0; i < n; i++)
-		slots[i] = begin_piece(at[i], in_use | busy, size);
+		slots[i] = begin_piece(at[i], Record::busy, size);
 	return n;
 }
 
+// The slot's own record goes first: never are there two for the same units.
 void Slots::open_slot(char *data, size_t size, size_t n)
 {
-	record_[index_of(data)].store(in_use | busy | (size == 2048 ? in_slot : in_large_slot) | n, std::memory_order_relaxed);
+	Members::Transit t(members_);
+	uint32_t at = index_of(data);
+	uint64_t kind = size == 2048 ? Record::in_slot : Record::in_large_slot;
+	record_[slot_of(at, {kind})].store(0, std::memory_order_relaxed);
+	record_[at].store(mine() | Record::busy | kind | n, std::memory_order_release);
 }
 
-// The slot of a frame has a record of its own, at its beginning.
-void Slots::end_slot(uint32_t first, uint64_t record)
+// The first unit of the slot that has a frame.
+uint32_t Slots::slot_of(uint32_t first, Record r) const
 {
-	size_t size = (record & in_slot) != 0 ? 2048 : 4096;
 	auto address = reinterpret_cast<uintptr_t>(base_) + first * unit;
-	uint32_t at = first - static_cast<uint32_t>((address & (size - 1)) / unit);
-	record_[at].store(0, std::memory_order_relaxed);
-	units_.give_back(at, units_of(size));
-	// The kernel is to get the same slots again, not one after the other all of a large region, which no cache holds.
-	units_.prefer(at);
+	auto before = static_cast<uint32_t>((address & (r.slot_size() - 1)) / unit);
+	return before <= first ? first - before : first;
 }
+
+// ---- giving them on, and back
 
 void Slots::give(char *piece, size_t size, size_t n, bool message)
 {
 	uint32_t at = index_of(piece);
-	if (uint64_t r = record_[at].load(std::memory_order_relaxed); (r & any_slot) != 0) {
-		record_[at].store(in_use | (r & any_slot) | n, std::memory_order_release);
+	if (Record r = read(at); r.has(Record::any_slot)) {
+		record_[at].store(mine() | (r.word & Record::any_slot) | n, std::memory_order_release);
 		return;
 	}
 	size_t keep = n + (message ? sizeof(MessageHead) : 0);
 	uint32_t had = units_of(size), now = units_of(keep);
-	if (now < had)
-		units_.give_back(at + now, had - now);
-	// Release: whoever takes over the piece sees what was received into it.
-	record_[at].store(in_use | (message ? with_head : 0) | n, std::memory_order_release);
+	uint64_t record = mine() | (message ? Record::with_head : 0) | n;
+	if (now >= had) {
+		// Release: whoever takes over the piece sees what was received into it.
+		record_[at].store(record, std::memory_order_release);
+		return;
+	}
+	Members::Transit t(members_);
+	record_[at].store(record, std::memory_order_release);
+	units_.give_back(at + now, had - now);
 }
 
 size_t Slots::cut(char *piece, size_t size, size_t n)
 {
 	uint32_t at = index_of(piece);
 	uint32_t had = units_of(size), now = units_of(n);
-	if (now == had || (record_[at].load(std::memory_order_relaxed) & any_slot) != 0)
+	if (now >= had || read(at).has(Record::any_slot))
 		return size;
-	record_[at].store(in_use | busy | n, std::memory_order_relaxed);
+	Members::Transit t(members_);
+	record_[at].store(mine() | Record::busy | n, std::memory_order_relaxed);
 	units_.give_back(at + now, had - now);
 	return n;
 }
 
 void Slots::discard(char *piece, size_t size)
 {
+	Members::Transit t(members_);
 	uint32_t at = index_of(piece);
-	uint64_t r = record_[at].load(std::memory_order_relaxed);
+	Record r = read(at);
 	record_[at].store(0, std::memory_order_relaxed);
-	if ((r & any_slot) != 0)
-		end_slot(at, r);
+	if (r.has(Record::any_slot))
+		end(at, r);
 	else
 		units_.give_back(at, units_of(size));
 }
 
 void Slots::drop_front(char *piece, char *rest, size_t size)
 {
+	Members::Transit t(members_);
 	uint32_t at = index_of(piece), keep = index_of(rest);
-	record_[keep].store(in_use | busy | size, std::memory_order_relaxed);
-	record_[at].store(0, std::memory_order_relaxed);
+	// At no moment do two records have the same units.
+	record_[at].store(mine() | Record::busy | ((keep - at) * unit), std::memory_order_relaxed);
+	record_[keep].store(mine() | Record::busy | size, std::memory_order_release);
+	record_[at].store(0, std::memory_order_release);
 	units_.give_back(at, keep - at);
 }
 
-uint32_t Slots::count_of(uint64_t record)
+// The units of a piece whose record is cleared.
+void Slots::end(uint32_t first, Record r)
 {
-	return units_of((record & size_mask) + ((record & with_head) != 0 ? sizeof(MessageHead) : 0));
-}
-
-void Slots::end(uint32_t first, uint64_t record)
-{
-	if ((record & any_slot) != 0)
-		end_slot(first, record);
-	else
-		units_.give_back(first, count_of(record));
+	if (!r.has(Record::any_slot)) {
+		units_.give_back(first, count_of(first, r));
+		return;
+	}
+	uint32_t at = slot_of(first, r);
+	units_.give_back(at, units_of(r.slot_size()));
+	// The kernel is to get the same slots again, not one after the other all of a large region, which no cache holds.
+	units_.prefer(at);
 }
 
 bool Slots::release(const void *piece, size_t size)
@@ -159,71 +222,199 @@ bool Slots::release(const void *piece, size_t size)
 	auto *p = static_cast<const char *>(piece);
 	if (p < base_ || p >= base_ + units_.count() * unit || static_cast<size_t>(p - base_) % unit != 0)
 		return false;
+	Members::Transit t(members_);
 	uint32_t at = index_of(p);
-	uint64_t r = record_[at].load(std::memory_order_acquire);
-	uint64_t next;
-	do {
-		bool size_fits = (r & size_mask) == size || ((r & with_head) != 0 && size == sizeof(struct msghdr));
-		if ((r & (in_use | busy | released)) != in_use || !size_fits)
+	for (;;) {
+		Record r = read(at);
+		bool size_fits = r.size() == size || (r.has(Record::with_head) && size == sizeof(struct msghdr));
+		if (!r.is_programs() || !size_fits)
 			return false;
-		next = (r & hold_mask) != 0 ? r | released : 0;
-		if (next != 0)
-			shared_->returning.fetch_add(1, std::memory_order_relaxed);
-		if (record_[at].compare_exchange_strong(r, next, std::memory_order_acq_rel, std::memory_order_acquire))
-			break;
-		if (next != 0)
-			shared_->returning.fetch_sub(1, std::memory_order_relaxed);
-	} while (true);
-	if (next == 0)
-		end(at, r);
+		bool held = r.has(Record::was_held);
+		if (!change(at, r, held ? r.word | Record::released : 0))
+			continue;
+		if (!held) {
+			end(at, r);
+			return true;
+		}
+		shared_->returning.fetch_add(1, std::memory_order_relaxed);
+		free_released(at, {r.word | Record::released});
+		return true;
+	}
+}
+
+// If nobody holds it any more. False: somebody does, or somebody else has done it.
+bool Slots::free_released(uint32_t first, Record r)
+{
+	if ((holders_[first].load(std::memory_order_seq_cst) & member_mask) != 0 || !change(first, r, 0))
+		return false;
+	end(first, r);
+	shared_->returning.fetch_sub(1, std::memory_order_release);
 	return true;
 }
 
+// ---- holding
+
 // The first unit of the piece that has this one.
-uint32_t Slots::piece_around(uint32_t at, uint64_t *record) const
+uint32_t Slots::piece_around(uint32_t at, Record *r) const
 {
 	if (!units_.taken(at))
 		return no_unit;
 	for (uint32_t first = at;; first--) {
-		uint64_t r = record_[first].load(std::memory_order_acquire);
-		if (r != 0) {
-			*record = r;
-			return at - first < count_of(r) ? first : no_unit;
-		}
+		*r = read(first);
+		if (*r)
+			return at - first < count_of(first, *r) ? first : no_unit;
 		if (first == 0)
 			return no_unit;
 	}
 }
 
+bool Slots::fits(const void *p, size_t len, uint32_t first, Record r) const
+{
+	return r.is_programs() && static_cast<const char *>(p) + len <= base_ + first * unit + r.bytes();
+}
+
 uint32_t Slots::hold(const void *p, size_t len)
 {
 	auto *from = static_cast<const char *>(p);
-	if (from < base_ || len > units_.count() * unit || from > base_ + units_.count() * unit - len)
+	if (!can_hold() || from < base_ || len > units_.count() * unit || from > base_ + units_.count() * unit - len)
 		return no_unit;
-	uint64_t r;
+	Record r;
 	uint32_t first = piece_around(from == base_ + units_.count() * unit ? units_.count() - 1 : index_of(from), &r);
-	if (first == no_unit)
+	if (first == no_unit || !fits(p, len, first, r))
 		return no_unit;
-	do {
-		size_t size = (r & size_mask) + ((r & with_head) != 0 ? sizeof(MessageHead) : 0);
-		bool whole = from + len <= base_ + first * unit + size;
-		if ((r & (in_use | busy | released)) != in_use || !whole || (r & hold_mask) > hold_mask / 2) // the rest is for hold_again
-			return no_unit;
-	} while (!record_[first].compare_exchange_weak(r, r + one_hold, std::memory_order_acq_rel, std::memory_order_acquire));
-	return first;
+	holds_[first].fetch_add(1, std::memory_order_seq_cst);
+	uint64_t h = holders_[first].load(std::memory_order_relaxed);
+	while (!holders_[first].compare_exchange_weak(h, (h | my_bit()) + one_version, std::memory_order_seq_cst))
+		;
+	for (r = read(first); fits(p, len, first, r); r = read(first))
+		if (r.has(Record::was_held) || change(first, r, r.word | Record::was_held))
+			return first;
+	unhold(first);
+	return no_unit;
+}
+
+// Clears a process's bit; its own only as long as `unless' is 0.
+void Slots::drop_bit(uint32_t first, uint64_t bit, const std::atomic<uint32_t> *unless)
+{
+	uint64_t h = holders_[first].load(std::memory_order_seq_cst);
+	while ((h & bit) != 0 && (unless == nullptr || unless->load(std::memory_order_seq_cst) == 0))
+		if (holders_[first].compare_exchange_weak(h, h & ~bit, std::memory_order_seq_cst))
+			return;
 }
 
 void Slots::unhold(uint32_t first)
 {
-	uint64_t r = record_[first].load(std::memory_order_acquire);
-	uint64_t next;
-	do
-		next = (r & hold_mask) == one_hold && (r & released) != 0 ? 0 : r - one_hold;
-	while (!record_[first].compare_exchange_weak(r, next, std::memory_order_acq_rel, std::memory_order_acquire));
-	if (next != 0)
+	if (first >= units_.count() || holds_[first].fetch_sub(1, std::memory_order_seq_cst) != 1)
 		return;
-	end(first, r);
-	shared_->returning.fetch_sub(1, std::memory_order_release);
+	Members::Transit t(members_);
+	drop_bit(first, my_bit(), &holds_[first]);
+	if (Record r = read(first); r.has(Record::released))
+		free_released(first, r);
+}
+
+// ---- what others leave behind
+
+bool Slots::some_return()
+{
+	if (shared_->returning.load(std::memory_order_acquire) == 0)
+		return false;
+	reap(false);
+	for (uint32_t at = units_.next_taken(0); at < units_.count();) {
+		Record r = read(at);
+		if (r.has(Record::released) && (holders_[at].load(std::memory_order_seq_cst) & member_mask) != 0)
+			return true;
+		at = units_.next_taken(at + (r ? std::max(count_of(at, r), 1u) : 1));
+	}
+	return false;
+}
+
+// The pieces that a dead process had; theirs: the program's, too.
+bool Slots::reap_pieces(uint32_t dead, bool theirs)
+{
+	bool some = false;
+	for (uint32_t at = units_.next_taken(0); at < units_.count(); at = units_.next_taken(at + 1)) {
+		Record r = read(at);
+		if ((holders_[at].load(std::memory_order_relaxed) >> dead & 1) != 0)
+			drop_bit(at, uint64_t{1} << dead, nullptr);
+		bool its = r && r.owner() == dead && (r.has(Record::busy) || (theirs && r.is_programs()));
+		Members::Transit t(members_);
+		if (its && r.has(Record::was_held) && r.is_programs()) {
+			// Somebody else may be sending it.
+			if (change(at, r, r.word | Record::released)) {
+				shared_->returning.fetch_add(1, std::memory_order_relaxed);
+				some = free_released(at, {r.word | Record::released}) || some;
+			}
+		} else if (its && change(at, r, 0)) {
+			end(at, r);
+			some = true;
+		} else if (r.has(Record::released))
+			some = free_released(at, r) || some;
+	}
+	return some;
+}
+
+// Whether a unit that is taken belongs to no piece.
+bool Slots::is_lost(uint32_t at) const
+{
+	if (!units_.taken(at))
+		return false;
+	uint32_t first = at;
+	while (first != 0 && !read(first))
+		first--;
+	Record r = read(first);
+	if (r && at - first < count_of(first, r))
+		return false;
+	// Of a slot the frame's record stands behind the beginning; the frame may be shorter than the slot.
+	constexpr uint32_t longest = 4096 / unit;
+	for (uint32_t i = at < longest ? 0 : at - longest; i < at + longest && i < units_.count(); i++)
+		if (r = read(i); r.has(Record::any_slot)) {
+			uint32_t slot = slot_of(i, r);
+			if (at >= slot && at - slot < units_of(r.slot_size()))
+				return false;
+		}
+	return true;
+}
+
+// Units that were claimed, and not yet or no longer a piece's, when their process died. Each is only given back if nobody alive has changed
+// anything while it was looked at: then nobody can have it. all: there is no more of that.
+bool Slots::reap_lost(uint64_t living, bool *all)
+{
+	constexpr int attempts = 100;
+	bool some = false;
+	*all = true;
+	uint32_t next;
+	for (uint32_t at = units_.next_taken(0); at < units_.count(); at = units_.next_taken(next)) {
+		Record r = read(at);
+		next = at + (r ? std::max(count_of(at, r), 1u) : 1);
+		if (r || !is_lost(at))
+			continue;
+		bool done = false;
+		for (int i = 0; i < attempts && !done; i++) {
+			uint64_t before, after;
+			bool quiet = members_.quiet(living, &before);
+			bool lost = is_lost(at);
+			done = !lost || (quiet && members_.quiet(living, &after) && after == before);
+			if (done && lost) {
+				units_.give_back(at, 1);
+				some = true;
+			}
+		}
+		*all = *all && done;
+	}
+	return some;
+}
+
+bool Slots::reap(bool theirs)
+{
+	bool some = false;
+	for (uint32_t dead = 0; (dead = members_.begin_reaping(dead, theirs)) != 0;) {
+		bool no_heirs = theirs && !members_.has_heirs(dead), all = true;
+		some = reap_pieces(dead, no_heirs) || some;
+		if (members_.died_in_transit(dead))
+			some = reap_lost(members_.living(), &all) || some;
+		members_.end_reaping(dead, !all ? Members::Left::more : no_heirs ? Members::Left::nothing : Members::Left::to_heirs);
+	}
+	return some;
 }
 
 } // namespace sigevec::dma

@@ -2,16 +2,25 @@
 //
 // The pieces of a region: runs of units (dma/units.hpp), and whose they are.
 //
-// A record for each piece stands at its first unit. Records and bitmap are in a mapping of their own, between pages that cannot be touched, so
+// A record for each piece (dma/record.hpp) stands at its first unit, and which processes hold it. Records, holders and bitmap are in a mapping of their own, between pages that cannot be touched, so
 // that a write past the end of a piece cannot reach them; the mapping is shared with children, as the pieces are. Everything is changed
 // by compare-exchange.
 //
 // Who owns what: a bit is claimed before the record is written (release), and the record is cleared before the bits are
 // given back. Whoever changes the record to 0 owns the units until then. A piece that the library itself is at work on is `busy':
 // the program cannot release it, whatever it passes.
+//
+// Holding: how often this process holds a piece is counted in memory of its own. What the others must know is a bit in the piece's
+// word of holders, set with each hold and cleared with the last unhold. The word has a version, which each hold changes, so that an unhold
+// that has seen no hold clears no bit of a later one. A released piece is free when nobody holds it: release sets `released', then
+// looks at the holders; unhold clears its bit, then looks at the record. Both are seq_cst, so at least one of them sees both.
+//
+// Processes that die: their busy pieces, what they held, and the pieces that no living process can have got of them by fork come back when room is
+// missing (dma/members.hpp). What was nobody's when they died is found by reap_lost().
 #pragma once
 
-#include "dma/units.hpp"
+#include "dma/members.hpp"
+#include "dma/record.hpp"
 
 namespace sigevec::dma {
 
@@ -21,6 +30,8 @@ public:
 	bool create(const char *base, uint32_t units);
 	// Nobody may be using it.
 	void destroy();
+	// In a child of fork: what its parent holds is not the child's.
+	void after_fork();
 
 	// Takes a busy piece of size bytes (not 0); nullptr: there is no room for it.
 	char *reserve(size_t size);
@@ -51,16 +62,27 @@ public:
 
 	// A request works on [p, p + len): the piece that holds it all is not used again before unhold. no_unit: there is none.
 	uint32_t hold(const void *p, size_t len);
+	// Whether this process can: more share the region than can be told apart.
+	bool can_hold() const { return members_.me() != 0; }
 	// One more, by who has one.
-	void hold_again(uint32_t first) { record_[first].fetch_add(one_hold, std::memory_order_relaxed); }
+	void hold_again(uint32_t first) { holds_[first].fetch_add(1, std::memory_order_relaxed); }
 	void unhold(uint32_t first);
 
-	// Whether a piece will come back without the program's doing: released, but held.
-	bool some_return() const { return shared_->returning.load(std::memory_order_acquire) != 0; }
+	// Whether a piece will come back without the program's doing: released, but held by a process that lives.
+	bool some_return();
+	// Gives back what the library had in dead processes, and what these processes themselves had, if that is wanted (theirs). True: something
+	// came back. Async-signal-safe.
+	bool reap(bool theirs);
+	// Whether other processes share the region, whose death nobody tells of.
+	bool is_shared() const { return (members_.living() & ~uint64_t{1} & ~(uint64_t{1} << members_.me())) != 0; }
+	// Bytes of pieces that rings have for what may arrive.
+	void add_lent(int64_t bytes) { members_.add_lent(bytes); }
+	size_t lent() const { return members_.lent(); }
+
 	// As those of the units.
 	void wait_for_room() { units_.wait_for_room(); }
 	uint32_t given_back() const { return units_.given_back(); }
-	bool sleep(uint32_t seen) const { return units_.sleep(seen); }
+	bool sleep(uint32_t seen, const timespec &most) const { return units_.sleep(seen, most); }
 
 	size_t used() const { return units_.used() * unit; }
 	uint32_t units() const { return units_.count(); }
@@ -68,29 +90,41 @@ public:
 
 private:
 	struct alignas(64) Shared {
-		std::atomic<uint32_t> returning; // pieces that are released, but held
+		std::atomic<uint32_t> returning; // about how many pieces are released, but held: 0 is believed
 	};
-
-	// A record. size: bytes as the program knows them.
-	static constexpr uint64_t in_use = uint64_t{1} << 63, busy = uint64_t{1} << 62, released = uint64_t{1} << 61,
-				  with_head = uint64_t{1} << 60, in_slot = uint64_t{1} << 59, in_large_slot = uint64_t{1} << 58, one_hold = uint64_t{1} << 40, size_mask = one_hold - 1,
-				  hold_mask = uint64_t{0xffff} << 40, any_slot = in_slot | in_large_slot;
+	static constexpr uint64_t member_mask = (uint64_t{1} << Members::most) - 1, one_version = uint64_t{1} << Members::most;
 
 	uint32_t index_of(const void *p) const
 	{
 		return static_cast<uint32_t>((static_cast<const char *>(p) - base_) / static_cast<ptrdiff_t>(unit));
 	}
+	Record read(uint32_t at) const { return {record_[at].load(std::memory_order_seq_cst)}; }
+	bool change(uint32_t at, Record from, uint64_t to)
+	{
+		return record_[at].compare_exchange_strong(from.word, to, std::memory_order_seq_cst);
+	}
+	uint64_t mine() const { return Record::in_use | Record::of(members_.me()); }
+	uint64_t my_bit() const { return uint64_t{1} << members_.me(); }
+	uint32_t count_of(uint32_t first, Record r) const { return r.units_within(units_.count() - first); }
 	char *begin_piece(uint32_t first, uint64_t state, size_t size);
 	char *reserve_as(uint64_t state, size_t size);
-	uint32_t piece_around(uint32_t at, uint64_t *record) const;
-	void end(uint32_t first, uint64_t record);
-	void end_slot(uint32_t first, uint64_t record);
-	static uint32_t count_of(uint64_t record);
+	bool fits(const void *p, size_t len, uint32_t first, Record r) const;
+	uint32_t piece_around(uint32_t at, Record *r) const;
+	void end(uint32_t first, Record r);
+	uint32_t slot_of(uint32_t first, Record r) const;
+	bool free_released(uint32_t first, Record r);
+	void drop_bit(uint32_t first, uint64_t bit, const std::atomic<uint32_t> *unless);
+	bool reap_pieces(uint32_t dead, bool theirs);
+	bool is_lost(uint32_t at) const;
+	bool reap_lost(uint64_t living, bool *all);
+	bool map_holds();
 
 	const char *base_;
 	Units units_;
+	Members members_;
 	Shared *shared_;
-	std::atomic<uint64_t> *record_;
+	std::atomic<uint64_t> *record_, *holders_;
+	std::atomic<uint32_t> *holds_; // this process's own
 	char *mapping_;
 	size_t mapped_;
 };

@@ -38,11 +38,16 @@ void Units::create(void *memory, const char *base, uint32_t count)
 	base_ = base;
 	count_ = count;
 	words_ = (count + word_bits - 1) / word_bits;
-	// Zero bytes are what all of this begins as, but for the units behind the end.
+	// Zero bytes are what all of this begins as.
 	shared_ = static_cast<Shared *>(memory);
 	bitmap_ = reinterpret_cast<std::atomic<uint64_t> *>(shared_ + 1);
-	if (count % word_bits != 0)
-		bitmap_[words_ - 1].store(~ones(count % word_bits), std::memory_order_relaxed);
+	behind_end_ = count % word_bits != 0 ? ~ones(count % word_bits) : 0;
+}
+
+// Another process can clear any bit: what is behind the end is taken, whatever stands there.
+uint64_t Units::load(uint32_t word) const
+{
+	return bitmap_[word].load(std::memory_order_relaxed) | (word + 1 == words_ ? behind_end_ : 0);
 }
 
 uint64_t Units::aligned(uint32_t step, uintptr_t from) const
@@ -69,6 +74,10 @@ template <class F> [[gnu::always_inline]] inline uint32_t Units::each_word(uint3
 
 void Units::give_back(uint32_t first, uint32_t count)
 {
+	if (first >= count_)
+		return;
+	if (count > count_ - first)
+		count = count_ - first;
 	each_word(first, count, [this](uint32_t word, uint64_t mask) {
 		// seq_cst, as wait_for_room: either this sees that somebody waits, or that one's second look sees the room.
 		bitmap_[word].fetch_and(~mask, std::memory_order_seq_cst);
@@ -88,19 +97,18 @@ void Units::tell_starved()
 	room_made();
 }
 
-bool Units::sleep(uint32_t seen) const
+bool Units::sleep(uint32_t seen, const timespec &most) const
 {
-	timespec moment{0, 1000000};
-	return syscall(SYS_futex, &shared_->given_back, FUTEX_WAIT, seen, &moment, nullptr, 0) == 0 || errno != EINTR;
+	return syscall(SYS_futex, &shared_->given_back, FUTEX_WAIT, seen, &most, nullptr, 0) == 0 || errno != EINTR;
 }
 
 // Up to `most' runs within a word, which do not overlap if that is more than one. The bits at which they begin.
 [[gnu::always_inline]] inline uint64_t Units::claim_in_word(uint32_t word, uint32_t count, uint64_t allowed, uint32_t most)
 {
-	uint64_t w = bitmap_[word].load(std::memory_order_relaxed);
+	uint64_t w = bitmap_[word].load(std::memory_order_relaxed), behind_end = word + 1 == words_ ? behind_end_ : 0;
 	for (;;) {
-		uint64_t at = 0, mask = w;
-		uint64_t free = w == ~uint64_t{0} ? 0 : runs(~w, count) & allowed;
+		uint64_t at = 0, mask = w, taken = w | behind_end;
+		uint64_t free = taken == ~uint64_t{0} ? 0 : runs(~taken, count) & allowed;
 		for (uint32_t n = 0; free != 0 && n < most; free &= free - 1, n++) {
 			at |= free & -free;
 			mask |= ones(count) << __builtin_ctzll(free);
@@ -117,7 +125,7 @@ uint32_t Units::free_from(uint32_t start, uint32_t count) const
 	uint32_t n = 0;
 	while (n < count && start + n < count_) {
 		uint32_t at = start + n;
-		uint64_t w = bitmap_[at / word_bits].load(std::memory_order_relaxed) >> (at % word_bits);
+		uint64_t w = load(at / word_bits) >> (at % word_bits);
 		uint32_t left = word_bits - at % word_bits;
 		uint32_t here = w == 0 ? left : static_cast<uint32_t>(__builtin_ctzll(w));
 		n += here < left ? here : left;
@@ -146,7 +154,7 @@ bool Units::claim_all(uint32_t first, uint32_t count)
 uint32_t Units::claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed)
 {
 	while (start < count_ && count_ - start >= count) {
-		uint64_t here = allowed & ~bitmap_[start / word_bits].load(std::memory_order_relaxed) & ~ones(start % word_bits);
+		uint64_t here = allowed & ~load(start / word_bits) & ~ones(start % word_bits);
 		if (here == 0) {
 			start = (start / word_bits + 1) * word_bits;
 			continue;
@@ -229,11 +237,24 @@ uint32_t Units::claim_runs(uint32_t count, uint64_t allowed, uint32_t most, uint
 	return n;
 }
 
+uint32_t Units::next_taken(uint32_t at) const
+{
+	while (at < count_) {
+		uint64_t w = load(at / word_bits) & ~ones(at % word_bits);
+		if (w != 0) {
+			at = at / word_bits * word_bits + static_cast<uint32_t>(__builtin_ctzll(w));
+			break;
+		}
+		at = (at / word_bits + 1) * word_bits;
+	}
+	return at < count_ ? at : count_;
+}
+
 uint32_t Units::used() const
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < words_; i++)
-		n += static_cast<uint32_t>(__builtin_popcountll(bitmap_[i].load(std::memory_order_relaxed)));
+		n += static_cast<uint32_t>(__builtin_popcountll(load(i)));
 	return n - (words_ * word_bits - count_);
 }
 

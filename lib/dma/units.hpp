@@ -3,12 +3,14 @@
 // The units of a region: which of them are taken.
 //
 // A bitmap with a bit for each 128 bytes, in memory that is shared with children. Everything is changed by compare-exchange: no lock, so a process
-// that dies holds nobody up. Whoever has set a bit owns the unit until it clears it.
+// that dies holds nobody up. Whoever has set a bit owns the unit until it clears it. A child may write anything there: then units have
+// two owners or none, but no unit is ever one that the region has not got.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 
 namespace sigevec::dma {
 
@@ -38,13 +40,15 @@ public:
 	// Acquire: with what its owner has written before.
 	bool taken(uint32_t at) const { return (bitmap_[at / word_bits].load(std::memory_order_acquire) >> (at % word_bits) & 1) != 0; }
 	uint32_t used() const;
+	// The first that is taken from `at' on; count(): there is none.
+	uint32_t next_taken(uint32_t at) const;
 	uint32_t count() const { return count_; }
 
 	// Set by who found no room, and looks once more then; give_back() tells after that.
 	void wait_for_room() { shared_->starved.store(1, std::memory_order_seq_cst); }
-	// Sleeps until something has been given back since `seen', or for a moment. False: a signal came.
+	// Sleeps until something has been given back since `seen', at most for so long. False: a signal came.
 	uint32_t given_back() const { return shared_->given_back.load(std::memory_order_acquire); }
-	bool sleep(uint32_t seen) const;
+	bool sleep(uint32_t seen, const timespec &most) const;
 
 private:
 	struct alignas(64) Hint {
@@ -58,6 +62,7 @@ private:
 		Hint hint[hints];
 	};
 
+	uint64_t load(uint32_t word) const;
 	static uint64_t ones(uint32_t n);
 	static uint64_t runs(uint64_t free, uint32_t n);
 	static uint64_t mask_in_word(uint32_t first, uint32_t count);
@@ -72,6 +77,7 @@ private:
 
 	const char *base_;
 	uint32_t count_, words_;
+	uint64_t behind_end_; // the bits of the last word that are no units
 	Shared *shared_;
 	std::atomic<uint64_t> *bitmap_;
 };

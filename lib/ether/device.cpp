@@ -258,19 +258,27 @@ void stat(const dma::Region *r, struct dma_stat *s)
 	}
 }
 
-// The rings are not the child's (MADV_DONTFORK); its copies of descriptors would keep the device taken.
+// Its copies of descriptors would keep the device taken.
+void close_in_child()
+{
+	for (Device *d = devices.load(std::memory_order_relaxed); d != nullptr; d = d->next)
+		if (d->used.load(std::memory_order_relaxed)) {
+			bell::close(d->promiscuous);
+			d->promiscuous = -1;
+		}
+	program::close_in_child();
+}
+
+// The rings are not the child's (MADV_DONTFORK).
 void after_fork()
 {
+	close_in_child(); // children of clone have not done it
 	changing.reset();
 	for (Device *d = devices.load(std::memory_order_relaxed); d != nullptr; d = d->next) {
-		if (!d->used.load(std::memory_order_relaxed))
-			continue;
 		d->used.store(false, std::memory_order_relaxed);
 		d->program = nullptr;
-		bell::close(d->promiscuous);
 	}
 	open_count.store(0, std::memory_order_relaxed);
-	program::after_fork();
 }
 
 } // namespace sigevec::ether::device

@@ -82,6 +82,8 @@ inline void add(std::atomic<uint64_t> &counter, uint64_t n)
 void leave_region(Device *d, dma::Region *r);
 // Adds what the devices of a region have to tell.
 void stat(const dma::Region *r, struct dma_stat *s);
+// In every child of fork. Async-signal-safe.
+void close_in_child();
 void after_fork();
 
 // ---- attach.cpp
@@ -94,7 +96,7 @@ int probe(unsigned ifindex, unsigned queue, uint16_t mode);
 
 // ---- frames.cpp: with the association's lock held
 
-// The next frame. Bytes or -errno: -EAGAIN there is none, -ENOBUFS none can come for want of slots.
+// The next frame. Bytes or -errno: -EAGAIN there is none, no_room none can come for want of slots.
 ssize_t take(dma::Association *a, dma::Arrival *x);
 // Slots for the kernel, as many as there is room for. False: it has none at all.
 bool refill(Device *d);

@@ -3,6 +3,7 @@
 // Frames in and out.
 #include "ether/device.hpp"
 
+#include "dma/receive.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <algorithm>
@@ -25,9 +26,16 @@ namespace {
 constexpr uint32_t batch = dma::Slots::most_slots; // slots that go to the kernel together, completions that are looked for together
 constexpr uint32_t most_parts = 17; // MAX_SKB_FRAGS
 
-char *slot_of(const Device *d, uint64_t address)
+// A part of a frame, as an entry of the ring has it.
+struct Part {
+	char *data; // nullptr: the entry names no memory that the kernel has been given
+	uint32_t length;
+	bool last;
+};
+
+char *slot_of(const Device *d, const char *data)
 {
-	return d->memory + (address & ~uint64_t{d->chunk - 1});
+	return d->memory + (static_cast<size_t>(data - d->memory) & ~size_t{d->chunk - 1});
 }
 
 void mark(Device *d, const char *slot, bool kernels)
@@ -37,61 +45,87 @@ void mark(Device *d, const char *slot, bool kernels)
 	d->kernels[n / 64] = kernels ? d->kernels[n / 64] | bit : d->kernels[n / 64] & ~bit;
 }
 
-// The kernel has let go of the slot that has this address.
-char *get_back(Device *d, uint64_t address)
+bool is_kernels(const Device *d, uint64_t address)
 {
-	char *slot = slot_of(d, address);
+	uint64_t n = address >> std::countr_zero(d->chunk);
+	return address < d->memory_size && (d->kernels[n / 64] >> (n % 64) & 1) != 0;
+}
+
+Part read_part(Device *d, uint32_t i)
+{
+	auto e = d->receive.read<struct xdp_desc>(i);
+	bool good = is_kernels(d, e.addr) && e.len <= d->chunk - (e.addr & (d->chunk - 1));
+	return {good ? d->memory + e.addr : nullptr, good ? e.len : 0, (e.options & XDP_PKT_CONTD) == 0};
+}
+
+// The kernel has let go of the slot that has these data.
+char *get_back(Device *d, const char *data)
+{
+	char *slot = slot_of(d, data);
 	mark(d, slot, false);
 	d->with_kernel--;
 	return slot;
 }
 
-// How many entries the next frame has, and its length. 0: not all of it is there.
-uint32_t measure(Device *d, uint32_t filled, uint64_t *length)
+// A frame: more parts than any has are not told apart.
+struct Frame {
+	Part part[most_parts + 1];
+	uint32_t parts; // 0: not all of it is there
+	uint64_t length; // 0: it is none
+};
+
+void measure(Device *d, uint32_t filled, Frame *f)
 {
-	*length = 0;
-	for (uint32_t i = 0;; i++) {
-		if (i == filled) {
-			d->receive.theirs = d->receive.producer->load(std::memory_order_acquire);
-			filled = d->receive.theirs - d->receive.mine;
-			if (i == filled)
-				return 0;
+	f->length = 0;
+	bool good = true;
+	for (uint32_t i = 0; i <= most_parts; i++) {
+		if (i == filled && (filled = d->receive.filled_now()) <= i)
+			break;
+		f->part[i] = read_part(d, d->receive.mine + i);
+		// No two parts are in one slot.
+		for (uint32_t j = 0; j < i; j++)
+			if (f->part[i].data != nullptr && f->part[j].data != nullptr && slot_of(d, f->part[i].data) == slot_of(d, f->part[j].data))
+				f->part[i].data = nullptr;
+		good = good && f->part[i].data != nullptr;
+		f->length += f->part[i].length;
+		if (f->part[i].last || i == most_parts) {
+			f->parts = i + 1;
+			f->length = good && f->part[i].last ? f->length : 0;
+			return;
 		}
-		const auto &e = d->receive.at<struct xdp_desc>(d->receive.mine + i);
-		*length += e.len;
-		if ((e.options & XDP_PKT_CONTD) == 0)
-			return i + 1;
 	}
+	f->parts = 0;
 }
 
-// The next n entries into one piece, or nowhere.
-void gather(Device *d, Region *r, uint32_t n, char *piece)
+// The next frame into one piece, or nowhere.
+void gather(Device *d, Region *r, const Frame &f, char *piece)
 {
-	for (uint32_t i = 0; i < n; i++) {
-		const auto &e = d->receive.at<struct xdp_desc>(d->receive.mine++);
+	for (uint32_t i = 0; i < f.parts; i++) {
+		const Part &p = f.part[i];
+		if (p.data == nullptr)
+			continue;
 		if (piece != nullptr) {
-			memcpy(piece, d->memory + e.addr, e.len);
-			piece += e.len;
+			memcpy(piece, p.data, p.length);
+			piece += p.length;
 		}
-		r->slots.discard(get_back(d, e.addr), d->chunk);
+		r->slots.discard(get_back(d, p.data), d->chunk);
 	}
+	d->receive.mine += f.parts;
 	d->receive.consumed();
 }
 
 // A frame that is whole in its slot, where it can stay. False: it cannot.
-bool take_slot(Device *d, Region *r, Arrival *x)
+bool take_slot(Device *d, Region *r, const Part &p, Arrival *x)
 {
-	const auto e = d->receive.at<struct xdp_desc>(d->receive.mine);
-	char *data = d->memory + e.addr;
-	size_t before = e.addr & (d->chunk - 1);
+	size_t before = static_cast<size_t>(p.data - d->memory) & (d->chunk - 1);
 	// The record of a frame stands beside that of its slot.
 	if (before < dma::unit || before % dma::unit != 0)
 		return false;
 	d->receive.mine++;
 	d->receive.consumed();
-	get_back(d, e.addr);
-	r->slots.open_slot(data, d->chunk, e.len);
-	*x = {r, data, e.len, e.len, false};
+	get_back(d, p.data);
+	r->slots.open_slot(p.data, d->chunk, p.length);
+	*x = {r, p.data, p.length, p.length, nullptr};
 	return true;
 }
 
@@ -131,32 +165,32 @@ ssize_t take(dma::Association *a, Arrival *x)
 	Region *r = d->region.load(std::memory_order_relaxed);
 	*x = {};
 	for (uint32_t filled; (filled = d->receive.filled()) != 0;) {
-		uint64_t length;
-		uint32_t n = measure(d, filled, &length);
-		if (n == 0)
+		Frame f;
+		measure(d, filled, &f);
+		if (f.parts == 0)
 			break;
-		if (length > d->most || length == 0) {
-			gather(d, r, n, nullptr);
+		if (f.length > d->most || f.length == 0) {
+			gather(d, r, f, nullptr);
 			add(d->too_large, 1);
 			continue;
 		}
-		if (n > 1 || !take_slot(d, r, x)) {
-			char *piece = r->slots.reserve(length);
+		if (f.parts > 1 || !take_slot(d, r, f.part[0], x)) {
+			char *piece = r->slots.reserve(f.length);
 			if (piece == nullptr) {
 				r->full.fetch_add(1, std::memory_order_relaxed);
-				return -ENOBUFS;
+				return dma::receive::no_room;
 			}
-			gather(d, r, n, piece);
-			*x = {r, piece, length, length, false};
+			gather(d, r, f, piece);
+			*x = {r, piece, f.length, f.length, nullptr};
 		}
 		add(d->frames_in, 1);
 		if (d->with_kernel + batch <= d->wanted || d->with_kernel == 0)
 			refill(d);
-		return static_cast<ssize_t>(length);
+		return static_cast<ssize_t>(f.length);
 	}
 	if (d->error != 0)
 		return -d->error;
-	return refill(d) ? -EAGAIN : -ENOBUFS;
+	return refill(d) ? -EAGAIN : dma::receive::no_room;
 }
 
 bool failed(Device *d)
@@ -171,13 +205,14 @@ bool failed(Device *d)
 void reap(Device *d)
 {
 	Region *r = d->region.load(std::memory_order_relaxed);
-	uint32_t n = d->completed.filled();
-	for (; n != 0; n--) {
-		uint64_t address = d->completed.at<uint64_t>(d->completed.mine++);
+	for (uint32_t n = d->completed.filled(); n != 0; n--) {
+		uint64_t address = d->completed.read<uint64_t>(d->completed.mine++);
 		// Mostly the oldest.
 		uint32_t i = d->oldest;
-		while (d->flying[i % flights].first == dma::no_unit || d->flying[i % flights].address != address)
+		while (i != d->newest && (d->flying[i % flights].first == dma::no_unit || d->flying[i % flights].address != address))
 			i++;
+		if (i == d->newest)
+			continue; // nothing that has been sent
 		r->slots.unhold(d->flying[i % flights].first);
 		d->flying[i % flights].first = dma::no_unit;
 		d->sending--;
@@ -215,7 +250,9 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 	r->slots.give(copy, length <= d->chunk ? d->chunk : length, length, false);
 	*first = r->slots.hold(copy, length);
 	r->slots.release(copy, length);
-	return copy;
+	if (*first == dma::no_unit)
+		errno = EAGAIN;
+	return *first != dma::no_unit ? copy : nullptr;
 }
 
 // In parts that end where slots do.

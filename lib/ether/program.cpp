@@ -262,8 +262,8 @@ void take_back(const Program *p, unsigned queue)
 	errno = saved;
 }
 
-// The child lets go of what keeps the program on the device.
-void after_fork()
+// The child lets go of what keeps the program on the device, or a parent that is killed would leave it there as long as the child lives.
+void close_in_child()
 {
 	for (Program *p = programs; p != nullptr; p = p->next)
 		if (p->users != 0) {

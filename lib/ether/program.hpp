@@ -34,7 +34,8 @@ void leave(Program *p);
 int give(const Program *p, unsigned queue, int socket);
 void take_back(const Program *p, unsigned queue);
 
-void after_fork();
+// In every child of fork. Async-signal-safe.
+void close_in_child();
 
 } // namespace program
 } // namespace sigevec::ether

@@ -2,6 +2,9 @@
 //
 // One of the four rings that an AF_XDP socket shares with the kernel. One side writes, the other reads: who writes publishes its index with
 // release after the entries, who reads loads that with acquire. On this side the association's lock makes all callers one.
+//
+// A child of fork has the socket, and may map and write the rings: the other side's index never says more than a ring holds, and entries are
+// read once and believed only as far as this side knows better (frames.cpp).
 #pragma once
 
 #include <atomic>
@@ -20,16 +23,24 @@ struct Ring {
 
 	uint32_t size() const { return mask + 1; }
 	template <class T> T &at(uint32_t i) { return static_cast<T *>(entries)[i & mask]; }
+	// A copy, read once.
+	template <class T> T read(uint32_t i)
+	{
+		T copy;
+		__builtin_memcpy(&copy, &at<T>(i), sizeof copy);
+		asm volatile("" : "+m"(copy)); // it is this that is looked at, not the ring again
+		return copy;
+	}
 
 	// The kernel reads: how many entries may be written; looked at anew if it is less than is wanted.
 	uint32_t room(uint32_t wanted)
 	{
-		uint32_t n = size() - (mine - theirs);
-		if (n < wanted) {
+		uint32_t used = mine - theirs;
+		if (used > size() || size() - used < wanted) {
 			theirs = consumer->load(std::memory_order_acquire);
-			n = size() - (mine - theirs);
+			used = mine - theirs;
 		}
-		return n;
+		return used <= size() ? size() - used : 0;
 	}
 	void publish() { producer->store(mine, std::memory_order_release); }
 
@@ -38,7 +49,13 @@ struct Ring {
 	{
 		if (theirs == mine)
 			theirs = producer->load(std::memory_order_acquire);
-		return theirs - mine;
+		return theirs - mine <= size() ? theirs - mine : size();
+	}
+	// The same, looked at anew.
+	uint32_t filled_now()
+	{
+		theirs = producer->load(std::memory_order_acquire);
+		return theirs - mine <= size() ? theirs - mine : size();
 	}
 	void consumed() { consumer->store(mine, std::memory_order_release); }
 };

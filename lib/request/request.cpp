@@ -52,14 +52,6 @@ void free_discarded()
 	}
 }
 
-void discard(Block *v)
-{
-	Block *head = discarded.load(std::memory_order_relaxed);
-	do
-		v->next = head;
-	while (!discarded.compare_exchange_weak(head, v, std::memory_order_release));
-}
-
 Request closed;
 
 // Cancelled requests are let go by their executors, which have been told. A submission that finds no room gives them a
@@ -75,6 +67,14 @@ bool wait_for_room()
 }
 
 } // namespace
+
+void free_later(Block *v)
+{
+	Block *head = discarded.load(std::memory_order_relaxed);
+	do
+		v->next = head;
+	while (!discarded.compare_exchange_weak(head, v, std::memory_order_release));
+}
 
 Vector *copy_vector(const Call &c)
 {
@@ -211,9 +211,9 @@ void release(Request *r)
 	carrier::let_go(r);
 	r->set(State::free);
 	if (r->vector != nullptr)
-		discard(r->vector);
+		free_later(r->vector);
 	if (r->message != nullptr)
-		discard(r->message);
+		free_later(r->message);
 	pool.give_back(r);
 }
 

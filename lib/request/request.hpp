@@ -254,6 +254,8 @@ Request *create(const Call &c, const Descriptor &d);
 Request *create_connection(const Request *multishot);
 // It was not needed.
 void discard_connection(Request *r);
+// Frees memory where free() may not be called: async-signal-safe.
+void free_later(Block *b);
 
 // A request that no engine took: drops both references. False: aio_cancel was quicker and has told its end.
 bool abandon(Request *r);

@@ -89,6 +89,8 @@ void in_child()
 	channel::close_in_child();
 	helper::close_in_child();
 	program_thread::close_in_child();
+	dma::receiver::close_in_child();
+	ether::device::close_in_child();
 }
 
 } // namespace

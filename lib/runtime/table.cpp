@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/table.hpp"
 
+#include "base/own_number.hpp"
 #include "base/same_file.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/syscalls.hpp"
@@ -23,16 +24,6 @@
 namespace sigevec::table {
 
 namespace {
-
-// The library's own numbers leave 0 to 2 to the program.
-int above_standard(int fd)
-{
-	if (fd < 0 || fd > 2)
-		return fd;
-	int other = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	sys::close(fd);
-	return other;
-}
 
 uint64_t cookie_of(int fd)
 {
@@ -57,7 +48,7 @@ pid_t thread_of_helper()
 // The old number, if the program has closed it, is the program's.
 bool Way::reopen()
 {
-	number_ = above_standard(static_cast<int>(syscall(SYS_pidfd_open, thread_of_helper(), PIDFD_THREAD)));
+	number_ = own_number(static_cast<int>(syscall(SYS_pidfd_open, thread_of_helper(), PIDFD_THREAD)));
 	struct stat st;
 	if (number_ >= 0 && sys::fstat(number_, &st) == 0) {
 		dev_ = st.st_dev;
@@ -71,7 +62,7 @@ bool Way::make_pair()
 	int v[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
 		return false;
-	number_ = above_standard(v[0]);
+	number_ = own_number(v[0]);
 	inner_tx_ = helper::hold(v[1]);
 	sys::close(v[1]);
 	cookie_ = cookie_of(number_);

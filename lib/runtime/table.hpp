@@ -24,6 +24,9 @@ public:
 	// The same file's number in the program's table, close-on-exec, or -errno.
 	int fetch(int inner);
 
+	// Whether the driver has to announce what is fetched.
+	bool by_socket() const { return by_socket_; }
+
 	// In a child of fork: what is the parent's. forget: after close_in_child.
 	void close_in_child();
 	void forget();

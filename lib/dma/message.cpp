@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+#include "dma/message.hpp"
+
+#include "dma/region.hpp"
+#include "runtime/syscalls.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 0x04
+#endif
+
+namespace sigevec::dma::ancillary {
+
+namespace {
+
+// Calls f with each descriptor.
+template <class F> void each_descriptor(const Ancillary *a, F f)
+{
+	auto *m = const_cast<struct msghdr *>(&a->told);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != nullptr; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_PIDFD))
+			continue;
+		for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
+			int fd;
+			memcpy(&fd, reinterpret_cast<char *>(c) + at, sizeof fd);
+			f(fd);
+		}
+	}
+}
+
+} // namespace
+
+Ancillary *make()
+{
+	auto *a = static_cast<Ancillary *>(malloc(sizeof(Ancillary)));
+	if (a != nullptr)
+		a->told = {};
+	return a;
+}
+
+void ask(const Ancillary *a, struct msghdr *m)
+{
+	m->msg_name = const_cast<struct sockaddr_storage *>(&a->address);
+	m->msg_namelen = sizeof a->address;
+	m->msg_control = const_cast<char *>(a->control);
+	m->msg_controllen = sizeof a->control;
+}
+
+void note(Ancillary *a, const struct msghdr &from)
+{
+	const struct msghdr m = from; // which may be `told' itself
+	a->told = {};
+	a->told.msg_namelen = m.msg_namelen < sizeof a->address ? m.msg_namelen : sizeof a->address;
+	a->told.msg_name = m.msg_namelen != 0 ? &a->address : nullptr;
+	a->told.msg_controllen = m.msg_controllen;
+	a->told.msg_control = m.msg_controllen != 0 ? a->control : nullptr;
+	a->told.msg_flags = m.msg_flags;
+}
+
+void drop(Ancillary *a)
+{
+	if (a == nullptr)
+		return;
+	each_descriptor(a, [](int fd) { sys::close(fd); });
+	free(a);
+}
+
+void drop_later(Ancillary *a)
+{
+	if (a != nullptr)
+		requests::free_later(a);
+}
+
+void copy_address(const Ancillary *a, struct sockaddr *to, socklen_t room)
+{
+	size_t n = a->told.msg_namelen < room ? a->told.msg_namelen : room;
+	if (to != nullptr && n != 0)
+		memcpy(to, &a->address, n);
+}
+
+bool hand_over(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int more_told)
+{
+	if ((flags & MSG_CMSG_CLOEXEC) == 0)
+		each_descriptor(a, [](int fd) { fcntl(fd, F_SETFD, 0); });
+	auto *h = reinterpret_cast<MessageHead *>(piece);
+	struct {
+		struct msghdr header;
+		struct iovec vector;
+	} head = {a->told, {piece + sizeof(MessageHead), n}};
+	head.header.msg_flags = (head.header.msg_flags & (~MSG_CMSG_CLOEXEC | flags)) | more_told;
+	if (head.header.msg_name != nullptr)
+		head.header.msg_name = &h->address;
+	if (head.header.msg_control != nullptr)
+		head.header.msg_control = h->control;
+	head.header.msg_iov = &h->vector;
+	head.header.msg_iovlen = 1;
+	return region::store(r, piece, &head, sizeof head) && region::store(r, &h->address, &a->address, a->told.msg_namelen) &&
+	       region::store(r, h->control, a->control, a->told.msg_controllen);
+}
+
+} // namespace sigevec::dma::ancillary
