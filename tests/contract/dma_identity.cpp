@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT
+//
+// An association is a socket's, not a number's; and what is received for a reader is what he
+// would have got by recv(2): whole, with its error, with its descriptors.
+#define BOOST_TEST_MODULE dma_identity
+#include "dma.hpp"
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+namespace {
+
+size_t constexpr size = 1 << 20;
+
+/// The number of `old' is `fresh' now.
+void use_number_again(Fd& old, Fd& fresh) {
+    int const number = old.release();
+    BOOST_TEST_REQUIRE(dup2(fresh, number) == number);
+    fresh.reset(number);
+}
+
+int descriptors() {
+    int n = 0;
+    for (int fd = 0; fd < 1024; ++fd) n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/// A datagram with both ends of a pipe.
+void send_pipe(int s, std::string_view text) {
+    int ends[2];
+    BOOST_TEST_REQUIRE(pipe(ends) == 0);
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof ends)];
+    } control{};
+    struct iovec v{const_cast<char*>(text.data()), text.size()};
+    struct msghdr m {};
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    m.msg_control = &control;
+    m.msg_controllen = sizeof control;
+    control.header = {CMSG_LEN(sizeof ends), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), ends, sizeof ends);
+    BOOST_TEST_REQUIRE(sendmsg(s, &m, 0) == ssize_t(text.size()));
+    close(ends[0]);
+    close(ends[1]);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(another_socket_with_the_number_is_not_associated_and_gets_nothing_of_the_old_one) {
+    Region region(size);
+    for_each_kind([&](SocketKind const& kind) {
+        for (bool waits : {false, true}) BOOST_TEST_CONTEXT("a request waits " << waits) {
+            Pair old = make_pair(kind), fresh = make_pair(kind);
+            region.associate(old.a, kind.type == SOCK_STREAM ? 0 : DMA_BUFSIZE(128));
+            // Some of it is brought along.
+            for (int i = 0; i < (waits ? 0 : 40); ++i)
+                BOOST_TEST_REQUIRE(send(old.b, std::string(64, 'o').data(), 64, 0) == 64);
+            for (int i = 0; i < (waits ? 0 : 20); ++i) {
+                void* p;
+                int const n = sio_recv(old.a, &p, 64, MSG_DONTWAIT);
+                if (n > 0) region.release(p, size_t(n));
+            }
+            Request& pending = on_region(old.a, region, 64);
+            if (waits) BOOST_TEST_REQUIRE(aio_recv(&pending.cb, AIO_DMA_BUF) == 0);
+            use_number_again(old.a, fresh.a);
+            void* p = nullptr;
+            BOOST_TEST_REQUIRE(send(fresh.b, "new", 3, 0) == 3);
+            CHECK_FAILS(sio_recv(fresh.a, &p, 64, MSG_DONTWAIT), EINVAL);
+            CHECK_FAILS(async_io_notify(fresh.a, [](int, void*) {}, nullptr), ENOTSUP);
+            CHECK_FAILS(dma_disassoc(fresh.a, region, size), EINVAL);
+            Request& request = on_region(fresh.a, region, 64);
+            BOOST_TEST_REQUIRE(aio_recv(&request.cb, AIO_DMA_BUF) == 0);
+            BOOST_TEST(received(request, region) == "new");
+            if (waits) {
+                BOOST_TEST_REQUIRE(send(old.b, "old", 3, 0) == 3);
+                BOOST_TEST(received(pending, region) == "old");
+            }
+            region.associate(fresh.a);
+            BOOST_TEST_REQUIRE(send(fresh.b, "two", 3, 0) == 3);
+            BOOST_TEST_REQUIRE(sio_recv(fresh.a, &p, 64, 0) == 3);
+            region.release(p, 3);
+            region.disassociate(fresh.a);
+            BOOST_TEST(region.stat().used == 0u);
+        }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_file_with_the_number_is_read_as_a_file) {
+    Region region(size);
+    Pair s = make_pair(unix_stream_kind);
+    region.associate(s.a);
+    Fd file(memfd_create("file", 0));
+    BOOST_TEST_REQUIRE(write(file, "text", 4) == 4);
+    use_number_again(s.a, file);
+    Request& request = on_region(file, region, 4);
+    request.cb.aio_lio_opcode = LIO_DMA_READ;
+    struct aiocb* list[] = {&request.cb};
+    BOOST_TEST_REQUIRE(lio_listio(LIO_NOWAIT, list, 1, nullptr) == 0);
+    BOOST_TEST(received(request, region) == "text");
+}
+
+BOOST_AUTO_TEST_CASE(what_comes_while_the_association_ends_is_lost_to_nobody) {
+    Region region(size);
+    for_each_kind([&](SocketKind const& kind) {
+        Pair s = make_pair(kind);
+        region.associate(s.a);
+        void* p = nullptr;
+        int result = 0;
+        std::atomic<pid_t> id{0};
+        std::thread reader([&] {
+            id = pid_t(syscall(SYS_gettid));
+            result = sio_recv(s.a, &p, 100, 0);
+        });
+        BOOST_TEST(eventually([&] { return id != 0 && thread_state(id) == 'S'; }));
+        region.disassociate(s.a);
+        BOOST_TEST_REQUIRE(send(s.b, "hello", 5, 0) == 5);
+        char buffer[100];
+        ssize_t const rest = eventually([&] { return recv(s.a, buffer, sizeof buffer, MSG_DONTWAIT | MSG_PEEK) == 5 || result != 0; })
+                                 ? recv(s.a, buffer, sizeof buffer, MSG_DONTWAIT)
+                                 : -1;
+        if (rest == 5) BOOST_TEST(send(s.b, "again", 5, 0) == 5);
+        reader.join();
+        BOOST_TEST((rest == 5 || result == 5));
+        if (result > 0) region.release(p, size_t(result));
+        BOOST_TEST(region.stat().used == 0u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_datagram_is_cut_to_what_its_reader_asks_and_to_nothing_else) {
+    Region region(size);
+    std::string const text = pattern(5000);
+    for (SocketKind const& kind : {unix_datagram_kind, udp4_kind})
+        for (unsigned flags : {0u, unsigned(DMA_LATEST)}) BOOST_TEST_CONTEXT(kind.name << ' ' << flags) {
+            Associated s(kind, region, flags);
+            std::atomic<bool> ran{false};
+            BOOST_TEST_REQUIRE(async_io_notify(s, [](int, void* c) { *static_cast<std::atomic<bool>*>(c) = true; }, &ran) == 0);
+            s.peer_sends(text);
+            BOOST_TEST(eventually([&] { return ran.load(); }));
+            BOOST_TEST((s.recv(8192) == text));
+        }
+}
+
+BOOST_AUTO_TEST_CASE(an_error_of_the_socket_reaches_whoever_comes_next_once) {
+    Region region(size);
+    for (unsigned flags : {0u, unsigned(DMA_LATEST)})
+        for (bool waits : {false, true}) BOOST_TEST_CONTEXT(flags << ' ' << waits) {
+            Pair s = make_pair(udp4_kind);
+            region.associate(s.a, flags);
+            Request& request = on_region(s.a, region, 100);
+            if (waits) BOOST_TEST_REQUIRE(aio_recv(&request.cb, AIO_DMA_BUF) == 0);
+            s.b.reset();
+            BOOST_TEST(send(s.a, "x", 1, 0) == 1);
+            if (!waits) {
+                struct pollfd p {s.a, POLLIN, 0};
+                if (flags == 0) BOOST_TEST(poll(&p, 1, -1) == 1);
+                BOOST_TEST_REQUIRE(aio_recv(&request.cb, AIO_DMA_BUF) == 0);
+            }
+            BOOST_TEST(finish(request).error == ECONNREFUSED);
+            void* p;
+            CHECK_FAILS(sio_recv(s.a, &p, 100, MSG_DONTWAIT), EAGAIN);
+            region.disassociate(s.a);
+        }
+}
+
+BOOST_AUTO_TEST_CASE(an_overrun_netlink_socket_says_enobufs_and_not_that_the_region_is_full) {
+    auto const overrun = [] {
+        Fd s(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+        struct sockaddr_nl a {};
+        a.nl_family = AF_NETLINK;
+        int const least = 256;
+        setsockopt(s, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
+        bind(s, reinterpret_cast<struct sockaddr*>(&a), sizeof a);
+        struct {
+            struct nlmsghdr header;
+            struct rtgenmsg body;
+        } ask{};
+        ask.header.nlmsg_len = NLMSG_LENGTH(sizeof ask.body);
+        ask.header.nlmsg_type = 0xfff;  // unknown: each is answered by an error
+        ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+        for (int i = 0; i < 200; ++i) send(s, &ask, ask.header.nlmsg_len, 0);
+        return s;
+    };
+    char buffer[4096];
+    if (Fd const s = overrun(); recv(s, buffer, sizeof buffer, MSG_DONTWAIT) >= 0 || errno != ENOBUFS) {
+        BOOST_TEST_MESSAGE("no overrun here");
+        return;
+    }
+    Region region(size);
+    Fd const first = overrun(), second = overrun();
+    region.associate(first);
+    region.associate(second);
+    void* p;
+    CHECK_FAILS(sio_recv(first, &p, 4096, MSG_DONTWAIT), ENOBUFS);
+    BOOST_TEST(region.stat().full == 0u);
+    Request& request = on_region(second, region, 4096);
+    BOOST_TEST_REQUIRE(aio_recv(&request.cb, AIO_DMA_BUF) == 0);
+    BOOST_TEST(finish(request).error == ENOBUFS);
+    region.disassociate(first);
+    region.disassociate(second);
+}
+
+BOOST_AUTO_TEST_CASE(descriptors_that_nobody_is_given_are_closed_and_those_that_are_are_as_asked_for) {
+    Region region(size);
+    for (unsigned flags : {0u, unsigned(DMA_BUFSIZE(512)), unsigned(DMA_LATEST)}) BOOST_TEST_CONTEXT(flags) {
+        Pair s = make_pair(unix_datagram_kind);
+        region.associate(s.a, flags);
+        if (flags != 0) {
+            // So that the library has started what it needs.
+            BOOST_TEST_REQUIRE(send(s.b, "x", 1, 0) == 1);
+            void* p;
+            BOOST_TEST_REQUIRE(sio_recv(s.a, &p, 100, 0) == 1);
+            region.release(p, 1);
+        }
+        int const before = descriptors();
+        void* p = nullptr;
+        for (std::string_view text : {"", "text"})
+            for (int i = 0; i < 5; ++i) {
+                send_pipe(s.b, text);
+                int const n = sio_recv(s.a, &p, 100, 0);
+                BOOST_TEST(n == int(text.size()));
+                if (n > 0) region.release(p, size_t(n));
+            }
+        BOOST_TEST(eventually([&] { return descriptors() == before; }));
+        for (int kept : {0, int(MSG_CMSG_CLOEXEC)}) {
+            send_pipe(s.b, "text");
+            void const* message = nullptr;
+            BOOST_TEST_REQUIRE(sio_recvmsg(s.a, &message, sizeof(struct msghdr), kept) == 4);
+            auto* const m = static_cast<struct msghdr*>(const_cast<void*>(message));
+            struct cmsghdr* const c = CMSG_FIRSTHDR(m);
+            BOOST_TEST_REQUIRE(c != nullptr);
+            for (int i = 0; i < 2; ++i) {
+                int fd;
+                memcpy(&fd, CMSG_DATA(c) + size_t(i) * sizeof fd, sizeof fd);
+                BOOST_TEST(fcntl(fd, F_GETFD) == (kept != 0 ? FD_CLOEXEC : 0));
+                close(fd);
+            }
+            region.release(message, 4);
+        }
+        send_pipe(s.b, "left");
+        region.disassociate(s.a);
+        s.a.reset();
+        BOOST_TEST(eventually([&] { return descriptors() == before - 1; }));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(flags_that_a_piece_cannot_satisfy_are_refused_in_every_call_alike) {
+    Region region(size);
+    for (unsigned flags : {0u, unsigned(DMA_LATEST)}) {
+        Associated s(udp4_kind, region, flags);
+        Request& request = on_region(s, region, 100);
+        void* p;
+        CHECK_FAILS(aio_recv(&request.cb, AIO_DMA_BUF | MSG_TRUNC), EOPNOTSUPP);
+        CHECK_FAILS(sio_recv(s, &p, 100, MSG_TRUNC), EOPNOTSUPP);
+        CHECK_FAILS(aio_recv(&request.cb, AIO_DMA_BUF | MSG_PEEK), EOPNOTSUPP);
+    }
+    Pair alone = make_pair(udp4_kind);
+    Request& request = on_region(alone.a, region, 100);
+    CHECK_FAILS(aio_recv(&request.cb, AIO_DMA_BUF | MSG_TRUNC), EOPNOTSUPP);
+    BOOST_TEST(region.stat().used == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_refused_send_holds_nothing) {
+    Region region(4096);
+    Pair s = make_pair(udp4_kind);
+    for (unsigned flags : {0u, unsigned(EC_SINGLE)}) {
+        ec_t const ec = ec_create(flags);
+        BOOST_TEST_REQUIRE(ec_set_limit(ec, 1) == 0);
+        char* const p = region.piece("p");
+        while (ev_send(s.a, p, 1, AIO_DMA_BUF, ec, &s) == 0) {}
+        BOOST_TEST(errno == EAGAIN);
+        event_data_t e;
+        BOOST_TEST(ec_next_event(ec, &e) == 0);
+        region.release(p, 1);
+        BOOST_TEST(region.stat().used == 0u);
+        BOOST_TEST(region.stat().requests == 0u);
+        BOOST_TEST(ec_destroy(ec) == 0);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(waiting_for_room_takes_no_processor_time) {
+    Region region(size);
+    Pair full = make_pair(unix_stream_kind), s = make_pair(udp4_kind);
+    char* const all = region.reserve(size);
+    Request& send_all = on_region(full.a, region, size, all);
+    BOOST_TEST_REQUIRE(aio_send(&send_all.cb, AIO_DMA_BUF) == 0);
+    region.release(all, size);
+    region.associate(s.a);
+    BOOST_TEST_REQUIRE(send(s.b, "x", 1, 0) == 1);
+    void* p = nullptr;
+    std::atomic<long> wakes{-1};
+    std::thread reader([&] {
+        struct rusage before {}, after {};
+        getrusage(RUSAGE_THREAD, &before);
+        int const n = sio_recv(s.a, &p, 100, 0);
+        getrusage(RUSAGE_THREAD, &after);
+        wakes = n == 1 ? after.ru_nvcsw - before.ru_nvcsw : 1000000;
+    });
+    usleep(300000);
+    std::string buffer(size, 0);
+    for (size_t n = 0; n < size;) n += size_t(recv(full.b, buffer.data(), size, 0));
+    finish(send_all);
+    reader.join();
+    // It was some 300 when a sleeper looked each millisecond.
+    BOOST_TEST(wakes < 60);
+    region.release(p, 1);
+    region.disassociate(s.a);
+    BOOST_TEST(region.stat().used == 0u);
+}
