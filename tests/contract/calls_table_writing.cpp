@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//
+// Writing and sending to everything that has two ends, in every state, compared with the system call (table.hpp).
+#define BOOST_TEST_MODULE calls_table_writing
+#include "table.hpp"
+
+namespace contract {
+
+std::vector<Known> const known_cells{
+    {"*/full, SO_SNDTIMEO 30 ms/*", "", "aio_write ends when SO_SNDTIMEO has passed"},
+    {"UNIX stream/full, then a reset/*", "", "the error that broke the connection comes first: ECONNRESET"},
+    {"UNIX stream/full, then the peer closes/*", "", "the same"},
+    {"TCP/peer closed/*", "", "an error that comes after a part stays on the socket"},
+    {"*/full, then own SHUT_WR/*", "inline kaio threads refused", "EPIPE, while it waits for room"},
+    {"*/full, then the peer shuts down reading/*", "inline kaio threads refused", "the same"},
+    {"UNIX seqpacket/full, then the peer shuts down reading/*", "default uring", "the same, with EC_SINGLE", Known::at_times},
+    {"pty master/full*", "", "a terminal makes room by itself", Known::at_times},
+    {"terminal/full*", "", "the same", Known::at_times},
+};
+
+}  // namespace contract
+
+BOOST_AUTO_TEST_CASE(writes_to_pipes_and_terminals) {
+    for (char const* name : {"pipe", "packet pipe", "FIFO", "terminal", "pty master"})
+        table().compare(scenes_of_writing(link_named(name)), ops_of_writing());
+}
+BOOST_AUTO_TEST_CASE(writes_to_sockets) {
+    for (Link const& link : links())
+        if (link.socket) table().compare(scenes_of_writing(link), ops_of_writing());
+}
+BOOST_AUTO_TEST_CASE(sends_to_sockets) {
+    table().sample(3);
+    for (Link const& link : links())
+        if (link.socket) table().compare(scenes_of_writing(link), ops_of_sending());
+}
+BOOST_AUTO_TEST_CASE(timed_writes_to_sockets) {
+    table().sample(1);
+    for (char const* name : {"UNIX stream", "UNIX seqpacket", "UNIX datagram", "TCP"})
+        table().compare(scenes_of_timed_writing(link_named(name)), ops_of_writing());
+}
+BOOST_AUTO_TEST_CASE(the_known_list_is_no_longer_than_it_has_to_be) { check_known_cells(); }
