@@ -14,6 +14,7 @@ std::vector<Known> const known_cells{
      "ec_destroy waits for what it cannot cancel", Known::never_returns},
     {"UNIX stream to connect/full queue*/connect()/*/cancelled", "", "a connect to a full queue cannot be cancelled", Known::at_times},
     {"TCP over IPv? to connect/nobody listens/connect()/*", "default uring", "after a refusal the socket is as if it had never been connected"},
+    {"TCP over IPv? to connect/another family/connect()/*", "", "another family than the socket's: EAFNOSUPPORT", Known::at_times},
     {"TCP*/poll(*", "default uring", "bits that nobody asked for"},
     {"UDP*/poll(*", "default uring", "the same"},
     {"UNIX*/poll(*", "default uring", "the same"},
