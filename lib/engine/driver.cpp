@@ -109,7 +109,7 @@ void Driver::take_offer(helper::Offer *o)
 
 void Driver::take_returned(Request *r)
 {
-	Stream *s = streams_.find(r);
+	Stream *s = r->stream;
 	s->busy = false;
 	returned(s, r);
 	step(s);
@@ -122,10 +122,7 @@ void Driver::take_request(Request *r, int fd)
 		return;
 	}
 	r->file = fd;
-	if (fd < 0) {
-		completion::finish(r, fd); // the helper's table is full
-		return;
-	}
+	// Those before it count it down also if it cannot be carried out.
 	if (r->is_sync())
 		wait_for_others(r);
 	else
@@ -135,11 +132,10 @@ void Driver::take_request(Request *r, int fd)
 void Driver::add_to_stream(Request *r, int fd)
 {
 	Stream *s = streams_.make(r, fd);
-	if (s == nullptr || s->file < 0) {
-		if (s != nullptr)
-			close_stream(s);
+	r->stream = s;
+	if (s == nullptr) {
 		stream::leave(r->stream_word());
-		completion::finish(r, s == nullptr ? -ENOMEM : -EMFILE);
+		completion::finish(r, -ENOMEM);
 		return;
 	}
 	if (r->front) {
@@ -154,6 +150,10 @@ void Driver::add_to_stream(Request *r, int fd)
 
 void Driver::start_file(Request *r)
 {
+	if (r->file < 0) {
+		completion::finish(r, r->file); // the helper's table is full
+		return;
+	}
 	// The ring passes every fsync to a thread of the kernel's; a worker does the same with less ado.
 	bool by_ring = has_ring_ && (!r->is_sync() || config::force == config::Force::uring);
 	if (by_ring && r->change(State::queued, State::in_ring))
@@ -222,7 +222,7 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
 	r->cancel_reply = nullptr;
 	// Only the plain call says that a file has ended, or that it has no offset.
-	bool doubtful = n == -ESPIPE || (n == 0 && r->is_read() && r->done == 0);
+	bool doubtful = n == -ESPIPE || n == -EOPNOTSUPP || (n == 0 && r->is_read() && r->done == 0);
 	if (!cancelled && (doubtful || n == -EAGAIN || n == -EINTR || n == -ECANCELED || transfer::advance(r, n))) {
 		// A worker finishes what the ring could not, or only in part.
 		r->set(State::running);
@@ -345,13 +345,9 @@ void Driver::wait_with_epoll(int ms)
 	struct epoll_event v[64];
 	int n = epoll_wait(epoll_, v, 64, ms);
 	helper_->wakeup.does_not_sleep();
-	for (int i = 0; i < n; i++) {
-		auto *s = static_cast<Stream *>(v[i].data.ptr);
-		if (s != nullptr && !s->closed && s->armed) {
-			s->armed = false;
-			step(s);
-		}
-	}
+	for (int i = 0; i < n; i++)
+		if (auto *o = static_cast<OpenFile *>(v[i].data.ptr); o != nullptr && o->uses != 0)
+			file_is_ready(o, v[i].events);
 }
 
 bool Driver::prepare()
@@ -366,6 +362,7 @@ bool Driver::prepare()
 	dma::zero_copy::without_ring();
 	int woken = helper_->wakeup.by_signal();
 	epoll_ = epoll_create1(EPOLL_CLOEXEC);
+	streams_.set_epoll(epoll_);
 	struct epoll_event e = {};
 	e.events = EPOLLIN;
 	return epoll_ctl(epoll_, EPOLL_CTL_ADD, woken, &e) == 0;

@@ -47,6 +47,8 @@ private:
 	bool try_now(Stream *s, Request *r);
 	bool wait_until_ready(Stream *s, Request *r);
 	void arm(Stream *s);
+	bool watch(OpenFile *o, uint32_t events);
+	void file_is_ready(OpenFile *o, uint32_t events);
 	void give_to_worker(Stream *s, Request *r);
 	void begin_by_worker(Stream *s, Request *r);
 	bool give_to_program(Stream *s, Request *r);
@@ -69,7 +71,6 @@ private:
 
 	void look();
 	void run_free_syncs();
-	void close_stream(Stream *s);
 	int patience();
 	bool nothing_new();
 	void wait_with_ring(int ms);

@@ -34,7 +34,7 @@ void Driver::step(Stream *s)
 			return;
 	}
 	if (s->first == nullptr && !s->closed)
-		close_stream(s);
+		streams_.close(s);
 }
 
 namespace {
@@ -321,24 +321,35 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 
 namespace {
 
-// What is waited for: the words of poll and epoll are the same.
-unsigned readiness(const Stream *s)
+// What is waited for: the words of poll and epoll are the same. Errors are told of in any case.
+uint32_t readiness(const Stream *s)
 {
+	constexpr uint32_t always = EPOLLERR | EPOLLHUP;
 	const Request *r = s->first;
 	if (r->op == Op::poll)
-		return static_cast<unsigned>(r->call_flags) & 0xffff;
-	return s->read ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
+		return (static_cast<uint32_t>(r->call_flags) & 0xffff) | always;
+	return always | (s->read ? EPOLLIN | EPOLLRDHUP : EPOLLOUT);
 }
 
 } // namespace
 
-void Driver::arm(Stream *s)
+// One registration serves all streams of a file: what it has been told to tell, it tells once.
+bool Driver::watch(OpenFile *o, uint32_t events)
 {
 	struct epoll_event e = {};
-	e.events = readiness(s) | EPOLLONESHOT;
-	e.data.ptr = s;
+	e.events = events | EPOLLONESHOT;
+	e.data.ptr = o;
+	if (epoll_ctl(epoll_, EPOLL_CTL_MOD, o->file, &e) != 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, o->file, &e) != 0)
+		return false;
+	o->told = events;
+	return true;
+}
+
+void Driver::arm(Stream *s)
+{
+	uint32_t all = s->open->told | readiness(s);
 	s->armed = true;
-	if (epoll_ctl(epoll_, EPOLL_CTL_MOD, s->file, &e) != 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, s->file, &e) != 0) {
+	if (all != s->open->told && !watch(s->open, all)) {
 		// It cannot be waited for, so it never has to be: a worker asks it.
 		s->armed = false;
 		if (s->first->get_state() == State::running || s->first->change(State::queued, State::running))
@@ -346,12 +357,25 @@ void Driver::arm(Stream *s)
 	}
 }
 
-void Driver::close_stream(Stream *s)
+void Driver::file_is_ready(OpenFile *o, uint32_t events)
 {
-	// The program still has the file open: closing this descriptor would not take it out of the epoll set.
-	if (epoll_ >= 0)
-		epoll_ctl(epoll_, EPOLL_CTL_DEL, s->file, nullptr);
-	streams_.close(s);
+	o->told = 0;
+	streams_.keep(o);
+	for (Stream *s = o->streams; s != nullptr;) {
+		Stream *next = s->sibling;
+		if (s->armed && (readiness(s) & events) != 0) {
+			s->armed = false;
+			step(s);
+		}
+		s = next;
+	}
+	uint32_t rest = o->told;
+	for (Stream *s = o->streams; s != nullptr; s = s->sibling)
+		if (s->armed)
+			rest |= readiness(s);
+	if (rest != o->told)
+		watch(o, rest);
+	streams_.let_go(o);
 }
 
 void Driver::drop_first(Stream *s)
@@ -368,7 +392,7 @@ Request *Driver::take_first(Stream *s)
 	uint32_t word = s->word;
 	// The file is closed before the last end is told: who then looks finds it released.
 	if (s->first == nullptr)
-		close_stream(s);
+		streams_.close(s);
 	stream::leave(word);
 	return r;
 }
@@ -406,7 +430,7 @@ bool Driver::ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, boo
 
 void Driver::stream_from_ring(Request *r, ssize_t n)
 {
-	Stream *s = streams_.find(r);
+	Stream *s = r->stream;
 	s->busy = false;
 	bool cancelled = was_cancelled(r, n);
 	if (!cancelled && r->polled && r->op != Op::poll && n >= 0) {

@@ -8,13 +8,16 @@
 #ifndef FUSE_SUPER_MAGIC
 #define FUSE_SUPER_MAGIC 0x65735546
 #endif
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
 
 namespace sigevec::file_system {
 
 namespace {
 
 // A number and the answer, in one word: the number's upper bits that are lost are 0 in every mount's and device's.
-constexpr unsigned answer_bits = 2;
+constexpr unsigned answer_bits = 3;
 constexpr unsigned remembered = 32;
 std::atomic<uint64_t> answers[remembered];
 
@@ -38,12 +41,29 @@ bool known(uint64_t number, Type *t)
 	return true;
 }
 
+Type type_of(const struct statfs &s)
+{
+	switch (static_cast<uint64_t>(s.f_type)) {
+	case TMPFS_MAGIC:
+	case RAMFS_MAGIC:
+		return Type::memory;
+	case FUSE_SUPER_MAGIC:
+		return Type::fuse;
+	case EXT4_SUPER_MAGIC:
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+		return Type::exact;
+	default:
+		return Type::other;
+	}
+}
+
 bool ask(int fd, Type *t)
 {
 	struct statfs s;
 	if (fstatfs(fd, &s) != 0)
 		return false;
-	*t = s.f_type == TMPFS_MAGIC || s.f_type == RAMFS_MAGIC ? Type::memory : s.f_type == FUSE_SUPER_MAGIC ? Type::fuse : Type::other;
+	*t = type_of(s);
 	return true;
 }
 
@@ -53,7 +73,7 @@ Type of(int fd, const Descriptor &d)
 {
 	uint64_t number = d.mount != 0 ? d.mount : d.dev;
 	Type t;
-	bool trusted = known(number, &t) && (d.mount != 0 || t != Type::memory);
+	bool trusted = known(number, &t) && (d.mount != 0 || (t != Type::memory && t != Type::exact));
 	if (trusted)
 		return t;
 	if (!ask(fd, &t))

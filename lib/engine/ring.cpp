@@ -112,6 +112,9 @@ void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfe
 		io_uring_prep_send(sqe, file, p.buf, p.len, MSG_NOSIGNAL);
 	else
 		io_uring_prep_write(sqe, file, p.buf, static_cast<unsigned>(p.len), static_cast<uint64_t>(p.offset));
+	// fcntl may have set O_APPEND since. Where the kernel does not know the flag, a worker makes the call.
+	if (!is_stream(r->kind))
+		sqe->rw_flags = RWF_NOAPPEND;
 }
 
 void prepare_read(struct io_uring_sqe *sqe, int file, const transfer::Piece &p)

@@ -1,62 +1,188 @@
 // SPDX-License-Identifier: MIT
 #include "engine/streams.hpp"
 
+#include "base/same_file.hpp"
 #include "request/stream.hpp"
+#include "runtime/helper.hpp"
 #include "runtime/syscalls.hpp"
 
+#include <cerrno>
 #include <cstdlib>
+#include <fcntl.h>
 #include <new>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 namespace sigevec::driver {
 
-Streams::Key Streams::key_of(const Request *r)
+namespace {
+
+pid_t own_thread()
 {
-	if (r->kind == Kind::anonymous || r->op == Op::poll)
-		return {~uint64_t{0}, r->index, r->is_read()};
-	return {r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed), r->is_read()};
+	return static_cast<pid_t>(syscall(SYS_gettid));
 }
 
-uint32_t Streams::slot(const Key &k)
+} // namespace
+
+// ---- which file it is ----
+
+// In the helper's table the number is out of the way of others, which get the lowest; only where the table is its own.
+bool Identity::usable()
 {
-	return static_cast<uint32_t>(((k.ino * 2 + (k.read ? 1 : 0)) * 0x9e3779b97f4a7c15ull ^ k.dev) >> 40) % size;
+	if (!tried_) {
+		tried_ = true;
+		if (helper::own_helper()->private_table() && (epoll_ = epoll_create1(EPOLL_CLOEXEC)) >= 0)
+			number_ = fcntl(epoll_, F_DUPFD_CLOEXEC, 0);
+	}
+	return number_ >= 0;
 }
 
-Stream *Streams::find(const Request *r) const
+bool Identity::by_epoll(int a, int b)
 {
-	Key k = key_of(r);
-	for (Stream *s = table_[slot(k)]; s != nullptr; s = s->next)
-		if (s->ino == k.ino && s->dev == k.dev && s->read == k.read)
-			return s;
+	if (!usable())
+		return false;
+	struct epoll_event none = {};
+	bool same = false;
+	if (dup3(a, number_, O_CLOEXEC) >= 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, number_, &none) == 0) {
+		same = dup3(b, number_, O_CLOEXEC) >= 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, number_, &none) != 0 && errno == EEXIST;
+		epoll_ctl(epoll_, EPOLL_CTL_DEL, number_, nullptr);
+		dup3(a, number_, O_CLOEXEC);
+		epoll_ctl(epoll_, EPOLL_CTL_DEL, number_, nullptr);
+	}
+	// The number is kept by a file that nobody misses.
+	dup3(epoll_, number_, O_CLOEXEC);
+	return same;
+}
+
+bool Identity::same(const OpenFile &a, int file, const Request *r)
+{
+	pid_t self = own_thread();
+	Same s = same_file(self, a.file, self, file);
+	if (s != Same::unknown)
+		return s == Same::yes;
+	if (a.kind == Kind::socket)
+		return true;
+	return a.kind == Kind::fifo ? a.flags == r->flags : by_epoll(a.file, file);
+}
+
+// ---- files ----
+
+// Others are each a stream of their own, and share what holds the file if they came by the same number.
+bool Streams::in_order(const Request *r)
+{
+	return r->kind != Kind::anonymous && r->op != Op::poll;
+}
+
+uint32_t Streams::slot(uint64_t dev, uint64_t ino, int number)
+{
+	return static_cast<uint32_t>((ino * 0x9e3779b97f4a7c15ull ^ dev ^ static_cast<uint64_t>(number) * 0xc2b2ae3d27d4eb4full) >> 40) % size;
+}
+
+namespace {
+
+// -1: requests in an order find their file by any number.
+int number_of(const Request *r, bool in_order)
+{
+	return in_order ? -1 : r->fd.load(std::memory_order_relaxed);
+}
+
+} // namespace
+
+OpenFile *Streams::find(const Request *r, int file)
+{
+	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
+	int number = number_of(r, in_order(r));
+	for (OpenFile *o = table_[slot(dev, ino, number)]; o != nullptr; o = o->next)
+		if (o->ino == ino && o->dev == dev && o->number == number && o->kind == r->kind && identity_.same(*o, file, r))
+			return o;
 	return nullptr;
+}
+
+OpenFile *Streams::make_file(const Request *r, int file)
+{
+	if (OpenFile *o = find(r, file)) {
+		sys::close(file);
+		return o;
+	}
+	void *m = malloc(sizeof(OpenFile));
+	if (m == nullptr)
+		return nullptr;
+	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
+	int number = number_of(r, in_order(r));
+	OpenFile *&head = table_[slot(dev, ino, number)];
+	head = new (m) OpenFile{head, dev, ino, number, r->kind, r->flags, file, 0, 0, nullptr, {nullptr, nullptr}};
+	return head;
+}
+
+void Streams::let_go(OpenFile *o)
+{
+	if (--o->uses != 0)
+		return;
+	OpenFile **p = &table_[slot(o->dev, o->ino, o->number)];
+	while (*p != o)
+		p = &(*p)->next;
+	*p = o->next;
+	// The program still has the file open: closing this descriptor would not take it out of the epoll set.
+	if (epoll_ >= 0)
+		epoll_ctl(epoll_, EPOLL_CTL_DEL, o->file, nullptr);
+	sys::close(o->file);
+	o->next = closed_files_;
+	closed_files_ = o;
+}
+
+// ---- streams ----
+
+void Streams::enter(Stream *s)
+{
+	s->next = all_;
+	if (all_ != nullptr)
+		all_->previous = s;
+	all_ = s;
+	s->sibling = s->open->streams;
+	s->open->streams = s;
+	keep(s->open);
+}
+
+Stream *Streams::make_stream(const Request *r, OpenFile *o)
+{
+	void *m = malloc(sizeof(Stream));
+	if (m == nullptr)
+		return nullptr;
+	auto *s = new (m) Stream{nullptr, nullptr, nullptr, o, r->is_read(), false, false, false, o->file, r->stream_word(), nullptr, nullptr};
+	enter(s);
+	if (in_order(r))
+		o->ordered[s->read] = s;
+	return s;
 }
 
 Stream *Streams::make(const Request *r, int file)
 {
-	if (Stream *s = find(r)) {
-		// Queued behind others: their descriptor serves. Not so if it is of another kind (a FIFO opened twice).
-		if (file >= 0)
-			sys::close(file);
-		return s;
-	}
-	void *m = malloc(sizeof(Stream));
-	if (m == nullptr)
+	OpenFile *o = make_file(r, file);
+	if (o == nullptr) {
+		sys::close(file);
 		return nullptr;
-	Key k = key_of(r);
-	Stream *&head = table_[slot(k)];
-	head = new (m) Stream{head,  k.dev, k.ino, k.read, false, false, false, file, r->stream_word(),
-			      nullptr, nullptr};
-	return head;
+	}
+	keep(o);
+	Stream *s = in_order(r) ? o->ordered[r->is_read()] : nullptr;
+	if (s == nullptr)
+		s = make_stream(r, o);
+	let_go(o);
+	return s;
 }
 
 void Streams::close(Stream *s)
 {
-	Stream **p = &table_[slot({s->dev, s->ino, s->read})];
+	(s->previous != nullptr ? s->previous->next : all_) = s->next;
+	if (s->next != nullptr)
+		s->next->previous = s->previous;
+	OpenFile *o = s->open;
+	Stream **p = &o->streams;
 	while (*p != s)
-		p = &(*p)->next;
-	*p = s->next;
-	if (s->file >= 0)
-		sys::close(s->file);
+		p = &(*p)->sibling;
+	*p = s->sibling;
+	if (o->ordered[s->read] == s)
+		o->ordered[s->read] = nullptr;
+	let_go(o);
 	s->file = -1;
 	s->closed = true;
 	s->next = closed_;
@@ -65,10 +191,13 @@ void Streams::close(Stream *s)
 
 void Streams::sweep()
 {
-	while (closed_ != nullptr) {
-		Stream *next = closed_->next;
-		free(closed_);
-		closed_ = next;
+	while (Stream *s = closed_) {
+		closed_ = s->next;
+		free(s);
+	}
+	while (OpenFile *o = closed_files_) {
+		closed_files_ = o->next;
+		free(o);
 	}
 }
 

@@ -1,56 +1,100 @@
 // SPDX-License-Identifier: MIT
 //
-// The driver's streams: one for each direction of each socket, pipe or device that has requests queued.
+// The driver's streams: one for each direction of each open file (a socket, a pipe's end, a terminal, another device) that has
+// requests queued.
+//
+// An inode is not an open file: all pseudo-terminal masters share one, and so do the ends of a pipe, the descriptors of a FIFO opened
+// twice, and every open of many devices. Each request brings a descriptor of its own in the driver's table, and the kernel is asked
+// whether it is one of the open files that are there (kcmp). Where it does not say, see class Identity. The streams of a file share one
+// held descriptor.
+//
+// All of it belongs to the driver's thread.
 #pragma once
 
 #include "request/request.hpp"
 
 namespace sigevec::driver {
 
-struct Stream {
-	Stream *next;
+struct Stream;
+
+// A file in the driver's table, as long as a stream needs it.
+struct OpenFile {
+	OpenFile *next;
 	uint64_t dev, ino;
+	int number;         // by which requests in no order know it, in the program's table; of others any
+	Kind kind;
+	int flags;
+	int file;           // in the helper's table
+	uint32_t uses;      // its streams, and who is going through them
+	uint32_t told;      // what epoll is to tell, once
+	Stream *streams;    // all
+	Stream *ordered[2]; // of them that of each direction, if its requests are in an order
+};
+
+struct Stream {
+	Stream *next, *previous; // all there are; the closed ones
+	Stream *sibling;         // of the same file
+	OpenFile *open;
 	bool read;
 	bool busy;     // the first request is with the ring or a worker
 	bool armed;    // epoll will tell when the descriptor is ready
 	bool closed;   // emptied; freed when the driver has no event in hand that might name it
-	int file;      // in the helper's table
+	int file;      // open->file
 	uint32_t word; // request/stream.hpp
 	Request *first, *last;
 };
 
+// Whether two descriptors of the driver's table are one open file, or as good as one.
+class Identity {
+public:
+	bool same(const OpenFile &a, int file, const Request *r);
+
+private:
+	// Where kcmp is refused. A socket has one file. Of a pipe or FIFO all files with the same flags do the same. Devices are compared by an
+	// epoll instance, which knows a file and a number together: what is at the number must be the file that it has seen there.
+	bool by_epoll(int a, int b);
+	bool usable();
+	bool tried_ = false;
+	int epoll_ = -1, number_ = -1;
+};
+
 class Streams {
 public:
-	// The stream of r; nullptr: none.
-	Stream *find(const Request *r) const;
-	// The same, made if there is none, with file as its descriptor. nullptr: no memory.
+	// The stream of r, made if there is none. The file is the stream's from now on, or is closed. nullptr: no memory.
 	Stream *make(const Request *r, int file);
-	// Takes it out and closes its file. It may still be named by events in hand: see sweep.
+	// Takes it out, and closes its file after the last. It may still be named by events in hand: see sweep.
 	void close(Stream *s);
 	void sweep();
 
+	void keep(OpenFile *o) { o->uses++; }
+	// epoll: where the files that are closed are to be taken out; or -1.
+	void let_go(OpenFile *o);
+	void set_epoll(int epoll) { epoll_ = epoll; }
+
 	template <class F> void each(F f)
 	{
-		for (Stream *head : table_)
-			for (Stream *s = head; s != nullptr;) {
-				Stream *next = s->next;
-				f(s);
-				s = next;
-			}
+		for (Stream *s = all_; s != nullptr;) {
+			Stream *next = s->next;
+			f(s);
+			s = next;
+		}
 	}
 
 private:
 	static constexpr uint32_t size = 4096;
-	struct Key {
-		uint64_t dev, ino;
-		bool read;
-	};
-	// Descriptors without an inode of their own cannot be told apart, and polls are in no order: each of these requests is a
-	// stream of its own.
-	static Key key_of(const Request *r);
-	static uint32_t slot(const Key &k);
-	Stream *table_[size] = {};
+	static bool in_order(const Request *r);
+	static uint32_t slot(uint64_t dev, uint64_t ino, int number);
+	OpenFile *find(const Request *r, int file);
+	OpenFile *make_file(const Request *r, int file);
+	void enter(Stream *s);
+	Stream *make_stream(const Request *r, OpenFile *o);
+
+	OpenFile *table_[size] = {};
+	OpenFile *closed_files_ = nullptr;
+	Stream *all_ = nullptr;
 	Stream *closed_ = nullptr;
+	Identity identity_;
+	int epoll_ = -1;
 };
 
 void push_back(Stream *s, Request *r);

@@ -35,12 +35,13 @@ Kind kind_of_file(int fd, Descriptor *d)
 {
 	file_system::Type t = file_system::of(fd, *d);
 	d->plain_calls_only = t == file_system::Type::fuse;
+	d->exact_inode = t == file_system::Type::exact || t == file_system::Type::memory;
 	return t == file_system::Type::memory ? Kind::memory : Kind::file;
 }
 
 Kind kind_of(int fd, mode_t mode, Descriptor *d)
 {
-	d->plain_calls_only = false;
+	d->plain_calls_only = d->exact_inode = false;
 	switch (mode & S_IFMT) {
 	case S_IFREG:
 		return kind_of_file(fd, d);
@@ -411,6 +412,13 @@ ssize_t blocking_message(Request *r, int fd)
 	return result(r->op == Op::recv ? sys::recvmsg(fd, m, r->call_flags) : sys::sendmsg(fd, m, r->call_flags | MSG_NOSIGNAL));
 }
 
+// A write of a file lands where the call was told to: fcntl may have changed O_APPEND since (Linux 6.9 for its absence).
+ssize_t write_as_submitted(const Request *r, int fd, const Piece &p)
+{
+	ssize_t n = at_offset(false, fd, p, (r->flags & O_APPEND) != 0 ? RWF_APPEND : RWF_NOAPPEND);
+	return n == -EOPNOTSUPP ? at_offset(false, fd, p, 0) : n;
+}
+
 } // namespace
 
 ssize_t one_call(Request *r, int fd)
@@ -426,6 +434,9 @@ ssize_t one_call(Request *r, int fd)
 	if (r->op == Op::fdatasync)
 		return result(fdatasync(fd));
 	Piece p = rest(r);
+	if (r->op == Op::write && !is_stream(r->kind))
+		if (ssize_t n = write_as_submitted(r, fd, p); n != -ESPIPE)
+			return n;
 	if (p.vector != nullptr)
 		return vector_call(r->is_read(), fd, p.vector, p.vector_count, r->kind == Kind::fifo ? -1 : p.offset, 0);
 	ssize_t n = result(r->is_read() ? pread(fd, p.buf, p.len, p.offset) : pwrite(fd, p.buf, p.len, p.offset));

@@ -8,6 +8,12 @@
 #include <cerrno>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
+
+// Linux 6.9; older headers lack it.
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND 0x20
+#endif
 
 namespace sigevec::transfer {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/filequeue.hpp"
 
+#include "base/same_file.hpp"
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/helper.hpp"
@@ -8,7 +9,9 @@
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
 
+#include <cerrno>
 #include <cstdlib>
+#include <fcntl.h>
 #include <new>
 
 namespace sigevec {
@@ -16,7 +19,8 @@ namespace sigevec {
 struct FileQueue {
 	FileQueue *next;
 	uint64_t dev, ino;
-	int flags, number;             // the number in the program's table
+	int flags;
+	int file;                      // in the helper's table
 	Request *begin;                // the one that made the queue: the worker starts with it
 	std::atomic<Request *> behind; // the others, the newest first; ended(): the worker has left
 };
@@ -43,12 +47,15 @@ Request *ended()
 	return requests::closed_dependent();
 }
 
-bool fits(const FileQueue *q, const Request *r)
+// Whether what r asks for may be done through q's file. While q has not ended, its file is open.
+Same fits(const FileQueue *q, const Request *r)
 {
-	return q->ino == r->ino.load(std::memory_order_relaxed) && q->dev == r->dev.load(std::memory_order_relaxed) &&
-	       q->flags == r->flags &&
-	       // What went wrong earlier is told once to each open file: the sync must not ask another one's.
-	       (!r->is_sync() || q->number == r->fd.load(std::memory_order_relaxed));
+	if (q->ino != r->ino.load(std::memory_order_relaxed) || q->dev != r->dev.load(std::memory_order_relaxed))
+		return Same::no;
+	// Another open file of the same inode, with the same flags, writes alike; but appends must be in the order of their own.
+	if (r->exact_inode && q->flags == r->flags && (r->flags & O_APPEND) == 0 && !r->is_sync())
+		return Same::yes;
+	return same_file(static_cast<pid_t>(syscall(SYS_gettid)), r->fd.load(std::memory_order_relaxed), helper::get()->thread, q->file);
 }
 
 // False: the queue has ended.
@@ -64,24 +71,51 @@ bool push(FileQueue *q, Request *r)
 	return true;
 }
 
+bool over(const FileQueue *q)
+{
+	return q->behind.load(std::memory_order_acquire) == ended();
+}
+
+enum class Joined : uint8_t { yes, no, refused };
+
+// Where the kernel does not compare files (Same::unknown) all of an inode are in one queue, each with its own file, so that the order is kept
+// whichever it is.
+Joined join_with_file(FileQueue *q, Request *r)
+{
+	if (r->is_sync())
+		return Joined::no;
+	int file = helper::hold(r->fd.load(std::memory_order_relaxed));
+	if (file < 0) {
+		errno = file == -EBADF ? EBADF : EAGAIN;
+		return Joined::refused;
+	}
+	r->file = file;
+	if (push(q, r))
+		return Joined::yes;
+	r->file = -1;
+	helper::close_inside(file);
+	return Joined::no;
+}
+
 // Puts r into its file's queue, if there is one. Frees those that have ended.
-bool join(Shard &s, Request *r)
+Joined join(Shard &s, Request *r)
 {
 	FileQueue **p = &s.queues;
 	while (FileQueue *q = *p) {
-		bool over = q->behind.load(std::memory_order_acquire) == ended();
-		if (!over && fits(q, r)) {
-			if (push(q, r))
-				return true;
-			over = true;
-		}
-		if (over) {
+		if (over(q)) {
 			*p = q->next;
 			free(q);
-		} else
-			p = &q->next;
+			continue;
+		}
+		Same same = fits(q, r);
+		if (same == Same::yes && push(q, r))
+			return Joined::yes;
+		if (same == Same::unknown)
+			if (Joined j = join_with_file(q, r); j != Joined::no)
+				return j;
+		p = &q->next;
 	}
-	return false;
+	return Joined::no;
 }
 
 // The oldest first.
@@ -116,6 +150,8 @@ bool begin(Request *r)
 {
 	if (r->is_sync() || r->change(State::queued, State::running))
 		return true;
+	if (r->file >= 0)
+		sys::close(r->file);
 	requests::release(r);
 	return false;
 }
@@ -134,15 +170,14 @@ void synchronize(Request *r, int fd)
 {
 	// Its submitter's share is all that is left; otherwise something else is before it, which the driver waits for.
 	bool free = r->waits_for.load(std::memory_order_acquire) == 1;
-	if (!free && fd >= 0) {
+	if (!free) {
 		helper::request_from_inside(helper::own_helper(), r, fd);
 		sys::close(fd);
 		return;
 	}
 	bool mine = r->change(State::queued, State::running);
-	ssize_t result = fd < 0 ? -EMFILE : mine ? transfer::blocking(r, fd) : 0;
-	if (fd >= 0)
-		sys::close(fd);
+	ssize_t result = mine ? transfer::blocking(r, fd) : 0;
+	sys::close(fd);
 	if (!mine) {
 		requests::release(r);
 		return;
@@ -155,21 +190,25 @@ void synchronize(Request *r, int fd)
 
 bool submit(Request *r)
 {
-	// Started before the lock is taken: the send under the lock then takes no other lock.
-	helper::get();
+	// Started before the lock is taken: the hand-over under the lock then takes no other lock.
+	if (helper::get() == nullptr) {
+		errno = EAGAIN;
+		return false;
+	}
 	Shard &s = shard_of(r->ino.load(std::memory_order_relaxed));
 	Guard<Mutex> g(s.lock);
-	if (join(s, r))
-		return true;
+	if (Joined j = join(s, r); j != Joined::no)
+		return j == Joined::yes;
 	auto *q = static_cast<FileQueue *>(malloc(sizeof(FileQueue)));
 	if (q == nullptr) {
 		errno = EAGAIN;
 		return false;
 	}
 	new (q) FileQueue{s.queues, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
-			  r->flags, r->fd.load(std::memory_order_relaxed), r, nullptr};
+			  r->flags, -1, r, nullptr};
 	r->post.object = q;
-	if (!helper::to_worker(helper::What::file_queue, r)) {
+	// The worker does not look at the number here; who does has the lock.
+	if (!helper::to_worker(helper::What::file_queue, r, &q->file)) {
 		free(q);
 		return false;
 	}
@@ -180,9 +219,11 @@ bool submit(Request *r)
 
 bool submit_behind(Request *sync)
 {
+	if (helper::get() == nullptr)
+		return false;
 	Shard &s = shard_of(sync->ino.load(std::memory_order_relaxed));
 	Guard<Mutex> g(s.lock);
-	return join(s, sync);
+	return join(s, sync) == Joined::yes;
 }
 
 Request *first(const FileQueue *q)
@@ -190,32 +231,53 @@ Request *first(const FileQueue *q)
 	return q->begin;
 }
 
+namespace {
+
+// The sync's turn: what is queued behind it need not wait for it, nor it for that. False: nothing is, and it has been carried out.
+bool pass_sync(Request *r, int fd, Request *next)
+{
+	if (next == nullptr)
+		synchronize(r, fd);
+	else
+		helper::request_from_inside(helper::own_helper(), r, fd);
+	return next != nullptr;
+}
+
+ssize_t write_through(Request *r, int fd)
+{
+	ssize_t result = transfer::blocking(r, r->file >= 0 ? r->file : fd);
+	if (r->file >= 0)
+		sys::close(r->file);
+	return result;
+}
+
+} // namespace
+
 void serve(FileQueue *q, int fd)
 {
 	Request *list = nullptr;
+	q->begin->file = -1; // it is the queue's
 	Request *r = begin(q->begin) ? q->begin : take_live(q, list);
 	while (r != nullptr) {
 		if (r->is_sync()) {
 			Request *next = take_live(q, list);
-			if (next == nullptr)
-				return synchronize(r, fd);
-			helper::request_from_inside(helper::own_helper(), r, fd);
+			if (!pass_sync(r, fd, next))
+				return;
 			r = next;
 			continue;
 		}
-		ssize_t result = fd < 0 ? -EMFILE : transfer::blocking(r, fd);
+		ssize_t result = write_through(r, fd);
 		Request *next = take_live(q, list);
 		// Closed before the last end is told: who then looks finds the file released.
-		if (next == nullptr && fd >= 0) {
+		if (next == nullptr)
 			sys::close(fd);
-			fd = -1;
-		}
 		meter::done_by(r, meter::By::threads);
 		completion::finish(r, result);
+		if (next == nullptr)
+			return;
 		r = next;
 	}
-	if (fd >= 0)
-		sys::close(fd);
+	sys::close(fd);
 }
 
 void after_fork()

@@ -4,10 +4,12 @@
 // kernel takes other buffered writes to an inode one at a time anyway.
 //
 // The first request brings the file to a worker, which serves the queue until it is empty; those that come meanwhile travel
-// by the list alone, without a system call for the hand-over. A queue is known by the inode and the descriptor's flags:
-// descriptors that agree in both write alike.
+// by the list alone, without a hand-over. A queue is of an open file: whether a descriptor is that file the kernel
+// is asked (kcmp), for inode numbers are not unique everywhere, and an append must stay behind the appends of its own file whatever fcntl has
+// done to the flags between them. Where inode numbers are exact, writes that do not append may go through any open file with the same flags.
+// Each is carried out by the flags that its file had at the call.
 //
-// An fsync that has to wait for such writes stands behind them in their queue, if it came by the same number. It is carried out
+// An fsync that has to wait for such writes stands behind them in their queue, if it is of the same open file. It is carried out
 // there when nothing is behind it, after the queue has ended: nobody waits for it. Otherwise the driver has it.
 //
 // Locks: one of 64, by inode, held by submitters only, for an fsync after order::syncs; it protects the list of queues. The worker needs none: requests are

@@ -132,6 +132,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->op = c.op;
 	r->kind = d.kind;
 	r->plain_calls_only = d.plain_calls_only;
+	r->exact_inode = d.exact_inode;
 	r->front = false;
 	r->multishot = c.multishot;
 	r->in_program = false;

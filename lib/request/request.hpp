@@ -74,6 +74,8 @@ struct Descriptor {
 	off_t size; // regular files
 	// What is not a plain call may end before the file does: it is on FUSE.
 	bool plain_calls_only;
+	// No other file has its inode number.
+	bool exact_inode;
 };
 
 // Memory that belongs to a request. Freed through `next' when that happens where free() may not be called.
@@ -98,6 +100,9 @@ struct Message : Block {
 struct Batch;
 struct Carrier;
 struct Channel;
+namespace driver {
+struct Stream;
+}
 
 // One request as the caller described it.
 struct Call {
@@ -148,7 +153,7 @@ struct Request {
 
 	Op op;
 	Kind kind;
-	bool plain_calls_only; // as in Descriptor
+	bool plain_calls_only, exact_inode; // as in Descriptor
 	bool front; // a write of which a part went out within the call: nothing may come between
 	bool multishot; // of an event: the result is a new descriptor
 	bool in_program; // descriptors go with the message: to be carried out with the program's table of descriptors
@@ -168,6 +173,8 @@ struct Request {
 	int file;
 	// How it is given from one of the library's threads to another.
 	helper::Post post;
+	// The driver's, on a stream.
+	driver::Stream *stream;
 	// The list the request stands in, one at a time: a file queue, a stream.
 	std::atomic<Request *> next;
 	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only says when it is ready; of a

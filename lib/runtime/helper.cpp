@@ -36,6 +36,7 @@ void *driver_thread(void *p)
 {
 	auto *h = static_cast<Helper *>(p);
 	enter_helper_thread(h);
+	h->thread = static_cast<pid_t>(syscall(SYS_gettid));
 	if (set_up_files(&h->files) && driver::prepare(h->driver)) {
 		tell_start(h, Helper::ready);
 		driver::run(h->driver);
@@ -160,7 +161,7 @@ int refusal(int file)
 	return file == -EBADF ? EBADF : EAGAIN;
 }
 
-bool offer_one(What what, Request *r)
+bool offer_one(What what, Request *r, int *taken = nullptr)
 {
 	void *object = r;
 	int number = r->fd.load(std::memory_order_relaxed), file;
@@ -168,6 +169,8 @@ bool offer_one(What what, Request *r)
 		return false;
 	if (file < 0)
 		errno = refusal(file);
+	else if (taken != nullptr)
+		*taken = file;
 	return file >= 0;
 }
 
@@ -232,9 +235,9 @@ bool to_driver(Request *r)
 	return offer_one(What::request, r);
 }
 
-bool to_worker(What what, Request *r)
+bool to_worker(What what, Request *r, int *file)
 {
-	return offer_one(what, r);
+	return offer_one(what, r, file);
 }
 
 int hold(int fd)

@@ -33,6 +33,7 @@ namespace helper {
 struct Helper {
 	void *driver;
 	Files files;
+	pid_t thread; // the driver's: whose table it is
 	enum Start : uint32_t { starting, ready, failed };
 	std::atomic<uint32_t> start;
 
@@ -62,7 +63,8 @@ void begin();
 // Async-signal-safe once the helper runs.
 bool to_driver(Request *r);
 // what: job; or file_queue, which r begins.
-bool to_worker(What what, Request *r);
+// file: the number in the helper's table, or nullptr.
+bool to_worker(What what, Request *r, int *file = nullptr);
 // The number of a copy in the helper's table, or -errno. To be closed by close_inside.
 int hold(int fd);
 

@@ -455,6 +455,28 @@ BOOST_AUTO_TEST_CASE(a_file_that_says_it_is_empty_is_read_as_read_does_it) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(files_with_one_inode_number_get_each_their_own_writes, BETTER_THAN_GLIBC) {
+    HeldFileSystem& fs = HeldFileSystem::get();
+    for (int flags : {0, O_APPEND, O_DSYNC}) {
+        static int number = 2000;
+        int const first = ++number, second = ++number;
+        Fd one = fs.open_file(first, O_RDWR | flags), two = fs.open_file(second, O_RDWR | flags);
+        struct stat a, b;
+        BOOST_TEST_REQUIRE((fstat(one, &a) == 0 && fstat(two, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev));
+        std::vector<Request*> writes;
+        {
+            Holding holding{held_write};
+            for (unsigned i = 0; i < 16; ++i)
+                writes.push_back(&start_write(i % 2 == 0 ? one : two, pattern(4096, i), i / 2 * 4096));
+            BOOST_TEST(holding.reached(held_write));
+        }
+        for (Request* write : writes) BOOST_TEST(finish(*write) == ok(4096));
+        BOOST_TEST(finish(start_fsync(one)) == ok(0));
+        for (unsigned i = 0; i < 16; ++i)
+            BOOST_TEST((file_content(i % 2 == 0 ? first : second, 4096, i / 2 * 4096) == pattern(4096, i)), "write " << i);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_file_is_not_in_memory_because_another_one_with_its_device_number_was) {
     HeldFileSystem& before = HeldFileSystem::get();
     std::string const folder = temp_name("/tmp");

@@ -6,8 +6,25 @@
 // stalls nobody else.)
 #define BOOST_TEST_MODULE r04_append_fsync
 #include "support.hpp"
+#include "refusal.hpp"
+
+#include <sys/uio.h>
 
 namespace {
+
+constexpr char refused_name[] = "CONTRACT_REFUSED";
+
+/// Before the library asks.
+struct RefuseAsTold {
+    RefuseAsTold() {
+        char const* const what = getenv(refused_name);
+        if (what == nullptr) return;
+        std::vector<unsigned> calls{SYS_kcmp};
+        if (what == std::string("files")) calls.push_back(SYS_pidfd_getfd);
+        if (!refuse(calls, EPERM)) skip_program("no seccomp filters");
+    }
+};
+BOOST_TEST_GLOBAL_FIXTURE(RefuseAsTold);
 
 /// Sizes from one byte to above the limits where an implementation might change its way of working.
 size_t uneven_size(int i) {
@@ -195,4 +212,63 @@ BOOST_AUTO_TEST_CASE(fsync_covers_a_list_submitted_before_it) {
     BOOST_TEST(eventually([&] { return !sync.pending(); }));
     for (aiocb* cb : list) BOOST_TEST(aio_error(cb) == 0);
     BOOST_TEST(finish(sync) == ok(0));
+}
+
+BOOST_AUTO_TEST_CASE(appends_stay_in_the_order_of_the_calls_whatever_fcntl_does_in_between, BETTER_THAN_GLIBC) {
+    constexpr size_t piece = 100000;
+    for (int others : {O_NONBLOCK, O_NOATIME}) {
+        File file = disk_file(O_APPEND);
+        std::vector<Request*> writes;
+        for (unsigned i = 0; i < 60; ++i) {
+            // Cleared behind each one, with others on their way: it appends all the same.
+            BOOST_TEST_REQUIRE(fcntl(file.fd, F_SETFL, O_APPEND | (i % 2 == 0 ? 0 : others)) == 0);
+            writes.push_back(&start_write(file.fd, pattern(piece, i), off_t(i % 3)));
+            BOOST_TEST_REQUIRE(fcntl(file.fd, F_SETFL, i % 4 == 0 ? 0 : O_APPEND) == 0);
+        }
+        for (Request* write : writes) BOOST_TEST(finish(*write) == ok(ssize_t(piece)));
+        for (unsigned i = 0; i < 60; ++i) BOOST_TEST((file.content(piece, off_t(i * piece)) == pattern(piece, i)), "write " << i);
+        BOOST_TEST(file.content().size() == 60 * piece);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_write_lands_at_its_offset_though_o_append_is_set_behind_it, BETTER_THAN_GLIBC) {
+    // Linux 6.9 can be asked for it.
+    File probe = disk_file(O_APPEND);
+    iovec one{const_cast<char*>("x"), 1};
+    if (pwritev2(probe.fd, &one, 1, 0, 0x20) != 1) return;
+    constexpr size_t piece = 100000;
+    File file = disk_file();
+    BOOST_TEST_REQUIRE(ftruncate(file.fd, 40 * piece) == 0);
+    std::vector<Request*> writes;
+    // All at once, so that they wait for one another. The first one lands last, should they be appended.
+    for (unsigned i = 40; i-- > 0;) writes.push_back(&writing(file.fd, pattern(piece, i), off_t(i * piece)));
+    for (Request* write : writes) BOOST_TEST_REQUIRE(aio_write(&write->cb) == 0);
+    BOOST_TEST_REQUIRE(fcntl(file.fd, F_SETFL, O_APPEND) == 0);
+    for (Request* write : writes) BOOST_TEST(finish(*write) == ok(ssize_t(piece)));
+    for (unsigned i = 0; i < 40; ++i) BOOST_TEST((file.content(piece, off_t(i * piece)) == pattern(piece, i)), "write " << i);
+    BOOST_TEST(file.content().size() == 40 * piece);
+}
+
+BOOST_AUTO_TEST_CASE(each_open_files_appends_stay_in_its_order_and_whole, BETTER_THAN_GLIBC) {
+    constexpr size_t piece = 20000;
+    File file = disk_file(O_APPEND);
+    Fd other(open(file.path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC)), again(dup(other));
+    std::vector<Request*> writes;
+    for (unsigned i = 0; i < 90; ++i) writes.push_back(&start_write(i % 3 == 0 ? file.fd : i % 3 == 1 ? other : again, pattern(piece, i)));
+    for (Request* write : writes) BOOST_TEST(finish(*write) == ok(ssize_t(piece)));
+    std::string const all = file.content();
+    BOOST_TEST_REQUIRE(all.size() == 90 * piece);
+    unsigned next[2] = {0, 1};
+    for (size_t at = 0; at < all.size(); at += piece) {
+        auto const is = [&](unsigned i) { return i < 90 && all.compare(at, piece, pattern(piece, i)) == 0; };
+        unsigned const who = is(next[0]) ? 0 : 1;
+        BOOST_TEST_REQUIRE(is(next[who]));
+        next[who] += who == 0 ? 3 : next[1] % 3 == 1 ? 1 : 2;
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_same_where_the_kernel_does_not_compare_files) {
+    if (getenv(refused_name) != nullptr) return;
+    for (char const* what : {"kcmp", "files"})
+        BOOST_TEST(run_self("*append*:!the_same*", {{refused_name, what}}) == 0, "refused: " << what);
 }
