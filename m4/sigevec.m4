@@ -165,6 +165,61 @@ AC_DEFUN([SIGEVEC_ARG_LTO], [
   AC_SUBST([LTO_FLAGS])
 ])
 
+# SIGEVEC_HARDENING: --disable-hardening, HARDENING_FLAGS for compiling and HARDENING_LDFLAGS for linking what is installed. After
+# SIGEVEC_ARG_SANITIZER, which has its own checks. tests/build/hardening.sh reads the marks in what comes out.
+AC_DEFUN([SIGEVEC_HARDENING], [
+  AC_ARG_ENABLE([hardening],
+    [AS_HELP_STRING([--disable-hardening], [no stack protector, no checks of sizes, no marks for shadow stacks])],
+    [], [enable_hardening=yes])
+  HARDENING_FLAGS=
+  HARDENING_LDFLAGS=
+  AS_IF([test "x$enable_hardening" != xno && test -z "$SANITIZER"], [
+    AC_LANG_PUSH([C++])
+    SIGEVEC_ADD_FLAGS([HARDENING_FLAGS], [-fstack-protector-strong -fcf-protection -mbranch-protection=standard])
+    # Sizes are only known when there is optimisation. Some distributions' compilers, and flags of packages, have it already.
+    AC_MSG_CHECKING([whether _FORTIFY_SOURCE can be defined])
+    AC_COMPILE_IFELSE([AC_LANG_SOURCE([[
+      #if !defined __OPTIMIZE__ || defined _FORTIFY_SOURCE
+      #error no
+      #endif
+    ]])], [AC_MSG_RESULT([yes]); HARDENING_FLAGS="$HARDENING_FLAGS -D_FORTIFY_SOURCE=2"], [AC_MSG_RESULT([no])])
+    # The linker drops the mark for shadow stacks when libc's start-up files have none, as Debian's; they do nothing to a return address.
+    # Not so the mark for branches (-z ibt): _init in these files is jumped to.
+    for flag in -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,shstk; do
+      case $flag:$HARDENING_FLAGS in
+      -Wl,-z,shstk:*-fcf-protection*) ;;
+      -Wl,-z,shstk:*) continue ;;
+      esac
+      AC_MSG_CHECKING([whether $CXX links with $flag])
+      saved_LDFLAGS=$LDFLAGS
+      LDFLAGS="$LDFLAGS $flag -Wl,--fatal-warnings"
+      AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])],
+        [AC_MSG_RESULT([yes]); HARDENING_LDFLAGS="$HARDENING_LDFLAGS $flag"], [AC_MSG_RESULT([no])])
+      LDFLAGS=$saved_LDFLAGS
+    done
+    # A program at an address of chance, where the compiler does not do so of itself.
+    PIE_FLAGS=
+    PIE_LDFLAGS=
+    AC_MSG_CHECKING([whether programs are position independent])
+    AC_COMPILE_IFELSE([AC_LANG_SOURCE([[
+      #ifndef __PIE__
+      #error no
+      #endif
+    ]])], [AC_MSG_RESULT([yes])], [
+      saved_CXXFLAGS=$CXXFLAGS
+      CXXFLAGS="$CXXFLAGS -fPIE -pie"
+      AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])],
+        [AC_MSG_RESULT([with -fPIE -pie]); PIE_FLAGS=-fPIE; PIE_LDFLAGS=-pie], [AC_MSG_RESULT([no])])
+      CXXFLAGS=$saved_CXXFLAGS
+    ])
+    AC_LANG_POP([C++])
+  ])
+  AC_SUBST([HARDENING_FLAGS])
+  AC_SUBST([HARDENING_LDFLAGS])
+  AC_SUBST([PIE_FLAGS])
+  AC_SUBST([PIE_LDFLAGS])
+])
+
 # SIGEVEC_CHECK_BOOST_TEST(IF-FOUND, IF-NOT): BOOST_TEST_CPPFLAGS and BOOST_TEST_LIBS.
 AC_DEFUN([SIGEVEC_CHECK_BOOST_TEST], [
   AC_LANG_PUSH([C++])
