@@ -56,6 +56,32 @@ struct FullListener {
     Fd accept_one() { return Fd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC)); }
 };
 
+/// The same over TCP: a connect gets no answer, and waits for minutes.
+struct SilentListener {
+    Fd listener;
+    std::vector<Fd> waiting;
+    SilentListener() : listener(listening_socket(tcp4_kind, 0)) {
+        Address to = address_of(listener);
+        for (int i = 0; i < 4; i++) {
+            waiting.push_back(new_socket(tcp4_kind));
+            set_nonblocking(waiting.back());
+            connect(waiting.back(), to.get(), to.length);
+        }
+    }
+    Address address() const { return address_of(listener); }
+};
+
+/// How a connect ends whose socket is shut down meanwhile, by the call itself.
+int error_after_shutdown(Address to) {
+    Fd const s = new_socket(tcp4_kind);
+    Waiter call([&] { return connect(s, to.get(), to.length); });
+    BOOST_TEST_REQUIRE(call.asleep());
+    // It may not have come to its wait yet.
+    BOOST_TEST_REQUIRE(eventually([&] { return shutdown(s, SHUT_RDWR) == 0 || call.returned(); }));
+    BOOST_TEST_REQUIRE(call.returns());
+    return call.error();
+}
+
 }  // namespace
 
 // --------------------------------------------------------------------- accept
@@ -206,6 +232,65 @@ BOOST_AUTO_TEST_CASE(after_a_connect_the_socket_is_as_after_the_synchronous_call
             BOOST_TEST(connect(client, to.get(), to.length) == -1);
             BOOST_TEST(errno == EISCONN);
         });
+}
+
+BOOST_AUTO_TEST_CASE(a_connect_whose_socket_is_shut_down_ends_as_the_call_does) {
+    SilentListener silent;
+    Address to = silent.address();
+    int const error = error_after_shutdown(to);
+    for (bool nonblocking : {false, true})
+        for_each_way([&](Way& way) {
+            Fd const s = new_socket(tcp4_kind);
+            set_nonblocking(s, nonblocking);
+            Pending& p = way.connect(s, to.get(), to.length);
+            way.go();
+            BOOST_TEST(way.pending(p));
+            BOOST_TEST_REQUIRE(eventually([&] { return shutdown(s, SHUT_RDWR) == 0; }));
+            BOOST_TEST(way.finish(p) == failed(error));
+        });
+}
+
+BOOST_AUTO_TEST_CASE(a_connect_that_waits_for_an_answer_is_cancelled) {
+    SilentListener silent;
+    Address to = silent.address();
+    for (bool nonblocking : {false, true})
+        for_each_way([&](Way& way) {
+            Fd const s = new_socket(tcp4_kind);
+            set_nonblocking(s, nonblocking);
+            Pending& p = way.connect(s, to.get(), to.length);
+            BOOST_TEST(way.pending(p));
+            BOOST_TEST(way.cancel(p));
+            BOOST_TEST(way.finish(p) == failed(ECANCELED));
+        });
+}
+
+BOOST_AUTO_TEST_CASE(the_flags_of_a_socket_that_connects_are_the_programs) {
+    SilentListener silent;
+    Address to = silent.address(), nowhere = address_of(bound_socket(tcp4_kind));
+    for_each_way([&](Way& way) {
+        // Connects that end at once, and one that waits, on two duplicates.
+        Fd const s = new_socket(tcp4_kind), waits = new_socket(tcp4_kind);
+        Pending& p = way.connect(waits, to.get(), to.length);
+        std::atomic<bool> over{false};
+        std::atomic<int> flickered{0}, undone{0};
+        std::thread looks([&] {
+            while (!over) {
+                flickered += (fcntl(s, F_GETFL) & O_NONBLOCK) != 0;
+                fcntl(waits, F_SETFL, O_RDWR | O_NONBLOCK);
+                undone += (fcntl(waits, F_GETFL) & O_NONBLOCK) == 0;
+                fcntl(waits, F_SETFL, O_RDWR);
+                undone += (fcntl(waits, F_GETFL) & O_NONBLOCK) != 0;
+            }
+        });
+        for (int i = 0; i < 100; i++)
+            BOOST_TEST_REQUIRE(way.finish(way.connect(s, nowhere.get(), nowhere.length)) == failed(ECONNREFUSED));
+        over = true;
+        looks.join();
+        BOOST_TEST(flickered == 0);
+        BOOST_TEST(undone == 0);
+        BOOST_TEST(way.cancel(p));
+        BOOST_TEST(way.finish(p) == failed(ECANCELED));
+    });
 }
 
 BOOST_AUTO_TEST_CASE(a_datagram_socket_is_connected) {
