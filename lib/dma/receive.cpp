@@ -155,8 +155,13 @@ ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 		return n;
 	if (n >= 0 && !a->stream && static_cast<size_t>(n) <= w.size) {
 		*x = room(a, w, n == 0 ? 1 : static_cast<size_t>(n), w.message);
-		if (x->piece != nullptr)
-			return into_whole(a, x, w, w.flags | MSG_DONTWAIT);
+		if (x->piece != nullptr) {
+			ssize_t got = into_whole(a, x, w, w.flags | MSG_DONTWAIT);
+			// Another process was quicker: this room is not for the next one.
+			if (got < 0)
+				discard(std::exchange(*x, Arrival{}));
+			return got;
+		}
 	}
 	// Nothing is there, but there is room for something: it can be waited for.
 	if (n == -EAGAIN && !a->stream) {
