@@ -22,7 +22,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <poll.h>
 #include <sys/mman.h>
 
 namespace sigevec::single {
@@ -269,31 +268,16 @@ bool is_up(const timespec &begin, const struct __kernel_timespec *rest)
 	return s > rest->tv_sec || (s == rest->tv_sec && ns >= rest->tv_nsec);
 }
 
-// Sleeping in the ring counts as waiting for a device; before Linux 6.15 one that only waits sleeps on its descriptor instead.
-int sleep_on_descriptor(Single *s, const struct __kernel_timespec *rest)
-{
-	int e = enter_kernel(s, 0, IORING_ENTER_GETEVENTS, nullptr);
-	if (e < 0 || io_uring_cq_ready(&s->ring) != 0)
-		return e < 0 ? e : 0;
-	struct pollfd p = {s->ring.ring_fd, POLLIN, 0};
-	timespec t = {};
-	if (rest != nullptr)
-		t = {static_cast<time_t>(rest->tv_sec), static_cast<long>(rest->tv_nsec)};
-	int saved = errno;
-	long n = syscall(SYS_ppoll, &p, 1, rest != nullptr ? &t : nullptr, nullptr, 0);
-	int error = n < 0 ? errno : 0;
-	errno = saved;
-	if (n <= 0)
-		return n == 0 ? -ETIME : error == EINTR ? -EINTR : 0;
-	e = enter_kernel(s, 0, IORING_ENTER_GETEVENTS, nullptr);
-	return e < 0 ? e : 0;
-}
-
 } // namespace
 
 int submit(Single *s)
 {
 	return io_uring_sq_ready(&s->ring) != 0 ? enter_kernel(s, 0, 0, nullptr) : 0;
+}
+
+bool waits_idly(const struct io_uring &ring)
+{
+	return (ring.features & IORING_FEAT_NO_IOWAIT) != 0;
 }
 
 int submit_and_look(Single *s)
@@ -303,12 +287,8 @@ int submit_and_look(Single *s)
 
 int submit_and_wait(Single *s, unsigned count, const struct __kernel_timespec *rest)
 {
-	constexpr unsigned feature = 1u << 17, no_iowait = 1u << 7; // IORING_FEAT_NO_IOWAIT, IORING_ENTER_NO_IOWAIT
-	bool has_no_iowait = (s->ring.features & feature) != 0;
-	if (!has_no_iowait && count == 1)
-		return sleep_on_descriptor(s, rest);
 	timespec begin = monotonic_now();
-	int n = enter_kernel(s, count, IORING_ENTER_GETEVENTS | (has_no_iowait ? no_iowait : 0), rest);
+	int n = enter_kernel(s, count, IORING_ENTER_GETEVENTS | (waits_idly(s->ring) ? IORING_ENTER_NO_IOWAIT : 0), rest);
 	if (n <= 0 || io_uring_cq_ready(&s->ring) >= count)
 		return n < 0 ? n : 0;
 	// Of a call that has taken something the kernel does not say why it came back.

@@ -4,10 +4,12 @@
 #include "dma/zero_copy.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/config.hpp"
+#include "runtime/syscalls.hpp"
 #include "uring.h"
 
 #include <cerrno>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 namespace sigevec::driver {
@@ -139,6 +141,16 @@ bool Ring::open(unsigned entries, Wakeup *w)
 	// What the ring passes on to threads of the kernel's has as many as the library's own; four to a processor without this.
 	unsigned workers[2] = {config::limits.threads.load(std::memory_order_relaxed), 0};
 	io_uring_register_iowq_max_workers(&ring_, workers);
+	unsigned n = io_uring_sq_space_left(&ring_);
+	for (unsigned i = 0; i < n; i++)
+		ring_.sq.array[i] = i; // for wait_idly
+	if ((ring_.features & IORING_FEAT_NO_IOWAIT) != 0)
+		return true;
+	signal_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (signal_ >= 0 && io_uring_register_eventfd(&ring_, signal_) != 0) {
+		sys::close(signal_);
+		signal_ = -1;
+	}
 	return true;
 }
 
@@ -230,13 +242,50 @@ void Ring::wait(int ms)
 {
 	if (!watched_)
 		watch_wakeup();
-	if (ms < 0) {
-		io_uring_submit_and_wait(&ring_, 1);
+	if ((ring_.features & IORING_FEAT_NO_IOWAIT) != 0)
+		wait_idly(ms);
+	else
+		wait_for_signal(ms);
+}
+
+// Sleeping in a ring counts as waiting for a device unless it is asked not to (Linux 6.15).
+void Ring::wait_idly(int ms)
+{
+	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
+	struct {
+		uint64_t mask;
+		uint32_t mask_size, unused;
+		uint64_t time;
+	} argument = {0, _NSIG / 8, 0, ms >= 0 ? reinterpret_cast<uintptr_t>(&t) : 0};
+	// What the ring has taken it says before it says why it has come back: looked for in one call, as waiting is.
+	io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
+	ring_.sq.sqe_head = ring_.sq.sqe_tail;
+	unsigned n = ring_.sq.sqe_tail - io_uring_smp_load_acquire(ring_.sq.khead);
+	constexpr unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_NO_IOWAIT;
+	syscall(SYS_io_uring_enter, ring_.ring_fd, n, 1, flags, &argument, sizeof argument);
+}
+
+// Before, one sleeps on an eventfd that the kernel signals. Without one: in the ring.
+void Ring::wait_for_signal(int ms)
+{
+	if (signal_ < 0) {
+		struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
+		struct io_uring_cqe *cqe;
+		if (ms < 0)
+			io_uring_submit_and_wait(&ring_, 1);
+		else
+			io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
 		return;
 	}
-	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
-	struct io_uring_cqe *cqe;
-	io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
+	uint64_t count;
+	syscall(SYS_read, signal_, &count, sizeof count);
+	io_uring_submit_and_get_events(&ring_);
+	if (io_uring_cq_ready(&ring_) != 0)
+		return;
+	struct pollfd p = {signal_, POLLIN, 0};
+	timespec t = {ms / 1000, (ms % 1000) * 1000000l};
+	syscall(SYS_ppoll, &p, 1, ms >= 0 ? &t : nullptr, nullptr, 0);
+	io_uring_get_events(&ring_);
 }
 
 bool Ring::next(Completion *c)

@@ -55,6 +55,8 @@ private:
 	struct io_uring_sqe *get_sqe();
 	bool knows_futexes();
 	void watch_wakeup();
+	void wait_idly(int ms);
+	void wait_for_signal(int ms);
 	bool make_table();
 	void use_registered(struct io_uring_sqe *sqe, const Request *r);
 	struct io_uring ring_;
@@ -62,6 +64,7 @@ private:
 	// How its owner is woken: by a descriptor, or (-1) by the futex; whether the ring waits for that.
 	Wakeup *wakeup_;
 	int woken_by_ = -1;
+	int signal_ = -1; // what the kernel signals where sleeping in the ring would be I/O pressure; or -1
 	bool watched_ = false;
 #endif
 };
