@@ -16,6 +16,7 @@
 #include "runtime/table.hpp"
 
 #include <cerrno>
+#include <cstdlib>
 #include <fcntl.h>
 #include <new>
 #include <utility>
