@@ -104,7 +104,7 @@ OpenFile *Streams::make_file(const Request *r, int file)
 		sys::close(file);
 		return o;
 	}
-	void *m = malloc(sizeof(OpenFile));
+	void *m = file_memory_.take();
 	if (m == nullptr)
 		return nullptr;
 	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
@@ -145,7 +145,7 @@ void Streams::enter(Stream *s)
 
 Stream *Streams::make_stream(const Request *r, OpenFile *o)
 {
-	void *m = malloc(sizeof(Stream));
+	void *m = stream_memory_.take();
 	if (m == nullptr)
 		return nullptr;
 	auto *s = new (m) Stream{nullptr, nullptr, nullptr, o, r->is_read(), false, false, false, o->file, r->stream_word(), nullptr, nullptr};
@@ -193,11 +193,11 @@ void Streams::sweep()
 {
 	while (Stream *s = closed_) {
 		closed_ = s->next;
-		free(s);
+		stream_memory_.give_back(s);
 	}
 	while (OpenFile *o = closed_files_) {
 		closed_files_ = o->next;
-		free(o);
+		file_memory_.give_back(o);
 	}
 }
 

@@ -11,6 +11,7 @@
 // All of it belongs to the driver's thread.
 #pragma once
 
+#include "base/reserve.hpp"
 #include "request/request.hpp"
 
 namespace sigevec::driver {
@@ -93,6 +94,8 @@ private:
 	OpenFile *closed_files_ = nullptr;
 	Stream *all_ = nullptr;
 	Stream *closed_ = nullptr;
+	Reserve<OpenFile, 16> file_memory_;
+	Reserve<Stream, 16> stream_memory_;
 	Identity identity_;
 	int epoll_ = -1;
 };
