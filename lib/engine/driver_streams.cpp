@@ -309,8 +309,11 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 	r->connection = nullptr;
 	if (goes_on)
 		r->set(State::queued);
-	else
+	else {
+		// It is not in the ring any more: who cancels it now is not to ask there, for it would never be found.
+		r->set(State::running);
 		take_first(s);
+	}
 	meter::done_by(ends, has_ring_ ? meter::By::uring : meter::By::threads);
 	if (!program_thread::give(What::install, ends, fd)) {
 		sys::close(fd);

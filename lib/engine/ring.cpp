@@ -9,7 +9,6 @@
 
 #include <cerrno>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 namespace sigevec::driver {
@@ -144,13 +143,6 @@ bool Ring::open(unsigned entries, Wakeup *w)
 	unsigned n = io_uring_sq_space_left(&ring_);
 	for (unsigned i = 0; i < n; i++)
 		ring_.sq.array[i] = i; // for wait_idly
-	if ((ring_.features & IORING_FEAT_NO_IOWAIT) != 0)
-		return true;
-	signal_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (signal_ >= 0 && io_uring_register_eventfd(&ring_, signal_) != 0) {
-		sys::close(signal_);
-		signal_ = -1;
-	}
 	return true;
 }
 
@@ -245,7 +237,7 @@ void Ring::wait(int ms)
 	if ((ring_.features & IORING_FEAT_NO_IOWAIT) != 0)
 		wait_idly(ms);
 	else
-		wait_for_signal(ms);
+		wait_in_ring(ms);
 }
 
 // Sleeping in a ring counts as waiting for a device unless it is asked not to (Linux 6.15).
@@ -265,27 +257,15 @@ void Ring::wait_idly(int ms)
 	syscall(SYS_io_uring_enter, ring_.ring_fd, n, 1, flags, &argument, sizeof argument);
 }
 
-// Before, one sleeps on an eventfd that the kernel signals. Without one: in the ring.
-void Ring::wait_for_signal(int ms)
+// Before. (On an eventfd that the kernel signals Linux 6.12 slept through the futex that wakes the driver.)
+void Ring::wait_in_ring(int ms)
 {
-	if (signal_ < 0) {
-		struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
-		struct io_uring_cqe *cqe;
-		if (ms < 0)
-			io_uring_submit_and_wait(&ring_, 1);
-		else
-			io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
-		return;
-	}
-	uint64_t count;
-	syscall(SYS_read, signal_, &count, sizeof count);
-	io_uring_submit_and_get_events(&ring_);
-	if (io_uring_cq_ready(&ring_) != 0)
-		return;
-	struct pollfd p = {signal_, POLLIN, 0};
-	timespec t = {ms / 1000, (ms % 1000) * 1000000l};
-	syscall(SYS_ppoll, &p, 1, ms >= 0 ? &t : nullptr, nullptr, 0);
-	io_uring_get_events(&ring_);
+	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
+	struct io_uring_cqe *cqe;
+	if (ms < 0)
+		io_uring_submit_and_wait(&ring_, 1);
+	else
+		io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
 }
 
 bool Ring::next(Completion *c)

@@ -56,7 +56,7 @@ private:
 	bool knows_futexes();
 	void watch_wakeup();
 	void wait_idly(int ms);
-	void wait_for_signal(int ms);
+	void wait_in_ring(int ms);
 	bool make_table();
 	void use_registered(struct io_uring_sqe *sqe, const Request *r);
 	struct io_uring ring_;
@@ -64,7 +64,6 @@ private:
 	// How its owner is woken: by a descriptor, or (-1) by the futex; whether the ring waits for that.
 	Wakeup *wakeup_;
 	int woken_by_ = -1;
-	int signal_ = -1; // what the kernel signals where sleeping in the ring would be I/O pressure; or -1
 	bool watched_ = false;
 #endif
 };
