@@ -173,8 +173,6 @@ struct io_uring_sqe *get_sqe(Single *s);
 int submit(Single *s);
 int submit_and_look(Single *s);
 int submit_and_wait(Single *s, unsigned count, const struct __kernel_timespec *rest);
-// Whether that does not count as waiting for a device (Linux 6.15).
-bool waits_idly(const struct io_uring &ring);
 
 // ---- single_files.cpp
 

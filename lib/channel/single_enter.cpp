@@ -275,11 +275,6 @@ int submit(Single *s)
 	return io_uring_sq_ready(&s->ring) != 0 ? enter_kernel(s, 0, 0, nullptr) : 0;
 }
 
-bool waits_idly(const struct io_uring &ring)
-{
-	return (ring.features & IORING_FEAT_NO_IOWAIT) != 0;
-}
-
 int submit_and_look(Single *s)
 {
 	return enter_kernel(s, 0, IORING_ENTER_GETEVENTS, nullptr);
@@ -288,7 +283,9 @@ int submit_and_look(Single *s)
 int submit_and_wait(Single *s, unsigned count, const struct __kernel_timespec *rest)
 {
 	timespec begin = monotonic_now();
-	int n = enter_kernel(s, count, IORING_ENTER_GETEVENTS | (waits_idly(s->ring) ? IORING_ENTER_NO_IOWAIT : 0), rest);
+	// Which does not count as waiting for a device, where the kernel can tell the two apart (Linux 6.15).
+	unsigned idly = (s->ring.features & IORING_FEAT_NO_IOWAIT) != 0 ? IORING_ENTER_NO_IOWAIT : 0;
+	int n = enter_kernel(s, count, IORING_ENTER_GETEVENTS | idly, rest);
 	if (n <= 0 || io_uring_cq_ready(&s->ring) >= count)
 		return n < 0 ? n : 0;
 	// Of a call that has taken something the kernel does not say why it came back.

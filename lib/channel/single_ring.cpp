@@ -160,37 +160,6 @@ namespace {
 // A wait in vain for so long is the occasion to see whether the program has closed the descriptor. Cheaper than to look each time.
 constexpr long first_wait = 100 * 1000000;
 
-// Sleeping in the ring counts as waiting for a device before Linux 6.15: there one that waits sleeps on the channel's descriptor, for which
-// the kernel rings the bell. (On the ring's own it would not be woken.)
-int sleep_on_bell(Channel *c, Single *s, const struct __kernel_timespec *rest)
-{
-	channel::silence_bell(c, false);
-	io_uring_cq_eventfd_toggle(&s->ring, true);
-	std::atomic_thread_fence(std::memory_order_seq_cst);
-	int e = submit_and_look(s);
-	if (e >= 0 && io_uring_cq_ready(&s->ring) == 0 && own_epoll::is(c->fd, c->mark)) {
-		struct pollfd p = {c->fd, POLLIN, 0};
-		timespec t = {};
-		if (rest != nullptr)
-			t = {static_cast<time_t>(rest->tv_sec), static_cast<long>(rest->tv_nsec)};
-		int saved = errno;
-		long n = syscall(SYS_ppoll, &p, 1, rest != nullptr ? &t : nullptr, nullptr, 0);
-		e = n == 0 ? -ETIME : n < 0 && errno == EINTR ? -EINTR : 0;
-		errno = saved;
-		if (int looked = submit_and_look(s); looked < 0)
-			e = looked;
-	}
-	io_uring_cq_eventfd_toggle(&s->ring, false);
-	s->may_ring = true;
-	return e < 0 && io_uring_cq_ready(&s->ring) == 0 ? e : 0;
-}
-
-int wait_for(Channel *c, Single *s, unsigned count, const struct __kernel_timespec *rest)
-{
-	bool in_ring = waits_idly(s->ring) || count != 1 || s->ear >= 0;
-	return in_ring ? submit_and_wait(s, count, rest) : sleep_on_bell(c, s, rest);
-}
-
 // Sleeps until there are as many completions.
 int sleep(Channel *c, unsigned count, const Deadline &deadline)
 {
@@ -207,7 +176,7 @@ int sleep(Channel *c, unsigned count, const Deadline &deadline)
 	int e = 0;
 	bool awake = count == 1 ? !channel::queue_empty(c) : moderation::due(c);
 	if (!awake && !c->ending.load(std::memory_order_seq_cst))
-		e = wait_for(c, s, count, deadline.never && !first ? nullptr : &t);
+		e = submit_and_wait(s, count, deadline.never && !first ? nullptr : &t);
 	c->sleepers.store(0, std::memory_order_seq_cst);
 	return e == -ETIME && first ? 0 : e == -ETIME ? -ETIMEDOUT : e < 0 ? e : 0;
 }
