@@ -18,6 +18,7 @@
 #include "channel/own_epoll.hpp"
 #include "runtime/by_descriptor.hpp"
 #include "runtime/syscalls.hpp"
+#include "runtime/uring_queue.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -177,9 +178,7 @@ bool open_ring(Single *s, unsigned entries, unsigned completions)
 	s->claim->store(s, std::memory_order_release);
 	s->dev = st.st_dev;
 	s->ino = st.st_ino;
-	unsigned n = io_uring_sq_space_left(&s->ring);
-	for (unsigned i = 0; i < n; i++)
-		s->ring.sq.array[i] = i;
+	uring_queue::name_entries(&s->ring);
 	return true;
 }
 
@@ -209,16 +208,6 @@ void close_ring(Single *s)
 
 namespace {
 
-// Shows the kernel what was prepared. How much that is.
-unsigned publish(struct io_uring *ring)
-{
-	struct io_uring_sq *q = &ring->sq;
-	q->sqe_head = q->sqe_tail;
-	// Release: what has been prepared is seen before.
-	io_uring_smp_store_release(q->ktail, q->sqe_tail);
-	return q->sqe_tail - io_uring_smp_load_acquire(q->khead);
-}
-
 // What may be tried again. After anything else the ring is lost.
 bool is_passing(int error)
 {
@@ -241,7 +230,7 @@ int enter_kernel(Single *s, unsigned count, unsigned flags, const struct __kerne
 	int saved = errno;
 	Argument a = {0, _NSIG / 8, 0, reinterpret_cast<uintptr_t>(rest)};
 	flags |= rest != nullptr ? IORING_ENTER_EXT_ARG : 0;
-	long n = syscall(SYS_io_uring_enter, s->ring.ring_fd, publish(&s->ring), count, flags, rest != nullptr ? &a : nullptr,
+	long n = syscall(SYS_io_uring_enter, s->ring.ring_fd, uring_queue::publish(&s->ring), count, flags, rest != nullptr ? &a : nullptr,
 			 rest != nullptr ? sizeof a : size_t{_NSIG / 8});
 	int error = n < 0 ? errno : 0;
 	errno = saved;

@@ -5,6 +5,7 @@
 #include "engine/transfer.hpp"
 #include "runtime/config.hpp"
 #include "runtime/syscalls.hpp"
+#include "runtime/uring_queue.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -140,9 +141,7 @@ bool Ring::open(unsigned entries, Wakeup *w)
 	// What the ring passes on to threads of the kernel's has as many as the library's own; four to a processor without this.
 	unsigned workers[2] = {config::limits.threads.load(std::memory_order_relaxed), 0};
 	io_uring_register_iowq_max_workers(&ring_, workers);
-	unsigned n = io_uring_sq_space_left(&ring_);
-	for (unsigned i = 0; i < n; i++)
-		ring_.sq.array[i] = i; // for wait_idly
+	uring_queue::name_entries(&ring_); // for wait_idly
 	return true;
 }
 
@@ -250,9 +249,7 @@ void Ring::wait_idly(int ms)
 		uint64_t time;
 	} argument = {0, _NSIG / 8, 0, ms >= 0 ? reinterpret_cast<uintptr_t>(&t) : 0};
 	// What the ring has taken it says before it says why it has come back: looked for in one call, as waiting is.
-	io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
-	ring_.sq.sqe_head = ring_.sq.sqe_tail;
-	unsigned n = ring_.sq.sqe_tail - io_uring_smp_load_acquire(ring_.sq.khead);
+	unsigned n = uring_queue::publish(&ring_);
 	constexpr unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_NO_IOWAIT;
 	syscall(SYS_io_uring_enter, ring_.ring_fd, n, 1, flags, &argument, sizeof argument);
 }

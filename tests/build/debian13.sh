@@ -25,7 +25,7 @@ fi
 
 cat >"$root/build-and-test" <<'END'
 set -e
-tests='tests/contract/posix_read tests/contract/source_timer'
+tests='tests/contract/posix_read tests/contract/ev_sync_locks tests/contract/source_timer'
 rm -rf /build && mkdir /build && cd /build
 /src/configure --disable-lto --enable-werror CFLAGS=-O0 CXXFLAGS=-O0
 # Whatever the times of its files are: they are the other build's.
