@@ -29,12 +29,19 @@ double cost_of(Run run, int n) {
     for (int i = 0; i < 2; ++i) least = std::min(least, run(n));
     return least;
 }
-/// `run' ends n waits, and returns what that has cost.
+/// `run' ends n waits, and returns what that has cost. What else the machine does only adds, but it may add several times as much where threads
+/// take turns (a processor that has been idle, or one for two threads): few and many in turn, until the least of both has been seen.
 template <class Run>
 void check_grows_linearly(Run run) {
-    double const for_few = std::max(cost_of(run, few), 0.001), for_many = cost_of(run, many);
+    constexpr int rounds = 12;
+    double for_few = cost_of(run, few), for_many = cost_of(run, many);
+    auto const is_linear = [&] { return for_many < std::max(for_few, 0.001) * 32; };
+    for (int i = 0; i < rounds && !is_linear(); ++i) {
+        for_many = std::min(for_many, run(many));
+        for_few = std::min(for_few, run(few));
+    }
     BOOST_TEST_MESSAGE(few << " cost " << for_few << " s, " << many << " cost " << for_many << " s");
-    BOOST_TEST(for_many < for_few * 32, few << " cost " << for_few << " s, " << many << " cost " << for_many << " s");
+    BOOST_TEST(is_linear(), few << " cost " << for_few << " s, " << many << " cost " << for_many << " s");
 }
 
 class Waits {
