@@ -4,7 +4,7 @@
 // in the program's table. A program that closes the descriptor, and uses its number again, does nothing to them; a child of fork has none of them.
 //
 // Pinned: by an operation that EC_BATCH keeps back, in the first places of the table, from its call until the submission; they are let go by the
-// last entry of the same submission. Held: by operations that wait behind another one of their lane, each file once, until the last has ended.
+// last entry of the same submission. Held: by operations that wait behind another one of their lane, each file once, until the last has ended; by armed sockets.
 #include "channel/single.hpp"
 
 #ifdef HAVE_LIBURING
@@ -34,6 +34,13 @@ struct NoFiles {
 };
 constexpr NoFiles no_files;
 
+// Of a table of n places, the first ones: few of a small one.
+unsigned places_to_pin(unsigned n)
+{
+	unsigned part = n / 16 / 64 * 64;
+	return part < 64 ? 64 : part < most_pinned ? part : most_pinned;
+}
+
 unsigned most_allowed()
 {
 	struct rlimit r;
@@ -47,7 +54,7 @@ bool make_table(Single *s)
 	if (s->files != 0)
 		return true;
 	unsigned n = most_allowed();
-	if (n <= most_pinned || s->lost || !has_number(s))
+	if (n <= places_to_pin(n) || s->lost || !has_number(s))
 		return false;
 	auto *used = static_cast<uint64_t *>(calloc(n / 64, sizeof(uint64_t)));
 	if (used == nullptr)
@@ -58,7 +65,7 @@ bool make_table(Single *s)
 	}
 	s->files = n;
 	s->used_files = used;
-	s->next_file = most_pinned;
+	s->next_file = places_to_pin(n);
 	return true;
 }
 
@@ -74,7 +81,7 @@ int find_place(Single *s)
 {
 	for (unsigned i = 0; i < s->files / 64; i++) {
 		unsigned at = (s->next_file / 64 + i) % (s->files / 64);
-		if (at * 64 < most_pinned || ~s->used_files[at] == 0)
+		if (at * 64 < places_to_pin(s->files) || ~s->used_files[at] == 0)
 			continue;
 		auto bit = static_cast<unsigned>(__builtin_ctzll(~s->used_files[at]));
 		s->used_files[at] |= uint64_t{1} << bit;
@@ -135,7 +142,7 @@ bool pin(Single *s, Operation *o)
 	if (o->held != nullptr || o->fd < 0)
 		return true;
 	// Of those that are submitted together the first one looks at the number of the ring.
-	if (s->pinned >= most_pinned || !make_table(s) || (s->pinned == 0 && !has_number(s)))
+	if (!make_table(s) || s->pinned >= places_to_pin(s->files) || (s->pinned == 0 && !has_number(s)))
 		return false;
 	int e = put(s, s->pinned, o->fd);
 	if (e == 0)

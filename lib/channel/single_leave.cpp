@@ -82,7 +82,7 @@ void move(Channel *c, Single *s, Operation *o)
 {
 	bool there = o->op == Op::poll || o->fd < 0 || (o->held != nullptr ? number_of_file(o) >= 0 : still_there(s, o));
 	if (o->use == Operation::Region::armed) {
-		there = still_armed(o);
+		there = there && still_armed(o);
 		region_ended(s, o, 0);
 	}
 	if (o->state == Operation::State::ready)

@@ -2,7 +2,7 @@
 //
 // Associated sockets in the ring of an EC_SINGLE channel: one multishot receive for each that is armed, into buffers that the ring has been lent.
 //
-// Without a piece to put in a place that the kernel has used (single_lender.hpp) it runs out, and a receive ends; it is
+// The socket is held among the ring's registered files, so an armed one outlives its number. Without a piece to put in a place that the kernel has used (single_lender.hpp) it runs out, and a receive ends; it is
 // `starved', and goes on when there is room again (the receiver says when, see dma/receiver.cpp). An arrival whose event has no room in the
 // channel is parked: it keeps its piece, so in the end the kernel runs out, and nothing is lost.
 //
@@ -71,10 +71,10 @@ private:
 
 } // namespace
 
+// Its socket the ring holds: what becomes of the number is nothing to it.
 bool still_armed(const Operation *o)
 {
-	Armed a(o);
-	return a && association::still_there(a.get());
+	return bool(Armed(o));
 }
 
 namespace {
@@ -264,6 +264,7 @@ void region_ended(Single *s, Operation *o, ssize_t result)
 	}
 	case Operation::Region::armed: {
 		leave_association(o);
+		let_go(s, o);
 		lender::leave(s, o->lender);
 		region::remove_request(region_of(o));
 		break;
@@ -328,13 +329,18 @@ int arm_socket(Channel *c, const Call &call)
 	Single *s = c->single.load(std::memory_order_relaxed);
 	association::Locked a(call.fd);
 	if (!a || !a->stream || a->latest || a->region_count != 1 || a->queue_count != 0 || a->first != nullptr || a->armed != nullptr ||
-	    a->notify != nullptr || a->blocked != 0 || a->error != 0 || !association::still_there(a.get()))
+	    a->notify != nullptr || a->blocked != 0 || a->error != 0)
 		return -1;
 	Region *r = region::at(a->regions[0]);
 	Lender *l = lender::find(s, r, call.dma.size);
 	Operation *o = l != nullptr ? make_operation(s, call) : nullptr;
 	if (o == nullptr)
 		return -1;
+	// Without room the kernel lets go of the socket, which may have lost its number by then.
+	if (!hold(s, o, nullptr) || !association::still_there(a.get())) {
+		free_operation(s, o);
+		return -1;
+	}
 	o->detached = true;
 	o->use = Operation::Region::armed;
 	o->region = static_cast<uint16_t>(region::index_of(r));
@@ -345,10 +351,7 @@ int arm_socket(Channel *c, const Call &call)
 	region::add_request(r);
 	a->armed = o;
 	a->armed_in = c;
-	bool until_submitted = (c->flags & EC_BATCH) == 0 || pin(s, o);
 	start_receiving(s, o);
-	if (!until_submitted)
-		submit(s);
 	return 0;
 }
 

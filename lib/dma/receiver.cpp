@@ -162,6 +162,13 @@ void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events = EPOLLI
 			return;
 		if (arrived)
 			note_event(a, events);
+		if (a->armed != nullptr && a->paused) {
+			// It is the owner of the ring who goes on, with a socket that the ring holds.
+			a->paused = false;
+			channel::ring_bell(a->armed_in);
+			bell::ring(a->armed_in, bell::Which::wake);
+			return;
+		}
 		Inside in(a);
 		// A child of fork may have kept a socket open that the program has closed here. What requests hold may just not be had: the program's table
 		// is full.
@@ -169,13 +176,6 @@ void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events = EPOLLI
 			bool later = own != nullptr && (a->held >= 0 || a->held_here >= 0);
 			if (later)
 				own->lacking = a->watched = true;
-			return;
-		}
-		if (a->armed != nullptr && a->paused) {
-			// It is the owner of the ring who goes on.
-			a->paused = false;
-			channel::ring_bell(a->armed_in);
-			bell::ring(a->armed_in, bell::Which::wake);
 			return;
 		}
 		feed::step(a, &o, arrived);

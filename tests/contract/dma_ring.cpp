@@ -272,3 +272,37 @@ BOOST_AUTO_TEST_CASE(while_the_channel_is_full_ecanceled_is_the_last_event) {
             for (size_t i = 0; i < got.size(); ++i) BOOST_TEST_REQUIRE(got[i] == char('a' + i / 100));
         });
 }
+
+BOOST_AUTO_TEST_CASE(a_closed_one_that_has_had_no_room_goes_on_after_the_next_release) {
+    for_each_ring_and_stream([](Channel& ec, Associated& s, Region& region) {
+        auto pieces = std::vector<std::pair<void*, size_t>>{};
+        for (void* p; sio_reserve(region, &p, 4096) == 0;) pieces.emplace_back(p, 4096);
+        std::string const text = pattern(800000);
+        std::thread writer([&] {
+            for (size_t n = 0; n < text.size();) n += size_t(send(s.s.b, &text[n], text.size() - n, MSG_NOSIGNAL));
+            s.s.b.reset();
+        });
+        // The number goes, and is another socket's.
+        Pair other = make_pair(tcp4_kind);
+        int const number = s.s.a.release();
+        BOOST_TEST_REQUIRE(dup2(other.a, number) == number);
+        s.s.a.reset(number);
+        std::string got;
+        std::vector<std::pair<void*, size_t>> kept;
+        auto const before = region.stat().full;
+        while (region.stat().full == before) {
+            event_data_t event;
+            if (ec_next_events(ec, &event, 1, &at_once) != 1) continue;
+            BOOST_TEST_REQUIRE(event.ev_result > 0);
+            got.append(static_cast<char*>(event.ev_un.ev_dma.buf), size_t(event.ev_result));
+            kept.emplace_back(event.ev_un.ev_dma.buf, size_t(event.ev_result));
+        }
+        region.release(pieces);
+        region.release(kept);
+        while (got.size() < text.size()) got += content(next_event(ec), region);
+        writer.join();
+        BOOST_TEST((got == text));
+        BOOST_TEST(content(next_event(ec), region) == "");
+        BOOST_TEST(region.stat().used == 0u);
+    });
+}
