@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// What a call finds beyond what it was asked for it may bring along, as pieces of the same size, so that the next calls need no system
-// call: of streams other than UNIX ones (whose control data belongs to a place in the stream), and of datagrams where DMA_BUFSIZE has
-// said how long they are. For a program that has found data at each of its last calls the receiver does it meanwhile, until a call
-// has to wait. Nothing is brought along while another thread waits in the kernel: it would wait for what lies here.
+// Where DMA_BUFSIZE asks for it a call brings along what it finds beyond what it was asked for, as pieces of the same size, so that the next calls need
+// not receive; not of UNIX sockets, whose control data belongs to a place in the stream. For a program that has found data at each of its last
+// calls the receiver does it meanwhile, until a call has to wait. Without DMA_BUFSIZE nothing is brought along, for it cannot be put back. Nor is anything
+// while another thread waits in the kernel: it would wait for what lies here.
 #include "dma/receive_impl.hpp"
 
 #include "runtime/syscalls.hpp"
@@ -19,10 +19,14 @@ constexpr uint32_t most_in_advance = 256;
 
 } // namespace
 
+bool wants_ahead(const Association *a)
+{
+	return a->buffer != 0 && !a->local;
+}
+
 unsigned pieces(Association *a, const Want &w)
 {
-	bool known = !a->local && (a->stream || a->buffer != 0);
-	if (!known || w.message || w.from != nullptr || a->blocked != 0 || (w.flags & ~MSG_DONTWAIT) != 0)
+	if (!wants_ahead(a) || w.message || w.from != nullptr || a->blocked != 0 || (w.flags & ~MSG_DONTWAIT) != 0)
 		return 1;
 	if (w.region != nullptr)
 		return 1;
@@ -122,8 +126,7 @@ ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 
 bool wants_in_advance(const Association *a)
 {
-	bool known = !a->local && (a->stream ? a->asked != 0 : a->buffer != 0);
-	return known && a->device == nullptr && a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
+	return wants_ahead(a) && (!a->stream || a->asked != 0) && a->device == nullptr && a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
 }
 
 bool in_advance(Association *a)

@@ -287,6 +287,17 @@ void leave_region(Association *a, Region *r)
 	}
 }
 
+// What lies unread in r goes to the other regions, in its order. False: they have no room for all of it.
+bool move_unread(Association *a, Region *r)
+{
+	for (uint32_t i = 0; i < a->queue_count; i++) {
+		Arrival &x = a->queue[(a->queue_first + i) % a->queue_room];
+		if (x.region == r && !receive::move_to_another(a, &x))
+			return false;
+	}
+	return true;
+}
+
 int remove_locked(int fd, Region *r, Request **waiting)
 {
 	Guard<Mutex> g(changing);
@@ -301,20 +312,17 @@ int remove_locked(int fd, Region *r, Request **waiting)
 		*waiting = end(a);
 		return 0;
 	}
-	// What is in the others stays; what is armed is so for the first.
-	if (a->armed != nullptr)
-		single::end_armed(a->armed_in, a->armed);
-	a->armed = nullptr;
-	for (uint32_t n = a->queue_count; n > 0; n--) {
-		Arrival x = pop(a);
-		if (x.region == r)
-			receive::discard(x);
-		else
-			push(a, x);
-	}
 	for (int i = place; i + 1 < a->region_count; i++)
 		a->regions[i] = a->regions[i + 1];
 	a->region_count--;
+	if (!move_unread(a, r)) {
+		a->regions[a->region_count++] = static_cast<uint16_t>(region::index_of(r));
+		return ENOBUFS;
+	}
+	// What is armed is so for the first.
+	if (a->armed != nullptr)
+		single::end_armed(a->armed_in, a->armed);
+	a->armed = nullptr;
 	leave_region(a, r);
 	r->sockets.fetch_sub(1, std::memory_order_release);
 	return 0;

@@ -19,30 +19,6 @@ namespace {
 
 constexpr int beside = MSG_OOB | MSG_ERRQUEUE;
 
-// The first of the queue; of a stream a piece of it may be all that is wanted.
-ssize_t take(Association *a, const Want &w, void **address)
-{
-	Arrival x = a->queue[a->queue_first];
-	if (!a->stream || x.n <= w.size) {
-		ssize_t n = hand_out(a, x, w, address);
-		if (n != no_room)
-			association::pop(a);
-		return n;
-	}
-	Arrival part = room(a, w, w.size, w.message);
-	if (part.piece == nullptr)
-		return no_room;
-	if (!region::store(part.region, data_of(part), x.piece, w.size)) {
-		discard(part);
-		return -EFAULT;
-	}
-	part.n = w.size;
-	Arrival &rest = a->queue[a->queue_first];
-	rest.n -= w.size;
-	region::store(rest.region, rest.piece, rest.piece + w.size, rest.n);
-	return hand_out(a, part, w, address);
-}
-
 // A call has found data: if that goes on the receiver may fetch what comes next.
 void found_data(Association *a)
 {
@@ -88,9 +64,12 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 // Bytes or -errno; -EINPROGRESS: *b says what to wait for.
 ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 {
+	// What has been received ahead is not looked at, nor put together: then neither is what has not.
 	bool stays = (w.flags & (MSG_PEEK | MSG_WAITALL)) != 0;
+	if (stays && (w.flags & beside) == 0 && (a->latest || wants_ahead(a)))
+		return -EOPNOTSUPP;
 	if (a->queue_count != 0 && (w.flags & beside) == 0) {
-		ssize_t n = stays ? -EOPNOTSUPP : take(a, w, address);
+		ssize_t n = take(a, w, address);
 		found_data(a);
 		return n;
 	}
@@ -100,8 +79,6 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 		return attempt_frame(a, w, address, b);
 	*b = {a->life, {}, nullptr, 0, false, false};
 	if (receiver::serves(a) && (w.flags & beside) == 0) {
-		if (stays)
-			return -EOPNOTSUPP;
 		b->served = true;
 		b->seen = a->arrivals.load(std::memory_order_acquire);
 		return receiver::watch(a) ? -EINPROGRESS : -EAGAIN;
@@ -247,7 +224,7 @@ ssize_t sleep_for_frame(int fd, Patience *p)
 
 } // namespace
 
-ssize_t call(int fd, const Want &w, void **address)
+ssize_t call(int fd, Want w, void **address)
 {
 	for (Patience patience;;) {
 		Blocking b;
@@ -259,6 +236,8 @@ ssize_t call(int fd, const Want &w, void **address)
 				return e != 0 ? -e : patience.known ? -ECANCELED : -EINVAL; // it has waited, or there never was one
 			}
 			found = a.get();
+			if (!found->stream)
+				w.flags &= ~MSG_WAITALL; // which means nothing there
 			ssize_t n = attempt(found, w, address, &b);
 			if (n != -EINPROGRESS)
 				return told(n);

@@ -18,13 +18,13 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <poll.h>
 #include <utility>
 
 namespace sigevec::dma::feed {
 
 namespace {
 
-constexpr size_t buffer_of_stream = 16 * 1024;
 constexpr unsigned at_once = 256;            // then others may have the lock
 
 receive::Want wanted(const Request *r)
@@ -46,7 +46,7 @@ receive::Want ahead(const Association *a)
 {
 	receive::Want w{};
 	// A datagram is cut to what the program has said, never to a guess.
-	w.size = a->buffer != 0 ? a->buffer : a->stream ? buffer_of_stream : receive::no_limit;
+	w.size = a->buffer != 0 ? a->buffer : receive::no_limit;
 	w.message = !a->stream;
 	return w;
 }
@@ -77,9 +77,11 @@ ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 		*address = nullptr;
 		return n;
 	}
+	if (queued)
+		return receive::take(a, w, address);
 	n = receive::hand_out(a, x, w, address);
-	if (queued && n != receive::no_room)
-		association::pop(a);
+	if (n == receive::no_room && !association::push(a, x))
+		receive::discard(x);
 	return n;
 }
 
@@ -258,16 +260,32 @@ ssize_t serve_first(Association *a, Outcome *o)
 	return n;
 }
 
-// For async_io_notify: takes what has come into the region, so that it is there when the function runs, if it can be kept as it is. Control data of
-// UNIX streams has its place in the stream, and how long a datagram may be only its reader knows: there it is left to the reader. False: nothing has
-// come, the socket is not connected.
+// For async_io_notify, of a socket that keeps what it has: whether there is something. An unconnected one says only that it is hung up; an error may
+// be one that waits for the call to be made, or a message in the error queue, which is for nobody here.
+bool has_something(Association *a)
+{
+	struct pollfd p = {association::file_of(a), POLLIN | POLLRDHUP, 0};
+	constexpr timespec none{0, 0};
+	if (syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) != 1)
+		return false;
+	if ((p.revents & (POLLIN | POLLRDHUP)) != 0)
+		return true;
+	ssize_t n = (p.revents & POLLERR) != 0 ? receive::length_of_next(p.fd, MSG_DONTWAIT) : -EAGAIN;
+	bool nothing = n == -EAGAIN || n == -ENOTCONN || n == -EINVAL;
+	if (n < 0 && !nothing)
+		a->error = static_cast<int>(-n);
+	return !nothing;
+}
+
+// For async_io_notify: takes what has come into the region, if that is asked for, so that it is there when the function runs. False: nothing has come.
 bool fetch(Association *a)
 {
 	if (a->queue_count != 0 || a->error != 0)
 		return true;
-	bool leave = a->device == nullptr && (a->stream ? a->local : a->buffer == 0);
+	if (a->device == nullptr && !receive::wants_ahead(a))
+		return has_something(a);
 	Arrival x{};
-	ssize_t n = leave ? receive::length_of_next(association::file_of(a), MSG_DONTWAIT) : receive::one(a, ahead(a), &x);
+	ssize_t n = receive::one(a, ahead(a), &x);
 	bool data = n >= 0 && !is_end(a, n);
 	if (x.piece != nullptr && (!data || !association::push(a, x)))
 		receive::discard(x);

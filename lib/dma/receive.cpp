@@ -177,7 +177,7 @@ ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 	return no_room;
 }
 
-// An arrival without the head that is wanted, or in another region than is wanted. 0 or -errno.
+// An arrival without the head that is wanted, or in another region than is wanted. 0, no_room or -errno: then it is what it was.
 int move(const Association *a, const Want &w, Arrival *x)
 {
 	Arrival with = room(a, w, x->n == 0 ? 1 : x->n, w.message);
@@ -185,7 +185,6 @@ int move(const Association *a, const Want &w, Arrival *x)
 		return no_room;
 	if (!region::store(with.region, data_of(with), data_of(*x), x->n)) {
 		discard(with);
-		discard(*x);
 		return -EFAULT;
 	}
 	with.n = x->n;
@@ -199,6 +198,13 @@ int move(const Association *a, const Want &w, Arrival *x)
 }
 
 } // namespace
+
+bool move_to_another(const Association *a, Arrival *x)
+{
+	Want w{};
+	w.message = x->head != nullptr;
+	return move(a, w, x) == 0;
+}
 
 ssize_t one(Association *a, const Want &w, Arrival *x)
 {
@@ -274,8 +280,11 @@ ssize_t hand_out_otherwise(const Association *a, Arrival x, const Want &w, void 
 	}
 	bool elsewhere = w.region != nullptr && x.region != w.region;
 	if (elsewhere || (w.message && x.head == nullptr))
-		if (int e = move(a, w, &x); e != 0)
+		if (int e = move(a, w, &x); e != 0) {
+			if (e != no_room)
+				discard(x);
 			return e;
+		}
 	size_t n = x.n < w.size ? x.n : w.size;
 	if (w.message)
 		return give_message(a, x, w, n, address);
@@ -295,6 +304,29 @@ ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **a
 	if (!as_it_is)
 		return hand_out_otherwise(a, x, w, address);
 	return give(a, x, x.n < w.size ? x.n : w.size, address);
+}
+
+ssize_t take(Association *a, const Want &w, void **address)
+{
+	Arrival x = a->queue[a->queue_first];
+	if (!a->stream || x.n <= w.size) {
+		ssize_t n = hand_out(a, x, w, address);
+		if (n != no_room)
+			association::pop(a);
+		return n;
+	}
+	Arrival part = room(a, w, w.size, w.message);
+	if (part.piece == nullptr)
+		return no_room;
+	if (!region::store(part.region, data_of(part), x.piece, w.size)) {
+		discard(part);
+		return -EFAULT;
+	}
+	part.n = w.size;
+	Arrival &rest = a->queue[a->queue_first];
+	rest.n -= w.size;
+	region::store(rest.region, rest.piece, rest.piece + w.size, rest.n);
+	return hand_out(a, part, w, address);
 }
 
 ssize_t hand_out_alone(const Arrival &x, const Want &w, void **address)

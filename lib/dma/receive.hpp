@@ -30,7 +30,7 @@ inline ssize_t told(ssize_t n)
 }
 
 // A whole sio_recv: bytes or -errno, and the address of the program's piece.
-ssize_t call(int fd, const Want &w, void **address);
+ssize_t call(int fd, Want w, void **address);
 
 // The rest with the association's lock held.
 
@@ -45,8 +45,12 @@ bool in_advance(Association *a);
 bool wants_in_advance(const Association *a);
 // Gives an arrival to the program, cut to what is wanted. Bytes or -errno; no_room: it is still the caller's.
 ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **address);
-// The same for one whose association has ended meanwhile. Without a lock.
+// Gives the first of the queue, or, of a stream, as much of it as is wanted. no_room: all of it is still there.
+ssize_t take(Association *a, const Want &w, void **address);
+// hand_out() for one whose association has ended meanwhile. Without a lock.
 ssize_t hand_out_alone(const Arrival &x, const Want &w, void **address);
+// An arrival whose region is no longer the socket's. False: the others have no room, and it stays.
+bool move_to_another(const Association *a, Arrival *x);
 // There is no room: tells whoever gives a piece back to look() for it. Then another attempt has to be made.
 void wait_for_room(const Association *a, const Want &w);
 // Nobody wants it.

@@ -30,6 +30,8 @@ ssize_t into(int fd, Arrival *x, const Want &w, int flags);
 
 // ahead.cpp
 
+// Whether the program has asked for more than its calls do.
+bool wants_ahead(const Association *a);
 // How many pieces may be received with one call.
 unsigned pieces(Association *a, const Want &w);
 // After a call that could have filled `of' pieces.

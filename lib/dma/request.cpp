@@ -126,6 +126,10 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 
 int prepare_wait(Call &c, size_t size, bool message)
 {
+	// An armed request has no call to repeat.
+	constexpr int unfit = MSG_TRUNC | MSG_PEEK | MSG_WAITALL;
+	if (!c.multishot && (c.flags & unfit) != 0)
+		return EOPNOTSUPP;
 	if (size == 0 || (!message && size > SSIZE_MAX) || (c.flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != 0 || (c.multishot && c.message != nullptr))
 		return EINVAL;
 	c.dma = {};

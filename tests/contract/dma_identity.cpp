@@ -133,6 +133,80 @@ BOOST_AUTO_TEST_CASE(what_comes_while_the_association_ends_is_lost_to_nobody) {
     });
 }
 
+BOOST_AUTO_TEST_CASE(what_nobody_has_read_is_in_the_socket_after_dma_disassoc) {
+    Region region(size);
+    for_each_kind([&](SocketKind const& kind) {
+        for (bool notified : {false, true}) BOOST_TEST_CONTEXT("a function is registered " << notified) {
+            Pair s = make_pair(kind);
+            region.associate(s.a);
+            std::atomic<int> told{0};
+            auto const count = [](int, void* n) { ++*static_cast<std::atomic<int>*>(n); };
+            if (notified) BOOST_TEST_REQUIRE(async_io_notify(s.a, count, &told) == 0);
+            std::string got;
+            for (int i = 0; i < 80; ++i)
+                BOOST_TEST_REQUIRE(send(s.b, pattern(32, i).data(), 32, 0) == 32);
+            if (notified) BOOST_TEST(eventually([&] { return told == 1; }));
+            for (int i = 0; i < 40; ++i) {
+                void* p;
+                BOOST_TEST_REQUIRE(sio_recv(s.a, &p, 32, 0) == 32);
+                BOOST_TEST((std::string_view(static_cast<char*>(p), 32) == pattern(32, i)));
+                region.release(p, 32);
+            }
+            region.disassociate(s.a);
+            for (int i = 40; i < 80; ++i) {
+                char buffer[32];
+                BOOST_TEST_REQUIRE(recv(s.a, buffer, sizeof buffer, MSG_DONTWAIT | MSG_WAITALL) == 32);
+                BOOST_TEST((std::string_view(buffer, 32) == pattern(32, i)));
+            }
+            BOOST_TEST(region.stat().used == 0u);
+        }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_request_for_less_than_has_been_brought_along_loses_nothing) {
+    Region region(size);
+    Associated s(tcp4_kind, region, DMA_BUFSIZE(64));
+    std::string const text = pattern(64 * 40);
+    s.peer_sends(text);
+    std::string got;
+    for (int i = 0; i < 20; ++i) got += s.recv(64);
+    while (got.size() < text.size()) {
+        Request& request = on_region(s, region, 10);
+        BOOST_TEST_REQUIRE(aio_recv(&request.cb, AIO_DMA_BUF) == 0);
+        got += received(request, region);
+    }
+    BOOST_TEST((got == text));
+    BOOST_TEST(region.stat().used == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(what_lies_unread_in_a_region_that_goes_moves_to_another) {
+    Region first(size), second(1024);
+    for (SocketKind const& kind : {tcp4_kind, udp4_kind}) BOOST_TEST_CONTEXT(kind.name) {
+        Associated s(kind, first, DMA_BUFSIZE(64));
+        std::string const text = pattern(64 * 20);
+        for (size_t i = 0; i < text.size(); i += 64) s.peer_sends(text.substr(i, 64));
+        std::string got;
+        auto const take = [&] {
+            void* p;
+            int const n = sio_recv(s, &p, 64, 0);
+            BOOST_TEST_REQUIRE(n > 0);
+            got.append(static_cast<char*>(p), size_t(n));
+            BOOST_TEST((sio_release(first, p, size_t(n)) == 0 || sio_release(second, p, size_t(n)) == 0));
+        };
+        for (int i = 0; i < 9; ++i) take();
+        second.associate(s);
+        // Too much may have been brought along for the other one.
+        while (dma_disassoc(s, first, size) != 0) {
+            BOOST_TEST_REQUIRE(errno == ENOBUFS);
+            take();
+        }
+        BOOST_TEST(first.stat().used == 0u);
+        while (got.size() < text.size()) take();
+        BOOST_TEST((got == text));
+        second.disassociate(s);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_datagram_is_cut_to_what_its_reader_asks_and_to_nothing_else) {
     Region region(size);
     std::string const text = pattern(5000);
@@ -145,6 +219,24 @@ BOOST_AUTO_TEST_CASE(a_datagram_is_cut_to_what_its_reader_asks_and_to_nothing_el
             BOOST_TEST(eventually([&] { return ran.load(); }));
             BOOST_TEST((s.recv(8192) == text));
         }
+}
+
+BOOST_AUTO_TEST_CASE(a_function_that_is_registered_again_is_told_of_what_is_still_there) {
+    Region region(size);
+    for_each_kind([&](SocketKind const& kind) {
+        Associated s(kind, region);
+        std::atomic<int> told{0};
+        auto const count = [](int, void* n) { ++*static_cast<std::atomic<int>*>(n); };
+        s.peer_sends("text");
+        for (int i = 1; i < 4; ++i) {
+            BOOST_TEST_REQUIRE(async_io_notify(s, count, &told) == 0);
+            BOOST_TEST(eventually([&] { return told == i; }));
+        }
+        BOOST_TEST(s.recv(100) == "text");
+        BOOST_TEST_REQUIRE(async_io_notify(s, count, &told) == 0);
+        s.s.b.reset();
+        if (kind.type != SOCK_DGRAM) BOOST_TEST(eventually([&] { return told == 4; }));
+    });
 }
 
 BOOST_AUTO_TEST_CASE(an_error_of_the_socket_reaches_whoever_comes_next_once) {
@@ -259,6 +351,23 @@ BOOST_AUTO_TEST_CASE(flags_that_a_piece_cannot_satisfy_are_refused_in_every_call
         CHECK_FAILS(aio_recv(&request.cb, AIO_DMA_BUF | MSG_TRUNC), EOPNOTSUPP);
         CHECK_FAILS(sio_recv(s, &p, 100, MSG_TRUNC), EOPNOTSUPP);
         CHECK_FAILS(aio_recv(&request.cb, AIO_DMA_BUF | MSG_PEEK), EOPNOTSUPP);
+        Channel ec;
+        for (int unfit : {int(MSG_TRUNC), int(MSG_PEEK), int(MSG_WAITALL)})
+            CHECK_FAILS(ev_recv(s, nullptr, 100, AIO_DMA_BUF | unfit, ec, nullptr), EOPNOTSUPP);
+    }
+    // Whether something has been brought along makes no difference.
+    for (bool some : {false, true}) {
+        Associated s(tcp4_kind, region, DMA_BUFSIZE(8));
+        s.peer_sends(pattern(8 * 20));
+        for (int i = 0; some && i < 5; ++i) BOOST_TEST(s.recv(8).size() == 8u);
+        void* p;
+        CHECK_FAILS(sio_recv(s, &p, 8, MSG_PEEK), EOPNOTSUPP);
+        CHECK_FAILS(sio_recv(s, &p, 8, MSG_WAITALL), EOPNOTSUPP);
+    }
+    for (unsigned flags : {0u, unsigned(DMA_BUFSIZE(8)), unsigned(DMA_LATEST)}) {
+        Associated s(udp4_kind, region, flags);
+        s.peer_sends("text");
+        BOOST_TEST(s.recv(100, MSG_WAITALL) == "text");
     }
     Pair alone = make_pair(udp4_kind);
     Request& request = on_region(alone.a, region, 100);
