@@ -325,7 +325,9 @@ bool needed(const Call &c, const Descriptor &d, ssize_t out)
 	// Names and descriptors go with the first part.
 	if (out <= 0 && (names_unix(c) || sends_descriptors(c)))
 		return true;
-	return depends_on_rights(c, d) && !rights::are_the_helpers();
+	if (!depends_on_rights(c, d))
+		return false;
+	return !(c.op == Op::write && d.exact_inode ? rights::write_alike() : rights::are_the_helpers());
 }
 
 int attach(Request *r)

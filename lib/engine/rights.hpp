@@ -34,6 +34,8 @@ namespace rights {
 
 // Whether the helper's threads have the calling thread's rights, and keep them as long as it does.
 bool are_the_helpers();
+// The same for a write to a file of a local file system, of which the kernel asks less: not who the thread is to others (SCM_CREDENTIALS), nor what it has put by.
+bool write_alike();
 
 // By a thread of the helper: what it has now.
 void helper_has(const Rights &r);
