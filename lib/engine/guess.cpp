@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/guess.hpp"
 
+#include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/probes.hpp"
 
@@ -30,33 +31,53 @@ bool whole(const Call &c, ssize_t n)
 	return n > 0 && static_cast<size_t>(n) == c.len;
 }
 
-bool may_be_tried(const Call &c)
+// What is written must be the file that is remembered, or nothing is: see in_memory below.
+bool may_be_tried(const Call &c, const Guess &g)
 {
-	return c.op == Op::read && c.len != 0 && c.len <= transfer::copied_in_call && c.done == 0 && !c.event.needs_memory();
+	bool known = c.op == Op::read || (c.op == Op::write && g.d.kind == Kind::memory && (g.d.flags & (O_SYNC | O_DSYNC)) == 0);
+	return known && c.len != 0 && c.len <= transfer::copied_in_call && c.done == 0 && !c.event.needs_memory();
+}
+
+// Whether it still is the file in memory, which nothing waits for, and is to be tried.
+bool in_memory(const Call &c, Guess &g)
+{
+	if (!transfer::still_in_memory(g.d)) {
+		g.uses = 0;
+		return false;
+	}
+	return c.op == Op::read || transfer::may_be_written_in_call(c.offset, c.len, g.d);
 }
 
 } // namespace
 
-Attempt read(const Call &c)
+Attempt attempt(const Call &c)
 {
 	Attempt a;
 	Guess &g = slot(c.fd);
-	if (g.uses == 0 || g.d.fd != c.fd || !may_be_tried(c))
+	if (g.uses == 0 || g.d.fd != c.fd || !may_be_tried(c, g))
 		return a;
 	g.uses--;
 	a.kind = g.d.kind;
 	bool memory = g.d.kind == Kind::memory;
-	if (memory && !transfer::still_in_memory(g.d)) {
-		g.uses = 0;
+	if (memory && !in_memory(c, g))
+		return a;
+	// As if it had been tried.
+	if (!memory && !attempts::pays(g.d.dev, g.d.ino, attempts::Way::read)) {
+		passed_on(stats::inline_left_out, c.fd);
+		a.answer = Answer::doubt;
+		a.result = -EAGAIN;
 		return a;
 	}
-	a.result = transfer::at_offset(true, c.fd, {c.buf, c.len, c.offset, c.vector, c.vector_count}, memory ? 0 : RWF_NOWAIT);
-	bool believed = whole(c, a.result) || (memory && a.result >= 0);
+	a.result = transfer::at_offset(c.op == Op::read, c.fd, {c.buf, c.len, c.offset, c.vector, c.vector_count}, memory ? 0 : RWF_NOWAIT);
+	bool believed = whole(c, a.result) || (memory && c.op == Op::read && a.result >= 0);
 	a.answer = believed ? Answer::ended : Answer::doubt;
+	bool cold = a.result == -EAGAIN || a.result == -EOPNOTSUPP;
 	if (believed)
 		stats::count(stats::inline_done);
-	else if (a.result == -EAGAIN || a.result == -EOPNOTSUPP)
+	else if (cold)
 		passed_on(a.result == -EAGAIN ? stats::inline_cold : stats::inline_unsupported, c.fd);
+	if (!memory && (believed || cold))
+		attempts::note(g.d.dev, g.d.ino, attempts::Way::read, believed);
 	return a;
 }
 

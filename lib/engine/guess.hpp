@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What this thread found when it last looked at a descriptor of a file: a small read that is in the cache need not look each time.
+// What this thread found when it last looked at a descriptor of a file: a small read that is in the cache, or transfer of a file in memory, need not look each time.
 //
 // A number is not a file, so what is remembered may be of a file that is gone: the program has closed the number and used it again, or another
 // thread has, or fcntl has changed O_DIRECT. Therefore a guess chooses nothing but preadv2 with RWF_NOWAIT at an offset, which does no harm to any file, and
@@ -16,7 +16,8 @@
 //
 // Kernel AIO is never told a number by a guess: it does not know of files that have no offset, and takes what is in pipes, timers, and at
 // offset 0 in sockets. For a file in memory, which has no RWF_NOWAIT, the number must be the same file of the same mount, and a plain
-// pread, which takes nothing from a stream either, is the judge of its own result.
+// pread, which takes nothing from a stream either, is the judge of its own result. To such a file is written, too: pwrite on what the number is at the
+// call is what was asked for, whatever flags the open file has. It appends with O_APPEND as the blocking call does, behind what is queued for the file.
 //
 // Locks: none; all of it is the thread's. A guess is used 32 times at most.
 #pragma once
@@ -38,7 +39,7 @@ struct Attempt {
 };
 
 // By what is remembered of c.fd.
-Attempt read(const Call &c);
+Attempt attempt(const Call &c);
 
 // After a look.
 void remember(const Descriptor &d);

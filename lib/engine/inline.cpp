@@ -2,20 +2,25 @@
 //
 // Engine "inline": what neither waits nor takes long is done within the call.
 //
-// Files: a small read that the page cache can serve (RWF_NOWAIT), and small transfers of files that live in memory. Streams:
+// Files: a small read that the page cache can serve (RWF_NOWAIT), a small write that it takes, and small transfers of files that live in memory. Streams:
 // what is there can be read, and what there is room for be written, when nothing is queued before it. Never: O_SYNC, O_DIRECT,
 // fsync, large transfers. Pipes are not written to here, because the thread is the application's: it must not get SIGPIPE, nor
 // SIGXFSZ for a write beyond RLIMIT_FSIZE.
 #include "engine/engine.hpp"
 
 #include "dma/zero_copy.hpp"
+#include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
+#include "request/filequeue.hpp"
+#include "request/order.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
+#include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
+#include <climits>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -38,10 +43,23 @@ bool complete(const Call &c, const Descriptor &d, ssize_t n)
 	return n <= 0 || static_cast<size_t>(n) == c.len || c.offset + n >= d.size;
 }
 
+using attempts::Way;
+
+bool pays(const Descriptor &d, Way way)
+{
+	if (attempts::pays(d.dev, d.ino, way))
+		return true;
+	passed_on(stats::inline_left_out, d.fd);
+	return false;
+}
+
 bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
 {
+	if (!pays(d, Way::read))
+		return false;
 	// At the offset alone: should the number have become another file since it was looked at, nothing is taken from a stream.
 	ssize_t n = transfer::at_offset(true, d.fd, whole(c), RWF_NOWAIT);
+	attempts::note(d.dev, d.ino, Way::read, n != -EAGAIN && n != -EOPNOTSUPP);
 	if (n == -EAGAIN || n == -EOPNOTSUPP || n == -ESPIPE || !complete(c, d, n)) {
 		passed_on(n == -EOPNOTSUPP ? stats::inline_unsupported : stats::inline_cold, d.fd);
 		return false;
@@ -52,11 +70,59 @@ bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
 
 bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	if (c.op == Op::write && transfer::beyond_size_limit(c.offset, c.len))
+	if (c.op == Op::write && !transfer::may_be_written_in_call(c.offset, c.len, d))
 		return false;
 	ssize_t n = transfer::at_offset(c.op == Op::read, d.fd, whole(c), 0);
 	// Part of a write can fail (the size limit of the file system): the threads know how to go on.
 	if (n == -ESPIPE || (n >= 0 && c.op == Op::write && static_cast<size_t>(n) != c.len))
+		return false;
+	*result = n;
+	return true;
+}
+
+// Whether the page at an end of a write is there, if it is written in part: otherwise it is read from the device first. Asked for without a read,
+// which would change the file's time of access.
+bool page_is_there(const Descriptor &d, off_t end)
+{
+	auto size = static_cast<off_t>(getpagesize());
+	off_t page = end / size * size;
+	return page == end || page >= d.size || transfer::in_cache(d.fd, page, static_cast<size_t>(size));
+}
+
+bool covers_pages(const Call &c, const Descriptor &d)
+{
+	off_t end = c.offset + static_cast<off_t>(c.len);
+	return page_is_there(d, c.offset) && (end >= d.size || page_is_there(d, end));
+}
+
+// Where a copy into the cache waits for nothing that can be known beforehand: neither for a write of the library's own to the file, nor for the device.
+bool may_be_copied(const Call &c, const Descriptor &d)
+{
+	if (!d.exact_inode || (d.flags & O_APPEND) != 0 || c.offset > LLONG_MAX - static_cast<off_t>(c.len))
+		return false;
+	if (order::sync_outstanding() || !transfer::may_be_written_in_call(c.offset, c.len, d)) {
+		passed_on(stats::inline_queued, d.fd);
+		return false;
+	}
+	return pays(d, Way::write) && covers_pages(c, d);
+}
+
+// What is longer than a hand-over was no gain.
+constexpr long long slow_ns = 50000;
+
+// ext4 has no write that does not wait. It copies into the cache, and waits only where other programs hold the file or have filled the cache: learned by its time.
+bool write_cached(const Call &c, const Descriptor &d, ssize_t *result)
+{
+	if (!may_be_copied(c, d))
+		return false;
+	timespec begin = monotonic_now();
+	ssize_t n = transfer::at_offset(false, d.fd, whole(c), 0);
+	timespec end = monotonic_now();
+	bool quick = (end.tv_sec - begin.tv_sec) * 1000000000ll + (end.tv_nsec - begin.tv_nsec) < slow_ns;
+	attempts::note(d.dev, d.ino, Way::write, quick);
+	if (!quick)
+		passed_on(stats::inline_slow, d.fd);
+	if (n == -ESPIPE || (n >= 0 && static_cast<size_t>(n) != c.len))
 		return false;
 	*result = n;
 	return true;
@@ -71,11 +137,13 @@ bool on_file(const Call &c, const Descriptor &d, ssize_t *result)
 		passed_on(stats::inline_large, d.fd);
 		return false;
 	}
-	if ((d.flags & (O_DIRECT | O_SYNC | O_DSYNC)) != 0 && c.op == Op::write)
+	if ((d.flags & (O_SYNC | O_DSYNC)) != 0 && c.op == Op::write)
 		return false;
 	if (d.kind == Kind::memory)
-		return (c.op == Op::read || (d.flags & O_APPEND) == 0) && in_memory(c, d, result);
-	return c.op == Op::read && (d.flags & O_DIRECT) == 0 && !d.plain_calls_only && read_cached(c, d, result);
+		return in_memory(c, d, result);
+	if ((d.flags & O_DIRECT) != 0 || d.plain_calls_only)
+		return false;
+	return c.op == Op::read ? read_cached(c, d, result) : write_cached(c, d, result);
 }
 
 bool nothing_there(ssize_t n)

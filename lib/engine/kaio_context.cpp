@@ -6,6 +6,7 @@
 #include "aiocb.hpp"
 #include "completion/completion.hpp"
 #include "completion/waiters.hpp"
+#include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
@@ -185,6 +186,8 @@ void handle_event(Context &c, const struct io_event &e)
 	auto *r = static_cast<Request *>(e.data);
 	auto result = static_cast<ssize_t>(e.res);
 	bool refused = result == -EAGAIN || result == -EOPNOTSUPP;
+	attempts::note(r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
+		       r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write, !refused);
 	if (refused)
 		passed_on(stats::kaio_would_block, r->fd.load(std::memory_order_relaxed));
 	r->unfinished = !refused && transfer::advance(r, result);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "engine/select.hpp"
 
+#include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/config.hpp"
+#include "runtime/probes.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -27,6 +29,16 @@ const Engine *by_kernel_aio(const Request *r)
 	return r->op == Op::write && transfer::beyond_size_limit(r->offset, r->len) ? nullptr : &engines::kaio;
 }
 
+// The kernel may have refused the last ones: then a worker waits.
+const Engine *direct_engine(const Request *r)
+{
+	auto way = r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write;
+	if (r->kind == Kind::pool || attempts::pays(r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed), way))
+		return by_kernel_aio(r);
+	passed_on(stats::kaio_left_out, r->fd.load(std::memory_order_relaxed));
+	return r->is_read() ? &engines::uring : nullptr;
+}
+
 // Only the plain call knows what comes of it: see file_system.hpp, and read and write of no bytes.
 bool by_plain_call(const Request *r)
 {
@@ -41,7 +53,7 @@ const Engine *preferred(const Request *r)
 	if (r->is_sync())
 		return nullptr;
 	if (direct(r))
-		return by_kernel_aio(r);
+		return direct_engine(r);
 	// A read that is not in the cache waits in the ring without a thread. Buffered writes would be passed on to a thread of
 	// the kernel's one by one; the file queue does that in batches.
 	return r->is_read() && r->kind == Kind::file ? &engines::uring : nullptr;

@@ -5,6 +5,7 @@
 #include "engine/carrier.hpp"
 #include "engine/file_system.hpp"
 #include "interrupt.h"
+#include "request/filequeue.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -21,6 +22,11 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+// Linux 6.5; older headers lack it.
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
 
 // Linux 6.8; older headers lack it.
 #ifndef STATX_MNT_ID_UNIQUE
@@ -430,9 +436,9 @@ ssize_t one_call(Request *r, int fd)
 	if (is_socket_call(r->op))
 		return blocking_message(r, fd);
 	if (r->op == Op::fsync)
-		return result(fsync(fd));
+		return result(syscall(SYS_fsync, fd)); // no cancellation point: it may be the program's thread
 	if (r->op == Op::fdatasync)
-		return result(fdatasync(fd));
+		return result(syscall(SYS_fdatasync, fd));
 	Piece p = rest(r);
 	if (r->op == Op::write && !is_stream(r->kind))
 		if (ssize_t n = write_as_submitted(r, fd, p); n != -ESPIPE)
@@ -445,10 +451,32 @@ ssize_t one_call(Request *r, int fd)
 	return n;
 }
 
+bool in_cache(int fd, off_t offset, size_t len)
+{
+	struct {
+		uint64_t offset, length;
+	} range = {static_cast<uint64_t>(offset), len};
+	struct {
+		uint64_t cached, dirty, written_back, evicted, evicted_lately;
+	} pages = {};
+	return syscall(SYS_cachestat, fd, &range, &pages, 0) == 0 && pages.cached * static_cast<uint64_t>(getpagesize()) >= len;
+}
+
+bool may_be_written_in_call(off_t offset, size_t len, const Descriptor &d)
+{
+	return !beyond_size_limit(offset, len) && filequeue::empty(d.dev, d.ino);
+}
+
 bool beyond_size_limit(off_t offset, size_t len)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+#if defined SYS_getrlimit && defined __LP64__
+	// Half of what prlimit takes, which libc calls.
+	bool known = syscall(SYS_getrlimit, RLIMIT_FSIZE, &limit) == 0;
+#else
+	bool known = getrlimit(RLIMIT_FSIZE, &limit) == 0;
+#endif
+	if (!known || limit.rlim_cur == RLIM_INFINITY)
 		return false;
 	auto from = static_cast<rlim_t>(offset);
 	return from > limit.rlim_cur || len > limit.rlim_cur - from;

@@ -81,6 +81,11 @@ inline bool must_block(const Request *r)
 	return (r->op == Op::recv && (r->call_flags & peek_all) == peek_all) ||
 	       (r->op == Op::send && (r->call_flags & MSG_FASTOPEN) != 0);
 }
+// Whether a file on d's file system may be written within a call: neither beyond RLIMIT_FSIZE, nor before what is queued for it.
+bool may_be_written_in_call(off_t offset, size_t len, const Descriptor &d);
+// Whether all of a file's range is in the page cache; false also if the kernel does not say (before Linux 6.5).
+bool in_cache(int fd, off_t offset, size_t len);
+
 // Whether a write would end beyond RLIMIT_FSIZE. Then the thread that makes the call may get SIGXFSZ: it must not be one of the
 // program's. The library's have it blocked. Async-signal-safe.
 bool beyond_size_limit(off_t offset, size_t len);

@@ -32,6 +32,7 @@ namespace {
 struct alignas(64) Shard {
 	Mutex lock;
 	FileQueue *queues = nullptr;
+	std::atomic<bool> used{false}; // it has ever had one
 };
 
 constexpr unsigned shards = 64;
@@ -214,6 +215,19 @@ bool submit(Request *r)
 	}
 	// It may have ended already; whoever holds the lock next sees that.
 	s.queues = q;
+	s.used.store(true, std::memory_order_relaxed);
+	return true;
+}
+
+bool empty(uint64_t dev, uint64_t ino)
+{
+	Shard &s = shard_of(ino);
+	if (!s.used.load(std::memory_order_relaxed))
+		return true;
+	Guard<Mutex> g(s.lock);
+	for (const FileQueue *q = s.queues; q != nullptr; q = q->next)
+		if (q->ino == ino && q->dev == dev && !over(q))
+			return false;
 	return true;
 }
 

@@ -29,6 +29,9 @@ namespace filequeue {
 // True: r will be carried out; false: errno. Not async-signal-safe.
 bool submit(Request *r);
 
+// Whether no write to the file is queued or under way here.
+bool empty(uint64_t dev, uint64_t ino);
+
 // An fsync that must wait for others. False: there is no queue for it.
 bool submit_behind(Request *sync);
 

@@ -76,9 +76,29 @@ void ended(Request *r)
 		helper::run(sync);
 }
 
+namespace {
+std::atomic<uint32_t> outstanding{0};
+}
+
+bool sync_outstanding()
+{
+	return outstanding.load(std::memory_order_relaxed) != 0;
+}
+
+void sync_begins()
+{
+	outstanding.fetch_add(1, std::memory_order_relaxed);
+}
+
+void sync_is_freed()
+{
+	outstanding.fetch_sub(1, std::memory_order_relaxed);
+}
+
 // A thread of the parent's may have been making one.
 void after_fork()
 {
+	outstanding.store(0, std::memory_order_relaxed);
 	syncs.reset();
 }
 

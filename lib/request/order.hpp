@@ -26,6 +26,11 @@ void unfollow_all(Request *sync);
 // A request has ended, or a cancelled fsync is let go: the fsync that waited for it may be free to run. Async-signal-safe.
 void ended(Request *r);
 
+// Whether any fsync has been accepted and not been freed yet: the journal may be closed to writers.
+bool sync_outstanding();
+void sync_begins();
+void sync_is_freed();
+
 void after_fork();
 
 } // namespace sigevec::order

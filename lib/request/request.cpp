@@ -165,6 +165,8 @@ Request *create(const Call &c, const Descriptor &d)
 	r->notification.request = r;
 	r->references.store(2, std::memory_order_relaxed);
 	meter::created(r, c.begun);
+	if (r->is_sync())
+		order::sync_begins();
 	uint64_t generation = (r->state.load(std::memory_order_relaxed) >> 8) + 1;
 	// What has nothing to carry out cannot be cancelled, nor can what has begun.
 	State first = c.op == Op::event ? State::done : c.done != 0 ? State::running : State::queued;
@@ -209,6 +211,8 @@ void release(Request *r)
 		if (r->is_sync())
 			order::ended(r);
 	}
+	if (r->is_sync())
+		order::sync_is_freed();
 	carrier::let_go(r);
 	r->set(State::free);
 	if (r->vector != nullptr)

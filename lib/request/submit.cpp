@@ -135,12 +135,16 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 	return error < 0 ? ended(c, d.kind, By::none, r, error) : not_queued(c, d, r, out, error);
 }
 
-int queue_sync(const Call &c, const Descriptor &d)
+// A file in memory has nothing to be written back, and nothing is before this: the call says so in a tenth of a microsecond.
+bool ends_at_once(const Descriptor &d, Request *r)
 {
-	Guard<Mutex> g(order::syncs);
-	Request *r = requests::create(c, d);
-	if (r == nullptr)
-		return refuse(c, EAGAIN);
+	return d.kind == Kind::memory && select::inline_allowed() && r->waits_for.load(std::memory_order_acquire) == 1 &&
+	       r->change(State::queued, State::running);
+}
+
+// With order::syncs held. *at_once: it is to be ended by the call, without the lock.
+int hand_over_sync(const Call &c, const Descriptor &d, Request *r, bool *at_once)
+{
 	note_request(c, r);
 	meter::handed_over(r);
 	if (c.event.channel != nullptr && !bell::install(c.event.channel))
@@ -150,11 +154,27 @@ int queue_sync(const Call &c, const Descriptor &d)
 	// On a stream it fails; nothing queued there need end for that.
 	if (!is_stream(d.kind))
 		order::follow_all(r);
-	if (select::submit(r))
+	*at_once = ends_at_once(d, r);
+	if (*at_once || select::submit(r))
 		return 0;
 	int error = errno;
 	order::unfollow_all(r);
 	return requests::abandon(r) ? refuse(c, error) : 0;
+}
+
+int queue_sync(const Call &c, const Descriptor &d)
+{
+	Request *r;
+	bool at_once = false;
+	{
+		Guard<Mutex> g(order::syncs);
+		r = requests::create(c, d);
+		int error = r != nullptr ? hand_over_sync(c, d, r, &at_once) : refuse(c, EAGAIN);
+		if (!at_once)
+			return error;
+	}
+	stats::count(stats::inline_done);
+	return ended(c, d.kind, By::inline_, r, transfer::one_call(r, c.fd));
 }
 
 // A receive that the socket's association serves.
@@ -235,9 +255,9 @@ int start_known(const Call &c, const Descriptor &d, Request *r, const guess::Att
 	// A device has no offset to read the same again from.
 	if (tried && before.result > 0 && is_stream(d.kind))
 		return ended(c, d.kind, By::inline_, r, before.result);
-	bool cold = tried && (before.result == -EAGAIN || before.result == -EOPNOTSUPP ||
+	bool cold = tried && !is_stream(d.kind) && (before.result == -EAGAIN || before.result == -EOPNOTSUPP ||
 			      (before.result > 0 && c.offset + before.result < d.size));
-	if (c.op == Op::read)
+	if (c.op == Op::read || c.op == Op::write)
 		guess::remember(d);
 	return start_transfer(c, d, r, cold);
 }
@@ -251,7 +271,7 @@ int start_with_room(Call &c)
 	completion::begin(c.cb);
 	guess::Attempt a;
 	if (select::inline_allowed())
-		a = guess::read(c);
+		a = guess::attempt(c);
 	if (a.answer == guess::Answer::ended)
 		return ended(c, a.kind, By::inline_, nullptr, a.result);
 

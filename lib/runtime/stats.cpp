@@ -42,6 +42,9 @@ const char *const names[counters] = {
 	"notify_thread",
 	"notify_thread_shared",
 	"notify_channel",
+	"inline_left_out",
+	"inline_slow",
+	"kaio_left_out",
 };
 
 namespace {

@@ -26,7 +26,7 @@ enum Counter : unsigned {
 	inline_cold,       // not in the page cache: passed on
 	inline_unsupported, // the file system has no RWF_NOWAIT
 	inline_large,      // too large to be copied in the call
-	inline_queued,     // requests before it on the stream
+	inline_queued,     // requests before it on the stream, or the file
 	kaio_would_block,  // the kernel would have had to block at submission
 	kaio_full,         // no slot in the context, or no context
 	uring_unavailable, // refused by the kernel or switched off
@@ -35,6 +35,9 @@ enum Counter : unsigned {
 	notify_thread,
 	notify_thread_shared, // no thread of its own could be made
 	notify_channel,
+	inline_left_out, // the last attempts in the call have failed: it was not made
+	inline_slow,     // a write in the call has taken as long as a hand-over
+	kaio_left_out,   // the last submissions were refused: it was not made
 	counters
 };
 

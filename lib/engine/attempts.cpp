@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+#include "engine/attempts.hpp"
+
+#include <atomic>
+
+namespace sigevec::attempts {
+
+namespace {
+
+constexpr uint32_t most_failures = 6;
+
+// How many attempts are to be left out yet, and how many have failed one after the other.
+struct Record {
+	uint32_t left_out, failures;
+};
+
+constexpr Record unpack(uint32_t word)
+{
+	return {word & 0xffff, word >> 16};
+}
+
+constexpr uint32_t pack(Record r)
+{
+	return r.failures << 16 | r.left_out;
+}
+
+struct alignas(64) Place {
+	std::atomic<uint64_t> file;
+	std::atomic<uint32_t> record[ways];
+};
+constexpr unsigned places = 256;
+Place table[places];
+
+uint64_t key_of(uint64_t dev, uint64_t ino)
+{
+	uint64_t h = (ino ^ dev << 32 ^ dev >> 32) * 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 29;
+}
+
+Place &place_of(uint64_t key)
+{
+	return table[key % places];
+}
+
+// The file's, if something is remembered of it.
+bool known(const Place &p, uint64_t key)
+{
+	return p.file.load(std::memory_order_relaxed) == key;
+}
+
+void take_over(Place &p, uint64_t key)
+{
+	for (auto &r : p.record)
+		r.store(0, std::memory_order_relaxed);
+	p.file.store(key, std::memory_order_relaxed);
+}
+
+} // namespace
+
+bool pays(uint64_t dev, uint64_t ino, Way way)
+{
+	uint64_t key = key_of(dev, ino);
+	Place &p = place_of(key);
+	if (!known(p, key))
+		return true;
+	auto &word = p.record[static_cast<unsigned>(way)];
+	Record r = unpack(word.load(std::memory_order_relaxed));
+	if (r.left_out == 0)
+		return true;
+	r.left_out--;
+	word.store(pack(r), std::memory_order_relaxed);
+	return false;
+}
+
+void note(uint64_t dev, uint64_t ino, Way way, bool success)
+{
+	uint64_t key = key_of(dev, ino);
+	Place &p = place_of(key);
+	if (!known(p, key)) {
+		if (success)
+			return;
+		take_over(p, key);
+	}
+	auto &word = p.record[static_cast<unsigned>(way)];
+	uint32_t before = word.load(std::memory_order_relaxed);
+	if (success) {
+		// Files that are always warm are not written to.
+		if (before != 0)
+			word.store(0, std::memory_order_relaxed);
+		return;
+	}
+	uint32_t failures = unpack(before).failures + (unpack(before).failures < most_failures ? 1 : 0);
+	word.store(pack({(1u << failures) - 1, failures}), std::memory_order_relaxed);
+}
+
+} // namespace sigevec::attempts
