@@ -282,7 +282,8 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 		return gathering && (until.never || until.left(rest)) ? 0 : ETIMEDOUT;
 	int e = 0;
 	if (c->inner.load(std::memory_order_seq_cst) != inner::none)
-		e = inner::sleep(c, rest);
+		// What was put there for a reader that looked has not been rung for.
+		e = gathering || still_empty(c) ? inner::sleep(c, rest) : 0;
 	else {
 		uint32_t seen = c->wakes.load(std::memory_order_acquire);
 		c->sleepers.fetch_add(1, std::memory_order_seq_cst);

@@ -4,6 +4,7 @@
 #include "engine/rights.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
+#include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/syscalls.hpp"
@@ -14,7 +15,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <linux/magic.h>
 #include <new>
 #include <poll.h>
@@ -79,16 +79,15 @@ bool depends_on_rights(const Call &c, const Descriptor &d)
 // A table of its own, with nothing but what the request needs.
 bool leave_table(const Carrier *c)
 {
-	auto close_between = [](int first, unsigned last, unsigned flags) {
-		return static_cast<unsigned>(first) > last || syscall(SYS_close_range, first, last, flags) == 0;
-	};
-	if (!close_between(c->keep[0] + 1, ~0u, CLOSE_RANGE_UNSHARE))
+	unsigned end = copies::make_private_table(c->keep[0]);
+	if (end == 0)
 		return false;
 	for (unsigned i = 0; i < c->count; i++) {
-		int first = i + 1 < c->count ? c->keep[i + 1] + 1 : 0;
-		if (c->keep[i] > first)
-			close_between(first, static_cast<unsigned>(c->keep[i]) - 1, 0);
+		auto kept = static_cast<unsigned>(c->keep[i]);
+		copies::close_range(kept + 1, end);
+		end = kept;
 	}
+	copies::close_range(0, end);
 	return true;
 }
 
@@ -256,7 +255,7 @@ void *carrier_main(void *p)
 		r->result = carry_out(c, r);
 		// Closed before the end is told: who then looks finds the file released.
 		for (unsigned i = 0; i < c->count; i++)
-			sys::close(c->keep[i]);
+			copies::close_carefully(c->keep[i]);
 		say(c, Carrier::done);
 		if (for_driver)
 			helper::returned_from_program(r);

@@ -9,8 +9,8 @@
 #include "engine/worker.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
+#include "runtime/copies.hpp"
 #include "runtime/meter.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>
@@ -231,7 +231,7 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 		helper::job_from_inside(helper_, r);
 		return;
 	}
-	sys::close(r->file);
+	copies::close(r->file);
 	meter::done_by(r, meter::By::uring);
 	completion::finish(r, cancelled ? -ECANCELED : transfer::total(r, n));
 	if (reply != nullptr)
@@ -283,7 +283,7 @@ void Driver::run_free_syncs()
 			r->next.store(waiting_syncs_, std::memory_order_relaxed);
 			waiting_syncs_ = r;
 		} else if (r->get_state() == State::cancelled) {
-			sys::close(r->file);
+			copies::close(r->file);
 			requests::release(r);
 		} else
 			start_file(r);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "engine/file_system.hpp"
 
+#include "runtime/copies.hpp"
+
 #include <atomic>
 #include <linux/magic.h>
 #include <sys/statfs.h>
@@ -49,6 +51,8 @@ Type type_of(const struct statfs &s)
 		return Type::memory;
 	case FUSE_SUPER_MAGIC:
 		return Type::fuse;
+	case copies::message_queue_magic:
+		return Type::queue;
 	case EXT4_SUPER_MAGIC:
 	case XFS_SUPER_MAGIC:
 	case BTRFS_SUPER_MAGIC:
@@ -64,6 +68,8 @@ bool ask(int fd, Type *t)
 	if (fstatfs(fd, &s) != 0)
 		return false;
 	*t = type_of(s);
+	if (*t == Type::queue)
+		copies::expect_message_queues();
 	return true;
 }
 

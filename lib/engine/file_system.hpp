@@ -19,6 +19,7 @@ enum class Type : uint8_t {
 	memory, // tmpfs, ramfs: the same, and never a wait for a device
 	// FUSE: what is not a plain call is held to the size that the file last had, which may be 0 though there is something to read.
 	fuse,
+	queue, // POSIX message queues: read never waits, but what looks whether it can be done finds that there is no message
 };
 
 // d has its numbers already.

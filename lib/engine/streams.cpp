@@ -3,6 +3,7 @@
 
 #include "base/same_file.hpp"
 #include "request/stream.hpp"
+#include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/syscalls.hpp"
 
@@ -101,7 +102,7 @@ OpenFile *Streams::find(const Request *r, int file)
 OpenFile *Streams::make_file(const Request *r, int file)
 {
 	if (OpenFile *o = find(r, file)) {
-		sys::close(file);
+		copies::close(file);
 		return o;
 	}
 	void *m = file_memory_.take();
@@ -125,7 +126,7 @@ void Streams::let_go(OpenFile *o)
 	// The program still has the file open: closing this descriptor would not take it out of the epoll set.
 	if (epoll_ >= 0)
 		epoll_ctl(epoll_, EPOLL_CTL_DEL, o->file, nullptr);
-	sys::close(o->file);
+	copies::close(o->file);
 	o->next = closed_files_;
 	closed_files_ = o;
 }
@@ -159,7 +160,7 @@ Stream *Streams::make(const Request *r, int file)
 {
 	OpenFile *o = make_file(r, file);
 	if (o == nullptr) {
-		sys::close(file);
+		copies::close(file);
 		return nullptr;
 	}
 	keep(o);

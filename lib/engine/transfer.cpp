@@ -40,7 +40,7 @@ namespace {
 Kind kind_of_file(int fd, Descriptor *d)
 {
 	file_system::Type t = file_system::of(fd, *d);
-	d->plain_calls_only = t == file_system::Type::fuse;
+	d->plain_calls_only = t == file_system::Type::fuse || t == file_system::Type::queue;
 	d->exact_inode = t == file_system::Type::exact || t == file_system::Type::memory;
 	return t == file_system::Type::memory ? Kind::memory : Kind::file;
 }

@@ -6,9 +6,9 @@
 #include "engine/transfer.hpp"
 #include "request/filequeue.hpp"
 #include "runtime/config.hpp"
+#include "runtime/copies.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
 
 namespace sigevec::worker {
 
@@ -30,7 +30,7 @@ void carry_out(Helper *h, Request *r)
 	bool mine = r->get_state() == State::running || r->change(State::queued, State::running);
 	ssize_t result = mine ? transfer::blocking(r, file) : -ECANCELED;
 	// Closed before the end is told: who then looks finds the file released.
-	sys::close(file);
+	copies::close(file);
 	if (!mine) {
 		requests::release(r);
 		return;

@@ -4,6 +4,7 @@
 #include "base/same_file.hpp"
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
+#include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/sync.hpp"
@@ -152,7 +153,7 @@ bool begin(Request *r)
 	if (r->is_sync() || r->change(State::queued, State::running))
 		return true;
 	if (r->file >= 0)
-		sys::close(r->file);
+		copies::close(r->file);
 	requests::release(r);
 	return false;
 }
@@ -173,12 +174,12 @@ void synchronize(Request *r, int fd)
 	bool free = r->waits_for.load(std::memory_order_acquire) == 1;
 	if (!free) {
 		helper::request_from_inside(helper::own_helper(), r, fd);
-		sys::close(fd);
+		copies::close(fd);
 		return;
 	}
 	bool mine = r->change(State::queued, State::running);
 	ssize_t result = mine ? transfer::blocking(r, fd) : 0;
-	sys::close(fd);
+	copies::close(fd);
 	if (!mine) {
 		requests::release(r);
 		return;
@@ -261,7 +262,7 @@ ssize_t write_through(Request *r, int fd)
 {
 	ssize_t result = transfer::blocking(r, r->file >= 0 ? r->file : fd);
 	if (r->file >= 0)
-		sys::close(r->file);
+		copies::close(r->file);
 	return result;
 }
 
@@ -284,14 +285,14 @@ void serve(FileQueue *q, int fd)
 		Request *next = take_live(q, list);
 		// Closed before the last end is told: who then looks finds the file released.
 		if (next == nullptr)
-			sys::close(fd);
+			copies::close(fd);
 		meter::done_by(r, meter::By::threads);
 		completion::finish(r, result);
 		if (next == nullptr)
 			return;
 		r = next;
 	}
-	sys::close(fd);
+	copies::close(fd);
 }
 
 void after_fork()

@@ -3,6 +3,7 @@
 
 #include "base/same_file.hpp"
 #include "config.h"
+#include "runtime/copies.hpp"
 #include "runtime/syscalls.hpp"
 
 #include <cerrno>
@@ -12,9 +13,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <initializer_list>
-#include <linux/close_range.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #ifndef SYS_pidfd_open
@@ -39,27 +38,16 @@ constexpr int first_closed = 3; // reports go to standard error
 constexpr int first_closed = 0; // not even standard error: whoever reads its other end waits for the last close
 #endif
 
-void close_all_but(int kept)
-{
-	struct rlimit r;
-	int end = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_max < INT_MAX ? static_cast<int>(r.rlim_max) : 1 << 20;
-	auto first = static_cast<unsigned>(first_closed), last = ~0u;
-	bool done = kept < first_closed ? syscall(SYS_close_range, first, last, 0) == 0
-					: (kept == first_closed || syscall(SYS_close_range, first, kept - 1, 0) == 0) &&
-						  syscall(SYS_close_range, kept + 1, last, 0) == 0;
-	for (int fd = first_closed; !done && fd < end; fd++)
-		if (fd != kept)
-			sys::close(fd);
-}
-
 // Leaves the program's table; with `kept' (-1: nothing) and nothing else. False: the kernel refuses.
 bool make_private_table(int kept)
 {
-	// What is closed anyway is not even copied.
-	auto first = static_cast<unsigned>(kept < first_closed ? first_closed : kept + 1);
-	if (syscall(SYS_close_range, first, ~0u, CLOSE_RANGE_UNSHARE) != 0 && syscall(SYS_unshare, CLONE_FILES) != 0)
+	constexpr auto first = static_cast<unsigned>(first_closed);
+	unsigned end = copies::make_private_table(kept > first_closed ? kept : first_closed);
+	if (end == 0)
 		return false;
-	close_all_but(kept);
+	auto one = kept < first_closed ? first : static_cast<unsigned>(kept);
+	copies::close_range(first, one);
+	copies::close_range(kept < first_closed ? one : one + 1, end);
 	return true;
 }
 
@@ -209,7 +197,7 @@ bool accept_message(const Offer *o, struct msghdr *m, uint64_t number, ssize_t n
 		if (right)
 			fds[i] = got[i];
 		else
-			sys::close(got[i]);
+			copies::close(got[i]);
 	}
 	return right;
 }
@@ -246,7 +234,7 @@ int fetch(Files *f, const Offer *o, int number)
 	if (thread < 0)
 		return fd; // Linux before 6.9: threads with tables of their own are not told apart
 	if (fd >= 0)
-		sys::close(fd);
+		copies::close(fd);
 	fd = fetch_from(thread, number);
 	sys::close(thread);
 	return fd;

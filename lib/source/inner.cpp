@@ -144,12 +144,7 @@ int sleep(Channel *c, const struct timespec &rest)
 {
 	c->inner_sleepers.fetch_add(1, std::memory_order_seq_cst);
 	// Either this sees the end of the channel, or the end sees the sleeper.
-	// Not longer than a moment: what the inner instance has is then looked for again, for a wake-up by way of two instances has been seen to be late.
-	constexpr timespec moment{0, 100000000};
-	bool longer = rest.tv_sec > 0 || rest.tv_nsec > moment.tv_nsec;
-	int error = c->ending.load(std::memory_order_seq_cst) ? 0 : sleep_on_descriptor(c, longer ? moment : rest);
-	if (error == ETIMEDOUT && longer)
-		error = 0;
+	int error = c->ending.load(std::memory_order_seq_cst) ? 0 : sleep_on_descriptor(c, rest);
 	c->inner_sleepers.fetch_sub(1, std::memory_order_seq_cst);
 	if (c->ending.load(std::memory_order_seq_cst))
 		futex_wake(c->inner_sleepers, INT_MAX);

@@ -4,8 +4,10 @@
 #define BOOST_TEST_MODULE source_mq
 #include "channel.hpp"
 
+#include <aio.h>
 #include <mqueue.h>
 #include <sys/resource.h>
+#include <sys/un.h>
 
 namespace {
 
@@ -338,6 +340,95 @@ BOOST_AUTO_TEST_CASE(a_child_has_none_of_it_and_disturbs_nothing) {
         }
         BOOST_TEST(wait_for(child) == 0);
         BOOST_TEST(found_empty(ec));
+        queue.send();
+        check_event(ec, queue);
+    });
+}
+
+// The threads of the library's that have a table of their own close what they do not need there: a close by this process is what takes a
+// registration away.
+BOOST_AUTO_TEST_CASE(a_registration_stands_while_the_library_makes_its_threads) {
+    pid_t const child = fork();
+    if (child == 0) {  // which has none of them yet
+        Queue queue;
+        sigevent by_signal{};
+        by_signal.sigev_notify = SIGEV_SIGNAL;
+        by_signal.sigev_signo = SIGURG;
+        bool good = mq_notify(queue, &by_signal) == 0;
+        int ends[2];
+        char byte = 'x';
+        good = good && pipe(ends) == 0 && write(ends[1], &byte, 1) == 1;
+        aiocb cb{};
+        cb.aio_fildes = ends[0];
+        cb.aio_buf = &byte;
+        cb.aio_nbytes = 1;
+        aiocb const* list[] = {&cb};
+        good = good && aio_read(&cb) == 0 && aio_suspend(list, 1, nullptr) == 0 && aio_return(&cb) == 1;
+        _exit(good && !is_free(queue) ? 0 : 1);
+    }
+    BOOST_TEST(wait_for(child) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_registration_stands_while_requests_are_for_the_queue_itself) {
+    for_each_channel([](Channel& ec) {
+        Queue queue;
+        BOOST_TEST_REQUIRE(register_for(queue, ec) == 0);
+        char text[200];
+        for (int i = 0; i < 3; ++i) {
+            aiocb cb{};
+            cb.aio_fildes = queue;
+            cb.aio_buf = text;
+            cb.aio_nbytes = sizeof text;
+            aiocb const* list[] = {&cb};
+            BOOST_TEST_REQUIRE(aio_read(&cb) == 0);
+            BOOST_TEST(aio_suspend(list, 1, nullptr) == 0);
+            BOOST_TEST(aio_return(&cb) > 0);
+            BOOST_TEST(!is_free(queue));
+            // It can be written to.
+            BOOST_TEST_REQUIRE(ev_poll(queue, POLLOUT, ec, nullptr) == 0);
+            event_data_t const event = next_event(ec);
+            BOOST_TEST((event.ev_result & POLLOUT) != 0);
+            BOOST_TEST(!is_free(queue));
+        }
+        queue.send();
+        check_event(ec, queue);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_registration_stands_while_a_thread_connects_with_the_callers_rights) {
+    for_each_channel([](Channel& ec) {
+        Queue queue;
+        BOOST_TEST_REQUIRE(register_for(queue, ec) == 0);
+        Fd const from(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        sockaddr_un nobody{};
+        nobody.sun_family = AF_UNIX;
+        strcpy(nobody.sun_path, "/nonexistent/sigevec");
+        int const submitted = ev_connect(from, reinterpret_cast<sockaddr*>(&nobody), sizeof nobody, ec, nullptr);
+        if (submitted == 0) BOOST_TEST(outcome(next_event(ec)) == failed(ENOENT));
+        BOOST_TEST(!is_free(queue));
+        queue.send();
+        check_event(ec, queue);
+    });
+}
+
+// A reader that looks before it sleeps need not be woken; it has to look once more.
+BOOST_AUTO_TEST_CASE(no_event_is_lost_between_looking_and_sleeping) {
+    for_each_channel([](Channel& ec) {
+        Queue queue;
+        BOOST_TEST_REQUIRE(register_for(queue, ec) == 0);
+        constexpr int count = 20000;
+        std::atomic<int> taken{0};
+        std::thread reader([&] {
+            event_data_t event;
+            while (taken < count && take_events(ec, &event, 1) == 1) ++taken;
+        });
+        for (int i = 0; i < count && eventually([&] { return taken == i; }); ++i) {
+            // As long as a reader looks, or somewhat less or more.
+            for (int volatile pause = i % 499 * 40; pause > 0; pause = pause - 1) {}
+            if (ec_post(ec, 0, 0, nullptr) != 0) BOOST_FAIL("ec_post");
+        }
+        reader.join();
+        BOOST_TEST(taken == count);
         queue.send();
         check_event(ec, queue);
     });
