@@ -182,9 +182,13 @@ namespace {
 void start_now(Channel *c, Single *s, Operation *o)
 {
 	bool until_submitted = (c->flags & EC_BATCH) == 0 || pin(s, o);
+	bool sends = o->once;
 	start_in_ring(s, o);
-	if (!until_submitted)
-		submit(s);
+	if (until_submitted)
+		return;
+	submit(s);
+	if (sends)
+		reap(c); // it may have to be handed over, while the number is its file
 }
 
 } // namespace
@@ -200,11 +204,12 @@ int start(Channel *c, const Call &call)
 		o->region = call.dma.region;
 		o->unit = call.dma.unit[0];
 	}
-	// Without EC_BATCH what a send could not do at once goes on by itself, not only when the owner looks.
-	o->once = (c->flags & EC_BATCH) == 0 && o->op == Op::send && (o->flags & MSG_DONTWAIT) == 0;
+	// What a send could not do at once goes on by itself, not only when the owner looks; and the driver knows better than the ring how to wait
+	// for room (driver_streams.cpp).
+	o->once = o->op == Op::send && (o->flags & MSG_DONTWAIT) == 0;
 	// What may go on for long, part by part, holds its file. A descriptor that cannot be held need not be: its error is the event.
 	constexpr size_t large = 16384;
-	if (!o->once && o->len >= large && (o->op == Op::send || (o->flags & MSG_WAITALL) != 0))
+	if (o->len >= large && (o->op == Op::send ? (c->flags & EC_BATCH) != 0 : (o->flags & MSG_WAITALL) != 0))
 		hold(s, o, nullptr);
 	int error;
 	bool first = enter_lane(c, o, &error);
@@ -214,6 +219,13 @@ int start(Channel *c, const Call &call)
 		return error;
 	}
 	meter::ring_began(o->op);
+	if (o->once && (c->flags & EC_BATCH) != 0)
+		look_at(o->fd, &o->dev, &o->ino);
+	// What was before it in its lane may have been handed over meanwhile.
+	if (first && o->op == Op::send && others_before(s, o->fd)) {
+		hand_over(c, o);
+		return 0;
+	}
 	if (first)
 		start_now(c, s, o);
 	if (o->op == Op::recv && !s->from_device && c->busy_poll.load(std::memory_order_relaxed) != 0)
@@ -318,16 +330,21 @@ void flush(Channel *c)
 	if (c->ending.load(std::memory_order_seq_cst) || !is_usable(c, s))
 		return;
 	submit(s);
-	is_usable(c, s);
+	// Sends that have found no room go on elsewhere, while their numbers are their files.
+	reap(c);
+	if (is_usable(c, s) && s->ready == nullptr)
+		settle(c, s);
 }
 
 namespace {
 
 // What was prepared for a number is handed over before the program has the chance to use the number again.
-void hand_over_unsafe(Single *s)
+void hand_over_unsafe(Channel *c, Single *s)
 {
-	if (s->unsafe != 0)
-		submit(s);
+	if (s->unsafe == 0)
+		return;
+	submit(s);
+	reap(c);
 }
 
 // The first look of a read: hands over what was kept, and, if there is nothing yet, waits with the same call. 0, or -EINTR with nothing to be had.
@@ -383,7 +400,7 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 		unsigned n = channel::take_queued(c, v, max);
 		n += n < max ? take(c, v + n, max - n) : 0;
 		if (n != 0) {
-			hand_over_unsafe(s);
+			hand_over_unsafe(c, s);
 			settle(c, s, known);
 			return static_cast<int>(n);
 		}
@@ -401,7 +418,7 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 				return -EBADF;
 			if (e == -ETIMEDOUT)
 				s->may_ring = true; // the kernel may have been late to ring for what has been taken
-			hand_over_unsafe(s);
+			hand_over_unsafe(c, s);
 			settle(c, s);
 			return e;
 		}
@@ -465,7 +482,7 @@ unsigned arrived(Channel *c)
 		return 0;
 	enter(c, false, Deadline{});
 	reap(c);
-	hand_over_unsafe(s);
+	hand_over_unsafe(c, s);
 	unsigned n = 0;
 	for (Operation *o = s->ready; o != nullptr; o = o->next)
 		n++;

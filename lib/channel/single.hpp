@@ -49,6 +49,7 @@ struct Operation {
 	int fd, flags;
 	int pinned; // a place among the registered files until the submission; or -1
 	Held *held; // instead of fd, or nullptr
+	uint64_t dev, ino; // of a send with EC_BATCH: what fd was at the call
 	Op op;
 	State state;
 	bool closed; // fd was no descriptor when it was called

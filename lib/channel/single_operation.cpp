@@ -159,15 +159,34 @@ ssize_t connected(int fd)
 	return getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &size) != 0 ? -errno : 0;
 }
 
+// A send that could not be done at once. Without EC_BATCH it is still in its call; with it the program may have closed the number since.
+void goes_on_elsewhere(Channel *c, Single *s, Operation *o)
+{
+	uint64_t dev, ino;
+	bool there = (c->flags & EC_BATCH) == 0 || (look_at(o->fd, &dev, &ino) && dev == o->dev && ino == o->ino);
+	if (there)
+		hand_over(c, o);
+	else if (o->held == nullptr)
+		finish(s, o, o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED);
+	else {
+		o->once = false;
+		start_in_ring(s, o);
+	}
+}
+
 void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 {
 	s->in_ring--;
 	o->state = Operation::State::waiting;
-	if (o->once && (n == -EAGAIN || goes_on(o, n))) {
-		hand_over(c, o);
+	if (n == -EAGAIN && o->cancelled && o->done == 0) {
+		finish(s, o, -ECANCELED);
 		return;
 	}
-	if (o->op == Op::connect && n == -EAGAIN && !o->cancelled) {
+	if (o->once && (n == -EAGAIN || goes_on(o, n))) {
+		goes_on_elsewhere(c, s, o);
+		return;
+	}
+	if (o->op == Op::connect && n == -EAGAIN) {
 		hand_over(c, o); // a UNIX socket's backlog is full
 		return;
 	}

@@ -56,10 +56,15 @@ void without_ring()
 	unknown.store(true, std::memory_order_relaxed);
 }
 
+bool possible(const Request *r)
+{
+	return r->dma.kind == Use::Kind::send && r->op == Op::send && r->len - r->done >= least && r->vector == nullptr &&
+	       r->message == nullptr && r->call_flags == 0 && !unknown.load(std::memory_order_relaxed);
+}
+
 ZeroCopy *begin(Request *r, int file, size_t len)
 {
-	if (r->dma.kind != Use::Kind::send || r->op != Op::send || len < least || r->vector != nullptr || r->message != nullptr ||
-	    r->call_flags != 0 || unknown.load(std::memory_order_relaxed) || !over_ip(file))
+	if (!possible(r) || len < least || !over_ip(file))
 		return nullptr;
 	Region *in = region::at(r->dma.region);
 	auto *z = in->pause.load(std::memory_order_relaxed) == 0 ? static_cast<ZeroCopy *>(malloc(sizeof(ZeroCopy))) : nullptr;

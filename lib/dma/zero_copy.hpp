@@ -37,6 +37,8 @@ bool wanted(const Call &c);
 
 // By the driver: there is no ring to do it with.
 void without_ring();
+// Whether one of r's may be made at all.
+bool possible(const Request *r);
 // By the driver: for a piece of this length of r, on its descriptor. nullptr: an ordinary send.
 ZeroCopy *begin(Request *r, int file, size_t len);
 // The result is there. more: the other end is still to come.

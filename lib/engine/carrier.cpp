@@ -198,18 +198,42 @@ ssize_t attempt(Carrier *c, Request *r)
 	return r->polled || (n == -EINTR && !c->settled) ? -EAGAIN : n;
 }
 
-void wait_for_room(Carrier *c)
+// Where readiness does not tell of all that ends the wait, or there is a limit to it.
+void pause(Carrier *c)
 {
-	struct pollfd p = {c->file, POLLOUT, 0};
-	if (::poll(&p, 1, 0) <= 0) {
-		::poll(&p, 1, -1);
-		return;
-	}
-	// It says that there is room; but the room that is missing is another socket's.
 	constexpr long longest = 16000000;
 	struct timespec t = {0, c->pause};
 	nanosleep(&t, nullptr);
 	c->pause = std::min(c->pause * 2, longest);
+}
+
+void wait_for_room(Carrier *c, Request *r)
+{
+	struct pollfd p = {c->file, POLLOUT, 0};
+	bool ready = ::poll(&p, 1, 0) > 0;
+	// It says that there is room; but the room that is missing is another socket's.
+	if (ready || r->deadline != 0 || (r->op != Op::connect && !transfer::readiness_tells_all(c->file)))
+		pause(c);
+	else
+		::poll(&p, 1, -1);
+}
+
+// Whether a write has waited for as long as it may. Of a settled carrier the call itself has.
+bool is_over(const Carrier *c, Request *r)
+{
+	if (r->op != Op::write || r->kind != Kind::socket)
+		return false;
+	if (c->settled)
+		return true;
+	if (uint64_t limit = r->deadline == 0 ? transfer::limit_of_write(c->file) : 0; limit != 0)
+		r->deadline = monotonic_ns() + limit;
+	return r->deadline != 0 && monotonic_ns() >= r->deadline;
+}
+
+// A whole write, which only a limit, an error or a signal has cut short.
+bool is_whole(const Carrier *c, const Request *r, ssize_t n)
+{
+	return c->settled && r->op == Op::write && r->kind == Kind::socket && n > 0 && !c->stop.load(std::memory_order_acquire);
 }
 
 ssize_t carry_out(Carrier *c, Request *r)
@@ -220,9 +244,10 @@ ssize_t carry_out(Carrier *c, Request *r)
 		ssize_t n = attempt(c, r);
 		if (n == -EINTR)
 			continue;
-		if (n == -EAGAIN && !r->nonblocking())
-			wait_for_room(c);
-		else if (!transfer::advance(r, n))
+		if (n == -EAGAIN && !r->nonblocking() && !is_over(c, r)) {
+			r->waited = true;
+			wait_for_room(c, r);
+		} else if (!transfer::goes_on(r, c->file, n) || is_whole(c, r, n))
 			return transfer::total(r, n);
 	}
 }

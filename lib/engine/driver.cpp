@@ -26,6 +26,8 @@ namespace {
 // How often workers that may be stuck are looked at.
 constexpr int watch_ms = 100;
 
+constexpr uint64_t longest_sleep = 1 << 30;
+
 // How often a carrier is interrupted that is to stop.
 constexpr int retry_ms = 2;
 
@@ -206,7 +208,7 @@ void Driver::cancel(CancelReply *reply)
 		answer(reply, AIO_ALLDONE);
 		return;
 	}
-	if (now == State::running || r->done > 0) {
+	if (now == State::running || r->has_begun()) {
 		answer(reply, AIO_NOTCANCELED);
 		return;
 	}
@@ -244,11 +246,9 @@ void Driver::cancellation_from_ring(Request *r, ssize_t result)
 	if (result >= 0 || r->get_state() != State::in_ring || r->cancel_reply == nullptr)
 		return;
 	// A file's transfer is under way: a thread of the kernel's is at it, or the file's own driver, where the ring does not find it.
-	// On a stream, -EALREADY: a thread of the kernel's is at it, or it is just being woken; a read may well wait again after that.
-	// -ENOENT: not found where it waits, for the same reason. Asked once more, it is found, or has ended.
-	// A connect, too: the kernel's thread has been interrupted, and is about to say so.
-	bool may_be_found = r->is_read() || r->op == Op::connect;
-	if (!r->on_stream() || (result == -EALREADY && !may_be_found))
+	// On a stream, -EALREADY: a thread of the kernel's is at it, and has been interrupted, or it is just being woken, and may well wait again after
+	// that. -ENOENT: not found where it waits, for the same reason. Asked once more, it is found, or has ended.
+	if (!r->on_stream())
 		answer_request(r, AIO_NOTCANCELED);
 	else
 		ring_.cancel(r);
@@ -265,6 +265,10 @@ void Driver::from_ring(const Ring::Completion &c)
 		break;
 	case Ring::What::cancellation:
 		cancellation_from_ring(c.request, c.result);
+		break;
+	case Ring::What::readiness:
+		epoll_watched_ = false;
+		take_ready(0);
 		break;
 	case Ring::What::wakeup:
 		break;
@@ -291,6 +295,15 @@ void Driver::run_free_syncs()
 	}
 }
 
+// r is with a thread that has not come back since it was interrupted.
+void Driver::stop_again(Request *r)
+{
+	if (r->has_begun())
+		answer_request(r, AIO_NOTCANCELED);
+	else
+		stop(r);
+}
+
 // Streams and fsyncs that somebody else may have changed.
 void Driver::look()
 {
@@ -303,8 +316,8 @@ void Driver::look()
 			stream::leave(s->word);
 			requests::release(r);
 		}
-		if (s->busy && s->first != nullptr && s->first->carrier != nullptr && s->first->cancel_reply != nullptr)
-			stop(s->first);
+		if (s->busy && s->first != nullptr && s->first->is_by_thread() && s->first->cancel_reply != nullptr)
+			stop_again(s->first);
 		if (s->first != first || (s->first != nullptr && s->armed && may_be_stopped(s->first)))
 			s->armed = false;
 		if (!s->busy && !s->armed)
@@ -320,6 +333,12 @@ int Driver::patience()
 	bool watch = worker::watch(helper_);
 	int ms = retry_ ? retry_ms : watch ? watch_ms : -1;
 	retry_ = false;
+	if (next_look_ != 0) {
+		uint64_t now = monotonic_ns();
+		uint64_t rest = now < next_look_ ? (next_look_ - now + 999999) / 1000000 : 0;
+		if (ms < 0 || rest < static_cast<uint64_t>(ms))
+			ms = static_cast<int>(rest < longest_sleep ? rest : longest_sleep);
+	}
 	return ms;
 }
 
@@ -334,6 +353,10 @@ bool Driver::nothing_new()
 void Driver::wait_with_ring(int ms)
 {
 	Ring::Completion c;
+	if (epoll_ >= 0 && !epoll_watched_) {
+		ring_.watch_readiness(epoll_);
+		epoll_watched_ = true;
+	}
 	ring_.wait(ms);
 	helper_->wakeup.does_not_sleep();
 	while (ring_.next(&c))
@@ -341,6 +364,11 @@ void Driver::wait_with_ring(int ms)
 }
 
 void Driver::wait_with_epoll(int ms)
+{
+	take_ready(ms);
+}
+
+void Driver::take_ready(int ms)
 {
 	struct epoll_event v[64];
 	int n = epoll_wait(epoll_, v, 64, ms);
@@ -374,6 +402,7 @@ void Driver::run()
 		take_posts();
 		while (look_)
 			look();
+		look_by_clock();
 		run_free_syncs();
 		streams_.sweep();
 		int ms = patience();

@@ -43,16 +43,23 @@ private:
 	bool start_carried(Stream *s, Request *r);
 	void carried(Stream *s, Request *r);
 	void stop(Request *r);
+	void stop_again(Request *r);
 	bool start_in_ring(Stream *s, Request *r);
 	bool try_now(Stream *s, Request *r);
 	bool wait_until_ready(Stream *s, Request *r);
+	void note_wait(Stream *s, Request *r);
+	void time_has_come(Stream *s, uint64_t now);
+	void look_by_clock();
+	bool make_epoll();
 	void arm(Stream *s);
 	bool watch(OpenFile *o, uint32_t events);
 	void file_is_ready(OpenFile *o, uint32_t events);
 	void give_to_worker(Stream *s, Request *r);
+	void pass_to_worker(Stream *s, Request *r);
 	void begin_by_worker(Stream *s, Request *r);
 	bool give_to_program(Stream *s, Request *r);
 	void returned(Stream *s, Request *r);
+	int end_of_call(Stream *s, Request *r, bool wanted);
 	bool transferred(Stream *s, Request *r, ssize_t n);
 	bool accepted(Stream *s, Request *r, int fd);
 	void end_first(Stream *s, ssize_t result);
@@ -75,6 +82,7 @@ private:
 	bool nothing_new();
 	void wait_with_ring(int ms);
 	void wait_with_epoll(int ms);
+	void take_ready(int ms);
 
 	Helper *helper_;
 	Streams streams_;
@@ -82,6 +90,8 @@ private:
 	Ring ring_;
 	bool has_ring_ = false;
 	int epoll_ = -1;
+	bool epoll_watched_ = false; // by the ring
+	uint64_t next_look_ = 0;     // no stream is to be looked at by the clock before that; monotonic, in ns; 0: none is
 	bool look_ = false;
 	bool retry_ = false; // a carrier is to be interrupted, which may take several attempts
 };

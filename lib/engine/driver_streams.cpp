@@ -5,8 +5,10 @@
 #include "engine/driver_impl.hpp"
 
 #include "completion/completion.hpp"
+#include "dma/zero_copy.hpp"
 #include "engine/carrier.hpp"
 #include "engine/transfer.hpp"
+#include "interrupt.h"
 #include "request/stream.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/program_thread.hpp"
@@ -58,15 +60,19 @@ void forget_connection(Request *r)
 
 namespace {
 
-// A datagram to an AF_UNIX socket that has no room: the ring, when there is, sends an empty one (Linux 6.18).
-bool spoilt_by_ring(const Request *r, int fd)
+// Before a stream that waits is looked at by the clock.
+constexpr uint64_t millisecond = 1000000, first_pause = 5 * millisecond, longest_pause = 80 * millisecond;
+
+// The kernel has woken the driver for what then did not go so often that there is something it goes on telling of, an error that
+// is the program's to fetch.
+constexpr uint8_t most_in_vain = 4;
+
+// What waits for room on a socket does not wait in the ring. That sends an empty datagram once there is room for the whole (AF_UNIX; Linux 6.18),
+// takes a peer that has shut down its writing side for a sign of room, then gives the send to a thread of the kernel's, where a cancellation does
+// not find it, and swallows an error that comes after a part.
+bool waits_by_readiness(const Request *r)
 {
-	if (r->is_read() || r->kind != Kind::socket || r->op == Op::connect)
-		return false;
-	int domain = 0, type = 0;
-	socklen_t n = sizeof domain;
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_UNIX &&
-	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type != SOCK_STREAM;
+	return r->kind == Kind::socket && (r->op == Op::send || r->op == Op::write);
 }
 
 } // namespace
@@ -87,13 +93,18 @@ bool Driver::start(Stream *s, Request *r)
 	}
 	if (r->carrier != nullptr)
 		return start_carried(s, r);
+	if (r->done > 0 && waits_by_readiness(r) && transfer::is_broken(s->file)) {
+		end_first(s, transfer::total(r, 0));
+		return true;
+	}
 	if (!ready_for_connection(r))
 		return false;
 	bool connecting = r->op == Op::connect && r->polled;
 	if (connecting)
 		r->change(State::running, State::queued); // begun in the call: it can be cancelled now
+	bool by_ring = waits_by_readiness(r) ? dma::zero_copy::possible(r) : !transfer::must_block(r) && !(r->kind == Kind::anonymous && r->op == Op::write);
 	// The ring waits for data even where O_NONBLOCK says not to.
-	if (!has_ring_ || connecting || spoilt_by_ring(r, s->file) || r->nonblocking() || transfer::must_block(r))
+	if (!has_ring_ || connecting || !by_ring || r->nonblocking())
 		return try_now(s, r);
 	return start_in_ring(s, r);
 }
@@ -111,11 +122,17 @@ bool Driver::start_carried(Stream *s, Request *r)
 
 void Driver::stop(Request *r)
 {
-	if (r->carrier == nullptr) {
+	if (!r->is_by_thread()) {
 		ring_.cancel(r);
 		return;
 	}
-	carrier::interrupt(r);
+	if (r->carrier != nullptr)
+		carrier::interrupt(r);
+	else {
+		r->stop.store(true, std::memory_order_release);
+		if (pid_t worker = r->worker.load(std::memory_order_acquire); worker != 0)
+			sigevec_interrupt(worker);
+	}
 	retry_ = true; // it may have been between two calls
 }
 
@@ -204,6 +221,12 @@ bool Driver::try_now(Stream *s, Request *r)
 			give_to_worker(s, r);
 			return false;
 		}
+		// Whether it has to wait only the call itself says: what it refuses, it refuses at once.
+		if (r->kind == Kind::anonymous && r->op == Op::write && !r->waited) {
+			r->waited = r->briefly = true;
+			give_to_worker(s, r);
+			return false;
+		}
 		n = -EAGAIN;
 	}
 	if (n == -EAGAIN && !r->nonblocking()) {
@@ -215,11 +238,76 @@ bool Driver::try_now(Stream *s, Request *r)
 	return true;
 }
 
+// r is to wait for room. Not everything that ends the wait of a call is told by readiness: where it is not, the clock tells when to look.
+void Driver::note_wait(Stream *s, Request *r)
+{
+	Clock &c = s->clock;
+	r->waited = true;
+	if (c.pause == 0)
+		c.pause = first_pause;
+	if (r->op == Op::write && r->deadline == 0)
+		if (uint64_t limit = transfer::limit_of_write(s->file); limit != 0)
+			r->deadline = monotonic_ns() + limit;
+	c.alone = c.vain >= most_in_vain;
+	uint64_t due = r->deadline;
+	if (c.alone || !transfer::readiness_tells_all(s->file)) {
+		uint64_t next = monotonic_ns() + c.pause;
+		due = due == 0 || next < due ? next : due;
+	}
+	c.due = due;
+	if (due != 0 && (next_look_ == 0 || due < next_look_))
+		next_look_ = due;
+}
+
+void Driver::time_has_come(Stream *s, uint64_t now)
+{
+	Clock &c = s->clock;
+	c.due = 0;
+	c.alone = false;
+	c.vain = 0;
+	if (!s->armed || s->first == nullptr)
+		return;
+	Request *r = s->first;
+	s->armed = false;
+	c.pause = c.pause * 2 < longest_pause ? c.pause * 2 : longest_pause;
+	if (r->deadline != 0 && now >= r->deadline && (r->get_state() == State::running || r->change(State::queued, State::running)))
+		end_first(s, transfer::total(r, -EAGAIN));
+	step(s);
+}
+
+// To look takes a hundredth of a processor at most.
+void Driver::look_by_clock()
+{
+	uint64_t now = next_look_ != 0 ? monotonic_ns() : 0;
+	if (now < next_look_ || next_look_ == 0)
+		return;
+	next_look_ = 0;
+	streams_.each([this, now](Stream *s) {
+		if (s->clock.due != 0 && s->clock.due <= now)
+			time_has_come(s, now);
+		else if (s->clock.due != 0 && (next_look_ == 0 || s->clock.due < next_look_))
+			next_look_ = s->clock.due;
+	});
+	uint64_t end = monotonic_ns(), earliest = end + 100 * (end - now);
+	if (next_look_ != 0 && next_look_ < earliest)
+		next_look_ = earliest;
+}
+
+// The epoll instance, which a driver with a ring makes when something has to wait with it. False: there is none.
+bool Driver::make_epoll()
+{
+	if (epoll_ < 0 && (epoll_ = epoll_create1(EPOLL_CLOEXEC)) >= 0)
+		streams_.set_epoll(epoll_);
+	return epoll_ >= 0;
+}
+
 // False: r waits. It is queued, or has begun.
 bool Driver::wait_until_ready(Stream *s, Request *r)
 {
 	forget_connection(r);
-	if (!has_ring_) {
+	if (waits_by_readiness(r))
+		note_wait(s, r);
+	if (!has_ring_ || (waits_by_readiness(r) && make_epoll())) {
 		arm(s);
 		return false;
 	}
@@ -238,6 +326,10 @@ bool Driver::transferred(Stream *s, Request *r, ssize_t n)
 	if (r->op == Op::accept && n >= 0)
 		return accepted(s, r, static_cast<int>(n));
 	bool more = transfer::advance(r, n);
+	s->clock.vain = 0;
+	s->clock.pause = first_pause;
+	if (more && r->deadline != 0 && transfer::limit_of_each_part(s->file))
+		r->deadline = 0;
 	if (more)
 		r->set(State::running);
 	else
@@ -245,21 +337,27 @@ bool Driver::transferred(Stream *s, Request *r, ssize_t n)
 	return more;
 }
 
+// As in the ring, whether it can still be cancelled is to be asked here, if nothing of it has been done.
 void Driver::give_to_worker(Stream *s, Request *r)
 {
-	r->set(State::running);
+	r->set(r->done == 0 ? State::in_ring : State::running);
+	pass_to_worker(s, r);
+}
+
+void Driver::pass_to_worker(Stream *s, Request *r)
+{
 	r->file = s->file;
+	r->by_worker = true;
 	s->busy = true;
 	helper::job_from_inside(helper_, r);
 }
 
-// A connect, which waits for a moment even if it is only to begin. Whoever wants to cancel it meanwhile waits, too.
+// A connect, which waits for a moment even if it is only to begin.
 void Driver::begin_by_worker(Stream *s, Request *r)
 {
-	r->set(transfer::begins_briefly(r->message->header) ? State::trying : State::running);
-	r->file = s->file;
-	s->busy = true;
-	helper::job_from_inside(helper_, r);
+	// Whoever wants to cancel it meanwhile waits, too.
+	r->set(transfer::begins_briefly(r->message->header) ? State::trying : State::in_ring);
+	pass_to_worker(s, r);
 }
 
 // True: r is not the first any more.
@@ -281,22 +379,38 @@ void Driver::returned(Stream *s, Request *r)
 		carried(s, r);
 		return;
 	}
+	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
+	r->cancel_reply = nullptr;
+	bool wanted = reply == nullptr && !(r->is_unwanted() && r->done == 0);
+	int a = end_of_call(s, r, wanted);
+	if (reply != nullptr)
+		answer(reply, a);
+}
+
+// What a worker or the program's thread has come to. The answer to who wants to cancel r.
+int Driver::end_of_call(Stream *s, Request *r, bool wanted)
+{
+	bool briefly = r->briefly;
+	r->by_worker = r->briefly = false;
+	r->stop.store(false, std::memory_order_relaxed);
 	r->polled = r->op == Op::connect && r->result == -EINPROGRESS;
-	bool again = r->polled || ((r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() && r->kind == Kind::socket);
-	if (!again && (r->in_program || (r->op == Op::accept && r->result >= 0))) {
-		transferred(s, r, r->result); // one attempt
-		return;
-	}
-	if (!again) {
-		end_first(s, r->result); // the whole
-		return;
-	}
-	if (r->done == 0)
-		r->set(State::queued);
-	if (r->is_unwanted() && r->done == 0 && r->change(State::queued, State::running))
+	bool again = r->polled || ((r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() && (briefly || r->kind == Kind::socket));
+	if (r->result == -ECANCELED || (again && !wanted && r->done == 0)) {
+		r->set(State::running);
 		end_first(s, -ECANCELED);
-	else
+		return AIO_CANCELED;
+	}
+	if (again) {
+		if (r->done == 0)
+			r->set(State::queued);
 		wait_until_ready(s, r);
+		return AIO_NOTCANCELED;
+	}
+	if (r->in_program || (r->op == Op::accept && r->result >= 0))
+		return transferred(s, r, r->result) ? AIO_NOTCANCELED : AIO_ALLDONE; // one attempt
+	r->set(State::running);
+	end_first(s, r->result); // the whole
+	return AIO_ALLDONE;
 }
 
 // The new descriptor is given its number in the program's table, and with that the request, or the connection of a multishot
@@ -350,8 +464,10 @@ bool Driver::watch(OpenFile *o, uint32_t events)
 
 void Driver::arm(Stream *s)
 {
-	uint32_t all = s->open->told | readiness(s);
 	s->armed = true;
+	if (s->clock.alone)
+		return;
+	uint32_t all = s->open->told | readiness(s);
 	if (all != s->open->told && !watch(s->open, all)) {
 		// It cannot be waited for, so it never has to be: a worker asks it.
 		s->armed = false;
@@ -366,15 +482,17 @@ void Driver::file_is_ready(OpenFile *o, uint32_t events)
 	streams_.keep(o);
 	for (Stream *s = o->streams; s != nullptr;) {
 		Stream *next = s->sibling;
-		if (s->armed && (readiness(s) & events) != 0) {
+		if (s->armed && !s->clock.alone && (readiness(s) & events) != 0) {
 			s->armed = false;
+			if (waits_by_readiness(s->first))
+				s->clock.vain++;
 			step(s);
 		}
 		s = next;
 	}
 	uint32_t rest = o->told;
 	for (Stream *s = o->streams; s != nullptr; s = s->sibling)
-		if (s->armed)
+		if (s->armed && !s->clock.alone)
 			rest |= readiness(s);
 	if (rest != o->told)
 		watch(o, rest);
@@ -384,6 +502,7 @@ void Driver::file_is_ready(OpenFile *o, uint32_t events)
 void Driver::drop_first(Stream *s)
 {
 	Request *r = pop(s);
+	s->clock = {};
 	forget_connection(r);
 	stream::leave(s->word);
 	requests::release(r);
@@ -392,6 +511,7 @@ void Driver::drop_first(Stream *s)
 Request *Driver::take_first(Stream *s)
 {
 	Request *r = pop(s);
+	s->clock = {};
 	uint32_t word = s->word;
 	// The file is closed before the last end is told: who then looks finds it released.
 	if (s->first == nullptr)
@@ -446,6 +566,13 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 		} else
 			r->set(State::queued);
 		step(s);
+		return;
+	}
+	if (!cancelled && n == -EAGAIN && waits_by_readiness(r)) {
+		answer_request(r, AIO_NOTCANCELED);
+		r->set(r->done == 0 ? State::queued : State::running);
+		if (wait_until_ready(s, r))
+			step(s);
 		return;
 	}
 	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {

@@ -16,7 +16,8 @@ struct Engine {
 
 	// Carry the call out now, if that takes neither a wait nor long. True: *result is what the call returns, or -errno;
 	// false: nothing has been done, or, for a write on a stream, *result bytes (>= 0) are out and the rest must follow
-	// before anything else; a connect that has begun has 0 bytes out. nullptr: the engine cannot.
+	// before anything else; a connect that has begun has 0 bytes out; -EAGAIN: it has been tried, and there is no room. nullptr: the
+	// engine cannot.
 	bool (*attempt)(const Call &c, const Descriptor &d, ssize_t *result);
 
 	// Take over r, whose descriptor is r->fd, valid for the length of the call. True: the engine is the executor and will

@@ -199,7 +199,7 @@ bool write_stream(const Call &c, const Descriptor &d, uint32_t word, ssize_t *re
 	if (stream::give_up_claim(word))
 		helper::look_at_streams();
 	if (nothing_there(n) && !(n == -EAGAIN && no_wait)) {
-		*result = -1;
+		*result = n == -EAGAIN ? -EAGAIN : -1;
 		return false;
 	}
 	*result = n;

@@ -28,7 +28,7 @@ const char *Ring::why_not()
 namespace {
 
 // What a completion is about, in the low bits of user_data; requests are aligned to 8.
-constexpr uint64_t request_tag = 0, cancellation_tag = 1, wakeup_tag = 2, zero_copy_tag = 3, tag_mask = 3;
+constexpr uint64_t request_tag = 0, cancellation_tag = 1, wakeup_tag = 2, zero_copy_tag = 3, readiness_tag = 4, tag_mask = 7;
 
 // A transfer this long is copied by a worker of the ring's, not within the driver's submission.
 constexpr size_t large = 256 * 1024;
@@ -75,7 +75,8 @@ uint64_t mark_of(const Request *r)
 void prepare_message(struct io_uring_sqe *sqe, Request *r, int file)
 {
 	bool inward = r->is_read();
-	int flags = r->call_flags | (inward ? 0 : MSG_NOSIGNAL);
+	// A send never waits in the ring: see driver_streams.cpp.
+	int flags = r->call_flags | (inward ? 0 : MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (r->message != nullptr) {
 		struct msghdr *m = transfer::header_of_rest(r);
 		if (inward)
@@ -110,8 +111,6 @@ void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfe
 {
 	if (p.vector != nullptr)
 		io_uring_prep_writev(sqe, file, p.vector, static_cast<unsigned>(p.vector_count), static_cast<uint64_t>(p.offset));
-	else if (r->kind == Kind::socket)
-		io_uring_prep_send(sqe, file, p.buf, p.len, MSG_NOSIGNAL);
 	else
 		io_uring_prep_write(sqe, file, p.buf, static_cast<unsigned>(p.len), static_cast<uint64_t>(p.offset));
 	// fcntl may have set O_APPEND since. Where the kernel does not know the flag, a worker makes the call.
@@ -229,6 +228,13 @@ void Ring::cancel(Request *r)
 	sqe->user_data = reinterpret_cast<uint64_t>(r) | cancellation_tag;
 }
 
+void Ring::watch_readiness(int epoll)
+{
+	struct io_uring_sqe *sqe = get_sqe();
+	io_uring_prep_poll_add(sqe, epoll, POLLIN);
+	sqe->user_data = readiness_tag;
+}
+
 void Ring::wait(int ms)
 {
 	if (!watched_)
@@ -299,6 +305,9 @@ bool Ring::next(Completion *c)
 			c->result = -EAGAIN;
 		break;
 	}
+	case readiness_tag:
+		c->what = What::readiness;
+		break;
 	default:
 		c->what = What::wakeup;
 		watched_ = !ended;
@@ -324,6 +333,7 @@ void Ring::keep(dma::Region *) {}
 void Ring::let_go(dma::Region *) {}
 void Ring::poll(Request *, int) {}
 void Ring::cancel(Request *) {}
+void Ring::watch_readiness(int) {}
 void Ring::wait(int) {}
 bool Ring::next(Completion *)
 {

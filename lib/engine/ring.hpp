@@ -22,7 +22,7 @@ namespace sigevec::driver {
 
 class Ring {
 public:
-	enum class What : uint8_t { request, cancellation, wakeup };
+	enum class What : uint8_t { request, cancellation, wakeup, readiness };
 	struct Completion {
 		What what;
 		Request *request;
@@ -40,6 +40,8 @@ public:
 	// Says when file is ready for r; its result is what poll tells.
 	void poll(Request *r, int file);
 	void cancel(Request *r);
+	// Says once, as What::readiness, when the epoll instance has something to tell.
+	void watch_readiness(int epoll);
 
 	// Submits, and sleeps until there is a completion or ms have passed (-1: for ever).
 	void wait(int ms);

@@ -149,7 +149,7 @@ Stream *Streams::make_stream(const Request *r, OpenFile *o)
 	void *m = stream_memory_.take();
 	if (m == nullptr)
 		return nullptr;
-	auto *s = new (m) Stream{nullptr, nullptr, nullptr, o, r->is_read(), false, false, false, o->file, r->stream_word(), nullptr, nullptr};
+	auto *s = new (m) Stream{nullptr, nullptr, nullptr, o, r->is_read(), false, false, false, o->file, r->stream_word(), nullptr, nullptr, {}};
 	enter(s);
 	if (in_order(r))
 		o->ordered[s->read] = s;

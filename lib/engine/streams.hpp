@@ -32,6 +32,14 @@ struct OpenFile {
 	Stream *ordered[2]; // of them that of each direction, if its requests are in an order
 };
 
+// When a stream that waits is looked at without having become ready: readiness does not tell of all that ends a wait.
+struct Clock {
+	uint64_t due;   // monotonic, in ns; 0: never
+	uint64_t pause; // before the next look
+	bool alone;     // it is not waited for in another way: what epoll tells is in vain
+	uint8_t vain;   // how often in succession epoll has told of what then did not go
+};
+
 struct Stream {
 	Stream *next, *previous; // all there are; the closed ones
 	Stream *sibling;         // of the same file
@@ -43,6 +51,7 @@ struct Stream {
 	int file;      // open->file
 	uint32_t word; // request/stream.hpp
 	Request *first, *last;
+	Clock clock;
 };
 
 // Whether two descriptors of the driver's table are one open file, or as good as one.

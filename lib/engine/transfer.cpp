@@ -15,6 +15,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -225,18 +227,36 @@ ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *h
 	return n;
 }
 
+namespace {
+
+// A call that has waited, or done a part, ends with the error that broke the connection, and fetches it; a new one on an AF_UNIX stream would
+// look at the shutdown first.
+ssize_t after_wait(const Request *r, int fd, ssize_t n)
+{
+	if (n != -EPIPE || r->kind != Kind::socket || (!r->waited && r->done == 0))
+		return n;
+	int error = 0;
+	socklen_t size = sizeof error;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error != 0 ? -error : n;
+}
+
+} // namespace
+
 ssize_t attempt(Request *r, int fd)
 {
 	struct msghdr *header = r->message != nullptr ? &r->message->header : nullptr;
 	switch (r->op) {
-	case Op::send:
 	case Op::recv:
-		return message_without_waiting(r->is_read(), fd, r->call_flags, header, r->done == 0, rest(r));
+		return message_without_waiting(true, fd, r->call_flags, header, r->done == 0, rest(r));
+	case Op::send:
+		return after_wait(r, fd, message_without_waiting(false, fd, r->call_flags, header, r->done == 0, rest(r)));
 	case Op::poll: {
 		struct pollfd p = {fd, static_cast<short>(r->call_flags), 0};
 		int n = ::poll(&p, 1, 0);
 		return n == 0 ? -EAGAIN : n < 0 ? -errno : poll_result(p.revents);
 	}
+	case Op::write:
+		return after_wait(r, fd, without_waiting(false, r->kind, fd, rest(r)));
 	default:
 		return without_waiting(r->is_read(), r->kind, fd, rest(r));
 	}
@@ -482,17 +502,30 @@ bool beyond_size_limit(off_t offset, size_t len)
 	return from > limit.rlim_cur || len > limit.rlim_cur - from;
 }
 
+namespace {
+
+// What the call says if it need not wait; else -EINTR.
+ssize_t one_moment(Request *r, int fd)
+{
+	Moment moment;
+	return one_call(r, fd);
+}
+
+} // namespace
+
 ssize_t blocking(Request *r, int fd)
 {
 	if (r->carrier != nullptr)
 		return carrier::run(r);
 	for (;;) {
-		ssize_t n = one_call(r, fd);
-		if (n == -EINTR)
+		if (r->stop.load(std::memory_order_acquire) && r->done == 0)
+			return -ECANCELED;
+		ssize_t n = r->briefly ? one_moment(r, fd) : one_call(r, fd);
+		if (n == -EINTR && !r->briefly)
 			continue;
 		if (r->is_sync())
 			return n;
-		if (!advance(r, n))
+		if (!goes_on(r, fd, n))
 			return total(r, n);
 	}
 }
@@ -501,7 +534,7 @@ bool advance(Request *r, ssize_t result)
 {
 	if (result <= 0 || r->is_sync() || r->op == Op::accept || r->op == Op::poll)
 		return false;
-	r->done += static_cast<size_t>(result);
+	__atomic_store_n(&r->done, r->done + static_cast<size_t>(result), __ATOMIC_RELAXED);
 	if (r->done >= r->len)
 		return false;
 	// A stream gives what it has; a blocking write waits until all is written, a non-blocking one does not.
@@ -511,6 +544,46 @@ bool advance(Request *r, ssize_t result)
 		return true;
 	// A short read of a file is its end, unless the file is longer than that.
 	return r->offset + static_cast<off_t>(r->done) < r->size;
+}
+
+bool goes_on(Request *r, int fd, ssize_t result)
+{
+	if (!advance(r, result))
+		return false;
+	bool sends = r->kind == Kind::socket && (r->op == Op::send || r->op == Op::write);
+	return !sends || !is_broken(fd);
+}
+
+bool is_broken(int fd)
+{
+	return closed_again(fd);
+}
+
+uint64_t limit_of_write(int fd)
+{
+	struct timeval t = {};
+	socklen_t size = sizeof t;
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, &size) != 0 || t.tv_sec > (time_t{1} << 32))
+		return 0;
+	return static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_usec) * 1000;
+}
+
+bool limit_of_each_part(int fd)
+{
+	int domain = 0;
+	return option(fd, SOL_SOCKET, SO_DOMAIN, &domain) && domain == AF_UNIX;
+}
+
+bool readiness_tells_all(int fd)
+{
+	int domain = 0, type = 0;
+	if (!option(fd, SOL_SOCKET, SO_DOMAIN, &domain) || !option(fd, SOL_SOCKET, SO_TYPE, &type))
+		return false;
+	if (domain != AF_UNIX || type != SOCK_DGRAM)
+		return remembers(fd);
+	// A call that waits for room with the receiver is woken by nothing else.
+	int queued = 0, most = 0;
+	return ioctl(fd, SIOCOUTQ, &queued) == 0 && option(fd, SOL_SOCKET, SO_SNDBUF, &most) && queued < most;
 }
 
 ssize_t total(const Request *r, ssize_t last)

@@ -108,11 +108,25 @@ inline ssize_t poll_result(short found)
 // One call that waits, with what is left of r. Result or -errno.
 ssize_t one_call(Request *r, int fd);
 
-// The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno.
+// The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno: -ECANCELED if it was stopped,
+// -EINTR if it was only to be tried and would have to wait.
 ssize_t blocking(Request *r, int fd);
 
 // Adds a partial result to r->done. True: more is to be transferred.
 bool advance(Request *r, ssize_t result);
+
+// The same, of a call on fd that has come back with its result.
+bool goes_on(Request *r, int fd, ssize_t result);
+// Whether a connection has ended of whose send a part is out: the error stays with the socket, for the next call.
+bool is_broken(int fd);
+
+// What ends the wait of a send or a write for room, on a socket.
+// SO_SNDTIMEO, in ns, or 0: none.
+uint64_t limit_of_write(int fd);
+// Whether that begins anew with each part.
+bool limit_of_each_part(int fd);
+// Whether all that ends it makes the socket ready to be written, too: not a shutdown of AF_UNIX sockets, and who knows of other families.
+bool readiness_tells_all(int fd);
 
 // The result of the whole request, when its last part gave `last'.
 ssize_t total(const Request *r, ssize_t last);

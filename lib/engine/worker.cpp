@@ -4,6 +4,7 @@
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
 #include "engine/transfer.hpp"
+#include "interrupt.h"
 #include "request/filequeue.hpp"
 #include "runtime/config.hpp"
 #include "runtime/copies.hpp"
@@ -22,7 +23,10 @@ void carry_out(Helper *h, Request *r)
 {
 	if (r->on_stream()) {
 		// The driver keeps the stream's file and its order.
+		sigevec_can_interrupt();
+		r->worker.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_release);
 		r->result = transfer::blocking(r, r->file);
+		r->worker.store(0, std::memory_order_release);
 		helper::returned_from_inside(h, r);
 		return;
 	}

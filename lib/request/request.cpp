@@ -152,6 +152,12 @@ Request *create(const Call &c, const Descriptor &d)
 	r->next.store(nullptr, std::memory_order_relaxed);
 	r->cancel_reply = nullptr;
 	r->polled = false;
+	r->waited = false;
+	r->deadline = 0;
+	r->by_worker = false;
+	r->worker.store(0, std::memory_order_relaxed);
+	r->stop.store(false, std::memory_order_relaxed);
+	r->briefly = false;
 	r->connection = nullptr;
 	r->unwanted.store(0, std::memory_order_relaxed);
 	r->dependent.store(nullptr, std::memory_order_relaxed);

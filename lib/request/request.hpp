@@ -182,6 +182,15 @@ struct Request {
 	void *cancel_reply;
 	bool polled;
 	Request *connection;
+	// Of a send or a write: whether it has waited for room, and until when it may (monotonic, in ns; 0: for ever).
+	bool waited;
+	uint64_t deadline;
+	// Of a call that a worker makes for the driver: whether it does; that worker, or 0; that it is to end with ECANCELED if nothing of it has been done; that
+	// it is only to see whether it has to wait.
+	bool by_worker;
+	std::atomic<pid_t> worker;
+	std::atomic<bool> stop;
+	bool briefly;
 	// The generation that is to end at the next occasion: it could not be cancelled a moment ago.
 	std::atomic<uint64_t> unwanted;
 
@@ -234,6 +243,10 @@ struct Request {
 	}
 	bool is_read() const { return is_inward(op); }
 	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
+	// Carried out for the driver by a thread that can be interrupted.
+	bool is_by_thread() const { return carrier != nullptr || by_worker; }
+	// Also by another thread than its executor.
+	bool has_begun() const { return __atomic_load_n(&done, __ATOMIC_RELAXED) != 0; }
 	bool is_unwanted() const
 	{
 		return unwanted.load(std::memory_order_acquire) == state.load(std::memory_order_relaxed) >> 8;

@@ -127,6 +127,7 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 	int error = r != nullptr ? prepare_transfer(c, d, r, out) : EAGAIN;
 	if (error == 0) {
 		r->polled = c.op == Op::connect && out >= 0;
+		r->waited = out == -EAGAIN;
 		if (hand_over(r, out))
 			return 0;
 		error = errno;

@@ -90,6 +90,12 @@ inline timespec monotonic_now()
 	return t;
 }
 
+inline uint64_t monotonic_ns()
+{
+	timespec t = monotonic_now();
+	return static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
 // A point in time, or never. Relative time-outs become one once, so that restarts do not stretch them.
 struct Deadline {
 	bool never = true;

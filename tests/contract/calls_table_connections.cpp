@@ -10,9 +10,6 @@
 namespace contract {
 
 std::vector<Known> const known_cells{
-    {"UNIX stream to connect/full queue*/connect()/ev EC_*/destroyed", "default uring inline kaio threads",
-     "ec_destroy waits for what it cannot cancel", Known::never_returns},
-    {"UNIX stream to connect/full queue*/connect()/*/cancelled", "", "a connect to a full queue cannot be cancelled", Known::at_times},
     {"TCP over IPv? to connect/nobody listens/connect()/*", "default uring", "after a refusal the socket is as if it had never been connected"},
     {"TCP over IPv? to connect/another family/connect()/*", "", "another family than the socket's: EAFNOSUPPORT", Known::at_times},
     {"TCP*/poll(*", "default uring", "bits that nobody asked for"},
