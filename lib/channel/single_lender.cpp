@@ -5,6 +5,7 @@
 
 #include "dma/receiver.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <sys/mman.h>
 
@@ -58,8 +59,8 @@ namespace {
 
 constexpr uint32_t most_lent = 1024, least_lent = 64;
 constexpr size_t largest = 64 * 1024;
-// Of a region at most one part in so many is lent.
-constexpr size_t share = 4;
+// Of a region at most one part in so many is lent for one size, and for all together, by all channels.
+constexpr size_t share = 4, share_of_all = 2;
 
 void give_up(Single *s, Lender *l, bool registered)
 {
@@ -81,7 +82,9 @@ void give_up(Single *s, Lender *l, bool registered)
 // How many pieces of a size are lent; 0: too few for this to be worth while.
 uint32_t number_for(const Region *r, size_t size)
 {
-	size_t fit = r->size / share / (dma::Slots::units_of(size) * dma::unit);
+	size_t all = r->size / share_of_all, lent = r->slots.lent();
+	size_t left = lent < all ? all - lent : 0;
+	size_t fit = std::min(r->size / share, left) / (dma::Slots::units_of(size) * dma::unit);
 	if (size > largest || fit < least_lent)
 		return 0;
 	uint32_t n = least_lent;
@@ -134,7 +137,13 @@ Lender *find(Single *s, Region *r, size_t size)
 
 void leave(Single *s, Lender *l)
 {
-	if (--l->users == 0)
+	l->users--;
+	end_if_unused(s, l);
+}
+
+void end_if_unused(Single *s, Lender *l)
+{
+	if (l->users == 0)
 		give_up(s, l, true);
 }
 

@@ -37,6 +37,8 @@ void lend(Lender *l);
 char *take(Lender *l, uint32_t place);
 // One user less.
 void leave(Single *s, Lender *l);
+// One that was found, and perhaps made, has got no user.
+void end_if_unused(Single *s, Lender *l);
 
 } // namespace lender
 } // namespace sigevec::single

@@ -334,11 +334,12 @@ int arm_socket(Channel *c, const Call &call)
 	Region *r = region::at(a->regions[0]);
 	Lender *l = lender::find(s, r, call.dma.size);
 	Operation *o = l != nullptr ? make_operation(s, call) : nullptr;
-	if (o == nullptr)
-		return -1;
 	// Without room the kernel lets go of the socket, which may have lost its number by then.
-	if (!hold(s, o, nullptr) || !association::still_there(a.get())) {
-		free_operation(s, o);
+	if (o == nullptr || !hold(s, o, nullptr) || !association::still_there(a.get())) {
+		if (o != nullptr)
+			free_operation(s, o);
+		if (l != nullptr)
+			lender::end_if_unused(s, l);
 		return -1;
 	}
 	o->detached = true;

@@ -97,6 +97,7 @@ ssize_t datagrams_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 	for (unsigned i = 0; i < filled; i++) {
 		v[i].n = m[i].msg_len;
 		ancillary::note(v[i].head, m[i].msg_hdr);
+		ancillary::keep_files(v[i].head);
 	}
 	ssize_t first = share_out(a, v, filled, count, x);
 	return n < 0 ? -error : first;

@@ -477,6 +477,7 @@ void after_fork()
 {
 	changing.reset();
 	receive::after_fork();
+	ancillary::close_in_child(); // children of clone have not done it
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Association *a = pool.at(i);
 		a->lock.reset();

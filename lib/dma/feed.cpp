@@ -128,7 +128,11 @@ ssize_t serve_one(Association *a, Outcome *o, Request *r)
 {
 	void *address;
 	bool end;
-	ssize_t n = next(a, wanted(r), &address, &end);
+	receive::Want w = wanted(r);
+	// Who reads the event gets the descriptors.
+	if (r->cb.load(std::memory_order_relaxed) == nullptr)
+		w.keep = &r->dma.head;
+	ssize_t n = next(a, w, &address, &end);
 	if (n == receive::no_room || (n == -EAGAIN && !r->nonblocking()))
 		return n;
 	r->dma.kind = Use::Kind::arrival;
@@ -147,7 +151,9 @@ ssize_t serve_armed(Association *a, Outcome *o, Request *r)
 		return -EBUSY;
 	void *address;
 	bool end;
-	ssize_t n = next(a, wanted(r), &address, &end);
+	receive::Want w = wanted(r);
+	w.keep = &e->dma.head;
+	ssize_t n = next(a, w, &address, &end);
 	if (n >= 0 && !end) {
 		e->dma.kind = Use::Kind::arrival;
 		e->dma.piece = static_cast<char *>(address);

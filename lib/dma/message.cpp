@@ -4,9 +4,11 @@
 #include "dma/region.hpp"
 #include "runtime/syscalls.hpp"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 0x04
@@ -15,6 +17,10 @@
 namespace sigevec::dma::ancillary {
 
 namespace {
+
+// Those that have descriptors, for a child of fork, which finds them as they were at that moment.
+constexpr uint32_t most_kept = 4096;
+std::atomic<Ancillary *> kept[most_kept];
 
 // Calls f with each descriptor.
 template <class F> void each_descriptor(const Ancillary *a, F f)
@@ -31,14 +37,60 @@ template <class F> void each_descriptor(const Ancillary *a, F f)
 	}
 }
 
+bool is_still(int fd, uint64_t dev, uint64_t ino)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
+}
+
+// Calls f with each that is still what has come.
+template <class F> void each_kept(Ancillary *a, F f)
+{
+	for (unsigned i = 0; i < a->files; i++)
+		if (is_still(a->file[i].fd, a->file[i].dev, a->file[i].ino))
+			f(a->file[i].fd);
+}
+
+// They are no longer the library's.
+void forget_files(Ancillary *a)
+{
+	if (a->files == 0)
+		return;
+	a->files = 0;
+	if (a->place < most_kept)
+		kept[a->place].store(nullptr, std::memory_order_release);
+}
+
+void close_files(Ancillary *a)
+{
+	each_kept(a, [](int fd) { sys::close(fd); });
+	forget_files(a);
+}
+
 } // namespace
 
 Ancillary *make()
 {
 	auto *a = static_cast<Ancillary *>(malloc(sizeof(Ancillary)));
-	if (a != nullptr)
-		a->told = {};
+	if (a == nullptr)
+		return nullptr;
+	a->told = {};
+	a->files = 0;
 	return a;
+}
+
+void keep_files(Ancillary *a)
+{
+	each_descriptor(a, [a](int fd) {
+		struct stat st = {};
+		if (a->files < Ancillary::most_files && fstat(fd, &st) == 0)
+			a->file[a->files++] = {fd, st.st_dev, st.st_ino};
+	});
+	if (a->files == 0)
+		return;
+	Ancillary *none = nullptr;
+	for (a->place = 0; a->place < most_kept && !kept[a->place].compare_exchange_strong(none, a, std::memory_order_acq_rel); none = nullptr)
+		a->place++;
 }
 
 void ask(const Ancillary *a, struct msghdr *m)
@@ -64,7 +116,7 @@ void drop(Ancillary *a)
 {
 	if (a == nullptr)
 		return;
-	each_descriptor(a, [](int fd) { sys::close(fd); });
+	close_files(a);
 	free(a);
 }
 
@@ -81,10 +133,25 @@ void copy_address(const Ancillary *a, struct sockaddr *to, socklen_t room)
 		memcpy(to, &a->address, n);
 }
 
-bool hand_over(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int more_told)
+void hand_over(Ancillary *a, int flags)
 {
+	if (a == nullptr)
+		return;
 	if ((flags & MSG_CMSG_CLOEXEC) == 0)
-		each_descriptor(a, [](int fd) { fcntl(fd, F_SETFD, 0); });
+		each_kept(a, [](int fd) { fcntl(fd, F_SETFD, 0); });
+	forget_files(a);
+	drop_later(a);
+}
+
+void close_in_child()
+{
+	for (auto &place : kept)
+		if (Ancillary *a = place.load(std::memory_order_acquire); a != nullptr)
+			close_files(a);
+}
+
+bool store(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int more_told)
+{
 	auto *h = reinterpret_cast<MessageHead *>(piece);
 	struct {
 		struct msghdr header;

@@ -93,8 +93,10 @@ ssize_t into_parts(int fd, Arrival *x, struct iovec *v, size_t count, const Want
 	if (n < 0)
 		return -errno;
 	x->n = static_cast<size_t>(n);
-	if (x->head != nullptr)
+	if (x->head != nullptr) {
 		ancillary::note(x->head, m);
+		ancillary::keep_files(x->head);
+	}
 	return n;
 }
 
@@ -259,13 +261,15 @@ ssize_t give(const Association *a, const Arrival &x, size_t n, void **address)
 
 ssize_t give_message(const Association *a, const Arrival &x, const Want &w, size_t n, void **address)
 {
-	if (!ancillary::hand_over(x.head, x.region, x.piece, n, w.flags, n < x.n ? MSG_TRUNC : 0)) {
+	if (!ancillary::store(x.head, x.region, x.piece, n, w.flags, n < x.n ? MSG_TRUNC : 0)) {
 		discard(x);
 		return -EFAULT;
 	}
-	ssize_t given = give(a, x, n, address);
-	ancillary::drop_later(x.head);
-	return given;
+	if (w.keep != nullptr)
+		*w.keep = x.head;
+	else
+		ancillary::hand_over(x.head, w.flags);
+	return give(a, x, n, address);
 }
 
 // What is empty, or has a head or is to have one, or lies in another region than is wanted.

@@ -18,6 +18,7 @@ struct Want {
 	struct sockaddr *from;
 	socklen_t from_length;
 	Region *region; // where it is to be; nullptr: in any of the socket's
+	Ancillary **keep; // nullptr, or what is to get what came beside the data, of which the program has only the copy in the piece yet
 };
 constexpr size_t no_limit = ~size_t{0};
 

@@ -216,7 +216,7 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 		if (use.piece != nullptr && use.message) {
 			ancillary::note(use.head, use.head->told);
 			// Descriptors are in whichever table they came to, as the call asked.
-			ancillary::hand_over(use.head, r, use.piece, done, MSG_CMSG_CLOEXEC, 0);
+			ancillary::store(use.head, r, use.piece, done, MSG_CMSG_CLOEXEC, 0);
 		}
 		ancillary::drop_later(std::exchange(use.head, nullptr));
 		r->received.fetch_add(done, std::memory_order_relaxed);
@@ -243,6 +243,7 @@ ssize_t take_latest(Request *r, void **address)
 		return -ECANCELED;
 	receive::Want w{};
 	w.size = r->dma.size;
+	w.flags = r->call_flags;
 	w.message = r->dma.message;
 	return receive::told(receive::hand_out(a, association::pop(a), w, address));
 }
@@ -283,6 +284,7 @@ void describe(Request *r, struct event_data *d)
 	d->ev_un.ev_dma.fd = r->fd.load(std::memory_order_relaxed);
 	d->ev_un.ev_dma.mem = in != nullptr ? reinterpret_cast<dma_mem_t>(in->handle.load(std::memory_order_relaxed)) : nullptr;
 	d->ev_un.ev_dma.buf = address;
+	ancillary::hand_over(std::exchange(r->dma.head, nullptr), r->call_flags);
 	let_region_go(r->dma);
 }
 
@@ -293,6 +295,7 @@ void drop(Request *r)
 	if (r->dma.kind == Use::Kind::arrival && r->dma.piece != nullptr) {
 		if (Region *in = region::around(r->dma.piece, 1); in != nullptr)
 			in->slots.release(r->dma.piece, static_cast<size_t>(r->result));
+		ancillary::drop(std::exchange(r->dma.head, nullptr));
 		let_region_go(r->dma);
 	} else if (r->dma.kind == Use::Kind::latest) {
 		Association *a = association::at(r->dma.association);

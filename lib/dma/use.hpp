@@ -37,7 +37,7 @@ struct Use {
 	uint32_t unit[most_pieces]; // send: what it holds
 	char *piece;      // receive, arrival: nullptr: none
 	size_t size;      // receive: of the piece; wait: the most that is wanted
-	Ancillary *head;  // receive of a message: what comes beside the data
+	Ancillary *head;  // receive of a message, or arrival of one whose event is unread: what comes beside the data
 	uint16_t kept;    // arrival, while its event is unread: the place of the region of the piece, plus 1
 	uint32_t association, life; // latest
 	void *zero_copy;  // send: the one that is under way (dma/zero_copy.hpp)

@@ -6,6 +6,7 @@
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "dma/association.hpp"
+#include "dma/message.hpp"
 #include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "dma/send.hpp"
@@ -90,6 +91,7 @@ void in_child()
 	helper::close_in_child();
 	program_thread::close_in_child();
 	dma::receiver::close_in_child();
+	dma::ancillary::close_in_child();
 	ether::device::close_in_child();
 }
 

@@ -306,3 +306,28 @@ BOOST_AUTO_TEST_CASE(a_closed_one_that_has_had_no_room_goes_on_after_the_next_re
         BOOST_TEST(region.stat().used == 0u);
     });
 }
+
+BOOST_AUTO_TEST_CASE(many_sizes_and_channels_leave_half_of_the_region_to_the_program) {
+    Region region(region_size);
+    std::vector<Pair> all;
+    std::vector<Channel> channels;
+    for (int c = 0; c < 3; ++c) {
+        channels.emplace_back(unsigned(EC_SINGLE));
+        for (unsigned i = 0; i < 12; ++i) {
+            all.push_back(make_pair(tcp4_kind));
+            region.associate(all.back().a);
+            BOOST_TEST_REQUIRE(ev_recv(all.back().a, nullptr, 500 + 128 * i, armed, channels.back(), nullptr) == 0);
+        }
+    }
+    size_t had = 0;
+    std::vector<void*> pieces;
+    for (void* p; sio_reserve(region, &p, 4096) == 0; had += 4096) pieces.push_back(p);
+    BOOST_TEST(had >= region_size / 2 - 64 * 1024);
+    for (void* p : pieces) region.release(p, 4096);
+    for (Pair& s : all) {
+        BOOST_TEST_REQUIRE(send(s.b, "text", 4, 0) == 4);
+    }
+    for (int c = 0; c < 3; ++c)
+        for (int i = 0; i < 12; ++i) BOOST_TEST(content(next_event(channels[size_t(c)]), region) == "text");
+    for (Pair& s : all) region.disassociate(s.a);
+}
