@@ -4,11 +4,11 @@
 #include "sigevec/sio.h"
 
 #include "api/check.hpp"
+#include "base/syscalls.hpp"
 #include "dma/receive.hpp"
 #include "dma/send.hpp"
 #include "ether/device.hpp"
 #include "runtime/process.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <climits>

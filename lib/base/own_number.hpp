@@ -6,7 +6,7 @@
 // that it closes, finds what it would find without the library.
 #pragma once
 
-#include "runtime/syscalls.hpp"
+#include "base/syscalls.hpp"
 
 #include <cerrno>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "channel/bell.hpp"
 
+#include "base/syscalls.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdio>
@@ -99,7 +99,7 @@ bool ring_bell(Channel *c)
 {
 	bool open = true, rung = true;
 	if (in_program()) {
-		open = own_epoll::is(c->fd, c->mark);
+		open = channel::has_number(c);
 		rung = open && ring_by_number(c);
 	} else if (int fd = copy_here(c, Which::bell); fd >= 0)
 		write_one(fd);
@@ -191,7 +191,7 @@ int attach(Channel *c)
 int number_of(Channel *c)
 {
 	int saved = errno;
-	bool there = own_epoll::is(c->fd, c->mark) && (is_watched(c, c->bell.load(std::memory_order_acquire)) || attach(c) == 0);
+	bool there = channel::has_number(c) && (is_watched(c, c->bell.load(std::memory_order_acquire)) || attach(c) == 0);
 	errno = saved;
 	return there ? c->bell.load(std::memory_order_acquire) : -1;
 }
@@ -215,7 +215,7 @@ bool is_edge(const epoll_event &e)
 
 bool silence(Channel *c, bool rung, bool known)
 {
-	if (!known && !own_epoll::is(c->fd, c->mark))
+	if (!known && !channel::has_number(c))
 		return true;
 	int saved = errno;
 	bool taken = false;
@@ -252,7 +252,7 @@ bool install(Channel *c)
 bool ring_at_the_end(Channel *c)
 {
 	int bell = c->bell.load(std::memory_order_acquire);
-	if (own_epoll::is(c->fd, c->mark))
+	if (channel::has_number(c))
 		return ring_by_number(c);
 	return counts_as_bell(c, bell) && write_one(bell);
 }
@@ -260,7 +260,7 @@ bool ring_at_the_end(Channel *c)
 void remove(Channel *c)
 {
 	int bell = c->bell.exchange(-1, std::memory_order_acq_rel);
-	if (own_epoll::is(c->fd, c->mark) ? is_watched(c, bell) : bell >= 0 && counts_as_bell(c, bell))
+	if (channel::has_number(c) ? is_watched(c, bell) : bell >= 0 && counts_as_bell(c, bell))
 		sys::close(bell);
 	for (auto *copy : {&c->inner_bell, &c->inner_wake})
 		if (int fd = copy->exchange(-1, std::memory_order_seq_cst); fd >= 0)
@@ -270,7 +270,7 @@ void remove(Channel *c)
 void close_in_child(Channel *c)
 {
 	int bell = c->bell.exchange(-1, std::memory_order_relaxed);
-	if (own_epoll::is(c->fd, c->mark) && is_watched(c, bell))
+	if (channel::has_number(c) && is_watched(c, bell))
 		sys::close(bell);
 	close(c->wake.exchange(-1, std::memory_order_relaxed));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "channel/channel.hpp"
 
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"
@@ -12,7 +13,6 @@
 #include "runtime/meter.hpp"
 #include "runtime/node.hpp"
 #include "runtime/stats.hpp"
-#include "runtime/syscalls.hpp"
 #include "source/inner.hpp"
 
 #include <cerrno>
@@ -103,6 +103,7 @@ bool end(Channel *c, bool descriptor)
 	bell::remove(c);
 	if (descriptor)
 		own_epoll::close(c->fd, c->mark);
+	own_epoll::weigh(&c->anchor);
 	inner::remove(c);
 	drop(c, one_reference);
 	return true;
@@ -127,7 +128,8 @@ void initialize(Channel *c, unsigned flags)
 	c->flags = flags;
 	c->limit.store(default_limit, std::memory_order_relaxed);
 	c->crowded.store(false, std::memory_order_relaxed);
-	c->inner.store(inner::none, std::memory_order_relaxed);
+	c->inner.store(-1, std::memory_order_relaxed);
+	c->inner_copy.store(-1, std::memory_order_relaxed);
 	c->inner_sleepers.store(0, std::memory_order_relaxed);
 	c->inbox.store(nullptr, std::memory_order_relaxed);
 	c->pushed.store(0, std::memory_order_relaxed);
@@ -183,6 +185,7 @@ int create(unsigned flags)
 	c->home = home;
 	c->inner_bell.store(-1, std::memory_order_relaxed);
 	c->inner_wake.store(-1, std::memory_order_relaxed);
+	c->anchor.copy.store(-1, std::memory_order_relaxed);
 	int error = make_descriptors(c, flags);
 	auto *s = error == 0 ? table.make(c->fd) : nullptr;
 	if (error == 0 && s == nullptr) {
@@ -195,6 +198,7 @@ int create(unsigned flags)
 		return error;
 	}
 	initialize(c, flags);
+	own_epoll::anchor(c->fd, &c->anchor);
 	// Another channel in its place has been closed without our knowing.
 	if (Channel *old = peek(c->fd); old != nullptr) {
 		end(old, false);
@@ -214,7 +218,7 @@ Channel *peek(int fd)
 
 bool check_descriptor(Channel *c)
 {
-	if (own_epoll::is(c->fd, c->mark))
+	if (has_number(c))
 		return true;
 	end(c, false);
 	return false;
@@ -394,7 +398,7 @@ void close_in_child()
 {
 	table.each([](std::atomic<Channel *> &place) {
 		Channel *c = place.load(std::memory_order_relaxed);
-		if (c == nullptr || !own_epoll::is(c->fd, c->mark))
+		if (c == nullptr || !has_number(c))
 			return;
 		bell::close_in_child(c);
 		inner::close_in_child(c);

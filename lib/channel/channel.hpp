@@ -14,6 +14,7 @@
 // Locks: `reading', by readers only, after nothing, before nothing. Pushing takes none and is async-signal-safe.
 #pragma once
 
+#include "channel/own_epoll.hpp"
 #include "notify/event.hpp"
 #include "runtime/stats_file.hpp"
 #include "runtime/sync.hpp"
@@ -34,7 +35,8 @@ struct Channel {
 	unsigned home; // which pool it is from: that of the creator's NUMA node
 
 	int fd;
-	uint64_t mark;        // how fd is known (own_epoll.hpp)
+	own_epoll::Mark mark; // how fd is known (has_number)
+	own_epoll::Anchor anchor;
 	uint32_t bell_secret; // where the bell's count begins, in the high half
 	std::atomic<int> bell;
 	std::atomic<unsigned> flags;
@@ -57,8 +59,9 @@ struct Channel {
 	// Copies of the two in the table of the helper (bell.cpp), or -1.
 	std::atomic<int> inner_bell, inner_wake;
 
-	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), or -1; readers that sleep on the channel's descriptor for it.
-	std::atomic<int> inner;
+	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), and its number in the table of the helper, or -1; readers
+	// that sleep on the channel's descriptor for it.
+	std::atomic<int> inner, inner_copy;
 	std::atomic<uint64_t> inner_mark; // how that is known
 	std::atomic<uint32_t> inner_sleepers;
 
@@ -174,9 +177,14 @@ void ring_bell(Channel *c);
 // known: its descriptor has been looked at in the same call.
 void silence_bell(Channel *c, bool known);
 
-// Whether the descriptor is still the channel's; ends the channel if not.
+// Whether the descriptor is still the channel's. Async-signal-safe; errno is kept.
+inline bool has_number(const Channel *c)
+{
+	return own_epoll::is_anchored(c->fd, c->mark, c->anchor);
+}
+// The same; ends the channel if not.
 bool check_descriptor(Channel *c);
-// The same for a submission: while there are events the descriptor has been rung, and their reader will notice.
+// For a submission: while there are events the descriptor has been rung, and their reader will notice.
 bool still_open(Channel *c);
 
 // Takes up to max events, waiting for the first one; their room is given back with the caller's reference. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.

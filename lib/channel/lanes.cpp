@@ -157,6 +157,8 @@ bool enter_lane(Channel *c, Operation *o, int *error)
 	constexpr int most_numbers = 1 << 20; // the system's limit; beyond it there is no descriptor
 	if (o->fd < 0 || o->fd >= most_numbers || o->op == Op::poll) {
 		o->detached = true; // in no order
+		if (o->op == Op::poll && !look_at(o->fd, &o->dev, &o->ino))
+			o->ino = 0;
 		return true;
 	}
 	if (static_cast<uint32_t>(o->fd) >= s->number_count && !grow_numbers(s, o->fd)) {
@@ -233,6 +235,8 @@ bool still_there(Single *s, const Operation *o)
 	if (o->held != nullptr)
 		return true;
 	uint64_t dev, ino;
+	if (o->op == Op::poll)
+		return o->ino != 0 && look_at(o->fd, &dev, &ino) && o->dev == dev && o->ino == ino;
 	const Number *n = number_of(s, o->fd);
 	return !o->detached && n != nullptr && n->ino != 0 && look_at(o->fd, &dev, &ino) && n->dev == dev && n->ino == ino;
 }

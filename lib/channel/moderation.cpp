@@ -5,11 +5,11 @@
 // list at most: `clock' says whether it is.
 #include "channel/moderation.hpp"
 
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <sys/epoll.h>

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "channel/own_epoll.hpp"
 
+#include "base/same_file.hpp"
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
-#include "runtime/syscalls.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/table.hpp"
 
 #include <atomic>
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 
@@ -82,6 +86,46 @@ int make(bool close_on_exec, Mark *mark)
 	int error = -errno;
 	sys::close(fd);
 	return error;
+}
+
+void mark_again(int fd, Mark mark)
+{
+	Parameters p = parameters_of(mark);
+	if (mark != 0)
+		ioctl(fd, set_parameters, &p);
+	else
+		bell::mark(fd);
+}
+
+void anchor(int fd, Anchor *a)
+{
+	int file = above_standard(eventfd(0, EFD_CLOEXEC), true);
+	if (file < 0)
+		return;
+	struct epoll_event nothing = {};
+	if (epoll_ctl(fd, EPOLL_CTL_ADD, file, &nothing) == 0) {
+		a->number = file;
+		a->copy.store(helper::hold(file), std::memory_order_release);
+	}
+	sys::close(file);
+}
+
+void weigh(Anchor *a)
+{
+	helper::close_inside(a->copy.exchange(-1, std::memory_order_acq_rel));
+}
+
+bool is_anchored(int fd, Mark mark, const Anchor &a)
+{
+	if (is(fd, mark))
+		return true;
+	int copy = a.copy.load(std::memory_order_acquire);
+	if (fd < 0 || copy < 0 || epoll_watches(fd, a.number, table::thread_of_helper(), copy) != Same::yes)
+		return false;
+	int saved = errno;
+	mark_again(fd, mark);
+	errno = saved;
+	return true;
 }
 
 bool is(int fd, Mark mark)

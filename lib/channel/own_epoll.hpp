@@ -9,6 +9,7 @@
 // Locks: none. Async-signal-safe but make(); errno is kept by is() and close().
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace sigevec::own_epoll {
@@ -24,6 +25,21 @@ Mark draw();
 
 // A new instance, its number above 2; or -errno.
 int make(bool close_on_exec, Mark *mark);
+
+// What an instance is known by besides: a file in it that is nobody's but the helper's. Whoever has got the instance (a child of clone, a program that was
+// executed and inherits it) can change its parameters, but cannot take this out, for that takes the file.
+struct Anchor {
+	int number;            // by which the instance watches it; it is another file's now
+	std::atomic<int> copy; // in the table of the helper, or -1: there is none
+};
+// Not async-signal-safe. Without a helper there is none.
+void anchor(int fd, Anchor *a);
+void weigh(Anchor *a);
+// is(), and if only the mark is not as it was, it is set again.
+bool is_anchored(int fd, Mark mark, const Anchor &a);
+
+// The same for an instance that is known otherwise.
+void mark_again(int fd, Mark mark);
 
 // Whether the number is the instance that was made with this mark.
 bool is(int fd, Mark mark);

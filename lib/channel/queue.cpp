@@ -15,13 +15,13 @@
 #include "channel/posted.hpp"
 #include "channel/single.hpp"
 
+#include "base/syscalls.hpp"
 #include "dma/receiver.hpp"
 #include "dma/request.hpp"
 #include "notify/notify.hpp"
 #include "request/batch.hpp"
 #include "request/request.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/syscalls.hpp"
 #include "source/inner.hpp"
 
 #include <cerrno>
@@ -281,7 +281,7 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 	if (!deadline.never && !deadline.left(rest))
 		return gathering && (until.never || until.left(rest)) ? 0 : ETIMEDOUT;
 	int e = 0;
-	if (c->inner.load(std::memory_order_seq_cst) != inner::none)
+	if (inner::used(c))
 		// What was put there for a reader that looked has not been rung for.
 		e = gathering || still_empty(c) ? inner::sleep(c, rest) : 0;
 	else {

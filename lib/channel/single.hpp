@@ -15,6 +15,7 @@
 // channel: Channel::inside says that the owner is in a call, after which it takes the ring apart itself.
 #pragma once
 
+#include "base/own_ring.hpp"
 #include "channel/channel.hpp"
 #include "config.h"
 #include "request/request.hpp"
@@ -49,7 +50,7 @@ struct Operation {
 	int fd, flags;
 	int pinned; // a place among the registered files until the submission; or -1
 	Held *held; // instead of fd, or nullptr
-	uint64_t dev, ino; // of a send with EC_BATCH: what fd was at the call
+	uint64_t dev, ino; // of a send with EC_BATCH, and of a poll: what fd was at the call
 	Op op;
 	State state;
 	bool closed; // fd was no descriptor when it was called
@@ -80,11 +81,9 @@ struct Number {
 };
 
 struct Single {
-	struct io_uring ring;
+	OwnRing ring;
 	std::atomic<Single *> *claim; // whose ring the number was last, as far as the library knows
 	uint64_t dev, ino;            // what the number is known by besides
-	void *memory;      // the ring's, or nullptr: the kernel's
-	size_t memory_size;
 	bool lost;      // its number is not the ring's any more, or the kernel refuses: to be left
 	bool words;     // it can sleep on a word: the kernel knows futexes
 	bool listening; // it does so, for others that wake its owner

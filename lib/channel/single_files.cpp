@@ -9,7 +9,7 @@
 
 #ifdef HAVE_LIBURING
 
-#include "runtime/syscalls.hpp"
+#include "base/syscalls.hpp"
 #include "uring.h"
 
 #include <cerrno>

@@ -80,7 +80,7 @@ namespace {
 
 void move(Channel *c, Single *s, Operation *o)
 {
-	bool there = o->op == Op::poll || o->fd < 0 || (o->held != nullptr ? number_of_file(o) >= 0 : still_there(s, o));
+	bool there = o->fd < 0 || (o->held != nullptr ? number_of_file(o) >= 0 : still_there(s, o));
 	if (o->use == Operation::Region::armed) {
 		there = there && still_armed(o);
 		region_ended(s, o, 0);

@@ -5,6 +5,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"
@@ -12,7 +13,7 @@
 #include "runtime/config.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
-#include "runtime/syscalls.hpp"
+#include "source/inner.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -145,8 +146,8 @@ void listen_for_others(Channel *c, Single *s)
 
 void listen_inside(Channel *c, Single *s)
 {
-	int inner = c->inner.load(std::memory_order_acquire);
-	if (!own_epoll::is(inner, c->inner_mark.load(std::memory_order_relaxed)))
+	int inner = inner::number_of(c);
+	if (inner < 0)
 		return;
 	struct io_uring_sqe *sqe = get_sqe(s);
 	s->unsafe++;
@@ -303,8 +304,6 @@ void forget_use(Single *s)
 	s->words = kept.words;
 	s->dev = kept.dev;
 	s->ino = kept.ino;
-	s->memory = kept.memory;
-	s->memory_size = kept.memory_size;
 	s->files = kept.files;
 	s->used_files = kept.used_files;
 	s->next_file = kept.next_file;

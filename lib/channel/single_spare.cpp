@@ -3,8 +3,8 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cstdlib>
 #include <pthread.h>

@@ -6,7 +6,7 @@
 // while another thread waits in the kernel: it would wait for what lies here.
 #include "dma/receive_impl.hpp"
 
-#include "runtime/syscalls.hpp"
+#include "base/syscalls.hpp"
 
 #include <cerrno>
 

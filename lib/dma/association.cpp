@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/association.hpp"
 
+#include "base/syscalls.hpp"
 #include "channel/single.hpp"
 #include "completion/completion.hpp"
 #include "dma/message.hpp"
@@ -10,7 +11,6 @@
 #include "request/pool.hpp"
 #include "runtime/by_descriptor.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>

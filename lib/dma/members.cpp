@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "dma/members.hpp"
 
+#include "base/syscalls.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
 #include "runtime/thread_number.hpp"
 
 #include <cstdlib>

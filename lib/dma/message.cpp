@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "dma/message.hpp"
 
+#include "base/syscalls.hpp"
 #include "dma/region.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <atomic>
 #include <cstdlib>

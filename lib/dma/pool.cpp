@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/pool.hpp"
 
-#include "runtime/syscalls.hpp"
+#include "base/syscalls.hpp"
 #include "sigevec/uapi.h"
 
 #include <cerrno>

@@ -3,8 +3,8 @@
 // Data is received straight into pieces, and a piece is given to the program as large as what is in it.
 #include "dma/receive_impl.hpp"
 
+#include "base/syscalls.hpp"
 #include "ether/device.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstring>

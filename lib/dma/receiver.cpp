@@ -3,6 +3,7 @@
 
 #include "base/own_number.hpp"
 #include "base/same_file.hpp"
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "dma/feed.hpp"
@@ -12,7 +13,6 @@
 #include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/syscalls.hpp"
 #include "runtime/table.hpp"
 
 #include <cerrno>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "dma/send.hpp"
 
+#include "base/syscalls.hpp"
 #include "dma/receiver.hpp"
 #include "dma/zero_copy.hpp"
 #include "request/pool.hpp"
 #include "runtime/by_descriptor.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>

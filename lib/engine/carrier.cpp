@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "engine/carrier.hpp"
 
+#include "base/syscalls.hpp"
 #include "engine/rights.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/driver_impl.hpp"
 
+#include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/kaio.hpp"
@@ -75,6 +76,12 @@ void Driver::take(Post *p)
 		rights::helper_has(Rights::own());
 		static_cast<helper::RightsReply *>(p->object)->give(1);
 		break;
+	case What::errand: {
+		auto *e = static_cast<helper::Errand *>(p->object);
+		e->run(e);
+		e->give(1);
+		break;
+	}
 	case What::background:
 		kaio::start_for_helper(helper_, p->object);
 		break;

@@ -4,6 +4,7 @@
 // not wait and epoll.
 #include "engine/driver_impl.hpp"
 
+#include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/carrier.hpp"
@@ -12,7 +13,6 @@
 #include "request/stream.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/program_thread.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -8,6 +8,7 @@
 // SIGXFSZ for a write beyond RLIMIT_FSIZE.
 #include "engine/engine.hpp"
 
+#include "base/syscalls.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
@@ -17,7 +18,6 @@
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <climits>

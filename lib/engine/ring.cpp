@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "engine/ring.hpp"
 
+#include "base/syscalls.hpp"
+#include "base/uring_queue.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/config.hpp"
-#include "runtime/syscalls.hpp"
-#include "runtime/uring_queue.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -51,13 +51,11 @@ const char *explain(int error)
 }
 
 // A user with little memory to lock gets a small ring.
-int set_up(struct io_uring *ring, unsigned entries)
+int set_up(OwnRing *ring, unsigned entries)
 {
 	int e;
 	do {
-		struct io_uring_params p = {};
-		p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP;
-		e = io_uring_queue_init_params(entries, ring, &p);
+		e = ring->open(entries, 0, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP);
 		entries /= 2;
 	} while (e == -ENOMEM && entries >= 8);
 	reason = e == 0 ? nullptr : explain(e);
@@ -134,22 +132,21 @@ bool Ring::open(unsigned entries, Wakeup *w)
 		return false;
 	wakeup_ = w;
 	if (!knows_futexes() && (woken_by_ = w->by_signal()) < 0) {
-		io_uring_queue_exit(&ring_);
+		ring_.close();
 		return false;
 	}
 	// What the ring passes on to threads of the kernel's has as many as the library's own; four to a processor without this.
 	unsigned workers[2] = {config::limits.threads.load(std::memory_order_relaxed), 0};
 	io_uring_register_iowq_max_workers(&ring_, workers);
-	uring_queue::name_entries(&ring_); // for wait_idly
 	return true;
 }
 
 bool Ring::probe()
 {
-	struct io_uring ring;
+	OwnRing ring;
 	if (set_up(&ring, 8) != 0)
 		return false;
-	io_uring_queue_exit(&ring);
+	ring.close();
 	return true;
 }
 

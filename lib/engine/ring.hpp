@@ -6,13 +6,10 @@
 // depends on the life of an application's thread, and none interrupts a system call of the application's.
 #pragma once
 
+#include "base/own_ring.hpp"
 #include "config.h"
 #include "request/request.hpp"
 #include "runtime/wakeup.hpp"
-
-#ifdef HAVE_LIBURING
-#include <liburing.h>
-#endif
 
 namespace sigevec::dma {
 struct Region;
@@ -61,7 +58,7 @@ private:
 	void wait_in_ring(int ms);
 	bool make_table();
 	void use_registered(struct io_uring_sqe *sqe, const Request *r);
-	struct io_uring ring_;
+	OwnRing ring_;
 	enum class Table : uint8_t { none, made, refused } table_ = Table::none; // of registered memory
 	// How its owner is woken: by a descriptor, or (-1) by the futex; whether the ring waits for that.
 	Wakeup *wakeup_;

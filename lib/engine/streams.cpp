@@ -2,10 +2,10 @@
 #include "engine/streams.hpp"
 
 #include "base/same_file.hpp"
+#include "base/syscalls.hpp"
 #include "request/stream.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>

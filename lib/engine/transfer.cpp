@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "engine/transfer.hpp"
 
+#include "base/syscalls.hpp"
 #include "dma/pool.hpp"
 #include "engine/carrier.hpp"
 #include "engine/file_system.hpp"
 #include "interrupt.h"
 #include "request/filequeue.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <climits>

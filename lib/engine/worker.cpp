@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/worker.hpp"
 
+#include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
 #include "engine/transfer.hpp"

@@ -3,8 +3,8 @@
 // How a region becomes the memory of a queue, and how that ends.
 #include "ether/device.hpp"
 
+#include "base/syscalls.hpp"
 #include "runtime/pages.hpp"
-#include "runtime/syscalls.hpp"
 #include "sigevec/ether.h"
 
 #include <cstdlib>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "ether/device.hpp"
 
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "dma/receiver.hpp"
-#include "runtime/syscalls.hpp"
 #include "sigevec/ether.h"
 
 #include <cstdlib>

@@ -3,8 +3,8 @@
 // Frames in and out.
 #include "ether/device.hpp"
 
+#include "base/syscalls.hpp"
 #include "dma/receive.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <algorithm>
 #include <bit>

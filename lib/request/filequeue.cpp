@@ -2,13 +2,13 @@
 #include "request/filequeue.hpp"
 
 #include "base/same_file.hpp"
+#include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/copies.hpp"
 
-#include "runtime/syscalls.hpp"
+#include "base/syscalls.hpp"
 
 #include <atomic>
 #include <cerrno>

@@ -2,9 +2,9 @@
 #include "runtime/hand_over.hpp"
 
 #include "base/same_file.hpp"
+#include "base/syscalls.hpp"
 #include "config.h"
 #include "runtime/copies.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <climits>

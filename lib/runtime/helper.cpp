@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/helper.hpp"
 
+#include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
 #include "engine/worker.hpp"
 #include "request/pool.hpp"
 #include "request/stream.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>
@@ -385,6 +385,17 @@ uint32_t ask(RegionReply *reply)
 uint32_t ask(RightsReply *reply)
 {
 	return post_and_wait(What::rights, reply, reply);
+}
+
+bool run_inside(Errand *errand)
+{
+	Helper *h = get();
+	if (h == nullptr)
+		return false;
+	if (own == nullptr && h->private_table())
+		return post_and_wait(What::errand, errand, errand) != 0;
+	errand->run(errand);
+	return true;
 }
 
 bool on_helper_thread()

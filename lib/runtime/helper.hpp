@@ -145,6 +145,15 @@ struct RegionReply : Reply {
 // To hear what rights it has now (engine/rights.hpp). The answer: 1.
 struct RightsReply : Reply {};
 
+// Something short that is to be done with the helper's table of descriptors. It waits for nothing, and for no lock that is held while an errand is run.
+struct Errand : Reply {
+	explicit Errand(void (*f)(Errand *)) : run(f) {}
+	void (*run)(Errand *);
+};
+
+// Has it run, and waits. False: there is no helper.
+bool run_inside(Errand *errand);
+
 // Asks the driver, and waits. 0: there is no driver.
 uint32_t ask(CancelReply *reply);
 uint32_t ask(RegionReply *reply);

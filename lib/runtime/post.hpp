@@ -20,6 +20,7 @@ enum class What : uint8_t {
 	rights,     // to the driver: a RightsReply
 	background, // to the driver: a kernel-AIO context needs its thread
 	close,      // to the driver: a number of its table
+	errand,     // to the driver: an Errand
 	call,       // to the program's thread: a request with its file, to be tried
 	install,    // to the program's thread: a request with the descriptor that is its result
 };

@@ -2,11 +2,11 @@
 #include "runtime/program_thread.hpp"
 
 #include "base/same_file.hpp"
+#include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
 #include "runtime/table.hpp"
 
 #include <cerrno>

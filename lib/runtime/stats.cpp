@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/stats.hpp"
 
+#include "base/syscalls.hpp"
 #include "runtime/config.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/stats_place.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -3,8 +3,8 @@
 
 #include "base/own_number.hpp"
 #include "base/same_file.hpp"
+#include "base/syscalls.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/syscalls.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -160,6 +160,14 @@ void Way::close_in_child()
 			       : sys::fstat(number_, &st) == 0 && st.st_dev == dev_ && st.st_ino == ino_;
 	if (!shared_ && same)
 		sys::close(number_);
+}
+
+void Way::close()
+{
+	close_in_child();
+	if (inner_tx_ >= 0)
+		helper::close_inside(inner_tx_);
+	forget();
 }
 
 void Way::forget()

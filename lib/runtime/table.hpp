@@ -27,6 +27,8 @@ public:
 	// Whether the driver has to announce what is fetched.
 	bool by_socket() const { return by_socket_; }
 
+	// It is not needed any more.
+	void close();
 	// In a child of fork: what is the parent's. forget: after close_in_child.
 	void close_in_child();
 	void forget();

@@ -3,10 +3,10 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/syscalls.hpp"
 #include "nptl.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
 #include "source/sync.hpp"
 #include "uring.h"
 
@@ -42,13 +42,11 @@ bool FutexRing::open()
 {
 	if (config::force != config::Force::automatic && config::force != config::Force::uring)
 		return false;
-	struct io_uring_params p = {};
-	p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP;
-	if (io_uring_queue_init_params(entries, &ring_, &p) != 0)
+	if (ring_.open(entries, 0, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP) != 0)
 		return false;
 	// Registered, it needs no number that the program could close, or a child of fork inherit.
-	if (!knows_futexes(&ring_) || io_uring_ring_dontfork(&ring_) != 0 || io_uring_register_ring_fd(&ring_) != 1) {
-		io_uring_queue_exit(&ring_);
+	if (!knows_futexes(&ring_) || io_uring_register_ring_fd(&ring_) != 1) {
+		ring_.close();
 		return false;
 	}
 	sys::close(ring_.ring_fd);
@@ -59,7 +57,7 @@ bool FutexRing::open()
 // The registration, and with it the ring, goes with the thread.
 void FutexRing::close()
 {
-	io_uring_queue_exit(&ring_);
+	ring_.close();
 }
 
 // With room for that many in the same submission.

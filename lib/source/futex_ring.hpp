@@ -8,12 +8,9 @@
 // is passed on. When there are many remainders all requests are cancelled at once, and those of the others made again.
 #pragma once
 
+#include "base/own_ring.hpp"
 #include "config.h"
 #include "source/source.hpp"
-
-#ifdef HAVE_LIBURING
-#include <liburing.h>
-#endif
 
 namespace sigevec::watcher {
 
@@ -46,7 +43,7 @@ private:
 	void clear_remainders();
 	bool took_remainder(source::Wait *w, int result);
 
-	struct io_uring ring_;
+	OwnRing ring_;
 	bool listens_ = false, clearing_ = false;
 	unsigned sleeping_ = 0, remainders_ = 0; // requests in the kernel; those left behind are among them
 #endif

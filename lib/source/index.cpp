@@ -126,18 +126,6 @@ void done(Canceller *me)
 	g.lock.unlock();
 }
 
-Wait *newest(const Channel *c, const void *key, bool (*condition)(const Wait *w))
-{
-	Group &g = group_of(c);
-	Guard<Mutex> guard(g.lock);
-	Wait *w = g.by_data.first(hash_of(c, key));
-	while (w != nullptr && (w->channel != c || data_of(w) != key || !condition(w)))
-		w = g.by_data.next(w);
-	if (w != nullptr)
-		hold(w);
-	return w;
-}
-
 void after_fork()
 {
 	for (Group &g : group) {

@@ -28,9 +28,6 @@ Wait *take(Canceller *me, bool all, const void *data);
 // When they have ended.
 void done(Canceller *me);
 
-// Of those of a kind that ev_cancel does not find: the newest with this key as its data for which the condition holds, with a reference.
-Wait *newest(const Channel *c, const void *key, bool (*condition)(const Wait *w));
-
 void after_fork();
 
 } // namespace sigevec::source::index

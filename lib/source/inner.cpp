@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "source/inner.hpp"
 
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "channel/single.hpp"
+#include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
-#include "runtime/syscalls.hpp"
+#include "runtime/table.hpp"
 
 #include <cerrno>
 #include <poll.h>
@@ -22,7 +24,35 @@ Mutex making;
 
 constexpr int at_once = 16;
 
-// 0 or an errno.
+// epoll_ctl with numbers of the helper's.
+struct Control : helper::Errand {
+	Control(Channel *c, int o, const source::Wait *w) : Errand(run_it), channel(c), operation(o), wait(w) {}
+	static void run_it(Errand *e);
+	Channel *channel;
+	int operation;
+	const source::Wait *wait;
+	int error = 0;
+};
+
+void Control::run_it(Errand *e)
+{
+	auto *control = static_cast<Control *>(e);
+	struct epoll_event wanted = {};
+	wanted.events = EPOLLIN;
+	wanted.data.u64 = source::handle(control->wait);
+	// Closed by this thread, after it has been taken from the channel.
+	int instance = control->channel->inner_copy.load(std::memory_order_seq_cst);
+	if (instance < 0 || epoll_ctl(instance, control->operation, control->wait->fd, &wanted) != 0)
+		control->error = instance < 0 ? EBADF : errno;
+}
+
+int control(Channel *c, int operation, const source::Wait *w)
+{
+	Control e(c, operation, w);
+	return helper::run_inside(&e) ? e.error : EAGAIN;
+}
+
+// 0 or an errno. With `making' held.
 int make(Channel *c)
 {
 	own_epoll::Mark mark;
@@ -31,46 +61,94 @@ int make(Channel *c)
 		return -fd;
 	struct epoll_event e = {};
 	e.events = EPOLLIN;
-	if (!own_epoll::is(c->fd, c->mark) || epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0) {
-		int error = errno;
+	int copy = -EBADF;
+	if (channel::has_number(c))
+		copy = epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) == 0 ? helper::hold(fd) : -errno;
+	if (copy < 0) {
 		sys::close(fd);
-		return error;
+		return -copy;
 	}
 	c->inner_mark.store(mark, std::memory_order_relaxed);
-	c->inner.store(fd, std::memory_order_seq_cst);
+	c->inner.store(fd, std::memory_order_release);
+	c->inner_copy.store(copy, std::memory_order_seq_cst);
 	// Readers that sleep on the futex are to sleep on the descriptor.
 	channel::wake_all(c);
 	return 0;
 }
 
-} // namespace
-
-int own(int fd)
+bool instance_has_number(const Channel *c)
 {
-	if (fd < 0 || bell::mark(fd))
-		return fd;
-	int error = errno;
-	sys::close(fd);
-	errno = error;
-	return -1;
+	return own_epoll::is(c->inner.load(std::memory_order_acquire), c->inner_mark.load(std::memory_order_relaxed));
 }
 
-int add(source::Wait *w)
+// The way out of the helper's table for one number.
+struct Announcement : helper::Errand {
+	Announcement(table::Way *w, int n) : Errand(run_it), way(w), number(n) {}
+	static void run_it(Errand *e)
+	{
+		auto *a = static_cast<Announcement *>(e);
+		a->way->announce(a->number);
+	}
+	table::Way *way;
+	int number;
+};
+
+// A new number for the same instance. With `making' held.
+void reopen(Channel *c)
+{
+	int copy = c->inner_copy.load(std::memory_order_acquire);
+	table::Way way;
+	if (way.set_up()) {
+		Announcement announcement(&way, copy);
+		if (way.by_socket())
+			helper::run_inside(&announcement);
+		int fd = way.fetch(copy);
+		if (fd >= 0 && (fd = own_epoll::above_standard(fd, true)) >= 0) {
+			own_epoll::mark_again(fd, c->inner_mark.load(std::memory_order_relaxed));
+			c->inner.store(fd, std::memory_order_release);
+		}
+	}
+	way.close();
+}
+
+} // namespace
+
+bool used(const Channel *c)
+{
+	return c->inner_copy.load(std::memory_order_seq_cst) >= 0;
+}
+
+int number_of(Channel *c)
+{
+	if (!used(c))
+		return -1;
+	if (!instance_has_number(c)) {
+		Guard<Mutex> g(making);
+		int saved = errno;
+		if (used(c) && !instance_has_number(c))
+			reopen(c);
+		errno = saved;
+	}
+	return instance_has_number(c) ? c->inner.load(std::memory_order_acquire) : -1;
+}
+
+int add(source::Wait *w, int fd)
 {
 	Channel *c = w->channel;
+	int error = 0;
 	{
 		Guard<Mutex> g(making);
-		// The program may have closed it.
-		bool there = own_epoll::is(c->inner.load(std::memory_order_relaxed), c->inner_mark.load(std::memory_order_relaxed));
-		int error = there ? 0 : make(c);
-		if (error != 0)
-			return error;
+		if (!used(c))
+			error = make(c);
 	}
-	struct epoll_event e = {};
-	e.events = EPOLLIN;
-	e.data.u64 = source::handle(w);
-	if (epoll_ctl(c->inner.load(std::memory_order_relaxed), EPOLL_CTL_ADD, w->fd, &e) != 0)
-		return errno;
+	int copy = error == 0 ? helper::hold(fd) : -1;
+	sys::close(fd);
+	if (copy < 0)
+		return error != 0 ? error : EAGAIN;
+	w->fd = copy;
+	error = control(c, EPOLL_CTL_ADD, w);
+	if (error != 0)
+		return error;
 	single::watch(c);
 	// Either this sees the end of the channel, or the end sees the instance.
 	if (c->open.load(std::memory_order_seq_cst))
@@ -81,9 +159,7 @@ int add(source::Wait *w)
 
 void forget(const source::Wait *w)
 {
-	int fd = w->channel->inner.load(std::memory_order_acquire);
-	if (own_epoll::is(fd, w->channel->inner_mark.load(std::memory_order_relaxed)))
-		epoll_ctl(fd, EPOLL_CTL_DEL, w->fd, nullptr);
+	control(w->channel, EPOLL_CTL_DEL, w);
 }
 
 namespace {
@@ -103,8 +179,8 @@ void tell(const Channel *c, uint64_t handle)
 
 void collect(Channel *c)
 {
-	int fd = c->inner.load(std::memory_order_acquire);
-	if (fd == none || !own_epoll::is(fd, c->inner_mark.load(std::memory_order_relaxed)))
+	int fd = number_of(c);
+	if (fd < 0)
 		return;
 	struct epoll_event v[at_once];
 	int saved = errno;
@@ -128,7 +204,7 @@ long wait_for(int fd, const struct timespec &rest, struct epoll_event *e)
 
 int sleep_on_descriptor(Channel *c, const struct timespec &rest)
 {
-	if (!own_epoll::is(c->fd, c->mark))
+	if (!channel::has_number(c))
 		return EBADF;
 	struct epoll_event e = {};
 	long n = wait_for(c->fd, rest, &e);
@@ -164,12 +240,14 @@ void wake(Channel *c)
 
 void remove(Channel *c)
 {
-	own_epoll::close(c->inner.exchange(none, std::memory_order_acq_rel), c->inner_mark.load(std::memory_order_relaxed));
+	own_epoll::close(c->inner.exchange(-1, std::memory_order_acq_rel), c->inner_mark.load(std::memory_order_relaxed));
+	helper::close_inside(c->inner_copy.exchange(-1, std::memory_order_seq_cst));
 }
 
 void close_in_child(Channel *c)
 {
-	remove(c);
+	own_epoll::close(c->inner.exchange(-1, std::memory_order_relaxed), c->inner_mark.load(std::memory_order_relaxed));
+	c->inner_copy.store(-1, std::memory_order_relaxed);
 }
 
 void after_fork()

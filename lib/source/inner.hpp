@@ -3,23 +3,27 @@
 // Descriptors that are read by the readers of a channel themselves: a message queue's netlink socket, a signalfd.
 //
 // They are in an epoll instance of their own, and that one is in the channel's, which is therefore readable when one of
-// them is. No thread stands between: a reader takes from them what there is before it looks into the queue. Blocked readers
+// them is. No thread stands between: a reader takes what there is before it looks into the queue. Blocked readers
 // of such a channel sleep on its descriptor instead of the futex (channel/queue.cpp), and in the ring beside a poll of the instance
-// (channel/single.cpp). A signalfd must be read this way: what is directed at one thread only that thread can take.
+// (channel/single.cpp). Signals must be taken this way: what is directed at one thread only that thread can take.
+//
+// The descriptors themselves are in the table of the helper: the program cannot close them, and a child can neither read them nor change what they are
+// for. Of the instance the helper has one number and the program's table another, which the readers use; if the program has
+// closed that, the same instance gets a new one.
 #pragma once
 
 #include "source/source.hpp"
 
 namespace sigevec::inner {
 
-// A channel without one has -1 in Channel::inner.
-constexpr int none = -1;
+// Whether c has any, or had: an instance.
+bool used(const Channel *c);
+// The number of the instance in the program's table, known to be that now, or -1.
+int number_of(Channel *c);
 
-// A new descriptor that is to be one of these: marked as the library's. -1 (errno) if it is none, or could not be marked and is closed.
-int own(int fd);
-
-// Has w->fd read by the channel's readers, from now on until it is closed. 0 or the errno of the call.
-int add(source::Wait *w);
+// Has fd, a new number in the program's table, read by the channel's readers from now on until w ends. The number is closed, w->fd is the one
+// in the helper's table. 0 or the errno of the call.
+int add(source::Wait *w, int fd);
 
 // No longer.
 void forget(const source::Wait *w);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "source/mq.hpp"
 
-#include "channel/bell.hpp"
-#include "runtime/syscalls.hpp"
-#include "source/index.hpp"
+#include "base/syscalls.hpp"
+#include "runtime/helper.hpp"
 #include "source/inner.hpp"
 
 #include <cerrno>
@@ -24,10 +23,6 @@ struct Cookie {
 };
 static_assert(sizeof(Cookie) == 32);
 constexpr char event_message = 1; // the other event is its removal
-
-// The kernel charges each registration to the socket's buffer, and mq_notify would block when that is full: less than 1 KiB
-// of the usual 208 KiB each. Beyond this many the channel gets another socket.
-constexpr uint64_t most_in_socket = 128;
 
 bool tell(Wait *w, event_data_t *d)
 {
@@ -60,109 +55,65 @@ bool cancel(Wait *w, bool destroy)
 	return true;
 }
 
-constexpr source::Kind registration = {tell, nullptr, cancel, nullptr, nullptr, true};
+// A message of the kernel's, taken by the helper, in whose table the socket is.
+struct Receive : helper::Errand {
+	Receive(int s, Cookie *c) : Errand(run_it), socket(s), cookie(c) {}
+	static void run_it(Errand *e);
+	int socket;
+	Cookie *cookie;
+	bool received = false;
+};
 
-// What it says is believed as far as it fits: a registration of this channel.
-void take_cookie(const Wait *socket, const Cookie &cookie)
+void Receive::run_it(Errand *e)
 {
-	Wait *w = source::find(cookie.handle);
-	if (w == nullptr)
-		return;
-	// The socket sees each registration end once.
-	if (w->kind == &registration && w->channel == socket->channel &&
-	    (w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & source::queued) == 0) {
-		if (cookie.event == event_message)
-			source::finish(w, 0);
-		else
-			removed(w);
-	}
-	source::release(w);
-}
-
-void ready(Wait *socket)
-{
-	for (Cookie cookie; bell::is_ours(socket->fd);) {
-		struct sockaddr_nl from = {};
-		socklen_t length = sizeof from;
-		if (syscall(SYS_recvfrom, socket->fd, &cookie, sizeof cookie, MSG_DONTWAIT, &from, &length) != sizeof cookie)
+	auto *r = static_cast<Receive *>(e);
+	struct sockaddr_nl from = {};
+	socklen_t length = sizeof from;
+	do {
+		if (syscall(SYS_recvfrom, r->socket, r->cookie, sizeof *r->cookie, MSG_DONTWAIT, &from, &length) != sizeof *r->cookie)
 			return;
-		// From anybody but the kernel.
-		if (length != sizeof from || from.nl_family != AF_NETLINK || from.nl_pid != 0)
-			continue;
-		socket->count.fetch_sub(1, std::memory_order_relaxed);
-		take_cookie(socket, cookie);
-	}
+	} while (length != sizeof from || from.nl_family != AF_NETLINK || from.nl_pid != 0); // from anybody but the kernel
+	r->received = true;
 }
 
-// The socket has no event, and needs no room; its one reference goes with the channel.
-bool cancel_socket(Wait *w, bool)
+// The socket sees the registration end once.
+void ready(Wait *w)
 {
-	source::release(w);
-	return false;
+	Cookie cookie;
+	Receive r(w->fd, &cookie);
+	if (!helper::run_inside(&r) || !r.received || cookie.handle != source::handle(w))
+		return;
+	if ((w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & source::queued) != 0)
+		return;
+	if (cookie.event == event_message)
+		source::finish(w, 0);
+	else
+		removed(w);
 }
 
-constexpr source::Kind netlink_socket = {nullptr, nullptr, cancel_socket, nullptr, ready, false};
+constexpr source::Kind registration = {tell, nullptr, cancel, nullptr, ready, true};
 
-bool has_place(const Wait *socket)
+// The socket is the registration's own: in the program's table, where the kernel wants its number, it is for that long only.
+int register_queue(mqd_t queue, Wait *w)
 {
-	return socket->kind == &netlink_socket && socket->count.load(std::memory_order_relaxed) < most_in_socket;
-}
-
-// With a reference for the caller. 0 or the errno of the call.
-int make_socket(Channel *c, Wait **socket)
-{
-	int fd = inner::own(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+	int fd = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	if (fd < 0)
 		return errno;
-	Wait *w;
-	int error = source::begin_without_room(&netlink_socket, c, &w);
-	if (error != 0) {
-		sys::close(fd);
-		return error;
-	}
-	w->fd = fd;
-	error = inner::add(w);
-	if (error != 0) {
-		source::release(w);
-		source::release(w);
-		return error;
-	}
-	source::hold(w);
-	source::publish(w);
-	*socket = w;
-	return 0;
-}
-
-// The same.
-int usable_socket(Channel *c, Wait **socket)
-{
-	*socket = source::index::newest(c, &netlink_socket, has_place);
-	return *socket != nullptr ? 0 : make_socket(c, socket);
-}
-
-int registered(mqd_t queue, Wait *w, const Wait *socket)
-{
+	w->queue = queue;
 	Cookie cookie = {};
 	cookie.handle = source::handle(w);
 	struct sigevent e = {};
 	e.sigev_notify = SIGEV_THREAD;
-	e.sigev_signo = socket->fd;
+	e.sigev_signo = fd;
 	e.sigev_value.sival_ptr = &cookie;
-	return syscall(SYS_mq_notify, queue, &e) == 0 ? 0 : errno;
-}
-
-int register_in_socket(mqd_t queue, Wait *w)
-{
-	Wait *socket;
-	int error = usable_socket(w->channel, &socket);
-	if (error != 0)
+	if (syscall(SYS_mq_notify, queue, &e) != 0) {
+		int error = errno;
+		sys::close(fd);
 		return error;
-	w->queue = queue;
-	socket->count.fetch_add(1, std::memory_order_relaxed);
-	error = bell::is_ours(socket->fd) ? registered(queue, w, socket) : ENOMEM;
+	}
+	int error = inner::add(w, fd);
 	if (error != 0)
-		socket->count.fetch_sub(1, std::memory_order_relaxed);
-	source::release(socket);
+		syscall(SYS_mq_notify, queue, nullptr);
 	return error;
 }
 
@@ -170,7 +121,7 @@ int register_in_socket(mqd_t queue, Wait *w)
 
 int notify(mqd_t queue, const struct sigevent &e)
 {
-	return source::submit(&registration, e.sigev_ec, e.sigev_value, [=](Wait *w) { return register_in_socket(queue, w); });
+	return source::submit(&registration, e.sigev_ec, e.sigev_value, [=](Wait *w) { return register_queue(queue, w); });
 }
 
 } // namespace sigevec::mq

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "source/signal.hpp"
 
-#include "channel/bell.hpp"
+#include "base/syscalls.hpp"
 #include "channel/channel.hpp"
-#include "runtime/syscalls.hpp"
 #include "sigevec/sync.h"
 #include "source/inner.hpp"
 
 #include <cerrno>
+#include <cstring>
 #include <sys/signalfd.h>
 
 namespace sigevec::signals {
@@ -46,24 +46,38 @@ bool tell(Wait *w, event_data_t *d)
 	return true;
 }
 
-void describe(const struct signalfd_siginfo &from, struct sigevent *to)
+// As a signalfd tells it: members that this kind of signal has not are 0.
+void describe(const siginfo_t &from, struct sigevent *to)
 {
 	*to = {};
-	to->sigev_signo = static_cast<int>(from.ssi_signo);
-	to->sigev_code = from.ssi_code;
-	to->sigev_value.sival_ptr = reinterpret_cast<void *>(from.ssi_ptr);
-	to->sigev_pid = static_cast<int>(from.ssi_pid);
-	to->sigev_uid = static_cast<int>(from.ssi_uid);
-	to->sigev_status = from.ssi_status;
+	to->sigev_signo = from.si_signo;
+	to->sigev_code = from.si_code;
+	int code = from.si_code;
+	bool of_kernel = code > SI_USER && code < SI_KERNEL, child = of_kernel && from.si_signo == SIGCHLD;
+	if (child)
+		to->sigev_status = from.si_status;
+	else if (code < 0 && code != SI_SIGIO)
+		to->sigev_value = from.si_value;
+	if (child || !(of_kernel || code == SI_SIGIO || code == SI_TIMER)) {
+		to->sigev_pid = from.si_pid;
+		to->sigev_uid = static_cast<int>(from.si_uid);
+	}
 }
 
-// `queued' is set while a signal is read: of several readers one reads, and cancel() leaves the rest to it.
+// Not by the signalfd, which only tells when: a number could be another file's, and who has the file can change what it is for.
+bool take_signal(const Wait *w, siginfo_t *info)
+{
+	constexpr struct timespec not_at_all = {};
+	return syscall(SYS_rt_sigtimedwait, &w->signals, info, &not_at_all, sizeof w->signals) > 0;
+}
+
+// `queued' is set while a signal is taken: of several readers one takes it, and cancel() leaves the rest to it.
 void ready(Wait *w)
 {
 	if ((w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & (source::queued | source::ended)) != 0)
 		return;
-	struct signalfd_siginfo info;
-	if (bell::is_ours(w->fd) && syscall(SYS_read, w->fd, &info, sizeof info) == sizeof info) {
+	siginfo_t info;
+	if (take_signal(w, &info)) {
 		describe(info, &w->signal);
 		source::push(w);
 	} else
@@ -85,13 +99,14 @@ constexpr source::Kind kind = {tell, nullptr, cancel, nullptr, ready, true};
 
 int open_and_add(const sigset_t &set, Wait *w)
 {
-	w->fd = inner::own(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-	if (w->fd < 0)
+	memcpy(&w->signals, &set, sizeof w->signals);
+	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
 		return errno;
 	// Before anything can be read: a signal that is not blocked would still be handled in the old way.
 	sigset_t before;
 	pthread_sigmask(SIG_BLOCK, &set, &before);
-	int error = inner::add(w);
+	int error = inner::add(w, fd);
 	if (error != 0)
 		pthread_sigmask(SIG_SETMASK, &before, nullptr);
 	return error;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "source/source.hpp"
 
-#include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "nptl.hpp"
 #include "request/pool.hpp"
+#include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
 #include "runtime/sync.hpp"
 #include "source/addrinfo.hpp"
@@ -87,14 +87,6 @@ int begin(const Kind *kind, ec_t ec, union sigval value, Wait **w)
 	return *w != nullptr ? 0 : EAGAIN;
 }
 
-int begin_without_room(const Kind *kind, Channel *c, Wait **w)
-{
-	union sigval key;
-	key.sival_ptr = const_cast<Kind *>(kind);
-	*w = create(kind, c, key, 2);
-	return *w != nullptr ? 0 : ENOMEM;
-}
-
 void abandon(Wait *w)
 {
 	channel::retract(w->channel);
@@ -145,7 +137,7 @@ void release(Wait *w)
 		;
 	if (static_cast<uint32_t>(life) != 1)
 		return;
-	bell::close(fd);
+	helper::close_inside(fd);
 	pool.give_back(w);
 }
 
@@ -272,8 +264,6 @@ void after_fork()
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Wait *w = pool.at(i);
 		uint64_t life = w->life.load(std::memory_order_relaxed);
-		if (static_cast<uint32_t>(life) != 0)
-			bell::close(w->fd);
 		w->life.store(life >> 32 << 32, std::memory_order_relaxed);
 	}
 	pool.after_fork();

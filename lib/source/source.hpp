@@ -40,10 +40,8 @@ struct Wait;
 struct Protocol;
 struct Kind;
 
-// Parts of submit(). The wait has two references: the caller's, and that of whoever will tell the end. channel: with room for it; else
-// the wait needs none (begin_without_room), and the caller sees to its index.
+// Parts of submit(). The wait has two references, the caller's and that of whoever will tell the end, and room in the channel.
 int begin(const Kind *kind, ec_t ec, union sigval value, Wait **w);
-int begin_without_room(const Kind *kind, Channel *c, Wait **w);
 void abandon(Wait *w);
 void publish(Wait *w);
 
@@ -130,10 +128,11 @@ struct Wait {
 	Channel *channel;
 
 	std::atomic<uint32_t> flags;
-	std::atomic<uint64_t> count; // a timer's expirations that are not told yet; requests of a list; registrations of a socket
+	std::atomic<uint64_t> count; // a timer's expirations that are not told yet; requests of a list
 	std::atomic<timer_t> timer;
 	std::atomic<int> overrun;
-	int fd; // of its own, closed with it; or -1
+	int fd; // of its own, in the table of the helper, closed with it; or -1
+	uint64_t signals; // which, as the kernel has them
 	ssize_t result;
 	Notification notification;
 	union {

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+//
+// Every io_uring of the library's is made here.
+//
+// What a ring says is believed: its completions carry pointers. So its memory must be nobody else's. A child (fork, _Fork, clone) has what its parent has
+// mapped, so the memory is the library's own (IORING_SETUP_NO_MMAP, Linux 6.5), which no child has from before the ring exists, and which nobody
+// can map through the descriptor. The kernel's memory, on older kernels, is taken out of children's as soon as it is mapped.
+//
+// Locks: none. A ring is its owner's.
+#pragma once
+
+#include "config.h"
+
+#ifdef HAVE_LIBURING
+
+#include <cstddef>
+#include <liburing.h>
+
+namespace sigevec {
+
+class OwnRing : public io_uring {
+public:
+	// set_up: IORING_SETUP_*. completions: 0 for the kernel's choice. 0 or -errno. Its number is as the kernel gave it, close-on-exec.
+	int open(unsigned entries, unsigned completions, unsigned set_up);
+	// With its number or registration, unless ring_fd is -1 and it is not registered.
+	void close();
+
+private:
+	int open_in_own_memory(unsigned entries, unsigned completions, unsigned set_up);
+	int open_in_kernel_memory(unsigned entries, unsigned completions, unsigned set_up);
+
+	void *memory_ = nullptr; // the library's, or nullptr: the kernel's
+	size_t memory_size_ = 0;
+	bool registered() const { return enter_ring_fd != ring_fd; }
+};
+
+} // namespace sigevec
+
+#endif
