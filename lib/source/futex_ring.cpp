@@ -83,22 +83,28 @@ void FutexRing::sleep(Wait *w)
 	sqe->user_data = unheard;
 }
 
-// A remainder keeps a reference to its wait. Wake-ups of a word that processes share could not be passed on once the memory has gone; and
-// kinds with more than one word may sleep again after this.
 bool FutexRing::interrupt(Wait *w)
 {
-	constexpr unsigned long_list = 1024;
-	if (sleeping_ > long_list && w->sync.protocol->one_word && !w->sync.shared) {
-		source::hold(w);
-		w->sync.left_behind = true;
-		if (++remainders_ > sleeping_ / 8)
-			clear_remainders();
-		return true;
-	}
 	struct io_uring_sqe *sqe = get_sqe(1);
 	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(w), 0);
 	sqe->user_data = unheard;
 	return false;
+}
+
+bool FutexRing::many_remainders() const
+{
+	constexpr unsigned few = 64;
+	return remainders_ > few && remainders_ > sleeping_ / 2;
+}
+
+// A remainder keeps a reference to its wait. A wake-up of a word that processes share could not be passed on once the memory has gone; and
+// kinds with more than one word may sleep again after this.
+bool FutexRing::leave(Wait *w)
+{
+	source::hold(w);
+	w->sync.left_behind = true;
+	remainders_++;
+	return many_remainders();
 }
 
 void FutexRing::clear_remainders()
@@ -131,8 +137,11 @@ bool FutexRing::took_remainder(Wait *w, int result)
 	return true;
 }
 
-void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value)
+void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value, int seconds)
 {
+	seconds_ = seconds;
+	if (many_remainders())
+		clear_remainders();
 	if (listens_)
 		return;
 	struct io_uring_sqe *sqe = get_sqe(1);
@@ -141,13 +150,13 @@ void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value)
 	listens_ = true;
 }
 
-void FutexRing::wait(int seconds)
+void FutexRing::wait()
 {
-	if (seconds < 0) {
+	if (seconds_ < 0) {
 		io_uring_submit_and_wait(&ring_, 1);
 		return;
 	}
-	struct __kernel_timespec t = {seconds, 0};
+	struct __kernel_timespec t = {seconds_, 0};
 	struct io_uring_cqe *cqe;
 	io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
 }
@@ -186,12 +195,16 @@ bool FutexRing::interrupt(source::Wait *)
 {
 	return true;
 }
-void FutexRing::listen(const std::atomic<uint32_t> &, uint32_t) {}
+bool FutexRing::leave(source::Wait *)
+{
+	return false;
+}
+void FutexRing::listen(const std::atomic<uint32_t> &, uint32_t, int) {}
 bool FutexRing::may_close()
 {
 	return true;
 }
-void FutexRing::wait(int) {}
+void FutexRing::wait() {}
 bool FutexRing::next(source::Wait **)
 {
 	return false;

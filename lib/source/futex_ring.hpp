@@ -3,9 +3,11 @@
 // How a watcher sleeps on any number of words: an io_uring of its own (IORING_OP_FUTEX_WAIT, Linux 6.7). It belongs to the thread that opened
 // it, and has no number in the program's table of descriptors. futex_words.hpp does the same without a ring.
 //
-// The kernel keeps the requests of a ring in one list, and a request that is to be cancelled is looked for there. Where that list is long
-// a wait that ends before its time leaves its request behind instead; whoever wakes such a remainder has meant another waiter, so the wake-up
-// is passed on. When there are many remainders all requests are cancelled at once, and those of the others made again.
+// The kernel keeps the requests of a ring in one list, and a request that is to be cancelled is looked for there. So a wait that is ended at once (leave)
+// leaves its request behind instead; whoever wakes such a remainder has meant another waiter, so the wake-up is passed on. When half of all are
+// remainders all requests are cancelled at once, and those of the others made again.
+//
+// Only the thread that opened it calls wait() and what submits; all but wait() are called with the watcher's turn.
 #pragma once
 
 #include "base/own_ring.hpp"
@@ -24,27 +26,32 @@ public:
 	void sleep(source::Wait *w);
 	// True: it may be looked at now. False: it will be told of, soon.
 	bool interrupt(source::Wait *w);
-	// It has ended.
+	// It has ended, and was told of.
 	void forget(source::Wait *) {}
-	// Tells of a word of the watcher's own, once.
-	void listen(const std::atomic<uint32_t> &word, uint32_t value);
+	// It has ended without that; all that sleep on its word do, in this process alone. By any thread. True: ours is to call listen() soon.
+	bool leave(source::Wait *w);
+	// Tells of a word of the watcher's own, once. The next sleep is for so many seconds at most (-1: for ever).
+	void listen(const std::atomic<uint32_t> &word, uint32_t value, int seconds);
 
 	// Nothing is left behind; otherwise it will be, after another wait().
 	bool may_close();
 
-	// Submits, and sleeps until there is something to tell or so many seconds have passed (-1: for ever).
-	void wait(int seconds);
+	// Submits, and sleeps until there is something to tell. Without the turn.
+	void wait();
+	void awake() {}
 	// False: nothing more. *w nullptr: the watcher's own word.
 	bool next(source::Wait **w);
 
 private:
 #ifdef HAVE_LIBURING
 	struct io_uring_sqe *get_sqe(unsigned room);
+	bool many_remainders() const;
 	void clear_remainders();
 	bool took_remainder(source::Wait *w, int result);
 
 	OwnRing ring_;
 	bool listens_ = false, clearing_ = false;
+	int seconds_ = -1;
 	unsigned sleeping_ = 0, remainders_ = 0; // requests in the kernel; those left behind are among them
 #endif
 };

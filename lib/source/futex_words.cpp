@@ -42,46 +42,74 @@ void FutexWords::forget(Wait *w)
 	w->sync.seated = false;
 }
 
-void FutexWords::listen(const std::atomic<uint32_t> &word, uint32_t value)
+bool FutexWords::leave(Wait *w)
 {
-	own_ = &word;
-	own_value_ = value;
-	own_told_ = false;
+	forget(w);
+	return false;
 }
 
-// How many words there are.
-unsigned FutexWords::prepare(const struct __kernel_timespec **nearest)
+// Each slot's word, and the nearest deadline.
+void FutexWords::add_words()
 {
-	unsigned n = 0;
-	words_[n++] = {own_value_, reinterpret_cast<uint64_t>(own_), FUTEX_32, 0}; // as it is woken
 	for (const Slot &s : slot_) {
 		if (s.first == nullptr)
 			continue;
 		const source::SyncCall &c = s.first->sync;
-		words_[n++] = {c.value, reinterpret_cast<uint64_t>(c.word), FUTEX_32 | (c.shared ? 0u : unsigned{FUTEX_PRIVATE_FLAG}), 0};
+		slot_of_[count_] = c.slot;
+		words_[count_++] = {c.value, reinterpret_cast<uint64_t>(c.word), FUTEX_32 | (c.shared ? 0u : unsigned{FUTEX_PRIVATE_FLAG}), 0};
 		for (const Wait *w = s.timed != 0 ? s.first : nullptr; w != nullptr; w = w->sync.behind)
-			if (w->sync.timed && (*nearest == nullptr || before(w->sync.deadline, **nearest)))
-				*nearest = &w->sync.deadline;
+			if (w->sync.timed && (!limited_ || before(w->sync.deadline, limit_))) {
+				limit_ = w->sync.deadline;
+				limited_ = true;
+			}
 	}
-	return n;
 }
 
-void FutexWords::wait(int seconds)
+void FutexWords::limit_sleep(int seconds)
 {
-	const struct __kernel_timespec *limit = nullptr;
-	unsigned n = prepare(&limit);
-	struct __kernel_timespec idle;
 	timespec now;
-	int clock = CLOCK_REALTIME;
-	if (seconds >= 0) {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		idle = {now.tv_sec + seconds, now.tv_nsec};
-		limit = &idle;
-		clock = CLOCK_MONOTONIC;
-	}
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	limit_ = {now.tv_sec + seconds, now.tv_nsec};
+	limited_ = true;
+	clock_ = CLOCK_MONOTONIC;
+}
+
+void FutexWords::listen(const std::atomic<uint32_t> &word, uint32_t value, int seconds)
+{
+	own_ = &word;
+	own_value_ = value;
+	own_told_ = false;
+	words_[0] = {value, reinterpret_cast<uint64_t>(&word), FUTEX_32, 0}; // as it is woken
+	count_ = 1;
+	limited_ = false;
+	clock_ = CLOCK_REALTIME;
+	add_words();
+	if (seconds >= 0)
+		limit_sleep(seconds);
+}
+
+void FutexWords::wait()
+{
 	constexpr timespec moment{0, 1000000};
-	if (syscall(SYS_futex_waitv, words_, n, 0, limit, clock) < 0 && errno != EAGAIN && errno != EINTR && errno != ETIMEDOUT)
+	long n = syscall(SYS_futex_waitv, words_, count_, 0, limited_ ? &limit_ : nullptr, clock_);
+	if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ETIMEDOUT)
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, nullptr); // a word is no memory any more: the others still go on
+	woken_ = n >= 0;
+}
+
+// Of several words that were woken the kernel tells one.
+void FutexWords::pass_on()
+{
+	for (unsigned i = 1; i < count_; i++)
+		if (slot_[slot_of_[i]].first == nullptr)
+			nptl::wake(reinterpret_cast<const void *>(words_[i].uaddr), 1, false);
+}
+
+void FutexWords::awake()
+{
+	if (woken_)
+		pass_on();
+	timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	now_ = {now.tv_sec, now.tv_nsec};
 	looked_at_ = 0;

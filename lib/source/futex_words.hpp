@@ -9,7 +9,10 @@
 // When futex_waitv returns all slots are looked at, for the kernel says of one word only that it was woken: a wake-up of another must not
 // be lost. A word that has its old value needs nothing, whether it was woken or not: the blocking functions would go to sleep again.
 //
-// Belongs to its watcher's thread. The functions are FutexRing's.
+// A wait that is ended at once leaves its slot while the thread sleeps on the word. If nobody else is there then, and the thread is woken, that may
+// have been meant for another waiter of the word, and is passed on.
+//
+// The functions are FutexRing's, and so are who calls them.
 #pragma once
 
 #include "nptl.hpp"
@@ -24,9 +27,11 @@ public:
 	void sleep(source::Wait *w);
 	bool interrupt(source::Wait *) { return true; }
 	void forget(source::Wait *w);
-	void listen(const std::atomic<uint32_t> &word, uint32_t value);
+	bool leave(source::Wait *w);
+	void listen(const std::atomic<uint32_t> &word, uint32_t value, int seconds);
 	bool may_close() { return true; }
-	void wait(int seconds);
+	void wait();
+	void awake();
 	bool next(source::Wait **w);
 
 private:
@@ -35,11 +40,18 @@ private:
 		unsigned timed; // of them have a deadline
 	};
 
-	unsigned prepare(const struct __kernel_timespec **nearest);
+	void add_words();
+	void limit_sleep(int seconds);
+	void pass_on();
 	source::Wait *due(const Slot &s) const;
 
 	Slot slot_[slots] = {};
 	struct futex_waitv words_[slots + 1];
+	uint8_t slot_of_[slots + 1];
+	unsigned count_ = 0; // of words
+	bool limited_ = false, woken_ = false;
+	int clock_;
+	struct __kernel_timespec limit_;
 	const std::atomic<uint32_t> *own_;
 	uint32_t own_value_;
 	bool own_told_ = true;

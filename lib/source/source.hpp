@@ -110,6 +110,8 @@ struct SyncCall {
 	bool serial;       // the one of a barrier's round that is told so
 	uint8_t watcher, slot;
 	bool seated; // in the list of its slot
+	bool begun;	  // its watcher's thread looks after it
+	bool over;	  // it has ended, and is about to be settled
 	bool left_behind; // its request in the watcher's ring is, and it has ended
 	bool leaves; // its watcher has let go of it, its canceller is to leave the object's queue
 	uint64_t position; // in a barrier's or a condition variable's sequence; of a writer: whether it has slept

@@ -35,6 +35,13 @@ struct Watcher {
 	Seat seats[slots]; // without a ring
 	Wait *entered, *last_entered;
 	Wait *called, *last_called; // to be ended before their time, each with a reference
+
+	// Held by the thread while it is awake, and by whoever ends a wait at once. What follows is guarded by it, and so are the waits that have been
+	// entered, until they are over.
+	Mutex turn;
+	FutexRing *ring; // one of the two, while the thread runs
+	FutexWords *words;
+	unsigned begun; // waits that the thread looks after
 };
 
 Watcher watchers[most_watchers];
@@ -97,7 +104,7 @@ bool take_lists(Watcher &me, bool idle, Wait **entered, Wait **called)
 	*entered = me.entered;
 	*called = me.called;
 	me.entered = me.called = nullptr;
-	if (idle && me.taken == 0 && *called == nullptr)
+	if (idle && me.taken == 0 && *entered == nullptr && *called == nullptr)
 		me.running = false;
 	return me.running;
 }
@@ -119,31 +126,50 @@ public:
 			Wait *entered, *called;
 			if (!take_lists(me_, idle, &entered, &called))
 				return;
-			begin(entered);
-			end(called);
-			sleeper_.listen(me_.control, seen);
-			bool nothing = count_ == 0 && sleeper_.may_close();
-			sleeper_.wait(nothing ? idle_seconds() : -1);
+			bool nothing = get_ready(seen, entered, called);
+			settle_ended();
+			sleeper_.wait();
 			idle = !look_at_told() && nothing;
+			settle_ended();
 		}
 	}
 
 private:
+	// True: it looks after no wait, and leaves nothing in the kernel.
+	bool get_ready(uint32_t seen, Wait *entered, Wait *called)
+	{
+		Guard<Mutex> turn(me_.turn);
+		begin(entered);
+		end(called);
+		bool nothing = me_.begun == 0 && sleeper_.may_close();
+		sleeper_.listen(me_.control, seen, nothing ? idle_seconds() : -1);
+		return nothing;
+	}
+
 	void look(Wait *w)
 	{
-		if (go_on(w)) {
-			sleeper_.forget(w);
-			count_--;
-			settle(me_, w);
-		} else
+		if (!go_on(w)) {
 			sleeper_.sleep(w);
+			return;
+		}
+		sleeper_.forget(w);
+		me_.begun--;
+		w->sync.over = true;
+		w->sync.next = nullptr;
+		*last_ended_ = w;
+		last_ended_ = &w->sync.next;
 	}
 
 	void begin(Wait *entered)
 	{
 		while (Wait *w = entered) {
 			entered = w->sync.next;
-			count_++;
+			if (w->sync.over) {
+				source::release(w);
+				continue;
+			}
+			me_.begun++;
+			w->sync.begun = true;
 			look(w);
 		}
 	}
@@ -152,7 +178,7 @@ private:
 	{
 		while (Wait *w = called) {
 			called = w->sync.next_called;
-			if ((w->flags.load(std::memory_order_acquire) & (source::settled | source::let_go)) == 0 && sleeper_.interrupt(w))
+			if (!w->sync.over && sleeper_.interrupt(w))
 				look(w);
 			source::release(w);
 		}
@@ -161,6 +187,8 @@ private:
 	// True: there is something in the lists.
 	bool look_at_told()
 	{
+		Guard<Mutex> turn(me_.turn);
+		sleeper_.awake();
 		bool own = false;
 		for (Wait *w; sleeper_.next(&w);)
 			if (w == nullptr)
@@ -170,10 +198,35 @@ private:
 		return own;
 	}
 
+	// Without the turn: what is told may be ended by others.
+	void settle_ended()
+	{
+		while (Wait *w = ended_) {
+			ended_ = w->sync.next;
+			settle(me_, w);
+		}
+		last_ended_ = &ended_;
+	}
+
 	Watcher &me_;
 	Sleeper &sleeper_;
-	unsigned count_ = 0; // of waits it looks after
+	Wait *ended_ = nullptr, **last_ended_ = &ended_; // not settled yet
 };
+
+// The next thread may have begun before this one has left.
+template <class Sleeper> void run_by(Watcher &me, Sleeper &sleeper, Sleeper *Watcher::*means)
+{
+	{
+		Guard<Mutex> turn(me.turn);
+		me.ring = nullptr;
+		me.words = nullptr;
+		me.*means = &sleeper;
+	}
+	Run<Sleeper>(me, sleeper).run();
+	Guard<Mutex> turn(me.turn);
+	if (me.*means == &sleeper)
+		me.*means = nullptr;
+}
 
 void *main(void *p)
 {
@@ -184,11 +237,11 @@ void *main(void *p)
 	me.means.store(by ? by_ring : by_words, std::memory_order_release);
 	futex_wake(me.means, 1);
 	if (by) {
-		Run<FutexRing>(me, ring).run();
+		run_by(me, ring, &Watcher::ring);
 		ring.close();
 	} else {
 		FutexWords words;
-		Run<FutexWords>(me, words).run();
+		run_by(me, words, &Watcher::words);
 	}
 	return nullptr;
 }
@@ -210,19 +263,52 @@ bool append(Wait *w, Wait *source::SyncCall::*next, Wait **first, Wait **last)
 	return only;
 }
 
-// Its watcher is to look at it. False: it is settled.
-bool call_for(Wait *w)
+// Its watcher is to look at it, unless it is settled.
+void call_for(Wait *w)
 {
 	Watcher &one = watchers[w->sync.watcher];
 	bool first;
 	{
 		Guard<Mutex> g(lock);
 		if ((w->flags.load(std::memory_order_acquire) & source::settled) != 0)
-			return false;
+			return;
 		source::hold(w);
 		first = append(w, &source::SyncCall::next_called, &one.called, &one.last_called);
 	}
 	if (first)
+		call(one);
+}
+
+// It is over: nobody else tells its end. Its thread is to be called: true. With the turn.
+bool take_from_thread(Watcher &one, Wait *w)
+{
+	w->sync.over = true;
+	if (!w->sync.begun) {
+		source::hold(w); // for the list where it still is
+		return false;
+	}
+	one.begun--;
+	bool full = one.ring != nullptr ? one.ring->leave(w) : one.words->leave(w);
+	return full || one.begun == 0;
+}
+
+// Without its thread, unless its protocol has more than one word, or processes share that. True: done, or it has ended already.
+bool ends_at_once(Wait *w)
+{
+	if (!w->sync.protocol->one_word)
+		return false;
+	Watcher &one = watchers[w->sync.watcher];
+	bool to_call;
+	{
+		Guard<Mutex> turn(one.turn);
+		if (w->sync.over)
+			return true;
+		if (w->sync.shared || !go_on(w))
+			return false;
+		to_call = take_from_thread(one, w);
+	}
+	settle(one, w);
+	if (to_call)
 		call(one);
 	return true;
 }
@@ -326,10 +412,14 @@ void enter(int place, Wait *w)
 		call(one);
 }
 
+// From the flag on its thread may end it at any time.
 bool cancel(Wait *w, bool destroy)
 {
-	w->flags.fetch_or(destroy ? source::ended : source::cancelled, std::memory_order_acq_rel);
-	return call_for(w);
+	uint32_t was = w->flags.fetch_or(destroy ? source::ended : source::cancelled, std::memory_order_acq_rel);
+	bool outstanding = (was & source::settled) == 0;
+	if (outstanding && !ends_at_once(w))
+		call_for(w);
+	return outstanding;
 }
 
 void await(Wait *w)
@@ -344,6 +434,10 @@ void after_fork()
 {
 	lock.reset();
 	for (Watcher &one : watchers) {
+		one.turn.reset();
+		one.ring = nullptr;
+		one.words = nullptr;
+		one.begun = 0;
 		one.running = false;
 		one.taken = 0;
 		one.entered = one.called = nullptr;

@@ -113,6 +113,68 @@ BOOST_AUTO_TEST_CASE(ev_cancel_takes_nothing_and_posts_reach_others) {
     });
 }
 
+BOOST_AUTO_TEST_CASE(cancels_and_posts_at_the_same_time_lose_no_token) {
+    for_each_channel_and_scope([](Channel& ec, bool shared) {
+        Semaphore s(shared);
+        constexpr int rounds = 300, each = 8;
+        std::atomic<bool> over{false};
+        std::atomic<int> posted{0};
+        std::thread poster([&] {
+            while (!over) {
+                if (s.value() < each) ++posted, sem_post(s);
+                sched_yield();
+            }
+        });
+        int taken = 0;
+        for (int i = 0; i < rounds; ++i) {
+            for (int n = 0; n < each; ++n) BOOST_TEST_REQUIRE(ev_sem_wait(s, nullptr, ec, as_data(uintptr_t(n) + 1)) == 0);
+            for (int n = 0; n < each; ++n) ev_cancel(ec, as_data(uintptr_t(n) + 1));
+            for (int n = 0; n < each; ++n) {
+                Outcome const end = outcome(next_event(ec));
+                if (end == ok(0)) ++taken;
+                else BOOST_TEST(end == failed(ECANCELED));
+            }
+        }
+        over = true;
+        poster.join();
+        BOOST_TEST(s.value() == posted - taken);
+        check_nothing(ec);
+    });
+}
+
+// What a cancelled wait has left in the kernel is no waiter of what is there afterwards.
+BOOST_AUTO_TEST_CASE(after_ev_cancel_the_memory_is_the_programs) {
+    for_each_channel([](Channel& ec) {
+        size_t const page = size_t(sysconf(_SC_PAGESIZE));
+        void* const m = mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        BOOST_TEST_REQUIRE(m != MAP_FAILED);
+        sem_t* const s = static_cast<sem_t*>(m);
+        for (int i = 0; i < 30; ++i) {
+            sem_init(s, 0, 0);
+            constexpr int waits = 3;
+            for (int n = 0; n < waits; ++n) BOOST_TEST_REQUIRE(ev_sem_wait(s, nullptr, ec, &datum) == 0);
+            if (i % 3 == 0) usleep(2000);  // they are asleep, most likely
+            BOOST_TEST(ev_cancel(ec, &datum) == 0);
+            for (int n = 0; n < waits; ++n) BOOST_TEST(outcome(next_event(ec)) == failed(ECANCELED));
+            if (i % 2 == 0) BOOST_TEST_REQUIRE(mmap(m, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == m);
+            sem_init(s, 0, 0);
+            std::atomic<pid_t> waiter{0};
+            std::thread other([&] {
+                waiter = thread_id();
+                while (sem_wait(s) != 0) {}
+            });
+            BOOST_TEST(eventually([&] { return waiter != 0 && thread_state(waiter) == 'S'; }));
+            sem_post(s);
+            other.join();
+        }
+        munmap(m, page);
+        Semaphore next;
+        BOOST_TEST_REQUIRE(ev_sem_wait(next, nullptr, ec, &datum) == 0);
+        sem_post(next);
+        check_event(ec, next);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(ec_destroy_takes_nothing_and_gives_back_what_nobody_read) {
     for_each_channel_kind([](unsigned flags) {
         Semaphore s(true, 1);
