@@ -7,6 +7,7 @@
 #include "dma/request.hpp"
 #include "engine/transfer.hpp"
 #include "notify/notify.hpp"
+#include "request/index.hpp"
 #include "request/batch.hpp"
 #include "request/order.hpp"
 #include "runtime/meter.hpp"
@@ -91,6 +92,7 @@ void finish(Request *r, ssize_t result)
 		requests::release(r);
 		return;
 	}
+	requests::index::remove(r);
 	r->set(State::ending);
 	r->result = result;
 	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine));
@@ -109,6 +111,7 @@ void finish(Request *r, ssize_t result)
 void finish_cancelled(Request *r)
 {
 	stats::count(stats::cancelled);
+	requests::index::remove(r);
 	requests::linger();
 	r->result = -ECANCELED;
 	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), r->result, static_cast<int>(r->engine));

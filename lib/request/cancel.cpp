@@ -4,9 +4,12 @@
 #include "completion/completion.hpp"
 #include "dma/association.hpp"
 #include "engine/kaio.hpp"
+#include "request/index.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
 #include "source/source.hpp"
+
+#include <cstdlib>
 
 namespace sigevec::cancel {
 
@@ -72,22 +75,65 @@ int one(Request *r, uint64_t word)
 	}
 }
 
-unsigned of_channel(const Channel *channel, bool all, const void *data)
+namespace {
+
+// What is just being tried is not put back to wait.
+void end_soon(Request *r, uint64_t word)
+{
+	r->unwanted.store(word >> 8, std::memory_order_release);
+	one(r, word);
+}
+
+bool is_of(const Request *r, uint64_t word, const Channel *channel)
+{
+	return outstanding(word) && r->channel.load(std::memory_order_relaxed) == channel;
+}
+
+// Every one that there is: all, or the one-call requests with data. How many were found.
+unsigned by_search(const Channel *channel, bool all, const void *data)
 {
 	unsigned found = 0;
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
 		uint64_t word = r->state.load(std::memory_order_acquire);
-		if (!outstanding(word) || r->channel.load(std::memory_order_relaxed) != channel)
-			continue;
 		bool meant = all || (r->cb.load(std::memory_order_relaxed) == nullptr && r->data.load(std::memory_order_relaxed) == data);
-		if (!meant)
+		if (!meant || !is_of(r, word, channel))
 			continue;
-		// What is just being tried is not put back to wait.
-		r->unwanted.store(word >> 8, std::memory_order_release);
-		one(r, word);
+		end_soon(r, word);
 		found++;
 	}
+	return found;
+}
+
+unsigned by_data(const Channel *channel, const void *data)
+{
+	using requests::index::Found;
+	constexpr size_t few = 16;
+	Found here[few], *v = here;
+	size_t n = requests::index::find(channel, data, here, few), most = few;
+	if (n > few) {
+		most = n + n / 2;
+		v = static_cast<Found *>(malloc(most * sizeof *v));
+		if (v == nullptr)
+			return by_search(channel, false, data);
+		n = requests::index::find(channel, data, v, most);
+	}
+	unsigned found = 0;
+	for (size_t i = 0; i < n && i < most; i++)
+		if (is_of(v[i].request, v[i].word, channel)) {
+			end_soon(v[i].request, v[i].word);
+			found++;
+		}
+	if (v != here)
+		free(v);
+	return found;
+}
+
+} // namespace
+
+unsigned of_channel(const Channel *channel, bool all, const void *data)
+{
+	unsigned found = all ? by_search(channel, true, data) : by_data(channel, data);
 	// Whoever keeps cancelled requests lets go of their files.
 	if (found != 0)
 		helper::look_at_streams();

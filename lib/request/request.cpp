@@ -3,6 +3,7 @@
 
 #include "channel/channel.hpp"
 #include "engine/carrier.hpp"
+#include "request/index.hpp"
 #include "request/order.hpp"
 #include "request/pool.hpp"
 #include "request/stream.hpp"
@@ -129,6 +130,8 @@ Request *create(const Call &c, const Descriptor &d)
 	r->ino.store(d.ino, std::memory_order_relaxed);
 	r->channel.store(c.event.channel, std::memory_order_relaxed);
 	r->data.store(c.event.value.sival_ptr, std::memory_order_relaxed);
+	r->of_data.place = nullptr;
+	r->indexed = false;
 	r->op = c.op;
 	r->kind = d.kind;
 	r->plain_calls_only = d.plain_calls_only;
@@ -235,6 +238,7 @@ void linger()
 
 bool abandon(Request *r)
 {
+	index::remove(r);
 	bool mine = r->change(State::queued, State::done) || r->change(State::running, State::done);
 	if (mine) {
 		meter::abandoned(r);

@@ -9,6 +9,7 @@
 // else decides the request's fate; see State.
 #pragma once
 
+#include "base/chains.hpp"
 #include "dma/use.hpp"
 #include "notify/event.hpp"
 #include "runtime/post.hpp"
@@ -150,6 +151,9 @@ struct Request {
 	// Where its event goes, and with what: ec_destroy and ev_cancel look for them.
 	std::atomic<Channel *> channel;
 	std::atomic<void *> data;
+	// Of a one-call request that is queued (request/index.hpp).
+	Hook<Request> of_data;
+	bool indexed;
 
 	Op op;
 	Kind kind;

@@ -11,6 +11,7 @@
 #include "engine/transfer.hpp"
 #include "notify/notifier.hpp"
 #include "request/batch.hpp"
+#include "request/index.hpp"
 #include "request/order.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
@@ -88,9 +89,10 @@ bool hand_over(Request *r, ssize_t out)
 	return false;
 }
 
-// So that aio_cancel finds it.
-void note_request(const Call &c, const Request *r)
+// So that aio_cancel or ev_cancel finds it.
+void note_request(const Call &c, Request *r)
 {
+	requests::index::add(r);
 	if (c.cb != nullptr)
 		aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
 }

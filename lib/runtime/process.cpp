@@ -15,6 +15,7 @@
 #include "engine/rights.hpp"
 #include "ether/device.hpp"
 #include "notify/notifier.hpp"
+#include "request/index.hpp"
 #include "request/filequeue.hpp"
 #include "request/order.hpp"
 #include "request/request.hpp"
@@ -77,6 +78,7 @@ void forget_parent()
 	waiters::after_fork();
 	finished::after_fork();
 	requests::after_fork();
+	requests::index::after_fork();
 	carrier::after_fork();
 	rights::after_fork();
 	stats::after_fork();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/rights.hpp"
 
-#include "source/chains.hpp"
+#include "base/chains.hpp"
 
 #include <cerrno>
 #include <linux/capability.h>

@@ -20,7 +20,7 @@
 
 #include "notify/event.hpp"
 #include "sigevec/ec.h"
-#include "source/chains.hpp"
+#include "base/chains.hpp"
 
 #include <atomic>
 #include <cstdint>

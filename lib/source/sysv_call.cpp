@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/sysv_call.hpp"
 
-#include "source/chains.hpp"
+#include "base/chains.hpp"
 
 #include <cerrno>
 #include <cstdlib>
