@@ -122,7 +122,7 @@ Request *end(Association *a)
 void leave_number(Association *a)
 {
 	Guard<Mutex> g(a->lock);
-	if (a->first == nullptr && a->armed == nullptr) {
+	if (!a->is_waited_for()) {
 		end(a);
 		return;
 	}
@@ -372,7 +372,7 @@ void forget_closed()
 		Association *a = pool.at(i);
 		Guard<Mutex> h(a->lock);
 		// What waits for one holds it.
-		if (a->fd >= 0 && a->first == nullptr && a->armed == nullptr && !still_there(a))
+		if (a->fd >= 0 && !a->is_waited_for() && !still_there(a))
 			end(a);
 	}
 }
@@ -396,7 +396,7 @@ bool hold(Association *a)
 
 void let_go(Association *a)
 {
-	if (a->first != nullptr || a->armed != nullptr)
+	if (a->is_waited_for())
 		return;
 	if (a->detached) {
 		end(a);
@@ -500,3 +500,23 @@ void after_fork()
 }
 
 } // namespace sigevec::dma::association
+
+namespace sigevec::dma {
+
+bool Association::wait_for_arrival()
+{
+	// Without a descriptor to hold it by it is waited for all the same.
+	bool held_now = association::hold(this);
+	if (!held_now && !association::still_there(this))
+		return false;
+	sleepers.fetch_add(1, std::memory_order_seq_cst);
+	return true;
+}
+
+void Association::stop_waiting()
+{
+	sleepers.fetch_sub(1, std::memory_order_relaxed);
+	association::let_go(this);
+}
+
+} // namespace sigevec::dma

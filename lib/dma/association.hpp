@@ -77,8 +77,14 @@ struct Association {
 	void (*notify)(int, void *);
 	void *notify_argument;
 
-	// Changes with every arrival; waited on by readers of a socket that the receiver serves.
+	// Changes with every arrival; waited on by readers of a socket that the receiver serves, who hold it as requests do.
 	std::atomic<uint32_t> arrivals, sleepers;
+
+	// With the lock held. Whether anything waits for the socket, and holds it.
+	bool is_waited_for() const { return first != nullptr || armed != nullptr || sleepers.load(std::memory_order_relaxed) != 0; }
+	// A reader is about to sleep, and has slept. False: the socket is gone.
+	bool wait_for_arrival();
+	void stop_waiting();
 };
 
 namespace association {

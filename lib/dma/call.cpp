@@ -31,6 +31,7 @@ void found_data(Association *a)
 // What a thread that is to wait needs, once the lock is released.
 struct Blocking {
 	uint32_t life;
+	Association *of; // which is looked at again by its life: the number may be another socket's by then
 	Arrival x;       // room for what it waits for
 	Region *region;  // instead: wait until something comes back to it
 	uint32_t seen;   // its given_back; or `arrivals' of a socket that the receiver serves
@@ -57,7 +58,7 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 		return -a->device->error;
 	if (n != -EAGAIN || (w.flags & MSG_DONTWAIT) != 0)
 		return n;
-	*b = {a->life, {}, nullptr, 0, false, true};
+	*b = {a->life, a, {}, nullptr, 0, false, true};
 	return -EINPROGRESS;
 }
 
@@ -77,11 +78,11 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 		return -std::exchange(a->error, 0);
 	if (a->device != nullptr && !a->latest)
 		return attempt_frame(a, w, address, b);
-	*b = {a->life, {}, nullptr, 0, false, false};
+	*b = {a->life, a, {}, nullptr, 0, false, false};
 	if (receiver::serves(a) && (w.flags & beside) == 0) {
 		b->served = true;
 		b->seen = a->arrivals.load(std::memory_order_acquire);
-		return receiver::watch(a) ? -EINPROGRESS : -EAGAIN;
+		return (w.flags & MSG_DONTWAIT) == 0 && receiver::watch(a) ? -EINPROGRESS : -EAGAIN;
 	}
 	Arrival x;
 	unsigned count = pieces(a, w);
@@ -136,18 +137,34 @@ ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
 	return -EINPROGRESS;
 }
 
+// The association that a call has begun with, locked for a scope; false: it has ended.
+class Same {
+public:
+	explicit Same(const Blocking &b) : a_(b.of), guard_(b.of->lock)
+	{
+		if (a_->fd < 0 || a_->life != b.life)
+			a_ = nullptr;
+	}
+	Association *operator->() const { return a_; }
+	Association *get() const { return a_; }
+	explicit operator bool() const { return a_ != nullptr; }
+
+private:
+	Association *a_;
+	Guard<Mutex> guard_;
+};
+
 // In the kernel, with room for what comes; the call itself knows about O_NONBLOCK, time limits and signals.
 ssize_t block_in_kernel(int fd, const Want &w, Blocking &b, void **address)
 {
 	ssize_t n = b.x.piece != nullptr ? into(fd, &b.x, w, w.flags) : length_of_next(fd, w.flags);
-	association::Locked a(fd);
-	bool same = a && a->life == b.life;
-	if (same)
+	Same a(b);
+	if (a)
 		a->blocked--;
 	if (b.x.piece == nullptr)
 		return n < 0 ? n : -EINPROGRESS;
 	region::remove_request(b.x.region);
-	if (n >= 0 && same)
+	if (n >= 0 && a)
 		return hand_out(a.get(), b.x, w, address);
 	if (n > 0 || (n == 0 && w.message))
 		return hand_out_alone(b.x, w, address); // the association has ended, the data is here
@@ -193,17 +210,18 @@ ssize_t sleep_for_room(const Region *r, int fd, uint32_t seen, Patience *p)
 	return r->slots.sleep(seen, most) ? 0 : -EINTR;
 }
 
-// Until the receiver has brought something. 0 or -errno.
-ssize_t sleep_for_arrival(Association *a, int fd, uint32_t seen, Patience *p)
+// Until the receiver has brought something. 0 or -errno. The socket is held from the first time on, if it can be, as by recv.
+ssize_t sleep_for_arrival(int fd, const Blocking &b, Patience *p, bool *holds)
 {
 	if (ssize_t e = begin_to_wait(fd, p); e != 0)
 		return e;
 	timespec rest{};
 	if (!p->until.never && !p->until.left(rest))
 		return -EAGAIN;
-	a->sleepers.fetch_add(1, std::memory_order_seq_cst);
-	int e = futex_wait(a->arrivals, seen, p->until.never ? nullptr : &rest);
-	a->sleepers.fetch_sub(1, std::memory_order_relaxed);
+	if (Same a(b); !a || (!*holds && !a->wait_for_arrival()))
+		return -ECANCELED;
+	*holds = true;
+	int e = futex_wait(b.of->arrivals, b.seen, p->until.never ? nullptr : &rest);
 	return e == EINTR ? -EINTR : e == ETIMEDOUT ? -EAGAIN : 0;
 }
 
@@ -224,38 +242,65 @@ ssize_t sleep_for_frame(int fd, Patience *p)
 
 } // namespace
 
+namespace {
+
+// What a call finds at first, and what after it has waited: then its number may be another file's.
+ssize_t begin(int fd, Want *w, void **address, Blocking *b)
+{
+	association::Locked a(fd);
+	if (!a) {
+		int e = association::check_socket(fd);
+		return e != 0 ? -e : -EINVAL;
+	}
+	if (!a->stream)
+		w->flags &= ~MSG_WAITALL; // which means nothing there
+	return attempt(a.get(), *w, address, b);
+}
+
+ssize_t go_on(int fd, const Want &w, void **address, Blocking *b)
+{
+	Same a(*b);
+	if (!a)
+		return -ECANCELED;
+	if (association::still_there(a.get()))
+		return attempt(a.get(), w, address, b);
+	// The receiver goes on with what somebody waits for.
+	if (a->queue_count != 0)
+		return take(a.get(), w, address);
+	if (a->error != 0 || a->ended)
+		return -std::exchange(a->error, 0);
+	if (int e = b->served ? 0 : association::check_socket(fd); e != 0 || !b->served)
+		return e != 0 ? -e : -ECANCELED;
+	b->seen = a->arrivals.load(std::memory_order_acquire);
+	return -EINPROGRESS;
+}
+
+} // namespace
+
 ssize_t call(int fd, Want w, void **address)
 {
-	for (Patience patience;;) {
-		Blocking b;
-		Association *found;
-		{
-			association::Locked a(fd);
-			if (!a) {
-				int e = association::check_socket(fd);
-				return e != 0 ? -e : patience.known ? -ECANCELED : -EINVAL; // it has waited, or there never was one
-			}
-			found = a.get();
-			if (!found->stream)
-				w.flags &= ~MSG_WAITALL; // which means nothing there
-			ssize_t n = attempt(found, w, address, &b);
-			if (n != -EINPROGRESS)
-				return told(n);
-		}
-		ssize_t n = 0;
+	Blocking b{};
+	Patience patience;
+	bool holds = false;
+	ssize_t n = begin(fd, &w, address, &b);
+	while (n == -EINPROGRESS) {
 		if (b.region != nullptr)
 			n = sleep_for_room(b.region, fd, b.seen, &patience);
 		else if (b.frames)
 			n = sleep_for_frame(fd, &patience);
 		else if (b.served)
-			n = (w.flags & MSG_DONTWAIT) != 0 ? -EAGAIN : sleep_for_arrival(found, fd, b.seen, &patience);
-		else if ((n = block_in_kernel(fd, w, b, address)) != -EINPROGRESS)
-			return told(n);
-		else
+			n = sleep_for_arrival(fd, b, &patience, &holds);
+		else if ((n = block_in_kernel(fd, w, b, address)) == -EINPROGRESS)
 			n = 0;
-		if (n != 0)
-			return n;
+		else
+			break;
+		if (n == 0)
+			n = go_on(fd, w, address, &b);
 	}
+	if (holds)
+		if (Same a(b); a)
+			a->stop_waiting();
+	return told(n);
 }
 
 } // namespace sigevec::dma::receive

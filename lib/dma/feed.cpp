@@ -18,6 +18,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <netinet/in.h>
 #include <poll.h>
 #include <utility>
 
@@ -266,30 +267,48 @@ ssize_t serve_first(Association *a, Outcome *o)
 	return n;
 }
 
-// For async_io_notify, of a socket that keeps what it has: whether there is something. An unconnected one says only that it is hung up; an error may
-// be one that waits for the call to be made, or a message in the error queue, which is for nobody here.
-bool has_something(Association *a)
+int option(int fd, int level, int name)
+{
+	int v = 0;
+	socklen_t n = sizeof v;
+	return getsockopt(fd, level, name, &v, &n) == 0 ? v : 0;
+}
+
+// Whether an error that poll tells of may be a message in the error queue, which is for nobody here.
+bool has_error_queue(int fd)
+{
+	return option(fd, SOL_SOCKET, SO_ZEROCOPY) != 0 || option(fd, SOL_SOCKET, SO_TIMESTAMPING) != 0 || option(fd, IPPROTO_IP, IP_RECVERR) != 0 ||
+	       option(fd, IPPROTO_IPV6, IPV6_RECVERR) != 0;
+}
+
+// For async_io_notify: whether there is something, as far as that can be told without taking it. An unconnected socket says only that it is hung up.
+bool has_something(Association *a, bool *error)
 {
 	struct pollfd p = {association::file_of(a), POLLIN | POLLRDHUP, 0};
 	constexpr timespec none{0, 0};
 	if (syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) != 1)
 		return false;
-	if ((p.revents & (POLLIN | POLLRDHUP)) != 0)
-		return true;
-	ssize_t n = (p.revents & POLLERR) != 0 ? receive::length_of_next(p.fd, MSG_DONTWAIT) : -EAGAIN;
+	*error = (p.revents & POLLERR) != 0;
+	if ((p.revents & (POLLIN | POLLRDHUP)) != 0 || !*error || !has_error_queue(p.fd))
+		return (p.revents & ~POLLHUP) != 0;
+	ssize_t n = receive::length_of_next(p.fd, MSG_DONTWAIT);
 	bool nothing = n == -EAGAIN || n == -ENOTCONN || n == -EINVAL;
 	if (n < 0 && !nothing)
 		a->error = static_cast<int>(-n);
 	return !nothing;
 }
 
-// For async_io_notify: takes what has come into the region, if that is asked for, so that it is there when the function runs. False: nothing has come.
+// For async_io_notify: takes what has come into the region, if that is asked for, so that it is there when the function runs; an error is left to whoever
+// calls next. False: nothing has come.
 bool fetch(Association *a)
 {
 	if (a->queue_count != 0 || a->error != 0)
 		return true;
-	if (a->device == nullptr && !receive::wants_ahead(a))
-		return has_something(a);
+	bool error = false;
+	if (a->device == nullptr && !has_something(a, &error))
+		return false;
+	if (a->device == nullptr && (error || !receive::wants_ahead(a)))
+		return true;
 	Arrival x{};
 	ssize_t n = receive::one(a, ahead(a), &x);
 	bool data = n >= 0 && !is_end(a, n);

@@ -55,7 +55,8 @@ void Ring::use_registered(struct io_uring_sqe *sqe, const Request *r)
 	if ((!file && sqe->opcode != IORING_OP_SEND_ZC) || r->dma.region == dma::no_region)
 		return;
 	keep(in);
-	if (in->ring.load(std::memory_order_relaxed) != this)
+	// Under the addresses of imported memory the program may have put other memory since.
+	if (in->ring.load(std::memory_order_relaxed) != this || in->mapping == nullptr)
 		return;
 	if (file)
 		sqe->opcode = sqe->opcode == IORING_OP_READ ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;

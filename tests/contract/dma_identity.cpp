@@ -262,6 +262,62 @@ BOOST_AUTO_TEST_CASE(an_error_of_the_socket_reaches_whoever_comes_next_once) {
         }
 }
 
+BOOST_AUTO_TEST_CASE(a_call_back_leaves_the_error_that_it_tells_of_to_whoever_calls_next) {
+    Region region(size);
+    for (SocketKind const& kind : {udp4_kind, tcp4_kind})
+        for (unsigned flags : {0u, unsigned(DMA_BUFSIZE(64))}) BOOST_TEST_CONTEXT(kind.name << ' ' << flags) {
+            Pair s = make_pair(kind);
+            region.associate(s.a, flags);
+            std::atomic<bool> told{false};
+            BOOST_TEST_REQUIRE(async_io_notify(s.a, [](int, void* c) { *static_cast<std::atomic<bool>*>(c) = true; }, &told) == 0);
+            struct linger const reset{1, 0};
+            setsockopt(s.b, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+            s.b.reset();
+            if (!kind.is_stream()) BOOST_TEST(send(s.a, "x", 1, 0) == 1);
+            BOOST_TEST(eventually([&] { return told.load(); }));
+            region.disassociate(s.a);
+            char c;
+            CHECK_FAILS(recv(s.a, &c, 1, MSG_DONTWAIT), kind.is_stream() ? ECONNRESET : ECONNREFUSED);
+        }
+}
+
+BOOST_AUTO_TEST_CASE(a_thread_that_waits_has_its_socket_whatever_becomes_of_the_number) {
+    Region region(size);
+    for_each_kind([&](SocketKind const& kind) {
+        for (unsigned flags : {0u, unsigned(DMA_LATEST)}) BOOST_TEST_CONTEXT(flags) {
+            if (flags != 0 && kind.is_stream()) continue;
+            // One that was not quite asleep yet may be told ECANCELED, and its socket be gone: then once more.
+            BOOST_TEST(eventually([&] {
+                Pair old = make_pair(kind), fresh = make_pair(kind);
+                region.associate(old.a, flags);
+                int const number = old.a;
+                std::string got;
+                Waiter waiter([&] {
+                    void* p = nullptr;
+                    int const n = sio_recv(number, &p, 100, 0);
+                    if (n <= 0) return -1;
+                    got.assign(static_cast<char*>(p), size_t(n));
+                    return sio_release(region, p, size_t(n));
+                });
+                BOOST_TEST(waiter.asleep());
+                use_number_again(old.a, fresh.a);
+                region.associate(fresh.a, flags);
+                BOOST_TEST_REQUIRE(send(fresh.b, "new", 3, 0) == 3);
+                bool const held = send(old.b, "old", 3, MSG_NOSIGNAL) == 3;
+                BOOST_TEST(waiter.returns());
+                BOOST_TEST((waiter.result() == 0 ? got == "old" : waiter.error() == ECANCELED && flags != 0));
+                void* p;
+                BOOST_TEST_REQUIRE(sio_recv(fresh.a, &p, 100, 0) == 3);
+                BOOST_TEST((std::string_view(static_cast<char*>(p), 3) == "new"));
+                region.release(p, 3);
+                region.disassociate(fresh.a);
+                BOOST_TEST(region.stat().used == 0u);
+                return held && waiter.result() == 0;
+            }));
+        }
+    });
+}
+
 BOOST_AUTO_TEST_CASE(an_overrun_netlink_socket_says_enobufs_and_not_that_the_region_is_full) {
     auto const overrun = [] {
         Fd s(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));

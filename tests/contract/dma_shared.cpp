@@ -395,3 +395,27 @@ BOOST_AUTO_TEST_CASE(a_child_counts_the_pieces_of_the_program_whatever_the_paren
     BOOST_TEST(wait_for(child) == 0);
     BOOST_TEST(ec_destroy(ec) == 0);
 }
+
+BOOST_AUTO_TEST_CASE(memory_that_the_program_has_replaced_is_sent_as_the_program_sees_it) {
+    size_t constexpr large = 40000;
+    auto const map = [](void* at, int more) { return mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | more, -1, 0); };
+    void* const memory = map(nullptr, 0);
+    BOOST_TEST_REQUIRE(memory != MAP_FAILED);
+    dma_mem_t mem;
+    BOOST_TEST_REQUIRE(dma_import(&mem, memory, size, 0) == 0);
+    void* p;
+    BOOST_TEST_REQUIRE(sio_reserve(mem, &p, large) == 0);
+    memset(p, 'a', large);
+    BOOST_TEST_REQUIRE(map(memory, MAP_FIXED) == memory);
+    memset(p, 'b', large);
+    Pair s = make_pair(tcp4_kind);
+    Request& request = keep(s.a, large, 0);
+    request.cb.aio_buf = p;
+    request.cb.aio_dma_buf = mem;
+    BOOST_TEST_REQUIRE(aio_send(&request.cb, AIO_DMA_BUF) == 0);
+    BOOST_TEST((take(s.b, large) == std::string(large, 'b')));
+    BOOST_TEST(finish(request) == ok(large));
+    BOOST_TEST(sio_release(mem, p, large) == 0);
+    BOOST_TEST(eventually([&] { return dma_free(mem, size) == 0; }));
+    munmap(memory, size);
+}
