@@ -424,7 +424,7 @@ BOOST_AUTO_TEST_CASE(no_event_is_lost_between_looking_and_sleeping) {
         });
         for (int i = 0; i < count && eventually([&] { return taken == i; }); ++i) {
             // As long as a reader looks, or somewhat less or more.
-            for (int volatile pause = i % 499 * 40; pause > 0; pause = pause - 1) {}
+            for (int pause = i % 499 * 40; pause > 0; --pause) atomic_signal_fence(std::memory_order_seq_cst);
             if (ec_post(ec, 0, 0, nullptr) != 0) BOOST_FAIL("ec_post");
         }
         reader.join();
