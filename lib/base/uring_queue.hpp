@@ -9,7 +9,13 @@
 #include "config.h"
 
 #ifdef HAVE_LIBURING
+#include "uring.h"
+
+#include <csignal>
+#include <cstdint>
 #include <liburing.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace sigevec::uring_queue {
 
@@ -29,6 +35,27 @@ inline unsigned publish(struct io_uring *ring)
 	// Release: what has been prepared is seen before.
 	io_uring_smp_store_release(q->ktail, q->sqe_tail);
 	return q->sqe_tail - io_uring_smp_load_acquire(q->khead);
+}
+
+// Whether wait_idly() is what it says (Linux 6.15).
+inline bool waits_idly(const struct io_uring *ring)
+{
+	return (ring->features & IORING_FEAT_NO_IOWAIT) != 0;
+}
+
+// Submits, and sleeps until there is a completion or so much time has passed (nullptr: for ever). It does not count as waiting for a device, as a sleep
+// in a ring does otherwise. What the ring has taken it says before it says why it has come back: that is looked for afterwards.
+inline void wait_idly(struct io_uring *ring, const struct __kernel_timespec *time)
+{
+	struct {
+		uint64_t mask;
+		uint32_t mask_size, unused;
+		uint64_t time;
+	} argument = {0, _NSIG / 8, 0, reinterpret_cast<uintptr_t>(time)};
+	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | (waits_idly(ring) ? IORING_ENTER_NO_IOWAIT : 0);
+	if (ring->enter_ring_fd != ring->ring_fd)
+		flags |= IORING_ENTER_REGISTERED_RING;
+	syscall(SYS_io_uring_enter, ring->enter_ring_fd, publish(ring), 1, flags, &argument, sizeof argument);
 }
 
 } // namespace sigevec::uring_queue

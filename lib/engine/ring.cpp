@@ -236,36 +236,8 @@ void Ring::wait(int ms)
 {
 	if (!watched_)
 		watch_wakeup();
-	if ((ring_.features & IORING_FEAT_NO_IOWAIT) != 0)
-		wait_idly(ms);
-	else
-		wait_in_ring(ms);
-}
-
-// Sleeping in a ring counts as waiting for a device unless it is asked not to (Linux 6.15).
-void Ring::wait_idly(int ms)
-{
 	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
-	struct {
-		uint64_t mask;
-		uint32_t mask_size, unused;
-		uint64_t time;
-	} argument = {0, _NSIG / 8, 0, ms >= 0 ? reinterpret_cast<uintptr_t>(&t) : 0};
-	// What the ring has taken it says before it says why it has come back: looked for in one call, as waiting is.
-	unsigned n = uring_queue::publish(&ring_);
-	constexpr unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_NO_IOWAIT;
-	syscall(SYS_io_uring_enter, ring_.ring_fd, n, 1, flags, &argument, sizeof argument);
-}
-
-// Before. (On an eventfd that the kernel signals Linux 6.12 slept through the futex that wakes the driver.)
-void Ring::wait_in_ring(int ms)
-{
-	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
-	struct io_uring_cqe *cqe;
-	if (ms < 0)
-		io_uring_submit_and_wait(&ring_, 1);
-	else
-		io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
+	uring_queue::wait_idly(&ring_, ms >= 0 ? &t : nullptr);
 }
 
 bool Ring::next(Completion *c)

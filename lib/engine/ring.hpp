@@ -54,8 +54,6 @@ private:
 	struct io_uring_sqe *get_sqe();
 	bool knows_futexes();
 	void watch_wakeup();
-	void wait_idly(int ms);
-	void wait_in_ring(int ms);
 	bool make_table();
 	void use_registered(struct io_uring_sqe *sqe, const Request *r);
 	OwnRing ring_;

@@ -4,6 +4,7 @@
 #ifdef HAVE_LIBURING
 
 #include "base/syscalls.hpp"
+#include "base/uring_queue.hpp"
 #include "nptl.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
@@ -152,13 +153,8 @@ void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value, int se
 
 void FutexRing::wait()
 {
-	if (seconds_ < 0) {
-		io_uring_submit_and_wait(&ring_, 1);
-		return;
-	}
 	struct __kernel_timespec t = {seconds_, 0};
-	struct io_uring_cqe *cqe;
-	io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &t, nullptr);
+	uring_queue::wait_idly(&ring_, seconds_ >= 0 ? &t : nullptr);
 }
 
 bool FutexRing::next(Wait **w)
