@@ -107,9 +107,10 @@ def bring_about(cell, path):
     """What the cache holds at the start of a run: the same for every side. Nothing is left to be written by the run before."""
     with open(path, "r+b", buffering=0) as file:
         os.fsync(file.fileno())
-        if cell.kind.cold:
+        # Where pages are cached, O_DIRECT writes have to take them out of the cache, and kernel AIO ends by way of a kernel's worker.
+        if cell.kind.cold or cell.kind.direct:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        elif not cell.kind.direct:
+        else:
             while file.read(1 << 22):
                 pass
 

@@ -4,6 +4,7 @@
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
+#include "engine/held_files.hpp"
 #include "engine/kaio.hpp"
 #include "engine/rights.hpp"
 #include "engine/transfer.hpp"
@@ -240,7 +241,7 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 		helper::job_from_inside(helper_, r);
 		return;
 	}
-	copies::close(r->file);
+	held_files::let_go(r);
 	meter::done_by(r, meter::By::uring);
 	completion::finish(r, cancelled ? -ECANCELED : transfer::total(r, n));
 	if (reply != nullptr)

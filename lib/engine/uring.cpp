@@ -3,6 +3,7 @@
 // Engine "uring": the driver's ring (engine/ring.hpp), by way of the driver.
 #include "engine/engine.hpp"
 
+#include "engine/held_files.hpp"
 #include "engine/ring.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
@@ -31,7 +32,7 @@ bool submit(Request *r)
 		passed_on(stats::uring_unavailable, r->fd.load(std::memory_order_relaxed));
 		return false;
 	}
-	return helper::to_driver(r);
+	return r->kind == Kind::file && r->op == Op::read ? held_files::to_driver(r) : helper::to_driver(r);
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
+#include "engine/held_files.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
 #include "request/filequeue.hpp"
@@ -35,7 +36,7 @@ void carry_out(Helper *h, Request *r)
 	bool mine = r->get_state() == State::running || r->change(State::queued, State::running);
 	ssize_t result = mine ? transfer::blocking(r, file) : -ECANCELED;
 	// Closed before the end is told: who then looks finds the file released.
-	copies::close(file);
+	held_files::let_go(r);
 	if (!mine) {
 		requests::release(r);
 		return;

@@ -152,6 +152,7 @@ Request *create(const Call &c, const Descriptor &d)
 	r->offset = c.offset;
 	r->size = d.size;
 	r->file = -1;
+	r->held = nullptr;
 	r->next.store(nullptr, std::memory_order_relaxed);
 	r->cancel_reply = nullptr;
 	r->polled = false;

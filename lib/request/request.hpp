@@ -100,6 +100,7 @@ struct Message : Block {
 
 struct Batch;
 struct Carrier;
+struct HeldFile;
 struct Channel;
 namespace driver {
 struct Stream;
@@ -175,6 +176,7 @@ struct Request {
 
 	// The descriptor in the helper's table (runtime/helper.hpp), or -1. Owned by the executor.
 	int file;
+	HeldFile *held; // whose file that is, with others (engine/held_files.hpp); or nullptr
 	// How it is given from one of the library's threads to another.
 	helper::Post post;
 	// The driver's, on a stream.

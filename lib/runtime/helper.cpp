@@ -226,13 +226,18 @@ void Plug::flush()
 	count_ = 0;
 }
 
-bool to_driver(Request *r)
+bool collecting()
+{
+	return plugged != nullptr;
+}
+
+bool to_driver(Request *r, int *file)
 {
 	if (plugged != nullptr && get() != nullptr) {
 		plugged->add(r);
 		return true;
 	}
-	return offer_one(What::request, r);
+	return offer_one(What::request, r, file);
 }
 
 bool to_worker(What what, Request *r, int *file)

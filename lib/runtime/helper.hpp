@@ -61,7 +61,8 @@ void begin();
 
 // Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has been done.
 // Async-signal-safe once the helper runs.
-bool to_driver(Request *r);
+// file: as for to_worker; not while this thread collects.
+bool to_driver(Request *r, int *file = nullptr);
 // what: job; or file_queue, which r begins.
 // file: the number in the helper's table, or nullptr.
 bool to_worker(What what, Request *r, int *file = nullptr);
@@ -85,6 +86,9 @@ private:
 	unsigned count_ = 0;
 	Request *requests_[most_offered];
 };
+
+// Whether this thread has a Plug.
+bool collecting();
 
 // From a thread of the helper, or of the program: something for the driver. Async-signal-safe; errno is kept.
 void post(Helper *h, Post *p);

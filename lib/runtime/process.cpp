@@ -11,6 +11,7 @@
 #include "dma/receiver.hpp"
 #include "dma/send.hpp"
 #include "engine/carrier.hpp"
+#include "engine/held_files.hpp"
 #include "engine/kaio.hpp"
 #include "engine/rights.hpp"
 #include "ether/device.hpp"
@@ -73,6 +74,7 @@ void forget_parent()
 	kaio::after_fork();
 	helper::after_fork();
 	filequeue::after_fork();
+	held_files::after_fork();
 	order::after_fork();
 	stream::after_fork();
 	waiters::after_fork();

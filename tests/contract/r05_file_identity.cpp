@@ -164,6 +164,34 @@ BOOST_AUTO_TEST_CASE(a_closed_stream_stays_open_for_its_request, BETTER_THAN_GLI
     });
 }
 
+/// Two files take turns at one number while reads of both wait, some of them through another open file.
+BOOST_AUTO_TEST_CASE(reads_that_wait_together_come_each_from_its_own_file_and_leave_no_reference, BETTER_THAN_GLIBC) {
+    constexpr int blocks = 64;
+    constexpr size_t page = 4096;
+    std::array<File, 2> files{disk_file(), disk_file()};
+    for (int i = 0; i < 2; ++i) {
+        put(files[i].fd, pattern(blocks * page, 7 + static_cast<unsigned>(i)));
+        fsync(files[i].fd);
+        posix_fadvise(files[i].fd, 0, 0, POSIX_FADV_DONTNEED);
+    }
+    std::vector<Request*> reads;
+    {
+        Fd number(dup(files[0].fd));
+        for (int i = 0; i < blocks; ++i) {
+            File& file = files[i % 2];
+            Fd again(open(file.path.c_str(), O_RDWR | O_CLOEXEC));
+            replace_descriptor(number, i % 4 < 2 ? int(file.fd) : int(again));
+            reads.push_back(&start_read(number, page, i * 167 % blocks * static_cast<off_t>(page)));
+        }
+    }
+    for (int i = 0; i < blocks; ++i) {
+        BOOST_TEST(finish(*reads[i]) == ok(page));
+        BOOST_TEST((reads[i]->text() == pattern(blocks * page, 7 + static_cast<unsigned>(i % 2)).substr(i * 167 % blocks * page, page)));
+    }
+    // A lease for writing is granted only while nobody else has the file open.
+    for (File& file : files) BOOST_TEST(fcntl(file.fd, F_SETLEASE, F_WRLCK) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(no_reference_remains_after_a_completed_read) {
     for_each_stream([](Stream& s) {
         Request& request = start_read(s.reader, 1);

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+#include "engine/held_files.hpp"
+
+#include "runtime/copies.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/sync.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <new>
+
+namespace sigevec::held_files {
+
+namespace {
+
+struct alignas(64) Shard {
+	Mutex lock;
+	HeldFile *files = nullptr;
+};
+
+constexpr unsigned most_joined = 1024;
+constexpr unsigned shards = 64;
+Shard table[shards];
+
+Shard &shard_of(uint64_t ino)
+{
+	return table[(ino * 0x9e3779b97f4a7c15ull >> 32) % shards];
+}
+
+bool is_of(const HeldFile *f, const Request *r)
+{
+	return f->ino == r->ino.load(std::memory_order_relaxed) && f->dev == r->dev.load(std::memory_order_relaxed) && f->flags == r->flags;
+}
+
+// False: its last user is about to close it.
+bool use(HeldFile *f)
+{
+	uint32_t n = f->uses.load(std::memory_order_relaxed);
+	while (n != 0 && !f->uses.compare_exchange_weak(n, n + 1, std::memory_order_relaxed))
+		;
+	return n != 0;
+}
+
+// The file that r may use, in use by it; nullptr: there is none. Frees those that are nobody's.
+HeldFile *join(Shard &s, const Request *r)
+{
+	HeldFile *found = nullptr;
+	for (HeldFile **p = &s.files; *p != nullptr;) {
+		HeldFile *f = *p;
+		// Acquire: its last user has done with it.
+		if (f->closed.load(std::memory_order_acquire)) {
+			*p = f->next;
+			free(f);
+			continue;
+		}
+		if (found == nullptr && f->left != 0 && is_of(f, r) && use(f)) {
+			f->left--;
+			found = f;
+		}
+		p = &f->next;
+	}
+	return found;
+}
+
+HeldFile *make(const Request *r)
+{
+	void *m = malloc(sizeof(HeldFile));
+	if (m == nullptr)
+		return nullptr;
+	return new (m) HeldFile{nullptr, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed), r->flags, -1, most_joined, {1}, {false}};
+}
+
+// With a file of its own, which others may join from now on.
+bool bring(Shard &s, Request *r)
+{
+	HeldFile *f = make(r);
+	r->held = f;
+	int file;
+	if (!helper::to_driver(r, &file)) {
+		free(f);
+		return false;
+	}
+	if (f == nullptr)
+		return true;
+	// r may have ended already; then nobody joins it.
+	f->file = file;
+	Guard<Mutex> g(s.lock);
+	f->next = s.files;
+	s.files = f;
+	return true;
+}
+
+} // namespace
+
+bool to_driver(Request *r)
+{
+	helper::Helper *h = helper::get();
+	// A list goes over together.
+	if (h == nullptr || !r->exact_inode || helper::collecting())
+		return helper::to_driver(r);
+	Shard &s = shard_of(r->ino.load(std::memory_order_relaxed));
+	{
+		Guard<Mutex> g(s.lock);
+		r->held = join(s, r);
+	}
+	if (r->held == nullptr)
+		return bring(s, r);
+	r->file = r->held->file;
+	r->post = {nullptr, helper::What::request, r};
+	helper::post(h, &r->post);
+	return true;
+}
+
+void let_go(Request *r)
+{
+	HeldFile *f = r->held;
+	r->held = nullptr;
+	if (f == nullptr) {
+		copies::close(r->file);
+		return;
+	}
+	if (f->uses.fetch_sub(1, std::memory_order_acq_rel) != 1)
+		return;
+	copies::close(r->file);
+	f->closed.store(true, std::memory_order_release);
+}
+
+// What the parent held is not in the child's helper.
+void after_fork()
+{
+	for (Shard &s : table) {
+		s.lock.reset();
+		s.files = nullptr;
+	}
+}
+
+} // namespace sigevec::held_files
