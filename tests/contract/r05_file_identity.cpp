@@ -169,8 +169,9 @@ BOOST_AUTO_TEST_CASE(reads_that_wait_together_come_each_from_its_own_file_and_le
     constexpr int blocks = 64;
     constexpr size_t page = 4096;
     std::array<File, 2> files{disk_file(), disk_file()};
+    std::array<std::string, 2> const content{pattern(blocks * page, 7), pattern(blocks * page, 8)};
     for (int i = 0; i < 2; ++i) {
-        put(files[i].fd, pattern(blocks * page, 7 + static_cast<unsigned>(i)));
+        put(files[i].fd, content[i]);
         fsync(files[i].fd);
         posix_fadvise(files[i].fd, 0, 0, POSIX_FADV_DONTNEED);
     }
@@ -186,7 +187,7 @@ BOOST_AUTO_TEST_CASE(reads_that_wait_together_come_each_from_its_own_file_and_le
     }
     for (int i = 0; i < blocks; ++i) {
         BOOST_TEST(finish(*reads[i]) == ok(page));
-        BOOST_TEST((reads[i]->text() == pattern(blocks * page, 7 + static_cast<unsigned>(i % 2)).substr(i * 167 % blocks * page, page)));
+        BOOST_TEST((reads[i]->text() == content[i % 2].substr(i * 167 % blocks * page, page)));
     }
     // A lease for writing is granted only while nobody else has the file open.
     for (File& file : files) BOOST_TEST(fcntl(file.fd, F_SETLEASE, F_WRLCK) == 0);
