@@ -33,11 +33,11 @@ typedef void (*sigevec_event_cb)(ec_t ec, const event_data_t *event, void *arg);
 struct event *sigevec_event_new(struct event_base *base, ec_t ec, sigevec_event_cb callback, void *arg);
 
 /*
- * bufferevent_sigevec_new: what bufferevent_socket_new(base, fd, options) does, but that data is received and sent by an event
- * channel which all these bufferevents of a base share. fd: a socket, or -1 (bufferevent_setfd, bufferevent_socket_connect). All of
- * libevent's functions for bufferevents work on it. The descriptor should not be read by others while EV_READ is enabled: a
- * receive may be under way. What the channel cannot do (a descriptor that is no socket, a connection in the making, a libevent whose
- * bufferevents are built otherwise) libevent does by itself. Returns NULL where bufferevent_socket_new does.
+ * bufferevent_sigevec_new: what bufferevent_socket_new(base, fd, options) does, but that an event channel, which all these
+ * bufferevents of a base share, waits for the descriptors. fd: a socket, or -1 (bufferevent_setfd, bufferevent_socket_connect). Data is
+ * read and written by libevent's own functions, and nothing is read ahead. All of libevent's functions for bufferevents work on it. What
+ * the channel is no use for (a descriptor that is no socket, a connection in the making, a system without io_uring, a libevent whose
+ * bufferevents are built otherwise) libevent waits for by itself. Returns NULL where bufferevent_socket_new does.
  * Thread-safe as far as options say (BEV_OPT_THREADSAFE); not async-signal-safe.
  */
 struct bufferevent *bufferevent_sigevec_new(struct event_base *base, evutil_socket_t fd, int options);

@@ -7,7 +7,6 @@
 #include <event2/buffer.h>
 #include <new>
 #include <sigevec/event.h>
-#include <unistd.h>
 
 namespace sigevec::glue {
 
@@ -16,19 +15,41 @@ namespace {
 int enable(struct bufferevent *bev, short what)
 {
 	Link *k = link_of(bev);
-	int r = k->plain->enable(bev, what);
-	if (k->mode == Link::Mode::channel)
-		mark(k);
-	return r;
+	if ((what & EV_READ) != 0 && !k->reading)
+		k->reading = k->read_first = true;
+	if ((what & EV_WRITE) != 0 && !writing(k))
+		k->read_first = false;
+	if (k->mode != Link::Mode::channel)
+		return k->plain->enable(bev, what);
+	count(k);
+	mark(k);
+	if ((what & EV_READ) != 0 && evutil_timerisset(&bev->timeout_read) && event_add(&bev->ev_read, &bev->timeout_read) != 0)
+		return -1;
+	return (what & EV_WRITE) != 0 ? k->plain->enable(bev, EV_WRITE) : 0;
 }
 
 int disable(struct bufferevent *bev, short what)
 {
 	Link *k = link_of(bev);
+	if ((what & EV_READ) != 0)
+		k->reading = false;
 	int r = k->plain->disable(bev, what);
+	count(k);
 	if (k->mode == Link::Mode::channel)
-		stop(k, what);
+		mark(k);
 	return r;
+}
+
+// libevent's own looks after writing; it does not find that reading is wanted.
+int adjust_timeouts(struct bufferevent *bev)
+{
+	Link *k = link_of(bev);
+	int r = k->plain->adj_timeouts(bev);
+	if (k->mode != Link::Mode::channel || !k->reading)
+		return r;
+	int of_reading = evutil_timerisset(&bev->timeout_read) ? event_add(&bev->ev_read, &bev->timeout_read)
+							       : event_remove_timer(&bev->ev_read);
+	return r != 0 ? r : of_reading;
 }
 
 int ctrl(struct bufferevent *bev, int op, union bufferevent_ctrl_data *data)
@@ -36,7 +57,7 @@ int ctrl(struct bufferevent *bev, int op, union bufferevent_ctrl_data *data)
 	Link *k = link_of(bev);
 	switch (op) {
 	case bufferevents::set_fd:
-		settle(k, data->fd);
+		exchange(k, data->fd);
 		return 0;
 	case bufferevents::get_fd:
 		data->fd = k->fd;
@@ -46,35 +67,43 @@ int ctrl(struct bufferevent *bev, int op, union bufferevent_ctrl_data *data)
 	}
 }
 
-// From here on nobody is told of anything, and the descriptor is not touched: the program may close it or go on with it.
+// From here on nobody is told of anything. The descriptor is the program's again, or is closed soon, when others may be, too.
 void unlink(struct bufferevent *bev)
 {
 	Link *k = link_of(bev);
 	k->unlinked = true;
+	count(k);
 	abandon(k);
+	if (!k->close_on_free)
+		hand_over(k->loop);
 }
 
-// In the thread of the loop, or when the base is freed.
+// In the thread of the loop, or when the base is freed. libevent closes the descriptor that its event for reading has.
 void destruct(struct bufferevent *bev)
 {
 	Link *k = link_of(bev);
+	Loop *l = k->loop;
+	hand_over(l);
 	bev->be_ops = k->plain;
-	if (k->mode == Link::Mode::channel && k->close_on_free)
-		close(k->fd);
 	k->plain->destruct(bev);
 	k->bev = nullptr;
-	Loop *l = k->loop;
 	// Otherwise it is in the loop's list, and is freed when it is found there.
 	if (!k->marked.load(std::memory_order_acquire))
 		free(k);
 	part(l);
 }
 
-// Whatever was added is sent when the loop has its turn.
-void output_grew(struct evbuffer *, const struct evbuffer_cb_info *info, void *arg)
+// Whatever was added is sent when the loop has its turn: libevent asks for it after this.
+void output_changed(struct evbuffer *, const struct evbuffer_cb_info *info, void *arg)
 {
 	auto *k = static_cast<Link *>(arg);
-	if (info->n_added != 0 && k->mode == Link::Mode::channel && !k->unlinked)
+	if (info->n_deleted != 0)
+		k->left = info->orig_size + info->n_added - info->n_deleted;
+	if (info->n_added == 0 || k->unlinked)
+		return;
+	if (!writing(k))
+		k->read_first = false;
+	if (k->mode == Link::Mode::channel)
 		mark(k);
 }
 
@@ -87,12 +116,11 @@ void take_over(Link *k, struct bufferevent *bev)
 	k->ops = *k->plain;
 	k->ops.enable = enable;
 	k->ops.disable = disable;
+	k->ops.adj_timeouts = adjust_timeouts;
 	k->ops.ctrl = ctrl;
 	k->ops.unlink = unlink;
 	k->ops.destruct = destruct;
 	bev->be_ops = &k->ops;
-	// Files that are added to the output are to be in memory: it does not go to the descriptor by sendfile.
-	evbuffer_clear_flags(bev->output, EVBUFFER_FLAG_DRAINS_TO_FD);
 }
 
 } // namespace
@@ -116,15 +144,15 @@ SIGEVEC_EXPORT struct bufferevent *bufferevent_sigevec_new(struct event_base *ba
 	}
 	Link *k = new (memory) Link{};
 	k->loop = l;
-	k->fd = fd;
-	k->mode = fd < 0 ? Link::Mode::none : Link::Mode::channel;
+	k->fd = -1;
 	k->close_on_free = (options & BEV_OPT_CLOSE_ON_FREE) != 0;
-	k->next_size = 2048;
+	k->deferred = (options & BEV_OPT_DEFER_CALLBACKS) != 0;
 	take_over(k, bev);
-	if (evbuffer_add_cb(bev->output, output_grew, k) == nullptr) {
-		k->close_on_free = false;
+	if (evbuffer_add_cb(bev->output, output_changed, k) == nullptr) {
 		bufferevent_free(bev);
 		return nullptr;
 	}
+	if (fd >= 0)
+		use(k, fd);
 	return bev;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Whose a link's descriptor is. libevent's two events of a bufferevent have no descriptor (-1) while the channel moves the data.
-// They get it, and so are in epoll, where the channel is no use (a pipe), and until a connection stands: the state "connecting" is
-// libevent's own, and ends in its function for writing. That function is called by one of ours, which takes the descriptor back.
+// Whose a link's descriptor is. libevent has it where the channel is no use (what is no socket, or nothing at all), and until a
+// connection stands: the state "connecting" is libevent's own, and ends in its function for writing. That function is called by one
+// of ours, which takes the descriptor back.
 #include "glue/link.hpp"
 
 #include <event2/buffer.h>
@@ -12,31 +12,40 @@ namespace sigevec::glue {
 
 namespace {
 
+constexpr short keeps = EV_PERSIST | EV_FINALIZE;
+
 void assign(struct event *ev, struct bufferevent *bev, evutil_socket_t fd, short what, event_callback_fn f)
 {
 	int priority = event_get_priority(ev);
 	event_del(ev);
-	event_assign(ev, bev->ev_base, fd, static_cast<short>(what | EV_PERSIST | EV_FINALIZE), f, bev);
+	event_assign(ev, bev->ev_base, fd, static_cast<short>(what | keeps), f, bev);
 	event_priority_set(ev, priority);
 }
 
-void add(struct event *ev, const struct timeval *timeout)
-{
-	event_add(ev, evutil_timerisset(timeout) ? timeout : nullptr);
-}
-
-// Gives both events another descriptor and other functions; what was added is added again.
-void assign_both(Link *k, evutil_socket_t fd, event_callback_fn read, event_callback_fn write)
+// Gives both events the functions and the waits of a mode; what was added is added again, in the same order.
+void enter(Link *k, Link::Mode mode, event_callback_fn read, event_callback_fn write)
 {
 	struct bufferevent *bev = k->bev;
-	bool reading = event_pending(&bev->ev_read, EV_READ, nullptr) != 0;
-	bool writing = event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
-	assign(&bev->ev_read, bev, fd, EV_READ, read);
-	assign(&bev->ev_write, bev, fd, EV_WRITE, write);
-	if (reading)
-		add(&bev->ev_read, &bev->timeout_read);
-	if (writing)
-		add(&bev->ev_write, &bev->timeout_write);
+	bool channel = mode == Link::Mode::channel;
+	bool write_too = event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
+	k->mode = mode;
+	assign(&bev->ev_read, bev, k->fd, channel ? 0 : EV_READ, read);
+	assign(&bev->ev_write, bev, channel ? -1 : k->fd, EV_WRITE, write);
+	bool read_first = k->read_first;
+	if (k->reading && !read_first)
+		bev->be_ops->enable(bev, EV_READ);
+	if (write_too)
+		bev->be_ops->enable(bev, EV_WRITE);
+	if (k->reading && read_first)
+		bev->be_ops->enable(bev, EV_READ);
+	k->read_first = read_first;
+	count(k);
+}
+
+void enter_channel(Link *k)
+{
+	enter(k, Link::Mode::channel, read_ready, write_ready);
+	mark(k);
 }
 
 bool connected(evutil_socket_t fd)
@@ -46,60 +55,74 @@ bool connected(evutil_socket_t fd)
 	return getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &n) == 0;
 }
 
-// While it is connecting it waits to write.
-bool connecting(const struct bufferevent *bev)
+// libevent's own function; after it the channel takes over if the connection stands. What still waits to write has not found out.
+void then_settle(short what, struct bufferevent *bev, event_callback_fn Link::*plain)
 {
-	return event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
-}
-
-// libevent's own function; after it the channel takes over if the connection stands.
-void then_settle(evutil_socket_t fd, short what, void *arg, event_callback_fn Link::*plain)
-{
-	auto *bev = static_cast<struct bufferevent *>(arg);
 	Link *k = link_of(bev);
+	(k->*plain)(k->fd, what, bev);
 	LockedBev locked(bev);
-	bufferevent_incref(bev);
-	(k->*plain)(fd, what, arg);
-	bool early = plain == &Link::plain_read && connecting(bev);
-	if (!early && !k->unlinked && k->mode == Link::Mode::settling && connected(k->fd)) {
-		k->mode = Link::Mode::channel;
-		assign_both(k, -1, k->plain_read, k->plain_write);
-		mark(k);
-	}
-	bufferevent_decref(bev);
+	bool early = plain == &Link::plain_read && event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
+	if (!early && !k->unlinked && k->mode == Link::Mode::settling && connected(k->fd))
+		enter_channel(k);
 }
 
-void write_then_settle(evutil_socket_t fd, short what, void *arg)
+void write_then_settle(evutil_socket_t, short what, void *arg)
 {
-	then_settle(fd, what, arg, &Link::plain_write);
+	then_settle(what, static_cast<struct bufferevent *>(arg), &Link::plain_write);
 }
 
-void read_then_settle(evutil_socket_t fd, short what, void *arg)
+void read_then_settle(evutil_socket_t, short what, void *arg)
 {
-	then_settle(fd, what, arg, &Link::plain_read);
+	then_settle(what, static_cast<struct bufferevent *>(arg), &Link::plain_read);
+}
+
+int type_of(evutil_socket_t fd)
+{
+	int type = -1;
+	socklen_t n = sizeof type;
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 ? type : -1;
 }
 
 } // namespace
 
+void use(Link *k, evutil_socket_t fd)
+{
+	int type = fd < 0 ? -1 : type_of(fd);
+	k->fd = fd;
+	if (fd < 0)
+		enter(k, Link::Mode::none, k->plain_read, k->plain_write);
+	else if (type < 0)
+		enter(k, Link::Mode::plain, k->plain_read, k->plain_write);
+	else if (type != SOCK_DGRAM && !connected(fd))
+		enter(k, Link::Mode::settling, read_then_settle, write_then_settle);
+	else
+		enter_channel(k);
+}
+
+// libevent's own function does all of it, but enables nothing, and asks whether the table is its own.
+void exchange(Link *k, evutil_socket_t fd)
+{
+	struct bufferevent *bev = k->bev;
+	union bufferevent_ctrl_data data;
+	data.fd = fd;
+	abandon(k);
+	hand_over(k->loop);
+	short enabled = bev->enabled;
+	bev->enabled = 0;
+	bev->be_ops = k->plain;
+	k->plain->ctrl(bev, bufferevents::set_fd, &data);
+	bev->be_ops = &k->ops;
+	bev->enabled = enabled;
+	k->reading = false;
+	use(k, fd);
+	if (fd >= 0)
+		bufferevent_enable(bev, enabled);
+}
+
 void make_plain(Link *k)
 {
 	abandon(k);
-	k->mode = Link::Mode::plain;
-	assign_both(k, k->fd, k->plain_read, k->plain_write);
-}
-
-void settle(Link *k, evutil_socket_t fd)
-{
-	struct bufferevent *bev = k->bev;
-	abandon(k);
-	k->fd = fd;
-	k->mode = fd < 0 ? Link::Mode::none : Link::Mode::settling;
-	evbuffer_unfreeze(bev->input, 0);
-	evbuffer_unfreeze(bev->output, 1);
-	assign(&bev->ev_read, bev, fd, EV_READ, fd < 0 ? k->plain_read : read_then_settle);
-	assign(&bev->ev_write, bev, fd, EV_WRITE, fd < 0 ? k->plain_write : write_then_settle);
-	if (fd >= 0)
-		bufferevent_enable(bev, bev->enabled);
+	enter(k, Link::Mode::plain, k->plain_read, k->plain_write);
 }
 
 } // namespace sigevec::glue

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: MIT
 //
-// A bufferevent of libevent's whose data comes and goes through the channel of its base.
+// A bufferevent of libevent's whose descriptor is waited for by the channel of its base.
 //
-// It is an ordinary socket bufferevent, made by libevent: locks, references, callbacks, watermarks, limits of rate and timeouts are
-// libevent's own. It believes that it has no descriptor, so its two events are never in epoll, and only say whether it wants to
-// read or to write (they are added) and for how long (their timeouts). Its table of operations is a copy of libevent's with some
-// functions of ours; the copy is the first member of the Link, which is how a bufferevent leads to its Link.
+// It is an ordinary socket bufferevent, made by libevent, and whatever happens to data is done by libevent's own two functions, which
+// read and write: what a program sees is libevent's doing. Only when they run is ours. Nothing is received before libevent receives it,
+// so a bufferevent that is disabled, freed or given another descriptor leaves everything in the socket.
 //
-// Receives wait in the channel, one for each bufferevent, in memory of the link's. Sends never wait: they take a copy of what
-// the socket has room for, and when it has none a request waits for that. So a bufferevent that is disabled, freed or given
-// another descriptor has no part of its output under way.
+// libevent's two events of the bufferevent are not in epoll while the channel waits. `ev_read' has the descriptor, which libevent's TLS
+// looks for there, but waits for nothing: it is a timer, and whether reading is wanted stands in `reading'. `ev_write' waits for
+// writing on the descriptor -1: it is added while libevent wants to write. Both are made active when the channel says so, and have
+// their turn, their priority and their time-outs as ever.
 //
-// All members are read and written under the bufferevent's lock, if it has one, but for `marked' and `next'.
+// The bufferevent's table of operations is a copy of libevent's with some functions of ours; the copy is the first member of the Link,
+// which is how a bufferevent leads to its Link.
+//
+// All members are read and written under the bufferevent's lock, if it has one, but for `marked' and what
+// leads to the next one.
 #pragma once
 
 #include "bufferevent_ops.hpp"
@@ -22,44 +26,37 @@
 
 namespace sigevec::glue {
 
-struct Receive {
-	Request request;
-	bool full;     // an end that has not been told: result, error
-	size_t size;   // of data
-	size_t given;  // of result, to the program
-	ssize_t result;
-	int error;
-	char data[];
-};
-
-struct Send {
-	Request request;
-	size_t size;
-	char data[];
-};
-
 struct Link {
 	struct bufferevent_ops ops; // must be first
 	const struct bufferevent_ops *plain;
 	struct bufferevent *bev; // nullptr: destructed
 	Loop *loop;
-	event_callback_fn plain_read, plain_write; // libevent's, for a descriptor in epoll
-	// Who moves the data: nobody, there is no descriptor; the channel; libevent; libevent until the connection stands.
+	event_callback_fn plain_read, plain_write; // libevent's
+	// Who waits for the descriptor: nobody, there is none; the channel; libevent; libevent until the connection stands.
 	enum class Mode : unsigned char { none, channel, plain, settling } mode;
-	bool close_on_free;
+	bool close_on_free, deferred; // of its options
 	bool unlinked; // its last reference has gone
+	bool reading;  // EV_READ is wanted
+	bool counted;  // among the loop's readers
+	bool read_first; // `ev_read' was added last: libevent runs it before `ev_write' when both are due
+	bool read_due, write_due; // the channel has said so; until activate()
+	size_t left;   // of the output when some of it was last sent
 	evutil_socket_t fd;
-	size_t next_size; // of what is received
-	Receive *receive;
-	Send *send;
-	Request *room;
+	Request *data, *room; // what is asked of the channel; made when they are needed
 	std::atomic<bool> marked;
 	Link *next;
+	Link *next_due;
 };
 
 inline Link *link_of(const struct bufferevent *bev)
 {
 	return reinterpret_cast<Link *>(const_cast<struct bufferevent_ops *>(bev->be_ops));
+}
+
+// `ev_write' waits on a descriptor that is none, so it is added while libevent wants to write.
+inline bool writing(const Link *k)
+{
+	return event_pending(&k->bev->ev_write, EV_WRITE, nullptr) != 0;
 }
 
 // The bufferevent's lock, which its buffers share. Not bufferevent_lock(), which takes a reference as well, and so must not be
@@ -75,23 +72,29 @@ private:
 	struct evbuffer *input_;
 };
 
-// ---- transfer.cpp, by the thread of the loop
+// ---- readiness.cpp
 
-// Prepares what k needs, and cancels what it does not want any more.
+// What libevent calls in the channel's mode when its event is due; by the thread of the loop.
+void read_ready(evutil_socket_t, short what, void *bev);
+void write_ready(evutil_socket_t, short what, void *bev);
+// Asks for what k needs, and takes back what it does not want any more. By the thread of the loop.
 void start(Link *k);
-// A request has ended. False: it has been taken from the link.
+// A request has ended, and something may be due. False: it has been taken from the link. By the thread of the loop, as activate().
 bool ended(Link *k, Request *r, ssize_t result, int error);
-// The link forgets its descriptor: its requests are cancelled and abandoned, data that has come is dropped. In its own thread nothing
-// is received from the descriptor after this.
+void activate(Link *k);
+// The link forgets its descriptor: its requests are cancelled and abandoned. In the thread of the loop the channel holds it no longer
+// after hand_over().
 void abandon(Link *k);
-// Nobody wants to read, or to write, for now: no receive stays under way, and room is not waited for.
-void stop(Link *k, short what);
+// Whether it reads by the channel has changed: a base with one that does goes on running.
+void count(Link *k);
 
 // ---- descriptor.cpp
 
+// The first descriptor, which bufferevent_socket_new has not been given.
+void use(Link *k, evutil_socket_t fd);
+// Another one, which may be about to connect.
+void exchange(Link *k, evutil_socket_t fd);
 // Gives the descriptor to libevent, for good.
 void make_plain(Link *k);
-// A new descriptor, which may be about to connect.
-void settle(Link *k, evutil_socket_t fd);
 
 } // namespace sigevec::glue

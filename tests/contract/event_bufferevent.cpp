@@ -273,7 +273,8 @@ BOOST_AUTO_TEST_CASE(a_write_timeout_is_told_when_the_peer_does_not_read) {
         base.settle();
         BOOST_TEST(output_length(c.bev) == rest);
         BOOST_TEST(got.size() + rest == much.size());  // every byte is either sent or still there
-        bufferevent_set_timeouts(c.bev, nullptr, nullptr);
+        timeval const hour{3600, 0};  // not none: libevent would go on with the short one
+        bufferevent_set_timeouts(c.bev, nullptr, &hour);
         bufferevent_enable(c.bev, EV_WRITE);
         BOOST_TEST(base.until([&] {
             got += c.received();

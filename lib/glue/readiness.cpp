@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+//
+// When libevent's functions for reading and writing run: what is asked of the channel, and what its answers lead to.
+#include "glue/link.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <event2/buffer.h>
+#include <new>
+#include <poll.h>
+#include <utility>
+
+namespace sigevec::glue {
+
+namespace {
+
+constexpr unsigned writes_at_once = 8;
+
+bool outstanding(const Request *r)
+{
+	return r != nullptr && r->outstanding;
+}
+
+Request *make(Link *k)
+{
+	void *memory = calloc(1, sizeof(Request));
+	if (memory == nullptr)
+		return nullptr;
+	auto *r = new (memory) Request{};
+	r->link.store(k, std::memory_order_relaxed);
+	return r;
+}
+
+// The link has no part in it any more.
+void take_from(Link *k, Request *&slot)
+{
+	Request *r = slot;
+	slot = nullptr;
+	if (r == nullptr)
+		return;
+	if (!r->outstanding) {
+		release(k->loop, r);
+		return;
+	}
+	cancel(k->loop, r);
+	r->link.store(nullptr, std::memory_order_release);
+}
+
+// False: the channel takes no more requests, and libevent goes on by itself.
+bool wait_for(Link *k, Request *&slot, short events)
+{
+	if (slot == nullptr)
+		slot = make(k);
+	if (slot != nullptr && start_poll(k->loop, slot, k->fd, events))
+		return true;
+	make_plain(k);
+	return false;
+}
+
+// It waits for nothing, so this is so only until its function runs.
+bool read_is_due(const Link *k)
+{
+	return event_pending(&k->bev->ev_read, EV_READ, nullptr) != 0;
+}
+
+void start_reading(Link *k)
+{
+	if (k->reading) {
+		if (!outstanding(k->data) && !read_is_due(k))
+			wait_for(k, k->data, POLLIN);
+	} else if (outstanding(k->data))
+		cancel(k->loop, k->data);
+}
+
+void start_writing(Link *k)
+{
+	if (!writing(k)) {
+		if (outstanding(k->room))
+			cancel(k->loop, k->room);
+	} else if (!outstanding(k->room))
+		wait_for(k, k->room, POLLOUT);
+}
+
+// io_uring's wait ends with POLLRDHUP as well, which nobody asks for here. It would do so again at once: libevent waits for the room in a
+// connection whose peer has said its last.
+bool told(short events, ssize_t result)
+{
+	return (result & (events | POLLERR | POLLHUP | POLLNVAL)) != 0;
+}
+
+bool in_channel(const Link *k)
+{
+	return !k->unlinked && k->mode == Link::Mode::channel;
+}
+
+bool room_for_more(Link *k)
+{
+	LockedBev locked(k->bev);
+	struct pollfd p = {k->fd, static_cast<short>(POLLOUT | (k->reading ? POLLIN : 0)), 0};
+	size_t quiet = k->bev->wm_write.low + static_cast<size_t>(bufferevent_get_max_single_write(k->bev));
+	return in_channel(k) && writing(k) && k->left > quiet && poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+}
+
+} // namespace
+
+// libevent's function may free the bufferevent: what is left of it then lasts until the loop has gone on.
+void read_ready(evutil_socket_t, short what, void *arg)
+{
+	auto *bev = static_cast<struct bufferevent *>(arg);
+	Link *k = link_of(bev);
+	k->plain_read(k->fd, what, bev);
+	LockedBev locked(bev);
+	if (in_channel(k))
+		mark(k);
+}
+
+// libevent writes 16 KiB, and then looks at all its descriptors. One that has room for more is written to again at once, as long as that
+// leaves so much that there is nothing to tell the program, and nothing is to be read before.
+void write_ready(evutil_socket_t, short what, void *arg)
+{
+	auto *bev = static_cast<struct bufferevent *>(arg);
+	Link *k = link_of(bev);
+	unsigned most = (what & EV_TIMEOUT) == 0 && !k->deferred ? writes_at_once : 1;
+	for (unsigned i = 0; i == 0 || (i < most && room_for_more(k)); i++) {
+		k->left = 0;
+		k->plain_write(k->fd, what, bev);
+	}
+	LockedBev locked(bev);
+	if (in_channel(k) && writing(k))
+		mark(k);
+}
+
+void start(Link *k)
+{
+	if (k->bev == nullptr) {
+		free(k);
+		return;
+	}
+	LockedBev locked(k->bev);
+	if (in_channel(k))
+		start_writing(k);
+	if (in_channel(k))
+		start_reading(k);
+}
+
+bool ended(Link *k, Request *r, ssize_t result, int error)
+{
+	LockedBev locked(k->bev);
+	if (r->link.load(std::memory_order_relaxed) != k)
+		return false;
+	r->outstanding = false;
+	if (!in_channel(k))
+		return true;
+	if (result < 0 ? error != ECANCELED : !told(r == k->data ? POLLIN : POLLOUT, result))
+		make_plain(k);
+	else if (result < 0)
+		mark(k); // it may be wanted again by now
+	else {
+		if (!k->read_due && !k->write_due)
+			due(k);
+		(r == k->data ? k->read_due : k->write_due) = true;
+	}
+	return true;
+}
+
+void activate(Link *k)
+{
+	LockedBev locked(k->bev);
+	bool read = std::exchange(k->read_due, false) && in_channel(k) && k->reading;
+	bool write = std::exchange(k->write_due, false) && in_channel(k) && writing(k);
+	if (read && k->read_first)
+		event_active(&k->bev->ev_read, EV_READ, 1);
+	if (write)
+		event_active(&k->bev->ev_write, EV_WRITE, 1);
+	if (read && !k->read_first)
+		event_active(&k->bev->ev_read, EV_READ, 1);
+}
+
+void abandon(Link *k)
+{
+	take_from(k, k->data);
+	take_from(k, k->room);
+}
+
+void count(Link *k)
+{
+	bool should = k->reading && in_channel(k);
+	if (should == k->counted)
+		return;
+	k->counted = should;
+	reads(k->loop, should);
+}
+
+} // namespace sigevec::glue
