@@ -104,8 +104,11 @@ Request *end(Association *a)
 	if (a->device != nullptr)
 		ether::device::detach(a->device);
 	a->device = nullptr;
-	for (uint16_t i = 0; i < a->region_count; i++)
-		region::at(a->regions[i])->sockets.fetch_sub(1, std::memory_order_release);
+	for (uint16_t i = 0; i < a->region_count; i++) {
+		Region *r = region::at(a->regions[i]);
+		r->slots.disturb(); // it may be for this socket that somebody waits for room
+		r->sockets.fetch_sub(1, std::memory_order_release);
+	}
 	free(a->regions);
 	free(a->queue);
 	a->notify = nullptr;
@@ -324,6 +327,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 		single::end_armed(a->armed_in, a->armed);
 	a->armed = nullptr;
 	leave_region(a, r);
+	r->slots.disturb();
 	r->sockets.fetch_sub(1, std::memory_order_release);
 	return 0;
 }

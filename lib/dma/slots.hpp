@@ -83,6 +83,7 @@ public:
 	void wait_for_room() { units_.wait_for_room(); }
 	uint32_t given_back() const { return units_.given_back(); }
 	bool sleep(uint32_t seen, const timespec &most) const { return units_.sleep(seen, most); }
+	void disturb() { units_.disturb(); }
 
 	size_t used() const { return units_.used() * unit; }
 	uint32_t units() const { return units_.count(); }

@@ -49,6 +49,12 @@ public:
 	// Sleeps until something has been given back since `seen', at most for so long. False: a signal came.
 	uint32_t given_back() const { return shared_->given_back.load(std::memory_order_acquire); }
 	bool sleep(uint32_t seen, const timespec &most) const;
+	// Those who sleep look once more.
+	void disturb()
+	{
+		if (shared_->starved.load(std::memory_order_seq_cst) != 0)
+			tell_starved();
+	}
 
 private:
 	struct alignas(64) Hint {

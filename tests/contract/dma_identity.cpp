@@ -586,6 +586,31 @@ BOOST_AUTO_TEST_CASE(a_refused_send_holds_nothing) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(who_waits_for_room_is_told_at_once_when_the_association_ends) {
+    Region region(size);
+    Pair full = make_pair(unix_stream_kind), s = make_pair(udp4_kind);
+    char* const all = region.reserve(size);
+    Request& send_all = on_region(full.a, region, size, all);
+    BOOST_TEST_REQUIRE(aio_send(&send_all.cb, AIO_DMA_BUF) == 0);
+    region.release(all, size);
+    BOOST_TEST_REQUIRE(send(s.b, "x", 1, 0) == 1);
+    // A sleep is for a second; a machine that is slower than that gets another chance.
+    BOOST_TEST(eventually([&] {
+        region.associate(s.a);
+        auto const begin = std::chrono::steady_clock::now();
+        void* p;
+        Waiter waiter([&] { return sio_recv(s.a, &p, 100, 0); });
+        BOOST_TEST(waiter.asleep());
+        region.disassociate(s.a);
+        BOOST_TEST(waiter.returns());
+        BOOST_TEST(waiter.error() == ECANCELED);
+        return std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(900);
+    }));
+    std::string buffer(size, 0);
+    for (size_t n = 0; n < size;) n += size_t(recv(full.b, buffer.data(), size, 0));
+    finish(send_all);
+}
+
 BOOST_AUTO_TEST_CASE(waiting_for_room_takes_no_processor_time) {
     Region region(size);
     Pair full = make_pair(unix_stream_kind), s = make_pair(udp4_kind);
