@@ -1,27 +1,20 @@
 // SPDX-License-Identifier: MIT
 #include "dma/receiver.hpp"
 
-#include "base/own_number.hpp"
-#include "base/same_file.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
-#include "channel/channel.hpp"
 #include "dma/feed.hpp"
 #include "dma/pool.hpp"
 #include "dma/receive.hpp"
+#include "dma/receiver_impl.hpp"
 #include "dma/send.hpp"
 #include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/table.hpp"
 
 #include <cerrno>
 #include <cstdlib>
-#include <fcntl.h>
 #include <new>
-#include <utility>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 
 namespace sigevec::dma {
 
@@ -43,189 +36,12 @@ constexpr timespec moment{0, 10000000};
 
 // In what is remembered of a socket that sends, beside its place.
 constexpr uint32_t send_mark = 1u << 31;
-constexpr uint64_t wake_mark = ~uint64_t{0};
-// Blocked in all threads of the library's own; only the receiver's gets it.
-constexpr int wake_signal = SIGURG;
-
-// A thread and what it waits with. In the program's table, where the program may close it, or use the number for something else: so each has a
-// copy in the helper's table, with which it is compared before it is used.
-struct Instance {
-	int epoll = -1, alarm = -1; // alarm: a signalfd, which is never read
-	int epoll_copy = -1, alarm_copy = -1;
-	pid_t process = 0;
-	std::atomic<uint32_t> thread{0};
-	std::atomic<uint32_t> asleep{0};
-	table::Way way; // the thread's own: files out of the helper's table
-	bool can_fetch = false;
-	bool lacking = false; // something could not be watched: it is looked at now and then
-};
 
 // Held while a thread is started; after an association's lock, before nothing.
 Mutex starting;
 // nullptr: there is none. One that the program has closed is replaced, its thread ends when it next wakes.
 std::atomic<Instance *> current{nullptr};
-// Set before an association that is about to pause looks for room for the last time; who has made room looks at it after that.
-std::atomic<bool> some_paused{false};
-
 thread_local Instance *own __attribute__((tls_model("initial-exec"))) = nullptr;
-
-// Whether a number of this thread's table is the file that the helper has a copy of.
-bool is_still(int fd, int copy)
-{
-	if (fd < 0)
-		return false;
-	Same s = copy >= 0 ? same_file(table::own_thread(), fd, table::thread_of_helper(), copy) : Same::unknown;
-	return s == Same::yes || (s == Same::unknown && !(copy >= 0 && can_compare()) && bell::is_ours(fd));
-}
-
-bool intact(const Instance *i)
-{
-	return is_still(i->epoll, i->epoll_copy);
-}
-
-void call(Instance *i)
-{
-	if (i->asleep.exchange(0, std::memory_order_seq_cst) == 0)
-		return;
-	int saved = errno;
-	syscall(SYS_tgkill, i->process, i->thread.load(std::memory_order_acquire), wake_signal);
-	errno = saved;
-}
-
-void does_not_sleep(Instance *i)
-{
-	i->asleep.store(0, std::memory_order_seq_cst);
-	sigset_t s;
-	sigemptyset(&s);
-	sigaddset(&s, wake_signal);
-	constexpr timespec none{0, 0};
-	while (syscall(SYS_rt_sigtimedwait, &s, nullptr, &none, _NSIG / 8) > 0)
-		;
-}
-
-// The socket of an association for a scope, with its lock held: the program's number if that is still it, or else a number for the moment, if requests hold it.
-class Inside {
-public:
-	explicit Inside(Association *a) : a_(a)
-	{
-		if (association::still_there(a)) {
-			there_ = true;
-			return;
-		}
-		int fd = a->held >= 0 && own != nullptr && own->can_fetch ? own->way.fetch(a->held)
-			 : a->held_here >= 0				  ? fcntl(a->held_here, F_DUPFD_CLOEXEC, 3)
-									  : -1;
-		if (fd < 0)
-			return;
-		a->inside = fd;
-		there_ = association::is_socket_of(fd, a);
-		if (a->device != nullptr && there_)
-			a->device->fd = fd;
-	}
-	~Inside()
-	{
-		if (a_->inside < 0)
-			return;
-		sys::close(a_->inside);
-		a_->inside = -1;
-		if (a_->device != nullptr)
-			a_->device->fd = a_->fd;
-	}
-	Inside(const Inside &) = delete;
-	Inside &operator=(const Inside &) = delete;
-	explicit operator bool() const { return there_; }
-
-private:
-	Association *a_;
-	bool there_ = false;
-};
-
-// What an event has told. Errors and hang-ups are told of without end while nobody takes them: then only of changes.
-void note_event(Association *a, uint32_t events)
-{
-	a->shut = a->shut || (events & (EPOLLRDHUP | EPOLLHUP)) != 0;
-	bool noise = (events & EPOLLIN) == 0;
-	if (!noise || !a->edge)
-		a->watched = false;
-	a->edge = noise;
-}
-
-void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events = EPOLLIN)
-{
-	if (index >= association::count())
-		return;
-	Association *a = association::at(index);
-	feed::Outcome o;
-	{
-		Guard<Mutex> g(a->lock);
-		if (a->fd < 0 || a->life != life || (arrived ? !a->watched : !a->paused))
-			return;
-		if (arrived)
-			note_event(a, events);
-		if (a->armed != nullptr && a->paused) {
-			// It is the owner of the ring who goes on, with a socket that the ring holds.
-			a->paused = false;
-			channel::ring_bell(a->armed_in);
-			bell::ring(a->armed_in, bell::Which::wake);
-			return;
-		}
-		Inside in(a);
-		// A child of fork may have kept a socket open that the program has closed here. What requests hold may just not be had: the program's table
-		// is full.
-		if (!in) {
-			bool later = own != nullptr && (a->held >= 0 || a->held_here >= 0);
-			if (later)
-				own->lacking = a->watched = true;
-			return;
-		}
-		feed::step(a, &o, arrived);
-	}
-	{
-		Guard<Mutex> g(a->lock);
-		if (a->fd >= 0 && a->life == life)
-			association::let_go(a);
-	}
-	feed::finish(o);
-}
-
-template <class F> void each_association(F f)
-{
-	for (uint32_t i = 0; i < association::count(); i++) {
-		Association *a = association::at(i);
-		a->lock.lock();
-		uint32_t life = a->life;
-		bool wanted = f(a);
-		a->lock.unlock();
-		if (wanted)
-			serve(i, life, true);
-	}
-}
-
-void serve_paused()
-{
-	some_paused.store(false, std::memory_order_seq_cst);
-	for (uint32_t i = 0; i < association::count(); i++) {
-		uint32_t life;
-		{
-			Association *a = association::at(i);
-			Guard<Mutex> g(a->lock);
-			life = a->life;
-		}
-		serve(i, life, false);
-	}
-}
-
-// Network devices do not tell of their end, nor of the end of their descriptors.
-void look_at_devices()
-{
-	association::forget_closed();
-	ether::device::sweep();
-	each_association([](Association *a) {
-		bool over = a->fd >= 0 && a->device != nullptr && (a->first != nullptr || a->notify != nullptr) && ether::device::failed(a->device);
-		a->watched = a->watched || over;
-		return over;
-	});
-}
 
 int longest_sleep()
 {
@@ -248,49 +64,6 @@ void handle(const struct epoll_event &e)
 		serve(index, life, true, e.events);
 }
 
-// ---- what it waits with
-
-void close_numbers(Instance *i)
-{
-	if (is_still(i->epoll, i->epoll_copy))
-		sys::close(i->epoll);
-	if (is_still(i->alarm, i->alarm_copy))
-		sys::close(i->alarm);
-	for (int copy : {i->epoll_copy, i->alarm_copy})
-		helper::close_inside(copy);
-	i->epoll = i->alarm = i->epoll_copy = i->alarm_copy = -1;
-}
-
-// A number of its own, marked, with a copy in the helper's table. -1: there is none.
-int keep(int fd, int *copy)
-{
-	*copy = -1;
-	fd = own_number(fd);
-	if (fd < 0)
-		return -1;
-	*copy = bell::mark(fd) ? helper::hold(fd) : -1;
-	if (*copy >= 0)
-		return fd;
-	sys::close(fd);
-	return -1;
-}
-
-bool make_numbers(Instance *i)
-{
-	sigset_t s;
-	sigemptyset(&s);
-	sigaddset(&s, wake_signal);
-	i->epoll = keep(epoll_create1(EPOLL_CLOEXEC), &i->epoll_copy);
-	i->alarm = keep(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK), &i->alarm_copy);
-	struct epoll_event e = {};
-	e.events = EPOLLIN;
-	e.data.u64 = wake_mark;
-	if (i->epoll >= 0 && i->alarm >= 0 && epoll_ctl(i->epoll, EPOLL_CTL_ADD, i->alarm, &e) == 0)
-		return true;
-	close_numbers(i);
-	return false;
-}
-
 // What the old instance was told to watch the new one is.
 void watch_again()
 {
@@ -311,7 +84,7 @@ void watch_again()
 void go_round()
 {
 	syscall(SYS_nanosleep, &moment, nullptr);
-	each_association([](Association *a) { return a->fd >= 0 && a->watched; });
+	serve_watched();
 }
 
 // The program has closed what this thread waits with. True: it goes on.
@@ -409,6 +182,13 @@ Instance *usable()
 }
 
 } // namespace
+
+std::atomic<bool> some_paused{false};
+
+Instance *own_instance()
+{
+	return own;
+}
 
 void begin()
 {
@@ -530,10 +310,7 @@ void close_in_child()
 	if (i == nullptr)
 		return;
 	i->way.close_in_child();
-	for (auto [fd, copy] : {std::pair{i->epoll, i->epoll_copy}, std::pair{i->alarm, i->alarm_copy}})
-		if (is_still(fd, copy))
-			sys::close(fd);
-	i->epoll = i->alarm = -1;
+	close_numbers_in_child(i);
 	i->way.forget();
 }
 

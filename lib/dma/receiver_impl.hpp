@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//
+// The receiver's own files: receiver_numbers.cpp (what the thread waits with), receiver_serve.cpp (what it does with a socket that has something),
+// receiver.cpp (the thread, and what others ask of it).
+#pragma once
+
+#include "dma/association.hpp"
+#include "runtime/table.hpp"
+
+#include <csignal>
+#include <sys/epoll.h>
+
+namespace sigevec::dma::receiver {
+
+// In what is remembered of the alarm, beside sockets.
+constexpr uint64_t wake_mark = ~uint64_t{0};
+// Blocked in all threads of the library's own; only the receiver's gets it.
+constexpr int wake_signal = SIGURG;
+
+// A thread and what it waits with. In the program's table, where the program may close it, or use the number for something else: so each has a
+// copy in the helper's table, with which it is compared before it is used.
+struct Instance {
+	int epoll = -1, alarm = -1; // alarm: a signalfd, which is never read
+	int epoll_copy = -1, alarm_copy = -1;
+	pid_t process = 0;
+	std::atomic<uint32_t> thread{0};
+	std::atomic<uint32_t> asleep{0};
+	table::Way way; // the thread's own: files out of the helper's table
+	bool can_fetch = false;
+	bool lacking = false; // something could not be watched: it is looked at now and then
+};
+
+// ---- receiver_numbers.cpp
+
+// False: none can be had.
+bool make_numbers(Instance *i);
+void close_numbers(Instance *i);
+// In a child of fork. Async-signal-safe.
+void close_numbers_in_child(Instance *i);
+// Whether the instance still can wait.
+bool intact(const Instance *i);
+// Wakes its thread, if it sleeps; by that thread, which does no longer.
+void call(Instance *i);
+void does_not_sleep(Instance *i);
+
+// ---- receiver_serve.cpp
+
+// The socket of an association for a scope, with its lock held: the program's number if that is still it, or else a number for the moment, if requests hold it.
+class Inside {
+public:
+	explicit Inside(Association *a);
+	~Inside();
+	Inside(const Inside &) = delete;
+	Inside &operator=(const Inside &) = delete;
+	explicit operator bool() const { return there_; }
+
+private:
+	Association *a_;
+	bool there_ = false;
+};
+
+// An association that has something, if it is still in that life; one that has paused.
+void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events = EPOLLIN);
+void serve_paused();
+// Those that are watched, when the kernel cannot tell.
+void serve_watched();
+// Network devices do not tell of their end, nor of the end of their descriptors.
+void look_at_devices();
+
+// ---- receiver.cpp
+
+// The calling thread's instance, if it is a receiver's.
+Instance *own_instance();
+// Set before an association that is about to pause looks for room for the last time; who has made room looks at it after that.
+extern std::atomic<bool> some_paused;
+
+} // namespace sigevec::dma::receiver

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+#include "dma/receiver_impl.hpp"
+
+#include "base/own_number.hpp"
+#include "base/same_file.hpp"
+#include "channel/bell.hpp"
+#include "runtime/helper.hpp"
+#include "base/syscalls.hpp"
+
+#include <cerrno>
+#include <sys/signalfd.h>
+#include <utility>
+
+namespace sigevec::dma::receiver {
+
+namespace {
+
+// Whether a number of this thread's table is the file that the helper has a copy of.
+bool is_still(int fd, int copy)
+{
+	if (fd < 0)
+		return false;
+	Same s = copy >= 0 ? same_file(table::own_thread(), fd, table::thread_of_helper(), copy) : Same::unknown;
+	return s == Same::yes || (s == Same::unknown && !(copy >= 0 && can_compare()) && bell::is_ours(fd));
+}
+
+} // namespace
+
+bool intact(const Instance *i)
+{
+	return is_still(i->epoll, i->epoll_copy);
+}
+
+void call(Instance *i)
+{
+	if (i->asleep.exchange(0, std::memory_order_seq_cst) == 0)
+		return;
+	int saved = errno;
+	syscall(SYS_tgkill, i->process, i->thread.load(std::memory_order_acquire), wake_signal);
+	errno = saved;
+}
+
+void does_not_sleep(Instance *i)
+{
+	i->asleep.store(0, std::memory_order_seq_cst);
+	sigset_t s;
+	sigemptyset(&s);
+	sigaddset(&s, wake_signal);
+	constexpr timespec none{0, 0};
+	while (syscall(SYS_rt_sigtimedwait, &s, nullptr, &none, _NSIG / 8) > 0)
+		;
+}
+
+void close_numbers(Instance *i)
+{
+	if (is_still(i->epoll, i->epoll_copy))
+		sys::close(i->epoll);
+	if (is_still(i->alarm, i->alarm_copy))
+		sys::close(i->alarm);
+	for (int copy : {i->epoll_copy, i->alarm_copy})
+		helper::close_inside(copy);
+	i->epoll = i->alarm = i->epoll_copy = i->alarm_copy = -1;
+}
+
+namespace {
+
+// A number of its own, marked, with a copy in the helper's table. -1: there is none.
+int keep(int fd, int *copy)
+{
+	*copy = -1;
+	fd = own_number(fd);
+	if (fd < 0)
+		return -1;
+	*copy = bell::mark(fd) ? helper::hold(fd) : -1;
+	if (*copy >= 0)
+		return fd;
+	sys::close(fd);
+	return -1;
+}
+
+} // namespace
+
+bool make_numbers(Instance *i)
+{
+	sigset_t s;
+	sigemptyset(&s);
+	sigaddset(&s, wake_signal);
+	i->epoll = keep(epoll_create1(EPOLL_CLOEXEC), &i->epoll_copy);
+	i->alarm = keep(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK), &i->alarm_copy);
+	struct epoll_event e = {};
+	e.events = EPOLLIN;
+	e.data.u64 = wake_mark;
+	if (i->epoll >= 0 && i->alarm >= 0 && epoll_ctl(i->epoll, EPOLL_CTL_ADD, i->alarm, &e) == 0)
+		return true;
+	close_numbers(i);
+	return false;
+}
+
+void close_numbers_in_child(Instance *i)
+{
+	for (auto [fd, copy] : {std::pair{i->epoll, i->epoll_copy}, std::pair{i->alarm, i->alarm_copy}})
+		if (is_still(fd, copy))
+			sys::close(fd);
+	i->epoll = i->alarm = -1;
+}
+
+} // namespace sigevec::dma::receiver

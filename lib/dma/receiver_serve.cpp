@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+#include "dma/receiver_impl.hpp"
+
+#include "channel/bell.hpp"
+#include "channel/channel.hpp"
+#include "dma/feed.hpp"
+#include "dma/receiver.hpp"
+#include "ether/device.hpp"
+#include "base/syscalls.hpp"
+
+#include <fcntl.h>
+
+namespace sigevec::dma::receiver {
+
+Inside::Inside(Association *a) : a_(a)
+{
+	if (association::still_there(a)) {
+		there_ = true;
+		return;
+	}
+	Instance *own = own_instance();
+	int fd = a->held >= 0 && own != nullptr && own->can_fetch ? own->way.fetch(a->held)
+		 : a->held_here >= 0				  ? fcntl(a->held_here, F_DUPFD_CLOEXEC, 3)
+								  : -1;
+	if (fd < 0)
+		return;
+	a->inside = fd;
+	there_ = association::is_socket_of(fd, a);
+	if (a->device != nullptr && there_)
+		a->device->fd = fd;
+}
+
+Inside::~Inside()
+{
+	if (a_->inside < 0)
+		return;
+	sys::close(a_->inside);
+	a_->inside = -1;
+	if (a_->device != nullptr)
+		a_->device->fd = a_->fd;
+}
+
+namespace {
+
+// What an event has told. Errors and hang-ups are told of without end while nobody takes them: then only of changes.
+void note_event(Association *a, uint32_t events)
+{
+	a->shut = a->shut || (events & (EPOLLRDHUP | EPOLLHUP)) != 0;
+	bool noise = (events & EPOLLIN) == 0;
+	if (!noise || !a->edge)
+		a->watched = false;
+	a->edge = noise;
+}
+
+} // namespace
+
+void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events)
+{
+	if (index >= association::count())
+		return;
+	Association *a = association::at(index);
+	feed::Outcome o;
+	{
+		Guard<Mutex> g(a->lock);
+		if (a->fd < 0 || a->life != life || (arrived ? !a->watched : !a->paused))
+			return;
+		if (arrived)
+			note_event(a, events);
+		if (a->armed != nullptr && a->paused) {
+			// It is the owner of the ring who goes on, with a socket that the ring holds.
+			a->paused = false;
+			channel::ring_bell(a->armed_in);
+			bell::ring(a->armed_in, bell::Which::wake);
+			return;
+		}
+		Inside in(a);
+		// A child of fork may have kept a socket open that the program has closed here. What requests hold may just not be had: the program's table
+		// is full.
+		if (!in) {
+			bool later = own_instance() != nullptr && (a->held >= 0 || a->held_here >= 0);
+			if (later)
+				own_instance()->lacking = a->watched = true;
+			return;
+		}
+		feed::step(a, &o, arrived);
+	}
+	{
+		Guard<Mutex> g(a->lock);
+		if (a->fd >= 0 && a->life == life)
+			association::let_go(a);
+	}
+	feed::finish(o);
+}
+
+namespace {
+
+template <class F> void each_association(F f)
+{
+	for (uint32_t i = 0; i < association::count(); i++) {
+		Association *a = association::at(i);
+		a->lock.lock();
+		uint32_t life = a->life;
+		bool wanted = f(a);
+		a->lock.unlock();
+		if (wanted)
+			serve(i, life, true);
+	}
+}
+
+} // namespace
+
+void serve_paused()
+{
+	some_paused.store(false, std::memory_order_seq_cst);
+	for (uint32_t i = 0; i < association::count(); i++) {
+		uint32_t life;
+		{
+			Association *a = association::at(i);
+			Guard<Mutex> g(a->lock);
+			life = a->life;
+		}
+		serve(i, life, false);
+	}
+}
+
+void serve_watched()
+{
+	each_association([](Association *a) { return a->fd >= 0 && a->watched; });
+}
+
+void look_at_devices()
+{
+	association::forget_closed();
+	ether::device::sweep();
+	each_association([](Association *a) {
+		bool over = a->fd >= 0 && a->device != nullptr && (a->first != nullptr || a->notify != nullptr) && ether::device::failed(a->device);
+		a->watched = a->watched || over;
+		return over;
+	});
+}
+
+} // namespace sigevec::dma::receiver
