@@ -21,7 +21,8 @@ namespace sigevec::single {
 
 namespace {
 
-constexpr unsigned most_files = 8192;
+// As many armed sockets can a channel have in its ring; eight bytes of the kernel's for each that the program's limit allows.
+constexpr unsigned most_files = 65536;
 
 // For the places that are let go.
 struct NoFiles {
