@@ -138,6 +138,8 @@ void free_operation(Single *s, Operation *o)
 	if (o->use != Operation::Region::none)
 		region_ended(s, o, -ECANCELED);
 	let_go(s, o);
+	if (o->message != nullptr)
+		free(o->message->received);
 	free(o->message);
 	free(o->vector);
 	o->state = Operation::State::free;
@@ -211,6 +213,8 @@ Operation *leave_chain(Single *s, Operation *o)
 
 Operation *leave_lane(Single *s, Operation *o)
 {
+	if (o->op == Op::poll)
+		return nullptr;
 	if (o->detached)
 		return leave_chain(s, o);
 	Number *n = &s->numbers[o->fd];
@@ -235,8 +239,8 @@ bool still_there(Single *s, const Operation *o)
 	if (o->held != nullptr)
 		return true;
 	uint64_t dev, ino;
-	if (o->op == Op::poll)
-		return o->ino != 0 && look_at(o->fd, &dev, &ino) && o->dev == dev && o->ino == ino;
+	if (o->ino != 0)
+		return look_at(o->fd, &dev, &ino) && o->dev == dev && o->ino == ino;
 	const Number *n = number_of(s, o->fd);
 	return !o->detached && n != nullptr && n->ino != 0 && look_at(o->fd, &dev, &ino) && n->dev == dev && n->ino == ino;
 }

@@ -9,6 +9,7 @@
 // argument: the reader counts itself in `sleepers', then looks at the inbox; the pusher pushes, then looks at `sleepers'. One that
 // finds a reader which only looks yet, counted in `lookers', has nothing to do at all: that one looks once more when it no longer counts.
 #include "channel/queue.hpp"
+#include "engine/transfer.hpp"
 
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
@@ -201,7 +202,7 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled, bool know
 	return told + n;
 }
 
-// Nobody will read it. A connection that nobody will ever know of is closed.
+// Nobody will read it. A connection, or descriptors in a message, that nobody will ever know of are closed.
 void drop_event(Channel *c, Notification &n)
 {
 	const Request *r = n.request;
@@ -210,6 +211,8 @@ void drop_event(Channel *c, Notification &n)
 	else if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->result >= 0 &&
 	    (r->op == Op::accept || (r->op == Op::event && r->multishot)))
 		sys::close(static_cast<int>(r->result));
+	else if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->message != nullptr)
+		transfer::close_received(r->message);
 	if (n.source != nullptr)
 		source::drop(n);
 	notify::release(n);

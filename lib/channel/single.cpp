@@ -18,6 +18,7 @@
 #include "uring.h"
 
 #include <cerrno>
+#include <poll.h>
 
 namespace sigevec::single {
 
@@ -142,18 +143,23 @@ bool suitable(const Call &call)
 		return false;
 	constexpr int beside = MSG_OOB | MSG_ERRQUEUE, peek_all = MSG_PEEK | MSG_WAITALL;
 	if (call.op == Op::recv)
-		return (call.flags & beside) == 0 && (call.flags & peek_all) != peek_all;
+		return (call.flags & beside) == 0 && (call.flags & peek_all) != peek_all && call.len != 0;
+	// Of these the ring tells what poll() would tell, or the ordinary way is asked when it has told (single_operation.cpp).
+	constexpr int exact = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLERR | POLLHUP | POLLNVAL;
+	if (call.op == Op::poll)
+		return (call.flags & 0xffff & ~exact) == 0;
 	return call.op != Op::send || (call.flags & MSG_FASTOPEN) == 0;
 }
 
-// Whether sends that were handed over are still under way on the stream.
-bool others_before(Single *s, int fd)
+// Whether what was handed over is still under way on the stream.
+bool others_before(Single *s, const Call &call)
 {
-	Number *n = number_of(s, fd);
-	if (n == nullptr || !n->handed_over)
+	bool inward = is_inward(call.op);
+	Number *n = call.op == Op::send || call.op == Op::recv ? number_of(s, call.fd) : nullptr;
+	if (n == nullptr || !n->handed_over[inward])
 		return false;
-	n->handed_over = !stream::idle(stream::word_of({n->dev, n->ino, false}));
-	return n->handed_over;
+	n->handed_over[inward] = !stream::idle(stream::word_of({n->dev, n->ino, inward}));
+	return n->handed_over[inward];
 }
 
 // Whether it has to be resolved in the call: an AF_UNIX address always, for the ring would do it again whenever there is room;
@@ -211,6 +217,8 @@ int start(Channel *c, const Call &call)
 	constexpr size_t large = 16384;
 	if (o->len >= large && (o->op == Op::send ? (c->flags & EC_BATCH) != 0 : (o->flags & MSG_WAITALL) != 0))
 		hold(s, o, nullptr);
+	if (o->op == Op::connect || o->stream)
+		look_at(o->fd, &o->dev, &o->ino);
 	int error;
 	bool first = enter_lane(c, o, &error);
 	if (error != 0) {
@@ -222,7 +230,7 @@ int start(Channel *c, const Call &call)
 	if (o->once && (c->flags & EC_BATCH) != 0)
 		look_at(o->fd, &o->dev, &o->ino);
 	// What was before it in its lane may have been handed over meanwhile.
-	if (first && o->op == Op::send && others_before(s, o->fd)) {
+	if (first && o->op == Op::send && others_before(s, call)) {
 		hand_over(c, o);
 		return 0;
 	}
@@ -270,7 +278,7 @@ int submit_to_ring(Channel *c, const Call &call)
 			submit_now(c, s, call);
 		return -1;
 	}
-	if (s == nullptr || (call.op == Op::send && others_before(s, call.fd)))
+	if (s == nullptr || others_before(s, call))
 		return -1;
 	bool batch = (c->flags & EC_BATCH) != 0;
 	if (s->in_ring == 0 && !channel::still_open(c))

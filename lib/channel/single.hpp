@@ -50,7 +50,7 @@ struct Operation {
 	int fd, flags;
 	int pinned; // a place among the registered files until the submission; or -1
 	Held *held; // instead of fd, or nullptr
-	uint64_t dev, ino; // of a send with EC_BATCH, and of a poll: what fd was at the call
+	uint64_t dev, ino; // of one that may go on elsewhere: what fd was at the call; ino 0: not known
 	Op op;
 	State state;
 	bool closed; // fd was no descriptor when it was called
@@ -77,7 +77,7 @@ struct Lane {
 struct Number {
 	Lane lane[2]; // outwards, inwards
 	uint64_t dev, ino; // what it was when it was last looked at; ino 0: not known
-	bool handed_over;  // sends that are now with the driver, in its order
+	bool handed_over[2]; // what of each direction is now with the driver, in its order
 };
 
 struct Single {
@@ -232,6 +232,8 @@ bool still_armed(const Operation *o);
 void submit_again(Channel *c, Operation *o);
 // What has to wait in another way than the ring's goes on the ordinary way.
 void hand_over(Channel *c, Operation *o);
+// The same of a poll, which is in no order.
+void hand_over_poll(Channel *c, Operation *o);
 // Another thread has the channel now: goes on without the ring.
 void leave(Channel *c);
 

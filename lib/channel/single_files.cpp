@@ -142,6 +142,9 @@ bool pin(Single *s, Operation *o)
 	o->pinned = -1;
 	if (o->held != nullptr || o->fd < 0)
 		return true;
+	// The submission that makes room for it would let go of its file, too.
+	if (io_uring_sq_space_left(&s->ring) < 2)
+		submit(s);
 	// Of those that are submitted together the first one looks at the number of the ring.
 	if (!make_table(s) || s->pinned >= places_to_pin(s->files) || (s->pinned == 0 && !has_number(s)))
 		return false;

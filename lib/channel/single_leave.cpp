@@ -104,9 +104,13 @@ void hand_over(Channel *c, Operation *o)
 {
 	Single *s = c->single.load(std::memory_order_relaxed);
 	Number *n = &s->numbers[o->fd];
-	if (n->ino == 0)
+	const Lane &others = n->lane[!is_inward(o->op)];
+	if (o->ino != 0 && others.first == nullptr) {
+		n->dev = o->dev;
+		n->ino = o->ino;
+	} else if (n->ino == 0)
 		look_at(o->fd, &n->dev, &n->ino);
-	n->handed_over = true;
+	n->handed_over[is_inward(o->op)] = true;
 	// With what waits behind it, in its order.
 	while (o != nullptr) {
 		// What has waited behind another may be on a file that has no number any more.
@@ -124,6 +128,12 @@ void hand_over(Channel *c, Operation *o)
 		}
 		o = next;
 	}
+}
+
+void hand_over_poll(Channel *c, Operation *o)
+{
+	submit_again(c, o);
+	free_operation(c->single.load(std::memory_order_relaxed), o);
 }
 
 void leave(Channel *c)

@@ -117,8 +117,11 @@ void finish(Single *s, Operation *o, ssize_t result)
 		stats::count(stats::completions);
 		SIGEVEC_PROBE4(complete, nullptr, static_cast<int>(o->op), result, static_cast<int>(stats_file::By::uring));
 		meter::ring_ended(o->op, o->begun, result);
-		if (result >= 0 && o->message != nullptr)
+		if (result >= 0 && o->message != nullptr) {
 			transfer::tell_caller(o->message);
+			if (o->op == Op::recv)
+				transfer::note_received(o->message);
+		}
 		if (o->use != Operation::Region::none)
 			region_ended(s, o, result);
 		if (o->use == Operation::Region::disarmed) {
@@ -174,10 +177,54 @@ void goes_on_elsewhere(Channel *c, Single *s, Operation *o)
 	}
 }
 
+constexpr ssize_t untold = POLLERR | POLLHUP;
+
+// What poll() would say, of what the ring says: a bit more (POLLRDHUP), or, when something wakes it, what the waker says, which may be too much
+// or too little where there are errors. 0: that has to be asked.
+ssize_t told_by_poll(const Operation *o, ssize_t n)
+{
+	if (n < 0)
+		return n == -EBADF || n == -ECANCELED || n == -EINTR ? n : 0;
+	ssize_t asked = n & o->flags;
+	return (n & untold) == 0 ? asked : 0;
+}
+
+void poll_ended(Channel *c, Single *s, Operation *o, ssize_t n)
+{
+	ssize_t told = told_by_poll(o, n);
+	if (told == 0 && !o->cancelled && still_there(s, o)) {
+		hand_over_poll(c, o);
+		return;
+	}
+	// Where its number is no more, or another file's, what the ring has said is all that can be said.
+	n = n > 0 ? n & (o->flags | untold) : n;
+	finish(s, o, told != 0 ? told : n != 0 ? n : -ECANCELED);
+}
+
+// A receive that goes on, and a part: what comes next may be the end, or an error, which is to be left for the next call. The driver looks first.
+void received_part(Channel *c, Single *s, Operation *o)
+{
+	if (o->cancelled || (o->held == nullptr && !still_there(s, o)))
+		finish(s, o, static_cast<ssize_t>(o->done));
+	else
+		hand_over(c, o);
+}
+
 void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 {
 	s->in_ring--;
 	o->state = Operation::State::waiting;
+	bool disturbed = n == -EINTR || n == -ECANCELED;
+	if (o->op == Op::poll && !disturbed) {
+		poll_ended(c, s, o, n);
+		return;
+	}
+	if (o->op == Op::recv && goes_on(o, n)) {
+		received_part(c, s, o);
+		return;
+	}
+	if (o->op == Op::connect && !o->again && n < 0 && !disturbed && still_there(s, o))
+		n = transfer::failed_connect(number_of_file(o), n);
 	if (n == -EAGAIN && o->cancelled && o->done == 0) {
 		finish(s, o, -ECANCELED);
 		return;
@@ -190,7 +237,6 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		hand_over(c, o); // a UNIX socket's backlog is full
 		return;
 	}
-	bool disturbed = n == -EINTR || n == -ECANCELED;
 	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 && c->ending.load(std::memory_order_relaxed))
 		hand_over(c, o); // it has begun: the rest goes without the channel
 	else if (o->cancelled && disturbed)

@@ -10,6 +10,7 @@
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
+#include "engine/transfer.hpp"
 #include "runtime/config.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
@@ -319,6 +320,8 @@ void dispose(Channel *c)
 		bool request = o->use != Operation::Region::arrival && o->use != Operation::Region::given;
 		if (request && o->state != Operation::State::ready)
 			meter::ring_left(o->op);
+		else if (o->message != nullptr)
+			transfer::close_received(o->message);
 		free_operation(s, o);
 	});
 	bell::close(c->wake.exchange(-1, std::memory_order_acq_rel));

@@ -49,11 +49,18 @@ std::atomic<uint32_t> carriers{0};
 
 // ---- what is needed
 
-bool over_ip(int fd)
+// AF_UNSPEC: it does not say.
+int domain_of(int fd)
 {
 	int domain = 0;
 	socklen_t n = sizeof domain;
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && (domain == AF_INET || domain == AF_INET6);
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 ? domain : AF_UNSPEC;
+}
+
+bool over_ip(int fd)
+{
+	int domain = domain_of(fd);
+	return domain == AF_INET || domain == AF_INET6;
 }
 
 // Whether the kernel asks who makes the call. Who reads has been asked when the file was opened; files whose content is made
@@ -336,7 +343,8 @@ bool names_unix(const Call &c)
 	if ((c.op != Op::connect && c.op != Op::send) || c.message == nullptr)
 		return false;
 	const auto *a = static_cast<const struct sockaddr *>(c.message->msg_name);
-	return a != nullptr && c.message->msg_namelen >= sizeof a->sa_family && a->sa_family == AF_UNIX;
+	// Another socket says that it has no such addresses, whatever there is by that name.
+	return a != nullptr && c.message->msg_namelen >= sizeof a->sa_family && a->sa_family == AF_UNIX && domain_of(c.fd) == AF_UNIX;
 }
 
 bool sends_descriptors(const Call &c)

@@ -212,10 +212,17 @@ void Driver::cancel(CancelReply *reply)
 	Request *r = reply->request;
 	uint64_t word = r->state.load(std::memory_order_acquire);
 	auto now = static_cast<State>(word & 0xff);
-	if (word >> 8 != reply->word >> 8 || (now != State::in_ring && now != State::running)) {
+	bool same = word >> 8 == reply->word >> 8;
+	if (same && (now == State::queued || now == State::trying)) {
+		answer(reply, CancelReply::look_again); // it waits in another way now
+		return;
+	}
+	if (!same || (now != State::in_ring && now != State::running)) {
 		answer(reply, AIO_ALLDONE);
 		return;
 	}
+	if (r->has_begun() && now == State::in_ring && stop_waiting(r, reply))
+		return;
 	if (now == State::running || r->has_begun()) {
 		answer(reply, AIO_NOTCANCELED);
 		return;
@@ -224,6 +231,19 @@ void Driver::cancel(CancelReply *reply)
 	r->cancel_reply = reply;
 	if (reply->next == nullptr)
 		stop(r);
+}
+
+// A receive that waits with a part ends with that.
+bool Driver::stop_waiting(Request *r, CancelReply *reply)
+{
+	Stream *s = r->stream;
+	if (!r->on_stream() || !r->is_read() || s->first != r || !s->armed)
+		return false;
+	s->armed = false;
+	end_first(s, static_cast<ssize_t>(r->done));
+	answer(reply, AIO_ALLDONE);
+	step(s);
+	return true;
 }
 
 void Driver::file_from_ring(Request *r, ssize_t n)
@@ -275,7 +295,6 @@ void Driver::from_ring(const Ring::Completion &c)
 		cancellation_from_ring(c.request, c.result);
 		break;
 	case Ring::What::readiness:
-		epoll_watched_ = false;
 		take_ready(0);
 		break;
 	case Ring::What::wakeup:
@@ -361,29 +380,10 @@ bool Driver::nothing_new()
 void Driver::wait_with_ring(int ms)
 {
 	Ring::Completion c;
-	if (epoll_ >= 0 && !epoll_watched_) {
-		ring_.watch_readiness(epoll_);
-		epoll_watched_ = true;
-	}
 	ring_.wait(ms);
 	helper_->wakeup.does_not_sleep();
 	while (ring_.next(&c))
 		from_ring(c);
-}
-
-void Driver::wait_with_epoll(int ms)
-{
-	take_ready(ms);
-}
-
-void Driver::take_ready(int ms)
-{
-	struct epoll_event v[64];
-	int n = epoll_wait(epoll_, v, 64, ms);
-	helper_->wakeup.does_not_sleep();
-	for (int i = 0; i < n; i++)
-		if (auto *o = static_cast<OpenFile *>(v[i].data.ptr); o != nullptr && o->uses != 0)
-			file_is_ready(o, v[i].events);
 }
 
 bool Driver::prepare()
@@ -419,7 +419,7 @@ void Driver::run()
 		if (has_ring_)
 			wait_with_ring(ms);
 		else
-			wait_with_epoll(ms);
+			take_ready(ms);
 	}
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The driver's state and its steps, for its own files: driver.cpp (what arrives, files, cancelling, the loop) and
-// driver_streams.cpp (streams). All of it belongs to the driver's thread.
+// driver_streams.cpp (streams), driver_wait.cpp (how they wait). All of it belongs to the driver's thread.
 #pragma once
 
 #include "engine/driver.hpp"
@@ -45,15 +45,29 @@ private:
 	void stop(Request *r);
 	void stop_again(Request *r);
 	bool start_in_ring(Stream *s, Request *r);
+	bool asks_worker(Stream *s, Request *r);
+	ssize_t attempt(Stream *s, Request *r, bool *given);
+	bool ask_briefly(Stream *s, Request *r);
 	bool try_now(Stream *s, Request *r);
+	static void forget_connection(Request *r);
+
+	// driver_wait.cpp
+	static bool differs_in_ring(const Request *r, int file);
 	bool wait_until_ready(Stream *s, Request *r);
 	void note_wait(Stream *s, Request *r);
+	void note_wait_for_room(Stream *s, Request *r);
 	void time_has_come(Stream *s, uint64_t now);
 	void look_by_clock();
-	bool make_epoll();
-	void arm(Stream *s);
-	bool watch(OpenFile *o, uint32_t events);
+	static bool waits_by_readiness(const Request *r);
+	bool arm(Stream *s);
+	bool cannot_watch(Stream *s, int error);
+	bool has_epoll();
+	int watch(OpenFile *o, uint32_t events);
 	void file_is_ready(OpenFile *o, uint32_t events);
+	void take_ready(int ms);
+	void limit_time(Request *r, int64_t limit);
+	static bool time_is_up(const Request *r);
+
 	void give_to_worker(Stream *s, Request *r);
 	void pass_to_worker(Stream *s, Request *r);
 	void begin_by_worker(Stream *s, Request *r);
@@ -66,6 +80,7 @@ private:
 	Request *take_first(Stream *s);
 	void drop_first(Stream *s);
 	void stream_from_ring(Request *r, ssize_t n);
+	bool stop_waiting(Request *r, CancelReply *reply);
 	bool ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, bool stops);
 
 	void file_from_ring(Request *r, ssize_t n);
@@ -81,16 +96,13 @@ private:
 	int patience();
 	bool nothing_new();
 	void wait_with_ring(int ms);
-	void wait_with_epoll(int ms);
-	void take_ready(int ms);
 
 	Helper *helper_;
 	Streams streams_;
 	Request *waiting_syncs_ = nullptr;
 	Ring ring_;
 	bool has_ring_ = false;
-	int epoll_ = -1;
-	bool epoll_watched_ = false; // by the ring
+	int epoll_ = -1; // for what the ring would wait for otherwise than the call does; without a ring, for everything
 	uint64_t next_look_ = 0;     // no stream is to be looked at by the clock before that; monotonic, in ns; 0: none is
 	bool look_ = false;
 	bool retry_ = false; // a carrier is to be interrupted, which may take several attempts

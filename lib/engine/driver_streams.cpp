@@ -8,6 +8,7 @@
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/carrier.hpp"
+#include "engine/receive.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
 #include "request/stream.hpp"
@@ -50,32 +51,13 @@ bool ready_for_connection(Request *r)
 	return r->connection != nullptr;
 }
 
-void forget_connection(Request *r)
+} // namespace
+
+void Driver::forget_connection(Request *r)
 {
 	requests::discard_connection(r->connection);
 	r->connection = nullptr;
 }
-
-} // namespace
-
-namespace {
-
-// Before a stream that waits is looked at by the clock.
-constexpr uint64_t millisecond = 1000000, first_pause = 5 * millisecond, longest_pause = 80 * millisecond;
-
-// The kernel has woken the driver for what then did not go so often that there is something it goes on telling of, an error that
-// is the program's to fetch.
-constexpr uint8_t most_in_vain = 4;
-
-// What waits for room on a socket does not wait in the ring. That sends an empty datagram once there is room for the whole (AF_UNIX; Linux 6.18),
-// takes a peer that has shut down its writing side for a sign of room, then gives the send to a thread of the kernel's, where a cancellation does
-// not find it, and swallows an error that comes after a part.
-bool waits_by_readiness(const Request *r)
-{
-	return r->kind == Kind::socket && (r->op == Op::send || r->op == Op::write);
-}
-
-} // namespace
 
 // Nobody wants it any more, and nothing of it has gone out. A receive that has something ends with that.
 bool Driver::may_be_stopped(const Request *r)
@@ -102,9 +84,7 @@ bool Driver::start(Stream *s, Request *r)
 	bool connecting = r->op == Op::connect && r->polled;
 	if (connecting)
 		r->change(State::running, State::queued); // begun in the call: it can be cancelled now
-	bool by_ring = waits_by_readiness(r) ? dma::zero_copy::possible(r) : !transfer::must_block(r) && !(r->kind == Kind::anonymous && r->op == Op::write);
-	// The ring waits for data even where O_NONBLOCK says not to.
-	if (!has_ring_ || connecting || !by_ring || r->nonblocking())
+	if (!has_ring_ || connecting || differs_in_ring(r, s->file))
 		return try_now(s, r);
 	return start_in_ring(s, r);
 }
@@ -160,11 +140,7 @@ bool Driver::start_in_ring(Stream *s, Request *r)
 	}
 	r->set(State::in_ring);
 	s->busy = true;
-	r->polled = r->op == Op::poll || (r->in_program && r->op != Op::accept);
-	if (r->polled)
-		ring_.poll(r, s->file);
-	else
-		ring_.start(r, s->file);
+	ring_.start(r, s->file);
 	return false;
 }
 
@@ -183,141 +159,78 @@ bool listening(const Stream *s)
 	return getsockopt(s->file, SOL_SOCKET, SO_ACCEPTCONN, &yes, &n) == 0 && yes != 0;
 }
 
-// The attempt takes a call that may wait, though the descriptor is ready: somebody else may be quicker.
-bool needs_worker(const Request *r)
+} // namespace
+
+// A terminal, for one, cannot be asked without waiting; but what is ready does not wait, nor does a terminal that is set so.
+bool Driver::asks_worker(Stream *s, Request *r)
 {
-	return r->op == Op::accept || transfer::must_block(r);
+	if (r->nonblocking() || ready(s))
+		return true;
+	int64_t limit = r->waited ? -1 : transfer::time_limit(r, s->file);
+	if (limit > 0)
+		limit_time(r, limit);
+	return limit == 0;
 }
 
-} // namespace
+// The result, or -errno; -EAGAIN: nothing yet. *given: somebody else is at it now.
+ssize_t Driver::attempt(Stream *s, Request *r, bool *given)
+{
+	*given = false;
+	if (r->op == Op::connect)
+		return transfer::end_of_connect(s->file, r->message->header);
+	ssize_t n = transfer::attempt(r, s->file);
+	if (n == 0)
+		return transfer::ended_empty(r, s->file);
+	if (n != -EOPNOTSUPP || is_socket_call(r->op))
+		return n == -EINTR ? -EAGAIN : n;
+	*given = asks_worker(s, r);
+	if (*given)
+		give_to_worker(s, r);
+	else if (!r->waited && r->op == Op::write && r->kind == Kind::anonymous)
+		*given = ask_briefly(s, r);
+	return -EAGAIN;
+}
+
+// Whether a write to what cannot be asked has to wait only the call itself says: what it refuses, it refuses at once. True.
+bool Driver::ask_briefly(Stream *s, Request *r)
+{
+	r->waited = r->briefly = true;
+	give_to_worker(s, r);
+	return true;
+}
 
 bool Driver::try_now(Stream *s, Request *r)
 {
-	bool begun = r->get_state() == State::running;
+	bool begun = r->get_state() == State::running || r->done > 0;
 	if (!begun && !r->change(State::queued, State::trying))
 		return true;
 	ssize_t n = -EAGAIN;
-	if (needs_worker(r)) {
-		if (ready(s) || (r->op == Op::accept && !listening(s))) {
-			give_to_worker(s, r);
-			return false;
-		}
-	} else if (r->in_program) {
-		if (ready(s))
-			return give_to_program(s, r);
-	} else if (r->op == Op::connect) {
-		if (!r->polled) {
-			begin_by_worker(s, r);
-			return false;
-		}
-		n = transfer::end_of_connect(s->file, r->message->header);
-	} else
-		n = transfer::attempt(r, s->file);
-	if (n == -EINTR)
-		n = -EAGAIN;
-	if (n == -EOPNOTSUPP && !is_socket_call(r->op)) {
-		// A terminal, for one, cannot be asked without waiting; but what is ready does not wait.
-		if (r->nonblocking() || ready(s)) {
-			give_to_worker(s, r);
-			return false;
-		}
-		// Whether it has to wait only the call itself says: what it refuses, it refuses at once.
-		if (r->kind == Kind::anonymous && r->op == Op::write && !r->waited) {
-			r->waited = r->briefly = true;
-			give_to_worker(s, r);
-			return false;
-		}
-		n = -EAGAIN;
+	bool given = false;
+	if (transfer::must_block(r) && ready(s)) {
+		give_to_worker(s, r);
+		return false;
 	}
-	if (n == -EAGAIN && !r->nonblocking()) {
+	if (r->in_program) {
+		if (ready(s) || (r->op == Op::accept && !listening(s)))
+			return give_to_program(s, r);
+	} else if (r->op == Op::connect && !r->polled) {
+		begin_by_worker(s, r);
+		return false;
+	} else if (!transfer::must_block(r))
+		n = attempt(s, r, &given);
+	if (given)
+		return false;
+	if (n == -EAGAIN && !r->nonblocking() && time_is_up(r))
+		n = transfer::timed_out(r);
+	else if (n == -EAGAIN && !r->nonblocking()) {
+		if (!r->waited && r->kind == Kind::socket && r->is_read())
+			limit_time(r, transfer::time_limit(r, s->file));
 		if (!begun)
 			r->set(State::queued);
 		return wait_until_ready(s, r);
 	}
 	transferred(s, r, n);
 	return true;
-}
-
-// r is to wait for room. Not everything that ends the wait of a call is told by readiness: where it is not, the clock tells when to look.
-void Driver::note_wait(Stream *s, Request *r)
-{
-	Clock &c = s->clock;
-	r->waited = true;
-	if (c.pause == 0)
-		c.pause = first_pause;
-	if (r->op == Op::write && r->deadline == 0)
-		if (uint64_t limit = transfer::limit_of_write(s->file); limit != 0)
-			r->deadline = monotonic_ns() + limit;
-	c.alone = c.vain >= most_in_vain;
-	uint64_t due = r->deadline;
-	if (c.alone || !transfer::readiness_tells_all(s->file)) {
-		uint64_t next = monotonic_ns() + c.pause;
-		due = due == 0 || next < due ? next : due;
-	}
-	c.due = due;
-	if (due != 0 && (next_look_ == 0 || due < next_look_))
-		next_look_ = due;
-}
-
-void Driver::time_has_come(Stream *s, uint64_t now)
-{
-	Clock &c = s->clock;
-	c.due = 0;
-	c.alone = false;
-	c.vain = 0;
-	if (!s->armed || s->first == nullptr)
-		return;
-	Request *r = s->first;
-	s->armed = false;
-	c.pause = c.pause * 2 < longest_pause ? c.pause * 2 : longest_pause;
-	if (r->deadline != 0 && now >= r->deadline && (r->get_state() == State::running || r->change(State::queued, State::running)))
-		end_first(s, transfer::total(r, -EAGAIN));
-	step(s);
-}
-
-// To look takes a hundredth of a processor at most.
-void Driver::look_by_clock()
-{
-	uint64_t now = next_look_ != 0 ? monotonic_ns() : 0;
-	if (now < next_look_ || next_look_ == 0)
-		return;
-	next_look_ = 0;
-	streams_.each([this, now](Stream *s) {
-		if (s->clock.due != 0 && s->clock.due <= now)
-			time_has_come(s, now);
-		else if (s->clock.due != 0 && (next_look_ == 0 || s->clock.due < next_look_))
-			next_look_ = s->clock.due;
-	});
-	uint64_t end = monotonic_ns(), earliest = end + 100 * (end - now);
-	if (next_look_ != 0 && next_look_ < earliest)
-		next_look_ = earliest;
-}
-
-// The epoll instance, which a driver with a ring makes when something has to wait with it. False: there is none.
-bool Driver::make_epoll()
-{
-	if (epoll_ < 0 && (epoll_ = epoll_create1(EPOLL_CLOEXEC)) >= 0)
-		streams_.set_epoll(epoll_);
-	return epoll_ >= 0;
-}
-
-// False: r waits. It is queued, or has begun.
-bool Driver::wait_until_ready(Stream *s, Request *r)
-{
-	forget_connection(r);
-	if (waits_by_readiness(r))
-		note_wait(s, r);
-	if (!has_ring_ || (waits_by_readiness(r) && make_epoll())) {
-		arm(s);
-		return false;
-	}
-	if (r->get_state() == State::queued && !r->change(State::queued, State::in_ring))
-		return true;
-	r->set(State::in_ring);
-	s->busy = true;
-	r->polled = true;
-	ring_.poll(r, s->file);
-	return false;
 }
 
 // True: r goes on.
@@ -327,11 +240,12 @@ bool Driver::transferred(Stream *s, Request *r, ssize_t n)
 		return accepted(s, r, static_cast<int>(n));
 	bool more = transfer::advance(r, n);
 	s->clock.vain = 0;
-	s->clock.pause = first_pause;
+	s->clock.pause = 0;
 	if (more && r->deadline != 0 && transfer::limit_of_each_part(s->file))
 		r->deadline = 0;
+	// A read that waits with a part can still be ended: that is to be asked here.
 	if (more)
-		r->set(State::running);
+		r->set(r->is_read() ? State::in_ring : State::running);
 	else
 		end_first(s, transfer::total(r, n));
 	return more;
@@ -365,7 +279,7 @@ bool Driver::give_to_program(Stream *s, Request *r)
 {
 	r->set(State::running);
 	s->busy = true;
-	if (program_thread::give(What::call, r, s->file))
+	if (program_thread::give(r, s->file))
 		return false;
 	s->busy = false;
 	end_first(s, -ENOBUFS);
@@ -406,15 +320,14 @@ int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 		wait_until_ready(s, r);
 		return AIO_NOTCANCELED;
 	}
-	if (r->in_program || (r->op == Op::accept && r->result >= 0))
+	if (r->in_program)
 		return transferred(s, r, r->result) ? AIO_NOTCANCELED : AIO_ALLDONE; // one attempt
 	r->set(State::running);
-	end_first(s, r->result); // the whole
+	end_first(s, r->result == 0 ? transfer::ended_empty(r, s->file) : r->result); // the whole
 	return AIO_ALLDONE;
 }
 
-// The new descriptor is given its number in the program's table, and with that the request, or the connection of a multishot
-// one, has ended. True: r goes on.
+// fd is the program's: whoever ends the request, or the connection of a multishot one, may have to close it there. True: r goes on.
 bool Driver::accepted(Stream *s, Request *r, int fd)
 {
 	// Not read again below: the program's thread may have ended r by then.
@@ -423,80 +336,11 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 	r->connection = nullptr;
 	if (goes_on)
 		r->set(State::queued);
-	else {
-		// It is not in the ring any more: who cancels it now is not to ask there, for it would never be found.
-		r->set(State::running);
+	else
 		take_first(s);
-	}
 	meter::done_by(ends, has_ring_ ? meter::By::uring : meter::By::threads);
-	if (!program_thread::give(What::install, ends, fd)) {
-		sys::close(fd);
-		completion::finish(ends, -ENOBUFS);
-	}
+	program_thread::end(ends, fd);
 	return goes_on;
-}
-
-namespace {
-
-// What is waited for: the words of poll and epoll are the same. Errors are told of in any case.
-uint32_t readiness(const Stream *s)
-{
-	constexpr uint32_t always = EPOLLERR | EPOLLHUP;
-	const Request *r = s->first;
-	if (r->op == Op::poll)
-		return (static_cast<uint32_t>(r->call_flags) & 0xffff) | always;
-	return always | (s->read ? EPOLLIN | EPOLLRDHUP : EPOLLOUT);
-}
-
-} // namespace
-
-// One registration serves all streams of a file: what it has been told to tell, it tells once.
-bool Driver::watch(OpenFile *o, uint32_t events)
-{
-	struct epoll_event e = {};
-	e.events = events | EPOLLONESHOT;
-	e.data.ptr = o;
-	if (epoll_ctl(epoll_, EPOLL_CTL_MOD, o->file, &e) != 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, o->file, &e) != 0)
-		return false;
-	o->told = events;
-	return true;
-}
-
-void Driver::arm(Stream *s)
-{
-	s->armed = true;
-	if (s->clock.alone)
-		return;
-	uint32_t all = s->open->told | readiness(s);
-	if (all != s->open->told && !watch(s->open, all)) {
-		// It cannot be waited for, so it never has to be: a worker asks it.
-		s->armed = false;
-		if (s->first->get_state() == State::running || s->first->change(State::queued, State::running))
-			give_to_worker(s, s->first);
-	}
-}
-
-void Driver::file_is_ready(OpenFile *o, uint32_t events)
-{
-	o->told = 0;
-	streams_.keep(o);
-	for (Stream *s = o->streams; s != nullptr;) {
-		Stream *next = s->sibling;
-		if (s->armed && !s->clock.alone && (readiness(s) & events) != 0) {
-			s->armed = false;
-			if (waits_by_readiness(s->first))
-				s->clock.vain++;
-			step(s);
-		}
-		s = next;
-	}
-	uint32_t rest = o->told;
-	for (Stream *s = o->streams; s != nullptr; s = s->sibling)
-		if (s->armed && !s->clock.alone)
-			rest |= readiness(s);
-	if (rest != o->told)
-		watch(o, rest);
-	streams_.let_go(o);
 }
 
 void Driver::drop_first(Stream *s)
@@ -525,7 +369,11 @@ void Driver::end_first(Stream *s, ssize_t result)
 	Request *r = take_first(s);
 	forget_connection(r);
 	meter::done_by(r, has_ring_ ? meter::By::uring : meter::By::threads);
-	completion::finish(r, result);
+	// Descriptors that have come are the program's: if nobody wants them any more, they are closed there.
+	if (r->message != nullptr && r->message->received != nullptr)
+		program_thread::end(r, result);
+	else
+		completion::finish(r, result);
 }
 
 // What the ring says of r, which is the first of s. True: r goes on.
@@ -535,12 +383,8 @@ bool Driver::ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, boo
 		end_first(s, -ECANCELED);
 		return false;
 	}
-	// The kernel has waited for all itself: a short receive is the end.
-	if (r->op == Op::recv && n > 0) {
-		r->done += static_cast<size_t>(n);
-		end_first(s, static_cast<ssize_t>(r->done));
-		return false;
-	}
+	if (r->op == Op::connect && n < 0)
+		n = transfer::failed_connect(s->file, n);
 	bool more = transferred(s, r, n);
 	if (more && stops) {
 		// One more connection came before the cancellation: it is the last one.
@@ -556,23 +400,11 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 	Stream *s = r->stream;
 	s->busy = false;
 	bool cancelled = was_cancelled(r, n);
-	if (!cancelled && r->polled && r->op != Op::poll && n >= 0) {
-		r->polled = false;
-		answer_request(r, AIO_NOTCANCELED);
-		if (ready_for_connection(r)) {
-			r->polled = r->op == Op::connect; // that has begun
-			r->set(State::running);
-			try_now(s, r);
-		} else
-			r->set(State::queued);
-		step(s);
-		return;
-	}
 	if (!cancelled && n == -EAGAIN && waits_by_readiness(r)) {
 		answer_request(r, AIO_NOTCANCELED);
 		r->set(r->done == 0 ? State::queued : State::running);
-		if (wait_until_ready(s, r))
-			step(s);
+		wait_until_ready(s, r);
+		step(s);
 		return;
 	}
 	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {

@@ -35,7 +35,7 @@ void cancelled_while_leading(void *p)
 
 // Sleeps until there is an event. The application's signals are let in by the kernel, for the length of the sleep only:
 // between a look at the requests and the sleep no handler can run that would take the events away.
-int sleep_on(Leading &l, const Deadline &deadline, bool cancellable)
+int sleep_on(Leading &l, const sigset_t *let_in, const Deadline &deadline, bool cancellable)
 {
 	timespec rest;
 	if (!deadline.never && !deadline.left(rest))
@@ -43,7 +43,7 @@ int sleep_on(Leading &l, const Deadline &deadline, bool cancellable)
 	struct {
 		const sigset_t *mask;
 		size_t size;
-	} mask{l.mask, _NSIG / 8};
+	} mask{let_in, _NSIG / 8};
 	long arg[6] = {reinterpret_cast<long>(l.c->ring.load(std::memory_order_relaxed)), 1, 1, 0,
 		       deadline.never ? 0 : reinterpret_cast<long>(&rest), reinterpret_cast<long>(&mask)};
 	if (cancellable)
@@ -54,31 +54,61 @@ int sleep_on(Leading &l, const Deadline &deadline, bool cancellable)
 }
 
 // The kernel never restarts io_pgetevents, but a wait without time-out goes on after a handler with SA_RESTART (POSIX, and
-// glibc). Which handler ran is not told: the wait goes on only if no handler of the process is without SA_RESTART.
-bool every_handler_restarts()
-{
-	for (int s = 1; s < _NSIG; s++) {
-		struct sigaction a;
-		if (sigaction(s, nullptr, &a) == 0 && a.sa_handler != SIG_DFL && a.sa_handler != SIG_IGN &&
-		    (a.sa_flags & SA_RESTART) == 0)
-			return false;
+// glibc), and ends after any other. Which handler ran is not told: where a process has both, they are let in by turns.
+struct Handlers {
+	bool restart = false, interrupt = false;
+	sigset_t mask_of_restart, mask_of_interrupt; // with which only these are let in
+
+	explicit Handlers(const sigset_t *mask) : mask_of_restart(*mask), mask_of_interrupt(*mask)
+	{
+		for (int s = 1; s < _NSIG; s++) {
+			struct sigaction a;
+			if (sigismember(mask, s) == 1 || sigaction(s, nullptr, &a) != 0 || a.sa_handler == SIG_DFL || a.sa_handler == SIG_IGN)
+				continue;
+			bool restarts = (a.sa_flags & SA_RESTART) != 0;
+			sigaddset(restarts ? &mask_of_interrupt : &mask_of_restart, s);
+			(restarts ? restart : interrupt) = true;
+		}
 	}
-	return true;
+};
+
+// Most requests end sooner than it would take to ask for the handlers; so long a signal can wait, and a turn.
+constexpr timespec moment{0, 1000000}, turn{0, 5000000};
+
+// One sleep without a time-out of the caller's. 0, -EINTR, or what sleep_on() says.
+int sleep_for_ever(Leading &l, unsigned round, bool cancellable)
+{
+	if (round == 0) {
+		sigset_t none;
+		sigfillset(&none);
+		return sleep_on(l, &none, Deadline::after(&moment), cancellable);
+	}
+	Handlers h(l.mask);
+	bool both = h.restart && h.interrupt, interrupts = both ? round % 2 == 0 : h.interrupt;
+	const sigset_t *let_in = !both ? l.mask : interrupts ? &h.mask_of_interrupt : &h.mask_of_restart;
+	int e = sleep_on(l, let_in, both ? Deadline::after(&turn) : Deadline{}, cancellable);
+	return e == -EINTR && !interrupts ? 0 : e;
+}
+
+void take_all(Context &c)
+{
+	Guard<Mutex> g(c.lock);
+	take_events(c);
 }
 
 int sleep_until(Leading &l, bool (*done)(void *), void *arg, const Deadline &deadline, bool cancellable)
 {
-	for (;;) {
-		{
-			Guard<Mutex> g(l.c->lock);
-			take_events(*l.c);
-		}
+	for (unsigned round = 0;; round++) {
+		take_all(*l.c);
 		if (done(arg))
 			return 0;
-		int e = sleep_on(l, deadline, cancellable);
-		if (e == 0 || e == -ETIMEDOUT)
+		int e = deadline.never ? sleep_for_ever(l, round, cancellable) : sleep_on(l, l.mask, deadline, cancellable);
+		if (!deadline.never && (e == 0 || e == -ETIMEDOUT))
 			return has_events(l.c->ring.load(std::memory_order_relaxed)) ? EAGAIN : ETIMEDOUT;
-		if (e == -EINTR && !done(arg) && !(deadline.never && every_handler_restarts()))
+		// A wait that would end by its time is never restarted.
+		if (e == -EINTR && round == 0 && deadline.never)
+			continue;
+		if (e == -EINTR && !done(arg))
 			return EINTR;
 	}
 }

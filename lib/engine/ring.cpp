@@ -96,9 +96,7 @@ void prepare_message(struct io_uring_sqe *sqe, Request *r, int file)
 
 void prepare_socket_call(struct io_uring_sqe *sqe, Request *r, int file)
 {
-	if (r->op == Op::accept)
-		io_uring_prep_accept(sqe, file, nullptr, nullptr, r->call_flags | SOCK_CLOEXEC);
-	else if (r->op == Op::connect) {
+	if (r->op == Op::connect) {
 		const struct msghdr &h = r->message->header;
 		io_uring_prep_connect(sqe, file, static_cast<const struct sockaddr *>(h.msg_name), h.msg_namelen);
 	} else
@@ -210,12 +208,17 @@ void Ring::start(Request *r, int file)
 	sqe->user_data = mark_of(r);
 }
 
-void Ring::poll(Request *r, int file)
+void Ring::watch(int epoll)
+{
+	epoll_ = epoll;
+}
+
+void Ring::watch_epoll()
 {
 	struct io_uring_sqe *sqe = get_sqe();
-	short events = r->op == Op::poll ? static_cast<short>(r->call_flags) : r->is_read() ? POLLIN : POLLOUT;
-	io_uring_prep_poll_add(sqe, file, static_cast<unsigned>(events) & 0xffff);
-	sqe->user_data = reinterpret_cast<uint64_t>(r) | request_tag;
+	io_uring_prep_poll_multishot(sqe, epoll_, POLLIN);
+	sqe->user_data = readiness_tag;
+	watches_epoll_ = true;
 }
 
 void Ring::cancel(Request *r)
@@ -225,17 +228,12 @@ void Ring::cancel(Request *r)
 	sqe->user_data = reinterpret_cast<uint64_t>(r) | cancellation_tag;
 }
 
-void Ring::watch_readiness(int epoll)
-{
-	struct io_uring_sqe *sqe = get_sqe();
-	io_uring_prep_poll_add(sqe, epoll, POLLIN);
-	sqe->user_data = readiness_tag;
-}
-
 void Ring::wait(int ms)
 {
 	if (!watched_)
 		watch_wakeup();
+	if (epoll_ >= 0 && !watches_epoll_)
+		watch_epoll();
 	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
 	uring_queue::wait_idly(&ring_, ms >= 0 ? &t : nullptr);
 }
@@ -276,6 +274,7 @@ bool Ring::next(Completion *c)
 	}
 	case readiness_tag:
 		c->what = What::readiness;
+		watches_epoll_ = !ended;
 		break;
 	default:
 		c->what = What::wakeup;
@@ -300,9 +299,8 @@ bool Ring::probe()
 void Ring::start(Request *, int) {}
 void Ring::keep(dma::Region *) {}
 void Ring::let_go(dma::Region *) {}
-void Ring::poll(Request *, int) {}
+void Ring::watch(int) {}
 void Ring::cancel(Request *) {}
-void Ring::watch_readiness(int) {}
 void Ring::wait(int) {}
 bool Ring::next(Completion *)
 {

@@ -34,11 +34,9 @@ public:
 	// Registers the memory of a region, if it is to be and is not yet; tells the region (Region::ring, for_ring). Drops it again.
 	void keep(dma::Region *r);
 	void let_go(dma::Region *r);
-	// Says when file is ready for r; its result is what poll tells.
-	void poll(Request *r, int file);
+	// From now on: says when the epoll descriptor has something to tell (What::readiness).
+	void watch(int epoll);
 	void cancel(Request *r);
-	// Says once, as What::readiness, when the epoll instance has something to tell.
-	void watch_readiness(int epoll);
 
 	// Submits, and sleeps until there is a completion or ms have passed (-1: for ever).
 	void wait(int ms);
@@ -54,6 +52,7 @@ private:
 	struct io_uring_sqe *get_sqe();
 	bool knows_futexes();
 	void watch_wakeup();
+	void watch_epoll();
 	bool make_table();
 	void use_registered(struct io_uring_sqe *sqe, const Request *r);
 	OwnRing ring_;
@@ -62,6 +61,8 @@ private:
 	Wakeup *wakeup_;
 	int woken_by_ = -1;
 	bool watched_ = false;
+	int epoll_ = -1; // or it is not watched
+	bool watches_epoll_ = false;
 #endif
 };
 

@@ -124,7 +124,7 @@ void Streams::let_go(OpenFile *o)
 		p = &(*p)->next;
 	*p = o->next;
 	// The program still has the file open: closing this descriptor would not take it out of the epoll set.
-	if (epoll_ >= 0)
+	if (epoll_ >= 0 && o->told != 0)
 		epoll_ctl(epoll_, EPOLL_CTL_DEL, o->file, nullptr);
 	copies::close(o->file);
 	o->next = closed_files_;
@@ -140,6 +140,8 @@ void Streams::enter(Stream *s)
 		all_->previous = s;
 	all_ = s;
 	s->sibling = s->open->streams;
+	if (s->sibling != nullptr)
+		s->sibling->previous_sibling = s;
 	s->open->streams = s;
 	keep(s->open);
 }
@@ -149,7 +151,11 @@ Stream *Streams::make_stream(const Request *r, OpenFile *o)
 	void *m = stream_memory_.take();
 	if (m == nullptr)
 		return nullptr;
-	auto *s = new (m) Stream{nullptr, nullptr, nullptr, o, r->is_read(), false, false, false, o->file, r->stream_word(), nullptr, nullptr, {}};
+	auto *s = new (m) Stream{};
+	s->open = o;
+	s->read = r->is_read();
+	s->file = o->file;
+	s->word = r->stream_word();
 	enter(s);
 	if (in_order(r))
 		o->ordered[s->read] = s;
@@ -177,10 +183,9 @@ void Streams::close(Stream *s)
 	if (s->next != nullptr)
 		s->next->previous = s->previous;
 	OpenFile *o = s->open;
-	Stream **p = &o->streams;
-	while (*p != s)
-		p = &(*p)->sibling;
-	*p = s->sibling;
+	(s->previous_sibling != nullptr ? s->previous_sibling->sibling : o->streams) = s->sibling;
+	if (s->sibling != nullptr)
+		s->sibling->previous_sibling = s->previous_sibling;
 	if (o->ordered[s->read] == s)
 		o->ordered[s->read] = nullptr;
 	let_go(o);

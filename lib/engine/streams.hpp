@@ -27,7 +27,7 @@ struct OpenFile {
 	int flags;
 	int file;           // in the helper's table
 	uint32_t uses;      // its streams, and who is going through them
-	uint32_t told;      // what epoll is to tell, once
+	uint32_t told;      // what epoll tells of: each change, once
 	Stream *streams;    // all
 	Stream *ordered[2]; // of them that of each direction, if its requests are in an order
 };
@@ -42,11 +42,12 @@ struct Clock {
 
 struct Stream {
 	Stream *next, *previous; // all there are; the closed ones
-	Stream *sibling;         // of the same file
+	Stream *sibling, *previous_sibling; // of the same file
 	OpenFile *open;
 	bool read;
 	bool busy;     // the first request is with the ring or a worker
 	bool armed;    // epoll will tell when the descriptor is ready
+	bool missed;   // it has told while the stream was busy
 	bool closed;   // emptied; freed when the driver has no event in hand that might name it
 	int file;      // open->file
 	uint32_t word; // request/stream.hpp

@@ -5,13 +5,18 @@
 #include "dma/pool.hpp"
 #include "engine/carrier.hpp"
 #include "engine/file_system.hpp"
+#include "engine/receive.hpp"
 #include "interrupt.h"
 #include "request/filequeue.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
+#include <iterator>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -220,9 +225,10 @@ ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *h
 		return result(sys::sendmsg(fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
 	ssize_t n = result(sys::recvmsg(fd, &m, flags | MSG_DONTWAIT));
 	if (n >= 0 && header != nullptr) {
+		// What came with the first part stays.
 		header->msg_namelen = m.msg_namelen;
-		header->msg_controllen = m.msg_controllen;
-		header->msg_flags = m.msg_flags;
+		header->msg_controllen = control ? m.msg_controllen : header->msg_controllen;
+		header->msg_flags = control ? m.msg_flags : header->msg_flags | m.msg_flags;
 	}
 	return n;
 }
@@ -244,10 +250,10 @@ ssize_t after_wait(const Request *r, int fd, ssize_t n)
 
 ssize_t attempt(Request *r, int fd)
 {
+	if (r->is_read() && r->kind == Kind::socket && r->op != Op::poll)
+		return receive(r, fd);
 	struct msghdr *header = r->message != nullptr ? &r->message->header : nullptr;
 	switch (r->op) {
-	case Op::recv:
-		return message_without_waiting(true, fd, r->call_flags, header, r->done == 0, rest(r));
 	case Op::send:
 		return after_wait(r, fd, message_without_waiting(false, fd, r->call_flags, header, r->done == 0, rest(r)));
 	case Op::poll: {
@@ -294,6 +300,49 @@ void tell_caller(const Message *m)
 	m->result->msg_namelen = m->header.msg_namelen;
 	m->result->msg_controllen = m->header.msg_controllen;
 	m->result->msg_flags = m->header.msg_flags;
+}
+
+namespace {
+
+template <class F> void each_descriptor(struct msghdr *m, F f)
+{
+	for (struct cmsghdr *c = m->msg_control != nullptr ? CMSG_FIRSTHDR(m) : nullptr; c != nullptr; c = CMSG_NXTHDR(m, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+				int fd;
+				memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+				f(fd);
+			}
+}
+
+} // namespace
+
+void note_received(Message *m)
+{
+	unsigned n = 0;
+	each_descriptor(&m->header, [&](int) { n++; });
+	if (n == 0 || m->received != nullptr)
+		return;
+	m->received = static_cast<Received *>(malloc(sizeof(Received) + n * sizeof m->received->v[0]));
+	if (m->received == nullptr)
+		return;
+	m->received->count = 0;
+	each_descriptor(&m->header, [m, n](int fd) {
+		struct stat st;
+		Received *v = m->received;
+		if (v->count < n && sys::fstat(fd, &st) == 0)
+			v->v[v->count++] = {fd, st.st_dev, st.st_ino};
+	});
+}
+
+void close_received(Message *m)
+{
+	struct stat st;
+	for (unsigned i = 0; m->received != nullptr && i < m->received->count; i++) {
+		const auto &v = m->received->v[i];
+		if (sys::fstat(v.fd, &st) == 0 && st.st_dev == v.dev && st.st_ino == v.ino)
+			sys::close(v.fd);
+	}
 }
 
 bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)
@@ -401,6 +450,24 @@ ssize_t begin_connect(int fd, const struct msghdr &to, bool briefly)
 	return n == -EALREADY || (n == -EINTR && goes_on) ? -EINPROGRESS : n;
 }
 
+ssize_t failed_connect(int fd, ssize_t error)
+{
+	// What the network says comes after the connect has begun, and only then is there something to be forgotten.
+	constexpr ssize_t from_network[] = {-ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENETUNREACH, -ECONNRESET, -ECONNABORTED, -EHOSTDOWN};
+	bool begun = std::find(std::begin(from_network), std::end(from_network), error) != std::end(from_network);
+	return begun && remembers(fd) && closed_again(fd) ? forget_connect(fd, static_cast<int>(-error)) : error;
+}
+
+ssize_t accept_briefly(int fd, int flags)
+{
+	auto call = [&] { return result(static_cast<ssize_t>(syscall(SYS_accept4, fd, nullptr, nullptr, flags))); };
+	int now = fcntl(fd, F_GETFL);
+	if (now >= 0 && (now & O_NONBLOCK) != 0)
+		return call();
+	Moment moment;
+	return call();
+}
+
 ssize_t end_of_connect(int fd, const struct msghdr &to)
 {
 	struct pollfd p = {fd, POLLOUT, 0};
@@ -460,7 +527,8 @@ ssize_t one_call(Request *r, int fd)
 	if (r->op == Op::fdatasync)
 		return result(syscall(SYS_fdatasync, fd));
 	Piece p = rest(r);
-	if (r->op == Op::write && !is_stream(r->kind))
+	// Of nothing the plain call is made: with flags the kernel asks no file.
+	if (r->op == Op::write && !is_stream(r->kind) && r->len != 0)
 		if (ssize_t n = write_as_submitted(r, fd, p); n != -ESPIPE)
 			return n;
 	if (p.vector != nullptr)

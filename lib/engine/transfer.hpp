@@ -71,15 +71,17 @@ struct msghdr *header_of_rest(Request *r);
 // Stores the results of recvmsg with the caller. Before the end is published.
 void tell_caller(const Message *m);
 
+// Notes the descriptors that have come with a message, and closes them if they are still what they were. By threads with the program's table.
+void note_received(Message *m);
+void close_received(Message *m);
+
 // Whether a descriptor may travel with the message.
 bool may_carry_descriptors(Op op, int fd, const struct msghdr *header);
 
 // The kernel has no way to do this call without waiting.
 inline bool must_block(const Request *r)
 {
-	constexpr int peek_all = MSG_PEEK | MSG_WAITALL;
-	return (r->op == Op::recv && (r->call_flags & peek_all) == peek_all) ||
-	       (r->op == Op::send && (r->call_flags & MSG_FASTOPEN) != 0);
+	return r->op == Op::send && (r->call_flags & MSG_FASTOPEN) != 0;
 }
 // Whether a file on d's file system may be written within a call: neither beyond RLIMIT_FSIZE, nor before what is queued for it.
 bool may_be_written_in_call(off_t offset, size_t len, const Descriptor &d);
@@ -96,6 +98,11 @@ bool beyond_size_limit(off_t offset, size_t len);
 ssize_t begin_connect(int fd, const struct msghdr &to, bool briefly);
 // Of which families a connect that is interrupted goes on by itself.
 bool begins_briefly(const struct msghdr &to);
+// After the ring has said that a connect has failed: the socket is to be as connect() leaves it. error.
+ssize_t failed_connect(int fd, ssize_t error);
+// One connection of a listener in which there is one: the new descriptor, in the caller's table, or -errno. Should somebody else have taken it,
+// the call lasts for a moment: -EINTR.
+ssize_t accept_briefly(int fd, int flags);
 // How a connect that has begun has ended, once the socket is ready to be written: 0 or -errno; -EAGAIN: not yet. Does not wait.
 ssize_t end_of_connect(int fd, const struct msghdr &to);
 

@@ -66,7 +66,9 @@ int one(Request *r, uint64_t word)
 			let_others(&times);
 			break;
 		case State::in_ring:
-			return ask_driver(r, now);
+			if (int a = ask_driver(r, now); a != helper::CancelReply::look_again)
+				return a;
+			break;
 		case State::running:
 			return AIO_NOTCANCELED;
 		default:

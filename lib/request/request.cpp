@@ -93,6 +93,7 @@ Message *copy_message(const Call &c)
 	auto *m = static_cast<Message *>(malloc(sizeof(Message)));
 	if (m == nullptr)
 		return nullptr;
+	m->received = nullptr;
 	m->header = *c.message;
 	m->result = c.result;
 	if (!is_inward(c.op) && m->header.msg_name != nullptr) {
@@ -227,6 +228,8 @@ void release(Request *r)
 	r->set(State::free);
 	if (r->vector != nullptr)
 		free_later(r->vector);
+	if (r->message != nullptr && r->message->received != nullptr)
+		free_later(r->message->received);
 	if (r->message != nullptr)
 		free_later(r->message);
 	pool.give_back(r);

@@ -90,8 +90,18 @@ struct Vector : Block {
 	struct iovec v[];
 };
 
+// Descriptors that have come with a message, and which files they were.
+struct Received : Block {
+	unsigned count;
+	struct {
+		int fd;
+		uint64_t dev, ino;
+	} v[];
+};
+
 // What a socket call says beside its buffers, copied at submission.
 struct Message : Block {
+	Received *received; // or nullptr
 	struct msghdr header;  // as the kernel gets it; the buffers are put in for each attempt
 	struct msghdr *result; // the caller's, for what recvmsg tells there; or nullptr
 	struct sockaddr_storage address; // the destination
@@ -188,7 +198,7 @@ struct Request {
 	void *cancel_reply;
 	bool polled;
 	Request *connection;
-	// Of a send or a write: whether it has waited for room, and until when it may (monotonic, in ns; 0: for ever).
+	// Whether it has waited for data or room, and until when it may (monotonic, in ns; 0: for ever).
 	bool waited;
 	uint64_t deadline;
 	// Of a call that a worker makes for the driver: whether it does; that worker, or 0; that it is to end with ECANCELED if nothing of it has been done; that

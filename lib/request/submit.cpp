@@ -7,6 +7,7 @@
 #include "dma/request.hpp"
 #include "engine/carrier.hpp"
 #include "engine/guess.hpp"
+#include "engine/receive.hpp"
 #include "engine/select.hpp"
 #include "engine/transfer.hpp"
 #include "notify/notifier.hpp"
@@ -58,6 +59,8 @@ int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 		r->message->header.msg_namelen = c.message->msg_namelen;
 		r->message->header.msg_controllen = c.message->msg_controllen;
 		r->message->header.msg_flags = c.message->msg_flags;
+		if (c.op == Op::recv)
+			transfer::note_received(r->message);
 	}
 	if (r != nullptr) {
 		r->engine = engine;
@@ -217,7 +220,7 @@ int prepare_event(Event &e)
 int start_sync(Call &c)
 {
 	Descriptor d{};
-	if (!transfer::describe(c.fd, &d))
+	if (!transfer::describe(c.fd, &d) || (d.flags & O_PATH) != 0)
 		return EBADF;
 	if (!process::ensure() || requests::full())
 		return refuse(c, EAGAIN);
@@ -244,7 +247,7 @@ namespace {
 // What a look says of a call that cannot be begun: -errno, or 0.
 ssize_t impossible(const Call &c, bool open, const Descriptor &d)
 {
-	if (!open)
+	if (!open || (d.flags & O_PATH) != 0)
 		return -EBADF;
 	if (is_socket_call(c.op) && d.kind != Kind::socket)
 		return -ENOTSOCK;
@@ -270,6 +273,8 @@ int start_known(const Call &c, const Descriptor &d, Request *r, const guess::Att
 int start_with_room(Call &c)
 {
 	note_submitted(c);
+	if (c.op == Op::recv && (c.flags & MSG_WAITALL) != 0)
+		c.flags = transfer::flags_that_count(c.fd, c.flags);
 	c.begun = meter::begin(meter::in_call);
 	completion::begin(c.cb);
 	guess::Attempt a;

@@ -133,6 +133,8 @@ struct Reply {
 
 // To cancel what is in its ring. The answer: 1 + AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE.
 struct CancelReply : Reply {
+	static constexpr int look_again = 3; // an answer beside those of aio_cancel
+
 	CancelReply(Request *r, uint64_t w) : request(r), word(w) {}
 	Request *request;
 	uint64_t word;               // Request::state that is meant

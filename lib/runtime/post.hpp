@@ -22,7 +22,7 @@ enum class What : uint8_t {
 	close,      // to the driver: a number of its table
 	errand,     // to the driver: an Errand
 	call,       // to the program's thread: a request with its file, to be tried
-	install,    // to the program's thread: a request with the descriptor that is its result
+	ended,      // to the program's thread: a request that has brought descriptors, to be ended
 };
 
 // Part of what it tells of, which is in one queue at a time.

@@ -37,21 +37,13 @@ void try_call(Request *r)
 	int number = r->fd.load(std::memory_order_relaxed);
 	bool same = same_file(table::own_thread(), number, table::thread_of_helper(), r->file) == Same::yes;
 	int file = same ? number : way.fetch(r->file);
-	r->result = file >= 0 ? transfer::attempt(r, file) : file;
+	r->result = file < 0 ? file : r->op == Op::accept ? transfer::accept_briefly(file, r->call_flags) : transfer::attempt(r, file);
 	if (!same && file >= 0)
 		sys::close(file);
+	if (r->result >= 0 && r->message != nullptr && r->op == Op::recv)
+		transfer::note_received(r->message);
 	if (!helper::returned_from_program(r))
 		completion::finish(r, r->result);
-}
-
-void install(Request *r)
-{
-	int fd = way.fetch(r->file);
-	helper::close_inside(r->file);
-	// It arrived close-on-exec.
-	if (fd >= 0 && (r->call_flags & SOCK_CLOEXEC) == 0)
-		fcntl(fd, F_SETFD, 0);
-	completion::finish(r, fd);
 }
 
 void *main(void *)
@@ -68,7 +60,7 @@ void *main(void *)
 			if (p->what == What::call)
 				try_call(r);
 			else
-				install(r);
+				completion::finish(r, r->result);
 			p = next;
 		}
 	}
@@ -91,16 +83,31 @@ bool ensure()
 	return true;
 }
 
-bool give(What what, Request *r, int file)
+namespace {
+
+void post(What what, Request *r)
 {
-	if (!running.load(std::memory_order_acquire) || !way.announce(file))
-		return false;
-	r->file = file;
 	r->post = {nullptr, what, r};
 	inbox.push(&r->post);
 	posts.fetch_add(1, std::memory_order_seq_cst);
 	futex_wake(posts, 1);
+}
+
+} // namespace
+
+bool give(Request *r, int file)
+{
+	if (!running.load(std::memory_order_acquire) || !way.announce(file))
+		return false;
+	r->file = file;
+	post(What::call, r);
 	return true;
+}
+
+void end(Request *r, ssize_t result)
+{
+	r->result = result;
+	post(What::ended, r);
 }
 
 void after_fork()

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // A thread with the program's table of descriptors, for what the helper cannot do with its own: receive or send descriptors in a
-// message, and give an accepted connection its number.
+// message, and accept connections: the kernel looks for a number before it takes one out of the listener's queue.
 //
-// It makes no call that waits. The driver gives it a request when the descriptor is ready, with the file, and takes the
+// It makes no call that waits for longer than a moment. The driver gives it a request when the descriptor is ready, with the file, and takes the
 // request back; or a request that has ended, with the descriptor that is its result. Started by the first such request.
 //
 // It fetches descriptors out of the helper's table by a pidfd of the driver's thread (Linux 6.9). That is the one number of its own in the program's
@@ -12,6 +12,8 @@
 #pragma once
 
 #include "runtime/post.hpp"
+
+#include <sys/types.h>
 
 namespace sigevec {
 struct Request;
@@ -22,9 +24,10 @@ namespace sigevec::program_thread {
 // True: it runs. Not async-signal-safe.
 bool ensure();
 
-// By the driver: a request (What::call or What::install) with the number in the helper's table that goes with it; of an installed one the
-// thread sees to its closing. False: there is no thread.
-bool give(helper::What what, Request *r, int file);
+// By the driver: a request that is to be tried, with its file in the helper's table. False: there is no thread.
+bool give(Request *r, int file);
+// By the driver, of what the thread has accepted or received: ends r. Descriptors that nobody wants any more are closed in the program's table.
+void end(Request *r, ssize_t result);
 
 void after_fork();
 // In every child of fork. Async-signal-safe.

@@ -10,15 +10,6 @@
 namespace contract {
 
 std::vector<Known> const known_cells{
-    {"TCP over IPv? to connect/nobody listens/connect()/*", "default uring", "after a refusal the socket is as if it had never been connected"},
-    {"TCP over IPv? to connect/another family/connect()/*", "", "another family than the socket's: EAFNOSUPPORT", Known::at_times},
-    {"TCP*/poll(*", "default uring", "bits that nobody asked for"},
-    {"UDP*/poll(*", "default uring", "the same"},
-    {"UNIX*/poll(*", "default uring", "the same"},
-    {"device/null/poll(*", "", "a file that cannot be polled, asked for nothing that it has: EINVAL or 0", Known::at_times},
-    {"directory/root/poll(*", "", "the same", Known::at_times},
-    {"file/disk/poll(*", "", "the same", Known::at_times},
-    {"memfd/empty/poll(*", "", "the same", Known::at_times},
 };
 
 }  // namespace contract

@@ -15,10 +15,7 @@
 namespace contract {
 
 std::vector<Known> const known_cells{
-    {"*/O_PATH/*", "", "O_PATH is no descriptor for a call: EBADF, of aio_fsync at once"},
     {"inotify/empty/read(0)/*", "", "a read of nothing that waits can be cancelled", Known::at_times},
-    {"file .proc.self.oom_score_adj/*/write(0)/*", "", "a write of nothing that the kind of file refuses", Known::at_times},
-    {"message queue/*", "default uring", "a message queue is read without waiting"},
 };
 
 }  // namespace contract

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT
+//
+// How the driver's streams wait: between attempts, in an epoll instance that tells of changes, and of each only once. A descriptor that is
+// said to be ready and has nothing for the request (the other side has closed, an error lies in the error queue) is not looked at again before
+// something changes.
+//
+// Why no change is missed: the instance is told of the descriptor, or looks at it anew, after an attempt in vain; what it has told while the
+// stream was busy with an attempt elsewhere is noted, and leads to another one.
+#include "engine/driver_impl.hpp"
+
+#include "completion/completion.hpp"
+#include "dma/zero_copy.hpp"
+#include "engine/receive.hpp"
+#include "engine/transfer.hpp"
+#include "base/syscalls.hpp"
+
+#include <climits>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+
+namespace sigevec::driver {
+
+namespace {
+
+// Before a stream that waits is looked at by the clock.
+constexpr uint64_t millisecond = 1000000, first_pause = 5 * millisecond, longest_pause = 80 * millisecond;
+
+// The kernel has woken the driver for what then did not go so often that there is something it goes on telling of, an error that
+// is the program's to fetch.
+constexpr uint8_t most_in_vain = 4;
+
+// What is waited for: the words of poll and epoll are the same. Errors are told of in any case.
+uint32_t readiness(const Stream *s)
+{
+	constexpr uint32_t always = EPOLLERR | EPOLLHUP;
+	const Request *r = s->first;
+	if (r->op == Op::poll)
+		return (static_cast<uint32_t>(r->call_flags) & 0xffff) | always;
+	return always | (s->read ? EPOLLIN | EPOLLPRI | EPOLLRDHUP : EPOLLOUT);
+}
+
+} // namespace
+
+// What waits for room on a socket does not wait in the ring. That sends an empty datagram once there is room for the whole (AF_UNIX; Linux 6.18),
+// takes a peer that has shut down its writing side for a sign of room, then gives the send to a thread of the kernel's, where a cancellation does
+// not find it, and swallows an error that comes after a part.
+bool Driver::waits_by_readiness(const Request *r)
+{
+	return r->kind == Kind::socket && (r->op == Op::send || r->op == Op::write);
+}
+
+bool Driver::differs_in_ring(const Request *r, int file)
+{
+	if (waits_by_readiness(r))
+		return !dma::zero_copy::possible(r) || r->nonblocking();
+	// The ring reports more than poll does, accepts without a number for the connection, waits for data even where O_NONBLOCK says not to, and
+	// does not where an O_NONBLOCK socket's is to be waited for.
+	bool nonblocking_socket = r->op == Op::recv && (r->flags & O_NONBLOCK) != 0;
+	bool asked_briefly = r->op == Op::write && r->kind == Kind::anonymous;
+	return r->waited || asked_briefly || r->op == Op::poll || r->in_program || r->nonblocking() || nonblocking_socket || transfer::must_block(r) ||
+	       transfer::waits_its_own_way(r, file);
+}
+
+bool Driver::has_epoll()
+{
+	if (epoll_ >= 0)
+		return true;
+	epoll_ = epoll_create1(EPOLL_CLOEXEC);
+	if (epoll_ < 0)
+		return false;
+	streams_.set_epoll(epoll_);
+	ring_.watch(epoll_);
+	return true;
+}
+
+// One registration serves all streams of a file. 0 or an errno.
+int Driver::watch(OpenFile *o, uint32_t events)
+{
+	struct epoll_event e = {};
+	e.events = events | EPOLLET;
+	e.data.ptr = o;
+	if (!has_epoll() || (epoll_ctl(epoll_, EPOLL_CTL_MOD, o->file, &e) != 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, o->file, &e) != 0))
+		return errno;
+	o->told = events;
+	return 0;
+}
+
+// True: r, which has found nothing, is to be tried again, or has ended. False: it waits; it is queued, or has begun.
+bool Driver::wait_until_ready(Stream *s, Request *r)
+{
+	forget_connection(r);
+	note_wait(s, r);
+	if (r->done > 0 && r->is_read())
+		r->set(State::in_ring);
+	return arm(s);
+}
+
+bool Driver::arm(Stream *s)
+{
+	if (s->missed) {
+		s->missed = false;
+		return true;
+	}
+	s->armed = true;
+	if (s->clock.alone)
+		return false;
+	uint32_t all = s->open->told | readiness(s);
+	// What an AF_UNIX socket waits for when it sends changes with each look.
+	int error = all != s->open->told || !s->read ? watch(s->open, all) : 0;
+	return error != 0 && cannot_watch(s, error);
+}
+
+// As arm().
+bool Driver::cannot_watch(Stream *s, int error)
+{
+	Request *r = s->first;
+	// What has no readiness has all of it: poll() waits for ever for what is no part of that.
+	if (r->op == Op::poll && error == EPERM)
+		return false;
+	s->armed = false;
+	if (r->op == Op::poll) {
+		r->change(State::queued, State::running);
+		end_first(s, -ENOMEM);
+		return true;
+	}
+	// It cannot be waited for, so it never has to be: a worker asks it.
+	State now = r->get_state();
+	if (now == State::running || now == State::in_ring || r->change(State::queued, State::running))
+		give_to_worker(s, r);
+	return false;
+}
+
+void Driver::file_is_ready(OpenFile *o, uint32_t events)
+{
+	streams_.keep(o);
+	bool wanted = false;
+	for (Stream *s = o->streams; s != nullptr;) {
+		Stream *next = s->sibling;
+		bool told = !s->clock.alone && (readiness(s) & events) != 0;
+		wanted = wanted || told;
+		if (told && s->armed) {
+			s->armed = false;
+			if (waits_by_readiness(s->first))
+				s->clock.vain++;
+			step(s);
+		} else if (told)
+			s->missed = true;
+		s = next;
+	}
+	uint32_t still = 0;
+	for (Stream *s = o->streams; s != nullptr && !wanted; s = s->sibling)
+		still |= s->clock.alone ? 0 : readiness(s);
+	if (!wanted && still != 0 && still != o->told)
+		watch(o, still); // what nobody waits for any more
+	streams_.let_go(o);
+}
+
+void Driver::take_ready(int ms)
+{
+	struct epoll_event v[64];
+	int n = epoll_wait(epoll_, v, 64, ms);
+	helper_->wakeup.does_not_sleep();
+	for (; n > 0; n = n == 64 ? epoll_wait(epoll_, v, 64, 0) : 0)
+		for (int i = 0; i < n; i++)
+			if (auto *o = static_cast<OpenFile *>(v[i].data.ptr); o != nullptr && o->uses != 0)
+				file_is_ready(o, v[i].events);
+}
+
+// ---- by the clock ----
+
+// r is about to wait for the first time.
+void Driver::limit_time(Request *r, int64_t limit)
+{
+	if (limit >= 0)
+		r->deadline = monotonic_ns() + static_cast<uint64_t>(limit);
+}
+
+bool Driver::time_is_up(const Request *r)
+{
+	return r->deadline != 0 && monotonic_ns() >= r->deadline;
+}
+
+void Driver::note_wait(Stream *s, Request *r)
+{
+	r->waited = true;
+	if (waits_by_readiness(r))
+		note_wait_for_room(s, r);
+	else
+		s->clock.due = r->deadline;
+	uint64_t due = s->clock.due;
+	if (due != 0 && (next_look_ == 0 || due < next_look_))
+		next_look_ = due;
+}
+
+// Not everything that ends the wait of a call is told by readiness: where it is not, the clock tells when to look.
+void Driver::note_wait_for_room(Stream *s, Request *r)
+{
+	Clock &c = s->clock;
+	if (c.pause == 0)
+		c.pause = first_pause;
+	if (r->op == Op::write && r->deadline == 0)
+		if (uint64_t limit = transfer::limit_of_write(s->file); limit != 0)
+			r->deadline = monotonic_ns() + limit;
+	c.alone = c.vain >= most_in_vain;
+	uint64_t due = r->deadline;
+	if (c.alone || !transfer::readiness_tells_all(s->file)) {
+		uint64_t next = monotonic_ns() + c.pause;
+		due = due == 0 || next < due ? next : due;
+	}
+	c.due = due;
+}
+
+void Driver::time_has_come(Stream *s, uint64_t now)
+{
+	Clock &c = s->clock;
+	c.due = 0;
+	c.alone = false;
+	c.vain = 0;
+	if (!s->armed || s->first == nullptr)
+		return;
+	Request *r = s->first;
+	s->armed = false;
+	c.pause = c.pause * 2 < longest_pause ? c.pause * 2 : longest_pause;
+	if (!r->is_read() && r->deadline != 0 && now >= r->deadline && (r->get_state() == State::running || r->change(State::queued, State::running)))
+		end_first(s, transfer::total(r, -EAGAIN));
+	step(s); // which tries a read once more
+}
+
+// To look takes a hundredth of a processor at most.
+void Driver::look_by_clock()
+{
+	uint64_t now = next_look_ != 0 ? monotonic_ns() : 0;
+	if (now < next_look_ || next_look_ == 0)
+		return;
+	next_look_ = 0;
+	streams_.each([this, now](Stream *s) {
+		if (s->clock.due != 0 && s->clock.due <= now)
+			time_has_come(s, now);
+		else if (s->clock.due != 0 && (next_look_ == 0 || s->clock.due < next_look_))
+			next_look_ = s->clock.due;
+	});
+	uint64_t end = monotonic_ns(), earliest = end + 100 * (end - now);
+	if (next_look_ != 0 && next_look_ < earliest)
+		next_look_ = earliest;
+}
+
+} // namespace sigevec::driver
