@@ -107,7 +107,7 @@ def bring_about(cell, path):
     """What the cache holds at the start of a run: the same for every side. Nothing is left to be written by the run before."""
     with open(path, "r+b", buffering=0) as file:
         os.fsync(file.fileno())
-        # Where pages are cached, O_DIRECT writes have to take them out of the cache, and kernel AIO ends by way of a kernel's worker.
+        # Where pages are cached, O_DIRECT writes have to take them out of the cache first.
         if cell.kind.cold or cell.kind.direct:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         else:
