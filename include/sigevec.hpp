@@ -13,14 +13,16 @@
  *		close(fd);
  *	}
  *
- * A request lives in the frame of the coroutine that awaits it; nothing is allocated for it. So a coroutine must not be
- * destroyed while it awaits a request (cancel() ends the wait), nor a channel while requests are outstanding: their
- * coroutines would never go on. Errors are results, no function throws; an exception that leaves a detached coroutine
- * ends the program.
+ * A request lives in the frame of the coroutine that awaits it; nothing is allocated for it. A coroutine that is destroyed
+ * while it awaits a request takes the request back, but what the request reads or writes must last until the channel has
+ * shown its end: cancel() and let the coroutine end. A channel that is destroyed cancels what is outstanding; the
+ * coroutines do not go on, and may be destroyed. Errors are results, no function throws; an exception that leaves a
+ * detached coroutine ends the program. However many awaits end at once, and however deep tasks await each other, the stack
+ * does not grow, with any compiler and any level of optimization.
  *
- * run and run_once pass over events that are no request's. A program that has such ones (a timer, ec_post) calls
- * ec_next_events itself and shows each event to dispatch, which says whether it was a request's. Its own ec_post then
- * has NULL as data, or is looked at before.
+ * run and run_once pass over events that are no request's of theirs, whatever their data. A program that has such ones (a
+ * timer, ec_post, an ev_ or aio_ call of its own) calls ec_next_events itself and shows each event to dispatch, which says
+ * whether it was a request's.
  */
 #ifndef SIGEVEC_HPP
 #define SIGEVEC_HPP 1
@@ -32,8 +34,10 @@
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <iterator>
+#include <mutex>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -62,7 +66,51 @@ struct result {
 
 class channel;
 
-/* A request on its way. Its address is the data of its event. */
+namespace detail
+{
+
+/*
+ * Who lets coroutines go on. One that ends, or that awaits a task, names the next one and returns to the loop beneath it: a
+ * transfer that needs no stack, where the compiler's own needs its optimizer.
+ */
+class relay
+{
+public:
+	/* Lets it go on, and then whom it names. */
+	static void run(std::coroutine_handle<> coroutine) noexcept
+	{
+		relay loop;
+		loop.outer = std::exchange(innermost, &loop);
+		while (coroutine) {
+			loop.running = coroutine.address();
+			loop.next = nullptr;
+			coroutine.resume();
+			coroutine = loop.next;
+		}
+		innermost = loop.outer;
+	}
+	/* By `from', which is suspended and returns after this: `to' goes on. Nothing of either is touched afterwards. */
+	static void pass(std::coroutine_handle<> from, std::coroutine_handle<> to) noexcept
+	{
+		if (innermost != nullptr && innermost->running == from.address()) {
+			innermost->running = nullptr;
+			innermost->next = to;
+		} else
+			run(to); /* it was not the loop that let `from' go on */
+	}
+
+private:
+	relay() = default;
+
+	static inline thread_local relay *innermost = nullptr;
+	relay *outer = nullptr;
+	void *running = nullptr;
+	std::coroutine_handle<> next;
+};
+
+} // namespace detail
+
+/* A request on its way. What is known of it to the channel is the address behind its own: no other object begins there. */
 class operation
 {
 public:
@@ -79,19 +127,25 @@ public:
 	}
 
 protected:
-	explicit operation(channel &ch) noexcept : owner(ch)
+	explicit operation(channel &ch) noexcept : owner(&ch)
 	{
 	}
-	~operation() = default;
+	inline ~operation();
 
 	template <class Start> bool begin(std::coroutine_handle<> coroutine, Start &&start) noexcept;
+	void *key() noexcept
+	{
+		return reinterpret_cast<char *>(this) + 1;
+	}
 
-	channel &owner;
+	channel *owner;
 
 private:
 	friend class channel;
 	std::coroutine_handle<> waiter;
 	result outcome;
+	operation *below[2] = {}; /* in the owner's tree */
+	std::atomic<bool> listed = false;
 };
 
 /* What a channel's functions return, to be awaited once. Start: int (ec_t, void *data), an ev_* call. */
@@ -153,7 +207,7 @@ private:
 
 /*
  * An event channel. One thread at a time runs it and makes requests, unless the flags lack EC_SINGLE: then any thread
- * may make requests, and several may call run_once; a coroutine goes on in whichever took its event.
+ * may make requests, and several may call run and run_once; a coroutine goes on in whichever took its event.
  */
 class channel
 {
@@ -162,20 +216,16 @@ public:
 	{
 		failure = ec < 0 ? errno : 0;
 	}
-	/* Not while requests are outstanding, nor between the making of one and its await. */
+	/* Not while it runs, nor between the making of a request and its await. */
 	channel(channel &&other) noexcept
-	    : ec(std::exchange(other.ec, -1)), failure(std::exchange(other.failure, EBADF)),
-	      pending(other.pending.exchange(0)), stopped(other.stopped.load())
 	{
+		take_over(other);
 	}
 	channel &operator=(channel &&other) noexcept
 	{
 		if (this != &other) {
 			close();
-			ec = std::exchange(other.ec, -1);
-			failure = std::exchange(other.failure, EBADF);
-			pending = other.pending.exchange(0);
-			stopped = other.stopped.load();
+			take_over(other);
 		}
 		return *this;
 	}
@@ -281,45 +331,64 @@ public:
 	 * handler. */
 	result run_once() noexcept
 	{
-		return take(nullptr);
+		for (;;) {
+			result r = take(nullptr);
+			if (r.value != 0)
+				return r;
+		}
 	}
 	/* The same, and 0 when the time has passed. */
 	result run_once(std::chrono::nanoseconds limit) noexcept
 	{
-		auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit);
-		struct timespec t = {};
-		t.tv_sec = static_cast<time_t>(seconds.count());
-		t.tv_nsec = static_cast<long>((limit - seconds).count());
-		return take(&t);
+		const auto start = std::chrono::steady_clock::now();
+		for (auto left = limit;;) {
+			auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+			struct timespec t = {};
+			t.tv_sec = static_cast<time_t>(seconds.count());
+			t.tv_nsec = static_cast<long>((left - seconds).count());
+			result r = take(&t);
+			if (r.value != 0)
+				return r;
+			left = limit - (std::chrono::steady_clock::now() - start);
+			if (left.count() <= 0)
+				return r;
+		}
 	}
 	/* Until stop, or until no coroutine waits any more. */
 	result run() noexcept
 	{
-		while (outstanding() != 0 && !stopped.exchange(false)) {
-			result r = run_once();
+		const unsigned before = stops.load();
+		channel *const outer = std::exchange(running_here, this);
+		result r = {0, 0};
+		runs++;
+		while (outstanding() != 0 && stops.load() == before) {
+			r = take(nullptr);
 			if (!r && r.error != EINTR)
-				return r;
+				break;
+			r = {0, 0};
 		}
-		return {0, 0};
+		running_here = outer;
+		if (--runs != 0)
+			wake(); /* the next one leaves for the same reason */
+		return r;
 	}
-	/* Lets run return, soon. From any thread. */
+	/* Lets all who are in run return, soon. From any thread. Where nobody is it does nothing: a later run is not
+	 * stopped. */
 	void stop() noexcept
 	{
-		stopped = true;
-		ec_post(ec, 0, 0, nullptr);
+		stops++;
+		if (runs.load() != 0 && running_here != this)
+			wake();
 	}
 	/* Lets the coroutine of an event go on; false: it is no request's. */
 	bool dispatch(const event_data_t &event) noexcept
 	{
-		bool ours = event.ev_type == ::event_type_net || event.ev_type == ::event_type_aio ||
-			    event.ev_type == ::event_type_user;
-		if (!ours || event.ev_data == nullptr)
-			return false;
-		auto *ended = static_cast<operation *>(event.ev_data);
-		ended->outcome = {event.ev_result, event.ev_errno};
-		pending.fetch_sub(1, std::memory_order_relaxed);
-		ended->waiter.resume();
-		return true;
+		if (event.ev_type == ::event_type_user && event.ev_data == &waking) {
+			if (runs.load() != 0)
+				wake(); /* it was meant for who is in run */
+			return true;
+		}
+		return go_on(event);
 	}
 
 private:
@@ -333,45 +402,145 @@ private:
 	{
 		return std::size(buffer) * sizeof *std::data(buffer);
 	}
+	/* The value is the number of events but for those of wake(): 0 after one of them. */
 	result take(const struct timespec *limit) noexcept
 	{
 		event_data_t events[64];
-		int n = ec_next_events(ec, events, 64, limit);
+		int n = ec_next_events(ec, events, 64, limit), woken = 0;
 		if (n < 0)
 			return {-1, errno};
 		for (int i = 0; i < n; i++)
-			dispatch(events[i]);
-		return {n, 0};
+			if (events[i].ev_type == ::event_type_user && events[i].ev_data == &waking)
+				woken++;
+			else
+				go_on(events[i]);
+		return {n - woken, 0};
+	}
+	bool go_on(const event_data_t &event) noexcept
+	{
+		operation *ended = remove(event.ev_data);
+		if (ended == nullptr)
+			return false;
+		ended->outcome = {event.ev_result, event.ev_errno};
+		detail::relay::run(ended->waiter);
+		return true;
+	}
+	/* Where the channel is full, that is no reason to sleep on. */
+	void wake() noexcept
+	{
+		if (ec_post(ec, 0, 0, &waking) == 0 || errno != EAGAIN)
+			return;
+		struct ec_stat now;
+		if (ec_stat(ec, &now) != 0 || ec_set_limit(ec, now.limit + 1) != 0)
+			return;
+		ec_post(ec, 0, 0, &waking);
+		ec_set_limit(ec, now.limit);
 	}
 	void close() noexcept
 	{
 		if (ec >= 0)
 			ec_destroy(ec);
+		for_each(operations, [](operation *o) noexcept { o->listed = false; });
+		operations = nullptr;
+		pending = 0;
+	}
+	void take_over(channel &other) noexcept
+	{
+		ec = std::exchange(other.ec, -1);
+		failure = std::exchange(other.failure, EBADF);
+		pending = other.pending.exchange(0);
+		operations = std::exchange(other.operations, nullptr);
+		for_each(operations, [this](operation *o) noexcept { o->owner = this; });
 	}
 
+	/*
+	 * The requests whose coroutines wait: only what is found here is one of ours. A tree by the bits of their mixed
+	 * addresses: on the way to a node, and at it, these bits are its own.
+	 */
+	static std::uint64_t mixed(const void *key) noexcept
+	{
+		return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(key)) * 0x9e3779b97f4a7c15u;
+	}
+	operation **find(const void *key) noexcept
+	{
+		operation **at = &operations;
+		for (std::uint64_t bits = mixed(key); *at != nullptr && (*at)->key() != key; bits <<= 1)
+			at = &(*at)->below[bits >> 63];
+		return at;
+	}
+	void add(operation *o) noexcept
+	{
+		std::lock_guard<std::mutex> locked(mutex);
+		o->below[0] = o->below[1] = nullptr;
+		o->listed = true;
+		*find(o->key()) = o;
+		pending.fetch_add(1, std::memory_order_relaxed);
+	}
+	operation *remove(const void *key) noexcept
+	{
+		std::lock_guard<std::mutex> locked(mutex);
+		operation **at = find(key), *o = *at;
+		if (o == nullptr)
+			return nullptr;
+		operation **leaf = at; /* the last one of a way down from it takes its place */
+		while ((*leaf)->below[0] != nullptr || (*leaf)->below[1] != nullptr)
+			leaf = &(*leaf)->below[(*leaf)->below[0] == nullptr];
+		operation *instead = std::exchange(*leaf, nullptr);
+		if (instead != o) {
+			instead->below[0] = o->below[0];
+			instead->below[1] = o->below[1];
+			*at = instead;
+		}
+		o->listed = false;
+		pending.fetch_sub(1, std::memory_order_relaxed);
+		return o;
+	}
+	template <class F> static void for_each(operation *o, F f) noexcept
+	{
+		while (o != nullptr) {
+			operation *next = o->below[1];
+			for_each(o->below[0], f);
+			f(o);
+			o = next;
+		}
+	}
+
+	static inline thread_local channel *running_here = nullptr; /* innermost */
+	static inline char waking = 0;				    /* its address: an event that only wakes */
 	ec_t ec;
 	int failure = 0;
+	std::mutex mutex;
+	operation *operations = nullptr;
 	std::atomic<std::size_t> pending = 0;
-	std::atomic<bool> stopped = false;
+	std::atomic<unsigned> stops = 0; /* how often */
+	std::atomic<unsigned> runs = 0;	 /* who are in run */
 };
 
 template <class Start> bool operation::begin(std::coroutine_handle<> coroutine, Start &&start) noexcept
 {
-	channel &ch = owner;
+	channel *ch = owner;
 
 	waiter = coroutine;
-	ch.pending.fetch_add(1, std::memory_order_relaxed);
-	if (start(ch.get(), static_cast<operation *>(this)) == 0)
+	ch->add(this);
+	if (start(ch->get(), key()) == 0)
 		return true; /* another thread may have resumed the coroutine by now: nothing of it is touched any more
 			      */
 	outcome = {-1, errno};
-	ch.pending.fetch_sub(1, std::memory_order_relaxed);
+	ch->remove(key());
 	return false;
+}
+
+inline operation::~operation()
+{
+	if (!listed)
+		return;
+	ev_cancel(owner->get(), key());
+	owner->remove(key());
 }
 
 template <class Start> int request<Start>::cancel() noexcept
 {
-	return ev_cancel(owner.get(), static_cast<operation *>(this)) == 0 ? 0 : errno;
+	return ev_cancel(owner->get(), key()) == 0 ? 0 : errno;
 }
 
 /* --- coroutines ------------------------------------------------------------------------------------------------------
@@ -416,10 +585,9 @@ struct promise_base {
 		{
 			return false;
 		}
-		template <class Promise>
-		std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> ended) const noexcept
+		template <class Promise> void await_suspend(std::coroutine_handle<Promise> ended) const noexcept
 		{
-			return ended.promise().waiter;
+			relay::pass(ended, ended.promise().waiter);
 		}
 		void await_resume() const noexcept
 		{
@@ -497,10 +665,10 @@ public:
 	{
 		return false;
 	}
-	std::coroutine_handle<> await_suspend(std::coroutine_handle<> coroutine) const noexcept
+	void await_suspend(std::coroutine_handle<> coroutine) const noexcept
 	{
 		frame.promise().waiter = coroutine;
-		return frame;
+		detail::relay::pass(coroutine, frame);
 	}
 	T await_resume() const
 	{

@@ -4,7 +4,7 @@
 // does with them, in random order, whatever can be done; each callback, each result and each byte is written down, and the two
 // records are the same.
 //
-// The seeds are printed. SIGEVEC_SEED=n runs one alone, SIGEVEC_ROUNDS=n as many.
+// The seeds are printed: always the same ones, unless SIGEVEC_SEED=n names the first and SIGEVEC_ROUNDS=n says how many.
 #define BOOST_TEST_MODULE event_bufferevent_random
 #include "libevent.hpp"
 
@@ -15,7 +15,7 @@ using namespace contract;
 
 namespace {
 
-constexpr int programs_in_make_check = 200, steps = 120, most = 4, turns = 100;
+constexpr int programs_in_make_check = 100, steps = 120, most = 4, turns = 20;
 constexpr int too_many_callbacks = 300;  // libevent tells of a full input without end
 
 using Random = std::mt19937;
@@ -171,17 +171,22 @@ private:
     /// Until nothing happens any more by itself.
     void quiet() {
         for (auto& a : actors_) a->callbacks = 0;
-        size_t before;
-        do {
-            before = written();
-            // One by one: in some states libevent looks at a descriptor again and again, and does nothing.
-            for (int i = 0; i < turns; ++i) event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        } while (before != written());
+        // One by one: in some states libevent looks at a descriptor again and again, and does nothing.
+        size_t before = state();
+        for (int idle = 0; idle < turns;) {
+            event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+            idle = state() == before ? idle + 1 : 0;
+            before = state();
+        }
         for (auto& a : actors_) look(*a);
     }
-    size_t written() const {
+    size_t state() const {
         size_t n = 0;
-        for (auto& a : actors_) n += a->record.size();
+        for (auto& a : actors_) {
+            n = 31 * n + a->record.size();
+            for (bufferevent* bev : {a->bev, a->under})
+                if (bev != nullptr) n = 31 * (31 * n + input_length(bev)) + output_length(bev);
+        }
         return n;
     }
     static void look(Actor& a) {
@@ -326,7 +331,7 @@ BOOST_AUTO_TEST_CASE(every_program_sees_the_same_on_both) {
     boost::unit_test::unit_test_log.set_threshold_level(boost::unit_test::log_messages);
     signal(SIGPIPE, SIG_IGN);
     bool const one = getenv("SIGEVEC_SEED") != nullptr;
-    unsigned const first = from_environment("SIGEVEC_SEED", std::random_device()());
+    unsigned const first = from_environment("SIGEVEC_SEED", 1);
     unsigned const rounds = from_environment("SIGEVEC_ROUNDS", one ? 1 : programs_in_make_check);
     BOOST_TEST_MESSAGE("seeds from " << first << " on");
     for (unsigned i = 0; i < rounds; ++i) BOOST_TEST_REQUIRE(the_same(first + i), "SIGEVEC_SEED=" << first + i << " differs");

@@ -244,7 +244,15 @@ BOOST_AUTO_TEST_CASE(run_returns) {
     BOOST_TEST(ch.run_once(5ms).value == 0);
 
     spawn(store(ch, s.reader, outcome));
-    std::thread stopper([&] { ch.stop(); });
+    std::atomic<bool> running = false;
+    [](channel& on, std::atomic<bool>& r) -> detached {
+        co_await on.schedule();
+        r = true;
+    }(ch, running);
+    std::thread stopper([&] {
+        eventually([&] { return running.load(); });
+        ch.stop();
+    });
     BOOST_TEST(bool(ch.run()));
     stopper.join();
     BOOST_TEST(ch.outstanding() == 1u);
