@@ -55,7 +55,10 @@ void finish_call(const Call &c, ssize_t result)
 		dma::ended(use, c.cb, result);
 	}
 	publish(c.cb, result);
-	notify::send_now(c.event);
+	if (c.event.notify == notify_owner)
+		c.event.told(c.event.value.sival_ptr, result);
+	else
+		notify::send_now(c.event);
 	if (c.batch == nullptr)
 		return;
 	if (result < 0)

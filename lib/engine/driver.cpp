@@ -89,6 +89,11 @@ void Driver::take(Post *p)
 	case What::close:
 		helper::close_posted(p->object);
 		break;
+	case What::errand: {
+		auto *e = static_cast<helper::Errand *>(p->object);
+		e->run(e);
+		break;
+	}
 	default:
 		break;
 	}

@@ -98,7 +98,8 @@ void submit_iocbs(Context &c, Request **v, struct iocb **p, int n)
 {
 	c.submissions.fetch_add(1, std::memory_order_release);
 	for (int i = 0; i < n;) {
-		int done = io_submit(handle(c.ring.load(std::memory_order_relaxed)), n - i, p + i);
+		auto done = static_cast<int>(
+			call_kernel(SYS_io_submit, reinterpret_cast<long>(c.ring.load(std::memory_order_relaxed)), n - i, reinterpret_cast<long>(p + i)));
 		if (done > 0) {
 			i += done;
 			continue;
@@ -178,7 +179,8 @@ bool submit(Request *r)
 	r->context.store(index, std::memory_order_relaxed);
 	if (list != nullptr && list->waited)
 		list->in_context.fetch_add(1, std::memory_order_relaxed);
-	aiocb_layout::context(r->cb.load(std::memory_order_relaxed)).store(index + 1, std::memory_order_release);
+	if (struct aiocb *cb = r->cb.load(std::memory_order_relaxed); cb != nullptr)
+		aiocb_layout::context(cb).store(index + 1, std::memory_order_release);
 	if (told)
 		end_in_background(r);
 	if (plugged.depth == 0) {

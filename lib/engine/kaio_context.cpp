@@ -34,7 +34,7 @@ Ring *set_up_ring()
 	io_context_t c = nullptr;
 	int e = -EAGAIN;
 	for (unsigned n = config::limits.ring.load(std::memory_order_relaxed); e == -EAGAIN && n >= 32; n /= 2)
-		e = io_setup(static_cast<int>(n), &c);
+		e = static_cast<int>(call_kernel(SYS_io_setup, n, reinterpret_cast<long>(&c), 0));
 	if (e != 0) {
 		reason = e == -EAGAIN ? "fs.aio-max-nr is used up" : "io_setup is refused";
 		return nullptr;
@@ -42,7 +42,7 @@ Ring *set_up_ring()
 	auto *r = reinterpret_cast<Ring *>(c);
 	if (r->magic != ring_magic || r->compat != 1 || r->incompat != 0) {
 		reason = "the kernel's ring has an unknown layout";
-		io_destroy(c);
+		call_kernel(SYS_io_destroy, reinterpret_cast<long>(c), 0, 0);
 		return nullptr;
 	}
 	// A child of fork must not find it: taking events there would take them from the parent.
@@ -54,7 +54,7 @@ Ring *set_up_ring()
 bool can_wait(Ring *r)
 {
 	timespec zero{};
-	if (syscall(SYS_io_pgetevents, r, 1, 1, nullptr, &zero, nullptr) == 0)
+	if (sigevec_raw_syscall(SYS_io_pgetevents, reinterpret_cast<long>(r), 1, 1, 0, reinterpret_cast<long>(&zero), 0) == 0)
 		return true;
 	reason = "io_pgetevents is refused";
 	return false;
@@ -69,7 +69,7 @@ Context *create(Context &c)
 		return nullptr;
 	Ring *r = set_up_ring();
 	if (r != nullptr && !can_wait(r)) {
-		io_destroy(handle(r));
+		call_kernel(SYS_io_destroy, reinterpret_cast<long>(r), 0, 0);
 		r = nullptr;
 	}
 	c.failed = r == nullptr;
@@ -94,7 +94,8 @@ Context *own_context()
 
 void leave_context(Request *r)
 {
-	aiocb_layout::context(r->cb.load(std::memory_order_relaxed)).store(0, std::memory_order_release);
+	if (struct aiocb *cb = r->cb.load(std::memory_order_relaxed); cb != nullptr)
+		aiocb_layout::context(cb).store(0, std::memory_order_release);
 	if (r->background.exchange(2, std::memory_order_acq_rel) == 1)
 		need_no_more(r->context.load(std::memory_order_relaxed));
 	if (Batch *list = r->notification.batch; list != nullptr && list->waited)
@@ -165,7 +166,10 @@ void leave_to_program(Context &c, Request *r, ssize_t result)
 	r->result = result;
 	r->next.store(c.left.load(std::memory_order_relaxed), std::memory_order_relaxed);
 	c.left.store(r, std::memory_order_release);
-	int status = aiocb_layout::status(r->cb.load(std::memory_order_relaxed)).load(std::memory_order_seq_cst);
+	struct aiocb *cb = r->cb.load(std::memory_order_relaxed);
+	if (cb == nullptr)
+		return; // the program's background thread takes it on
+	int status = aiocb_layout::status(cb).load(std::memory_order_seq_cst);
 	waiters::wake(static_cast<uint32_t>(status) >> aiocb_layout::bucket_shift);
 }
 

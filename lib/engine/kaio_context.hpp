@@ -9,6 +9,7 @@
 #ifdef HAVE_LIBAIO
 
 #include "engine/kaio.hpp"
+#include "raw_syscall.h"
 #include "runtime/post.hpp"
 
 #include <libaio.h>
@@ -52,9 +53,10 @@ extern Context all[contexts];
 // Identity of this thread as a leader.
 extern thread_local char identity __attribute__((tls_model("initial-exec")));
 
-inline io_context_t handle(const Ring *r)
+// The kernel's calls, and not libaio's, which libsigevec_aio replaces.
+inline long call_kernel(long number, long a, long b, long c)
 {
-	return reinterpret_cast<io_context_t>(const_cast<Ring *>(r));
+	return sigevec_raw_syscall(number, a, b, c, 0, 0, 0);
 }
 
 inline bool has_events(const Ring *r)

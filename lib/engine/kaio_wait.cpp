@@ -49,8 +49,7 @@ int sleep_on(Leading &l, const sigset_t *let_in, const Deadline &deadline, bool 
 	if (cancellable)
 		return static_cast<int>(
 			sigevec_cancellable_syscall(cancelled_while_leading, &l, SYS_io_pgetevents, arg));
-	long r = syscall(SYS_io_pgetevents, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
-	return r < 0 ? -errno : static_cast<int>(r);
+	return static_cast<int>(sigevec_raw_syscall(SYS_io_pgetevents, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]));
 }
 
 // The kernel never restarts io_pgetevents, but a wait without time-out goes on after a handler with SA_RESTART (POSIX, and

@@ -508,8 +508,9 @@ ssize_t blocking_message(Request *r, int fd)
 // A write of a file lands where the call was told to: fcntl may have changed O_APPEND since (Linux 6.9 for its absence).
 ssize_t write_as_submitted(const Request *r, int fd, const Piece &p)
 {
-	ssize_t n = at_offset(false, fd, p, (r->flags & O_APPEND) != 0 ? RWF_APPEND : RWF_NOAPPEND);
-	return n == -EOPNOTSUPP ? at_offset(false, fd, p, 0) : n;
+	int asked = r->call_flags & ~RWF_APPEND;
+	ssize_t n = at_offset(false, fd, p, ((r->flags & O_APPEND) != 0 ? RWF_APPEND : RWF_NOAPPEND) | asked);
+	return n == -EOPNOTSUPP ? at_offset(false, fd, p, asked) : n;
 }
 
 } // namespace

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/types.h>
 
 #include "sigevec/ec.h"
 
@@ -19,11 +20,18 @@ namespace source {
 struct Wait;
 }
 
+// In `notify': the owner inside the library is told (an io_context_t of libaio's).
+constexpr int notify_owner = -1;
+
 struct Event {
 	int notify = SIGEV_NONE;
 	int signo = 0; // for SIGEV_EC: the descriptor of the channel
 	union sigval value = {};
-	void (*function)(union sigval) = nullptr;
+	union {
+		void (*function)(union sigval) = nullptr;
+		// With notify_owner: by whoever ends the request. Async-signal-safe.
+		void (*told)(void *owner, ssize_t result);
+	};
 	pthread_attr_t *attributes = nullptr;
 	Channel *channel = nullptr; // with room for this event, from the submission on
 
@@ -39,6 +47,15 @@ struct Event {
 			v.function = e.sigev_notify_function;
 			v.attributes = e.sigev_notify_attributes;
 		}
+		return v;
+	}
+
+	static Event to_owner(void *owner, void (*told)(void *, ssize_t))
+	{
+		Event v;
+		v.notify = notify_owner;
+		v.value.sival_ptr = owner;
+		v.told = told;
 		return v;
 	}
 

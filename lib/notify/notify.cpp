@@ -63,7 +63,10 @@ void send(Notification &n)
 {
 	if (n.event.notify == SIGEV_EC)
 		into_channel(n);
-	else if (send_now(n.event))
+	else if (n.event.notify == notify_owner) {
+		n.event.told(n.event.value.sival_ptr, n.request->result);
+		delivered(n);
+	} else if (send_now(n.event))
 		delivered(n);
 	else
 		notifier::queue(n);

@@ -128,7 +128,7 @@ struct Call {
 	off_t offset;
 	Event event;
 	Batch *batch; // the list it belongs to, or nullptr
-	int flags;    // of a socket call; the events of a poll
+	int flags;    // of a socket call; the events of a poll; RWF_* of a write
 	size_t done;  // of len: what has been transferred before
 	int shown_fd; // when fd is a duplicate: 1 + what the event is to say; else 0
 	bool multishot;
@@ -173,7 +173,7 @@ struct Request {
 	bool multishot; // of an event: the result is a new descriptor
 	bool in_program; // descriptors go with the message: to be carried out with the program's table of descriptors
 	int flags;
-	int call_flags; // of a socket call; the events of a poll
+	int call_flags; // of a socket call; the events of a poll; RWF_* of a write
 	int shown_fd;   // as in Call
 	Carrier *carrier; // that carries it out as the caller (engine/carrier.hpp), or nullptr
 	Message *message;

@@ -294,6 +294,36 @@ int start_with_room(Call &c)
 	return start_known(c, d, r, a);
 }
 
+int start_described(Call &c, const Descriptor &d, bool tried)
+{
+	note_submitted(c);
+	c.begun = meter::begin(meter::in_call);
+	return start_transfer(c, d, nullptr, tried);
+}
+
+int park(Call &c, const Descriptor &d, Request **r)
+{
+	note_submitted(c);
+	c.begun = meter::begin(meter::in_call);
+	*r = requests::create(c, d);
+	int error = *r != nullptr ? prepare_transfer(c, d, *r, -1) : EAGAIN;
+	if (error == 0) {
+		int file = helper::hold(c.fd);
+		(*r)->file = file;
+		error = file >= 0 ? 0 : file == -EBADF ? EBADF : EAGAIN;
+	}
+	if (error == 0)
+		return 0;
+	if (*r != nullptr)
+		requests::abandon(*r);
+	return error < 0 ? -error : error;
+}
+
+void begin_parked(Request *r)
+{
+	helper::job_from_inside(helper::running(), r);
+}
+
 int event(const Call &c, ssize_t result)
 {
 	Request *r = requests::create(c, Descriptor{});

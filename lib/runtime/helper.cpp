@@ -322,6 +322,20 @@ void close_inside(int fd)
 	post(h, &c->post);
 }
 
+bool run_errand(Errand *e)
+{
+	Helper *h = running();
+	if (h == nullptr)
+		return false;
+	if (own != nullptr) {
+		e->run(e);
+		return true;
+	}
+	e->post = {nullptr, What::errand, e};
+	post(h, &e->post);
+	return true;
+}
+
 void close_posted(void *closing)
 {
 	auto *c = static_cast<Closing *>(closing);

@@ -32,4 +32,10 @@ struct Post {
 	void *object;
 };
 
+// Something that is to be done where the helper's descriptors are.
+struct Errand {
+	Post post{};
+	void (*run)(Errand *) = nullptr;
+};
+
 } // namespace sigevec::helper

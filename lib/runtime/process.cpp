@@ -15,6 +15,8 @@
 #include "engine/kaio.hpp"
 #include "engine/rights.hpp"
 #include "ether/device.hpp"
+#include "iocontext/context.hpp"
+#include "iocontext/order.hpp"
 #include "notify/notifier.hpp"
 #include "request/index.hpp"
 #include "request/filequeue.hpp"
@@ -66,6 +68,8 @@ void forget_parent()
 	dma::send::after_fork();
 	dma::association::after_fork();
 	dma::region::after_fork();
+	io::after_fork();
+	io::order::after_fork();
 	channel::after_fork();
 	posted::after_fork();
 	source::after_fork();

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: MIT
+#include "iocontext/context.hpp"
+
+#include "iocontext/user_memory.hpp"
+#include "request/pool.hpp"
+#include "runtime/config.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <new>
+#include <sys/mman.h>
+
+namespace sigevec::io {
+
+namespace {
+
+Pool<Context, 4, 4096> pool;
+Pool<Operation, 8, config::most_requests / 256> operation_pool;
+
+// ---- the table of contexts, by address ----
+
+// Open addressing; a table is replaced by one of twice the size when half of it has been used, and stays for whoever still reads it. Places
+// are never emptied, only marked.
+struct Table {
+	uint32_t places, used;
+	std::atomic<Context *> place[];
+};
+
+std::atomic<Table *> table{nullptr};
+Mutex changing; // the table, with all signals blocked
+Context removed; // the mark
+
+uint32_t first_place(const Table *t, const void *address)
+{
+	return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address) * 0x9e3779b97f4a7c15ull >> 32) & (t->places - 1);
+}
+
+// nullptr: there is none.
+std::atomic<Context *> *find(Table *t, const void *address)
+{
+	for (uint32_t i = first_place(t, address), n = 0; n < t->places; i = (i + 1) & (t->places - 1), n++) {
+		Context *c = t->place[i].load(std::memory_order_acquire);
+		if (c == nullptr)
+			return nullptr;
+		if (c->ring.load(std::memory_order_acquire) == address)
+			return &t->place[i];
+	}
+	return nullptr;
+}
+
+void put(Table *t, Context *c)
+{
+	uint32_t i = first_place(t, c->ring.load(std::memory_order_relaxed));
+	while (t->place[i].load(std::memory_order_relaxed) != nullptr)
+		i = (i + 1) & (t->places - 1);
+	t->used++;
+	t->place[i].store(c, std::memory_order_release);
+}
+
+Table *make_table(uint32_t places)
+{
+	auto *t = static_cast<Table *>(calloc(1, sizeof(Table) + places * sizeof(std::atomic<Context *>)));
+	if (t != nullptr)
+		t->places = places;
+	return t;
+}
+
+// A table with room for one more; nullptr: no memory. With `changing' held.
+Table *roomy_table()
+{
+	Table *t = table.load(std::memory_order_relaxed);
+	if (t != nullptr && (t->used + 1) * 2 <= t->places)
+		return t;
+	uint32_t live = 0;
+	for (uint32_t i = 0; t != nullptr && i < t->places; i++) {
+		Context *c = t->place[i].load(std::memory_order_relaxed);
+		live += c != nullptr && c != &removed;
+	}
+	uint32_t places = 64;
+	while (places < (live + 1) * 4)
+		places *= 2;
+	Table *bigger = make_table(places);
+	if (bigger == nullptr)
+		return nullptr;
+	for (uint32_t i = 0; t != nullptr && i < t->places; i++)
+		if (Context *c = t->place[i].load(std::memory_order_relaxed); c != nullptr && c != &removed)
+			put(bigger, c);
+	table.store(bigger, std::memory_order_release);
+	return bigger;
+}
+
+// ---- rings ----
+
+constexpr uint32_t magic = 0xa10a10a1;
+constexpr uint64_t most_events = 0x10000000 / sizeof(struct io_event);
+
+// As the kernel reckons: twice what was asked for, and two to tell full from empty.
+uint64_t events_for(unsigned nr)
+{
+	return (nr < 4 ? 4 : uint64_t{nr}) * 2;
+}
+
+Ring *map_ring(uint64_t events, size_t *bytes)
+{
+	auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+	*bytes = (sizeof(Ring) + (events + 2) * sizeof(struct io_event) + page - 1) / page * page;
+	void *m = mmap(nullptr, *bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED)
+		return nullptr;
+	// A child of fork finds a ring without the magic number there, and so none.
+	madvise(m, *bytes, MADV_WIPEONFORK);
+	auto *r = static_cast<Ring *>(m);
+	r->size = static_cast<uint32_t>((*bytes - sizeof(Ring)) / sizeof(struct io_event));
+	r->magic = magic;
+	r->compat = 1;
+	r->header_length = sizeof(Ring);
+	return r;
+}
+
+uint32_t unread(const Context *c, const Ring *r)
+{
+	uint32_t head = r->head.load(std::memory_order_acquire) % c->size;
+	return (c->tail.load(std::memory_order_relaxed) + c->size - head) % c->size;
+}
+
+// ---- ends ----
+
+// False: there is no room, which only a program brings about that has put the head back.
+bool put_event(Context *c, Ring *r, const Operation *o)
+{
+	if (unread(c, r) == c->size - 1)
+		return false;
+	uint32_t tail = c->tail.load(std::memory_order_relaxed);
+	r->events[tail] = {o->data, o->object.load(std::memory_order_relaxed), o->result, 0};
+	uint32_t next = (tail + 1) % c->size;
+	c->tail.store(next, std::memory_order_release);
+	// Release: with the event, for who reads the ring itself.
+	r->tail.store(next, std::memory_order_release);
+	return true;
+}
+
+void finished(Context *c, Operation *o)
+{
+	EventSignal *signal = o->signal;
+	if (o->of_file && c->of_files.fetch_sub(1, std::memory_order_acq_rel) == 1)
+		futex_wake(c->of_files, INT_MAX);
+	o->context.store(nullptr, std::memory_order_release);
+	operation_pool.give_back(o);
+	if (signal != nullptr)
+		tell(signal);
+	if (c->outstanding.fetch_sub(1, std::memory_order_acq_rel) == 1 && c->dead.load(std::memory_order_acquire))
+		futex_wake(c->outstanding, INT_MAX);
+}
+
+// By one thread at a time. How many uses of the context have ended with it.
+uint32_t deliver_all(Context *c)
+{
+	Operation *o = c->ended.take_all();
+	if (c->late != nullptr) {
+		Operation *last = c->late;
+		while (last->next != nullptr)
+			last = last->next;
+		last->next = o;
+		o = c->late;
+	}
+	Ring *r = c->ring.load(std::memory_order_relaxed);
+	uint32_t n = 0;
+	while (o != nullptr) {
+		Operation *next = o->next;
+		// Of a dead context nobody reads the events.
+		if (!c->dead.load(std::memory_order_acquire) && !put_event(c, r, o))
+			break;
+		finished(c, o);
+		n++;
+		o = next;
+	}
+	c->late = o;
+	c->has_late.store(o != nullptr, std::memory_order_relaxed);
+	return n;
+}
+
+// With a use of the context.
+void deliver(Context *c)
+{
+	do {
+		if (c->delivering.exchange(true, std::memory_order_seq_cst))
+			return;
+		uint32_t n = deliver_all(c);
+		if (n != 0)
+			c->sleepers.wake();
+		c->delivering.store(false, std::memory_order_seq_cst);
+		for (; n != 0; n--)
+			release(c);
+	} while (!c->ended.empty());
+}
+
+} // namespace
+
+int create(unsigned nr, Ring **ring)
+{
+	uint64_t events = events_for(nr);
+	if (events > most_events)
+		return -EINVAL;
+	size_t bytes;
+	Ring *r = map_ring(events, &bytes);
+	if (r == nullptr)
+		return -ENOMEM;
+	BlockSignals blocked;
+	Guard<Mutex> g(changing);
+	Table *t = roomy_table();
+	Context *c = t != nullptr ? pool.take(pool.capacity) : nullptr;
+	if (c == nullptr) {
+		munmap(r, bytes);
+		return t == nullptr ? -ENOMEM : -EAGAIN;
+	}
+	r->id = c->index;
+	c->bytes = bytes;
+	c->size = r->size;
+	c->tail.store(0, std::memory_order_relaxed);
+	c->dead.store(false, std::memory_order_relaxed);
+	c->users.store(1, std::memory_order_relaxed);
+	c->ring.store(r, std::memory_order_release);
+	put(t, c);
+	*ring = r;
+	return 0;
+}
+
+Context *acquire(const void *address)
+{
+	Table *t = table.load(std::memory_order_acquire);
+	std::atomic<Context *> *place = t != nullptr && address != nullptr ? find(t, address) : nullptr;
+	Context *c = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
+	if (c == nullptr || c == &removed)
+		return nullptr;
+	// From 0 nobody comes back: then it has been unmapped, or is about to be.
+	uint32_t n = c->users.load(std::memory_order_relaxed);
+	do {
+		if (n == 0)
+			return nullptr;
+	} while (!c->users.compare_exchange_weak(n, n + 1, std::memory_order_acq_rel));
+	// It may have become another one meanwhile.
+	if (c->ring.load(std::memory_order_acquire) == address && !c->dead.load(std::memory_order_acquire))
+		return c;
+	release(c);
+	return nullptr;
+}
+
+void release(Context *c)
+{
+	if (c->users.fetch_sub(1, std::memory_order_acq_rel) != 1)
+		return;
+	munmap(c->ring.load(std::memory_order_relaxed), c->bytes);
+	c->ring.store(nullptr, std::memory_order_release);
+	c->signals.close_all();
+	pool.give_back(c);
+}
+
+bool remove(Context *c)
+{
+	BlockSignals blocked;
+	Guard<Mutex> g(changing);
+	if (c->dead.exchange(true, std::memory_order_seq_cst))
+		return false;
+	if (auto *place = find(table.load(std::memory_order_relaxed), c->ring.load(std::memory_order_relaxed)))
+		place->store(&removed, std::memory_order_release);
+	return true;
+}
+
+uint32_t contexts()
+{
+	return pool.size();
+}
+
+Context *acquire_at(uint32_t index)
+{
+	return acquire(pool.at(index)->ring.load(std::memory_order_acquire));
+}
+
+Operation *reserve(Context *c)
+{
+	uint32_t taken = c->outstanding.fetch_add(1, std::memory_order_acq_rel);
+	bool room = taken + unread(c, c->ring.load(std::memory_order_relaxed)) < c->size - 1;
+	Operation *o = room ? operation_pool.take(operation_pool.capacity) : nullptr;
+	if (o == nullptr) {
+		c->outstanding.fetch_sub(1, std::memory_order_acq_rel);
+		return nullptr;
+	}
+	o->signal = nullptr;
+	o->poll = o->of_file = false;
+	o->place = {};
+	c->users.fetch_add(1, std::memory_order_relaxed);
+	o->context.store(c, std::memory_order_release);
+	return o;
+}
+
+void give_up(Operation *o)
+{
+	Context *c = o->context.load(std::memory_order_relaxed);
+	o->signal = nullptr;
+	finished(c, o);
+	release(c);
+}
+
+void ended(Operation *o, ssize_t result)
+{
+	Context *c = o->context.load(std::memory_order_relaxed);
+	o->result = result;
+	// The operation's use of the context may end with another thread's delivery.
+	c->users.fetch_add(1, std::memory_order_relaxed);
+	c->ended.push(o);
+	deliver(c);
+	release(c);
+}
+
+int take(Context *c, struct io_event *events, long most)
+{
+	Ring *r = c->ring.load(std::memory_order_relaxed);
+	if (unread(c, r) == 0 || most <= 0)
+		return 0;
+	int n = 0;
+	{
+		BlockSignals blocked;
+		Guard<Mutex> g(c->readers);
+		uint32_t head = r->head.load(std::memory_order_relaxed) % c->size;
+		uint32_t tail = c->tail.load(std::memory_order_acquire);
+		uint32_t there = (tail + c->size - head) % c->size;
+		long count = there < static_cast<unsigned long>(most) ? static_cast<long>(there) : most;
+		if (count == 0)
+			return 0;
+		if (!writable(events, static_cast<size_t>(count) * sizeof *events))
+			return -EFAULT;
+		for (; n < count; n++, head = (head + 1) % c->size)
+			events[n] = r->events[head];
+		// Release: the places may be written again.
+		r->head.store(head, std::memory_order_release);
+	}
+	if (c->has_late.load(std::memory_order_relaxed))
+		deliver(c);
+	return n;
+}
+
+uint32_t operations()
+{
+	return operation_pool.size();
+}
+
+Operation *operation_at(uint32_t index)
+{
+	return operation_pool.at(index);
+}
+
+void after_fork()
+{
+	table.store(nullptr, std::memory_order_relaxed);
+	changing.reset();
+	for (uint32_t i = 0; i < pool.size(); i++) {
+		Context *c = pool.at(i);
+		c->ring.store(nullptr, std::memory_order_relaxed);
+		c->users.store(0, std::memory_order_relaxed);
+		c->outstanding.store(0, std::memory_order_relaxed);
+		c->of_files.store(0, std::memory_order_relaxed);
+		c->ended.take_all();
+		c->delivering.store(false, std::memory_order_relaxed);
+		c->late = nullptr;
+		c->has_late.store(false, std::memory_order_relaxed);
+		c->readers.reset();
+		c->signals.lock.reset();
+		c->signals.first = nullptr;
+		c->sleepers.lock.reset();
+		c->sleepers.masked.store(nullptr, std::memory_order_relaxed);
+		c->sleepers.asleep.store(0, std::memory_order_relaxed);
+	}
+	pool.after_fork();
+	for (uint32_t i = 0; i < operation_pool.size(); i++)
+		operation_pool.at(i)->context.store(nullptr, std::memory_order_relaxed);
+	operation_pool.after_fork();
+}
+
+} // namespace sigevec::io

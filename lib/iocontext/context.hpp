@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+//
+// An io_context_t of libaio's: a ring of events in memory of the program's, and what is outstanding.
+//
+// The program reads the ring as it reads the kernel's: an event is there from the moment the tail says so, without a call, and stays
+// until the head has been moved, by io_getevents or by the program. The ring is the program's to write to. Of it only the head is
+// believed, and only as a place within it: a program that scribbles over its ring loses that context's events, and nothing else.
+//
+// Who ends a request puts its Operation into the context's inbox, and then into the ring, unless another thread, or an interrupted frame
+// of this one, is doing that: then that looks again. So nobody waits for a lock in order to end a request.
+//
+// A program that has as many events unread as the ring has room for gets EAGAIN for the next request; there is always room for those
+// that have been accepted.
+//
+// Lifetimes: a Context is never freed, so that a stale pointer to one does no harm. It is in use while `users' is not 0: one for being in the
+// table of contexts, one for each call and each Operation. The last user unmaps the ring. Locks: `readers', with all signals blocked, by
+// io_getevents; see sleep.hpp and event_signal.hpp for theirs.
+#pragma once
+
+#include "base/inbox.hpp"
+#include "iocontext/event_signal.hpp"
+#include "iocontext/sleep.hpp"
+#include "runtime/sync.hpp"
+
+#include <linux/aio_abi.h>
+#include <sys/types.h>
+
+namespace sigevec {
+struct Request;
+}
+
+namespace sigevec::io {
+
+// The kernel's struct aio_ring.
+struct Ring {
+	uint32_t id, size;
+	std::atomic<uint32_t> head, tail;
+	uint32_t magic, compat, incompat, header_length;
+	struct io_event events[];
+};
+
+struct Context;
+
+// One request of a context's. Made by io_submit, given back once its event is in the ring.
+struct Operation {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+	Operation *next; // in the inbox
+
+	// Read by io_cancel while the operation may be ending; nullptr: it is none.
+	std::atomic<Context *> context;
+	std::atomic<uint64_t> object; // the program's iocb
+	uint64_t data;
+	ssize_t result;
+	EventSignal *signal; // of the eventfd that is to be told, or nullptr
+	bool poll;
+	bool of_file; // what is accepted is carried out, also at the end of the program
+
+	// Its place in the order of its file (order.hpp), whose locks protect it.
+	struct Place {
+		bool ordered, write, waits, released;
+		uint64_t dev, ino;
+		uint64_t from, to; // bytes of the file
+		Operation *earlier, *later;
+		Request *parked;
+	} place;
+};
+
+struct alignas(64) Context {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+
+	std::atomic<Ring *> ring{nullptr};
+	size_t bytes;
+	uint32_t size; // of the ring, in events
+	std::atomic<uint32_t> users{0};
+	std::atomic<bool> dead{false};
+
+	Inbox<Operation> ended;
+	std::atomic<bool> delivering{false};
+	Operation *late = nullptr; // for which the ring had no room: by whoever delivers
+	std::atomic<bool> has_late{false};
+	std::atomic<uint32_t> tail{0}; // the ring's, which the program could change
+
+	std::atomic<uint32_t> outstanding{0}; // accepted, and not in the ring
+	std::atomic<uint32_t> of_files{0};    // those of them that io_drain waits for
+	Sleepers sleepers;
+	EventSignals signals;
+	Mutex readers;
+};
+
+// Makes one with room for twice nr events: 0 and the ring, or -errno.
+int create(unsigned nr, Ring **ring);
+// The context at an address, in use until release; nullptr: it is none, or none any more. No address is read.
+Context *acquire(const void *address);
+void release(Context *c);
+// Takes it out of the table: whoever does that ends it. False: another thread was quicker.
+bool remove(Context *c);
+// As many as there have been at one time; acquire_at: the one with a number below that, if it is in use, or nullptr.
+uint32_t contexts();
+Context *acquire_at(uint32_t index);
+
+// An Operation, with its place in the ring and its use of the context; nullptr: there is no room, or no memory.
+Operation *reserve(Context *c);
+// It has not been submitted.
+void give_up(Operation *o);
+// It has ended, with this result: an event. Any thread; async-signal-safe.
+void ended(Operation *o, ssize_t result);
+
+// Takes up to `most' events out of the ring: their number, or -EFAULT.
+int take(Context *c, struct io_event *events, long most);
+
+// For io_cancel.
+uint32_t operations();
+Operation *operation_at(uint32_t index);
+
+// In the child of fork: the parent's contexts are none here.
+void after_fork();
+
+} // namespace sigevec::io

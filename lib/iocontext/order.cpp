@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+#include "iocontext/order.hpp"
+
+#include "request/submit.hpp"
+#include "runtime/sync.hpp"
+
+namespace sigevec::io::order {
+
+namespace {
+
+struct alignas(64) Shard {
+	Mutex lock;
+	Operation *first = nullptr, *last = nullptr; // in the order of submission
+	unsigned waiting = 0;
+};
+
+constexpr unsigned shards = 64;
+Shard table[shards];
+
+Shard &shard_of(const Operation::Place &p)
+{
+	return table[((p.ino ^ p.dev << 7) * 0x9e3779b97f4a7c15ull >> 32) % shards];
+}
+
+bool conflict(const Operation::Place &a, const Operation::Place &b)
+{
+	return a.ino == b.ino && a.dev == b.dev && (a.write || b.write) && a.from < b.to && b.from < a.to;
+}
+
+// Whether something before o is in its way. With the lock held.
+bool must_wait(const Operation *o)
+{
+	for (const Operation *i = o->place.earlier; i != nullptr; i = i->place.earlier)
+		if (conflict(i->place, o->place))
+			return true;
+	return false;
+}
+
+void append(Shard &s, Operation *o)
+{
+	o->place.earlier = s.last;
+	o->place.later = nullptr;
+	(s.last != nullptr ? s.last->place.later : s.first) = o;
+	s.last = o;
+}
+
+void take_out(Shard &s, Operation *o)
+{
+	(o->place.earlier != nullptr ? o->place.earlier->place.later : s.first) = o->place.later;
+	(o->place.later != nullptr ? o->place.later->place.earlier : s.last) = o->place.earlier;
+}
+
+// The next one that waits and need not any more. nullptr: none does.
+Request *next_free(Shard &s)
+{
+	for (Operation *o = s.first; o != nullptr && s.waiting != 0; o = o->place.later) {
+		if (!o->place.waits || o->place.released || must_wait(o))
+			continue;
+		o->place.released = true;
+		// Its submitter is still at it, and will find it released.
+		if (o->place.parked == nullptr)
+			continue;
+		o->place.waits = false;
+		s.waiting--;
+		return o->place.parked;
+	}
+	return nullptr;
+}
+
+} // namespace
+
+bool enter(Operation *o)
+{
+	Shard &s = shard_of(o->place);
+	BlockSignals blocked;
+	Guard<Mutex> g(s.lock);
+	append(s, o);
+	o->place.ordered = true;
+	o->place.waits = must_wait(o);
+	s.waiting += o->place.waits;
+	return !o->place.waits;
+}
+
+void parked(Operation *o, Request *r)
+{
+	Shard &s = shard_of(o->place);
+	BlockSignals blocked;
+	bool begins;
+	{
+		Guard<Mutex> g(s.lock);
+		begins = o->place.released;
+		o->place.parked = r;
+		if (begins) {
+			o->place.waits = false;
+			s.waiting--;
+		}
+	}
+	if (begins)
+		submit::begin_parked(r);
+}
+
+void leave(Operation *o)
+{
+	Shard &s = shard_of(o->place);
+	BlockSignals blocked;
+	Request *r;
+	{
+		Guard<Mutex> g(s.lock);
+		take_out(s, o);
+		s.waiting -= o->place.waits;
+		o->place.ordered = o->place.waits = false;
+		r = next_free(s);
+	}
+	while (r != nullptr) {
+		submit::begin_parked(r);
+		Guard<Mutex> g(s.lock);
+		r = next_free(s);
+	}
+}
+
+void after_fork()
+{
+	for (Shard &s : table) {
+		s.lock.reset();
+		s.first = s.last = nullptr;
+		s.waiting = 0;
+	}
+}
+
+} // namespace sigevec::io::order

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+#include "iocontext/sleep.hpp"
+
+#include "interrupt.h"
+
+#include <cstring>
+#include <poll.h>
+
+namespace sigevec::io {
+
+namespace {
+
+constexpr size_t mask_size = 8;
+constexpr uint64_t interruption = uint64_t{1} << (sigevec_interruption - 1);
+
+void set_mask(uint64_t now, uint64_t *before)
+{
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &now, before, mask_size);
+}
+
+// The sleeper has left the list: an interruption that is still to come would be the program's next system call's. One of pthread_cancel's
+// goes on to where it was meant for.
+void swallow_interruption()
+{
+	siginfo_t info;
+	timespec none{};
+	uint64_t set = interruption;
+	memset(&info, 0, sizeof info);
+	while (syscall(SYS_rt_sigtimedwait, &set, &info, &none, mask_size) == sigevec_interruption)
+		if (info.si_code == SI_TKILL) {
+			syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sigevec_interruption);
+			return;
+		}
+}
+
+// Without a time-out a handler with SA_RESTART would make the sleep go on, which the kernel's own does not.
+constexpr timespec very_long{1000000000, 0};
+
+} // namespace
+
+void Sleepers::wake()
+{
+	arrivals.fetch_add(1, std::memory_order_seq_cst);
+	if (asleep.load(std::memory_order_seq_cst) == 0)
+		return;
+	futex_wake(arrivals, INT_MAX);
+	if (masked.load(std::memory_order_seq_cst) == nullptr)
+		return;
+	BlockSignals blocked;
+	Guard<Mutex> g(lock);
+	for (Masked *m = masked.load(std::memory_order_relaxed); m != nullptr; m = m->next)
+		if (!m->woken) {
+			m->woken = true;
+			sigevec_interrupt(m->thread);
+		}
+}
+
+int Sleepers::sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask)
+{
+	if (mask != nullptr)
+		return sleep_masked(seen, deadline, mask);
+	timespec rest = very_long;
+	if (!deadline.never && !deadline.left(rest))
+		return ETIMEDOUT;
+	int e = futex_wait(arrivals, seen, &rest);
+	return e == EAGAIN || (e == ETIMEDOUT && deadline.never) ? 0 : e;
+}
+
+int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset_t *mask)
+{
+	// Who cannot be interrupted looks itself.
+	timespec rest = sigevec_can_interrupt() != 0 ? very_long : timespec{0, 1000000}, left;
+	if (!deadline.never) {
+		if (!deadline.left(left))
+			return ETIMEDOUT;
+		if (left.tv_sec < rest.tv_sec || (left.tv_sec == rest.tv_sec && left.tv_nsec < rest.tv_nsec))
+			rest = left;
+	}
+	uint64_t inside, before;
+	memcpy(&inside, mask, sizeof inside);
+	inside &= ~interruption;
+	Masked me{nullptr, static_cast<pid_t>(syscall(SYS_gettid)), false};
+	set_mask(~uint64_t{0}, &before);
+	{
+		Guard<Mutex> g(lock);
+		me.next = masked.load(std::memory_order_relaxed);
+		masked.store(&me, std::memory_order_seq_cst);
+	}
+	int e = 0;
+	if (arrivals.load(std::memory_order_seq_cst) == seen)
+		e = syscall(SYS_ppoll, nullptr, 0, &rest, &inside, mask_size) < 0 ? errno : 0;
+	{
+		Guard<Mutex> g(lock);
+		for (Masked *p = masked.load(std::memory_order_relaxed), *previous = nullptr; p != nullptr; previous = p, p = p->next)
+			if (p == &me) {
+				if (previous == nullptr)
+					masked.store(me.next, std::memory_order_relaxed);
+				else
+					previous->next = me.next;
+				break;
+			}
+	}
+	if (me.woken)
+		swallow_interruption();
+	set_mask(before, nullptr);
+	// An interruption is no signal of the program's; one of those may have come beside it, and is seen by the next sleep's EINTR or not at all.
+	return e == EINTR && me.woken ? 0 : e == EINTR ? EINTR : 0;
+}
+
+} // namespace sigevec::io

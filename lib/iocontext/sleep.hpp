@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+//
+// io_getevents and io_pgetevents asleep.
+//
+// Why no wake-up is lost: a sleeper counts itself, reads `arrivals', looks at the ring, and sleeps while `arrivals' is unchanged; who has put an
+// event into the ring changes `arrivals', then looks whether anybody sleeps. All are seq_cst.
+//
+// A mask of signals that is to hold during the sleep alone (io_pgetevents) must be taken and the sleep begun in one step, which a futex
+// cannot: such a caller sleeps in ppoll, and is woken by the signal that libc keeps for cancellation (compat/interrupt.h), which it has
+// blocked except there. Lock: `lock', with all signals blocked.
+#pragma once
+
+#include "runtime/sync.hpp"
+
+namespace sigevec::io {
+
+struct Sleepers {
+	std::atomic<uint32_t> arrivals{0};
+	std::atomic<uint32_t> asleep{0};
+
+	// Callers with a mask.
+	struct Masked {
+		Masked *next;
+		pid_t thread;
+		bool woken;
+	};
+	std::atomic<Masked *> masked{nullptr};
+	Mutex lock;
+
+	// There are more events, or the context is dead. Async-signal-safe.
+	void wake();
+
+	// By a caller that counts in `asleep', has read `seen' and then found too little. 0, EINTR or ETIMEDOUT.
+	int sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask);
+
+private:
+	int sleep_masked(uint32_t seen, const Deadline &deadline, const sigset_t *mask);
+};
+
+} // namespace sigevec::io
