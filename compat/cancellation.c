@@ -12,7 +12,7 @@
 extern void _pthread_cleanup_push(struct _pthread_cleanup_buffer *, void (*)(void *), void *);
 extern void _pthread_cleanup_pop(struct _pthread_cleanup_buffer *, int);
 
-long sigevec_cancellable_syscall(void (*cleanup)(void *), void *arg, long number, const long v[6])
+long sigevec_undone_syscall(void (*cleanup)(void *), void *arg, int type_inside, long number, const long v[6])
 {
 	struct _pthread_cleanup_buffer buffer;
 	long r;
@@ -20,13 +20,18 @@ long sigevec_cancellable_syscall(void (*cleanup)(void *), void *arg, long number
 
 	_pthread_cleanup_push(&buffer, cleanup, arg);
 	/* As libc's own cancellation points do: asynchronous for the length of the call, which owns nothing. */
-	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+	pthread_setcanceltype(type_inside, &type);
 	r = syscall(number, v[0], v[1], v[2], v[3], v[4], v[5]);
 	if (r < 0)
 		r = -errno;
 	pthread_setcanceltype(type, &type);
 	_pthread_cleanup_pop(&buffer, 0);
 	return r;
+}
+
+long sigevec_cancellable_syscall(void (*cleanup)(void *), void *arg, long number, const long v[6])
+{
+	return sigevec_undone_syscall(cleanup, arg, PTHREAD_CANCEL_ASYNCHRONOUS, number, v);
 }
 
 void sigevec_call_with_cleanup(void (*f)(union sigval), union sigval value, void (*cleanup)(void *), void *arg)

@@ -23,6 +23,10 @@ extern "C" {
 long sigevec_cancellable_syscall(void (*cleanup)(void *), void *arg, long number, const long v[6])
 	__attribute__((visibility("hidden")));
 
+/* The same with a type of cancellation for the length of the call: a call that is no cancellation point keeps the program's type. */
+long sigevec_undone_syscall(void (*cleanup)(void *), void *arg, int type_inside, long number, const long v[6])
+	__attribute__((visibility("hidden")));
+
 /*
  * Calls f(value). If f ends the thread (pthread_exit, cancellation), cleanup(arg) runs; if it returns, this returns.
  */

@@ -256,8 +256,8 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 	bool cancelled = was_cancelled(r, n);
 	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
 	r->cancel_reply = nullptr;
-	// Only the plain call says that a file has ended, or that it has no offset.
-	bool doubtful = n == -ESPIPE || n == -EOPNOTSUPP || (n == 0 && r->is_read() && r->done == 0);
+	// Only the plain call says that a file has ended, or that it has no offset; and a worker, what is to be done about O_DIRECT.
+	bool doubtful = n == -ESPIPE || n == -EOPNOTSUPP || (n == -EINVAL && transfer::submitted_buffered(r)) || (n == 0 && r->is_read() && r->done == 0);
 	if (!cancelled && (doubtful || n == -EAGAIN || n == -EINTR || n == -ECANCELED || transfer::advance(r, n))) {
 		// A worker finishes what the ring could not, or only in part.
 		r->set(State::running);

@@ -140,7 +140,7 @@ bool on_file(const Call &c, const Descriptor &d, ssize_t *result)
 	if ((d.flags & (O_SYNC | O_DSYNC)) != 0 && c.op == Op::write)
 		return false;
 	if (d.kind == Kind::memory)
-		return in_memory(c, d, result);
+		return (c.op == Op::read || !d.plain_calls_only) && in_memory(c, d, result);
 	if ((d.flags & O_DIRECT) != 0 || d.plain_calls_only)
 		return false;
 	return c.op == Op::read ? read_cached(c, d, result) : write_cached(c, d, result);

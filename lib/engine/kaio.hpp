@@ -57,6 +57,9 @@ int own_index();
 void plug();
 void unplug();
 
+// What the kernel would say of a transfer before it looks at any memory: 0 or -errno; 0 also where it cannot be asked.
+int verdict(int fd, bool read, int flags);
+
 // By the driver, for a caller that may not start threads: a background thread with the helper's descriptors.
 void start_for_helper(helper::Helper *h, void *context);
 

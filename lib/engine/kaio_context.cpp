@@ -124,6 +124,9 @@ bool reroute(Request *r, const Descriptor &d)
 // The data is the same through any descriptor of the same inode with the same flags.
 bool pass_on(Request *r)
 {
+	// The program wants to hear that it would have had to wait.
+	if ((r->op == Op::read || r->op == Op::write) && (r->call_flags & RWF_NOWAIT) != 0)
+		return false;
 	Descriptor d;
 	int fd = r->fd.load(std::memory_order_relaxed);
 	if (!transfer::describe(fd, &d))

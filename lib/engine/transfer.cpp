@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <climits>
 #include <csignal>
 #include <cstdlib>
@@ -55,6 +56,7 @@ Kind kind_of_file(int fd, Descriptor *d)
 Kind kind_of(int fd, mode_t mode, Descriptor *d)
 {
 	d->plain_calls_only = d->exact_inode = false;
+	d->type = mode & S_IFMT;
 	switch (mode & S_IFMT) {
 	case S_IFREG:
 		return kind_of_file(fd, d);
@@ -513,6 +515,38 @@ ssize_t write_as_submitted(const Request *r, int fd, const Piece &p)
 	return n == -EOPNOTSUPP ? at_offset(false, fd, p, asked) : n;
 }
 
+ssize_t transfer_call(Request *r, int fd)
+{
+	Piece p = rest(r);
+	// Of nothing the plain call is made: with flags the kernel asks no file.
+	if (r->op == Op::write && !is_stream(r->kind) && r->len != 0)
+		if (ssize_t n = write_as_submitted(r, fd, p); n != -ESPIPE)
+			return n;
+	if (p.vector != nullptr)
+		return vector_call(r->is_read(), fd, p.vector, p.vector_count, r->kind == Kind::fifo ? -1 : p.offset, 0);
+	if ((r->call_flags & RWF_NOWAIT) != 0)
+		return at_offset(r->is_read(), fd, p, RWF_NOWAIT);
+	ssize_t n = result(r->is_read() ? pread(fd, p.buf, p.len, p.offset) : pwrite(fd, p.buf, p.len, p.offset));
+	if (n == -ESPIPE)
+		n = result(r->is_read() ? read(fd, p.buf, p.len) : write(fd, p.buf, p.len));
+	return n;
+}
+
+// O_DIRECT may have been set since r was submitted, and forbids what need not be aligned: then by an open file without it. It may have been cleared
+// again by now, and set again in a moment. Where there is no /proc, or the file's permissions have changed, the error stays.
+ssize_t without_direct(Request *r, int fd)
+{
+	char path[40];
+	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
+	int flags = (r->is_read() ? O_RDONLY : O_WRONLY) | (r->flags & (O_APPEND | O_SYNC | O_DSYNC));
+	auto other = static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC));
+	if (other < 0)
+		return -EINVAL;
+	ssize_t n = transfer_call(r, other);
+	sys::close(other);
+	return n;
+}
+
 } // namespace
 
 ssize_t one_call(Request *r, int fd)
@@ -527,17 +561,8 @@ ssize_t one_call(Request *r, int fd)
 		return result(syscall(SYS_fsync, fd)); // no cancellation point: it may be the program's thread
 	if (r->op == Op::fdatasync)
 		return result(syscall(SYS_fdatasync, fd));
-	Piece p = rest(r);
-	// Of nothing the plain call is made: with flags the kernel asks no file.
-	if (r->op == Op::write && !is_stream(r->kind) && r->len != 0)
-		if (ssize_t n = write_as_submitted(r, fd, p); n != -ESPIPE)
-			return n;
-	if (p.vector != nullptr)
-		return vector_call(r->is_read(), fd, p.vector, p.vector_count, r->kind == Kind::fifo ? -1 : p.offset, 0);
-	ssize_t n = result(r->is_read() ? pread(fd, p.buf, p.len, p.offset) : pwrite(fd, p.buf, p.len, p.offset));
-	if (n == -ESPIPE)
-		n = result(r->is_read() ? read(fd, p.buf, p.len) : write(fd, p.buf, p.len));
-	return n;
+	ssize_t n = transfer_call(r, fd);
+	return n == -EINVAL && submitted_buffered(r) ? without_direct(r, fd) : n;
 }
 
 bool in_cache(int fd, off_t offset, size_t len)

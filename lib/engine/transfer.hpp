@@ -6,6 +6,7 @@
 #include "request/request.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -110,6 +111,12 @@ ssize_t end_of_connect(int fd, const struct msghdr &to);
 inline ssize_t poll_result(short found)
 {
 	return (found & POLLNVAL) != 0 ? -EBADF : found;
+}
+
+// A transfer of a file that was opened without O_DIRECT when it was submitted. What the kernel has against it may be O_DIRECT, set since.
+inline bool submitted_buffered(const Request *r)
+{
+	return (r->op == Op::read || r->op == Op::write) && r->kind == Kind::file && (r->flags & O_DIRECT) == 0;
 }
 
 // One call that waits, with what is left of r. Result or -errno.

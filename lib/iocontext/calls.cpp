@@ -36,20 +36,29 @@ private:
 	io::Context *context_;
 };
 
-// Whatever is called in a call, the program's errno is not touched.
-class KeepErrno {
+// Whatever is called in a call, the program's errno is not touched, and the thread is not cancelled, as in no system call of these.
+class KeepCaller {
 public:
-	~KeepErrno() { errno = saved_; }
+	KeepCaller() { pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type_); }
+	~KeepCaller()
+	{
+		errno = saved_;
+		if (type_ != PTHREAD_CANCEL_DEFERRED)
+			pthread_setcanceltype(type_, nullptr);
+	}
+	KeepCaller(const KeepCaller &) = delete;
+	KeepCaller &operator=(const KeepCaller &) = delete;
+	int type() const { return type_; }
 
 private:
-	int saved_ = errno;
+	int saved_ = errno, type_ = 0;
 };
 
 } // namespace
 
 SIGEVEC_EXPORT long sigevec_io_setup(unsigned nr, void **context)
 {
-	KeepErrno keep;
+	KeepCaller keep;
 	if (!io::readable(context, sizeof *context))
 		return -EFAULT;
 	if (*context != nullptr || nr == 0)
@@ -70,7 +79,7 @@ SIGEVEC_EXPORT long sigevec_io_setup(unsigned nr, void **context)
 
 SIGEVEC_EXPORT long sigevec_io_destroy(void *context)
 {
-	KeepErrno keep;
+	KeepCaller keep;
 	Use use(context);
 	if (!use)
 		return SIGEVEC_IO_FOREIGN;
@@ -78,14 +87,14 @@ SIGEVEC_EXPORT long sigevec_io_destroy(void *context)
 	if (!io::remove(c))
 		return -EINVAL;
 	c->sleepers.wake();
-	io::cancel_all(c);
-	while (uint32_t n = c->outstanding.load(std::memory_order_acquire))
-		futex_wait(c->outstanding, n, nullptr);
-	// Others are leaving it: this call is to be the one that takes it away.
-	while (c->users.load(std::memory_order_acquire) > 2) {
-		c->sleepers.wake();
-		sched_yield();
+	io::deliver(c);
+	// Again from time to time: one may have been on its way to where it can be cancelled.
+	constexpr timespec while_waiting{0, 10000000};
+	while (uint32_t n = c->outstanding.load(std::memory_order_seq_cst)) {
+		io::cancel_all(c);
+		futex_wait(c->outstanding, n, &while_waiting);
 	}
+	// Of the others that use it none moves data. The last one takes it away.
 	io::release(c); // the table's
 	return 0;
 }
@@ -97,10 +106,12 @@ long submit_all(io::Context *c, long nr, struct iocb *const *iocbs)
 {
 	helper::Plug plug;
 	kaio::plug();
+	io::Pages pages;
 	long done = 0;
 	int e = 0;
 	for (; done < nr && e == 0; done++) {
-		e = io::readable(iocbs + done, sizeof *iocbs) ? io::submit_one(c, reinterpret_cast<uint64_t>(iocbs[done])) : -EFAULT;
+		bool there = pages.readable(iocbs + done, sizeof *iocbs);
+		e = there ? io::submit_one(c, reinterpret_cast<uint64_t>(iocbs[done]), &pages) : -EFAULT;
 		if (e != 0)
 			break;
 	}
@@ -112,7 +123,7 @@ long submit_all(io::Context *c, long nr, struct iocb *const *iocbs)
 
 SIGEVEC_EXPORT long sigevec_io_submit(void *context, long nr, struct iocb *const *iocbs)
 {
-	KeepErrno keep;
+	KeepCaller keep;
 	Use use(context);
 	if (!use)
 		return SIGEVEC_IO_FOREIGN;
@@ -124,7 +135,7 @@ SIGEVEC_EXPORT long sigevec_io_submit(void *context, long nr, struct iocb *const
 
 SIGEVEC_EXPORT long sigevec_io_cancel(void *context, struct iocb *iocb, struct io_event *)
 {
-	KeepErrno keep;
+	KeepCaller keep;
 	Use use(context);
 	if (!use)
 		return SIGEVEC_IO_FOREIGN;
@@ -134,32 +145,52 @@ SIGEVEC_EXPORT long sigevec_io_cancel(void *context, struct iocb *iocb, struct i
 		return -EINVAL;
 	for (uint32_t i = 0; i < io::operations(); i++) {
 		io::Operation *o = io::operation_at(i);
+		// Several may have been made from one iocb.
 		if (o->context.load(std::memory_order_acquire) == use.get() &&
-		    o->object.load(std::memory_order_relaxed) == reinterpret_cast<uint64_t>(iocb))
-			return io::cancel(o) ? -EINPROGRESS : -EINVAL;
+		    o->object.load(std::memory_order_relaxed) == reinterpret_cast<uint64_t>(iocb) && io::cancel(o))
+			return -EINPROGRESS;
 	}
 	return -EINVAL;
 }
 
 namespace {
 
-// One look, and one sleep if it finds too little. True: `got' is what the call returns.
-bool get_events(io::Context *c, long min_nr, long nr, struct io_event *events, const Deadline &deadline, const sigset_t *mask, long *got)
+// What io_getevents does, with a use of the context and counted among the sleepers.
+struct Getting {
+	io::Context *c;
+	long min_nr, nr;
+	struct io_event *events;
+	Deadline deadline;
+	const sigset_t *mask;
+	int cancel_type;
+};
+
+// The call does not return.
+void stop_getting(void *p)
 {
+	io::Context *c = static_cast<Getting *>(p)->c;
+	c->sleepers.asleep.fetch_sub(1, std::memory_order_relaxed);
+	io::release(c);
+}
+
+// One look, and one sleep if it finds too little. True: `got' is what the call returns.
+bool get_events(Getting &g, long *got)
+{
+	io::Context *c = g.c;
 	uint32_t seen = c->sleepers.arrivals.load(std::memory_order_seq_cst);
-	int n = io::take(c, events + *got, nr - *got);
+	int n = io::take(c, g.events + *got, g.nr - *got);
 	if (n < 0) {
 		*got = *got != 0 ? *got : n;
 		return true;
 	}
 	*got += n;
-	if (*got >= min_nr)
+	if (*got >= g.min_nr)
 		return true;
-	int e = c->dead.load(std::memory_order_seq_cst) ? EINVAL : c->sleepers.sleep(seen, deadline, mask);
+	int e = c->dead.load(std::memory_order_seq_cst) ? EINVAL : c->sleepers.sleep(seen, g.deadline, g.mask, {stop_getting, &g, g.cancel_type});
 	if (e == 0)
 		return false;
 	// What came at the last moment.
-	n = io::take(c, events + *got, nr - *got);
+	n = io::take(c, g.events + *got, g.nr - *got);
 	*got += n > 0 ? n : 0;
 	if (*got == 0 && e != ETIMEDOUT)
 		*got = -e;
@@ -184,12 +215,23 @@ int read_mask(const struct sigevec_io_mask *from, const sigset_t **mask)
 	return 0;
 }
 
+// As the kernel reckons: a sum of seconds and nanoseconds, whatever they are, which never comes if it is negative.
+Deadline deadline_of(const struct timespec *timeout)
+{
+	constexpr int64_t second = 1000000000;
+	if (timeout == nullptr || timeout->tv_sec >= INT64_MAX / second)
+		return Deadline::after(nullptr);
+	auto sum = static_cast<int64_t>(static_cast<uint64_t>(timeout->tv_sec) * second + static_cast<uint64_t>(timeout->tv_nsec));
+	struct timespec clean = {sum / second, sum % second};
+	return sum < 0 ? Deadline::after(nullptr) : Deadline::after(&clean);
+}
+
 } // namespace
 
 SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr, struct io_event *events, const struct timespec *timeout,
 					 const struct sigevec_io_mask *masks)
 {
-	KeepErrno keep;
+	KeepCaller keep;
 	Use use(context);
 	if (!use)
 		return SIGEVEC_IO_FOREIGN;
@@ -200,26 +242,21 @@ SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr, st
 		return e;
 	if (min_nr > nr || min_nr < 0)
 		return -EINVAL;
-	Deadline deadline = Deadline::after(timeout);
 	io::Context *c = use.get();
+	Getting g{c, min_nr, nr, events, deadline_of(timeout), mask, keep.type()};
 	long got = 0;
 	c->sleepers.asleep.fetch_add(1, std::memory_order_seq_cst);
-	while (!get_events(c, min_nr, nr, events, deadline, mask, &got))
+	while (!get_events(g, &got))
 		;
 	c->sleepers.asleep.fetch_sub(1, std::memory_order_relaxed);
+	// What the mask lets in runs in any case.
+	if (mask != nullptr && io::let_in(mask) && got == 0)
+		return -EINTR;
 	return got;
 }
 
 SIGEVEC_EXPORT void sigevec_io_drain(void)
 {
-	if (!process::ready())
-		return;
-	for (uint32_t i = 0; i < io::contexts(); i++) {
-		io::Context *c = io::acquire_at(i);
-		if (c == nullptr)
-			continue;
-		while (uint32_t n = c->of_files.load(std::memory_order_acquire))
-			futex_wait(c->of_files, n, nullptr);
-		io::release(c);
-	}
+	if (process::ready())
+		io::drain();
 }

@@ -20,7 +20,7 @@ Pool<Operation, 8, config::most_requests / 256> operation_pool;
 // ---- the table of contexts, by address ----
 
 // Open addressing; a table is replaced by one of twice the size when half of it has been used, and stays for whoever still reads it. Places
-// are never emptied, only marked.
+// are not emptied, but marked, as long as something may come after them.
 struct Table {
 	uint32_t places, used;
 	std::atomic<Context *> place[];
@@ -55,6 +55,19 @@ void put(Table *t, Context *c)
 		i = (i + 1) & (t->places - 1);
 	t->used++;
 	t->place[i].store(c, std::memory_order_release);
+}
+
+// Marks that nothing comes after are no longer needed: nobody's search goes beyond them. So a program that sets up and destroys contexts for
+// ever needs no new tables.
+void clear_marks(Table *t, uint32_t i)
+{
+	uint32_t mask = t->places - 1;
+	if (t->place[(i + 1) & mask].load(std::memory_order_relaxed) != nullptr)
+		return;
+	for (; t->place[i].load(std::memory_order_relaxed) == &removed; i = (i - 1) & mask) {
+		t->place[i].store(nullptr, std::memory_order_release);
+		t->used--;
+	}
 }
 
 Table *make_table(uint32_t places)
@@ -92,18 +105,21 @@ Table *roomy_table()
 // ---- rings ----
 
 constexpr uint32_t magic = 0xa10a10a1;
-constexpr uint64_t most_events = 0x10000000 / sizeof(struct io_event);
+constexpr uint32_t most_events = 0x10000000 / sizeof(struct io_event);
 
-// As the kernel reckons: twice what was asked for, and two to tell full from empty.
-uint64_t events_for(unsigned nr)
+// As the kernel reckons, also beyond what its unsigned numbers have room for: twice what was asked for. 0 and *events, or -errno.
+int events_for(unsigned nr, uint32_t *events)
 {
-	return (nr < 4 ? 4 : uint64_t{nr}) * 2;
+	*events = (nr < 4 ? 4 : nr) * 2;
+	if (*events > most_events)
+		return -EINVAL;
+	return nr > most_events ? -EAGAIN : 0;
 }
 
-Ring *map_ring(uint64_t events, size_t *bytes)
+Ring *map_ring(uint32_t events, size_t *bytes)
 {
 	auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-	*bytes = (sizeof(Ring) + (events + 2) * sizeof(struct io_event) + page - 1) / page * page;
+	*bytes = (sizeof(Ring) + (size_t{events} + 2) * sizeof(struct io_event) + page - 1) / page * page;
 	void *m = mmap(nullptr, *bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m == MAP_FAILED)
 		return nullptr;
@@ -139,16 +155,24 @@ bool put_event(Context *c, Ring *r, const Operation *o)
 	return true;
 }
 
+// The program is ending: drain.
+std::atomic<bool> draining{false};
+
+void not_of_file(Context *c, Operation *o)
+{
+	if (o->of_file && c->of_files.fetch_sub(1, std::memory_order_acq_rel) == 1)
+		futex_wake(c->of_files, INT_MAX);
+	o->of_file = false;
+}
+
 void finished(Context *c, Operation *o)
 {
 	EventSignal *signal = o->signal;
-	if (o->of_file && c->of_files.fetch_sub(1, std::memory_order_acq_rel) == 1)
-		futex_wake(c->of_files, INT_MAX);
 	o->context.store(nullptr, std::memory_order_release);
 	operation_pool.give_back(o);
 	if (signal != nullptr)
 		tell(signal);
-	if (c->outstanding.fetch_sub(1, std::memory_order_acq_rel) == 1 && c->dead.load(std::memory_order_acquire))
+	if (c->outstanding.fetch_sub(1, std::memory_order_seq_cst) == 1 && c->dead.load(std::memory_order_seq_cst))
 		futex_wake(c->outstanding, INT_MAX);
 }
 
@@ -179,7 +203,8 @@ uint32_t deliver_all(Context *c)
 	return n;
 }
 
-// With a use of the context.
+} // namespace
+
 void deliver(Context *c)
 {
 	do {
@@ -194,13 +219,11 @@ void deliver(Context *c)
 	} while (!c->ended.empty());
 }
 
-} // namespace
-
 int create(unsigned nr, Ring **ring)
 {
-	uint64_t events = events_for(nr);
-	if (events > most_events)
-		return -EINVAL;
+	uint32_t events;
+	if (int e = events_for(nr, &events); e != 0)
+		return e;
 	size_t bytes;
 	Ring *r = map_ring(events, &bytes);
 	if (r == nullptr)
@@ -261,28 +284,24 @@ bool remove(Context *c)
 	Guard<Mutex> g(changing);
 	if (c->dead.exchange(true, std::memory_order_seq_cst))
 		return false;
-	if (auto *place = find(table.load(std::memory_order_relaxed), c->ring.load(std::memory_order_relaxed)))
+	Table *t = table.load(std::memory_order_relaxed);
+	if (auto *place = find(t, c->ring.load(std::memory_order_relaxed))) {
 		place->store(&removed, std::memory_order_release);
+		clear_marks(t, static_cast<uint32_t>(place - t->place));
+	}
 	return true;
-}
-
-uint32_t contexts()
-{
-	return pool.size();
-}
-
-Context *acquire_at(uint32_t index)
-{
-	return acquire(pool.at(index)->ring.load(std::memory_order_acquire));
 }
 
 Operation *reserve(Context *c)
 {
-	uint32_t taken = c->outstanding.fetch_add(1, std::memory_order_acq_rel);
-	bool room = taken + unread(c, c->ring.load(std::memory_order_relaxed)) < c->size - 1;
+	// Whoever removes the context looks at what is outstanding after that.
+	uint32_t taken = c->outstanding.fetch_add(1, std::memory_order_seq_cst);
+	bool room = !c->dead.load(std::memory_order_seq_cst) &&
+		    taken + unread(c, c->ring.load(std::memory_order_relaxed)) < c->size - 1;
 	Operation *o = room ? operation_pool.take(operation_pool.capacity) : nullptr;
 	if (o == nullptr) {
-		c->outstanding.fetch_sub(1, std::memory_order_acq_rel);
+		if (c->outstanding.fetch_sub(1, std::memory_order_seq_cst) == 1 && c->dead.load(std::memory_order_seq_cst))
+			futex_wake(c->outstanding, INT_MAX);
 		return nullptr;
 	}
 	o->signal = nullptr;
@@ -296,15 +315,38 @@ Operation *reserve(Context *c)
 void give_up(Operation *o)
 {
 	Context *c = o->context.load(std::memory_order_relaxed);
+	not_of_file(c, o);
+	if (o->signal != nullptr)
+		drop(o->signal);
 	o->signal = nullptr;
 	finished(c, o);
 	release(c);
+}
+
+void carry_out(Operation *o)
+{
+	Context *c = o->context.load(std::memory_order_relaxed);
+	if (o->of_file || draining.load(std::memory_order_seq_cst))
+		return;
+	o->of_file = true;
+	c->of_files.fetch_add(1, std::memory_order_acq_rel);
+}
+
+void drain()
+{
+	draining.store(true, std::memory_order_seq_cst);
+	for (uint32_t i = 0; i < pool.size(); i++) {
+		Context *c = pool.at(i);
+		while (uint32_t n = c->of_files.load(std::memory_order_acquire))
+			futex_wait(c->of_files, n, nullptr);
+	}
 }
 
 void ended(Operation *o, ssize_t result)
 {
 	Context *c = o->context.load(std::memory_order_relaxed);
 	o->result = result;
+	not_of_file(c, o);
 	// The operation's use of the context may end with another thread's delivery.
 	c->users.fetch_add(1, std::memory_order_relaxed);
 	c->ended.push(o);
@@ -315,7 +357,8 @@ void ended(Operation *o, ssize_t result)
 int take(Context *c, struct io_event *events, long most)
 {
 	Ring *r = c->ring.load(std::memory_order_relaxed);
-	if (unread(c, r) == 0 || most <= 0)
+	// None: the call was interrupted by a handler that has forked, and this is the child.
+	if (r == nullptr || unread(c, r) == 0 || most <= 0)
 		return 0;
 	int n = 0;
 	{
@@ -352,6 +395,7 @@ Operation *operation_at(uint32_t index)
 void after_fork()
 {
 	table.store(nullptr, std::memory_order_relaxed);
+	draining.store(false, std::memory_order_relaxed);
 	changing.reset();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Context *c = pool.at(i);

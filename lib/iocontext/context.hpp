@@ -54,7 +54,7 @@ struct Operation {
 	ssize_t result;
 	EventSignal *signal; // of the eventfd that is to be told, or nullptr
 	bool poll;
-	bool of_file; // what is accepted is carried out, also at the end of the program
+	bool of_file; // counted in Context::of_files
 
 	// Its place in the order of its file (order.hpp), whose locks protect it.
 	struct Place {
@@ -83,7 +83,7 @@ struct alignas(64) Context {
 	std::atomic<uint32_t> tail{0}; // the ring's, which the program could change
 
 	std::atomic<uint32_t> outstanding{0}; // accepted, and not in the ring
-	std::atomic<uint32_t> of_files{0};    // those of them that io_drain waits for
+	std::atomic<uint32_t> of_files{0};    // of them, those that the end of the program waits for, and that have not ended
 	Sleepers sleepers;
 	EventSignals signals;
 	Mutex readers;
@@ -94,16 +94,19 @@ int create(unsigned nr, Ring **ring);
 // The context at an address, in use until release; nullptr: it is none, or none any more. No address is read.
 Context *acquire(const void *address);
 void release(Context *c);
-// Takes it out of the table: whoever does that ends it. False: another thread was quicker.
+// Takes it out of the table: whoever does that ends it. False: another thread was quicker. From then on nothing is accepted.
 bool remove(Context *c);
-// As many as there have been at one time; acquire_at: the one with a number below that, if it is in use, or nullptr.
-uint32_t contexts();
-Context *acquire_at(uint32_t index);
+// Puts into the ring what has ended and is not there yet; of a context that has been removed, forgets it.
+void deliver(Context *c);
 
-// An Operation, with its place in the ring and its use of the context; nullptr: there is no room, or no memory.
+// An Operation, with its place in the ring and its use of the context; nullptr: there is no room, or no memory, or the context has been removed.
 Operation *reserve(Context *c);
 // It has not been submitted.
 void give_up(Operation *o);
+// What is accepted with it is carried out, also at the end of the program.
+void carry_out(Operation *o);
+// Waits for all such operations. Those that are accepted later, by threads that go on, are not waited for.
+void drain();
 // It has ended, with this result: an event. Any thread; async-signal-safe.
 void ended(Operation *o, ssize_t result);
 

@@ -32,20 +32,78 @@ bool is_eventfd(int fd)
 	return sys::fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0;
 }
 
-// By a thread of the helper's. A counter that is full stays full, as the kernel's own telling leaves it.
-void write_due(helper::Errand *e)
+// By a thread of the helper's.
+void dispose(helper::Errand *e)
 {
 	auto *s = static_cast<EventSignal *>(e);
-	s->asked.store(false, std::memory_order_seq_cst);
-	uint64_t n = s->due.exchange(0, std::memory_order_seq_cst);
-	struct pollfd p = {s->file, POLLOUT, 0};
 	int saved = errno;
-	if (n != 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0)
-		(void)!syscall(SYS_write, s->file, &n, sizeof n);
+	close(s->file);
+	free(s);
 	errno = saved;
 }
 
+// By a thread of the helper's, which must not wait: one by one, for what is more than a counter has room for would be waited for. A counter
+// that is full stays full, as the kernel's own telling leaves it.
+void write_due(helper::Errand *e)
+{
+	auto *s = static_cast<EventSignal *>(e);
+	int saved = errno;
+	s->asked.store(false, std::memory_order_seq_cst);
+	uint64_t one = 1;
+	struct pollfd p = {s->file, POLLOUT, 0};
+	for (uint64_t n = s->due.exchange(0, std::memory_order_seq_cst); n != 0; n--) {
+		if (poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0)
+			break;
+		(void)!syscall(SYS_write, s->file, &one, sizeof one);
+	}
+	errno = saved;
+	drop(s);
+}
+
+EventSignal *make(int fd)
+{
+	int file = helper::hold(fd);
+	if (file < 0)
+		return nullptr;
+	void *m = malloc(sizeof(EventSignal));
+	if (m == nullptr) {
+		helper::close_inside(file);
+		return nullptr;
+	}
+	auto *s = new (m) EventSignal;
+	s->run = write_due;
+	s->number = fd;
+	s->file = file;
+	return s;
+}
+
+pid_t self()
+{
+	return static_cast<pid_t>(syscall(SYS_gettid));
+}
+
 } // namespace
+
+EventSignal *EventSignals::known(int fd, pid_t helper) const
+{
+	for (EventSignal *i = first; i != nullptr; i = i->next)
+		if (same_file(self(), fd, helper, i->file) == Same::yes)
+			return i;
+	return nullptr;
+}
+
+void EventSignals::drop_idle(pid_t helper)
+{
+	for (EventSignal **p = &first; *p != nullptr;) {
+		EventSignal *i = *p;
+		if (i->users.load(std::memory_order_acquire) != 1 || same_file(self(), i->number, helper, i->file) == Same::yes) {
+			p = &i->next;
+			continue;
+		}
+		*p = i->next;
+		drop(i);
+	}
+}
 
 int EventSignals::find(int fd, EventSignal **s)
 {
@@ -55,29 +113,23 @@ int EventSignals::find(int fd, EventSignal **s)
 	helper::Helper *h = helper::get();
 	if (h == nullptr)
 		return -EAGAIN;
-	auto self = static_cast<pid_t>(syscall(SYS_gettid));
 	BlockSignals blocked;
 	Guard<Mutex> g(lock);
-	for (EventSignal *i = first; i != nullptr; i = i->next)
-		if (same_file(self, fd, h->thread, i->file) == Same::yes) {
-			*s = i;
-			return 0;
+	*s = known(fd, h->thread);
+	if (*s == nullptr) {
+		if (!is_eventfd(fd))
+			return -EINVAL;
+		drop_idle(h->thread);
+		*s = make(fd);
+		if (*s == nullptr)
+			return -EAGAIN;
+		if (can_compare()) {
+			(*s)->users.store(1, std::memory_order_relaxed);
+			(*s)->next = first;
+			first = *s;
 		}
-	if (!is_eventfd(fd))
-		return -EINVAL;
-	int file = helper::hold(fd);
-	if (file < 0)
-		return file == -EBADF ? -EBADF : -EAGAIN;
-	void *m = malloc(sizeof(EventSignal));
-	if (m == nullptr) {
-		helper::close_inside(file);
-		return -EAGAIN;
 	}
-	*s = new (m) EventSignal;
-	(*s)->run = write_due;
-	(*s)->file = file;
-	(*s)->next = first;
-	first = *s;
+	(*s)->users.fetch_add(1, std::memory_order_relaxed);
 	return 0;
 }
 
@@ -85,17 +137,26 @@ void EventSignals::close_all()
 {
 	while (EventSignal *s = first) {
 		first = s->next;
-		helper::close_inside(s->file);
-		free(s);
+		drop(s);
 	}
 }
 
 void tell(EventSignal *s)
 {
 	s->due.fetch_add(1, std::memory_order_seq_cst);
-	// Whoever has been asked looks at `due' after it has said that it may be asked again.
-	if (!s->asked.exchange(true, std::memory_order_seq_cst))
+	// Whoever has been asked looks at `due' after it has said that it may be asked again. The use goes along.
+	if (s->asked.exchange(true, std::memory_order_seq_cst))
+		drop(s);
+	else
 		helper::run_errand(s);
+}
+
+void drop(EventSignal *s)
+{
+	if (s->users.fetch_sub(1, std::memory_order_acq_rel) != 1)
+		return;
+	s->run = dispose;
+	helper::run_errand(s);
 }
 
 } // namespace sigevec::io

@@ -3,10 +3,12 @@
 // The eventfds that are told of events (IOCB_FLAG_RESFD).
 //
 // A request holds its eventfd, as the kernel does: by a copy in the helper's table of descriptors, which the program can neither see nor
-// close, made at the first request that names it. Later requests find it by comparing files. So only threads of the helper's can write to it;
-// others ask the driver. Several events may come with one write, whose number is that of the events.
+// close, made at the first request that names it. Later requests find it by comparing files, where the kernel does that. So only threads of
+// the helper's can write to it; others ask the driver.
 //
-// Locks: EventSignals::lock, with all signals blocked, by submitters only. An EventSignal is freed with its context.
+// Locks: EventSignals::lock, with all signals blocked, by submitters only. Lifetimes: an EventSignal has one user for being in its context's
+// list, one for each request, and one while the driver is asked to write. The last one has it closed and freed by a thread of the helper's.
+// What is in the list, and not in use, and not the program's number any more, goes when the next one is made.
 #pragma once
 
 #include "runtime/post.hpp"
@@ -16,7 +18,9 @@ namespace sigevec::io {
 
 struct EventSignal : helper::Errand {
 	EventSignal *next;
-	int file; // in the helper's table
+	int number; // in the program's table, when it was made
+	int file;   // in the helper's
+	std::atomic<uint32_t> users{0};
 	std::atomic<uint64_t> due{0};
 	std::atomic<bool> asked{false};
 };
@@ -25,13 +29,19 @@ struct EventSignals {
 	Mutex lock;
 	EventSignal *first = nullptr;
 
-	// What fd is: 0 and *s, or -errno (EBADF, EINVAL: no eventfd, EAGAIN). Not async-signal-safe.
+	// What fd is: 0 and *s, with a use for the caller's request, or -errno (EBADF, EINVAL: no eventfd, EAGAIN). Not async-signal-safe.
 	int find(int fd, EventSignal **s);
-	// They are no longer used, and nobody is about to.
+	// No request will look for one any more.
 	void close_all();
+
+private:
+	EventSignal *known(int fd, pid_t helper) const;
+	void drop_idle(pid_t helper);
 };
 
-// There is an event more. Async-signal-safe.
+// There is an event more: the request's use is given back. Async-signal-safe.
 void tell(EventSignal *s);
+// There is none. Async-signal-safe.
+void drop(EventSignal *s);
 
 } // namespace sigevec::io

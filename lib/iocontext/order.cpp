@@ -12,6 +12,7 @@ struct alignas(64) Shard {
 	Mutex lock;
 	Operation *first = nullptr, *last = nullptr; // in the order of submission
 	unsigned waiting = 0;
+	std::atomic<uint32_t> writes{0}; // of any file
 };
 
 constexpr unsigned shards = 64;
@@ -69,12 +70,18 @@ Request *next_free(Shard &s)
 
 } // namespace
 
+bool no_writes(const Operation *o)
+{
+	return shard_of(o->place).writes.load(std::memory_order_acquire) == 0;
+}
+
 bool enter(Operation *o)
 {
 	Shard &s = shard_of(o->place);
 	BlockSignals blocked;
 	Guard<Mutex> g(s.lock);
 	append(s, o);
+	s.writes.fetch_add(o->place.write, std::memory_order_relaxed);
 	o->place.ordered = true;
 	o->place.waits = must_wait(o);
 	s.waiting += o->place.waits;
@@ -107,6 +114,8 @@ void leave(Operation *o)
 	{
 		Guard<Mutex> g(s.lock);
 		take_out(s, o);
+		// Release: what it has written is seen by who finds none outstanding.
+		s.writes.fetch_sub(o->place.write, std::memory_order_release);
 		s.waiting -= o->place.waits;
 		o->place.ordered = o->place.waits = false;
 		r = next_free(s);
@@ -124,6 +133,7 @@ void after_fork()
 		s.lock.reset();
 		s.first = s.last = nullptr;
 		s.waiting = 0;
+		s.writes.store(0, std::memory_order_relaxed);
 	}
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/sleep.hpp"
 
+#include "cancellation.h"
 #include "interrupt.h"
 
 #include <cstring>
@@ -19,18 +20,22 @@ void set_mask(uint64_t now, uint64_t *before)
 }
 
 // The sleeper has left the list: an interruption that is still to come would be the program's next system call's. One of pthread_cancel's
-// goes on to where it was meant for.
-void swallow_interruption()
+// goes on to where it was meant for. Whether one was still to come.
+bool swallow_interruption()
 {
 	siginfo_t info;
 	timespec none{};
 	uint64_t set = interruption;
 	memset(&info, 0, sizeof info);
-	while (syscall(SYS_rt_sigtimedwait, &set, &info, &none, mask_size) == sigevec_interruption)
+	bool any = false;
+	while (syscall(SYS_rt_sigtimedwait, &set, &info, &none, mask_size) == sigevec_interruption) {
+		any = true;
 		if (info.si_code == SI_TKILL) {
 			syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sigevec_interruption);
-			return;
+			break;
 		}
+	}
+	return any;
 }
 
 // Without a time-out a handler with SA_RESTART would make the sleep go on, which the kernel's own does not.
@@ -55,14 +60,15 @@ void Sleepers::wake()
 		}
 }
 
-int Sleepers::sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask)
+int Sleepers::sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask, const Undo &undo)
 {
 	if (mask != nullptr)
 		return sleep_masked(seen, deadline, mask);
 	timespec rest = very_long;
 	if (!deadline.never && !deadline.left(rest))
 		return ETIMEDOUT;
-	int e = futex_wait(arrivals, seen, &rest);
+	long arg[6] = {reinterpret_cast<long>(&arrivals), FUTEX_WAIT_PRIVATE, static_cast<long>(seen), reinterpret_cast<long>(&rest), 0, 0};
+	auto e = static_cast<int>(-sigevec_undone_syscall(undo.undo, undo.arg, undo.cancel_type, SYS_futex, arg));
 	return e == EAGAIN || (e == ETIMEDOUT && deadline.never) ? 0 : e;
 }
 
@@ -100,11 +106,18 @@ int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset
 				break;
 			}
 	}
-	if (me.woken)
-		swallow_interruption();
+	// What interrupted the sleep was a signal of the program's if the interruption is still to come.
+	bool ours = me.woken && !swallow_interruption();
 	set_mask(before, nullptr);
-	// An interruption is no signal of the program's; one of those may have come beside it, and is seen by the next sleep's EINTR or not at all.
-	return e == EINTR && me.woken ? 0 : e == EINTR ? EINTR : 0;
+	return e == EINTR && !ours ? EINTR : 0;
+}
+
+bool let_in(const sigset_t *mask)
+{
+	timespec none{};
+	uint64_t inside;
+	memcpy(&inside, mask, sizeof inside);
+	return syscall(SYS_ppoll, nullptr, 0, &none, &inside, mask_size) < 0;
 }
 
 } // namespace sigevec::io

@@ -30,11 +30,22 @@ struct Sleepers {
 	// There are more events, or the context is dead. Async-signal-safe.
 	void wake();
 
+	// What is to be undone when the sleep does not return: the thread is cancelled, which it can be only if its type is asynchronous, or a
+	// signal handler leaves by siglongjmp.
+	struct Undo {
+		void (*undo)(void *);
+		void *arg;
+		int cancel_type; // the program's
+	};
+
 	// By a caller that counts in `asleep', has read `seen' and then found too little. 0, EINTR or ETIMEDOUT.
-	int sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask);
+	int sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask, const Undo &undo);
 
 private:
 	int sleep_masked(uint32_t seen, const Deadline &deadline, const sigset_t *mask);
 };
+
+// The signals that are pending, and that the mask does not block, are delivered: whether there were any.
+bool let_in(const sigset_t *mask);
 
 } // namespace sigevec::io

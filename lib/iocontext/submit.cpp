@@ -2,6 +2,7 @@
 #include "iocontext/submit.hpp"
 
 #include "api/check.hpp"
+#include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
 #include "iocontext/order.hpp"
 #include "iocontext/user_memory.hpp"
@@ -10,10 +11,13 @@
 #include "runtime/helper.hpp"
 
 #include <climits>
+#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <initializer_list>
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <sys/stat.h>
 
 #ifndef IOCB_FLAG_IOPRIO
 #define IOCB_FLAG_IOPRIO (1 << 1)
@@ -47,15 +51,13 @@ bool may_be_real_time()
 // An I/O priority: ioprio_set(2).
 int check_priority(int priority)
 {
-	constexpr int none = 0, real_time = 1, best_effort = 2, idle = 3, levels = 8;
-	int level = priority & ((1 << 13) - 1);
+	constexpr int none = 0, real_time = 1, best_effort = 2, idle = 3;
+	// What is above the level are hints, of newer kernels.
+	int level = priority & 7;
 	switch (static_cast<uint16_t>(priority) >> 13) {
 	case real_time:
-		if (!may_be_real_time())
-			return -EPERM;
-		return level < levels ? 0 : -EINVAL;
+		return may_be_real_time() ? 0 : -EPERM;
 	case best_effort:
-		return level < levels ? 0 : -EINVAL;
 	case idle:
 		return 0;
 	case none:
@@ -84,13 +86,43 @@ bool allows(const Descriptor &d, bool read)
 	return mode == O_RDWR || mode == (read ? O_RDONLY : O_WRONLY);
 }
 
+// Nothing that is written to is without a file of some kind.
+bool anonymous_can(bool read, int fd)
+{
+	if (!read)
+		return false;
+	char path[40], name[40];
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(path, name, sizeof name - 1);
+	if (n < 0)
+		return true;
+	name[n] = 0;
+	for (const char *i : {"anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]", "anon_inode:[userfaultfd]"})
+		if (strcmp(name, i) == 0)
+			return true;
+	return false;
+}
+
+// What the kernel would have against a transfer of a file of a kind that not all can be transferred of by kernel AIO, or with such flags: 0 or -errno.
+int check_kind(const Descriptor &d, bool read, int flags)
+{
+	if (d.type == S_IFDIR)
+		return -EINVAL;
+	bool all_can = d.kind == Kind::memory || d.kind == Kind::pool || d.kind == Kind::socket || d.kind == Kind::fifo ||
+		       (d.kind == Kind::file && (d.size != 0 || d.exact_inode || d.type == S_IFBLK));
+	if (all_can && (flags & (RWF_NOAPPEND | RWF_NOWAIT)) == 0)
+		return 0;
+	int e = kaio::verdict(d.fd, read, flags);
+	return e == 0 && d.kind == Kind::anonymous && !anonymous_can(read, d.fd) ? -EINVAL : e;
+}
+
 // The buffer or the vector, which is read here: 0 or -errno.
 int read_buffer(const struct iocb &i, bool vector, Call *c)
 {
 	if (!vector) {
 		c->buf = reinterpret_cast<void *>(i.aio_buf);
-		c->len = i.aio_nbytes;
-		return 0;
+		c->len = i.aio_nbytes < transfer::most_at_once ? i.aio_nbytes : transfer::most_at_once;
+		return in_reach(c->buf, c->len) ? 0 : -EFAULT;
 	}
 	auto n = static_cast<unsigned>(i.aio_nbytes);
 	if (n > IOV_MAX)
@@ -102,6 +134,9 @@ int read_buffer(const struct iocb &i, bool vector, Call *c)
 	ssize_t length = api::length_of(c->vector, c->vector_count);
 	if (length < 0)
 		return -EINVAL;
+	for (unsigned k = 0; k < n; k++)
+		if (!in_reach(c->vector[k].iov_base, c->vector[k].iov_len))
+			return -EFAULT;
 	c->len = static_cast<size_t>(length);
 	// None at all is a buffer of no bytes.
 	if (n == 0)
@@ -119,10 +154,10 @@ int check_area(const Call &c)
 
 // ---- transfers ----
 
-// What the flags of the iocb add to those of the file.
+// What the flags of the iocb add to those of the file. What differs from those only the plain call is told.
 void apply_flags(Call *c, Descriptor *d, int flags)
 {
-	flags &= ~RWF_HIPRI;
+	int before = d->flags;
 	if ((flags & RWF_APPEND) != 0)
 		d->flags |= O_APPEND;
 	if ((flags & RWF_NOAPPEND) != 0)
@@ -130,9 +165,11 @@ void apply_flags(Call *c, Descriptor *d, int flags)
 	if ((flags & (RWF_DSYNC | RWF_SYNC)) != 0)
 		d->flags |= O_DSYNC;
 	c->flags = flags & (RWF_DSYNC | RWF_SYNC);
-	// Only the plain call takes them.
-	if (c->flags != 0)
+	if (c->flags != 0 || d->flags != before)
 		d->plain_calls_only = true;
+	// Kernel AIO is never to wait; what that does not serve is the plain call's.
+	if ((flags & RWF_NOWAIT) != 0)
+		c->flags |= RWF_NOWAIT;
 }
 
 void set_place(Operation *o, const Call &c, const Descriptor &d)
@@ -162,9 +199,12 @@ bool is_ordered(const Call &c, const Descriptor &d)
 int start_ordered(Operation *o, Call &c, const Descriptor &d)
 {
 	set_place(o, c, d);
+	bool tried = c.op == Op::read && order::no_writes(o);
+	if (tried && submit::attempt(c, d))
+		return 0;
 	int e;
 	if (order::enter(o)) {
-		e = submit::start_described(c, d, false);
+		e = submit::start_described(c, d, tried);
 	} else {
 		Request *r;
 		e = submit::park(c, d, &r);
@@ -176,46 +216,59 @@ int start_ordered(Operation *o, Call &c, const Descriptor &d)
 	return -e;
 }
 
-// A transfer that is not to wait: what the call says is the answer, EAGAIN among it. With O_DIRECT it would be waited for here.
-int start_without_waiting(Operation *o, const Call &c, const Descriptor &d, int flags)
+// A transfer that is not to wait, of which what the call says is the answer, EAGAIN among it.
+void without_waiting(Operation *o, const Call &c, const Descriptor &d, int flags)
 {
-	transfer::Piece p{c.buf, c.len, c.offset, c.vector, c.vector_count};
-	ssize_t n = transfer::at_offset(c.op == Op::read, c.fd, p, flags & ~RWF_HIPRI);
-	if (n == -ESPIPE)
-		n = transfer::without_waiting(c.op == Op::read, d.kind, c.fd, p);
-	if (n == -EOPNOTSUPP)
-		return -EOPNOTSUPP;
-	ended(o, n);
-	return 0;
+	bool in_order = is_ordered(c, d);
+	ssize_t n = -EAGAIN;
+	if (in_order)
+		set_place(o, c, d);
+	if (!in_order || order::enter(o)) {
+		transfer::Piece p{c.buf, c.len, c.offset, c.vector, c.vector_count};
+		n = transfer::at_offset(c.op == Op::read, c.fd, p, flags);
+		if (n == -ESPIPE)
+			n = transfer::without_waiting(c.op == Op::read, d.kind, c.fd, p);
+	}
+	told(o, n);
 }
 
-int start_transfer(Operation *o, const struct iocb &i, Descriptor &d, bool read, bool vector)
+// All that the kernel looks at before it begins: 0 or -errno.
+int describe_transfer(const struct iocb &i, const Descriptor &d, bool vector, Call *c)
 {
+	bool read = c->op == Op::read;
 	if (int e = check_flags(i); e != 0)
 		return e;
 	if (!allows(d, read))
 		return -EBADF;
+	if (int e = check_kind(d, read, static_cast<int>(i.aio_rw_flags)); e != 0)
+		return e;
+	c->fd = d.fd;
+	c->offset = i.aio_offset;
+	if (int e = read_buffer(i, vector, c); e != 0)
+		return e;
+	return check_area(*c);
+}
+
+int start_transfer(Operation *o, const struct iocb &i, Descriptor &d, bool read, bool vector)
+{
 	Call c{};
 	c.op = read ? Op::read : Op::write;
-	c.fd = d.fd;
-	c.offset = i.aio_offset;
 	c.event = Event::to_owner(o, told);
-	if (int e = read_buffer(i, vector, &c); e != 0)
-		return e;
-	if (int e = check_area(c); e != 0)
+	if (int e = describe_transfer(i, d, vector, &c); e != 0)
 		return e;
 	if (d.kind == Kind::socket && c.offset != 0) {
 		ended(o, -ESPIPE);
 		return 0;
 	}
-	auto flags = static_cast<int>(i.aio_rw_flags);
+	int flags = static_cast<int>(i.aio_rw_flags) & ~RWF_HIPRI;
 	apply_flags(&c, &d, flags);
-	if ((flags & RWF_NOWAIT) != 0)
-		return start_without_waiting(o, c, d, flags);
-	if (!is_stream(d.kind) && !o->of_file) {
-		o->of_file = true;
-		o->context.load(std::memory_order_relaxed)->of_files.fetch_add(1, std::memory_order_acq_rel);
+	// With O_DIRECT the call itself would be waited for.
+	if ((flags & RWF_NOWAIT) != 0 && (d.flags & O_DIRECT) == 0) {
+		without_waiting(o, c, d, flags);
+		return 0;
 	}
+	if (!is_stream(d.kind))
+		carry_out(o);
 	return is_ordered(c, d) ? start_ordered(o, c, d) : -submit::start_described(c, d, false);
 }
 
@@ -227,6 +280,7 @@ int start_sync(Operation *o, const struct iocb &i, const Descriptor &d)
 		return -EINVAL;
 	if (is_stream(d.kind))
 		return -EINVAL;
+	carry_out(o);
 	Call c{};
 	c.op = i.aio_lio_opcode == IOCB_CMD_FSYNC ? Op::fsync : Op::fdatasync;
 	c.fd = d.fd;
@@ -267,9 +321,9 @@ int start(Operation *o, const struct iocb &i, Descriptor &d)
 }
 
 // The word by which io_cancel knows that an iocb has been submitted. Most have it already.
-int write_key(struct iocb *at, const struct iocb &i)
+int write_key(struct iocb *at, const struct iocb &i, bool changeable)
 {
-	if (i.aio_key == 0)
+	if (i.aio_key == 0 && changeable)
 		return 0;
 	struct {
 		uint32_t key, flags;
@@ -281,7 +335,7 @@ int write_key(struct iocb *at, const struct iocb &i)
 	return 0;
 }
 
-int check_and_start(Operation *o, struct iocb *at, const struct iocb &i)
+int check_and_start(Operation *o, struct iocb *at, const struct iocb &i, bool changeable)
 {
 	Descriptor d;
 	if (!transfer::describe(static_cast<int>(i.aio_fildes), &d) || (d.flags & O_PATH) != 0)
@@ -289,17 +343,18 @@ int check_and_start(Operation *o, struct iocb *at, const struct iocb &i)
 	if ((i.aio_flags & IOCB_FLAG_RESFD) != 0)
 		if (int e = o->context.load(std::memory_order_relaxed)->signals.find(static_cast<int>(i.aio_resfd), &o->signal); e != 0)
 			return e;
-	if (int e = write_key(at, i); e != 0)
+	if (int e = write_key(at, i, changeable); e != 0)
 		return e;
 	return start(o, i, d);
 }
 
 } // namespace
 
-int submit_one(Context *c, uint64_t address)
+int submit_one(Context *c, uint64_t address, Pages *pages)
 {
 	auto *at = reinterpret_cast<struct iocb *>(address);
-	if (!readable(at, sizeof *at))
+	bool changeable = pages->changeable(at, sizeof *at);
+	if (!changeable && !readable(at, sizeof *at))
 		return -EFAULT;
 	struct iocb i;
 	memcpy(&i, at, sizeof i);
@@ -307,10 +362,10 @@ int submit_one(Context *c, uint64_t address)
 		return -EINVAL;
 	Operation *o = reserve(c);
 	if (o == nullptr)
-		return -EAGAIN;
+		return c->dead.load(std::memory_order_seq_cst) ? -EINVAL : -EAGAIN;
 	o->object.store(address, std::memory_order_relaxed);
 	o->data = i.aio_data;
-	int e = check_and_start(o, at, i);
+	int e = check_and_start(o, at, i, changeable);
 	if (e != 0)
 		give_up(o);
 	return e;

@@ -4,11 +4,12 @@
 #pragma once
 
 #include "iocontext/context.hpp"
+#include "iocontext/user_memory.hpp"
 
 namespace sigevec::io {
 
 // One that has been read from the program's list of addresses. 0 or -errno, as io_submit would return for it.
-int submit_one(Context *c, uint64_t address);
+int submit_one(Context *c, uint64_t address, Pages *pages);
 
 // The request of an operation that waits (a poll, a stream's transfer) is cancelled. False: it has begun, or ended.
 bool cancel(Operation *o);

@@ -5,6 +5,7 @@
 #include "iocontext/interface.h"
 #include "raw_syscall.h"
 
+#include <errno.h>
 #include <sys/syscall.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -25,12 +26,23 @@ VERSION(sigevec_io_cancel_0_1, "io_cancel@LIBAIO_0.1");
 VERSION(sigevec_io_getevents_0_4, "io_getevents@@LIBAIO_0.4");
 VERSION(sigevec_io_getevents_0_1, "io_getevents@LIBAIO_0.1");
 
+long sigevec_foreign_call(long number, long a, long b, long c, long d, long e, long f) __attribute__((visibility("hidden")));
 int sigevec_getevents(void *context, long min_nr, long nr, struct io_event *events, const struct timespec *timeout)
 	__attribute__((visibility("hidden")));
 
+/* Where kernel AIO is refused there is no context but ours: the error is that of an address that is none. */
+long sigevec_foreign_call(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result = sigevec_raw_syscall(number, a, b, c, d, e, f);
+
+	if ((result == -ENOSYS || result == -EPERM) && sigevec_raw_syscall(SYS_io_destroy, 0, 0, 0, 0, 0, 0) != -EINVAL)
+		return -EINVAL;
+	return result;
+}
+
 static long kernels(long result, long number, long a, long b, long c, long d, long e, long f)
 {
-	return result == SIGEVEC_IO_FOREIGN ? sigevec_raw_syscall(number, a, b, c, d, e, f) : result;
+	return result == SIGEVEC_IO_FOREIGN ? sigevec_foreign_call(number, a, b, c, d, e, f) : result;
 }
 
 int io_setup(int nr, void **context)

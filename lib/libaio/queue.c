@@ -56,13 +56,13 @@ int io_queue_run(void *context)
 	return result;
 }
 
-/* Waits until there is an event, which stays. */
+/* No event is asked for: so none is waited for, as with libaio. */
 int sigevec_io_queue_wait_0_4(void *context, struct timespec *timeout)
 {
 	return sigevec_getevents(context, 0, 0, NULL, timeout);
 }
 
-/* The first version waited in another way, with the same result. */
+/* The first version has the same arguments. */
 int sigevec_io_queue_wait_0_1(void *context, struct timespec *timeout)
 {
 	return sigevec_getevents(context, 0, 0, NULL, timeout);

@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include "iocontext/interface.h"
-#include "raw_syscall.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
@@ -15,6 +14,7 @@
 
 /* From below. */
 long sigevec_aio_syscall(long number, long a, long b, long c, long d, long e, long f) __attribute__((visibility("hidden"), used));
+long sigevec_foreign_call(long number, long a, long b, long c, long d, long e, long f) __attribute__((visibility("hidden")));
 long sigevec_syscall_failed(long result) __attribute__((visibility("hidden"), used));
 
 /* The calls of kernel AIO, in the arguments that syscall() was called with; the others too, if they come here. */
@@ -46,7 +46,7 @@ long sigevec_aio_syscall(long number, long a, long b, long c, long d, long e, lo
 		break;
 	}
 	if (result == SIGEVEC_IO_FOREIGN)
-		result = sigevec_raw_syscall(number, a, b, c, d, e, f);
+		result = sigevec_foreign_call(number, a, b, c, d, e, f);
 	if ((unsigned long)result > -4096UL) {
 		errno = (int)-result;
 		return -1;

@@ -77,6 +77,7 @@ struct Descriptor {
 	bool plain_calls_only;
 	// No other file has its inode number.
 	bool exact_inode;
+	uint32_t type; // S_IFREG and its like
 };
 
 // Memory that belongs to a request. Freed through `next' when that happens where free() may not be called.

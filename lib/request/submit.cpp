@@ -294,10 +294,23 @@ int start_with_room(Call &c)
 	return start_known(c, d, r, a);
 }
 
-int start_described(Call &c, const Descriptor &d, bool tried)
+bool attempt(Call &c, const Descriptor &d)
 {
 	note_submitted(c);
 	c.begun = meter::begin(meter::in_call);
+	ssize_t result = -1;
+	if (!select::inline_allowed() || !engines::inline_.attempt(c, d, &result))
+		return false;
+	ended(c, d.kind, By::inline_, nullptr, result);
+	return true;
+}
+
+int start_described(Call &c, const Descriptor &d, bool tried)
+{
+	if (!tried) {
+		note_submitted(c);
+		c.begun = meter::begin(meter::in_call);
+	}
 	return start_transfer(c, d, nullptr, tried);
 }
 

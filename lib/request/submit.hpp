@@ -14,9 +14,11 @@ int start(Call &c);
 // The same for a request whose event has room already; a refusal gives it back.
 int start_with_room(Call &c);
 
-// The same for a descriptor that has been looked at, and an event that needs no room: `tried' if an attempt within the call has
-// been made. What c.flags and d.flags say of the transfer holds, whatever fcntl does later.
+// The same for a descriptor that has been looked at, and an event that needs no room: `tried' after `attempt'. What c.flags and d.flags say of
+// the transfer holds, whatever fcntl does later.
 int start_described(Call &c, const Descriptor &d, bool tried);
+// Whether it has ended within the call.
+bool attempt(Call &c, const Descriptor &d);
 
 // Makes a request that is not to begin yet, with its file: 0 and *r, or an errno, and nothing has been done. begin_parked starts it, from any
 // thread. Not async-signal-safe, begin_parked is.

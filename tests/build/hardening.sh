@@ -35,9 +35,9 @@ for file in "${files[@]}"; do
 	*-fcf-protection*) has "mark for shadow stacks" "$file" 'x86 feature: .*SHSTK' -n ;;
 	*-mbranch-protection*) has "mark for branches" "$file" 'AArch64 feature: .*(BTI|PAC)' -n ;;
 	esac
-	# The other library copies nothing of a size that is known.
+	# The other libraries copy nothing of a size that is known.
 	case $flags:${file##*/} in
-	*_FORTIFY_SOURCE*:libsigevec_event*) ;;
+	*_FORTIFY_SOURCE*:libsigevec_event* | *_FORTIFY_SOURCE*:libsigevec_aio*) ;;
 	*_FORTIFY_SOURCE*) has "checks of sizes" "$file" ' UND __[a-z_]+_chk(@|$| )' --dyn-syms ;;
 	esac
 done
@@ -45,8 +45,8 @@ done
 # Where a jump by a pointer may end is marked, too, though the mark of the whole file depends on libc's start-up files.
 case $flags in
 *-fcf-protection*)
-	for name in aio_read ec_create; do
-		objdump -d --no-show-raw-insn "--disassemble=$name" "$installed_libdir/libsigevec.so.1" | grep -qE '^ +[0-9a-f]+:.*endbr(64|32)' ||
+	for name in libsigevec:aio_read libsigevec:ec_create libsigevec_aio:io_submit libsigevec_aio:syscall; do
+		objdump -d --no-show-raw-insn "--disassemble=${name#*:}" "$installed_libdir/${name%:*}.so.1" | grep -qE '^ +[0-9a-f]+:.*endbr(64|32)' ||
 			fail "$name does not begin with endbr"
 	done
 	;;

@@ -61,6 +61,7 @@ names() {
 }
 names lib/libsigevec.map libsigevec1.symbols
 names lib/glue/libsigevec_event.map libsigevec-event1.symbols
+names lib/libaio/libsigevec_aio.map libsigevec-aio1.symbols
 for name in $posix_names $source_names $timer_names; do
 	grep -qE "^ (\(.*\))?$name@" "$debian/libsigevec1.symbols" || fail "$name is not in debian/libsigevec1.symbols"
 done
