@@ -89,9 +89,9 @@ void Driver::take(Post *p)
 	case What::close:
 		helper::close_posted(p->object);
 		break;
-	case What::errand: {
-		auto *e = static_cast<helper::Errand *>(p->object);
-		e->run(e);
+	case What::chore: {
+		auto *c = static_cast<helper::Chore *>(p->object);
+		c->run(c);
 		break;
 	}
 	default:

@@ -3,7 +3,7 @@
 
 #include "base/same_file.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/syscalls.hpp"
+#include "base/syscalls.hpp"
 
 #include <cerrno>
 #include <cstdio>
@@ -33,7 +33,7 @@ bool is_eventfd(int fd)
 }
 
 // By a thread of the helper's.
-void dispose(helper::Errand *e)
+void dispose(helper::Chore *e)
 {
 	auto *s = static_cast<EventSignal *>(e);
 	int saved = errno;
@@ -44,7 +44,7 @@ void dispose(helper::Errand *e)
 
 // By a thread of the helper's, which must not wait: one by one, for what is more than a counter has room for would be waited for. A counter
 // that is full stays full, as the kernel's own telling leaves it.
-void write_due(helper::Errand *e)
+void write_due(helper::Chore *e)
 {
 	auto *s = static_cast<EventSignal *>(e);
 	int saved = errno;
@@ -148,7 +148,7 @@ void tell(EventSignal *s)
 	if (s->asked.exchange(true, std::memory_order_seq_cst))
 		drop(s);
 	else
-		helper::run_errand(s);
+		helper::run_chore(s);
 }
 
 void drop(EventSignal *s)
@@ -156,7 +156,7 @@ void drop(EventSignal *s)
 	if (s->users.fetch_sub(1, std::memory_order_acq_rel) != 1)
 		return;
 	s->run = dispose;
-	helper::run_errand(s);
+	helper::run_chore(s);
 }
 
 } // namespace sigevec::io

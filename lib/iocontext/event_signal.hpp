@@ -16,7 +16,7 @@
 
 namespace sigevec::io {
 
-struct EventSignal : helper::Errand {
+struct EventSignal : helper::Chore {
 	EventSignal *next;
 	int number; // in the program's table, when it was made
 	int file;   // in the helper's

@@ -322,17 +322,17 @@ void close_inside(int fd)
 	post(h, &c->post);
 }
 
-bool run_errand(Errand *e)
+bool run_chore(Chore *c)
 {
 	Helper *h = running();
 	if (h == nullptr)
 		return false;
 	if (own != nullptr) {
-		e->run(e);
+		c->run(c);
 		return true;
 	}
-	e->post = {nullptr, What::errand, e};
-	post(h, &e->post);
+	c->post = {nullptr, What::chore, c};
+	post(h, &c->post);
 	return true;
 }
 

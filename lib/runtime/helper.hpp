@@ -101,7 +101,7 @@ void request_from_inside(Helper *h, Request *r, int fd);
 // Closes a number in the table of the helper. Any thread.
 void close_inside(int fd);
 // By the driver, or at once by a thread of the helper's. False: there is no helper. Async-signal-safe.
-bool run_errand(Errand *e);
+bool run_chore(Chore *c);
 
 // By the driver, of What::close.
 void close_posted(void *closing);

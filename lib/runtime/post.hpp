@@ -21,6 +21,7 @@ enum class What : uint8_t {
 	background, // to the driver: a kernel-AIO context needs its thread
 	close,      // to the driver: a number of its table
 	errand,     // to the driver: an Errand
+	chore,      // to the driver: a Chore
 	call,       // to the program's thread: a request with its file, to be tried
 	ended,      // to the program's thread: a request that has brought descriptors, to be ended
 };
@@ -32,10 +33,10 @@ struct Post {
 	void *object;
 };
 
-// Something that is to be done where the helper's descriptors are.
-struct Errand {
+// Something that is to be done where the helper's descriptors are, and that nobody waits for.
+struct Chore {
 	Post post{};
-	void (*run)(Errand *) = nullptr;
+	void (*run)(Chore *) = nullptr;
 };
 
 } // namespace sigevec::helper
