@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// sigevec check: does a program use POSIX AIO, through which symbols, and will the preload take hold?
+// sigevec check: does a program use POSIX AIO or libaio, through which symbols, and will the preload take hold?
 #include "loader.hpp"
 #include "program.hpp"
 #include "text.hpp"
@@ -34,6 +34,7 @@ struct Verdict {
 	{
 		return chain.back();
 	}
+	bool posix = false, libaio = false; // which of them are used
 	bool by_name = false; // no import, but the names are in the file
 	bool good() const
 	{
@@ -47,8 +48,10 @@ constexpr size_t most_uses = 200, most_missing = 50;
 void collect(const Elf &e, const std::string &object, Verdict &v)
 {
 	for (const Symbol &s : e.symbols)
-		if (!s.defined && v.uses.size() < most_uses)
+		if (!s.defined && v.uses.size() < most_uses) {
 			v.uses.push_back({s.name, s.version, object});
+			(is_libaio(s.name) ? v.libaio : v.posix) = true;
+		}
 }
 
 // A program of this system: whom the dynamic linker loads, and who of them asks for AIO.
@@ -62,7 +65,7 @@ void look_inside(Verdict &v)
 		if (!o.is(library))
 			collect(o.elf, o.path, v);
 	for (const Symbol &s : p.elf.symbols)
-		if (s.defined)
+		if (s.defined && is_aio(s.name))
 			v.own_functions.push_back(s.name);
 	for (size_t i = 0; i < l.missing.size() && i < most_missing; i++)
 		v.notes.push_back("its library " + l.missing[i] + " was not found");
@@ -75,6 +78,11 @@ void look_inside(Verdict &v)
 		v.notes.emplace_back("it is linked with libsigevec and needs no preload");
 	v.takes_hold = true;
 	v.reason = "the dynamic linker loads " + library;
+	if (v.libaio) {
+		std::string aio = libaio_library_path();
+		v.reason += aio.empty() ? "" : " and " + aio;
+		v.notes.emplace_back("system calls of kernel AIO by instructions of its own, and libaio found by dlopen, are out of reach");
+	}
 	if (!v.own_functions.empty()) {
 		v.takes_hold = false;
 		v.reason = "the program has functions of these names itself, which come before the library's: " +
@@ -153,11 +161,13 @@ void print_text(const Verdict &v)
 	if (v.program().kind == ProgramKind::static_)
 		print(stdout, "uses POSIX AIO: %s\n", v.by_name ? "perhaps; it has the names of its functions"
 							 : "no sign of it, if it is not stripped");
-	else if (v.uses.empty())
+	else if (!v.posix)
 		print(stdout, "uses POSIX AIO: %s\n",
 		       v.by_name ? "perhaps; it imports no such function, but has their names (for dlsym?)" : "no");
 	else
 		print(stdout, "uses POSIX AIO: yes\n");
+	if (v.libaio)
+		print(stdout, "uses libaio: yes\n");
 	for (const Use &u : v.uses)
 		print(stdout, "  %s%s%s\t%s\n", u.symbol, u.version.empty() ? "" : "@", u.version,
 		       u.object);
@@ -178,7 +188,7 @@ void print_json(const Verdict &v)
 			j.text("privileges", p.privileges);
 		j.end();
 	}
-	j.end().boolean("uses_aio", !v.uses.empty()).boolean("names_aio", v.by_name).array("symbols");
+	j.end().boolean("uses_aio", v.posix).boolean("uses_libaio", v.libaio).boolean("names_aio", v.by_name).array("symbols");
 	for (const Use &u : v.uses)
 		j.object().text("name", u.symbol).text("version", u.version).text("object", u.object).end();
 	j.end().boolean("preload", v.takes_hold).text("reason", v.reason).array("notes");
@@ -211,7 +221,7 @@ int check(int argc, char **argv)
 } // namespace
 
 const Command check_command = {"check", check, "[--json] PROGRAM",
-			       "say whether a program uses POSIX AIO and can be preloaded",
+			       "say whether a program uses POSIX AIO or libaio and can be preloaded",
 			       "  -j, --json            the same as JSON\n"};
 
 } // namespace tool

@@ -201,7 +201,7 @@ private:
 	static std::optional<Object> look_at(const std::string &path)
 	{
 		auto file = RegularFile::open(path);
-		auto elf = file ? read_elf(*file, is_aio) : std::nullopt;
+		auto elf = file ? read_elf(*file, is_any_aio) : std::nullopt;
 		if (!elf || !is_native(*elf))
 			return {};
 		return Object{path, file->status(), std::move(*elf)};

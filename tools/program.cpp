@@ -90,7 +90,7 @@ void judge_elf(Program &p)
 void judge(Program &p)
 {
 	std::string begin = p.file->part(0, first_line_bytes);
-	if (auto e = read_elf(*p.file, is_aio)) {
+	if (auto e = read_elf(*p.file, is_any_aio)) {
 		p.elf = *e;
 		judge_elf(p);
 	} else if (begin.starts_with("#!") && !script_interpreter(begin).empty()) {
@@ -152,7 +152,7 @@ const Elf &own_program()
 {
 	static const Elf e = [] {
 		auto file = RegularFile::open("/proc/self/exe");
-		return file ? read_elf(*file, is_aio).value_or(Elf{}) : Elf{};
+		return file ? read_elf(*file, is_any_aio).value_or(Elf{}) : Elf{};
 	}();
 	return e;
 }
@@ -165,6 +165,18 @@ bool is_native(const Elf &e)
 bool is_aio(std::string_view name)
 {
 	return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+bool is_libaio(std::string_view name)
+{
+	static constexpr std::string_view libaio[] = {"io_setup",      "io_destroy",    "io_submit",    "io_cancel",    "io_getevents",
+						      "io_pgetevents", "io_queue_init", "io_queue_run", "io_queue_wait", "io_queue_release"};
+	return std::find(std::begin(libaio), std::end(libaio), name) != std::end(libaio);
+}
+
+bool is_any_aio(std::string_view name)
+{
+	return is_aio(name) || is_libaio(name);
 }
 
 bool mentions_aio(const RegularFile &file)

@@ -45,6 +45,10 @@ bool is_native(const Elf &e);
 
 // A name of a function of POSIX AIO.
 bool is_aio(std::string_view name);
+// Of libaio.
+bool is_libaio(std::string_view name);
+// Of either.
+bool is_any_aio(std::string_view name);
 // Whether such a name is anywhere in the file, as dlsym would be asked for it. The first 256 MiB of data are searched.
 bool mentions_aio(const RegularFile &file);
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // sigevec run: a program with the library preloaded; with --stats waits for its end and tells what it did.
+#include "loader.hpp"
+#include "program.hpp"
 #include "report.hpp"
 #include "stats_files.hpp"
 #include "tool.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -48,6 +51,22 @@ bool preload(const std::string &library)
 		at = end == std::string::npos ? others.size() : end + 1;
 	}
 	return setenv("LD_PRELOAD", (others.empty() ? library : library + ":" + others).c_str(), 1) == 0;
+}
+
+// Whether the program, or a library that is loaded with it, asks for functions of libaio. A script's are its interpreter's.
+bool uses_libaio(const std::string &name)
+{
+	constexpr int most = 4; // as the kernel
+	auto p = look_at_program(find_program(name));
+	for (int i = 0; p && p->kind == ProgramKind::script && i < most; i++)
+		p = look_at_program(find_program(p->interpreter));
+	if (!p || p->kind != ProgramKind::dynamic)
+		return false;
+	auto asks = [](const Elf &e) {
+		return std::any_of(e.symbols.begin(), e.symbols.end(), [](const Symbol &s) { return !s.defined && is_libaio(s.name); });
+	};
+	Loaded l = list_loaded(*p);
+	return asks(p->elf) || std::any_of(l.objects.begin(), l.objects.end(), [&](const Object &o) { return asks(o.elf); });
 }
 
 [[noreturn]] void execute(char **argv)
@@ -177,7 +196,8 @@ int run(int argc, char **argv)
 	// There is no way to write such a name in LD_PRELOAD.
 	if (library.find_first_of(": ") != std::string::npos)
 		return complain("run", library, "a path with a colon or a space cannot be preloaded", exit_own_failure);
-	if (!preload(library) || (o.engine != nullptr && setenv("SIGEVEC_ENGINE", o.engine, 1) != 0))
+	std::string aio = uses_libaio(argv[options.rest()]) ? libaio_library_path() : "";
+	if (!preload(library) || (!aio.empty() && !preload(aio)) || (o.engine != nullptr && setenv("SIGEVEC_ENGINE", o.engine, 1) != 0))
 		return complain("run", "environment", exit_own_failure);
 	if (!o.stats)
 		execute(argv + options.rest());

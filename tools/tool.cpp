@@ -97,6 +97,16 @@ std::optional<unsigned long> number(const char *s, unsigned long least, unsigned
 	return v;
 }
 
+std::string libaio_library_path()
+{
+	std::string path = library_path();
+	size_t slash = path.rfind('/');
+	if (slash == std::string::npos)
+		return "";
+	path = path.substr(0, slash) + "/libsigevec_aio.so.1";
+	return access(path.c_str(), R_OK) == 0 ? path : "";
+}
+
 std::string user_name(uid_t user)
 {
 	const struct passwd *p = getpwuid(user);

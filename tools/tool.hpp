@@ -60,6 +60,8 @@ std::optional<unsigned long> number(const char *s, unsigned long least, unsigned
 
 // The library that this tool runs with: its real path, or "".
 std::string library_path();
+// libsigevec_aio beside it, or "".
+std::string libaio_library_path();
 
 // Or the number.
 std::string user_name(uid_t user);

@@ -163,6 +163,7 @@ struct Getting {
 	Deadline deadline;
 	const sigset_t *mask;
 	int cancel_type;
+	bool has_time; // a time-out that is not 0
 };
 
 // The call does not return.
@@ -171,6 +172,13 @@ void stop_getting(void *p)
 	io::Context *c = static_cast<Getting *>(p)->c;
 	c->sleepers.asleep.fetch_sub(1, std::memory_order_relaxed);
 	io::release(c);
+}
+
+// Nothing need be waited for (min_nr is 0), but there is time, and a buffered transfer is under way: with the kernel it had ended when io_submit
+// returned, and programs rely on that.
+bool waits_for_none(const Getting &g)
+{
+	return g.nr > 0 && !g.deadline.never && g.has_time && g.c->buffered.load(std::memory_order_acquire) != 0;
 }
 
 // One look, and one sleep if it finds too little. True: `got' is what the call returns.
@@ -184,7 +192,7 @@ bool get_events(Getting &g, long *got)
 		return true;
 	}
 	*got += n;
-	if (*got >= g.min_nr)
+	if (*got >= g.min_nr && !(*got == 0 && waits_for_none(g)))
 		return true;
 	int e = c->dead.load(std::memory_order_seq_cst) ? EINVAL : c->sleepers.sleep(seen, g.deadline, g.mask, {stop_getting, &g, g.cancel_type});
 	if (e == 0)
@@ -243,7 +251,8 @@ SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr, st
 	if (min_nr > nr || min_nr < 0)
 		return -EINVAL;
 	io::Context *c = use.get();
-	Getting g{c, min_nr, nr, events, deadline_of(timeout), mask, keep.type()};
+	Getting g{c, min_nr, nr, events, deadline_of(timeout), mask, keep.type(),
+		  timeout != nullptr && (timeout->tv_sec | timeout->tv_nsec) != 0};
 	long got = 0;
 	c->sleepers.asleep.fetch_add(1, std::memory_order_seq_cst);
 	while (!get_events(g, &got))

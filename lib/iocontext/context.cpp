@@ -168,6 +168,8 @@ void not_of_file(Context *c, Operation *o)
 void finished(Context *c, Operation *o)
 {
 	EventSignal *signal = o->signal;
+	c->buffered.fetch_sub(o->buffered, std::memory_order_acq_rel);
+	o->buffered = false;
 	o->context.store(nullptr, std::memory_order_release);
 	operation_pool.give_back(o);
 	if (signal != nullptr)
@@ -305,7 +307,7 @@ Operation *reserve(Context *c)
 		return nullptr;
 	}
 	o->signal = nullptr;
-	o->poll = o->of_file = false;
+	o->poll = o->of_file = o->buffered = false;
 	o->place = {};
 	c->users.fetch_add(1, std::memory_order_relaxed);
 	o->context.store(c, std::memory_order_release);
@@ -321,6 +323,12 @@ void give_up(Operation *o)
 	o->signal = nullptr;
 	finished(c, o);
 	release(c);
+}
+
+void note_buffered(Operation *o)
+{
+	o->buffered = true;
+	o->context.load(std::memory_order_relaxed)->buffered.fetch_add(1, std::memory_order_acq_rel);
 }
 
 void carry_out(Operation *o)
@@ -403,6 +411,7 @@ void after_fork()
 		c->users.store(0, std::memory_order_relaxed);
 		c->outstanding.store(0, std::memory_order_relaxed);
 		c->of_files.store(0, std::memory_order_relaxed);
+		c->buffered.store(0, std::memory_order_relaxed);
 		c->ended.take_all();
 		c->delivering.store(false, std::memory_order_relaxed);
 		c->late = nullptr;

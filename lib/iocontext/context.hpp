@@ -55,6 +55,7 @@ struct Operation {
 	EventSignal *signal; // of the eventfd that is to be told, or nullptr
 	bool poll;
 	bool of_file; // counted in Context::of_files
+	bool buffered; // counted in Context::buffered
 
 	// Its place in the order of its file (order.hpp), whose locks protect it.
 	struct Place {
@@ -84,6 +85,7 @@ struct alignas(64) Context {
 
 	std::atomic<uint32_t> outstanding{0}; // accepted, and not in the ring
 	std::atomic<uint32_t> of_files{0};    // of them, those that the end of the program waits for, and that have not ended
+	std::atomic<uint32_t> buffered{0};    // of them, transfers of files without O_DIRECT, until they are in the ring
 	Sleepers sleepers;
 	EventSignals signals;
 	Mutex readers;
@@ -103,6 +105,8 @@ void deliver(Context *c);
 Operation *reserve(Context *c);
 // It has not been submitted.
 void give_up(Operation *o);
+// It is a transfer of a file without O_DIRECT.
+void note_buffered(Operation *o);
 // What is accepted with it is carried out, also at the end of the program.
 void carry_out(Operation *o);
 // Waits for all such operations. Those that are accepted later, by threads that go on, are not waited for.

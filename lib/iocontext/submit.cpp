@@ -198,6 +198,7 @@ bool is_ordered(const Call &c, const Descriptor &d)
 
 int start_ordered(Operation *o, Call &c, const Descriptor &d)
 {
+	note_buffered(o);
 	set_place(o, c, d);
 	bool tried = c.op == Op::read && order::no_writes(o);
 	if (tried && submit::attempt(c, d))

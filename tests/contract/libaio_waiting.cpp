@@ -45,6 +45,24 @@ BOOST_AUTO_TEST_CASE(a_time_out_of_any_length_waits) {
     }
 }
 
+// Nobody promised it, but programs rely on it.
+BOOST_AUTO_TEST_CASE(a_buffered_transfer_has_ended_for_who_has_time_but_waits_for_none) {
+    Context context;
+    File file = disk_file(O_SYNC);
+    for (int i = 0; i < 30; i++) {
+        BOOST_TEST(submit(context, write_op(file.fd, pattern(10000), i * 5000)) == 1);
+        io_event event;
+        timespec limit{hang_limit.count(), 0};
+        BOOST_TEST_REQUIRE(io_getevents(context, 0, 1, &event, &limit) == 1);
+        BOOST_TEST(event.res == 10000u);
+    }
+    Stream stream = pipe_stream();
+    BOOST_TEST(submit(context, poll_op(stream.reader, POLLIN)) == 1);
+    io_event event;
+    timespec limit{hang_limit.count(), 0};
+    BOOST_TEST(io_getevents(context, 0, 1, &event, &limit) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(at_least_min_nr_are_waited_for) {
     Context context;
     Stream stream[3] = {pipe_stream(), pipe_stream(), pipe_stream()};
