@@ -37,6 +37,12 @@ inline unsigned publish(struct io_uring *ring)
 	return q->sqe_tail - io_uring_smp_load_acquire(q->khead);
 }
 
+// Submits, and has the kernel tell what there is.
+inline void submit_and_look(struct io_uring *ring)
+{
+	syscall(SYS_io_uring_enter, ring->ring_fd, publish(ring), 0, IORING_ENTER_GETEVENTS, nullptr, 0);
+}
+
 // Whether wait_idly() is what it says (Linux 6.15).
 inline bool waits_idly(const struct io_uring *ring)
 {

@@ -51,13 +51,25 @@ const char *explain(int error)
 }
 
 // A user with little memory to lock gets a small ring.
-int set_up(OwnRing *ring, unsigned entries)
+int set_up(OwnRing *ring, unsigned entries, unsigned how)
 {
 	int e;
 	do {
-		e = ring->open(entries, 0, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP);
+		e = ring->open(entries, 0, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_CLAMP | how);
 		entries /= 2;
 	} while (e == -ENOMEM && entries >= 8);
+	return e;
+}
+
+// Where a sleep in the ring cannot be told from a wait for a device the driver sleeps on the ring's descriptor, which says nothing of completions
+// that are deferred until somebody asks.
+int set_up(OwnRing *ring, unsigned entries)
+{
+	int e = set_up(ring, entries, IORING_SETUP_DEFER_TASKRUN);
+	if (e == 0 && !uring_queue::waits_idly(ring)) {
+		ring->close();
+		e = set_up(ring, entries, IORING_SETUP_COOP_TASKRUN);
+	}
 	reason = e == 0 ? nullptr : explain(e);
 	return e;
 }
@@ -235,7 +247,21 @@ void Ring::wait(int ms)
 	if (epoll_ >= 0 && !watches_epoll_)
 		watch_epoll();
 	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
-	uring_queue::wait_idly(&ring_, ms >= 0 ? &t : nullptr);
+	if (uring_queue::waits_idly(&ring_))
+		uring_queue::wait_idly(&ring_, ms >= 0 ? &t : nullptr);
+	else
+		wait_on_descriptor(ms);
+}
+
+// Before Linux 6.15.
+void Ring::wait_on_descriptor(int ms)
+{
+	uring_queue::submit_and_look(&ring_);
+	if (io_uring_cq_ready(&ring_) != 0)
+		return;
+	struct pollfd p = {ring_.ring_fd, POLLIN, 0};
+	timespec t = {ms / 1000, (ms % 1000) * 1000000l};
+	syscall(SYS_ppoll, &p, 1, ms >= 0 ? &t : nullptr, nullptr, 0);
 }
 
 bool Ring::next(Completion *c)

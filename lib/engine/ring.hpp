@@ -2,7 +2,7 @@
 //
 // The driver's io_uring.
 //
-// SINGLE_ISSUER and DEFER_TASKRUN: only the driver submits, and completions are worked off only when it asks. So no request
+// SINGLE_ISSUER and DEFER_TASKRUN (before Linux 6.15 COOP_TASKRUN): only the driver submits, and completions are worked off in its thread, when it asks. So no request
 // depends on the life of an application's thread, and none interrupts a system call of the application's.
 #pragma once
 
@@ -53,6 +53,7 @@ private:
 	bool knows_futexes();
 	void watch_wakeup();
 	void watch_epoll();
+	void wait_on_descriptor(int ms);
 	bool make_table();
 	void use_registered(struct io_uring_sqe *sqe, const Request *r);
 	OwnRing ring_;

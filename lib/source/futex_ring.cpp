@@ -39,6 +39,16 @@ void prepare(struct io_uring_sqe *sqe, const void *word, uint32_t value, bool sh
 
 } // namespace
 
+bool FutexRing::counts()
+{
+	OwnRing ring;
+	if (ring.open(1, 0, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) != 0)
+		return false;
+	bool idle = uring_queue::waits_idly(&ring);
+	ring.close();
+	return !idle;
+}
+
 bool FutexRing::open()
 {
 	if (config::force != config::Force::automatic && config::force != config::Force::uring)
@@ -181,6 +191,10 @@ bool FutexRing::next(Wait **w)
 
 namespace sigevec::watcher {
 
+bool FutexRing::counts()
+{
+	return false;
+}
 bool FutexRing::open()
 {
 	return false;

@@ -18,6 +18,8 @@ namespace sigevec::watcher {
 
 class FutexRing {
 public:
+	// Whether a thread that sleeps in a ring counts as waiting for a device.
+	static bool counts();
 	// False: there is no io_uring, or it does not know futexes.
 	bool open();
 	void close();

@@ -375,7 +375,9 @@ int reserve(const void *object)
 	Guard<Mutex> g(lock);
 	if (int beside = reserve_beside(object); beside != nowhere)
 		return beside;
-	for (unsigned i = 0; i < most_watchers; i++) {
+	static const bool ring_last = FutexRing::counts(); // the first has the ring
+	for (unsigned n = 0; n < most_watchers; n++) {
+		unsigned i = ring_last ? most_watchers - 1 - n : n;
 		Watcher &one = watchers[i];
 		if (!one.running && !start(one))
 			continue;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Threads that sleep on many words at once, for waits that would each sleep on one: one thread with an io_uring where that knows
-// futexes (futex_ring.hpp), for any number; else futex_waitv, 127 words in a thread, eight threads at most (futex_words.hpp).
+// futexes (futex_ring.hpp), for any number; else futex_waitv, 127 words in a thread, eight threads at most (futex_words.hpp). Before Linux 6.15, where who sleeps
+// in a ring counts as waiting for a device, the thread with the ring is the last one to be used.
 //
 // A wait belongs to one watcher from enter() until it is settled. Its thread alone takes the steps of the protocol, except the last one of a wait for
 // a semaphore or mutex of this process that is cancelled: the canceller withdraws it, between two turns of the thread. A watcher never waits for a lock of

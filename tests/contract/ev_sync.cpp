@@ -198,8 +198,9 @@ BOOST_AUTO_TEST_CASE(ec_destroy_takes_nothing_and_gives_back_what_nobody_read) {
 
 namespace {
 
-// Whether io_uring may be used here, and waits for futexes (its operation 51).
-bool the_kernel_has_futex_requests() {
+/// Whether io_uring may be used here, and waits for futexes (its operation 51). *idle: and who sleeps in a ring can be told from who waits for a
+/// device (Linux 6.15); otherwise rings come last.
+bool the_kernel_has_futex_requests(bool* idle) {
     char const* const engine = getenv("SIGEVEC_ENGINE");
     if (engine != nullptr && strcmp(engine, "auto") != 0 && strcmp(engine, "uring") != 0) return false;
     io_uring_params parameters = {};
@@ -210,13 +211,15 @@ bool the_kernel_has_futex_requests() {
     bool const known = syscall(SYS_io_uring_register, ring, IORING_REGISTER_PROBE, space, 256) == 0 && probe.last_op >= 51 &&
                        (probe.ops[51].flags & IO_URING_OP_SUPPORTED) != 0;
     close(ring);
+    *idle = (parameters.features & 1u << 17) != 0;
     return known;
 }
 
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(where_the_kernel_has_futex_requests_one_thread_does_for_all) {
-    if (!the_kernel_has_futex_requests()) {
+    bool idle = false;
+    if (!the_kernel_has_futex_requests(&idle)) {
         BOOST_TEST_MESSAGE("no io_uring with futex operations here");
         return;
     }
@@ -225,7 +228,7 @@ BOOST_AUTO_TEST_CASE(where_the_kernel_has_futex_requests_one_thread_does_for_all
     for_each_channel([&](Channel& ec) {
         std::list<Semaphore> all;
         for (uintptr_t i = 0; i < many; ++i) BOOST_TEST_REQUIRE(ev_sem_wait(all.emplace_back(i % 2 != 0), nullptr, ec, as_data(i)) == 0);
-        BOOST_TEST(threads() <= before + 1);
+        BOOST_TEST(threads() <= before + (idle ? 1 : 8));
         for (Semaphore& s : all) sem_post(s);
         std::vector<int> told(many);
         for (unsigned i = 0; i < many; ++i) ++told[as_number(next_event(ec).ev_data)];
