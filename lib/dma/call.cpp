@@ -82,7 +82,8 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 	if (receiver::serves(a) && (w.flags & beside) == 0) {
 		b->served = true;
 		b->seen = a->arrivals.load(std::memory_order_acquire);
-		return (w.flags & MSG_DONTWAIT) == 0 && receiver::watch(a) ? -EINPROGRESS : -EAGAIN;
+		// Also for who only asks now and then: a child of fork has nobody yet who receives.
+		return receiver::watch(a) && (w.flags & MSG_DONTWAIT) == 0 ? -EINPROGRESS : -EAGAIN;
 	}
 	Arrival x;
 	unsigned count = pieces(a, w);

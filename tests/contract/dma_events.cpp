@@ -420,3 +420,21 @@ BOOST_AUTO_TEST_CASE(an_armed_socket_exchanges_its_region) {
             BOOST_TEST(after.stat().requests == 0u);
         }
 }
+
+BOOST_AUTO_TEST_CASE(a_child_that_only_asks_now_and_then_gets_the_newest_datagrams_too) {
+    Region region(1 << 16);
+    Pair s = make_pair(udp4_kind), go = make_pair(unix_stream_kind);
+    region.associate(s.a, DMA_LATEST);
+    pid_t const child = spawn_child([&] {
+        char c;
+        CHILD_REQUIRE(recv(go.a, &c, 1, 0) == 1);
+        void* p;
+        CHILD_REQUIRE(eventually([&] { return sio_recv(s.a, &p, 100, MSG_DONTWAIT) == 4; }));
+        CHILD_REQUIRE(sio_release(region, p, 4) == 0);
+    });
+    // The parent would get it instead.
+    region.disassociate(s.a);
+    BOOST_TEST_REQUIRE(send(s.b, "text", 4, 0) == 4);
+    BOOST_TEST_REQUIRE(send(go.b, "g", 1, 0) == 1);
+    BOOST_TEST(wait_for(child) == 0);
+}
