@@ -8,6 +8,7 @@
 #include "uring.h"
 
 #include <atomic>
+#include <csignal>
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
@@ -116,6 +117,12 @@ int OwnRing::open_in_kernel_memory(unsigned entries, unsigned completions, unsig
 	return e;
 }
 
+// A filter may let a ring be made, and not be entered.
+int OwnRing::enter_once()
+{
+	return syscall(SYS_io_uring_enter, ring_fd, 0, 0, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8) >= 0 ? 0 : -errno;
+}
+
 int OwnRing::open(unsigned entries, unsigned completions, unsigned set_up)
 {
 	int e = -EINVAL;
@@ -126,10 +133,18 @@ int OwnRing::open(unsigned entries, unsigned completions, unsigned set_up)
 		if (e == 0)
 			no_own_memory.store(true, std::memory_order_relaxed);
 	}
+	if (e == 0 && (e = enter_once()) != 0)
+		close();
 	if (e != 0)
 		return e;
 	uring_queue::name_entries(this);
 	return 0;
+}
+
+void OwnRing::leave()
+{
+	sys::close(ring_fd);
+	ring_fd = enter_ring_fd = -1;
 }
 
 void OwnRing::close()

@@ -22,11 +22,14 @@ class OwnRing : public io_uring {
 public:
 	// set_up: IORING_SETUP_*. completions: 0 for the kernel's choice. 0 or -errno. Its number is as the kernel gave it, close-on-exec.
 	int open(unsigned entries, unsigned completions, unsigned set_up);
+	// Closes its number only: the kernel gives up what is in it, and says so in its memory.
+	void leave();
 	// With its number or registration, unless ring_fd is -1 and it is not registered.
 	void close();
 
 private:
 	int open_in_own_memory(unsigned entries, unsigned completions, unsigned set_up);
+	int enter_once();
 	int open_in_kernel_memory(unsigned entries, unsigned completions, unsigned set_up);
 
 	void *memory_ = nullptr; // the library's, or nullptr: the kernel's

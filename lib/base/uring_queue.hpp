@@ -11,6 +11,7 @@
 #ifdef HAVE_LIBURING
 #include "uring.h"
 
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <liburing.h>
@@ -37,10 +38,10 @@ inline unsigned publish(struct io_uring *ring)
 	return q->sqe_tail - io_uring_smp_load_acquire(q->khead);
 }
 
-// Submits, and has the kernel tell what there is.
-inline void submit_and_look(struct io_uring *ring)
+// Submits, and has the kernel tell what there is. 0 or the errno.
+inline int submit_and_look(struct io_uring *ring)
 {
-	syscall(SYS_io_uring_enter, ring->ring_fd, publish(ring), 0, IORING_ENTER_GETEVENTS, nullptr, 0);
+	return syscall(SYS_io_uring_enter, ring->ring_fd, publish(ring), 0, IORING_ENTER_GETEVENTS, nullptr, 0) < 0 ? errno : 0;
 }
 
 // Whether wait_idly() is what it says (Linux 6.15).
@@ -50,8 +51,8 @@ inline bool waits_idly(const struct io_uring *ring)
 }
 
 // Submits, and sleeps until there is a completion or so much time has passed (nullptr: for ever). It does not count as waiting for a device, as a sleep
-// in a ring does otherwise. What the ring has taken it says before it says why it has come back: that is looked for afterwards.
-inline void wait_idly(struct io_uring *ring, const struct __kernel_timespec *time)
+// in a ring does otherwise. What the ring has taken it says before it says why it has come back: that is looked for afterwards. 0 or the errno.
+inline int wait_idly(struct io_uring *ring, const struct __kernel_timespec *time)
 {
 	struct {
 		uint64_t mask;
@@ -61,7 +62,13 @@ inline void wait_idly(struct io_uring *ring, const struct __kernel_timespec *tim
 	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | (waits_idly(ring) ? IORING_ENTER_NO_IOWAIT : 0);
 	if (ring->enter_ring_fd != ring->ring_fd)
 		flags |= IORING_ENTER_REGISTERED_RING;
-	syscall(SYS_io_uring_enter, ring->enter_ring_fd, publish(ring), 1, flags, &argument, sizeof argument);
+	return syscall(SYS_io_uring_enter, ring->enter_ring_fd, publish(ring), 1, flags, &argument, sizeof argument) < 0 ? errno : 0;
+}
+
+// Whether a call that enters the ring may be tried again after this error. After any other the ring is lost: a filter that came later refuses it.
+inline bool is_passing(int error)
+{
+	return error == EINTR || error == ETIME || error == EAGAIN || error == EBUSY || error == ENOMEM || error == EBADR;
 }
 
 } // namespace sigevec::uring_queue

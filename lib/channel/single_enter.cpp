@@ -103,12 +103,6 @@ void close_ring(Single *s)
 
 namespace {
 
-// What may be tried again. After anything else the ring is lost.
-bool is_passing(int error)
-{
-	return error == EINTR || error == ETIME || error == EAGAIN || error == EBUSY || error == ENOMEM;
-}
-
 struct Argument {
 	uint64_t mask;
 	uint32_t mask_size, unused;
@@ -134,7 +128,7 @@ int enter_kernel(Single *s, unsigned count, unsigned flags, const struct __kerne
 		if (s->pinned != 0)
 			let_go_of_pinned(s, prepared);
 	}
-	s->lost = error != 0 && !is_passing(error);
+	s->lost = error != 0 && !uring_queue::is_passing(error);
 	return error != 0 ? -error : static_cast<int>(n);
 }
 

@@ -384,11 +384,40 @@ bool Driver::nothing_new()
 
 void Driver::wait_with_ring(int ms)
 {
-	Ring::Completion c;
 	ring_.wait(ms);
 	helper_->wakeup.does_not_sleep();
+	if (ring_.lost())
+		leave_ring();
+	take_from_ring();
+}
+
+void Driver::take_from_ring()
+{
+	Ring::Completion c;
 	while (ring_.next(&c))
 		from_ring(c);
+}
+
+// A filter that came later refuses the ring. What is in it goes on by readiness and by workers.
+void Driver::leave_ring()
+{
+	if (!wait_by_epoll())
+		return; // no descriptor: tried again, as the ring is
+	has_ring_ = false;
+	helper_->has_ring.store(false, std::memory_order_relaxed);
+	dma::zero_copy::without_ring();
+	ring_.leave();
+	look_ = true;
+}
+
+void Driver::wait_with_epoll(int ms)
+{
+	// A ring that was left tells nobody when it has given something up.
+	constexpr int moment = 5;
+	bool left = ring_.outstanding();
+	take_ready(left && (ms < 0 || ms > moment) ? moment : ms);
+	if (left)
+		take_from_ring();
 }
 
 bool Driver::prepare()
@@ -397,16 +426,20 @@ bool Driver::prepare()
 	helper_->wakeup.set_up();
 	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
 	has_ring_ = wanted && ring_.open(config::limits.ring.load(std::memory_order_relaxed), &helper_->wakeup);
-	helper_->has_ring = has_ring_;
+	helper_->has_ring.store(has_ring_, std::memory_order_relaxed);
 	if (has_ring_)
 		return true;
 	dma::zero_copy::without_ring();
+	return wait_by_epoll();
+}
+
+// From now on what wakes the driver is in its epoll instance.
+bool Driver::wait_by_epoll()
+{
 	int woken = helper_->wakeup.by_signal();
-	epoll_ = epoll_create1(EPOLL_CLOEXEC);
-	streams_.set_epoll(epoll_);
 	struct epoll_event e = {};
 	e.events = EPOLLIN;
-	return epoll_ctl(epoll_, EPOLL_CTL_ADD, woken, &e) == 0;
+	return has_epoll() && epoll_ctl(epoll_, EPOLL_CTL_ADD, woken, &e) == 0;
 }
 
 void Driver::run()
@@ -424,7 +457,7 @@ void Driver::run()
 		if (has_ring_)
 			wait_with_ring(ms);
 		else
-			take_ready(ms);
+			wait_with_epoll(ms);
 	}
 }
 

@@ -96,6 +96,10 @@ private:
 	int patience();
 	bool nothing_new();
 	void wait_with_ring(int ms);
+	bool wait_by_epoll();
+	void leave_ring();
+	void take_from_ring();
+	void wait_with_epoll(int ms);
 
 	Helper *helper_;
 	Streams streams_;

@@ -400,6 +400,13 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 	Stream *s = r->stream;
 	s->busy = false;
 	bool cancelled = was_cancelled(r, n);
+	if (!cancelled && n == -ECANCELED && !has_ring_) {
+		// The ring was left.
+		answer_request(r, AIO_NOTCANCELED);
+		r->set(r->done == 0 ? State::queued : State::running);
+		step(s);
+		return;
+	}
 	if (!cancelled && n == -EAGAIN && waits_by_readiness(r)) {
 		answer_request(r, AIO_NOTCANCELED);
 		r->set(r->done == 0 ? State::queued : State::running);

@@ -53,7 +53,8 @@ void refused(Context &c, Request *r, int error)
 	take_events(c);
 	if (error == -EAGAIN)
 		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
-	if ((error == -EAGAIN || error == -EINVAL || error == -EOPNOTSUPP) && pass_on(r))
+	// Whatever the reason, a filter's refusal among them: the plain call says whether it is the request's.
+	if (pass_on(r))
 		return;
 	leave_context(r);
 	completion::finish(r, error);

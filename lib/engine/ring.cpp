@@ -163,11 +163,11 @@ bool Ring::probe()
 struct io_uring_sqe *Ring::get_sqe()
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring_);
-	while (sqe == nullptr) {
-		io_uring_submit(&ring_);
+	while (sqe == nullptr && !lost_) {
+		note(-io_uring_submit(&ring_));
 		sqe = io_uring_get_sqe(&ring_);
 	}
-	return sqe;
+	return sqe != nullptr ? sqe : &nowhere_;
 }
 
 bool Ring::knows_futexes()
@@ -218,6 +218,7 @@ void Ring::start(Request *r, int file)
 	if (r->dma)
 		use_registered(sqe, r);
 	sqe->user_data = mark_of(r);
+	note_start(r, sqe);
 }
 
 void Ring::watch(int epoll)
@@ -248,7 +249,7 @@ void Ring::wait(int ms)
 		watch_epoll();
 	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
 	if (uring_queue::waits_idly(&ring_))
-		uring_queue::wait_idly(&ring_, ms >= 0 ? &t : nullptr);
+		note(uring_queue::wait_idly(&ring_, ms >= 0 ? &t : nullptr));
 	else
 		wait_on_descriptor(ms);
 }
@@ -256,8 +257,8 @@ void Ring::wait(int ms)
 // Before Linux 6.15.
 void Ring::wait_on_descriptor(int ms)
 {
-	uring_queue::submit_and_look(&ring_);
-	if (io_uring_cq_ready(&ring_) != 0)
+	note(uring_queue::submit_and_look(&ring_));
+	if (lost_ || io_uring_cq_ready(&ring_) != 0)
 		return;
 	struct pollfd p = {ring_.ring_fd, POLLIN, 0};
 	timespec t = {ms / 1000, (ms % 1000) * 1000000l};
@@ -267,6 +268,14 @@ void Ring::wait_on_descriptor(int ms)
 bool Ring::next(Completion *c)
 {
 	struct io_uring_cqe *cqe;
+	if (helper::Post *p = stranded_; p != nullptr) {
+		stranded_ = p->next;
+		return tell(reinterpret_cast<uint64_t>(p->object), -ECANCELED, true, c);
+	}
+	if (untaken_ != 0) {
+		const struct io_uring_sqe *sqe = &ring_.sq.sqes[(ring_.sq.sqe_tail - untaken_--) & *ring_.sq.kring_mask];
+		return tell(sqe->user_data, -ECANCELED, true, c);
+	}
 	if (io_uring_peek_cqe(&ring_, &cqe) != 0)
 		return false;
 	while ((cqe->flags & IORING_CQE_F_NOTIF) != 0) {
@@ -277,13 +286,20 @@ bool Ring::next(Completion *c)
 			return false;
 	}
 	uint64_t data = cqe->user_data;
-	c->result = cqe->res;
-	c->request = reinterpret_cast<Request *>(data & ~tag_mask);
+	int result = cqe->res;
 	bool ended = (cqe->flags & IORING_CQE_F_MORE) == 0;
 	io_uring_cqe_seen(&ring_, cqe);
+	return tell(data, result, ended, c);
+}
+
+bool Ring::tell(uint64_t data, int result, bool ended, Completion *c)
+{
+	c->result = result;
+	c->request = reinterpret_cast<Request *>(data & ~tag_mask);
 	switch (data & tag_mask) {
 	case request_tag:
 		c->what = What::request;
+		outstanding_--;
 		break;
 	case cancellation_tag:
 		c->what = What::cancellation;
@@ -292,6 +308,7 @@ bool Ring::next(Completion *c)
 		auto *z = reinterpret_cast<dma::ZeroCopy *>(c->request);
 		c->what = What::request;
 		c->request = z->request;
+		outstanding_--;
 		dma::zero_copy::ended(z, c->result, !ended);
 		// A kernel without the operation: a worker sends.
 		if (c->result == -EINVAL || c->result == -EOPNOTSUPP)
@@ -307,6 +324,28 @@ bool Ring::next(Completion *c)
 		watched_ = !ended;
 	}
 	return true;
+}
+
+// A ring that is lost when its queue is full takes no more.
+void Ring::note_start(Request *r, const struct io_uring_sqe *sqe)
+{
+	outstanding_++;
+	if (sqe != &nowhere_)
+		return;
+	r->post = {stranded_, helper::What::request, reinterpret_cast<void *>(sqe->user_data)};
+	stranded_ = &r->post;
+}
+
+void Ring::note(int error)
+{
+	lost_ = lost_ || (error > 0 && !uring_queue::is_passing(error));
+}
+
+void Ring::leave()
+{
+	ring_.leave();
+	untaken_ = ring_.sq.sqe_tail - io_uring_smp_load_acquire(ring_.sq.khead);
+	reason = explain(-EPERM);
 }
 
 #else
@@ -327,6 +366,7 @@ void Ring::keep(dma::Region *) {}
 void Ring::let_go(dma::Region *) {}
 void Ring::watch(int) {}
 void Ring::cancel(Request *) {}
+void Ring::leave() {}
 void Ring::wait(int) {}
 bool Ring::next(Completion *)
 {

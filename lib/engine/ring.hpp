@@ -38,6 +38,11 @@ public:
 	void watch(int epoll);
 	void cancel(Request *r);
 
+	// The kernel refuses to let it be entered. leave(): what was in it is told of as cancelled, now and then, until nothing is outstanding.
+	bool lost() const { return lost_; }
+	void leave();
+	bool outstanding() const { return outstanding_ != 0; }
+
 	// Submits, and sleeps until there is a completion or ms have passed (-1: for ever).
 	void wait(int ms);
 	bool next(Completion *c);
@@ -64,7 +69,15 @@ private:
 	bool watched_ = false;
 	int epoll_ = -1; // or it is not watched
 	bool watches_epoll_ = false;
+	void note(int error);
+	void note_start(Request *r, const struct io_uring_sqe *sqe);
+	bool tell(uint64_t data, int result, bool ended, Completion *c);
+	struct io_uring_sqe nowhere_;
+	helper::Post *stranded_ = nullptr; // parts of requests whose entry is that
 #endif
+	bool lost_ = false;
+	unsigned outstanding_ = 0; // requests
+	unsigned untaken_ = 0;     // by the kernel, when it was left
 };
 
 } // namespace sigevec::driver

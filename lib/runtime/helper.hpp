@@ -49,7 +49,7 @@ struct Helper {
 	bool watched;         // the driver's: jobs wait for a worker
 	uint32_t watch_taken; // the same: `taken' when it last changed, and when that was
 	timespec watch_since;
-	bool has_ring;
+	std::atomic<bool> has_ring; // until it is refused
 
 	bool private_table() const { return files.way != Files::Way::shared; }
 };

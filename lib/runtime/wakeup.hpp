@@ -25,14 +25,15 @@ public:
 		thread_ = static_cast<pid_t>(syscall(SYS_gettid));
 	}
 
-	// The same, where there is no ring that waits for the word: the descriptor to be waited for, in its own table. -1: errno.
+	// The same, where there is no ring that waits for the word, from the next will_sleep on: the descriptor to be waited for, in its own table. -1: errno.
 	int by_signal()
 	{
 		sigset_t s;
 		sigemptyset(&s);
 		sigaddset(&s, number);
-		descriptor_ = signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK);
-		return descriptor_;
+		if (descriptor_.load(std::memory_order_relaxed) < 0)
+			descriptor_.store(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK), std::memory_order_seq_cst);
+		return descriptor_.load(std::memory_order_relaxed);
 	}
 
 	// Any thread. Async-signal-safe; errno is kept.
@@ -41,7 +42,7 @@ public:
 		if (word_.exchange(awake, std::memory_order_seq_cst) == awake)
 			return;
 		int saved = errno;
-		if (descriptor_ < 0)
+		if (descriptor_.load(std::memory_order_seq_cst) < 0)
 			futex_wake(word_, 1);
 		else
 			syscall(SYS_tgkill, process_, thread_, number);
@@ -56,7 +57,8 @@ public:
 	{
 		word_.store(awake, std::memory_order_seq_cst);
 		struct signalfd_siginfo info;
-		while (descriptor_ >= 0 && syscall(SYS_read, descriptor_, &info, sizeof info) > 0)
+		int fd = descriptor_.load(std::memory_order_relaxed);
+		while (fd >= 0 && syscall(SYS_read, fd, &info, sizeof info) > 0)
 			;
 	}
 
@@ -71,7 +73,7 @@ private:
 
 	std::atomic<uint32_t> word_{awake};
 	pid_t process_ = 0, thread_ = 0;
-	int descriptor_ = -1;
+	std::atomic<int> descriptor_{-1};
 };
 
 } // namespace sigevec

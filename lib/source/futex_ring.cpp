@@ -74,14 +74,38 @@ void FutexRing::close()
 // With room for that many in the same submission.
 struct io_uring_sqe *FutexRing::get_sqe(unsigned room)
 {
-	while (io_uring_sq_space_left(&ring_) < room)
-		io_uring_submit(&ring_);
-	return io_uring_get_sqe(&ring_);
+	while (io_uring_sq_space_left(&ring_) < room && !lost_.load(std::memory_order_relaxed))
+		note(-io_uring_submit(&ring_));
+	return lost_.load(std::memory_order_relaxed) ? &nowhere_ : io_uring_get_sqe(&ring_);
+}
+
+void FutexRing::note(int error)
+{
+	if (error > 0 && !uring_queue::is_passing(error))
+		lost_.store(true, std::memory_order_relaxed);
+}
+
+void FutexRing::link(Wait *w)
+{
+	w->sync.before = nullptr;
+	w->sync.behind = asleep_;
+	if (asleep_ != nullptr)
+		asleep_->sync.before = w;
+	asleep_ = w;
+}
+
+void FutexRing::unlink(Wait *w)
+{
+	source::SyncCall &c = w->sync;
+	(c.before != nullptr ? c.before->sync.behind : asleep_ == w ? asleep_ : told_) = c.behind;
+	if (c.behind != nullptr)
+		c.behind->sync.before = c.before;
 }
 
 void FutexRing::sleep(Wait *w)
 {
 	const source::SyncCall &c = w->sync;
+	link(w);
 	struct io_uring_sqe *sqe = get_sqe(2);
 	prepare(sqe, c.word, c.value, c.shared);
 	sqe->user_data = reinterpret_cast<uint64_t>(w);
@@ -96,6 +120,10 @@ void FutexRing::sleep(Wait *w)
 
 bool FutexRing::interrupt(Wait *w)
 {
+	if (lost_.load(std::memory_order_relaxed)) {
+		unlink(w);
+		return true;
+	}
 	struct io_uring_sqe *sqe = get_sqe(1);
 	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(w), 0);
 	sqe->user_data = unheard;
@@ -112,6 +140,10 @@ bool FutexRing::many_remainders() const
 // kinds with more than one word may sleep again after this.
 bool FutexRing::leave(Wait *w)
 {
+	if (lost_.load(std::memory_order_relaxed)) {
+		unlink(w);
+		return false;
+	}
 	source::hold(w);
 	w->sync.left_behind = true;
 	remainders_++;
@@ -130,6 +162,8 @@ void FutexRing::clear_remainders()
 
 bool FutexRing::may_close()
 {
+	if (lost_.load(std::memory_order_relaxed))
+		return true;
 	if (remainders_ != 0)
 		clear_remainders();
 	return remainders_ == 0;
@@ -139,6 +173,7 @@ bool FutexRing::may_close()
 bool FutexRing::took_remainder(Wait *w, int result)
 {
 	sleeping_--;
+	unlink(w);
 	if (!w->sync.left_behind)
 		return false;
 	remainders_--;
@@ -151,6 +186,8 @@ bool FutexRing::took_remainder(Wait *w, int result)
 void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value, int seconds)
 {
 	seconds_ = seconds;
+	own_ = &word;
+	own_value_ = value;
 	if (many_remainders())
 		clear_remainders();
 	if (listens_)
@@ -164,12 +201,39 @@ void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value, int se
 void FutexRing::wait()
 {
 	struct __kernel_timespec t = {seconds_, 0};
-	uring_queue::wait_idly(&ring_, seconds_ >= 0 ? &t : nullptr);
+	if (!lost_.load(std::memory_order_relaxed))
+		note(uring_queue::wait_idly(&ring_, seconds_ >= 0 ? &t : nullptr));
+	if (!lost_.load(std::memory_order_relaxed))
+		return;
+	constexpr timespec moment{0, 10000000};
+	syscall(SYS_futex, own_, FUTEX_WAIT, own_value_, &moment, nullptr, 0); // as it is woken
+}
+
+void FutexRing::awake()
+{
+	if (!lost_.load(std::memory_order_relaxed))
+		return;
+	told_ = asleep_;
+	asleep_ = nullptr;
+}
+
+bool FutexRing::next_without(Wait **w)
+{
+	while ((*w = told_) != nullptr) {
+		unlink(*w);
+		if (!(*w)->sync.left_behind)
+			return true;
+		remainders_--;
+		source::release(*w);
+	}
+	return false;
 }
 
 bool FutexRing::next(Wait **w)
 {
 	struct io_uring_cqe *cqe;
+	if (lost_.load(std::memory_order_relaxed))
+		return next_without(w);
 	while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
 		uint64_t data = cqe->user_data;
 		int result = cqe->res;
@@ -215,6 +279,7 @@ bool FutexRing::may_close()
 	return true;
 }
 void FutexRing::wait() {}
+void FutexRing::awake() {}
 bool FutexRing::next(source::Wait **)
 {
 	return false;

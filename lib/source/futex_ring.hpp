@@ -40,7 +40,7 @@ public:
 
 	// Submits, and sleeps until there is something to tell. Without the turn.
 	void wait();
-	void awake() {}
+	void awake();
 	// False: nothing more. *w nullptr: the watcher's own word.
 	bool next(source::Wait **w);
 
@@ -50,10 +50,21 @@ private:
 	bool many_remainders() const;
 	void clear_remainders();
 	bool took_remainder(source::Wait *w, int result);
+	void note(int error);
+	void link(source::Wait *w);
+	void unlink(source::Wait *w);
+	bool next_without(source::Wait **w);
 
 	OwnRing ring_;
 	bool listens_ = false, clearing_ = false;
 	int seconds_ = -1;
+	source::Wait *asleep_ = nullptr; // all whose requests are in the kernel
+	// A filter that came later refuses to enter the ring: all are looked at now and then. told_: of them, in this round.
+	std::atomic<bool> lost_{false};
+	source::Wait *told_ = nullptr;
+	const std::atomic<uint32_t> *own_ = nullptr;
+	uint32_t own_value_ = 0;
+	struct io_uring_sqe nowhere_;
 	unsigned sleeping_ = 0, remainders_ = 0; // requests in the kernel; those left behind are among them
 #endif
 };

@@ -4,6 +4,7 @@
 // (ev_sync_locks.cpp: read-write locks and condition variables.)
 #define BOOST_TEST_MODULE ev_sync
 #include "source_objects.hpp"
+#include "refusal.hpp"
 
 #include <linux/io_uring.h>
 #include <sys/syscall.h>
@@ -33,6 +34,29 @@ BOOST_AUTO_TEST_CASE(a_post_is_waited_for_and_taken) {
         check_nothing(ec);
         BOOST_TEST(numbers(ec).outstanding == 0u);
     });
+}
+
+BOOST_AUTO_TEST_CASE(waits_go_on_under_a_filter_that_comes_later) {
+    pid_t const child = fork();
+    if (child == 0) {
+        alarm(60);
+        ec_t const ec = ec_create(0);
+        sem_t before, after, never;
+        for (sem_t* s : {&before, &after, &never}) sem_init(s, 0, 0);
+        event_data_t event;
+        if (ev_sem_wait(&before, nullptr, ec, &before) != 0) _exit(1);
+        if (!contract::refuse({SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register}, EPERM, true)) _exit(2);
+        timespec past{1, 0};
+        if (ev_sem_wait(&after, nullptr, ec, &after) != 0 || ev_sem_wait(&never, nullptr, ec, &never) != 0) _exit(3);
+        if (ev_sem_wait(&never, &past, ec, &past) != 0 || take_events(ec, &event, 1) != 1 || event.ev_errno != ETIMEDOUT) _exit(4);
+        for (sem_t* s : {&before, &after})
+            if (sem_post(s) != 0 || take_events(ec, &event, 1) != 1 || event.ev_data != s || event.ev_errno != 0) _exit(5);
+        if (ev_cancel(ec, &never) != 0 || take_events(ec, &event, 1) != 1 || event.ev_errno != ECANCELED) _exit(6);
+        _exit(0);
+    }
+    int status = 0;
+    BOOST_TEST(waitpid(child, &status, 0) == child);
+    BOOST_TEST(status == 0);
 }
 
 BOOST_AUTO_TEST_CASE(another_process_posts) {

@@ -191,6 +191,37 @@ BOOST_AUTO_TEST_CASE(everything_works_without_reads_and_writes_that_take_flags) 
     }
 }
 
+BOOST_AUTO_TEST_CASE(everything_works_where_a_ring_or_a_context_may_be_made_and_not_used) {
+    for (int error : {ENOSYS, EPERM}) {
+        BOOST_TEST(everything_without({uring_enter_number}, error) == 0, "refused with " << strerrorname_np(error));
+        BOOST_TEST(everything_without({SYS_io_submit}, error) == 0, "refused with " << strerrorname_np(error));
+    }
+}
+
+// As a server does that locks itself in once it has started.
+BOOST_AUTO_TEST_CASE(what_waits_goes_on_under_a_filter_that_comes_later, BETTER_THAN_GLIBC) {
+    BOOST_TEST(in_child([] {
+        std::vector<Stream> streams;
+        std::vector<Request*> requests;
+        for (int i = 0; i < 60; ++i) {
+            streams.push_back(i % 2 == 0 ? pipe_stream() : unix_stream());
+            requests.push_back(&start_read(streams[i].reader, 3));
+            if (i == 30) CHILD_REQUIRE(refuse({uring_setup_number, uring_enter_number, uring_register_number}, EPERM, true));
+        }
+        CHILD_REQUIRE(aio_cancel(streams[0].reader, &requests[0]->cb) == AIO_CANCELED);
+        CHILD_REQUIRE(aio_cancel(streams[59].reader, &requests[59]->cb) == AIO_CANCELED);
+        for (int i = 1; i < 59; ++i) {
+            CHILD_REQUIRE(aio_error(&requests[i]->cb) == EINPROGRESS);
+            CHILD_REQUIRE(finish(start_write(streams[i].writer, "abc")) == ok(3));
+            CHILD_REQUIRE(finish(*requests[i]) == ok(3));
+            CHILD_REQUIRE(requests[i]->text() == "abc");
+        }
+        File file = disk_file();
+        CHILD_REQUIRE(finish(start_write(file.fd, pattern(100000))) == ok(100000));
+        CHILD_REQUIRE(finish(start_read(file.fd, 100000)) == ok(100000));
+    }) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_child_may_be_refused_what_its_parent_has, BETTER_THAN_GLIBC) {
     File file = disk_file();
     BOOST_TEST(finish(start_write(file.fd, "x")) == ok(1));

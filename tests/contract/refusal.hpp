@@ -7,14 +7,16 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <vector>
 
 namespace contract {
 
-/// From now on these system calls fail with `error` in this process and its children.
-inline bool refuse(std::vector<unsigned> const& calls, unsigned error) {
+/// From now on these system calls fail with `error` in this thread and what it makes; or in every thread of the process, too.
+inline bool refuse(std::vector<unsigned> const& calls, unsigned error, bool everywhere = false) {
     std::vector<sock_filter> code{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
     for (unsigned call : calls) {
         code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
@@ -22,7 +24,8 @@ inline bool refuse(std::vector<unsigned> const& calls, unsigned error) {
     }
     code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
     sock_fprog const program{static_cast<unsigned short>(code.size()), code.data()};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, everywhere ? SECCOMP_FILTER_FLAG_TSYNC : 0, &program) == 0;
 }
 
 }  // namespace contract
