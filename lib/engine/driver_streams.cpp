@@ -274,10 +274,10 @@ void Driver::begin_by_worker(Stream *s, Request *r)
 	pass_to_worker(s, r);
 }
 
-// True: r is not the first any more.
+// Whoever wants to cancel it meanwhile waits for that moment: afterwards nothing is taken any more. True: r is not the first any more.
 bool Driver::give_to_program(Stream *s, Request *r)
 {
-	r->set(State::running);
+	r->set(r->done == 0 && r->is_read() ? State::trying : State::running);
 	s->busy = true;
 	if (program_thread::give(r, s->file))
 		return false;
