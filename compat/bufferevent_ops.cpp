@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <dlfcn.h>
 #include <event2/event.h>
 
 namespace sigevec::bufferevents {
@@ -77,13 +78,31 @@ bool calls_ours(struct bufferevent *bev, const struct bufferevent_ops *theirs)
 
 } // namespace
 
+struct bufferevent *libevents_new(struct event_base *base, evutil_socket_t fd, int options)
+{
+	using Function = struct bufferevent *(struct event_base *, evutil_socket_t, int);
+	static std::atomic<Function *> known{nullptr};
+	Function *f = known.load(std::memory_order_relaxed);
+	if (f == nullptr) {
+		// Behind this library where that is preloaded or linked before libevent, and otherwise the first there is.
+		void *symbol = dlsym(RTLD_NEXT, "bufferevent_socket_new");
+		if (symbol == nullptr)
+			symbol = dlsym(RTLD_DEFAULT, "bufferevent_socket_new");
+		if (symbol == nullptr)
+			return nullptr;
+		f = reinterpret_cast<Function *>(symbol);
+		known.store(f, std::memory_order_relaxed);
+	}
+	return f(base, fd, options);
+}
+
 bool usable(struct event_base *base)
 {
 	static std::atomic<int> known{0}; // 1: yes, 2: no
 	int answer = known.load(std::memory_order_relaxed);
 	if (answer != 0)
 		return answer == 1;
-	struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
+	struct bufferevent *bev = libevents_new(base, -1, 0);
 	if (bev == nullptr)
 		return false; // not known: next time
 	const struct bufferevent_ops *theirs = bev->be_ops;

@@ -37,6 +37,9 @@ namespace sigevec::bufferevents {
 
 enum Control { set_fd, get_fd, get_underlying, cancel_all };
 
+// bufferevent_socket_new of libevent itself: the name alone may lead to lib/glue/interpose.cpp.
+struct bufferevent *libevents_new(struct event_base *base, evutil_socket_t fd, int options);
+
 // Whether socket bufferevents of base are of this form. Tried once for the process.
 bool usable(struct event_base *base);
 

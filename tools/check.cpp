@@ -72,6 +72,11 @@ void look_inside(Verdict &v)
 	if (l.missing.size() > most_missing)
 		v.notes.push_back("and " + std::to_string(l.missing.size() - most_missing) + " others");
 	v.by_name = v.uses.empty() && mentions_aio(*p.file);
+	bool libevent = std::any_of(l.objects.begin(), l.objects.end(),
+				    [](const Object &o) { return o.path.find("/libevent") != std::string::npos; });
+	if (libevent)
+		v.notes.emplace_back("it loads libevent: 'sigevec run --libevent' makes its bufferevents wait in event channels; its plain events, and "
+				     "what it makes of bufferevents by functions of its own, stay libevent's");
 	bool linked = std::any_of(p.elf.needed.begin(), p.elf.needed.end(),
 				  [](const std::string &n) { return n.starts_with("libsigevec.so"); });
 	if (linked)

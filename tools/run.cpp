@@ -27,7 +27,7 @@ const char *const engines[] = {"inline", "kaio", "uring", "threads"};
 
 struct RunOptions {
 	const char *engine = nullptr;
-	bool stats = false, json = false;
+	bool stats = false, json = false, libevent = false;
 	const char *output = nullptr;
 };
 
@@ -167,6 +167,7 @@ int run(int argc, char **argv)
 	RunOptions o;
 	Options options(run_command, argc, argv, "+e:o:",
 			{{"engine", required_argument, nullptr, 'e'},
+			 {"libevent", no_argument, nullptr, 'l'},
 			 {"stats", optional_argument, nullptr, 's'},
 			 {"output", required_argument, nullptr, 'o'}});
 	int status = 0;
@@ -177,6 +178,8 @@ int run(int argc, char **argv)
 			o.engine = optarg;
 		} else if (c == 'o') {
 			o.output = optarg;
+		} else if (c == 'l') {
+			o.libevent = true;
 		} else {
 			o.stats = true;
 			if (optarg != nullptr && strcmp(optarg, "json") != 0 && strcmp(optarg, "text") != 0)
@@ -196,8 +199,10 @@ int run(int argc, char **argv)
 	// There is no way to write such a name in LD_PRELOAD.
 	if (library.find_first_of(": ") != std::string::npos)
 		return complain("run", library, "a path with a colon or a space cannot be preloaded", exit_own_failure);
-	std::string aio = uses_libaio(argv[options.rest()]) ? libaio_library_path() : "";
-	if (!preload(library) || (!aio.empty() && !preload(aio)) || (o.engine != nullptr && setenv("SIGEVEC_ENGINE", o.engine, 1) != 0))
+	std::string aio = uses_libaio(argv[options.rest()]) ? libaio_library_path() : "", event = o.libevent ? libevent_library_path() : "";
+	if (o.libevent && event.empty())
+		return complain("run", "libsigevec_event", "the library for programs that use libevent was not found", exit_own_failure);
+	if (!preload(library) || (!aio.empty() && !preload(aio)) || (!event.empty() && !preload(event)) || (o.engine != nullptr && setenv("SIGEVEC_ENGINE", o.engine, 1) != 0))
 		return complain("run", "environment", exit_own_failure);
 	if (!o.stats)
 		execute(argv + options.rest());
@@ -206,9 +211,10 @@ int run(int argc, char **argv)
 
 } // namespace
 
-const Command run_command = {"run", run, "[--engine NAME] [--stats[=json]] [--output FILE] [--] PROGRAM [ARGUMENT...]",
+const Command run_command = {"run", run, "[--engine NAME] [--libevent] [--stats[=json]] [--output FILE] [--] PROGRAM [ARGUMENT...]",
 			     "run a program with the library in place of libc's AIO",
 			     "  -e, --engine NAME     use inline, kaio, uring or threads wherever it can\n"
+			     "      --libevent        libevent's bufferevents wait in event channels\n"
 			     "      --stats[=json]    at the end tell on standard error what the program did\n"
 			     "  -o, --output FILE     tell it in FILE instead\n"};
 

@@ -97,14 +97,28 @@ std::optional<unsigned long> number(const char *s, unsigned long least, unsigned
 	return v;
 }
 
-std::string libaio_library_path()
+namespace {
+
+std::string neighbour_path(const std::string &name)
 {
 	std::string path = library_path();
 	size_t slash = path.rfind('/');
 	if (slash == std::string::npos)
 		return "";
-	path = path.substr(0, slash) + "/libsigevec_aio.so.1";
+	path = path.substr(0, slash) + "/" + name;
 	return access(path.c_str(), R_OK) == 0 ? path : "";
+}
+
+} // namespace
+
+std::string libaio_library_path()
+{
+	return neighbour_path("libsigevec_aio.so.1");
+}
+
+std::string libevent_library_path()
+{
+	return neighbour_path("libsigevec_event.so.1");
 }
 
 std::string user_name(uid_t user)

@@ -62,6 +62,8 @@ std::optional<unsigned long> number(const char *s, unsigned long least, unsigned
 std::string library_path();
 // libsigevec_aio beside it, or "".
 std::string libaio_library_path();
+// That for programs that use libevent.
+std::string libevent_library_path();
 
 // Or the number.
 std::string user_name(uid_t user);

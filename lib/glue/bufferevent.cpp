@@ -134,9 +134,9 @@ SIGEVEC_EXPORT struct bufferevent *bufferevent_sigevec_new(struct event_base *ba
 {
 	Loop *l = nullptr;
 	if (base == nullptr || !bufferevents::usable(base) || (l = join(base)) == nullptr)
-		return bufferevent_socket_new(base, fd, options);
+		return bufferevents::libevents_new(base, fd, options);
 	void *memory = malloc(sizeof(Link));
-	struct bufferevent *bev = memory == nullptr ? nullptr : bufferevent_socket_new(base, -1, options);
+	struct bufferevent *bev = memory == nullptr ? nullptr : bufferevents::libevents_new(base, -1, options);
 	if (bev == nullptr) {
 		free(memory);
 		part(l);
