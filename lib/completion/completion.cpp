@@ -98,7 +98,7 @@ void finish(Request *r, ssize_t result)
 	requests::index::remove(r);
 	r->set(State::ending);
 	r->result = result;
-	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine));
+	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine.load(std::memory_order_relaxed)));
 	if (result >= 0 && r->message != nullptr)
 		transfer::tell_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
@@ -117,7 +117,7 @@ void finish_cancelled(Request *r)
 	requests::index::remove(r);
 	requests::linger();
 	r->result = -ECANCELED;
-	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), r->result, static_cast<int>(r->engine));
+	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), r->result, static_cast<int>(r->engine.load(std::memory_order_relaxed)));
 	meter::ended(r, -ECANCELED);
 	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), -ECANCELED);
 	publish(r->cb.load(std::memory_order_relaxed), -ECANCELED);

@@ -165,7 +165,6 @@ struct Request {
 	std::atomic<void *> data;
 	// Of a one-call request that is queued (request/index.hpp).
 	Hook<Request> of_data;
-	bool indexed;
 
 	Op op;
 	Kind kind;
@@ -224,10 +223,12 @@ struct Request {
 	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
 	std::atomic<uint8_t> background;
 	dma::Use dma; // of a region
-	stats_file::By engine; // that has carried it out
+	// That has carried it out, for figures: a canceller may look at it while its executor notes it.
+	std::atomic<stats_file::By> engine;
 	uint64_t begun; // as in Call
 	ssize_t result; // of what one thread did, on its way to the thread that ends the request
 	bool unfinished; // kernel AIO has transferred a part
+	bool indexed;    // by of_data. Written by a canceller, too: not beside what the driver reads
 	Notification notification;
 	std::atomic<uint8_t> references;
 

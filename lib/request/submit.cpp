@@ -63,7 +63,7 @@ int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 			transfer::note_received(r->message);
 	}
 	if (r != nullptr) {
-		r->engine = engine;
+		r->engine.store(engine, std::memory_order_relaxed);
 		completion::finish(r, result);
 	} else {
 		SIGEVEC_PROBE4(complete, c.cb, static_cast<int>(c.op), result, static_cast<int>(engine));

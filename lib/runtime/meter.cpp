@@ -125,7 +125,8 @@ void count_end(Request *r, ssize_t result)
 {
 	if (!is_request(r))
 		return;
-	By engine = r->engine == By::none && r->dma.kind == dma::Use::Kind::wait && result >= 0 ? By::region : r->engine;
+	By by = r->engine.load(std::memory_order_relaxed);
+	By engine = by == By::none && r->dma.kind == dma::Use::Kind::wait && result >= 0 ? By::region : by;
 	count_one(on(), r->op, engine, r->kind, result, r->begun, engine == By::inline_ ? in_call : 1);
 	flow_ended(on(), r->op, r->kind);
 }

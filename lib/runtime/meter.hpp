@@ -48,7 +48,7 @@ inline void ended_in_call(const Call &c, Kind kind, By engine, ssize_t result)
 void count_created(const Request *r);
 inline void created(Request *r, uint64_t begun)
 {
-	r->engine = By::none;
+	r->engine.store(By::none, std::memory_order_relaxed);
 	r->begun = begun;
 	if (__builtin_expect(on() != nullptr, 0))
 		count_created(r);
@@ -77,7 +77,7 @@ inline void abandoned(const Request *r)
 inline void done_by(Request *r, By engine)
 {
 	constexpr stats::Counter counter[] = {stats::inline_done, stats::kaio_done, stats::uring_done, stats::threads_done};
-	r->engine = engine;
+	r->engine.store(engine, std::memory_order_relaxed);
 	stats::count(counter[static_cast<unsigned>(engine) - 1]);
 }
 

@@ -257,11 +257,12 @@ BOOST_AUTO_TEST_CASE(io_destroy_ends_waiters_and_cancels_polls) {
         io_event events[16];
         sigset_t none;
         sigemptyset(&none);
-        auto const wait = [&] { return masked ? io_pgetevents(context, 16, 16, events, nullptr, &none) : io_getevents(context, 16, 16, events, nullptr); };
+        io_context_t const handle = context.release();
+        auto const wait = [&, handle] { return masked ? io_pgetevents(handle, 16, 16, events, nullptr, &none) : io_getevents(handle, 16, 16, events, nullptr); };
         Waiter first(wait), second(wait);
         BOOST_TEST(first.asleep());
         BOOST_TEST(second.asleep());
-        BOOST_TEST(io_destroy(context.release()) == 0);
+        BOOST_TEST(io_destroy(handle) == 0);
         BOOST_TEST(first.returns());
         BOOST_TEST(second.returns());
         BOOST_TEST(first.result() == -EINVAL);

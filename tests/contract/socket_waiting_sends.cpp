@@ -38,6 +38,12 @@ double cost_of_cancelling(int n) {
     return cost;
 }
 
+bool is_tcp(int s) {
+    int protocol = 0;
+    socklen_t n = sizeof protocol;
+    return getsockopt(s, SOL_SOCKET, SO_PROTOCOL, &protocol, &n) == 0 && protocol == IPPROTO_TCP;
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(a_send_to_a_peer_that_will_send_no_more_is_cancelled) {
@@ -48,7 +54,9 @@ BOOST_AUTO_TEST_CASE(a_send_to_a_peer_that_will_send_no_more_is_cancelled) {
         way.go();
         if (!way.pending(p)) return;  // TCP has made room
         if (!way.cancel(p)) return;   // the same, for a part
-        BOOST_TEST(way.finish(p) == failed(ECANCELED));
+        Outcome const end = way.finish(p);
+        bool const made_room = end.result > 0 && is_tcp(s.a);  // between the two
+        BOOST_TEST((made_room || end == failed(ECANCELED)), end);
     });
 }
 
