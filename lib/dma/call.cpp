@@ -253,7 +253,7 @@ ssize_t begin(int fd, Want *w, void **address, Blocking *b)
 		int e = association::check_socket(fd);
 		return e != 0 ? -e : -EINVAL;
 	}
-	if (!a->stream)
+	if (!a->stream && a->device == nullptr)
 		w->flags &= ~MSG_WAITALL; // which means nothing there
 	return attempt(a.get(), *w, address, b);
 }
