@@ -8,6 +8,7 @@ namespace contract {
 
 std::vector<Known> const known_cells{
     {"*/SO_RCVLOWAT 6*/*", "", "(aio_send(3)) what is there ends a receive, also if it is less than SO_RCVLOWAT says"},
+    {"terminal/empty, then the peer closes/*", "", "a reader that is woken before the hang-up is complete finds the end, and EIO after it", Known::at_times},
     {"TCP/own SHUT_WR/recv*(0)/*", "", "the call is woken by what nobody is told of: the peer's kernel has taken note of the end", Known::at_times},
 };
 

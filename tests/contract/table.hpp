@@ -250,6 +250,7 @@ private:
                 act(form, scene.steps[size_t(result.ended_by)], *world);
             }
             bool const never = size_t(judge.ended_by) == scene.steps.size() && judge.ended_by >= 0;
+            if (never && judge.part && op.receives() && (op.flags & MSG_PEEK) == 0) let_take(form, *pending, *world);
             if (never && !form.ended(*pending)) {
                 result.end = cancel(form, *pending, limit, ended);
                 result.ended_by = judge.ended_by;
@@ -264,6 +265,15 @@ private:
         else if (!ended || pending->events > 1) abandon(form, world, pending);
         if (fate == destroyed) form.renew();
         return result.text(scene);
+    }
+    /// A receive that goes on part by part takes what is there before it is cancelled, as the call by hand did.
+    void let_take(Form& form, Pending& pending, World& world) {
+        auto const until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+        int left = 1;
+        while (!form.ended(pending) && ioctl(world.subject(), FIONREAD, &left) == 0 && left > 0 && std::chrono::steady_clock::now() < until) {
+            form.pump();
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
     }
     std::string cancel(Form& form, Pending& pending, std::chrono::milliseconds limit, bool& ended) {
         std::string answer;
