@@ -165,6 +165,13 @@ void not_of_file(Context *c, Operation *o)
 	o->of_file = false;
 }
 
+// Whoever ends the context waits for the last one.
+void one_less_outstanding(Context *c)
+{
+	if (c->outstanding.fetch_sub(1, std::memory_order_seq_cst) == 1 && c->dead.load(std::memory_order_seq_cst))
+		futex_wake(c->outstanding, INT_MAX);
+}
+
 void finished(Context *c, Operation *o)
 {
 	EventSignal *signal = o->signal;
@@ -174,8 +181,7 @@ void finished(Context *c, Operation *o)
 	operation_pool.give_back(o);
 	if (signal != nullptr)
 		tell(signal);
-	if (c->outstanding.fetch_sub(1, std::memory_order_seq_cst) == 1 && c->dead.load(std::memory_order_seq_cst))
-		futex_wake(c->outstanding, INT_MAX);
+	one_less_outstanding(c);
 }
 
 // By one thread at a time. How many uses of the context have ended with it.
@@ -302,8 +308,7 @@ Operation *reserve(Context *c)
 		    taken + unread(c, c->ring.load(std::memory_order_relaxed)) < c->size - 1;
 	Operation *o = room ? operation_pool.take(operation_pool.capacity) : nullptr;
 	if (o == nullptr) {
-		if (c->outstanding.fetch_sub(1, std::memory_order_seq_cst) == 1 && c->dead.load(std::memory_order_seq_cst))
-			futex_wake(c->outstanding, INT_MAX);
+		one_less_outstanding(c);
 		return nullptr;
 	}
 	o->signal = nullptr;
