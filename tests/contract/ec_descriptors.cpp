@@ -16,18 +16,6 @@ namespace {
 
 constexpr int first_unknown = 3, last_unknown = 120;
 
-/// Runs `body` in a child, which closes descriptors as it likes; what it returns.
-int in_child_process(std::function<int()> const& body) {
-    pid_t const child = fork();
-    if (child == 0) {
-        alarm(60);
-        _exit(body());
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 void close_all_but(std::initializer_list<int> kept) {
     for (int fd = first_unknown; fd < last_unknown; ++fd)
         if (std::find(kept.begin(), kept.end(), fd) == kept.end()) close(fd);

@@ -106,6 +106,18 @@ template <class Body>
 int in_child(Body body) {
     return wait_for(spawn_child(body));
 }
+/// What a process may do whose descriptors are its own to close: what `body` returns (0, or the step that went wrong); 128 and more: the signal that
+/// ended it.
+inline int in_child_process(std::function<int()> const& body) {
+    pid_t const child = fork();
+    if (child == 0) {
+        alarm(60);
+        _exit(body());
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
 /// Runs one test case of this same program in a new process, with the environment changed.
 inline int run_self(char const* test_case, std::vector<std::pair<char const*, char const*>> const& environment) {
     return in_child([&] {

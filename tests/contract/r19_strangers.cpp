@@ -22,18 +22,6 @@ constexpr char const* bytes = "12345678";
 
 pid_t clone_without_handlers() { return static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr)); }
 
-/// What a process may do whose descriptors are its own to close: `body` returns 0, or the step that went wrong.
-int in_child_process(std::function<int()> const& body) {
-    pid_t const child = fork();
-    if (child == 0) {
-        alarm(60);
-        _exit(body());
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 /// Shared memory of a kind that this process could write to.
 int count_mappings(char const* kind) {
     FILE* const maps = fopen("/proc/self/maps", "re");
