@@ -5,6 +5,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/socket_option.hpp"
 #include "runtime/meter.hpp"
 #include "uring.h"
 
@@ -97,9 +98,7 @@ namespace {
 
 bool is_stream_socket(int fd)
 {
-	int type = 0;
-	socklen_t n = sizeof type;
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
+	return socket_option(fd, SO_TYPE) == SOCK_STREAM;
 }
 
 } // namespace

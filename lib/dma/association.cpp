@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/association.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "channel/single.hpp"
 #include "completion/completion.hpp"
@@ -28,25 +29,11 @@ ByDescriptor<Association> table;
 // Held by dma_assoc and dma_disassoc, before any association's own lock.
 Mutex changing;
 
-int option(int fd, int name)
-{
-	int v = 0;
-	socklen_t n = sizeof v;
-	return getsockopt(fd, SOL_SOCKET, name, &v, &n) == 0 ? v : -1;
-}
-
-uint64_t cookie_of(int fd)
-{
-	uint64_t c = 0;
-	socklen_t n = sizeof c;
-	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 ? c : 0;
-}
-
 void close_held(Association *a)
 {
 	helper::close_inside(a->held);
 	// The program may have closed everything.
-	if (a->held_here >= 0 && cookie_of(a->held_here) == a->cookie)
+	if (a->held_here >= 0 && socket_cookie(a->held_here) == a->cookie)
 		sys::close(a->held_here);
 	a->held = a->held_here = -1;
 }
@@ -63,9 +50,9 @@ Association *make(int fd, uint64_t cookie)
 	a->held = a->held_here = a->inside = -1;
 	a->detached = a->edge = false;
 	a->cookie = cookie;
-	int type = option(fd, SO_TYPE);
+	int type = socket_option(fd, SO_TYPE);
 	a->stream = type == SOCK_STREAM;
-	a->local = option(fd, SO_DOMAIN) == AF_UNIX;
+	a->local = socket_option(fd, SO_DOMAIN) == AF_UNIX;
 	a->device = nullptr;
 	a->latest = a->watched = a->paused = a->shut = a->ended = false;
 	a->ahead = 1;
@@ -172,7 +159,7 @@ int add_region(Association *a, Region *r, unsigned flags)
 {
 	if (place_of(a, r) >= 0)
 		return EEXIST;
-	if (option(a->fd, SO_DOMAIN) == AF_XDP)
+	if (socket_option(a->fd, SO_DOMAIN) == AF_XDP)
 		if (int e = add_to_device(a, r, flags); e != 0)
 			return e;
 	if ((flags & DMA_LATEST) != 0 && a->stream)
@@ -213,7 +200,7 @@ uint32_t count()
 
 bool Locked::enter(int fd)
 {
-	uint64_t cookie = cookie_of(fd);
+	uint64_t cookie = socket_cookie(fd);
 	a_->lock.lock();
 	bool its = a_->fd == fd && !a_->detached;
 	if (its && a_->cookie == cookie)
@@ -238,8 +225,7 @@ bool any_call_back()
 int check_socket(int fd)
 {
 	int type;
-	socklen_t n = sizeof type;
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 ? 0 : errno;
+	return get_option(fd, SOL_SOCKET, SO_TYPE, &type) ? 0 : errno;
 }
 
 bool still_there(const Association *a)
@@ -249,7 +235,7 @@ bool still_there(const Association *a)
 
 bool is_socket_of(int fd, const Association *a)
 {
-	return cookie_of(fd) == a->cookie;
+	return socket_cookie(fd) == a->cookie;
 }
 
 namespace {
@@ -257,7 +243,7 @@ namespace {
 int add_locked(int fd, Region *r, unsigned flags)
 {
 	Guard<Mutex> g(changing);
-	uint64_t cookie = cookie_of(fd);
+	uint64_t cookie = socket_cookie(fd);
 	Association *a = find(fd);
 	// The number was another socket's, which has been closed.
 	if (a != nullptr && a->cookie != cookie) {
@@ -309,7 +295,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 		return EINVAL;
 	Guard<Mutex> h(a->lock);
 	int place = place_of(a, r);
-	if (place < 0 || cookie_of(fd) != a->cookie)
+	if (place < 0 || socket_cookie(fd) != a->cookie)
 		return EINVAL;
 	if (a->region_count == 1) {
 		*waiting = end(a);
@@ -352,7 +338,7 @@ int add(int fd, Region *r, unsigned flags)
 	// What waits later needs no descriptors of its own, and there may be none left then.
 	receiver::begin();
 	// A queue that another descriptor has had is to be free.
-	if (option(fd, SO_DOMAIN) == AF_XDP) {
+	if (socket_option(fd, SO_DOMAIN) == AF_XDP) {
 		forget_closed();
 		ether::device::sweep();
 	}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/send.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receiver.hpp"
 #include "dma/zero_copy.hpp"
@@ -43,18 +44,6 @@ Pool<Sender, 6, most_senders / 64> pool;
 ByDescriptor<Sender> table;
 Mutex making;
 
-template <class T> bool get(int fd, int level, int name, T *v)
-{
-	socklen_t n = sizeof *v;
-	return getsockopt(fd, level, name, v, &n) == 0;
-}
-
-uint64_t cookie_of(int fd)
-{
-	uint64_t c;
-	return get(fd, SOL_SOCKET, SO_COOKIE, &c) ? c : 0;
-}
-
 // Another program on this machine by the loopback device, or by an address of its own: the kernel always copies.
 bool peer_is_here(int fd)
 {
@@ -73,10 +62,10 @@ bool peer_is_here(int fd)
 bool suits(int fd)
 {
 	int domain, type, on;
-	if (!get(fd, SOL_SOCKET, SO_DOMAIN, &domain) || !get(fd, SOL_SOCKET, SO_TYPE, &type) || type != SOCK_STREAM ||
+	if (!get_option(fd, SOL_SOCKET, SO_DOMAIN, &domain) || !get_option(fd, SOL_SOCKET, SO_TYPE, &type) || type != SOCK_STREAM ||
 	    (domain != AF_INET && domain != AF_INET6) || peer_is_here(fd))
 		return false;
-	if (!get(fd, SOL_SOCKET, SO_ZEROCOPY, &on) || on != 0 || !get(fd, SOL_SOCKET, SO_TIMESTAMPING, &on) || on != 0)
+	if (!get_option(fd, SOL_SOCKET, SO_ZEROCOPY, &on) || on != 0 || !get_option(fd, SOL_SOCKET, SO_TIMESTAMPING, &on) || on != 0)
 		return false;
 	on = 1;
 	return setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on) == 0;
@@ -88,7 +77,7 @@ void free_if_done(Sender *s)
 	if (s->first != nullptr || s->busy)
 		return;
 	helper::close_inside(s->held);
-	if (s->held_here >= 0 && cookie_of(s->held_here) == s->cookie)
+	if (s->held_here >= 0 && socket_cookie(s->held_here) == s->cookie)
 		sys::close(s->held_here);
 	s->held = s->held_here = -1;
 	if (s->detached) {
@@ -164,7 +153,7 @@ bool hold_socket(Sender *s, int fd)
 		s->held = held >= 0 ? held : -1;
 	} else
 		s->held_here = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if ((s->held >= 0 || s->held_here >= 0) && cookie_of(fd) == s->cookie && receiver::watch_sends(fd, s->index, s->life))
+	if ((s->held >= 0 || s->held_here >= 0) && socket_cookie(fd) == s->cookie && receiver::watch_sends(fd, s->index, s->life))
 		return true;
 	free_if_done(s);
 	return false;
@@ -242,7 +231,7 @@ void drain(Sender *s, int file)
 // -EOPNOTSUPP: an ordinary send is to be made.
 ssize_t without_copy(int fd, Region *r, const struct msghdr &m, int flags)
 {
-	uint64_t cookie = cookie_of(fd);
+	uint64_t cookie = socket_cookie(fd);
 	Sender *s = cookie != 0 ? sender_of(fd, cookie) : nullptr;
 	ZeroCopy *z = s != nullptr ? enter(s, cookie, fd, r, m) : nullptr;
 	if (z == nullptr)
@@ -255,7 +244,7 @@ ssize_t without_copy(int fd, Region *r, const struct msghdr &m, int flags)
 		s->next++; // z may be gone already
 	else
 		take_back(s, z);
-	if (cookie_of(fd) == s->cookie)
+	if (socket_cookie(fd) == s->cookie)
 		drain(s, fd);
 	free_if_done(s);
 	// ENOBUFS: more under way than the system lets a socket have.
@@ -290,11 +279,11 @@ namespace {
 // By the receiver, with the lock held: calls f with a number of the socket, if there is one.
 template <class F> void with_number(const Sender *s, F f)
 {
-	int number = !s->detached && cookie_of(s->fd) == s->cookie ? s->fd : s->held_here;
+	int number = !s->detached && socket_cookie(s->fd) == s->cookie ? s->fd : s->held_here;
 	int fetched = number < 0 && s->held >= 0 ? receiver::fetch(s->held) : -1;
 	if (fetched >= 0)
 		number = fetched;
-	if (number >= 0 && cookie_of(number) == s->cookie)
+	if (number >= 0 && socket_cookie(number) == s->cookie)
 		f(number);
 	if (fetched >= 0)
 		sys::close(fetched);
@@ -330,7 +319,7 @@ void after_fork()
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Sender *s = pool.at(i);
 		s->lock.reset();
-		if (s->held_here >= 0 && cookie_of(s->held_here) == s->cookie)
+		if (s->held_here >= 0 && socket_cookie(s->held_here) == s->cookie)
 			sys::close(s->held_here);
 		s->held = s->held_here = -1;
 		s->cookie = 0;

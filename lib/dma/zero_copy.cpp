@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/zero_copy.hpp"
 
+#include "base/socket_option.hpp"
 #include "dma/region.hpp"
 
 #include <cerrno>
@@ -15,13 +16,6 @@ constexpr uint32_t longest_pause = 4096;
 
 // The kernel does not know the operation, or has no ring to offer.
 std::atomic<bool> unknown{false};
-
-bool over_ip(int fd)
-{
-	int domain = 0;
-	socklen_t n = sizeof domain;
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && (domain == AF_INET || domain == AF_INET6);
-}
 
 } // namespace
 

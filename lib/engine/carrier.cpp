@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/carrier.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "engine/rights.hpp"
 #include "engine/transfer.hpp"
@@ -48,20 +49,6 @@ namespace {
 std::atomic<uint32_t> carriers{0};
 
 // ---- what is needed
-
-// AF_UNSPEC: it does not say.
-int domain_of(int fd)
-{
-	int domain = 0;
-	socklen_t n = sizeof domain;
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 ? domain : AF_UNSPEC;
-}
-
-bool over_ip(int fd)
-{
-	int domain = domain_of(fd);
-	return domain == AF_INET || domain == AF_INET6;
-}
 
 // Whether the kernel asks who makes the call. Who reads has been asked when the file was opened; files whose content is made
 // when they are read (/proc) are of size 0, and may ask again. So may whatever is written to: a file, to see whether it stays set-user-ID.
@@ -344,7 +331,7 @@ bool names_unix(const Call &c)
 		return false;
 	const auto *a = static_cast<const struct sockaddr *>(c.message->msg_name);
 	// Another socket says that it has no such addresses, whatever there is by that name.
-	return a != nullptr && c.message->msg_namelen >= sizeof a->sa_family && a->sa_family == AF_UNIX && domain_of(c.fd) == AF_UNIX;
+	return a != nullptr && c.message->msg_namelen >= sizeof a->sa_family && a->sa_family == AF_UNIX && socket_option(c.fd, SO_DOMAIN) == AF_UNIX;
 }
 
 bool sends_descriptors(const Call &c)

@@ -8,6 +8,7 @@
 // SIGXFSZ for a write beyond RLIMIT_FSIZE.
 #include "engine/engine.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/attempts.hpp"
@@ -245,9 +246,7 @@ bool device_of_nothing(const Call &c, const Descriptor &d)
 
 bool datagrams(int fd)
 {
-	int type = 0;
-	socklen_t n = sizeof type;
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_DGRAM;
+	return socket_option(fd, SO_TYPE) == SOCK_DGRAM;
 }
 
 // Where it does not wait: where O_NONBLOCK says so, and for datagrams, which have nothing to wait for.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/receive.hpp"
 
+#include "base/socket_option.hpp"
 #include "engine/transfer.hpp"
 
 #include <cerrno>
@@ -11,13 +12,6 @@
 namespace sigevec::transfer {
 
 namespace {
-
-int option(int fd, int name)
-{
-	int value = -1;
-	socklen_t size = sizeof value;
-	return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
-}
 
 bool has_all(int flags, int wanted)
 {
@@ -118,7 +112,7 @@ ssize_t peeked(const Request *r, int fd, ssize_t n)
 // A receive of nothing over TCP, once it has been woken, ends whatever has come, and leaves that where it is.
 bool wakes_for_nothing(const Request *r, int fd)
 {
-	return r->op == Op::recv && r->len == 0 && r->waited && option(fd, SO_DOMAIN) != AF_UNIX && option(fd, SO_TYPE) == SOCK_STREAM &&
+	return r->op == Op::recv && r->len == 0 && r->waited && socket_option(fd, SO_DOMAIN) != AF_UNIX && socket_option(fd, SO_TYPE) == SOCK_STREAM &&
 	       state_of(fd) != 0;
 }
 
@@ -139,9 +133,9 @@ ssize_t found_nothing(Request *r, int fd)
 
 int flags_that_count(int fd, int flags)
 {
-	int type = option(fd, SO_TYPE);
+	int type = socket_option(fd, SO_TYPE);
 	bool message = type >= 0 && type != SOCK_STREAM;
-	bool meaningless = message || ((flags & MSG_PEEK) != 0 && option(fd, SO_DOMAIN) == AF_UNIX);
+	bool meaningless = message || ((flags & MSG_PEEK) != 0 && socket_option(fd, SO_DOMAIN) == AF_UNIX);
 	return meaningless ? flags & ~MSG_WAITALL : flags;
 }
 

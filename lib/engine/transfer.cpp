@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/transfer.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "dma/pool.hpp"
 #include "engine/carrier.hpp"
@@ -351,11 +352,8 @@ bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)
 {
 	if (header == nullptr || header->msg_control == nullptr || header->msg_controllen == 0)
 		return false;
-	if (op == Op::recv) {
-		int domain = 0;
-		socklen_t n = sizeof domain;
-		return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_UNIX;
-	}
+	if (op == Op::recv)
+		return socket_option(fd, SO_DOMAIN) == AF_UNIX;
 	auto *m = const_cast<struct msghdr *>(header);
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != nullptr; c = CMSG_NXTHDR(m, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
@@ -398,17 +396,11 @@ ssize_t call_connect(int fd, const struct msghdr &to)
 	return result(static_cast<ssize_t>(syscall(SYS_connect, fd, to.msg_name, to.msg_namelen)));
 }
 
-bool option(int fd, int level, int name, int *value)
-{
-	socklen_t size = sizeof *value;
-	return getsockopt(fd, level, name, value, &size) == 0;
-}
-
 // TCP, whose socket stays one that is about to connect until a call of connect() has fetched the end.
 bool remembers(int fd)
 {
 	int protocol = 0;
-	return option(fd, SOL_SOCKET, SO_PROTOCOL, &protocol) && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
+	return get_option(fd, SOL_SOCKET, SO_PROTOCOL, &protocol) && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
 }
 
 // With no error left, and no connection either: somebody else has fetched the error, or shut the socket down.
@@ -476,7 +468,7 @@ ssize_t end_of_connect(int fd, const struct msghdr &to)
 	if (::poll(&p, 1, 0) <= 0)
 		return -EAGAIN;
 	int error = 0;
-	if (!option(fd, SOL_SOCKET, SO_ERROR, &error))
+	if (!get_option(fd, SOL_SOCKET, SO_ERROR, &error))
 		return -errno;
 	if (!remembers(fd))
 		return -error;
@@ -664,20 +656,19 @@ uint64_t limit_of_write(int fd)
 
 bool limit_of_each_part(int fd)
 {
-	int domain = 0;
-	return option(fd, SOL_SOCKET, SO_DOMAIN, &domain) && domain == AF_UNIX;
+	return socket_option(fd, SO_DOMAIN) == AF_UNIX;
 }
 
 bool readiness_tells_all(int fd)
 {
 	int domain = 0, type = 0;
-	if (!option(fd, SOL_SOCKET, SO_DOMAIN, &domain) || !option(fd, SOL_SOCKET, SO_TYPE, &type))
+	if (!get_option(fd, SOL_SOCKET, SO_DOMAIN, &domain) || !get_option(fd, SOL_SOCKET, SO_TYPE, &type))
 		return false;
 	if (domain != AF_UNIX || type != SOCK_DGRAM)
 		return remembers(fd);
 	// A call that waits for room with the receiver is woken by nothing else.
 	int queued = 0, most = 0;
-	return ioctl(fd, SIOCOUTQ, &queued) == 0 && option(fd, SOL_SOCKET, SO_SNDBUF, &most) && queued < most;
+	return ioctl(fd, SIOCOUTQ, &queued) == 0 && get_option(fd, SOL_SOCKET, SO_SNDBUF, &most) && queued < most;
 }
 
 ssize_t total(const Request *r, ssize_t last)

@@ -3,6 +3,7 @@
 // How a region becomes the memory of a queue, and how that ends.
 #include "ether/device.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/pages.hpp"
 #include "sigevec/ether.h"
@@ -137,8 +138,7 @@ int bind_queue(Device *d, const Device *other)
 bool is_there(const Device *d)
 {
 	uint64_t c = 0;
-	socklen_t n = sizeof c;
-	return getsockopt(d->fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 && c == d->cookie;
+	return get_option(d->fd, SOL_SOCKET, SO_COOKIE, &c) && c == d->cookie;
 }
 
 // A socket that has been bound stays so: the number gets another one, with what the program has set of it. 0 or an errno.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ether/device.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "dma/receiver.hpp"
@@ -29,11 +30,11 @@ Mutex changing;
 std::atomic<Device *> devices{nullptr};
 std::atomic<uint32_t> open_count{0};
 
-uint64_t cookie_of(int fd, int which)
+// Of the network namespace; 0: the kernel does not say.
+uint64_t namespace_cookie(int fd)
 {
 	uint64_t c = 0;
-	socklen_t n = sizeof c;
-	return getsockopt(fd, SOL_SOCKET, which, &c, &n) == 0 ? c : 0;
+	return get_option(fd, SOL_SOCKET, SO_NETNS_COOKIE, &c) ? c : 0;
 }
 
 struct ifreq request_for(const char *name)
@@ -92,7 +93,7 @@ int equip(Device *d, const char *name)
 	if ((d->flags & ETHER_PROMISC) != 0 && (d->promiscuous = make_promiscuous(d->ifindex)) < 0)
 		return errno;
 	int error = 0;
-	d->program = program::join(d->ifindex, cookie_of(d->fd, SO_NETNS_COOKIE), &error);
+	d->program = program::join(d->ifindex, namespace_cookie(d->fd), &error);
 	return d->program != nullptr ? 0 : error;
 }
 
@@ -131,7 +132,7 @@ Device *make()
 
 bool is_open(const Device *d)
 {
-	return cookie_of(d->fd, SO_COOKIE) == d->cookie;
+	return socket_cookie(d->fd) == d->cookie;
 }
 
 } // namespace
@@ -153,7 +154,7 @@ int open(const char *name, unsigned queue, unsigned flags)
 	int error = ENOMEM;
 	if (d != nullptr) {
 		d->fd = fd;
-		d->cookie = cookie_of(fd, SO_COOKIE);
+		d->cookie = socket_cookie(fd);
 		d->ifindex = ifindex;
 		d->queue = queue;
 		d->flags = flags;
@@ -203,7 +204,7 @@ int change_socket(Device *d, int fd, int flags)
 	Guard<Mutex> g(changing);
 	if (syscall(SYS_dup3, fd, d->fd.load(), flags) < 0)
 		return errno;
-	d->cookie = cookie_of(d->fd, SO_COOKIE);
+	d->cookie = socket_cookie(d->fd);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/hand_over.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "config.h"
@@ -62,13 +63,6 @@ int fetch_from(int process, int number)
 	return fd >= 0 ? fd : -errno;
 }
 
-uint64_t cookie_of(int fd)
-{
-	uint64_t c = 0;
-	socklen_t n = sizeof c;
-	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 ? c : 0;
-}
-
 } // namespace
 
 bool set_up_files(Files *f)
@@ -114,7 +108,7 @@ bool make_courier(Files *f)
 		return false;
 	f->courier_tx = above_standard(v[0]);
 	f->courier_rx = above_standard(v[1]);
-	f->courier_cookie = cookie_of(f->courier_tx);
+	f->courier_cookie = socket_cookie(f->courier_tx);
 	if (f->courier_tx >= 0 && f->courier_rx >= 0 && f->courier_cookie != 0 &&
 	    setsockopt(f->courier_rx, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0)
 		return true;
@@ -156,7 +150,7 @@ bool send_along(Files *f, Offer *o)
 	c->cmsg_len = CMSG_LEN(o->count * sizeof(int));
 	memcpy(CMSG_DATA(c), o->numbers, o->count * sizeof(int));
 	errno = EAGAIN;
-	if (cookie_of(f->courier_tx) == f->courier_cookie && sys::sendmsg(f->courier_tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+	if (socket_cookie(f->courier_tx) == f->courier_cookie && sys::sendmsg(f->courier_tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		return true;
 	if (errno != EBADF)
 		errno = EAGAIN; // also ETOOMANYREFS: what other programs of this user have in flight is not waited for
@@ -276,7 +270,7 @@ void wait_for_answer(Offer *o, bool soon)
 
 void close_in_child(Files *f)
 {
-	if (f->courier_tx >= 0 && cookie_of(f->courier_tx) == f->courier_cookie)
+	if (f->courier_tx >= 0 && socket_cookie(f->courier_tx) == f->courier_cookie)
 		sys::close(f->courier_tx);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/table.hpp"
 
+#include "base/socket_option.hpp"
 #include "base/own_number.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
@@ -22,17 +23,6 @@
 #endif
 
 namespace sigevec::table {
-
-namespace {
-
-uint64_t cookie_of(int fd)
-{
-	uint64_t c = 0;
-	socklen_t n = sizeof c;
-	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &n) == 0 ? c : 0;
-}
-
-} // namespace
 
 pid_t own_thread()
 {
@@ -65,7 +55,7 @@ bool Way::make_pair()
 	number_ = own_number(v[0]);
 	inner_tx_ = helper::hold(v[1]);
 	sys::close(v[1]);
-	cookie_ = cookie_of(number_);
+	cookie_ = socket_cookie(number_);
 	return number_ >= 0 && inner_tx_ >= 0;
 }
 
@@ -116,7 +106,7 @@ int Way::receive(int inner)
 		m.msg_iovlen = 1;
 		m.msg_control = &control;
 		m.msg_controllen = sizeof control.space;
-		if (cookie_of(number_) != cookie_)
+		if (socket_cookie(number_) != cookie_)
 			return -EBADF;
 		ssize_t n = sys::recvmsg(number_, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 		if (n < 0 && errno != EINTR)
@@ -156,7 +146,7 @@ void Way::close_in_child()
 {
 	// Where pidfds of threads exist, each has an inode of its own.
 	struct stat st;
-	bool same = by_socket_ ? cookie_of(number_) == cookie_
+	bool same = by_socket_ ? socket_cookie(number_) == cookie_
 			       : sys::fstat(number_, &st) == 0 && st.st_dev == dev_ && st.st_ino == ino_;
 	if (!shared_ && same)
 		sys::close(number_);
