@@ -414,7 +414,7 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 		step(s);
 		return;
 	}
-	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {
+	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()) || transfer::connects_already(r->op, n))) {
 		// Not its end: the ring has no way to wait for this descriptor, or was disturbed.
 		answer_request(r, AIO_NOTCANCELED);
 		give_to_worker(s, r);

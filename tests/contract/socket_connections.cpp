@@ -250,6 +250,25 @@ BOOST_AUTO_TEST_CASE(a_connect_whose_socket_is_shut_down_ends_as_the_call_does) 
         });
 }
 
+BOOST_AUTO_TEST_CASE(a_connect_that_the_program_has_begun_is_waited_for_as_by_the_call) {
+    SilentListener silent;
+    Address to = silent.address();
+    int const error = error_after_shutdown(to);
+    for_each_way([&](Way& way) {
+        Fd const s = new_socket(tcp4_kind);
+        set_nonblocking(s, true);
+        BOOST_TEST_REQUIRE(connect(s, to.get(), to.length) == -1);
+        BOOST_TEST_REQUIRE(errno == EINPROGRESS);
+        set_nonblocking(s, false);
+        Pending& p = way.connect(s, to.get(), to.length);
+        way.go();
+        BOOST_TEST(way.pending(p));
+        // A shutdown before the call has come to its wait ends what the program has begun, and the call begins anew.
+        BOOST_TEST_REQUIRE(eventually([&] { return shutdown(s, SHUT_RDWR) != 0 && !way.pending(p); }));
+        BOOST_TEST(way.finish(p) == failed(error));
+    });
+}
+
 BOOST_AUTO_TEST_CASE(a_connect_that_waits_for_an_answer_is_cancelled) {
     SilentListener silent;
     Address to = silent.address();
