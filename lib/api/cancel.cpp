@@ -3,6 +3,7 @@
 // aio_cancel.
 #include "api/check.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "engine/transfer.hpp"
 #include "request/cancel.hpp"
@@ -18,16 +19,16 @@ namespace {
 
 int cancel_one(struct aiocb *cb)
 {
-	uint32_t index = aiocb_layout::request(cb).load(std::memory_order_relaxed);
+	uint32_t index = aiocb_layout::request(cb).load(mo::relaxed);
 	if (index < requests::size()) {
 		Request *r = requests::at(index);
-		uint64_t word = r->state.load(std::memory_order_acquire);
-		bool mine = r->cb.load(std::memory_order_relaxed) == cb;
+		uint64_t word = r->state.load(mo::acquire);
+		bool mine = r->cb.load(mo::relaxed) == cb;
 		if (mine && cancel::outstanding(word))
 			return cancel::one(r, word);
 		// Another thread is about to publish its end.
 		while (mine && static_cast<State>(word & 0xff) != State::free && aiocb_layout::in_progress(cb) &&
-		       r->state.load(std::memory_order_acquire) == word)
+		       r->state.load(mo::acquire) == word)
 			sched_yield();
 	}
 	// Either it has just ended, or it never was a request.
@@ -39,10 +40,10 @@ int cancel_all(int fd, const Descriptor &d)
 	int result = AIO_ALLDONE;
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
-		uint64_t word = r->state.load(std::memory_order_acquire);
+		uint64_t word = r->state.load(mo::acquire);
 		// The number may have been closed and used again: then the request is another file's.
-		if (!cancel::outstanding(word) || r->fd.load(std::memory_order_relaxed) != fd ||
-		    r->ino.load(std::memory_order_relaxed) != d.ino || r->dev.load(std::memory_order_relaxed) != d.dev)
+		if (!cancel::outstanding(word) || r->fd.load(mo::relaxed) != fd ||
+		    r->ino.load(mo::relaxed) != d.ino || r->dev.load(mo::relaxed) != d.dev)
 			continue;
 		int one = cancel::one(r, word);
 		if (one == AIO_NOTCANCELED || (one == AIO_CANCELED && result == AIO_ALLDONE))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit, ec_moderate, ec_busy_poll, ec_stat.
+#include "base/memory_order.hpp"
 #include "channel/moderation.hpp"
 #include "channel/posted.hpp"
 #include "channel/queue.hpp"
@@ -129,9 +130,9 @@ SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)
 	Reference c(find(ec));
 	if (!c || events == 0)
 		return api::result_of(c ? EINVAL : EBADF);
-	c->limit.store(events, std::memory_order_seq_cst);
+	c->limit.store(events, mo::seq_cst);
 	if (c->figures != nullptr)
-		c->figures->limit.store(events, std::memory_order_relaxed);
+		c->figures->limit.store(events, mo::relaxed);
 	channel::room_made(c.get());
 	// What ec_moderate holds back may be as many as there can be by now.
 	if (moderation::on(c.get()))
@@ -150,7 +151,7 @@ SIGEVEC_EXPORT int ec_busy_poll(ec_t ec, unsigned microseconds)
 	Reference c(find(ec));
 	if (!c)
 		return api::result_of(EBADF);
-	c->busy_poll.store(microseconds, std::memory_order_relaxed);
+	c->busy_poll.store(microseconds, mo::relaxed);
 	single::busy_poll(c.get());
 	return 0;
 }

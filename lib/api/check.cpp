@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "api/check.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "request/submit.hpp"
 #include "runtime/stats.hpp"
@@ -77,8 +78,8 @@ int start(int error, struct aiocb *cb, Call &c)
 		return submit::start(c);
 	stats::count(stats::refused);
 	if (cb != nullptr) {
-		aiocb_layout::result(cb).store(-1, std::memory_order_relaxed);
-		aiocb_layout::status(cb).store(error, std::memory_order_release);
+		aiocb_layout::result(cb).store(-1, mo::relaxed);
+		aiocb_layout::status(cb).store(error, mo::release);
 	}
 	return error;
 }

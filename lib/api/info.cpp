@@ -3,6 +3,7 @@
 // sigevec_get_engine, sigevec_get_limits, sigevec_set_limits, sigevec_get_stats.
 #include "sigevec/info.h"
 
+#include "base/memory_order.hpp"
 #include "api/check.hpp"
 #include "dma/region.hpp"
 #include "engine/select.hpp"
@@ -29,11 +30,11 @@ SIGEVEC_EXPORT int sigevec_get_limits(struct sigevec_limits *limits)
 {
 	if (limits == nullptr || !process::ensure())
 		return api::result_of(EINVAL);
-	limits->threads = config::limits.threads.load(std::memory_order_relaxed);
-	limits->requests = config::limits.requests.load(std::memory_order_relaxed);
-	limits->ring = config::limits.ring.load(std::memory_order_relaxed);
-	limits->idle = config::limits.idle.load(std::memory_order_relaxed);
-	limits->dma = config::limits.dma.load(std::memory_order_relaxed);
+	limits->threads = config::limits.threads.load(mo::relaxed);
+	limits->requests = config::limits.requests.load(mo::relaxed);
+	limits->ring = config::limits.ring.load(mo::relaxed);
+	limits->idle = config::limits.idle.load(mo::relaxed);
+	limits->dma = config::limits.dma.load(mo::relaxed);
 	return 0;
 }
 
@@ -44,11 +45,11 @@ SIGEVEC_EXPORT int sigevec_set_limits(const struct sigevec_limits *limits)
 		return api::result_of(EINVAL);
 	if (limits->requests < requests::size() || limits->dma < dma::region::charged())
 		return api::result_of(EBUSY);
-	config::limits.threads.store(limits->threads, std::memory_order_relaxed);
-	config::limits.requests.store(limits->requests, std::memory_order_relaxed);
-	config::limits.ring.store(limits->ring, std::memory_order_relaxed);
-	config::limits.idle.store(limits->idle, std::memory_order_relaxed);
-	config::limits.dma.store(limits->dma, std::memory_order_relaxed);
+	config::limits.threads.store(limits->threads, mo::relaxed);
+	config::limits.requests.store(limits->requests, mo::relaxed);
+	config::limits.ring.store(limits->ring, mo::relaxed);
+	config::limits.idle.store(limits->idle, mo::relaxed);
+	config::limits.dma.store(limits->dma, mo::relaxed);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // lio_listio.
+#include "base/memory_order.hpp"
 #include "api/check.hpp"
 #include "api/socket.hpp"
 #include "channel/bell.hpp"
@@ -90,8 +91,8 @@ int refuse_all(struct aiocb *const list[], int n, int error)
 {
 	for (int i = 0; i < n; i++)
 		if (counts(list[i])) {
-			aiocb_layout::result(list[i]).store(-1, std::memory_order_relaxed);
-			aiocb_layout::status(list[i]).store(error, std::memory_order_release);
+			aiocb_layout::result(list[i]).store(-1, mo::relaxed);
+			aiocb_layout::status(list[i]).store(error, mo::release);
 		}
 	return error;
 }
@@ -104,7 +105,7 @@ int list_and_wait(struct aiocb *const list[], int n)
 	int refused = start_all(list, n, batch);
 	batches::finished_one(batch); // lio_listio's own count
 	int e = wait::for_batch(batch);
-	if (e == 0 && (refused != 0 || batch->failed.load(std::memory_order_relaxed)))
+	if (e == 0 && (refused != 0 || batch->failed.load(mo::relaxed)))
 		e = EIO;
 	batches::leave(batch);
 	return e;

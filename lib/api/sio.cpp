@@ -3,6 +3,7 @@
 // sio_reserve, sio_release, sio_send, sio_sendto, sio_sendmsg, sio_recv, sio_recvfrom, sio_recvmsg.
 #include "sigevec/sio.h"
 
+#include "base/memory_order.hpp"
 #include "api/check.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receive.hpp"
@@ -100,7 +101,7 @@ SIGEVEC_EXPORT int sio_reserve(dma_mem_t mem, void **memp, size_t size)
 		return api::result_of(EINVAL);
 	char *p = r->slots.reserve_for_program(size);
 	if (p == nullptr) {
-		r->full.fetch_add(1, std::memory_order_relaxed);
+		r->full.fetch_add(1, mo::relaxed);
 		return api::result_of(ENOBUFS);
 	}
 	*memp = p;

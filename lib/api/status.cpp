@@ -3,6 +3,7 @@
 // aio_error, aio_return: async-signal-safe.
 #include "api/check.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "completion/finished.hpp"
 #include "engine/kaio.hpp"
@@ -20,7 +21,7 @@ SIGEVEC_EXPORT int aio_error(const struct aiocb *cb)
 	if (e != EINPROGRESS)
 		return e;
 	// The kernel may have ended it without anybody having looked: a program that only polls must get on.
-	int context = aiocb_layout::context(cb).load(std::memory_order_acquire) - 1;
+	int context = aiocb_layout::context(cb).load(mo::acquire) - 1;
 	if (context >= 0 && context < kaio::contexts && process::ready()) {
 		int saved = errno;
 		kaio::poll(context);
@@ -35,7 +36,7 @@ SIGEVEC_EXPORT ssize_t aio_return(struct aiocb *cb)
 	if (api::unassumed(cb) == nullptr)
 		return api::result_of(EINVAL);
 	finished::remove(cb);
-	ssize_t r = aiocb_layout::result(cb).load(std::memory_order_relaxed);
+	ssize_t r = aiocb_layout::result(cb).load(mo::relaxed);
 	if (int e = aiocb_layout::error(cb); r == -1 && e != 0)
 		errno = e;
 	return r;

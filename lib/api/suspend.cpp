@@ -3,6 +3,7 @@
 // aio_suspend, aio_waitcomplete.
 #include "api/check.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "completion/wait.hpp"
 #include "runtime/process.hpp"
@@ -50,7 +51,7 @@ SIGEVEC_EXPORT ssize_t aio_waitcomplete(struct aiocb **cbp, struct timespec *tim
 	if (int e = wait::for_any(&cb, Deadline::after(timeout)); e != 0)
 		return suspend_error(e);
 	*cbp = cb;
-	ssize_t r = aiocb_layout::result(cb).load(std::memory_order_relaxed);
+	ssize_t r = aiocb_layout::result(cb).load(mo::relaxed);
 	if (int e = aiocb_layout::error(cb); e != 0)
 		errno = e;
 	return r;

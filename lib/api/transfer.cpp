@@ -3,6 +3,7 @@
 // aio_read, aio_write, aio_readv, aio_writev, aio_fsync, aio_init.
 #include "api/check.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "request/submit.hpp"
 #include "runtime/config.hpp"
@@ -63,10 +64,10 @@ SIGEVEC_EXPORT void aio_init(const struct aioinit *init)
 	if (api::unassumed(init) == nullptr || !process::ensure())
 		return;
 	auto at_least_one = [](int v) { return v < 1 ? 1u : static_cast<unsigned>(v); };
-	config::limits.threads.store(at_least_one(init->aio_threads), std::memory_order_relaxed);
+	config::limits.threads.store(at_least_one(init->aio_threads), mo::relaxed);
 	unsigned ring = at_least_one(init->aio_num);
-	if (ring > config::limits.ring.load(std::memory_order_relaxed))
-		config::limits.ring.store(ring < config::most_ring ? ring : config::most_ring, std::memory_order_relaxed);
+	if (ring > config::limits.ring.load(mo::relaxed))
+		config::limits.ring.store(ring < config::most_ring ? ring : config::most_ring, mo::relaxed);
 	if (init->aio_idle_time > 0)
-		config::limits.idle.store(static_cast<unsigned>(init->aio_idle_time), std::memory_order_relaxed);
+		config::limits.idle.store(static_cast<unsigned>(init->aio_idle_time), mo::relaxed);
 }

@@ -9,6 +9,8 @@
 // that they can be ordered against a flag that says whether the taker sleeps (runtime/wakeup.hpp).
 #pragma once
 
+#include "base/memory_order.hpp"
+
 #include <atomic>
 
 namespace sigevec {
@@ -17,18 +19,18 @@ template <class T> class Inbox {
 public:
 	void push(T *t)
 	{
-		T *head = newest_.load(std::memory_order_relaxed);
+		T *head = newest_.load(mo::relaxed);
 		do
 			t->next = head;
-		while (!newest_.compare_exchange_weak(head, t, std::memory_order_seq_cst, std::memory_order_relaxed));
+		while (!newest_.compare_exchange_weak(head, t, mo::seq_cst, mo::relaxed));
 	}
 
-	bool empty() const { return newest_.load(std::memory_order_seq_cst) == nullptr; }
+	bool empty() const { return newest_.load(mo::seq_cst) == nullptr; }
 
 	// The oldest first; nullptr: there is none.
 	T *take_all()
 	{
-		T *t = empty() ? nullptr : newest_.exchange(nullptr, std::memory_order_seq_cst);
+		T *t = empty() ? nullptr : newest_.exchange(nullptr, mo::seq_cst);
 		T *first = nullptr;
 		while (t != nullptr) {
 			T *older = t->next;

@@ -3,6 +3,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "base/uring_queue.hpp"
 #include "uring.h"
@@ -126,12 +127,12 @@ int OwnRing::enter_once()
 int OwnRing::open(unsigned entries, unsigned completions, unsigned set_up)
 {
 	int e = -EINVAL;
-	if (!no_own_memory.load(std::memory_order_relaxed))
+	if (!no_own_memory.load(mo::relaxed))
 		e = open_in_own_memory(entries, completions, set_up);
 	if (e == -EINVAL) {
 		e = open_in_kernel_memory(entries, completions, set_up);
 		if (e == 0)
-			no_own_memory.store(true, std::memory_order_relaxed);
+			no_own_memory.store(true, mo::relaxed);
 	}
 	if (e == 0 && (e = enter_once()) != 0)
 		close();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "base/same_file.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <atomic>
 #include <cerrno>
 #include <linux/kcmp.h>
@@ -46,12 +48,12 @@ bool can_compare()
 {
 	// 0: not asked yet, 1: no, 2: yes. Whoever asks first, the answer is the same.
 	static std::atomic<uint8_t> known{0};
-	uint8_t k = known.load(std::memory_order_relaxed);
+	uint8_t k = known.load(mo::relaxed);
 	if (k == 0) {
 		// The memory of a thread is that of the thread.
 		pid_t self = own_thread();
 		k = compare(self, self, KCMP_VM, 0, 0) == 0 ? 2 : 1;
-		known.store(k, std::memory_order_relaxed);
+		known.store(k, mo::relaxed);
 	}
 	return k == 2;
 }

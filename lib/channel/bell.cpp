@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "channel/bell.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
@@ -51,7 +52,7 @@ bool in_program()
 // The copy in the table of this thread of the helper's, or -1: it has none.
 int copy_here(Channel *c, Which which)
 {
-	return copy_of(c, which).load(std::memory_order_acquire);
+	return copy_of(c, which).load(mo::acquire);
 }
 
 // Whether c's instance, which is known, watches the file of this number by the number. What it does not it does not afterwards.
@@ -92,7 +93,7 @@ bool write_one(int fd)
 bool ring_by_number(Channel *c)
 {
 	epoll_event e = interest();
-	return epoll_ctl(c->fd, EPOLL_CTL_MOD, c->bell.load(std::memory_order_acquire), &e) == 0 || attach(c) == 0;
+	return epoll_ctl(c->fd, EPOLL_CTL_MOD, c->bell.load(mo::acquire), &e) == 0 || attach(c) == 0;
 }
 
 bool ring_bell(Channel *c)
@@ -107,16 +108,16 @@ bool ring_bell(Channel *c)
 		rung = false;
 	// Unless a reader has given up waiting for this. What could not be rung, for want of a descriptor, is tried again with the next event.
 	uint32_t begun = 1;
-	c->rung.compare_exchange_strong(begun, rung ? 2 : 0, std::memory_order_seq_cst);
+	c->rung.compare_exchange_strong(begun, rung ? 2 : 0, mo::seq_cst);
 	return open;
 }
 
 // A ring that sleeps on the word needs no descriptor for this. Kernels before that (Linux 6.7) have the eventfd.
 void wake_owner(Channel *c)
 {
-	c->wakes.fetch_add(1, std::memory_order_seq_cst);
+	c->wakes.fetch_add(1, mo::seq_cst);
 	futex_wake(c->wakes, 1);
-	int fd = c->wake.load(std::memory_order_acquire);
+	int fd = c->wake.load(mo::acquire);
 	if (fd < 0)
 		return;
 	if (in_program()) {
@@ -130,15 +131,15 @@ void wake_owner(Channel *c)
 bool has_copy(Channel *c, Which which, int fd)
 {
 	std::atomic<int> &copy = copy_of(c, which);
-	if (fd < 0 || copy.load(std::memory_order_relaxed) >= 0)
+	if (fd < 0 || copy.load(mo::relaxed) >= 0)
 		return true;
 	int inner = helper::hold(fd);
 	if (inner < 0)
 		return false;
-	copy.store(inner, std::memory_order_seq_cst);
+	copy.store(inner, mo::seq_cst);
 	// Either this sees the end of the channel, or the end sees the copy.
-	if (!c->open.load(std::memory_order_seq_cst))
-		if (int mine = copy.exchange(-1, std::memory_order_seq_cst); mine >= 0)
+	if (!c->open.load(mo::seq_cst))
+		if (int mine = copy.exchange(-1, mo::seq_cst); mine >= 0)
 			helper::close_inside(mine);
 	return true;
 }
@@ -184,16 +185,16 @@ int attach(Channel *c)
 		sys::close(fd);
 		return error;
 	}
-	c->bell.store(fd, std::memory_order_release);
+	c->bell.store(fd, mo::release);
 	return 0;
 }
 
 int number_of(Channel *c)
 {
 	int saved = errno;
-	bool there = channel::has_number(c) && (is_watched(c, c->bell.load(std::memory_order_acquire)) || attach(c) == 0);
+	bool there = channel::has_number(c) && (is_watched(c, c->bell.load(mo::acquire)) || attach(c) == 0);
 	errno = saved;
-	return there ? c->bell.load(std::memory_order_acquire) : -1;
+	return there ? c->bell.load(mo::acquire) : -1;
 }
 
 bool ring(Channel *c, Which which)
@@ -239,11 +240,11 @@ bool install(Channel *c)
 		return false;
 	if (!h->private_table())
 		return true;
-	int wake = c->wake.load(std::memory_order_acquire);
-	if (c->inner_bell.load(std::memory_order_acquire) >= 0 && (wake < 0 || c->inner_wake.load(std::memory_order_acquire) >= 0))
+	int wake = c->wake.load(mo::acquire);
+	if (c->inner_bell.load(mo::acquire) >= 0 && (wake < 0 || c->inner_wake.load(mo::acquire) >= 0))
 		return true;
 	Guard<Mutex> g(installing);
-	if (c->inner_bell.load(std::memory_order_relaxed) < 0)
+	if (c->inner_bell.load(mo::relaxed) < 0)
 		if (int bell = number_of(c); bell < 0 || !has_copy(c, Which::bell, bell))
 			return false;
 	return has_copy(c, Which::wake, wake);
@@ -251,7 +252,7 @@ bool install(Channel *c)
 
 bool ring_at_the_end(Channel *c)
 {
-	int bell = c->bell.load(std::memory_order_acquire);
+	int bell = c->bell.load(mo::acquire);
 	if (channel::has_number(c))
 		return ring_by_number(c);
 	return counts_as_bell(c, bell) && write_one(bell);
@@ -259,20 +260,20 @@ bool ring_at_the_end(Channel *c)
 
 void remove(Channel *c)
 {
-	int bell = c->bell.exchange(-1, std::memory_order_acq_rel);
+	int bell = c->bell.exchange(-1, mo::acq_rel);
 	if (channel::has_number(c) ? is_watched(c, bell) : bell >= 0 && counts_as_bell(c, bell))
 		sys::close(bell);
 	for (auto *copy : {&c->inner_bell, &c->inner_wake})
-		if (int fd = copy->exchange(-1, std::memory_order_seq_cst); fd >= 0)
+		if (int fd = copy->exchange(-1, mo::seq_cst); fd >= 0)
 			helper::close_inside(fd);
 }
 
 void close_in_child(Channel *c)
 {
-	int bell = c->bell.exchange(-1, std::memory_order_relaxed);
+	int bell = c->bell.exchange(-1, mo::relaxed);
 	if (channel::has_number(c) && is_watched(c, bell))
 		sys::close(bell);
-	close(c->wake.exchange(-1, std::memory_order_relaxed));
+	close(c->wake.exchange(-1, mo::relaxed));
 }
 
 void after_fork()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "channel/channel.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
@@ -43,18 +44,18 @@ uint32_t admitted(uint64_t life)
 template <class Full> int join(int fd, uint64_t what, Full full, Channel **found)
 {
 	auto *s = table.find(fd);
-	Channel *c = s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
+	Channel *c = s != nullptr ? s->load(mo::acquire) : nullptr;
 	if (c == nullptr)
 		return EBADF;
-	uint64_t life = c->life.load(std::memory_order_relaxed);
+	uint64_t life = c->life.load(mo::relaxed);
 	do {
 		if (life == 0)
 			return EBADF;
 		if (full(c, life))
 			return EAGAIN;
-	} while (!c->life.compare_exchange_weak(life, life + what, std::memory_order_acq_rel));
+	} while (!c->life.compare_exchange_weak(life, life + what, mo::acq_rel));
 	// It may have ended before that, and be another one now.
-	if (s->load(std::memory_order_acquire) != c) {
+	if (s->load(mo::acquire) != c) {
 		drop(c, what);
 		return EBADF;
 	}
@@ -64,37 +65,37 @@ template <class Full> int join(int fd, uint64_t what, Full full, Channel **found
 
 bool is_full(const Channel *c, uint64_t life)
 {
-	return admitted(life) >= c->limit.load(std::memory_order_relaxed);
+	return admitted(life) >= c->limit.load(mo::relaxed);
 }
 
 void note_high_water(Channel *c, uint32_t n)
 {
-	uint32_t most = c->high_water.load(std::memory_order_relaxed);
+	uint32_t most = c->high_water.load(mo::relaxed);
 	if (n <= most)
 		return;
-	while (n > most && !c->high_water.compare_exchange_weak(most, n, std::memory_order_relaxed))
+	while (n > most && !c->high_water.compare_exchange_weak(most, n, mo::relaxed))
 		;
 	if (c->figures != nullptr)
-		c->figures->high_water.store(c->high_water.load(std::memory_order_relaxed), std::memory_order_relaxed);
+		c->figures->high_water.store(c->high_water.load(mo::relaxed), mo::relaxed);
 }
 
 // For the statistics file, while the caller has a share in the life.
 void note_admitted(Channel *c, uint64_t n)
 {
 	if (c->figures != nullptr)
-		c->figures->admitted.fetch_add(n, std::memory_order_relaxed);
+		c->figures->admitted.fetch_add(n, mo::relaxed);
 }
 
 // The end of a channel for everyone. descriptor: whether the number is still its own.
 bool end(Channel *c, bool descriptor)
 {
-	if (c->ending.exchange(true, std::memory_order_acq_rel))
+	if (c->ending.exchange(true, mo::acq_rel))
 		return false;
-	table.find(c->fd)->store(nullptr, std::memory_order_release);
+	table.find(c->fd)->store(nullptr, mo::release);
 	wake_all(c);
 	// Still open for their ends, so that all of them are dropped here: connections can only be closed by the program's threads.
 	cancel::of_channel(c, true, nullptr);
-	c->open.store(false, std::memory_order_seq_cst);
+	c->open.store(false, mo::seq_cst);
 	wake_all(c);
 	inner::wake(c);
 	moderation::stop(c);
@@ -126,39 +127,39 @@ int make_descriptors(Channel *c, unsigned flags)
 void initialize(Channel *c, unsigned flags)
 {
 	c->flags = flags;
-	c->limit.store(default_limit, std::memory_order_relaxed);
-	c->crowded.store(false, std::memory_order_relaxed);
-	c->inner.store(-1, std::memory_order_relaxed);
-	c->inner_copy.store(-1, std::memory_order_relaxed);
-	c->inner_sleepers.store(0, std::memory_order_relaxed);
-	c->inbox.store(nullptr, std::memory_order_relaxed);
-	c->pushed.store(0, std::memory_order_relaxed);
-	c->rung.store(0, std::memory_order_relaxed);
-	c->late.store(false, std::memory_order_relaxed);
-	c->sleepers.store(0, std::memory_order_relaxed);
-	c->lookers.store(0, std::memory_order_relaxed);
-	c->attended.store(false, std::memory_order_relaxed);
-	c->oldest.store(nullptr, std::memory_order_relaxed);
-	c->single.store(nullptr, std::memory_order_relaxed);
+	c->limit.store(default_limit, mo::relaxed);
+	c->crowded.store(false, mo::relaxed);
+	c->inner.store(-1, mo::relaxed);
+	c->inner_copy.store(-1, mo::relaxed);
+	c->inner_sleepers.store(0, mo::relaxed);
+	c->inbox.store(nullptr, mo::relaxed);
+	c->pushed.store(0, mo::relaxed);
+	c->rung.store(0, mo::relaxed);
+	c->late.store(false, mo::relaxed);
+	c->sleepers.store(0, mo::relaxed);
+	c->lookers.store(0, mo::relaxed);
+	c->attended.store(false, mo::relaxed);
+	c->oldest.store(nullptr, mo::relaxed);
+	c->single.store(nullptr, mo::relaxed);
 	c->without_ring = false;
-	c->inside.store(false, std::memory_order_relaxed);
+	c->inside.store(false, mo::relaxed);
 	c->kept = 0;
-	c->wake.store(-1, std::memory_order_relaxed);
-	c->delivered.store(0, std::memory_order_relaxed);
-	c->refused.store(0, std::memory_order_relaxed);
-	c->high_water.store(0, std::memory_order_relaxed);
-	c->overflow.store(0, std::memory_order_relaxed);
-	c->moderated.store(false, std::memory_order_relaxed);
-	c->moderate_events.store(0, std::memory_order_relaxed);
-	c->moderate_time.store(0, std::memory_order_relaxed);
-	c->clock.store(false, std::memory_order_relaxed);
-	c->heard.store(false, std::memory_order_relaxed);
-	c->busy_poll.store(0, std::memory_order_relaxed);
-	c->dropped.store(0, std::memory_order_relaxed);
-	c->ending.store(false, std::memory_order_relaxed);
-	c->open.store(true, std::memory_order_relaxed);
+	c->wake.store(-1, mo::relaxed);
+	c->delivered.store(0, mo::relaxed);
+	c->refused.store(0, mo::relaxed);
+	c->high_water.store(0, mo::relaxed);
+	c->overflow.store(0, mo::relaxed);
+	c->moderated.store(false, mo::relaxed);
+	c->moderate_events.store(0, mo::relaxed);
+	c->moderate_time.store(0, mo::relaxed);
+	c->clock.store(false, mo::relaxed);
+	c->heard.store(false, mo::relaxed);
+	c->busy_poll.store(0, mo::relaxed);
+	c->dropped.store(0, mo::relaxed);
+	c->ending.store(false, mo::relaxed);
+	c->open.store(true, mo::relaxed);
 	c->figures = meter::channel_opened(c->fd, flags, default_limit);
-	c->life.store(one_reference, std::memory_order_release);
+	c->life.store(one_reference, mo::release);
 }
 
 } // namespace
@@ -169,8 +170,8 @@ void drop(Channel *c, uint64_t what)
 	stats_file::Channel *figures = c->figures;
 	unsigned home = c->home;
 	if (uint32_t n = admitted(what); n != 0 && figures != nullptr)
-		figures->admitted.fetch_sub(n, std::memory_order_relaxed);
-	if (c->life.fetch_sub(what, std::memory_order_seq_cst) != what)
+		figures->admitted.fetch_sub(n, mo::relaxed);
+	if (c->life.fetch_sub(what, mo::seq_cst) != what)
 		return;
 	meter::channel_closed(figures);
 	pool[home].give_back(c);
@@ -183,9 +184,9 @@ int create(unsigned flags)
 	if (c == nullptr)
 		return -ENOMEM;
 	c->home = home;
-	c->inner_bell.store(-1, std::memory_order_relaxed);
-	c->inner_wake.store(-1, std::memory_order_relaxed);
-	c->anchor.copy.store(-1, std::memory_order_relaxed);
+	c->inner_bell.store(-1, mo::relaxed);
+	c->inner_wake.store(-1, mo::relaxed);
+	c->anchor.copy.store(-1, mo::relaxed);
 	int error = make_descriptors(c, flags);
 	auto *s = error == 0 ? table.make(c->fd) : nullptr;
 	if (error == 0 && s == nullptr) {
@@ -205,7 +206,7 @@ int create(unsigned flags)
 		release(old);
 	}
 	int fd = c->fd;
-	s->store(c, std::memory_order_release);
+	s->store(c, mo::release);
 	return fd;
 }
 
@@ -226,7 +227,7 @@ bool check_descriptor(Channel *c)
 
 bool still_open(Channel *c)
 {
-	return c->rung.load(std::memory_order_relaxed) != 0 || check_descriptor(c);
+	return c->rung.load(mo::relaxed) != 0 || check_descriptor(c);
 }
 
 Channel *find(int fd)
@@ -241,8 +242,8 @@ Channel *find(int fd)
 bool is_single(int fd)
 {
 	auto *place = table.find(fd);
-	Channel *c = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
-	return c != nullptr && (c->flags.load(std::memory_order_relaxed) & EC_SINGLE) != 0;
+	Channel *c = place != nullptr ? place->load(mo::acquire) : nullptr;
+	return c != nullptr && (c->flags.load(mo::relaxed) & EC_SINGLE) != 0;
 }
 
 namespace {
@@ -262,14 +263,14 @@ uint32_t place_of(const Channel *c)
 
 bool full(const Channel *c)
 {
-	return is_full(c, c->life.load(std::memory_order_seq_cst));
+	return is_full(c, c->life.load(mo::seq_cst));
 }
 
 bool keep(Channel *c)
 {
-	uint64_t life = c->life.load(std::memory_order_relaxed);
+	uint64_t life = c->life.load(mo::relaxed);
 	while (life != 0)
-		if (c->life.compare_exchange_weak(life, life + one_reference, std::memory_order_acq_rel))
+		if (c->life.compare_exchange_weak(life, life + one_reference, mo::acq_rel))
 			return true;
 	return false;
 }
@@ -291,9 +292,9 @@ namespace {
 
 void note_refused(Channel *c)
 {
-	c->refused.fetch_add(1, std::memory_order_relaxed);
+	c->refused.fetch_add(1, mo::relaxed);
 	if (c->figures != nullptr)
-		c->figures->refused.fetch_add(1, std::memory_order_relaxed);
+		c->figures->refused.fetch_add(1, mo::relaxed);
 }
 
 // The channel is at its limit; but registrations may have ended unheard, whose room is free once that has been read.
@@ -319,7 +320,7 @@ int join_with_room(int fd, uint64_t what, Channel **found)
 		error = join_after_collecting(fd, what, found);
 	if (error == 0) {
 		note_admitted(*found, 1);
-		note_high_water(*found, admitted((*found)->life.load(std::memory_order_relaxed)));
+		note_high_water(*found, admitted((*found)->life.load(mo::relaxed)));
 	}
 	return error;
 }
@@ -347,16 +348,16 @@ int admit(int fd, Channel **found, bool check)
 
 bool admit_another(Channel *c)
 {
-	uint64_t life = c->life.load(std::memory_order_relaxed);
+	uint64_t life = c->life.load(mo::relaxed);
 	do {
 		if (is_full(c, life)) {
 			// seq_cst: either the reader that makes room sees this, or the second look sees the room.
-			c->crowded.store(true, std::memory_order_seq_cst);
-			life = c->life.load(std::memory_order_seq_cst);
+			c->crowded.store(true, mo::seq_cst);
+			life = c->life.load(mo::seq_cst);
 			if (is_full(c, life))
 				return false;
 		}
-	} while (!c->life.compare_exchange_weak(life, life + one_event, std::memory_order_acq_rel));
+	} while (!c->life.compare_exchange_weak(life, life + one_event, mo::acq_rel));
 	note_admitted(c, 1);
 	note_high_water(c, admitted(life) + 1);
 	return true;
@@ -364,7 +365,7 @@ bool admit_another(Channel *c)
 
 void more_room(Channel *c)
 {
-	c->life.fetch_add(one_event, std::memory_order_relaxed);
+	c->life.fetch_add(one_event, mo::relaxed);
 	note_admitted(c, 1);
 }
 
@@ -377,27 +378,27 @@ void stat(Channel *c, struct ec_stat *s)
 {
 	inner::collect(c); // registrations may have ended unheard
 	unsigned arrived = single::arrived(c);
-	uint64_t delivered = c->delivered.load(std::memory_order_acquire);
-	uint64_t queued = c->pushed.load(std::memory_order_acquire) - static_cast<uint32_t>(delivered);
-	uint64_t in = admitted(c->life.load(std::memory_order_acquire));
+	uint64_t delivered = c->delivered.load(mo::acquire);
+	uint64_t queued = c->pushed.load(mo::acquire) - static_cast<uint32_t>(delivered);
+	uint64_t in = admitted(c->life.load(mo::acquire));
 	*s = {};
-	s->limit = c->limit.load(std::memory_order_relaxed);
+	s->limit = c->limit.load(mo::relaxed);
 	s->queued = static_cast<uint32_t>(queued) + arrived;
 	s->outstanding = in > s->queued ? in - s->queued : 0;
 	s->delivered = delivered;
-	s->refused = c->refused.load(std::memory_order_relaxed);
-	s->dropped = c->dropped.load(std::memory_order_relaxed);
-	s->high_water = c->high_water.load(std::memory_order_relaxed);
-	s->moderate_events = c->moderate_events.load(std::memory_order_relaxed);
-	s->moderate_microseconds = c->moderate_time.load(std::memory_order_relaxed);
-	s->busy_poll_microseconds = c->busy_poll.load(std::memory_order_relaxed);
+	s->refused = c->refused.load(mo::relaxed);
+	s->dropped = c->dropped.load(mo::relaxed);
+	s->high_water = c->high_water.load(mo::relaxed);
+	s->moderate_events = c->moderate_events.load(mo::relaxed);
+	s->moderate_microseconds = c->moderate_time.load(mo::relaxed);
+	s->busy_poll_microseconds = c->busy_poll.load(mo::relaxed);
 	s->node = node::of_memory(c);
 }
 
 void close_in_child()
 {
 	table.each([](std::atomic<Channel *> &place) {
-		Channel *c = place.load(std::memory_order_relaxed);
+		Channel *c = place.load(mo::relaxed);
 		if (c == nullptr || !has_number(c))
 			return;
 		bell::close_in_child(c);
@@ -416,7 +417,7 @@ void after_fork()
 {
 	bell::after_fork();
 	table.each([](std::atomic<Channel *> &place) {
-		Channel *c = place.exchange(nullptr, std::memory_order_relaxed);
+		Channel *c = place.exchange(nullptr, mo::relaxed);
 		if (c == nullptr)
 			return;
 		c->reading.reset();

@@ -14,6 +14,7 @@
 // Locks: `reading', by readers only, after nothing, before nothing. Pushing takes none and is async-signal-safe.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "channel/own_epoll.hpp"
 #include "notify/event.hpp"
 #include "runtime/stats_file.hpp"
@@ -110,13 +111,13 @@ Channel *peek(int fd);
 inline void note_pushed(Channel *c, uint64_t n)
 {
 	if (c->figures != nullptr)
-		c->figures->pushed.fetch_add(n, std::memory_order_relaxed);
+		c->figures->pushed.fetch_add(n, mo::relaxed);
 }
 // By one reader at a time: with `reading' held, or in the ring's owner.
 inline void note_delivered(Channel *c, uint64_t n)
 {
 	if (c->figures != nullptr)
-		c->figures->delivered.store(c->figures->delivered.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+		c->figures->delivered.store(c->figures->delivered.load(mo::relaxed) + n, mo::relaxed);
 }
 
 // Of all channels, in use or not, by a number that may be anybody's; nullptr: there is none.

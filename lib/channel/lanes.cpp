@@ -5,6 +5,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "runtime/meter.hpp"
 #include "uring.h"
@@ -153,7 +154,7 @@ Number *number_of(Single *s, int fd)
 
 bool enter_lane(Channel *c, Operation *o, int *error)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	*error = 0;
 	constexpr int most_numbers = 1 << 20; // the system's limit; beyond it there is no descriptor
 	if (o->fd < 0 || o->fd >= most_numbers || o->op == Op::poll) {

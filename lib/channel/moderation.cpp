@@ -5,6 +5,7 @@
 // list at most: `clock' says whether it is.
 #include "channel/moderation.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/own_epoll.hpp"
@@ -44,16 +45,16 @@ int64_t now()
 
 int64_t end_of(const Channel *c)
 {
-	uint32_t time = c->moderate_time.load(std::memory_order_relaxed);
+	uint32_t time = c->moderate_time.load(mo::relaxed);
 	if (!on(c))
 		return 0;
-	return time == 0 ? INT64_MAX : c->first_came.load(std::memory_order_relaxed) + int64_t{time} * 1000;
+	return time == 0 ? INT64_MAX : c->first_came.load(mo::relaxed) + int64_t{time} * 1000;
 }
 
 // Takes over what has been started.
 void collect(Channel **running)
 {
-	Channel *c = started.exchange(nullptr, std::memory_order_seq_cst);
+	Channel *c = started.exchange(nullptr, mo::seq_cst);
 	while (c != nullptr) {
 		Channel *next = c->next_clock;
 		c->next_clock = *running;
@@ -69,14 +70,14 @@ int64_t stop_clocks(Channel **running)
 	for (Channel **at = running; *at != nullptr;) {
 		Channel *c = *at;
 		int64_t end = end_of(c);
-		if (end > t && c->open.load(std::memory_order_relaxed)) {
+		if (end > t && c->open.load(mo::relaxed)) {
 			nearest = end < nearest ? end : nearest;
 			at = &c->next_clock;
 			continue;
 		}
 		*at = c->next_clock;
 		// Either who comes now starts it again, or what has come is seen by tell().
-		c->clock.store(false, std::memory_order_seq_cst);
+		c->clock.store(false, mo::seq_cst);
 		channel::tell(c);
 		channel::release(c);
 	}
@@ -85,8 +86,8 @@ int64_t stop_clocks(Channel **running)
 
 void wake_clock()
 {
-	wakes.fetch_add(1, std::memory_order_seq_cst);
-	if (asleep.load(std::memory_order_seq_cst))
+	wakes.fetch_add(1, mo::seq_cst);
+	if (asleep.load(mo::seq_cst))
 		futex_wake(wakes, 1);
 }
 
@@ -94,28 +95,28 @@ void *run_clock(void *)
 {
 	prctl(PR_SET_TIMERSLACK, 1ul);
 	for (Channel *running = nullptr;;) {
-		uint32_t seen = wakes.load(std::memory_order_seq_cst);
+		uint32_t seen = wakes.load(mo::seq_cst);
 		collect(&running);
 		int64_t end = stop_clocks(&running);
 		int64_t left = end - (end == INT64_MAX ? 0 : now());
 		if (left <= 0)
 			continue;
 		timespec rest{left / second, left % second};
-		asleep.store(true, std::memory_order_seq_cst);
+		asleep.store(true, mo::seq_cst);
 		futex_wait(wakes, seen, end == INT64_MAX ? nullptr : &rest);
-		asleep.store(false, std::memory_order_relaxed);
+		asleep.store(false, mo::relaxed);
 	}
 }
 
 void heard(uint64_t data)
 {
-	bool ours = data >> 32 == secret.load(std::memory_order_relaxed);
+	bool ours = data >> 32 == secret.load(mo::relaxed);
 	Channel *c = ours ? channel::at(static_cast<uint32_t>(data)) : nullptr;
 	// It may be another channel by now, which is told once too often then.
 	if (c == nullptr || !channel::keep(c))
 		return;
-	if (!c->heard.exchange(true, std::memory_order_seq_cst))
-		c->first_came.store(now(), std::memory_order_relaxed);
+	if (!c->heard.exchange(true, mo::seq_cst))
+		c->first_came.store(now(), mo::relaxed);
 	start_clock(c);
 	channel::release(c);
 }
@@ -123,7 +124,7 @@ void heard(uint64_t data)
 void *hear_rings(void *p)
 {
 	auto fd = static_cast<int>(reinterpret_cast<intptr_t>(p));
-	uint64_t mark = instance_mark.load(std::memory_order_acquire);
+	uint64_t mark = instance_mark.load(mo::acquire);
 	// A program that has closed everything may have an instance of its own under this number.
 	while (own_epoll::is(fd, mark)) {
 		struct epoll_event v[64];
@@ -143,36 +144,36 @@ bool start_second()
 	int fd = own_epoll::make(true, &mark);
 	if (fd < 0)
 		return false;
-	if (secret.load(std::memory_order_relaxed) == 0)
-		secret.store(static_cast<uint32_t>(own_epoll::draw()), std::memory_order_relaxed);
-	instance_mark.store(mark, std::memory_order_release);
+	if (secret.load(mo::relaxed) == 0)
+		secret.store(static_cast<uint32_t>(own_epoll::draw()), mo::relaxed);
+	instance_mark.store(mark, mo::release);
 	if (start_thread(hear_rings, reinterpret_cast<void *>(static_cast<intptr_t>(fd)), "sigevec-ears") != 0) {
 		sys::close(fd);
 		return false;
 	}
-	instance.store(fd, std::memory_order_release);
+	instance.store(fd, mo::release);
 	return true;
 }
 
 bool run_threads(bool second_too)
 {
 	Guard<Mutex> g(starting);
-	if (!clock_runs.load(std::memory_order_relaxed)) {
+	if (!clock_runs.load(mo::relaxed)) {
 		if (start_thread(run_clock, nullptr, "sigevec-clock") != 0)
 			return false;
-		clock_runs.store(true, std::memory_order_relaxed);
+		clock_runs.store(true, mo::relaxed);
 	}
-	return !second_too || own_epoll::is(instance.load(std::memory_order_relaxed), instance_mark.load(std::memory_order_relaxed)) || start_second();
+	return !second_too || own_epoll::is(instance.load(mo::relaxed), instance_mark.load(mo::relaxed)) || start_second();
 }
 
 } // namespace
 
 bool due(const Channel *c)
 {
-	if (!on(c) || c->overflow.load(std::memory_order_seq_cst) != 0)
+	if (!on(c) || c->overflow.load(mo::seq_cst) != 0)
 		return true;
-	uint32_t events = c->moderate_events.load(std::memory_order_relaxed);
-	uint32_t there = c->pushed.load(std::memory_order_seq_cst) - static_cast<uint32_t>(c->delivered.load(std::memory_order_seq_cst));
+	uint32_t events = c->moderate_events.load(mo::relaxed);
+	uint32_t there = c->pushed.load(mo::seq_cst) - static_cast<uint32_t>(c->delivered.load(mo::seq_cst));
 	// A channel that is full takes no more, so who submits may wait for its reader.
 	if (events != 0 && (there >= events || (there != 0 && channel::full(c))))
 		return true;
@@ -182,7 +183,7 @@ bool due(const Channel *c)
 
 void note_first(Channel *c)
 {
-	c->first_came.store(now(), std::memory_order_relaxed);
+	c->first_came.store(now(), mo::relaxed);
 }
 
 Deadline limit(const Channel *c, const Deadline &deadline)
@@ -199,20 +200,20 @@ Deadline limit(const Channel *c, const Deadline &deadline)
 
 void start_clock(Channel *c)
 {
-	if (c->moderate_time.load(std::memory_order_relaxed) == 0 || c->clock.exchange(true, std::memory_order_seq_cst))
+	if (c->moderate_time.load(mo::relaxed) == 0 || c->clock.exchange(true, mo::seq_cst))
 		return;
 	if (!channel::keep(c))
 		return;
-	Channel *head = started.load(std::memory_order_relaxed);
+	Channel *head = started.load(mo::relaxed);
 	do
 		c->next_clock = head;
-	while (!started.compare_exchange_weak(head, c, std::memory_order_seq_cst));
+	while (!started.compare_exchange_weak(head, c, mo::seq_cst));
 	wake_clock();
 }
 
 void stop(const Channel *c)
 {
-	if (c->clock.load(std::memory_order_seq_cst))
+	if (c->clock.load(mo::seq_cst))
 		wake_clock();
 }
 
@@ -223,13 +224,13 @@ bool fits_ring(uint32_t events, uint32_t microseconds)
 
 int listen(Channel *c)
 {
-	if (!own_epoll::is(instance.load(std::memory_order_acquire), instance_mark.load(std::memory_order_acquire)))
+	if (!own_epoll::is(instance.load(mo::acquire), instance_mark.load(mo::acquire)))
 		return -1;
 	int fd = bell::make();
 	struct epoll_event e = {};
 	e.events = EPOLLIN | EPOLLET;
-	e.data.u64 = uint64_t{secret.load(std::memory_order_relaxed)} << 32 | channel::place_of(c);
-	if (fd >= 0 && epoll_ctl(instance.load(std::memory_order_acquire), EPOLL_CTL_ADD, fd, &e) == 0)
+	e.data.u64 = uint64_t{secret.load(mo::relaxed)} << 32 | channel::place_of(c);
+	if (fd >= 0 && epoll_ctl(instance.load(mo::acquire), EPOLL_CTL_ADD, fd, &e) == 0)
 		return fd;
 	if (fd >= 0)
 		sys::close(fd);
@@ -238,8 +239,8 @@ int listen(Channel *c)
 
 void stop_listening(int ear)
 {
-	int fd = instance.load(std::memory_order_acquire);
-	if (ear < 0 || !own_epoll::is(fd, instance_mark.load(std::memory_order_acquire)))
+	int fd = instance.load(mo::acquire);
+	if (ear < 0 || !own_epoll::is(fd, instance_mark.load(mo::acquire)))
 		return;
 	int saved = errno;
 	struct epoll_event e = {};
@@ -260,15 +261,15 @@ int set(Channel *c, uint32_t events, uint32_t microseconds)
 	bool single = (c->flags & EC_SINGLE) != 0;
 	if (wanted && !run_threads(single && fits_ring(events, microseconds)))
 		return EAGAIN;
-	c->moderate_events.store(events, std::memory_order_relaxed);
-	c->moderate_time.store(microseconds, std::memory_order_relaxed);
-	c->moderated.store(wanted, std::memory_order_seq_cst);
+	c->moderate_events.store(events, mo::relaxed);
+	c->moderate_time.store(microseconds, mo::relaxed);
+	c->moderated.store(wanted, mo::seq_cst);
 	if (single)
 		single::moderate(c);
 	// What waits by the old rule goes by the new one.
 	channel::tell(c);
 	channel::wake_all(c);
-	if (c->clock.load(std::memory_order_seq_cst))
+	if (c->clock.load(mo::seq_cst))
 		wake_clock();
 	return 0;
 }
@@ -276,15 +277,15 @@ int set(Channel *c, uint32_t events, uint32_t microseconds)
 void after_fork()
 {
 	starting.reset();
-	clock_runs.store(false, std::memory_order_relaxed);
-	asleep.store(false, std::memory_order_relaxed);
-	started.store(nullptr, std::memory_order_relaxed);
+	clock_runs.store(false, mo::relaxed);
+	asleep.store(false, mo::relaxed);
+	started.store(nullptr, mo::relaxed);
 	close_in_child();
 }
 
 void close_in_child()
 {
-	own_epoll::close(instance.exchange(-1, std::memory_order_relaxed), instance_mark.load(std::memory_order_relaxed));
+	own_epoll::close(instance.exchange(-1, mo::relaxed), instance_mark.load(mo::relaxed));
 }
 
 } // namespace sigevec::moderation

@@ -12,13 +12,14 @@
 // Lifetimes: while the clock runs for a channel it has a reference. Locks: none of its own but to start the threads.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "channel/channel.hpp"
 
 namespace sigevec::moderation {
 
 inline bool on(const Channel *c)
 {
-	return c->moderated.load(std::memory_order_relaxed);
+	return c->moderated.load(mo::relaxed);
 }
 
 // What is in the queue may be told. Async-signal-safe.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "channel/own_epoll.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
@@ -32,14 +33,14 @@ std::atomic<uint32_t> instances{0};
 
 uint64_t secret_of_process()
 {
-	uint64_t s = secret.load(std::memory_order_relaxed);
+	uint64_t s = secret.load(mo::relaxed);
 	if (s != 0)
 		return s;
 	uint64_t drawn = 0;
 	if (syscall(SYS_getrandom, &drawn, sizeof drawn, GRND_NONBLOCK) != sizeof drawn)
 		drawn = reinterpret_cast<uintptr_t>(&drawn) * 0x9e3779b97f4a7c15;
 	// Of two threads that draw at once the first one's counts.
-	if (secret.compare_exchange_strong(s, drawn | 1, std::memory_order_relaxed))
+	if (secret.compare_exchange_strong(s, drawn | 1, mo::relaxed))
 		return drawn | 1;
 	return s;
 }
@@ -56,7 +57,7 @@ Mark draw()
 {
 	constexpr uint32_t top = 1u << 30, odd = 2654435761;
 	uint64_t s = secret_of_process();
-	uint32_t n = instances.fetch_add(1, std::memory_order_relaxed) * odd + static_cast<uint32_t>(s >> 8);
+	uint32_t n = instances.fetch_add(1, mo::relaxed) * odd + static_cast<uint32_t>(s >> 8);
 	return (top | (n & (top - 1))) | (1 + (s >> 58)) << 32;
 }
 
@@ -105,21 +106,21 @@ void anchor(int fd, Anchor *a)
 	struct epoll_event nothing = {};
 	if (epoll_ctl(fd, EPOLL_CTL_ADD, file, &nothing) == 0) {
 		a->number = file;
-		a->copy.store(helper::hold(file), std::memory_order_release);
+		a->copy.store(helper::hold(file), mo::release);
 	}
 	sys::close(file);
 }
 
 void weigh(Anchor *a)
 {
-	helper::close_inside(a->copy.exchange(-1, std::memory_order_acq_rel));
+	helper::close_inside(a->copy.exchange(-1, mo::acq_rel));
 }
 
 bool is_anchored(int fd, Mark mark, const Anchor &a)
 {
 	if (is(fd, mark))
 		return true;
-	int copy = a.copy.load(std::memory_order_acquire);
+	int copy = a.copy.load(mo::acquire);
 	if (fd < 0 || copy < 0 || epoll_watches(fd, a.number, table::thread_of_helper(), copy) != Same::yes)
 		return false;
 	int saved = errno;

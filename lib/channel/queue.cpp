@@ -8,6 +8,7 @@
 // A pusher that finds a blocked reader wakes that one instead of ringing: the reader will take the event, or ring. The same
 // argument: the reader counts itself in `sleepers', then looks at the inbox; the pusher pushes, then looks at `sleepers'. One that
 // finds a reader which only looks yet, counted in `lookers', has nothing to do at all: that one looks once more when it no longer counts.
+#include "base/memory_order.hpp"
 #include "channel/queue.hpp"
 #include "engine/transfer.hpp"
 
@@ -38,7 +39,7 @@ constexpr int spins = 200;
 void ring_now(Channel *c)
 {
 	uint32_t silent = 0;
-	if (c->rung.load(std::memory_order_seq_cst) == 0 && c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst))
+	if (c->rung.load(mo::seq_cst) == 0 && c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
 		bell::ring(c, bell::Which::bell); // a reader will see that the program has closed it
 }
 
@@ -47,7 +48,7 @@ void ring(Channel *c)
 {
 	if (moderation::due(c))
 		ring_now(c);
-	else if (c->rung.load(std::memory_order_seq_cst) == 0)
+	else if (c->rung.load(mo::seq_cst) == 0)
 		moderation::start_clock(c);
 }
 
@@ -55,33 +56,33 @@ void ring(Channel *c)
 void silence(Channel *c, bool known)
 {
 	// Who rings it is between two instructions, or the driver is asked to: otherwise that would be heard after this.
-	for (int i = 0; i < 10000 && c->rung.load(std::memory_order_acquire) == 1; i++)
+	for (int i = 0; i < 10000 && c->rung.load(mo::acquire) == 1; i++)
 		sched_yield();
-	uint32_t rung = c->rung.load(std::memory_order_acquire);
+	uint32_t rung = c->rung.load(mo::acquire);
 	bool taken = bell::silence(c, rung == 2, known);
 	if (rung == 1)
-		c->late.store(!taken, std::memory_order_relaxed);
-	c->rung.store(0, std::memory_order_seq_cst);
+		c->late.store(!taken, mo::relaxed);
+	c->rung.store(0, mo::seq_cst);
 }
 
 // A reader that has found it empty: it is not to be readable for what another reader has not waited for.
 void silence_late(Channel *c)
 {
-	if (c->late.load(std::memory_order_relaxed) && bell::silence(c, false, false))
-		c->late.store(false, std::memory_order_relaxed);
+	if (c->late.load(mo::relaxed) && bell::silence(c, false, false))
+		c->late.store(false, mo::relaxed);
 }
 
 bool empty(const Channel *c)
 {
-	return c->oldest.load(std::memory_order_seq_cst) == nullptr && c->inbox.load(std::memory_order_seq_cst) == nullptr &&
-	       c->overflow.load(std::memory_order_seq_cst) == 0;
+	return c->oldest.load(mo::seq_cst) == nullptr && c->inbox.load(mo::seq_cst) == nullptr &&
+	       c->overflow.load(mo::seq_cst) == 0;
 }
 
 // With `reading' held.
 void settle(Channel *c, bool known)
 {
 	while (empty(c)) {
-		if (c->rung.load(std::memory_order_seq_cst) == 0)
+		if (c->rung.load(mo::seq_cst) == 0)
 			return;
 		silence(c, known);
 	}
@@ -93,8 +94,8 @@ Notification *turn(Notification *newest)
 {
 	Notification *first = nullptr;
 	while (newest != nullptr) {
-		Notification *older = newest->next.load(std::memory_order_relaxed);
-		newest->next.store(first, std::memory_order_relaxed);
+		Notification *older = newest->next.load(mo::relaxed);
+		newest->next.store(first, mo::relaxed);
 		first = newest;
 		newest = older;
 	}
@@ -104,20 +105,20 @@ Notification *turn(Notification *newest)
 // With `reading' held.
 Notification *pop(Channel *c)
 {
-	Notification *n = c->oldest.load(std::memory_order_relaxed);
+	Notification *n = c->oldest.load(mo::relaxed);
 	if (n == nullptr)
-		n = turn(c->inbox.exchange(nullptr, std::memory_order_acquire));
+		n = turn(c->inbox.exchange(nullptr, mo::acquire));
 	if (n != nullptr)
-		c->oldest.store(n->next.load(std::memory_order_relaxed), std::memory_order_seq_cst);
+		c->oldest.store(n->next.load(mo::relaxed), mo::seq_cst);
 	return n;
 }
 
 // What is left is for another one, who may have gone to sleep while it was in neither list.
 void wake_another(Channel *c)
 {
-	if (c->oldest.load(std::memory_order_relaxed) == nullptr || c->sleepers.load(std::memory_order_seq_cst) == 0)
+	if (c->oldest.load(mo::relaxed) == nullptr || c->sleepers.load(mo::seq_cst) == 0)
 		return;
-	c->wakes.fetch_add(1, std::memory_order_seq_cst);
+	c->wakes.fetch_add(1, mo::seq_cst);
 	futex_wake(c->wakes, 1);
 }
 
@@ -125,19 +126,19 @@ void describe_request(const Request *r, event_data_t *d)
 {
 	d->ev_result = r->result < 0 ? -1 : r->result;
 	d->ev_errno = r->result < 0 ? static_cast<int>(-r->result) : 0;
-	if (struct aiocb *cb = r->cb.load(std::memory_order_relaxed); cb != nullptr) {
+	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr) {
 		d->ev_type = event_type_aio;
 		d->ev_un.ev_aio = cb;
 	} else {
 		d->ev_type = event_type_net;
-		d->ev_un.ev_fd = r->shown_fd != 0 ? r->shown_fd - 1 : r->fd.load(std::memory_order_relaxed);
+		d->ev_un.ev_fd = r->shown_fd != 0 ? r->shown_fd - 1 : r->fd.load(mo::relaxed);
 	}
 }
 
 // Ahead of all others: what has been dropped since the last one of these.
 bool take_overflow(Channel *c, event_data_t *d)
 {
-	uint64_t lost = c->overflow.load(std::memory_order_relaxed) != 0 ? c->overflow.exchange(0, std::memory_order_seq_cst) : 0;
+	uint64_t lost = c->overflow.load(mo::relaxed) != 0 ? c->overflow.exchange(0, mo::seq_cst) : 0;
 	if (lost == 0)
 		return false;
 	more_room(c); // which is given back with that of the others
@@ -162,7 +163,7 @@ bool describe(const Notification &n, event_data_t *d)
 		posted::describe(n, d);
 	} else {
 		d->ev_type = event_type_aio;
-		bool failed = n.owner_batch->failed.load(std::memory_order_relaxed);
+		bool failed = n.owner_batch->failed.load(mo::relaxed);
 		d->ev_result = failed ? -1 : 0;
 		d->ev_errno = failed ? EIO : 0;
 	}
@@ -172,9 +173,9 @@ bool describe(const Notification &n, event_data_t *d)
 // It told of nothing.
 void forget_pushed(Channel *c)
 {
-	c->pushed.fetch_sub(1, std::memory_order_relaxed);
+	c->pushed.fetch_sub(1, mo::relaxed);
 	if (c->figures != nullptr)
-		c->figures->pushed.fetch_sub(1, std::memory_order_relaxed);
+		c->figures->pushed.fetch_sub(1, mo::relaxed);
 }
 
 // settled: the descriptor is seen to here; otherwise by the caller.
@@ -191,10 +192,10 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled, bool know
 				forget_pushed(c);
 			notify::release(*e);
 		}
-		c->delivered.fetch_add(n, std::memory_order_release);
+		c->delivered.fetch_add(n, mo::release);
 		if (n != 0)
 			note_delivered(c, n);
-		if (settled && c->open.load(std::memory_order_seq_cst)) {
+		if (settled && c->open.load(mo::seq_cst)) {
 			settle(c, known);
 			wake_another(c);
 		}
@@ -208,10 +209,10 @@ void drop_event(Channel *c, Notification &n)
 	const Request *r = n.request;
 	if (r != nullptr && r->dma)
 		dma::drop(n.request);
-	else if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->result >= 0 &&
+	else if (r != nullptr && r->cb.load(mo::relaxed) == nullptr && r->result >= 0 &&
 	    (r->op == Op::accept || (r->op == Op::event && r->multishot)))
 		sys::close(static_cast<int>(r->result));
-	else if (r != nullptr && r->cb.load(std::memory_order_relaxed) == nullptr && r->message != nullptr)
+	else if (r != nullptr && r->cb.load(mo::relaxed) == nullptr && r->message != nullptr)
 		transfer::close_received(r->message);
 	if (n.source != nullptr)
 		source::drop(n);
@@ -222,7 +223,7 @@ void drop_event(Channel *c, Notification &n)
 void drop_list(Channel *c, Notification *n)
 {
 	while (n != nullptr) {
-		Notification *next = n->next.load(std::memory_order_relaxed);
+		Notification *next = n->next.load(mo::relaxed);
 		drop_event(c, *n);
 		n = next;
 	}
@@ -230,13 +231,13 @@ void drop_list(Channel *c, Notification *n)
 
 bool still_empty(const Channel *c)
 {
-	return empty(c) && !c->ending.load(std::memory_order_seq_cst);
+	return empty(c) && !c->ending.load(mo::seq_cst);
 }
 
 // ec_busy_poll. 1: something may have come; 0; -EINTR.
 int look_longer(Channel *c, const Deadline &deadline)
 {
-	uint32_t us = c->busy_poll.load(std::memory_order_relaxed);
+	uint32_t us = c->busy_poll.load(mo::relaxed);
 	if (us == 0)
 		return 0;
 	HeldSignals signals;
@@ -260,7 +261,7 @@ int came_while_looking(Channel *c, const Deadline &deadline)
 	timespec rest;
 	if (!deadline.never && !deadline.left(rest))
 		return 0;
-	c->lookers.fetch_add(1, std::memory_order_seq_cst);
+	c->lookers.fetch_add(1, mo::seq_cst);
 	int left = spins;
 	while (left > 0 && still_empty(c)) {
 		relax();
@@ -268,9 +269,9 @@ int came_while_looking(Channel *c, const Deadline &deadline)
 	}
 	int seen = left > 0 ? 1 : look_longer(c, deadline);
 	bool came = seen > 0;
-	c->lookers.fetch_sub(1, std::memory_order_seq_cst);
-	if (c->attended.load(std::memory_order_relaxed) != came)
-		c->attended.store(came, std::memory_order_relaxed);
+	c->lookers.fetch_sub(1, mo::seq_cst);
+	if (c->attended.load(mo::relaxed) != came)
+		c->attended.store(came, mo::relaxed);
 	return seen;
 }
 
@@ -288,11 +289,11 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 		// What was put there for a reader that looked has not been rung for.
 		e = gathering || still_empty(c) ? inner::sleep(c, rest) : 0;
 	else {
-		uint32_t seen = c->wakes.load(std::memory_order_acquire);
-		c->sleepers.fetch_add(1, std::memory_order_seq_cst);
-		if (gathering ? !moderation::due(c) && !c->ending.load(std::memory_order_seq_cst) : still_empty(c))
+		uint32_t seen = c->wakes.load(mo::acquire);
+		c->sleepers.fetch_add(1, mo::seq_cst);
+		if (gathering ? !moderation::due(c) && !c->ending.load(mo::seq_cst) : still_empty(c))
 			e = futex_wait(c->wakes, seen, &rest);
-		c->sleepers.fetch_sub(1, std::memory_order_seq_cst);
+		c->sleepers.fetch_sub(1, mo::seq_cst);
 	}
 	// That of ec_moderate is up: what it was for may be another reader's by now.
 	if (e == ETIMEDOUT && gathering && (until.never || until.left(rest)))
@@ -304,7 +305,7 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 
 void room_made(Channel *c)
 {
-	if (c->crowded.load(std::memory_order_seq_cst) && c->crowded.exchange(false, std::memory_order_seq_cst)) {
+	if (c->crowded.load(mo::seq_cst) && c->crowded.exchange(false, mo::seq_cst)) {
 		helper::look_at_streams();
 		dma::receiver::look();
 	}
@@ -318,11 +319,11 @@ void ring_if_due(Channel *c)
 
 void note_dropped(Channel *c, uint64_t count)
 {
-	c->dropped.fetch_add(count, std::memory_order_relaxed);
+	c->dropped.fetch_add(count, mo::relaxed);
 	if (c->figures != nullptr)
-		c->figures->dropped.fetch_add(count, std::memory_order_relaxed);
-	c->overflow.fetch_add(count, std::memory_order_seq_cst);
-	if (c->sleepers.load(std::memory_order_seq_cst) != 0)
+		c->figures->dropped.fetch_add(count, mo::relaxed);
+	c->overflow.fetch_add(count, mo::seq_cst);
+	if (c->sleepers.load(mo::seq_cst) != 0)
 		wake_all(c);
 	ring(c);
 }
@@ -338,10 +339,10 @@ void drop_all(Channel *c)
 	Notification *oldest;
 	{
 		Guard<Mutex> g(c->reading);
-		oldest = c->oldest.exchange(nullptr, std::memory_order_relaxed);
+		oldest = c->oldest.exchange(nullptr, mo::relaxed);
 	}
 	drop_list(c, oldest);
-	drop_list(c, c->inbox.exchange(nullptr, std::memory_order_seq_cst));
+	drop_list(c, c->inbox.exchange(nullptr, mo::seq_cst));
 }
 
 namespace {
@@ -351,15 +352,15 @@ constexpr uint64_t one_reference = uint64_t{1} << 32;
 // True: the inbox was empty.
 bool put(Channel *c, Notification &n)
 {
-	c->pushed.fetch_add(1, std::memory_order_relaxed);
+	c->pushed.fetch_add(1, mo::relaxed);
 	note_pushed(c, 1);
-	Notification *head = c->inbox.load(std::memory_order_relaxed);
+	Notification *head = c->inbox.load(mo::relaxed);
 	bool moderated = moderation::on(c);
 	do {
-		n.next.store(head, std::memory_order_relaxed);
-		if (moderated && head == nullptr && c->oldest.load(std::memory_order_relaxed) == nullptr)
+		n.next.store(head, mo::relaxed);
+		if (moderated && head == nullptr && c->oldest.load(mo::relaxed) == nullptr)
 			moderation::note_first(c);
-	} while (!c->inbox.compare_exchange_weak(head, &n, std::memory_order_seq_cst));
+	} while (!c->inbox.compare_exchange_weak(head, &n, mo::seq_cst));
 	return head == nullptr;
 }
 
@@ -367,13 +368,13 @@ bool put(Channel *c, Notification &n)
 // first: a reader that sleeps is to know of it even if it has to sleep on.
 bool taken_care_of(Channel *c, bool first)
 {
-	if (!c->open.load(std::memory_order_seq_cst)) {
+	if (!c->open.load(mo::seq_cst)) {
 		// What others push meanwhile is theirs, or dropped here.
-		drop_list(c, c->inbox.exchange(nullptr, std::memory_order_seq_cst));
+		drop_list(c, c->inbox.exchange(nullptr, mo::seq_cst));
 		return true;
 	}
-	if (c->sleepers.load(std::memory_order_seq_cst) == 0)
-		return c->lookers.load(std::memory_order_seq_cst) != 0;
+	if (c->sleepers.load(mo::seq_cst) == 0)
+		return c->lookers.load(mo::seq_cst) != 0;
 	if (!first && !moderation::due(c))
 		return true;
 	bell::ring(c, bell::Which::wake);
@@ -385,12 +386,12 @@ bool reader_comes(Channel *c, bool first)
 {
 	// About as long as the system call takes.
 	constexpr int patience = 10;
-	for (int i = 0; i < patience && c->attended.load(std::memory_order_relaxed); i++) {
-		if (c->inbox.load(std::memory_order_seq_cst) == nullptr || taken_care_of(c, first))
+	for (int i = 0; i < patience && c->attended.load(mo::relaxed); i++) {
+		if (c->inbox.load(mo::seq_cst) == nullptr || taken_care_of(c, first))
 			return true;
 		relax();
 	}
-	c->attended.store(false, std::memory_order_relaxed);
+	c->attended.store(false, mo::relaxed);
 	return false;
 }
 
@@ -400,7 +401,7 @@ void push(Notification &n)
 {
 	Channel *c = n.event.channel;
 	// Its own event is what keeps the channel, and a reader may take that at once.
-	c->life.fetch_add(one_reference, std::memory_order_relaxed);
+	c->life.fetch_add(one_reference, mo::relaxed);
 	bool first = put(c, n);
 	if (!taken_care_of(c, first))
 		ring(c);
@@ -413,13 +414,13 @@ bool post(Notification &n)
 	bool first = put(c, n);
 	uint32_t silent = 0;
 	bool open = true;
-	if (taken_care_of(c, first) || c->rung.load(std::memory_order_seq_cst) != 0)
+	if (taken_care_of(c, first) || c->rung.load(mo::seq_cst) != 0)
 		return true;
 	if (!moderation::due(c)) {
 		open = !first || check_descriptor(c);
 		if (open)
 			moderation::start_clock(c);
-	} else if (!reader_comes(c, first) && c->rung.compare_exchange_strong(silent, 1, std::memory_order_seq_cst))
+	} else if (!reader_comes(c, first) && c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
 		open = bell::ring(c, bell::Which::bell) || check_descriptor(c);
 	return open;
 }
@@ -427,13 +428,13 @@ bool post(Notification &n)
 void tell(Channel *c)
 {
 	Guard<Mutex> g(c->reading);
-	if (!c->open.load(std::memory_order_seq_cst))
+	if (!c->open.load(mo::seq_cst))
 		return;
-	if (c->heard.exchange(false, std::memory_order_seq_cst))
+	if (c->heard.exchange(false, mo::seq_cst))
 		ring_now(c);
 	else if (!empty(c))
 		ring(c);
-	else if (c->single.load(std::memory_order_acquire) == nullptr)
+	else if (c->single.load(mo::acquire) == nullptr)
 		settle(c, false);
 }
 
@@ -444,8 +445,8 @@ bool queue_empty(const Channel *c)
 
 bool worth_a_check(const Channel *c)
 {
-	return c->rung.load(std::memory_order_relaxed) != 0 && c->oldest.load(std::memory_order_relaxed) == nullptr &&
-	       c->inbox.load(std::memory_order_relaxed) != nullptr;
+	return c->rung.load(mo::relaxed) != 0 && c->oldest.load(mo::relaxed) == nullptr &&
+	       c->inbox.load(mo::relaxed) != nullptr;
 }
 
 void ring_bell(Channel *c)
@@ -476,7 +477,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	// Whoever has found it empty waits for as much, or as long, as ec_moderate has said.
 	// known: its descriptor has been looked at since the last wait.
 	for (bool checked = false, waited = false, known = false;;) {
-		if (c->ending.load(std::memory_order_acquire))
+		if (c->ending.load(mo::acquire))
 			return -EBADF;
 		inner::collect(c);
 		if (!checked && worth_a_check(c)) {
@@ -499,7 +500,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		checked = true;
 		silence_late(c);
 		int e = seen < 0 ? -seen : wait ? sleep(c, deadline, gathering) : ETIMEDOUT;
-		if (e == 0 || c->ending.load(std::memory_order_acquire))
+		if (e == 0 || c->ending.load(mo::acquire))
 			continue;
 		if (e == EBADF)
 			checked = false;

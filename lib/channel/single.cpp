@@ -8,6 +8,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "channel/queue.hpp"
 #include "dma/request.hpp"
 #include "dma/zero_copy.hpp"
@@ -49,7 +50,7 @@ void arm(Single *s)
 	io_uring_cq_eventfd_toggle(&s->ring, true);
 	s->armed = true;
 	// Against the kernel's look at the flag, after it has made its event visible.
-	std::atomic_thread_fence(std::memory_order_seq_cst);
+	std::atomic_thread_fence(mo::seq_cst);
 }
 
 // After a read: the descriptor says the truth.
@@ -66,13 +67,13 @@ void settle(Channel *c, Single *s, bool known = false)
 			s->may_ring = true;
 			return;
 		}
-		if (s->may_ring || c->rung.load(std::memory_order_seq_cst) != 0) {
+		if (s->may_ring || c->rung.load(mo::seq_cst) != 0) {
 			channel::silence_bell(c, known);
-			c->heard.store(false, std::memory_order_seq_cst);
+			c->heard.store(false, mo::seq_cst);
 			s->may_ring = false;
 			unheard = true;
 		} else if (!s->armed) {
-			if (s->ear < 0 && c->bell.load(std::memory_order_relaxed) != s->bell)
+			if (s->ear < 0 && c->bell.load(mo::relaxed) != s->bell)
 				change_bell(c, s); // the program had closed that
 			arm(s);
 			unheard = true;
@@ -96,8 +97,8 @@ void describe(const Operation *o, event_data_t *d)
 // Who ends the channel leaves the ring to its owner while that is in a call: either the owner sees the end, or the end sees the owner.
 class Inside {
 public:
-	explicit Inside(Channel *c) : c_(c) { c->inside.store(true, std::memory_order_seq_cst); }
-	~Inside() { c_->inside.store(false, std::memory_order_release); }
+	explicit Inside(Channel *c) : c_(c) { c->inside.store(true, mo::seq_cst); }
+	~Inside() { c_->inside.store(false, mo::release); }
 	Inside(const Inside &) = delete;
 	Inside &operator=(const Inside &) = delete;
 
@@ -117,13 +118,13 @@ bool is_usable(Channel *c, const Single *s)
 // The ring of a channel, if this thread is its owner; made at the first use. nullptr: the channel has none (any more).
 Single *own(Channel *c)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	if (s != nullptr && s->owner == this_thread() && !s->lost)
 		return s;
 	if (s != nullptr)
 		leave(c);
 	else if (!c->without_ring && (s = make(c)) != nullptr) {
-		c->single.store(s, std::memory_order_release);
+		c->single.store(s, mo::release);
 		return s;
 	}
 	c->without_ring = true;
@@ -201,7 +202,7 @@ void start_now(Channel *c, Single *s, Operation *o)
 
 int start(Channel *c, const Call &call)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	Operation *o = make_operation(s, call);
 	if (o == nullptr)
 		return EAGAIN;
@@ -236,14 +237,14 @@ int start(Channel *c, const Call &call)
 	}
 	if (first)
 		start_now(c, s, o);
-	if (o->op == Op::recv && !s->from_device && c->busy_poll.load(std::memory_order_relaxed) != 0)
+	if (o->op == Op::recv && !s->from_device && c->busy_poll.load(mo::relaxed) != 0)
 		note_device(c, s, o->fd);
 	return 0;
 }
 
 unsigned take(Channel *c, event_data_t *v, unsigned max)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	reap(c);
 	unsigned n = 0;
 	while (n < max && s->ready != nullptr) {
@@ -255,8 +256,8 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 		free_operation(s, o);
 	}
 	if (n != 0) {
-		c->delivered.fetch_add(n, std::memory_order_relaxed);
-		c->pushed.fetch_add(n, std::memory_order_relaxed);
+		c->delivered.fetch_add(n, mo::relaxed);
+		c->pushed.fetch_add(n, mo::relaxed);
 		channel::note_pushed(c, n);
 		channel::note_delivered(c, n);
 	}
@@ -269,7 +270,7 @@ namespace {
 int submit_to_ring(Channel *c, const Call &call)
 {
 	Inside in(c);
-	if (c->ending.load(std::memory_order_seq_cst))
+	if (c->ending.load(mo::seq_cst))
 		return EBADF;
 	Single *s = own(c);
 	if (resolved_in_call(c, call)) {
@@ -321,7 +322,7 @@ int submit(const Call &call)
 
 void watch(Channel *c)
 {
-	Single *s = (c->flags & EC_SINGLE) != 0 ? c->single.load(std::memory_order_relaxed) : nullptr;
+	Single *s = (c->flags & EC_SINGLE) != 0 ? c->single.load(mo::relaxed) : nullptr;
 	if (s != nullptr && s->owner != this_thread())
 		leave(c);
 	else if (s != nullptr && !s->watching) {
@@ -333,9 +334,9 @@ void watch(Channel *c)
 void flush(Channel *c)
 {
 	Inside in(c);
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	// From another thread they go on the ordinary way.
-	if (c->ending.load(std::memory_order_seq_cst) || !is_usable(c, s))
+	if (c->ending.load(mo::seq_cst) || !is_usable(c, s))
 		return;
 	submit(s);
 	// Sends that have found no room go on elsewhere, while their numbers are their files.
@@ -361,7 +362,7 @@ int look_first(Channel *c, Single *s, bool wait, const Deadline &deadline, bool 
 	if (io_uring_sq_ready(&s->ring) == 0 && !kernel_has_something(s))
 		return 0;
 	// What is to be looked for first is handed over before.
-	bool idle = c->busy_poll.load(std::memory_order_relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
+	bool idle = c->busy_poll.load(mo::relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 	disarm(s);
 	*slept = wait && idle;
 	int e = *slept ? await(c, deadline) : enter(c, false, deadline);
@@ -396,7 +397,7 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 	if (int e = look_first(c, s, wait, deadline, &slept); e != 0)
 		return e;
 	while (!s->lost) {
-		if (c->ending.load(std::memory_order_seq_cst)) {
+		if (c->ending.load(mo::seq_cst)) {
 			end(c);
 			return -EBADF;
 		}
@@ -439,16 +440,16 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled)
 {
 	Inside in(c);
-	*handled = c->ending.load(std::memory_order_seq_cst);
+	*handled = c->ending.load(mo::seq_cst);
 	if (*handled)
 		return -EBADF;
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	if (!is_usable(c, s))
 		return 0;
 	int n = next_of_ring(c, s, v, max, wait, deadline);
 	*handled = n != 0;
 	// A ring that is lost is left; what there was, and what waits, is the ordinary queue's now.
-	if (n >= 0 && c->single.load(std::memory_order_relaxed) == s)
+	if (n >= 0 && c->single.load(mo::relaxed) == s)
 		is_usable(c, s);
 	return n;
 }
@@ -456,8 +457,8 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 unsigned cancel(Channel *c, const void *data)
 {
 	Inside in(c);
-	Single *s = c->single.load(std::memory_order_relaxed);
-	if (c->ending.load(std::memory_order_seq_cst) || !is_usable(c, s))
+	Single *s = c->single.load(mo::relaxed);
+	if (c->ending.load(mo::seq_cst) || !is_usable(c, s))
 		return 0;
 	// What has ended already is not to be cancelled.
 	enter(c, false, Deadline{});
@@ -485,8 +486,8 @@ unsigned cancel(Channel *c, const void *data)
 unsigned arrived(Channel *c)
 {
 	Inside in(c);
-	Single *s = c->single.load(std::memory_order_relaxed);
-	if (c->ending.load(std::memory_order_seq_cst) || s == nullptr || s->owner != this_thread() || !is_usable(c, s))
+	Single *s = c->single.load(mo::relaxed);
+	if (c->ending.load(mo::seq_cst) || s == nullptr || s->owner != this_thread() || !is_usable(c, s))
 		return 0;
 	enter(c, false, Deadline{});
 	reap(c);

@@ -14,6 +14,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "base/uring_queue.hpp"
 #include "channel/bell.hpp"
@@ -63,7 +64,7 @@ bool open_ring(Single *s, unsigned entries, unsigned completions)
 		s->ring.close();
 		return false;
 	}
-	s->claim->store(s, std::memory_order_release);
+	s->claim->store(s, mo::release);
 	s->dev = st.st_dev;
 	s->ino = st.st_ino;
 	return true;
@@ -85,7 +86,7 @@ bool has_inode(const Single *s)
 
 bool has_number(const Single *s)
 {
-	if (s->claim == nullptr || s->claim->load(std::memory_order_acquire) != s)
+	if (s->claim == nullptr || s->claim->load(mo::acquire) != s)
 		return false;
 	// Linux 6.7
 	return s->words ? bell::is_ours(s->ring.ring_fd) : has_inode(s);
@@ -97,7 +98,7 @@ void close_ring(Single *s)
 	if (!has_number(s) || !has_inode(s))
 		s->ring.ring_fd = s->ring.enter_ring_fd = -1;
 	else
-		s->claim->store(nullptr, std::memory_order_release);
+		s->claim->store(nullptr, mo::release);
 	s->ring.close();
 }
 

@@ -8,6 +8,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "channel/queue.hpp"
 #include "request/submit.hpp"
 #include "runtime/meter.hpp"
@@ -102,7 +103,7 @@ void move(Channel *c, Single *s, Operation *o)
 
 void hand_over(Channel *c, Operation *o)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	Number *n = &s->numbers[o->fd];
 	const Lane &others = n->lane[!is_inward(o->op)];
 	if (o->ino != 0 && others.first == nullptr) {
@@ -133,12 +134,12 @@ void hand_over(Channel *c, Operation *o)
 void hand_over_poll(Channel *c, Operation *o)
 {
 	submit_again(c, o);
-	free_operation(c->single.load(std::memory_order_relaxed), o);
+	free_operation(c->single.load(mo::relaxed), o);
 }
 
 void leave(Channel *c)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	c->without_ring = true;
 	reap(c);
 	while (Operation *o = s->parked) {

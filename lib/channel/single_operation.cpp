@@ -5,6 +5,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
@@ -237,7 +238,7 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		hand_over(c, o); // a UNIX socket's backlog is full, or the connect goes on
 		return;
 	}
-	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 && c->ending.load(std::memory_order_relaxed))
+	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 && c->ending.load(mo::relaxed))
 		hand_over(c, o); // it has begun: the rest goes without the channel
 	else if (o->cancelled && disturbed)
 		finish(s, o, o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED);
@@ -303,7 +304,7 @@ void cancel_in_ring(Single *s, Operation *o)
 
 void reap(Channel *c)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	struct io_uring_cqe *cqe;
 	if (s->lenders != nullptr || s->parked != nullptr)
 		region_step(c, s);

@@ -12,6 +12,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "channel/bell.hpp"
 #include "channel/queue.hpp"
 #include "dma/association.hpp"
@@ -37,7 +38,7 @@ Region *region_of(const Operation *o)
 
 bool is_unwanted(Operation *o)
 {
-	return std::atomic_ref<bool>(o->unwanted).load(std::memory_order_acquire);
+	return std::atomic_ref<bool>(o->unwanted).load(mo::acquire);
 }
 
 void start_receiving(Single *s, Operation *o)
@@ -134,7 +135,7 @@ void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
 {
 	if (s->free == nullptr && !grow(s)) {
 		region_of(o)->slots.discard(p, o->len);
-		std::atomic_ref<bool>(o->unwanted).store(true, std::memory_order_relaxed); // it ends: something is missing
+		std::atomic_ref<bool>(o->unwanted).store(true, mo::relaxed); // it ends: something is missing
 		return;
 	}
 	Operation *x = s->free;
@@ -180,7 +181,7 @@ void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags)
 	if (o->cancelled && (interrupted || n > 0 || n == -ENOBUFS))
 		finish(s, o, -ECANCELED);
 	else if (n == -ENOBUFS && o->lender->lent == 0) {
-		region_of(o)->full.fetch_add(1, std::memory_order_relaxed);
+		region_of(o)->full.fetch_add(1, mo::relaxed);
 		starve(o);
 	} else if (n > 0 || n == -ENOBUFS || interrupted)
 		go_on(s, o);
@@ -236,8 +237,8 @@ void look_for_unwanted(Single *s)
 void end_armed(Channel *c, void *armed)
 {
 	auto *o = static_cast<Operation *>(armed);
-	std::atomic_ref<bool>(o->unwanted).store(true, std::memory_order_release);
-	Single *s = c->single.load(std::memory_order_acquire);
+	std::atomic_ref<bool>(o->unwanted).store(true, mo::release);
+	Single *s = c->single.load(mo::acquire);
 	if (s == nullptr)
 		return;
 	if (s->owner != this_thread()) {
@@ -286,7 +287,7 @@ void give_arrival(Operation *o)
 {
 	auto n = static_cast<size_t>(o->result);
 	region_of(o)->slots.give(static_cast<char *>(o->buf), o->len, n, false);
-	region_of(o)->received.fetch_add(n, std::memory_order_relaxed);
+	region_of(o)->received.fetch_add(n, mo::relaxed);
 	region::remove_request(region_of(o));
 	o->use = Operation::Region::given;
 }
@@ -296,7 +297,7 @@ void describe_region(const Operation *o, event_data_t *d)
 	d->ev_type = event_type_dma;
 	d->ev_un.ev_dma.fd = o->fd;
 	bool piece = o->use == Operation::Region::given;
-	d->ev_un.ev_dma.mem = piece ? reinterpret_cast<dma_mem_t>(region_of(o)->handle.load(std::memory_order_relaxed)) : nullptr;
+	d->ev_un.ev_dma.mem = piece ? reinterpret_cast<dma_mem_t>(region_of(o)->handle.load(mo::relaxed)) : nullptr;
 	d->ev_un.ev_dma.buf = piece ? o->buf : nullptr;
 }
 
@@ -326,7 +327,7 @@ void call_region(Operation *o, Call *call)
 
 int arm_socket(Channel *c, const Call &call)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	association::Locked a(call.fd);
 	if (!a || !a->stream || a->latest || a->region_count != 1 || a->queue_count != 0 || a->first != nullptr || a->armed != nullptr ||
 	    a->notify != nullptr || a->blocked != 0 || a->error != 0)

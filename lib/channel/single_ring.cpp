@@ -5,6 +5,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
@@ -36,12 +37,12 @@ std::atomic<Words> knows_words{Words::unknown};
 
 bool can_sleep_on_words(Single *s)
 {
-	Words known = knows_words.load(std::memory_order_relaxed);
+	Words known = knows_words.load(mo::relaxed);
 	if (known == Words::unknown) {
 		struct io_uring_probe *p = io_uring_get_probe_ring(&s->ring);
 		known = p != nullptr && io_uring_opcode_supported(p, IORING_OP_FUTEX_WAIT_NUMBER) != 0 ? Words::yes : Words::no;
 		io_uring_free_probe(p);
-		knows_words.store(known, std::memory_order_relaxed);
+		knows_words.store(known, mo::relaxed);
 	}
 	return known == Words::yes;
 }
@@ -70,7 +71,7 @@ Single *find_ring()
 	if (Single *s = spare::take(this_thread()); s != nullptr)
 		return s;
 	auto *s = static_cast<Single *>(calloc(1, sizeof(Single)));
-	if (s != nullptr && open_ring(s, config::limits.ring.load(std::memory_order_relaxed), completions)) {
+	if (s != nullptr && open_ring(s, config::limits.ring.load(mo::relaxed), completions)) {
 		s->words = can_sleep_on_words(s);
 		return s;
 	}
@@ -89,7 +90,7 @@ void give_up_ring(Single *s)
 bool make_wake(Channel *c, Single *s)
 {
 	int wake = s->words ? -1 : bell::make();
-	c->wake.store(wake, std::memory_order_release);
+	c->wake.store(wake, mo::release);
 	return s->words || wake >= 0;
 }
 
@@ -98,7 +99,7 @@ bool make_wake(Channel *c, Single *s)
 uint64_t this_thread()
 {
 	if (identity == 0)
-		identity = threads.fetch_add(1, std::memory_order_relaxed) + 1;
+		identity = threads.fetch_add(1, mo::relaxed) + 1;
 	return identity;
 }
 
@@ -115,13 +116,13 @@ Single *make(Channel *c)
 	s->owner = this_thread();
 	s->armed = true;
 	if (!make_wake(c, s) || !set_bell(c, s)) {
-		bell::close(c->wake.exchange(-1, std::memory_order_acq_rel));
+		bell::close(c->wake.exchange(-1, mo::acq_rel));
 		give_up_ring(s);
 		return nullptr;
 	}
 	io_uring_cq_eventfd_toggle(&s->ring, true); // which a channel before may have left off
 	// Requests that the helper has already may end while the owner sleeps in the ring.
-	if (c->inner_bell.load(std::memory_order_acquire) >= 0)
+	if (c->inner_bell.load(mo::acquire) >= 0)
 		bell::install(c);
 	listen_for_others(c, s);
 	listen_inside(c, s);
@@ -134,7 +135,7 @@ void listen_for_others(Channel *c, Single *s)
 	struct io_uring_sqe *sqe = get_sqe(s);
 	if (s->words) {
 		constexpr int is_u32 = 2;
-		uint32_t value = c->wakes.load(std::memory_order_seq_cst);
+		uint32_t value = c->wakes.load(mo::seq_cst);
 		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG, &c->wakes, 0, value);
 		sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
 	} else {
@@ -165,7 +166,7 @@ constexpr long first_wait = 100 * 1000000;
 // Sleeps until there are as many completions.
 int sleep(Channel *c, unsigned count, const Deadline &deadline)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	timespec rest{};
 	if (!deadline.never && !deadline.left(rest)) {
 		submit_and_look(s); // what has come is still taken
@@ -174,12 +175,12 @@ int sleep(Channel *c, unsigned count, const Deadline &deadline)
 	bool first = !s->checked && (deadline.never || rest.tv_sec > 0 || rest.tv_nsec > first_wait);
 	struct __kernel_timespec t = {first ? 0 : rest.tv_sec, first ? first_wait : rest.tv_nsec};
 	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring tell.
-	c->sleepers.store(1, std::memory_order_seq_cst);
+	c->sleepers.store(1, mo::seq_cst);
 	int e = 0;
 	bool awake = count == 1 ? !channel::queue_empty(c) : moderation::due(c);
-	if (!awake && !c->ending.load(std::memory_order_seq_cst))
+	if (!awake && !c->ending.load(mo::seq_cst))
 		e = submit_and_wait(s, count, deadline.never && !first ? nullptr : &t);
-	c->sleepers.store(0, std::memory_order_seq_cst);
+	c->sleepers.store(0, mo::seq_cst);
 	return e == -ETIME && first ? 0 : e == -ETIME ? -ETIMEDOUT : e < 0 ? e : 0;
 }
 
@@ -189,7 +190,7 @@ int enter(Channel *c, bool wait, const Deadline &deadline)
 {
 	if (wait)
 		return sleep(c, 1, deadline);
-	return submit_and_look(c->single.load(std::memory_order_relaxed));
+	return submit_and_look(c->single.load(mo::relaxed));
 }
 
 namespace {
@@ -197,7 +198,7 @@ namespace {
 // As ec_moderate says; more than the limit never come.
 uint32_t wanted_events(const Channel *c)
 {
-	uint32_t events = c->moderate_events.load(std::memory_order_relaxed), limit = c->limit.load(std::memory_order_relaxed);
+	uint32_t events = c->moderate_events.load(mo::relaxed), limit = c->limit.load(mo::relaxed);
 	return events < limit ? events : limit;
 }
 
@@ -205,15 +206,15 @@ uint32_t wanted_events(const Channel *c)
 
 int gather(Channel *c, const Deadline &deadline)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	if (!moderation::on(c) || (io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c)))
 		return 0;
 	if (channel::queue_empty(c))
 		moderation::note_first(c);
 	uint32_t events = wanted_events(c);
 	Deadline until = moderation::limit(c, deadline);
-	for (int e = 0; e == 0 && !c->ending.load(std::memory_order_seq_cst);) {
-		unsigned queued = c->pushed.load(std::memory_order_seq_cst) - static_cast<uint32_t>(c->delivered.load(std::memory_order_seq_cst));
+	for (int e = 0; e == 0 && !c->ending.load(mo::seq_cst);) {
+		unsigned queued = c->pushed.load(mo::seq_cst) - static_cast<uint32_t>(c->delivered.load(mo::seq_cst));
 		if (events != 0 && io_uring_cq_ready(&s->ring) + queued >= events)
 			return 0;
 		unsigned count = events != 0 ? events - queued : completions / 2;
@@ -231,7 +232,7 @@ int await(Channel *c, const Deadline &deadline)
 	if (!moderation::on(c))
 		return enter(c, true, deadline);
 	// Most batches cost one sleep so: the time begins with the wait, for nobody knows when the first event comes during it.
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	uint32_t events = wanted_events(c);
 	moderation::note_first(c);
 	int e = sleep(c, events > 1 ? events : completions / 2, moderation::limit(c, deadline));
@@ -245,8 +246,8 @@ int await(Channel *c, const Deadline &deadline)
 
 int look(Channel *c, const Deadline &deadline)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
-	uint32_t us = c->busy_poll.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
+	uint32_t us = c->busy_poll.load(mo::relaxed);
 	if (us == 0 || s->from_device)
 		return 0;
 	channel::HeldSignals signals;
@@ -254,16 +255,16 @@ int look(Channel *c, const Deadline &deadline)
 	Deadline end = Deadline::after(&all);
 	bool came = false, interrupted = false;
 	// As in queue.cpp: who pushes meanwhile has nothing to do.
-	c->lookers.store(1, std::memory_order_seq_cst);
+	c->lookers.store(1, mo::seq_cst);
 	while (!came && !interrupted && end.left(rest) && (deadline.never || deadline.left(rest))) {
 		for (int i = 0; i < 200 && !came; i++) {
-			came = io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c) || c->ending.load(std::memory_order_seq_cst) ||
+			came = io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c) || c->ending.load(mo::seq_cst) ||
 			       (IO_URING_READ_ONCE(*s->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 			relax();
 		}
 		interrupted = !came && signals.one_has_come();
 	}
-	c->lookers.store(0, std::memory_order_seq_cst);
+	c->lookers.store(0, mo::seq_cst);
 	return interrupted ? -EINTR : came ? 1 : 0;
 }
 
@@ -289,11 +290,11 @@ void note_device(Channel *c, Single *s, int fd)
 {
 	unsigned id = 0;
 	socklen_t n = sizeof id;
-	if (no_device_polling.load(std::memory_order_relaxed) || getsockopt(fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &n) != 0 || id == 0)
+	if (no_device_polling.load(mo::relaxed) || getsockopt(fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &n) != 0 || id == 0)
 		return;
-	s->from_device = poll_devices(s, c->busy_poll.load(std::memory_order_relaxed));
+	s->from_device = poll_devices(s, c->busy_poll.load(mo::relaxed));
 	if (!s->from_device)
-		no_device_polling.store(true, std::memory_order_relaxed);
+		no_device_polling.store(true, mo::relaxed);
 }
 
 void forget_use(Single *s)
@@ -313,7 +314,7 @@ void forget_use(Single *s)
 
 void dispose(Channel *c)
 {
-	Single *s = c->single.exchange(nullptr, std::memory_order_acq_rel);
+	Single *s = c->single.exchange(nullptr, mo::acq_rel);
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
 		events += o->parked ? 0 : 1;
@@ -324,7 +325,7 @@ void dispose(Channel *c)
 			transfer::close_received(o->message);
 		free_operation(s, o);
 	});
-	bell::close(c->wake.exchange(-1, std::memory_order_acq_rel));
+	bell::close(c->wake.exchange(-1, mo::acq_rel));
 	moderation::stop_listening(s->ear);
 	while (Chunk *k = s->chunks) {
 		s->chunks = k->next;
@@ -413,7 +414,7 @@ void end_own(Channel *c, Single *s)
 
 void end(Channel *c)
 {
-	Single *s = c->single.load(std::memory_order_acquire);
+	Single *s = c->single.load(mo::acquire);
 	if (s == nullptr)
 		return;
 	if (s->owner == this_thread()) {
@@ -421,14 +422,14 @@ void end(Channel *c)
 		return;
 	}
 	// Its owner may be asleep in it: then the end is the owner's.
-	for (int i = 0; c->inside.load(std::memory_order_seq_cst); i++) {
+	for (int i = 0; c->inside.load(mo::seq_cst); i++) {
 		bell::ring(c, bell::Which::wake);
 		if (i < 100)
 			sched_yield();
 		else
 			usleep(100);
 	}
-	if (c->single.load(std::memory_order_acquire) != nullptr)
+	if (c->single.load(mo::acquire) != nullptr)
 		dispose(c);
 }
 
@@ -439,10 +440,10 @@ bool change_bell(Channel *c, Single *s)
 
 void moderate(Channel *c)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	bool wanted = moderation::on(c);
-	bool fits = !wanted || moderation::fits_ring(c->moderate_events.load(std::memory_order_relaxed),
-						     c->moderate_time.load(std::memory_order_relaxed));
+	bool fits = !wanted || moderation::fits_ring(c->moderate_events.load(mo::relaxed),
+						     c->moderate_time.load(mo::relaxed));
 	c->without_ring = c->without_ring || !fits;
 	if (s == nullptr)
 		return;
@@ -460,14 +461,14 @@ void moderate(Channel *c)
 
 void busy_poll(Channel *c)
 {
-	Single *s = c->single.load(std::memory_order_relaxed);
+	Single *s = c->single.load(mo::relaxed);
 	if (s != nullptr && s->owner == this_thread() && s->from_device)
-		s->from_device = poll_devices(s, c->busy_poll.load(std::memory_order_relaxed)) && c->busy_poll != 0;
+		s->from_device = poll_devices(s, c->busy_poll.load(mo::relaxed)) && c->busy_poll != 0;
 }
 
 void close_in_child(Channel *c)
 {
-	Single *s = c->single.exchange(nullptr, std::memory_order_relaxed);
+	Single *s = c->single.exchange(nullptr, mo::relaxed);
 	if (s == nullptr)
 		return;
 	// The memory is the parent's alone.

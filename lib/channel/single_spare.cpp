@@ -3,6 +3,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 
@@ -30,7 +31,7 @@ unsigned number_of(uint64_t owner)
 {
 	unsigned n = 0;
 	for (Place &p : places)
-		n += p.owner.load(std::memory_order_relaxed) == owner ? 1 : 0;
+		n += p.owner.load(mo::relaxed) == owner ? 1 : 0;
 	return n;
 }
 
@@ -46,9 +47,9 @@ void close_all_of_thread(void *)
 bool make_key()
 {
 	uint32_t none = 0;
-	if (has_key.compare_exchange_strong(none, 1, std::memory_order_acq_rel))
-		has_key.store(pthread_key_create(&at_end, close_all_of_thread) == 0 ? 2 : 3, std::memory_order_release);
-	return has_key.load(std::memory_order_acquire) == 2;
+	if (has_key.compare_exchange_strong(none, 1, mo::acq_rel))
+		has_key.store(pthread_key_create(&at_end, close_all_of_thread) == 0 ? 2 : 3, mo::release);
+	return has_key.load(mo::acquire) == 2;
 }
 
 } // namespace
@@ -56,10 +57,10 @@ bool make_key()
 Single *take(uint64_t owner)
 {
 	for (Place &p : places) {
-		if (p.owner.load(std::memory_order_relaxed) != owner)
+		if (p.owner.load(mo::relaxed) != owner)
 			continue;
-		Single *s = p.ring.exchange(nullptr, std::memory_order_acquire);
-		p.owner.store(0, std::memory_order_release);
+		Single *s = p.ring.exchange(nullptr, mo::acquire);
+		p.owner.store(0, mo::release);
 		if (has_number(s))
 			return s;
 		close_ring(s);
@@ -82,10 +83,10 @@ bool keep(Single *s)
 		return false;
 	for (Place &p : places) {
 		uint64_t none = 0;
-		if (!p.owner.compare_exchange_strong(none, s->owner, std::memory_order_acq_rel))
+		if (!p.owner.compare_exchange_strong(none, s->owner, mo::acq_rel))
 			continue;
 		forget_use(s);
-		p.ring.store(s, std::memory_order_release);
+		p.ring.store(s, mo::release);
 		return true;
 	}
 	return false;
@@ -94,8 +95,8 @@ bool keep(Single *s)
 void close_in_child()
 {
 	for (Place &p : places) {
-		Single *s = p.ring.exchange(nullptr, std::memory_order_relaxed);
-		p.owner.store(0, std::memory_order_relaxed);
+		Single *s = p.ring.exchange(nullptr, mo::relaxed);
+		p.owner.store(0, mo::relaxed);
 		if (s != nullptr && has_number(s))
 			sys::close(s->ring.ring_fd);
 	}

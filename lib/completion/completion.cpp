@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "completion/completion.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
@@ -27,11 +28,11 @@ void begin(struct aiocb *cb)
 		return;
 	// The address may have served before, without an aio_return.
 	finished::remove(cb);
-	aiocb_layout::context(cb).store(0, std::memory_order_relaxed);
+	aiocb_layout::context(cb).store(0, mo::relaxed);
 	// Released with the status, for whoever still waits for the last life. What stood there before may be anything, and is not read.
-	aiocb_layout::life(cb).store(static_cast<int>(thread_number() << 20 ^ ++lives), std::memory_order_relaxed);
-	aiocb_layout::result(cb).store(0, std::memory_order_relaxed);
-	aiocb_layout::status(cb).store(EINPROGRESS, std::memory_order_release);
+	aiocb_layout::life(cb).store(static_cast<int>(thread_number() << 20 ^ ++lives), mo::relaxed);
+	aiocb_layout::result(cb).store(0, mo::relaxed);
+	aiocb_layout::status(cb).store(EINPROGRESS, mo::release);
 }
 
 void publish(struct aiocb *cb, ssize_t result)
@@ -40,9 +41,9 @@ void publish(struct aiocb *cb, ssize_t result)
 	if (cb == nullptr)
 		return; // a one-call request: its event is all that tells
 	finished::add(cb);
-	aiocb_layout::result(cb).store(result < 0 ? -1 : result, std::memory_order_relaxed);
+	aiocb_layout::result(cb).store(result < 0 ? -1 : result, mo::relaxed);
 	int error = result < 0 ? static_cast<int>(-result) : 0;
-	int old = aiocb_layout::status(cb).exchange(error, std::memory_order_seq_cst);
+	int old = aiocb_layout::status(cb).exchange(error, mo::seq_cst);
 	if (auto mask = static_cast<uint32_t>(old) >> aiocb_layout::bucket_shift; mask != 0)
 		waiters::wake(mask);
 	waiters::wake_any();
@@ -98,13 +99,13 @@ void finish(Request *r, ssize_t result)
 	requests::index::remove(r);
 	r->set(State::ending);
 	r->result = result;
-	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine.load(std::memory_order_relaxed)));
+	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine.load(mo::relaxed)));
 	if (result >= 0 && r->message != nullptr)
 		transfer::tell_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
 	meter::ended(r, result);
-	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), result);
-	publish(r->cb.load(std::memory_order_relaxed), result);
+	dma::ended(r->dma, r->cb.load(mo::relaxed), result);
+	publish(r->cb.load(mo::relaxed), result);
 	// Not before: an fsync that finds it done does not wait for it.
 	r->set(State::done);
 	tell(r);
@@ -117,10 +118,10 @@ void finish_cancelled(Request *r)
 	requests::index::remove(r);
 	requests::linger();
 	r->result = -ECANCELED;
-	SIGEVEC_PROBE4(complete, r->cb.load(std::memory_order_relaxed), static_cast<int>(r->op), r->result, static_cast<int>(r->engine.load(std::memory_order_relaxed)));
+	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), r->result, static_cast<int>(r->engine.load(mo::relaxed)));
 	meter::ended(r, -ECANCELED);
-	dma::ended(r->dma, r->cb.load(std::memory_order_relaxed), -ECANCELED);
-	publish(r->cb.load(std::memory_order_relaxed), -ECANCELED);
+	dma::ended(r->dma, r->cb.load(mo::relaxed), -ECANCELED);
+	publish(r->cb.load(mo::relaxed), -ECANCELED);
 	tell(r);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "completion/finished.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "runtime/thread_number.hpp"
 
@@ -28,11 +29,11 @@ thread_local uint32_t scans_skipped __attribute__((tls_model("initial-exec"))) =
 bool put(uint32_t place, struct aiocb *cb)
 {
 	struct aiocb *empty = nullptr;
-	if (table[place].load(std::memory_order_relaxed) != nullptr)
+	if (table[place].load(mo::relaxed) != nullptr)
 		return false;
 	// Written before the entry is visible: whoever finds the entry may end the life of the aiocb.
-	aiocb_layout::finished(cb).store(place + 1, std::memory_order_relaxed);
-	return table[place].compare_exchange_strong(empty, cb, std::memory_order_release, std::memory_order_relaxed);
+	aiocb_layout::finished(cb).store(place + 1, mo::relaxed);
+	return table[place].compare_exchange_strong(empty, cb, mo::release, mo::relaxed);
 }
 
 bool put_in_row(uint32_t r, struct aiocb *cb)
@@ -40,8 +41,8 @@ bool put_in_row(uint32_t r, struct aiocb *cb)
 	for (uint32_t i = 0; i < row; i++)
 		if (put(r * row + i, cb)) {
 			hint = r * row + i;
-			uint32_t used = rows_used.load(std::memory_order_relaxed);
-			while (used < r + 1 && !rows_used.compare_exchange_weak(used, r + 1, std::memory_order_release))
+			uint32_t used = rows_used.load(mo::relaxed);
+			while (used < r + 1 && !rows_used.compare_exchange_weak(used, r + 1, mo::release))
 				;
 			return true;
 		}
@@ -55,8 +56,8 @@ void add(struct aiocb *cb)
 	if (put(hint, cb)) {
 		// The row of a hint has been counted by put_in_row, but for the very first one: unless another thread has counted its own meanwhile.
 		uint32_t none = 0;
-		if (rows_used.load(std::memory_order_relaxed) == 0)
-			rows_used.compare_exchange_strong(none, 1, std::memory_order_release);
+		if (rows_used.load(mo::relaxed) == 0)
+			rows_used.compare_exchange_strong(none, 1, mo::release);
 		return;
 	}
 	// On from the place used last: before it are the requests that nobody has asked about yet.
@@ -68,27 +69,27 @@ void add(struct aiocb *cb)
 	scans_skipped = (scans_skipped + 1) % 4096;
 	uint32_t place = own * row + (hint + 1) % row;
 	hint = place;
-	aiocb_layout::finished(cb).store(place + 1, std::memory_order_relaxed);
-	table[place].store(cb, std::memory_order_release);
+	aiocb_layout::finished(cb).store(place + 1, mo::relaxed);
+	table[place].store(cb, mo::release);
 }
 
 void remove(const struct aiocb *cb)
 {
-	uint32_t place = aiocb_layout::finished(cb).load(std::memory_order_relaxed) - 1;
+	uint32_t place = aiocb_layout::finished(cb).load(mo::relaxed) - 1;
 	if (place >= places)
 		return;
 	auto *mine = const_cast<struct aiocb *>(cb);
-	if (table[place].load(std::memory_order_relaxed) == mine &&
-	    table[place].compare_exchange_strong(mine, nullptr, std::memory_order_relaxed))
+	if (table[place].load(mo::relaxed) == mine &&
+	    table[place].compare_exchange_strong(mine, nullptr, mo::relaxed))
 		hint = place;
 }
 
 struct aiocb *take()
 {
-	uint32_t end = rows_used.load(std::memory_order_acquire) * row;
+	uint32_t end = rows_used.load(mo::acquire) * row;
 	for (uint32_t i = 0; i < end; i++) {
-		struct aiocb *cb = table[i].load(std::memory_order_relaxed);
-		if (cb != nullptr && table[i].compare_exchange_strong(cb, nullptr, std::memory_order_acquire))
+		struct aiocb *cb = table[i].load(mo::relaxed);
+		if (cb != nullptr && table[i].compare_exchange_strong(cb, nullptr, mo::acquire))
 			return cb;
 	}
 	return nullptr;
@@ -97,8 +98,8 @@ struct aiocb *take()
 void after_fork()
 {
 	for (auto &p : table)
-		p.store(nullptr, std::memory_order_relaxed);
-	rows_used.store(0, std::memory_order_relaxed);
+		p.store(nullptr, mo::relaxed);
+	rows_used.store(0, mo::relaxed);
 	hint = 0;
 	scans_skipped = 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "completion/wait.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "cancellation.h"
 #include "completion/finished.hpp"
@@ -33,13 +34,13 @@ struct Waiting {
 // The context that will report cb, or -1. Any value may stand there.
 int context_of(const struct aiocb *cb)
 {
-	int c = aiocb_layout::context(cb).load(std::memory_order_acquire) - 1;
+	int c = aiocb_layout::context(cb).load(mo::acquire) - 1;
 	return c >= 0 && c < kaio::contexts && process::ready() && kaio::exists(c) ? c : -1;
 }
 
 bool same_life(const Waiting &w, int i)
 {
-	return !w.noted || i >= Waiting::most_noted || aiocb_layout::life(w.list[i]).load(std::memory_order_relaxed) == w.lives[i];
+	return !w.noted || i >= Waiting::most_noted || aiocb_layout::life(w.list[i]).load(mo::relaxed) == w.lives[i];
 }
 
 // Whether the wait is over; else notes who has to be listened to, and marks the requests for bucket b (-1: no).
@@ -56,7 +57,7 @@ bool over(Waiting &w, int b)
 		if (!running || !same_life(w, i))
 			return true;
 		if (!w.noted && i < Waiting::most_noted)
-			w.lives[i] = aiocb_layout::life(cb).load(std::memory_order_relaxed);
+			w.lives[i] = aiocb_layout::life(cb).load(mo::relaxed);
 		pending = true;
 		if (int c = context_of(cb); c >= 0)
 			w.contexts |= uint64_t{1} << c;
@@ -88,7 +89,7 @@ struct Sleep {
 	void end()
 	{
 		each_context(needed, kaio::need_no_more);
-		bucket->sleepers.fetch_sub(1, std::memory_order_relaxed);
+		bucket->sleepers.fetch_sub(1, mo::relaxed);
 	}
 };
 
@@ -142,8 +143,8 @@ int sleep_in_bucket(Waiting &w, int followed, const Deadline &deadline)
 {
 	unsigned b = waiters::own_bucket();
 	Sleep s{&waiters::bucket[b], 0};
-	uint32_t seen = s.bucket->generation.load(std::memory_order_acquire);
-	s.bucket->sleepers.fetch_add(1, std::memory_order_seq_cst);
+	uint32_t seen = s.bucket->generation.load(mo::acquire);
+	s.bucket->sleepers.fetch_add(1, mo::seq_cst);
 	bool asleep = !over(w, static_cast<int>(b)) && (followed < 0 || kaio::follow(followed, b));
 	int e = 0;
 	if (asleep) {
@@ -162,7 +163,7 @@ Spin &spin_for(const Waiting &w)
 	for (int i = 0; i < w.n; i++) {
 		if (w.list[i] == nullptr)
 			continue;
-		int context = aiocb_layout::context(w.list[i]).load(std::memory_order_relaxed);
+		int context = aiocb_layout::context(w.list[i]).load(mo::relaxed);
 		return spins[context == aiocb_layout::context_of_sync ? 1 : 0];
 	}
 	return spins[0];
@@ -173,11 +174,11 @@ template <class Over> bool comes_soon(Spin &spin, Over over)
 {
 	if (spin.skip())
 		return false;
-	Spin::looking.fetch_add(1, std::memory_order_relaxed);
+	Spin::looking.fetch_add(1, mo::relaxed);
 	bool ended = spin.until(over);
-	Spin::looking.fetch_sub(1, std::memory_order_relaxed);
+	Spin::looking.fetch_sub(1, mo::relaxed);
 	if (ended)
-		Spin::met.fetch_add(1, std::memory_order_relaxed);
+		Spin::met.fetch_add(1, mo::relaxed);
 	return ended;
 }
 
@@ -218,8 +219,8 @@ namespace {
 // All that is outstanding will be reported by the caller's kernel-AIO context.
 bool in_context_only(const Batch *b)
 {
-	uint32_t inside = b->in_context.load(std::memory_order_acquire);
-	return inside != 0 && inside == b->left.load(std::memory_order_acquire);
+	uint32_t inside = b->in_context.load(mo::acquire);
+	return inside != 0 && inside == b->left.load(mo::acquire);
 }
 
 bool ended_or_elsewhere(void *p)
@@ -231,7 +232,7 @@ bool ended_or_elsewhere(void *p)
 // One sleep, until the last one ends. 0: look again.
 int sleep_on_batch(Batch *b, int context)
 {
-	uint32_t left = b->left.load(std::memory_order_acquire);
+	uint32_t left = b->left.load(mo::acquire);
 	bool listened = context < 0 || kaio::need(context);
 	int e = left != 0 ? futex_wait(b->left, left, listened ? nullptr : &look_again) : 0;
 	if (context >= 0)
@@ -245,7 +246,7 @@ int for_batch(Batch *b)
 {
 	int context = kaio::own_index();
 	for (;;) {
-		bool inside = b->in_context.load(std::memory_order_acquire) != 0;
+		bool inside = b->in_context.load(mo::acquire) != 0;
 		if (batches::all_ended(b) || (!inside && comes_soon(spins[0], [b] { return batches::all_ended(b); })))
 			return 0;
 		int e = EBUSY;
@@ -286,8 +287,8 @@ int for_any(struct aiocb **cb, const Deadline &deadline)
 {
 	for (;;) {
 		Sleep s{&waiters::any, 0};
-		uint32_t seen = s.bucket->generation.load(std::memory_order_acquire);
-		s.bucket->sleepers.fetch_add(1, std::memory_order_seq_cst);
+		uint32_t seen = s.bucket->generation.load(mo::acquire);
+		s.bucket->sleepers.fetch_add(1, mo::seq_cst);
 		each_context(all_contexts(), kaio::poll);
 		int e = 0;
 		*cb = take_finished();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "completion/waiters.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "runtime/sync.hpp"
 
@@ -14,8 +15,8 @@ namespace {
 void wake_bucket(Bucket &b)
 {
 	// seq_cst, as the sleeper's increment: either it sees the new generation, or this sees it asleep.
-	b.generation.fetch_add(1, std::memory_order_seq_cst);
-	if (b.sleepers.load(std::memory_order_seq_cst) != 0)
+	b.generation.fetch_add(1, mo::seq_cst);
+	if (b.sleepers.load(mo::seq_cst) != 0)
 		futex_wake(b.generation, INT_MAX);
 }
 
@@ -31,17 +32,17 @@ void wake(uint32_t mask)
 
 void wake_any()
 {
-	if (any.sleepers.load(std::memory_order_seq_cst) != 0)
+	if (any.sleepers.load(mo::seq_cst) != 0)
 		wake_bucket(any);
 }
 
 bool mark(const struct aiocb *cb, unsigned b)
 {
 	auto word = aiocb_layout::status(cb);
-	int v = word.load(std::memory_order_acquire);
+	int v = word.load(mo::acquire);
 	int bit = 1 << (aiocb_layout::bucket_shift + b);
 	while ((v & aiocb_layout::error_mask) == EINPROGRESS) {
-		if ((v & bit) != 0 || word.compare_exchange_weak(v, v | bit, std::memory_order_seq_cst))
+		if ((v & bit) != 0 || word.compare_exchange_weak(v, v | bit, mo::seq_cst))
 			return true;
 	}
 	return false;
@@ -50,8 +51,8 @@ bool mark(const struct aiocb *cb, unsigned b)
 void after_fork()
 {
 	for (Bucket &b : bucket)
-		b.sleepers.store(0, std::memory_order_relaxed);
-	any.sleepers.store(0, std::memory_order_relaxed);
+		b.sleepers.store(0, mo::relaxed);
+	any.sleepers.store(0, mo::relaxed);
 }
 
 } // namespace sigevec::waiters

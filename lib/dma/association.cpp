@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/association.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "channel/single.hpp"
@@ -69,9 +70,9 @@ Association *make(int fd, uint64_t cookie)
 	a->armed = nullptr;
 	a->first = a->last = nullptr;
 	a->notify = nullptr;
-	a->arrivals.store(0, std::memory_order_relaxed);
-	a->sleepers.store(0, std::memory_order_relaxed);
-	s->store(a, std::memory_order_release);
+	a->arrivals.store(0, mo::relaxed);
+	a->sleepers.store(0, mo::relaxed);
+	s->store(a, mo::release);
 	return a;
 }
 
@@ -94,13 +95,13 @@ Request *end(Association *a)
 	for (uint16_t i = 0; i < a->region_count; i++) {
 		Region *r = region::at(a->regions[i]);
 		r->slots.disturb(); // it may be for this socket that somebody waits for room
-		r->sockets.fetch_sub(1, std::memory_order_release);
+		r->sockets.fetch_sub(1, mo::release);
 	}
 	free(a->regions);
 	free(a->queue);
 	a->notify = nullptr;
 	if (!a->detached)
-		table.find(a->fd)->store(nullptr, std::memory_order_release);
+		table.find(a->fd)->store(nullptr, mo::release);
 	a->fd = -1;
 	a->life++;
 	receive::wake(a);
@@ -116,7 +117,7 @@ void leave_number(Association *a)
 		end(a);
 		return;
 	}
-	table.find(a->fd)->store(nullptr, std::memory_order_release);
+	table.find(a->fd)->store(nullptr, mo::release);
 	a->detached = true;
 	a->notify = nullptr;
 }
@@ -126,7 +127,7 @@ void forget_number(int fd, uint64_t cookie)
 {
 	Guard<Mutex> g(changing);
 	auto *s = table.find(fd);
-	Association *a = s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
+	Association *a = s != nullptr ? s->load(mo::acquire) : nullptr;
 	if (a != nullptr && a->cookie != cookie)
 		leave_number(a);
 }
@@ -176,7 +177,7 @@ int add_region(Association *a, Region *r, unsigned flags)
 	if (size_t n = flags >> 8; n > a->buffer)
 		a->buffer = n;
 	a->region_count++;
-	r->sockets.fetch_add(1, std::memory_order_relaxed);
+	r->sockets.fetch_add(1, mo::relaxed);
 	return 0;
 }
 
@@ -185,7 +186,7 @@ int add_region(Association *a, Region *r, unsigned flags)
 Association *find(int fd)
 {
 	auto *s = table.find(fd);
-	return s != nullptr ? s->load(std::memory_order_acquire) : nullptr;
+	return s != nullptr ? s->load(mo::acquire) : nullptr;
 }
 
 Association *at(uint32_t index)
@@ -265,8 +266,8 @@ int add_locked(int fd, Region *r, unsigned flags)
 // ev_* requests wait in whichever region is first: r no longer is. A canceller waits while one is `trying'.
 void leave_region(Association *a, Region *r)
 {
-	for (Request *q = a->first; q != nullptr; q = q->next.load(std::memory_order_relaxed)) {
-		bool in_it = q->cb.load(std::memory_order_relaxed) == nullptr && q->dma.region == region::index_of(r);
+	for (Request *q = a->first; q != nullptr; q = q->next.load(mo::relaxed)) {
+		bool in_it = q->cb.load(mo::relaxed) == nullptr && q->dma.region == region::index_of(r);
 		if (!in_it || !q->change(State::queued, State::trying))
 			continue;
 		q->dma.region = a->regions[0];
@@ -314,7 +315,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 	a->armed = nullptr;
 	leave_region(a, r);
 	r->slots.disturb();
-	r->sockets.fetch_sub(1, std::memory_order_release);
+	r->sockets.fetch_sub(1, mo::release);
 	return 0;
 }
 
@@ -322,7 +323,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 void cancel_all(Request *waiting)
 {
 	while (waiting != nullptr) {
-		Request *next = waiting->next.load(std::memory_order_relaxed);
+		Request *next = waiting->next.load(mo::relaxed);
 		completion::finish(waiting, -ECANCELED);
 		waiting = next;
 	}
@@ -405,13 +406,13 @@ void drop_cancelled(uint64_t place)
 		return;
 	Request *before = nullptr;
 	for (Request *r = a->first, *next; r != nullptr; r = next) {
-		next = r->next.load(std::memory_order_relaxed);
+		next = r->next.load(mo::relaxed);
 		if (r->get_state() != State::cancelled) {
 			before = r;
 			continue;
 		}
 		if (before != nullptr)
-			before->next.store(next, std::memory_order_relaxed);
+			before->next.store(next, mo::relaxed);
 		else
 			a->first = next;
 		if (next == nullptr)
@@ -483,7 +484,7 @@ void after_fork()
 		a->armed = nullptr;
 		a->first = a->last = nullptr;
 		a->notify = nullptr;
-		a->sleepers.store(0, std::memory_order_relaxed);
+		a->sleepers.store(0, mo::relaxed);
 		if (a->fd >= 0 && (a->detached || devices))
 			end(a);
 	}
@@ -499,13 +500,13 @@ bool Association::wait_for_arrival()
 	bool held_now = association::hold(this);
 	if (!held_now && !association::still_there(this))
 		return false;
-	sleepers.fetch_add(1, std::memory_order_seq_cst);
+	sleepers.fetch_add(1, mo::seq_cst);
 	return true;
 }
 
 void Association::stop_waiting()
 {
-	sleepers.fetch_sub(1, std::memory_order_relaxed);
+	sleepers.fetch_sub(1, mo::relaxed);
 	association::let_go(this);
 }
 

@@ -13,6 +13,7 @@
 // comes after a channel's `reading' and before nothing but the pool's own.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "dma/region.hpp"
 #include "request/request.hpp"
 #include "runtime/sync.hpp"
@@ -81,7 +82,7 @@ struct Association {
 	std::atomic<uint32_t> arrivals, sleepers;
 
 	// With the lock held. Whether anything waits for the socket, and holds it.
-	bool is_waited_for() const { return first != nullptr || armed != nullptr || sleepers.load(std::memory_order_relaxed) != 0; }
+	bool is_waited_for() const { return first != nullptr || armed != nullptr || sleepers.load(mo::relaxed) != 0; }
 	// A reader is about to sleep, and has slept. False: the socket is gone.
 	bool wait_for_arrival();
 	void stop_waiting();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/backing.hpp"
 
+#include "base/memory_order.hpp"
 #include "dma/pool.hpp"
 #include "dma/region.hpp"
 #include "runtime/node.hpp"
@@ -69,7 +70,7 @@ void tell(Region *r, dma_held held, const char *reason)
 
 bool held_lazily(Region *r)
 {
-	r->locked.store(false, std::memory_order_relaxed);
+	r->locked.store(false, mo::relaxed);
 	if ((r->flags & DMA_LAZY) != 0)
 		tell(r, dma_lazily, "DMA_LAZY: locked while a request is outstanding");
 	return (r->flags & DMA_LAZY) != 0;

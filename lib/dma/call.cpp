@@ -3,6 +3,7 @@
 // sio_recv, from the call to its end: what is there, or waiting for it.
 #include "dma/receive_impl.hpp"
 
+#include "base/memory_order.hpp"
 #include "dma/message.hpp"
 #include "dma/receiver.hpp"
 #include "ether/device.hpp"
@@ -81,7 +82,7 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 	*b = {a->life, a, {}, nullptr, 0, false, false};
 	if (receiver::serves(a) && (w.flags & beside) == 0) {
 		b->served = true;
-		b->seen = a->arrivals.load(std::memory_order_acquire);
+		b->seen = a->arrivals.load(mo::acquire);
 		// Also for who only asks now and then: a child of fork has nobody yet who receives.
 		return receiver::watch(a) && (w.flags & MSG_DONTWAIT) == 0 ? -EINPROGRESS : -EAGAIN;
 	}
@@ -272,7 +273,7 @@ ssize_t go_on(int fd, const Want &w, void **address, Blocking *b)
 		return -std::exchange(a->error, 0);
 	if (int e = b->served ? 0 : association::check_socket(fd); e != 0 || !b->served)
 		return e != 0 ? -e : -ECANCELED;
-	b->seen = a->arrivals.load(std::memory_order_acquire);
+	b->seen = a->arrivals.load(mo::acquire);
 	return -EINPROGRESS;
 }
 

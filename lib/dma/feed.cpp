@@ -6,6 +6,7 @@
 // As many events are on their way as datagrams are in the queue; dropping one for another changes neither number.
 #include "dma/feed.hpp"
 
+#include "base/memory_order.hpp"
 #include "channel/channel.hpp"
 #include "completion/completion.hpp"
 #include "dma/message.hpp"
@@ -38,7 +39,7 @@ receive::Want wanted(const Request *r)
 		w.from = static_cast<struct sockaddr *>(r->message->header.msg_name);
 		w.from_length = r->message->header.msg_namelen;
 	}
-	if (r->cb.load(std::memory_order_relaxed) != nullptr)
+	if (r->cb.load(mo::relaxed) != nullptr)
 		w.region = region::at(r->dma.region);
 	return w;
 }
@@ -88,7 +89,7 @@ ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 
 void take_first(Association *a)
 {
-	a->first = a->first->next.load(std::memory_order_relaxed);
+	a->first = a->first->next.load(mo::relaxed);
 	if (a->first == nullptr)
 		a->last = nullptr;
 }
@@ -100,9 +101,9 @@ void end_first(Association *a, Outcome *o, ssize_t result)
 	take_first(a);
 	r->set(State::running);
 	r->result = result;
-	r->next.store(nullptr, std::memory_order_relaxed);
+	r->next.store(nullptr, mo::relaxed);
 	if (o->last != nullptr)
-		o->last->next.store(r, std::memory_order_relaxed);
+		o->last->next.store(r, mo::relaxed);
 	else
 		o->ended = r;
 	o->last = r;
@@ -131,14 +132,14 @@ ssize_t serve_one(Association *a, Outcome *o, Request *r)
 	bool end;
 	receive::Want w = wanted(r);
 	// Who reads the event gets the descriptors.
-	if (r->cb.load(std::memory_order_relaxed) == nullptr)
+	if (r->cb.load(mo::relaxed) == nullptr)
 		w.keep = &r->dma.head;
 	ssize_t n = next(a, w, &address, &end);
 	if (n == receive::no_room || (n == -EAGAIN && !r->nonblocking()))
 		return n;
 	r->dma.kind = Use::Kind::arrival;
 	r->dma.piece = static_cast<char *>(address);
-	if (r->cb.load(std::memory_order_relaxed) == nullptr)
+	if (r->cb.load(mo::relaxed) == nullptr)
 		keep_region(r->dma);
 	end_first(a, o, n);
 	return 0;
@@ -193,7 +194,7 @@ ssize_t serve_latest(Association *a, Outcome *o, Request *r)
 void drop_oldest(Association *a)
 {
 	Arrival x = association::pop(a);
-	x.region->dropped.fetch_add(1, std::memory_order_relaxed);
+	x.region->dropped.fetch_add(1, mo::relaxed);
 	receive::discard(x);
 	// One that has been cancelled may have lost its channel; while it is `trying' it cannot be.
 	Request *r = a->first;
@@ -348,7 +349,7 @@ void step(Association *a, Outcome *o, bool arrived)
 	}
 	if (a->paused) {
 		a->paused = false;
-		region::at(a->regions[0])->rearms.fetch_add(1, std::memory_order_relaxed);
+		region::at(a->regions[0])->rearms.fetch_add(1, mo::relaxed);
 	}
 	if (arrived && receive::wants_in_advance(a) && receive::in_advance(a))
 		receiver::watch(a);
@@ -415,7 +416,7 @@ void run(const Outcome &o)
 void finish(const Outcome &o)
 {
 	for (Request *r = o.ended; r != nullptr;) {
-		Request *next = r->next.load(std::memory_order_relaxed);
+		Request *next = r->next.load(mo::relaxed);
 		completion::finish(r, r->result);
 		r = next;
 	}

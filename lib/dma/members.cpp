@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/members.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/thread_number.hpp"
@@ -126,7 +127,7 @@ void Members::join()
 {
 	// The parent's place may have been given away since.
 	uint32_t parent = my_process_ == 0 ? of_nobody
-			  : me_ != 0 && table_->member[me_].process.load(std::memory_order_acquire) == my_process_ ? me_
+			  : me_ != 0 && table_->member[me_].process.load(mo::acquire) == my_process_ ? me_
 															: of_everybody;
 	auto process = static_cast<uint32_t>(syscall(SYS_getpid));
 	int saved = errno;
@@ -138,17 +139,17 @@ void Members::join()
 	for (uint32_t at = 1; at < most && me_ == 0; at++) {
 		Member &m = table_->member[at];
 		uint32_t none = 0;
-		if (!m.process.compare_exchange_strong(none, process | entering, std::memory_order_acq_rel))
+		if (!m.process.compare_exchange_strong(none, process | entering, mo::acq_rel))
 			continue;
-		m.parent.store(parent, std::memory_order_relaxed);
-		m.start.store(i.start, std::memory_order_relaxed);
-		m.stack.store(i.stack, std::memory_order_relaxed);
-		m.space.store(space, std::memory_order_relaxed);
-		m.lent.store(0, std::memory_order_relaxed);
-		m.swept.store(false, std::memory_order_relaxed);
+		m.parent.store(parent, mo::relaxed);
+		m.start.store(i.start, mo::relaxed);
+		m.stack.store(i.stack, mo::relaxed);
+		m.space.store(space, mo::relaxed);
+		m.lent.store(0, mo::relaxed);
+		m.swept.store(false, mo::relaxed);
 		for (auto &t : table_->transit[at])
-			t.ended.store(t.begun.load(std::memory_order_relaxed), std::memory_order_relaxed);
-		m.process.store(process, std::memory_order_release);
+			t.ended.store(t.begun.load(mo::relaxed), mo::relaxed);
+		m.process.store(process, mo::release);
 		me_ = at;
 	}
 }
@@ -165,7 +166,7 @@ inline void count(std::atomic<uint32_t> &c, bool alone)
 	}
 #endif
 	(void)alone;
-	c.fetch_add(1, std::memory_order_seq_cst);
+	c.fetch_add(1, mo::seq_cst);
 }
 
 } // namespace
@@ -188,7 +189,7 @@ uint64_t Members::living() const
 {
 	uint64_t living = 1; // of those who found no place nobody knows
 	for (uint32_t at = 1; at < most; at++)
-		if (table_->member[at].process.load(std::memory_order_acquire) != 0 && !is_dead(at))
+		if (table_->member[at].process.load(mo::acquire) != 0 && !is_dead(at))
 			living |= uint64_t{1} << at;
 	return living;
 }
@@ -197,47 +198,47 @@ bool Members::quiet(uint64_t living, uint64_t *sum) const
 {
 	bool quiet = true;
 	*sum = 0;
-	std::atomic_thread_fence(std::memory_order_seq_cst);
+	std::atomic_thread_fence(mo::seq_cst);
 	for (; living != 0; living &= living - 1)
 		for (auto &t : table_->transit[__builtin_ctzll(living)]) {
-			uint32_t ended = t.ended.load(std::memory_order_acquire), begun = t.begun.load(std::memory_order_acquire);
+			uint32_t ended = t.ended.load(mo::acquire), begun = t.begun.load(mo::acquire);
 			quiet = quiet && begun == ended;
 			*sum += begun;
 		}
-	std::atomic_thread_fence(std::memory_order_seq_cst);
+	std::atomic_thread_fence(mo::seq_cst);
 	return quiet;
 }
 
 void Members::leave()
 {
 	if (me_ != 0)
-		table_->member[me_].process.fetch_or(has_left, std::memory_order_release);
+		table_->member[me_].process.fetch_or(has_left, mo::release);
 }
 
 void Members::add_lent(int64_t bytes)
 {
-	table_->member[me_].lent.fetch_add(static_cast<uint64_t>(bytes), std::memory_order_relaxed);
+	table_->member[me_].lent.fetch_add(static_cast<uint64_t>(bytes), mo::relaxed);
 }
 
 uint64_t Members::lent() const
 {
-	uint64_t n = table_->member[0].lent.load(std::memory_order_relaxed);
+	uint64_t n = table_->member[0].lent.load(mo::relaxed);
 	for (uint32_t at = 1; at < most; at++)
-		if (table_->member[at].process.load(std::memory_order_acquire) != 0)
-			n += table_->member[at].lent.load(std::memory_order_relaxed);
+		if (table_->member[at].process.load(mo::acquire) != 0)
+			n += table_->member[at].lent.load(mo::relaxed);
 	return n;
 }
 
 bool Members::is_dead(uint32_t at) const
 {
 	const Member &m = table_->member[at];
-	uint32_t process = m.process.load(std::memory_order_acquire);
+	uint32_t process = m.process.load(mo::acquire);
 	if (process == 0 || (at == me_ && process == my_process_))
 		return false;
 	if ((process & has_left) != 0)
 		return true;
-	uint64_t space = table_->member[me_].space.load(std::memory_order_relaxed);
-	if (me_ == 0 || space == 0 || ((process & entering) == 0 && m.space.load(std::memory_order_relaxed) != space))
+	uint64_t space = table_->member[me_].space.load(mo::relaxed);
+	if (me_ == 0 || space == 0 || ((process & entering) == 0 && m.space.load(mo::relaxed) != space))
 		return false;
 	int saved = errno;
 	bool gone = syscall(SYS_kill, process & number_mask, 0) != 0 && errno == ESRCH;
@@ -246,8 +247,8 @@ bool Members::is_dead(uint32_t at) const
 	if (gone || (process & entering) != 0 || !now.there)
 		return gone;
 	auto differs = [](uint64_t was, uint64_t is) { return was != 0 && is != 0 && was != is; };
-	return now.zombie || differs(m.start.load(std::memory_order_relaxed), now.start) ||
-	       differs(m.stack.load(std::memory_order_relaxed), now.stack);
+	return now.zombie || differs(m.start.load(mo::relaxed), now.start) ||
+	       differs(m.stack.load(mo::relaxed), now.stack);
 }
 
 uint32_t Members::begin_reaping(uint32_t after, bool theirs)
@@ -255,34 +256,34 @@ uint32_t Members::begin_reaping(uint32_t after, bool theirs)
 	uint32_t dead = 0;
 	for (uint32_t at = after + 1; at < most && dead == 0; at++) {
 		const Member &m = table_->member[at];
-		if (at != me_ && m.process.load(std::memory_order_relaxed) != 0 && is_dead(at) &&
-		    (!m.swept.load(std::memory_order_relaxed) || (theirs && !has_heirs(at))))
+		if (at != me_ && m.process.load(mo::relaxed) != 0 && is_dead(at) &&
+		    (!m.swept.load(mo::relaxed) || (theirs && !has_heirs(at))))
 			dead = at;
 	}
 	if (dead == 0 || me_ == 0)
 		return 0;
 	// One at a time: the place of a dead one is not used again while somebody looks for what it had.
-	uint32_t reaper = table_->reaper.load(std::memory_order_acquire);
+	uint32_t reaper = table_->reaper.load(mo::acquire);
 	bool free = reaper == 0 || (reaper < most && reaper != me_ && is_dead(reaper));
-	if (!free || !table_->reaper.compare_exchange_strong(reaper, me_, std::memory_order_acq_rel))
+	if (!free || !table_->reaper.compare_exchange_strong(reaper, me_, mo::acq_rel))
 		return 0;
 	if (is_dead(dead))
 		return dead;
-	table_->reaper.store(0, std::memory_order_release);
+	table_->reaper.store(0, mo::release);
 	return 0;
 }
 
 bool Members::has_heirs(uint32_t dead) const
 {
 	for (uint32_t at = 1; at < most; at++) {
-		uint32_t process = table_->member[at].process.load(std::memory_order_acquire);
+		uint32_t process = table_->member[at].process.load(mo::acquire);
 		if (at == dead || process == 0 || is_dead(at))
 			continue;
 		if ((process & entering) != 0)
 			return true;
 		uint32_t up = at;
 		for (uint32_t i = 0; i < most && up != of_nobody; i++) {
-			up = table_->member[up].parent.load(std::memory_order_relaxed);
+			up = table_->member[up].parent.load(mo::relaxed);
 			if (up == dead || up >= most)
 				return true;
 		}
@@ -293,7 +294,7 @@ bool Members::has_heirs(uint32_t dead) const
 bool Members::died_in_transit(uint32_t dead) const
 {
 	for (auto &t : table_->transit[dead])
-		if (t.begun.load(std::memory_order_relaxed) != t.ended.load(std::memory_order_relaxed))
+		if (t.begun.load(mo::relaxed) != t.ended.load(mo::relaxed))
 			return true;
 	return false;
 }
@@ -302,14 +303,14 @@ void Members::end_reaping(uint32_t dead, Left left)
 {
 	Member &d = table_->member[dead];
 	if (left == Left::nothing) {
-		uint32_t parent = d.parent.load(std::memory_order_relaxed);
+		uint32_t parent = d.parent.load(mo::relaxed);
 		for (auto &m : table_->member)
-			if (m.parent.load(std::memory_order_relaxed) == dead)
-				m.parent.store(parent, std::memory_order_relaxed);
-		d.process.store(0, std::memory_order_release);
+			if (m.parent.load(mo::relaxed) == dead)
+				m.parent.store(parent, mo::relaxed);
+		d.process.store(0, mo::release);
 	} else
-		d.swept.store(left == Left::to_heirs, std::memory_order_relaxed);
-	table_->reaper.store(0, std::memory_order_release);
+		d.swept.store(left == Left::to_heirs, mo::relaxed);
+	table_->reaper.store(0, mo::release);
 }
 
 } // namespace sigevec::dma

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/message.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/region.hpp"
 
@@ -58,7 +59,7 @@ void forget_files(Ancillary *a)
 		return;
 	a->files = 0;
 	if (a->place < most_kept)
-		kept[a->place].store(nullptr, std::memory_order_release);
+		kept[a->place].store(nullptr, mo::release);
 }
 
 void close_files(Ancillary *a)
@@ -89,7 +90,7 @@ void keep_files(Ancillary *a)
 	if (a->files == 0)
 		return;
 	Ancillary *none = nullptr;
-	for (a->place = 0; a->place < most_kept && !kept[a->place].compare_exchange_strong(none, a, std::memory_order_acq_rel); none = nullptr)
+	for (a->place = 0; a->place < most_kept && !kept[a->place].compare_exchange_strong(none, a, mo::acq_rel); none = nullptr)
 		a->place++;
 }
 
@@ -146,7 +147,7 @@ void hand_over(Ancillary *a, int flags)
 void close_in_child()
 {
 	for (auto &place : kept)
-		if (Ancillary *a = place.load(std::memory_order_acquire); a != nullptr)
+		if (Ancillary *a = place.load(mo::acquire); a != nullptr)
 			close_files(a);
 }
 

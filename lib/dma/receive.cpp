@@ -3,6 +3,7 @@
 // Data is received straight into pieces, and a piece is given to the program as large as what is in it.
 #include "dma/receive_impl.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "ether/device.hpp"
 
@@ -144,7 +145,7 @@ ssize_t into_whole(const Association *a, Arrival *x, const Want &w, int flags)
 
 void note_full(const Association *a, const Want &w)
 {
-	each_region(a, w, [](Region *r) { r->full.fetch_add(1, std::memory_order_relaxed); });
+	each_region(a, w, [](Region *r) { r->full.fetch_add(1, mo::relaxed); });
 }
 
 // Without room: the end of a stream and errors need none. A datagram may need less than was asked for.
@@ -241,8 +242,8 @@ void wait_for_room(const Association *a, const Want &w)
 
 void wake(Association *a)
 {
-	a->arrivals.fetch_add(1, std::memory_order_seq_cst);
-	if (a->sleepers.load(std::memory_order_seq_cst) != 0)
+	a->arrivals.fetch_add(1, mo::seq_cst);
+	if (a->sleepers.load(mo::seq_cst) != 0)
 		futex_wake(a->arrivals, INT_MAX);
 }
 
@@ -255,7 +256,7 @@ ssize_t give(const Association *a, const Arrival &x, size_t n, void **address)
 	if (a != nullptr && a->device != nullptr)
 		ether::device::add(a->device->bytes_in, n);
 	else
-		x.region->received.fetch_add(n, std::memory_order_relaxed);
+		x.region->received.fetch_add(n, mo::relaxed);
 	return static_cast<ssize_t>(n);
 }
 

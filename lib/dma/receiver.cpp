@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/receiver.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/feed.hpp"
 #include "dma/pool.hpp"
@@ -45,7 +46,7 @@ thread_local Instance *own __attribute__((tls_model("initial-exec"))) = nullptr;
 
 int longest_sleep()
 {
-	return some_paused.load(std::memory_order_seq_cst) ? look_again_ms : ether::device::any() ? devices_ms : -1;
+	return some_paused.load(mo::seq_cst) ? look_again_ms : ether::device::any() ? devices_ms : -1;
 }
 
 void handle(const struct epoll_event &e)
@@ -93,7 +94,7 @@ bool renew(Instance *i)
 	close_numbers(i);
 	{
 		Guard<Mutex> g(starting);
-		if (current.load(std::memory_order_relaxed) != i)
+		if (current.load(mo::relaxed) != i)
 			return false;
 		if (!make_numbers(i))
 			return true;
@@ -107,10 +108,10 @@ void *main(void *p)
 	auto *i = static_cast<Instance *>(p);
 	own = i;
 	i->can_fetch = i->way.set_up() && !i->way.by_socket();
-	i->thread.store(static_cast<uint32_t>(table::own_thread()), std::memory_order_release);
+	i->thread.store(static_cast<uint32_t>(table::own_thread()), mo::release);
 	futex_wake(i->thread, INT_MAX);
 	for (;;) {
-		if (current.load(std::memory_order_acquire) != i && current.load() != nullptr)
+		if (current.load(mo::acquire) != i && current.load() != nullptr)
 			break;
 		if (!intact(i)) {
 			if (!renew(i))
@@ -119,7 +120,7 @@ void *main(void *p)
 				go_round();
 			continue;
 		}
-		i->asleep.store(1, std::memory_order_seq_cst);
+		i->asleep.store(1, mo::seq_cst);
 		struct epoll_event v[64];
 		int n = static_cast<int>(syscall(SYS_epoll_pwait, i->epoll, v, 64, i->lacking ? look_again_ms : longest_sleep(), nullptr, 0));
 		int error = errno;
@@ -155,14 +156,14 @@ Instance *start()
 		free(i);
 		return nullptr;
 	}
-	current.store(i, std::memory_order_release);
+	current.store(i, mo::release);
 	if (start_thread(main, i, "sigevec-dma") != 0) {
-		current.store(nullptr, std::memory_order_release);
+		current.store(nullptr, mo::release);
 		close_numbers(i);
 		free(i);
 		return nullptr;
 	}
-	while (i->thread.load(std::memory_order_acquire) == 0)
+	while (i->thread.load(mo::acquire) == 0)
 		futex_wait(i->thread, 0, nullptr);
 	return i;
 }
@@ -170,11 +171,11 @@ Instance *start()
 // The instance, started if there is none that can be used; nullptr: it cannot be had. Instances are never freed.
 Instance *usable()
 {
-	Instance *i = current.load(std::memory_order_acquire);
+	Instance *i = current.load(mo::acquire);
 	if (i != nullptr && (own == i || intact(i)))
 		return i;
 	Guard<Mutex> g(starting);
-	i = current.load(std::memory_order_relaxed);
+	i = current.load(mo::relaxed);
 	if (i != nullptr && intact(i))
 		return i;
 	notifier::ensure();
@@ -230,7 +231,7 @@ bool add(int epoll, int file, uint32_t events, uint64_t data)
 
 bool watch(Association *a)
 {
-	if (a->watched && current.load(std::memory_order_acquire) != nullptr)
+	if (a->watched && current.load(mo::acquire) != nullptr)
 		return true;
 	Instance *i = usable();
 	if (i == nullptr)
@@ -252,7 +253,7 @@ bool watch_eventfd(int eventfd, uint64_t tag)
 
 void unwatch(Association *a)
 {
-	Instance *i = current.load(std::memory_order_acquire);
+	Instance *i = current.load(mo::acquire);
 	if (a->watched && i != nullptr && association::still_there(a) && intact(i))
 		epoll_ctl(i->epoll, EPOLL_CTL_DEL, association::file_of(a), nullptr);
 	a->watched = false;
@@ -272,14 +273,14 @@ int fetch(int held)
 
 void note_pause()
 {
-	if (!some_paused.exchange(true, std::memory_order_seq_cst) && own == nullptr)
+	if (!some_paused.exchange(true, mo::seq_cst) && own == nullptr)
 		look(); // it may be asleep without a time limit
 }
 
 void look()
 {
-	Instance *i = current.load(std::memory_order_acquire);
-	if (i != nullptr && some_paused.load(std::memory_order_seq_cst))
+	Instance *i = current.load(mo::acquire);
+	if (i != nullptr && some_paused.load(mo::seq_cst))
 		call(i);
 }
 
@@ -306,7 +307,7 @@ int notify(int fd, void (*function)(int, void *), void *argument)
 
 void close_in_child()
 {
-	Instance *i = current.load(std::memory_order_relaxed);
+	Instance *i = current.load(mo::relaxed);
 	if (i == nullptr)
 		return;
 	i->way.close_in_child();
@@ -317,9 +318,9 @@ void close_in_child()
 void after_fork()
 {
 	starting.reset();
-	some_paused.store(false, std::memory_order_relaxed);
+	some_paused.store(false, mo::relaxed);
 	close_in_child(); // children of clone have not done it
-	current.store(nullptr, std::memory_order_relaxed);
+	current.store(nullptr, mo::relaxed);
 	own = nullptr;
 }
 

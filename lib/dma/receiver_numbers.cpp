@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/receiver_impl.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/own_number.hpp"
 #include "base/same_file.hpp"
 #include "channel/bell.hpp"
@@ -33,16 +34,16 @@ bool intact(const Instance *i)
 
 void call(Instance *i)
 {
-	if (i->asleep.exchange(0, std::memory_order_seq_cst) == 0)
+	if (i->asleep.exchange(0, mo::seq_cst) == 0)
 		return;
 	int saved = errno;
-	syscall(SYS_tgkill, i->process, i->thread.load(std::memory_order_acquire), wake_signal);
+	syscall(SYS_tgkill, i->process, i->thread.load(mo::acquire), wake_signal);
 	errno = saved;
 }
 
 void does_not_sleep(Instance *i)
 {
-	i->asleep.store(0, std::memory_order_seq_cst);
+	i->asleep.store(0, mo::seq_cst);
 	sigset_t s;
 	sigemptyset(&s);
 	sigaddset(&s, wake_signal);

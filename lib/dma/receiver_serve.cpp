@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/receiver_impl.hpp"
 
+#include "base/memory_order.hpp"
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "dma/feed.hpp"
@@ -111,7 +112,7 @@ template <class F> void each_association(F f)
 
 void serve_paused()
 {
-	some_paused.store(false, std::memory_order_seq_cst);
+	some_paused.store(false, mo::seq_cst);
 	for (uint32_t i = 0; i < association::count(); i++) {
 		uint32_t life;
 		{

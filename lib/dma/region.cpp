@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/region.hpp"
 
+#include "base/memory_order.hpp"
 #include "dma/backing.hpp"
 #include "dma/registration.hpp"
 #include "dma/zero_copy.hpp"
@@ -33,44 +34,44 @@ Mutex changing;
 
 bool add_charge(size_t n)
 {
-	uint64_t limit = config::limits.dma.load(std::memory_order_relaxed);
-	uint64_t now = charge.load(std::memory_order_relaxed);
+	uint64_t limit = config::limits.dma.load(mo::relaxed);
+	uint64_t now = charge.load(mo::relaxed);
 	do {
 		if (n > limit || now > limit - n)
 			return false;
-	} while (!charge.compare_exchange_weak(now, now + n, std::memory_order_relaxed));
+	} while (!charge.compare_exchange_weak(now, now + n, mo::relaxed));
 	return true;
 }
 
 // With `changing' held.
 Region *free_place()
 {
-	uint32_t n = in_table.load(std::memory_order_relaxed);
+	uint32_t n = in_table.load(mo::relaxed);
 	for (uint32_t i = 0; i < n; i++)
-		if (table[i].handle.load(std::memory_order_relaxed) == 0)
+		if (table[i].handle.load(mo::relaxed) == 0)
 			return &table[i];
 	if (n == most)
 		return nullptr;
-	in_table.store(n + 1, std::memory_order_release);
+	in_table.store(n + 1, mo::release);
 	return &table[n];
 }
 
 void reset_counters(Region *r)
 {
 	for (auto *c : {&r->sent, &r->received, &r->zero_copy, &r->copied, &r->rearms, &r->full, &r->dropped})
-		c->store(0, std::memory_order_relaxed);
-	r->requests.store(0, std::memory_order_relaxed);
-	r->sockets.store(0, std::memory_order_relaxed);
-	r->locking.store(false, std::memory_order_relaxed);
-	r->pause.store(0, std::memory_order_relaxed);
-	r->next_pause.store(zero_copy::first_pause, std::memory_order_relaxed);
+		c->store(0, mo::relaxed);
+	r->requests.store(0, mo::relaxed);
+	r->sockets.store(0, mo::relaxed);
+	r->locking.store(false, mo::relaxed);
+	r->pause.store(0, mo::relaxed);
+	r->next_pause.store(zero_copy::first_pause, mo::relaxed);
 }
 
 bool overlaps(const char *base, size_t size)
 {
-	for (uint32_t i = 0; i < in_table.load(std::memory_order_relaxed); i++) {
+	for (uint32_t i = 0; i < in_table.load(mo::relaxed); i++) {
 		const Region &r = table[i];
-		if (r.handle.load(std::memory_order_relaxed) != 0 && base < r.base + r.size && r.base < base + size)
+		if (r.handle.load(mo::relaxed) != 0 && base < r.base + r.size && r.base < base + size)
 			return true;
 	}
 	return false;
@@ -103,7 +104,7 @@ int enter(Region *r, dma_mem_t *handle)
 	registration::begin(r);
 	r->generation++;
 	uintptr_t h = r->generation << index_bits | (index_of(r) + 1);
-	r->handle.store(h, std::memory_order_release);
+	r->handle.store(h, mo::release);
 	*handle = reinterpret_cast<dma_mem_t>(h);
 	return 0;
 }
@@ -129,7 +130,7 @@ int allocate(dma_mem_t *handle, size_t size, unsigned flags)
 			r->backing->put(r);
 	}
 	if (e != 0)
-		charge.fetch_sub(size, std::memory_order_relaxed);
+		charge.fetch_sub(size, mo::relaxed);
 	return e;
 }
 
@@ -157,16 +158,16 @@ int import(dma_mem_t *handle, void *addr, size_t size, unsigned flags)
 		e = enter(r, handle);
 	}
 	if (e != 0)
-		charge.fetch_sub(size, std::memory_order_relaxed);
+		charge.fetch_sub(size, mo::relaxed);
 	return e;
 }
 
 Region *imported_in(uintptr_t from, size_t n, const Region *but)
 {
-	for (uint32_t i = 0; i < in_table.load(std::memory_order_relaxed); i++) {
+	for (uint32_t i = 0; i < in_table.load(mo::relaxed); i++) {
 		Region &r = table[i];
 		auto base = reinterpret_cast<uintptr_t>(r.base);
-		if (&r != but && r.handle.load(std::memory_order_relaxed) != 0 && r.mapping == nullptr && base < from + n && from < base + r.size)
+		if (&r != but && r.handle.load(mo::relaxed) != 0 && r.mapping == nullptr && base < from + n && from < base + r.size)
 			return &r;
 	}
 	return nullptr;
@@ -184,18 +185,18 @@ int release(dma_mem_t handle, size_t size)
 	if (r == nullptr || size != given_size(r))
 		return EINVAL;
 	uint32_t none = 0;
-	if (!r->sockets.compare_exchange_strong(none, gone, std::memory_order_acq_rel))
+	if (!r->sockets.compare_exchange_strong(none, gone, mo::acq_rel))
 		return EBUSY;
 	none = 0;
-	if (!r->requests.compare_exchange_strong(none, gone, std::memory_order_acq_rel)) {
-		r->sockets.store(0, std::memory_order_release);
+	if (!r->requests.compare_exchange_strong(none, gone, mo::acq_rel)) {
+		r->sockets.store(0, mo::release);
 		return EBUSY;
 	}
-	r->handle.store(0, std::memory_order_release);
+	r->handle.store(0, mo::release);
 	registration::end(r);
 	r->backing->put(r);
 	r->slots.destroy();
-	charge.fetch_sub(size, std::memory_order_relaxed);
+	charge.fetch_sub(size, mo::relaxed);
 	return 0;
 }
 
@@ -203,7 +204,7 @@ Region *find(dma_mem_t handle)
 {
 	auto h = reinterpret_cast<uintptr_t>(handle);
 	uintptr_t place = h & ((1u << index_bits) - 1);
-	if (place == 0 || place > most || table[place - 1].handle.load(std::memory_order_acquire) != h)
+	if (place == 0 || place > most || table[place - 1].handle.load(mo::acquire) != h)
 		return nullptr;
 	return &table[place - 1];
 }
@@ -221,10 +222,10 @@ uint32_t index_of(const Region *r)
 Region *around(const void *p, size_t len)
 {
 	auto *from = static_cast<const char *>(p);
-	uint32_t n = in_table.load(std::memory_order_acquire);
+	uint32_t n = in_table.load(mo::acquire);
 	for (uint32_t i = 0; i < n; i++) {
 		Region &r = table[i];
-		if (r.handle.load(std::memory_order_acquire) != 0 && from >= r.base && len <= r.size && from <= r.base + r.size - len)
+		if (r.handle.load(mo::acquire) != 0 && from >= r.base && len <= r.size && from <= r.base + r.size - len)
 			return &r;
 	}
 	return nullptr;
@@ -249,21 +250,21 @@ namespace {
 void follow_requests(Region *r)
 {
 	for (;;) {
-		bool wanted = (r->requests.load(std::memory_order_seq_cst) & ~gone) != 0;
-		if (wanted == r->locked.load(std::memory_order_seq_cst) || r->locking.exchange(true, std::memory_order_seq_cst))
+		bool wanted = (r->requests.load(mo::seq_cst) & ~gone) != 0;
+		if (wanted == r->locked.load(mo::seq_cst) || r->locking.exchange(true, mo::seq_cst))
 			return;
-		if (wanted != r->locked.load(std::memory_order_relaxed)) {
+		if (wanted != r->locked.load(mo::relaxed)) {
 			backing::lock(r, wanted);
-			r->locked.store(wanted, std::memory_order_seq_cst);
+			r->locked.store(wanted, mo::seq_cst);
 		}
-		r->locking.store(false, std::memory_order_seq_cst);
+		r->locking.store(false, mo::seq_cst);
 	}
 }
 
 void change_requests(Region *r, uint32_t by)
 {
 	bool lazy = (r->flags & DMA_LAZY) != 0; // before: with the last request it may be freed, and be another
-	uint32_t n = r->requests.fetch_add(by, std::memory_order_seq_cst) + by;
+	uint32_t n = r->requests.fetch_add(by, mo::seq_cst) + by;
 	if (!lazy || n > 1)
 		return;
 	int saved = errno;
@@ -292,38 +293,38 @@ void stat(Region *r, struct dma_stat *s)
 	r->slots.reap(false);
 	uint64_t lent = r->slots.lent(), used = r->slots.used();
 	s->used = used > lent ? used - lent : 0;
-	bool by_ring = r->held == dma_locked && r->ring.load(std::memory_order_relaxed) != nullptr;
+	bool by_ring = r->held == dma_locked && r->ring.load(mo::relaxed) != nullptr;
 	s->held = by_ring ? dma_by_ring : r->held;
 	s->reason = by_ring ? backing::why_registered(r) : r->reason;
-	s->sockets = r->sockets.load(std::memory_order_relaxed);
-	s->requests = r->requests.load(std::memory_order_relaxed);
-	s->sent = r->sent.load(std::memory_order_relaxed);
-	s->received = r->received.load(std::memory_order_relaxed);
-	s->sends_zero_copy = r->zero_copy.load(std::memory_order_relaxed);
-	s->sends_copied = r->copied.load(std::memory_order_relaxed);
-	s->rearms = r->rearms.load(std::memory_order_relaxed);
-	s->full = r->full.load(std::memory_order_relaxed);
-	s->dropped = r->dropped.load(std::memory_order_relaxed);
+	s->sockets = r->sockets.load(mo::relaxed);
+	s->requests = r->requests.load(mo::relaxed);
+	s->sent = r->sent.load(mo::relaxed);
+	s->received = r->received.load(mo::relaxed);
+	s->sends_zero_copy = r->zero_copy.load(mo::relaxed);
+	s->sends_copied = r->copied.load(mo::relaxed);
+	s->rearms = r->rearms.load(mo::relaxed);
+	s->full = r->full.load(mo::relaxed);
+	s->dropped = r->dropped.load(mo::relaxed);
 	s->node = node::of_memory(r->base);
 	ether::device::stat(r, s);
 }
 
 uint64_t charged()
 {
-	return charge.load(std::memory_order_relaxed);
+	return charge.load(mo::relaxed);
 }
 
 // Locks in memory are not inherited; the rest is, and stays what it is.
 void after_fork()
 {
 	changing.reset();
-	for (uint32_t i = 0; i < in_table.load(std::memory_order_relaxed); i++) {
+	for (uint32_t i = 0; i < in_table.load(mo::relaxed); i++) {
 		Region *r = &table[i];
-		if (r->handle.load(std::memory_order_relaxed) == 0)
+		if (r->handle.load(mo::relaxed) == 0)
 			continue;
 		r->slots.after_fork();
-		r->requests.store(0, std::memory_order_relaxed);
-		r->locking.store(false, std::memory_order_relaxed);
+		r->requests.store(0, mo::relaxed);
+		r->locking.store(false, mo::relaxed);
 		r->backing->hold(r);
 		registration::after_fork(r);
 	}

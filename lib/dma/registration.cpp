@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/registration.hpp"
 
+#include "base/memory_order.hpp"
 #include "dma/region.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
@@ -26,8 +27,8 @@ bool is_wanted(const Region *r)
 // No ring has it.
 void forget(Region *r)
 {
-	r->ring.store(nullptr, std::memory_order_relaxed);
-	r->for_ring.store(is_wanted(r), std::memory_order_relaxed);
+	r->ring.store(nullptr, mo::relaxed);
+	r->for_ring.store(is_wanted(r), mo::relaxed);
 }
 
 } // namespace
@@ -43,7 +44,7 @@ void begin(Region *r)
 
 void end(Region *r)
 {
-	if (r->ring.load(std::memory_order_relaxed) != nullptr)
+	if (r->ring.load(mo::relaxed) != nullptr)
 		ask_driver(r, false);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/request.hpp"
 
+#include "base/memory_order.hpp"
 #include "dma/feed.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
@@ -80,7 +81,7 @@ int reserve(Call &c, Region *r, bool message)
 		return EAGAIN;
 	if ((use.piece = r->slots.reserve(use.size)) == nullptr) {
 		ancillary::drop(use.head);
-		r->full.fetch_add(1, std::memory_order_relaxed);
+		r->full.fetch_add(1, mo::relaxed);
 		return ENOBUFS;
 	}
 	region::add_request(r);
@@ -159,11 +160,11 @@ int add_last(Association *a, Request *r, feed::Outcome *o)
 		return EBUSY;
 	if (!association::hold(a) || !receiver::watch(a))
 		return EAGAIN;
-	r->association.store(association::place_of(a), std::memory_order_relaxed);
-	std::atomic_thread_fence(std::memory_order_seq_cst); // see cancel.cpp
-	r->next.store(nullptr, std::memory_order_relaxed);
+	r->association.store(association::place_of(a), mo::relaxed);
+	std::atomic_thread_fence(mo::seq_cst); // see cancel.cpp
+	r->next.store(nullptr, mo::relaxed);
 	if (a->last != nullptr)
-		a->last->next.store(r, std::memory_order_relaxed);
+		a->last->next.store(r, mo::relaxed);
 	else
 		a->first = r;
 	a->last = r;
@@ -178,7 +179,7 @@ int enqueue(Request *r)
 	feed::Outcome o;
 	int e = EINVAL;
 	{
-		association::Locked a(r->fd.load(std::memory_order_relaxed));
+		association::Locked a(r->fd.load(mo::relaxed));
 		if (a) {
 			e = add_last(a.get(), r, &o);
 			association::let_go(a.get());
@@ -202,9 +203,9 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 	switch (use.kind) {
 	case Use::Kind::send:
 		let_go(use, r);
-		r->sent.fetch_add(done, std::memory_order_relaxed);
+		r->sent.fetch_add(done, mo::relaxed);
 		if (result >= 0 && !use.told_copies)
-			r->copied.fetch_add(1, std::memory_order_relaxed);
+			r->copied.fetch_add(1, mo::relaxed);
 		break;
 	case Use::Kind::receive:
 		if (done != 0 || (use.message && result == 0))
@@ -219,7 +220,7 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 			ancillary::store(use.head, r, use.piece, done, MSG_CMSG_CLOEXEC, 0);
 		}
 		ancillary::drop_later(std::exchange(use.head, nullptr));
-		r->received.fetch_add(done, std::memory_order_relaxed);
+		r->received.fetch_add(done, mo::relaxed);
 		break;
 	default:
 		break;
@@ -271,7 +272,7 @@ void let_region_go(Use &use)
 
 void describe(Request *r, struct event_data *d)
 {
-	if (r->cb.load(std::memory_order_relaxed) != nullptr || r->dma.kind == Use::Kind::send)
+	if (r->cb.load(mo::relaxed) != nullptr || r->dma.kind == Use::Kind::send)
 		return;
 	void *address = r->dma.piece;
 	if (r->dma.kind == Use::Kind::latest) {
@@ -281,8 +282,8 @@ void describe(Request *r, struct event_data *d)
 	}
 	d->ev_type = event_type_dma;
 	Region *in = address != nullptr ? region::around(address, 1) : nullptr;
-	d->ev_un.ev_dma.fd = r->fd.load(std::memory_order_relaxed);
-	d->ev_un.ev_dma.mem = in != nullptr ? reinterpret_cast<dma_mem_t>(in->handle.load(std::memory_order_relaxed)) : nullptr;
+	d->ev_un.ev_dma.fd = r->fd.load(mo::relaxed);
+	d->ev_un.ev_dma.mem = in != nullptr ? reinterpret_cast<dma_mem_t>(in->handle.load(mo::relaxed)) : nullptr;
 	d->ev_un.ev_dma.buf = address;
 	ancillary::hand_over(std::exchange(r->dma.head, nullptr), r->call_flags);
 	let_region_go(r->dma);
@@ -290,7 +291,7 @@ void describe(Request *r, struct event_data *d)
 
 void drop(Request *r)
 {
-	if (r->cb.load(std::memory_order_relaxed) != nullptr)
+	if (r->cb.load(mo::relaxed) != nullptr)
 		return;
 	if (r->dma.kind == Use::Kind::arrival && r->dma.piece != nullptr) {
 		if (Region *in = region::around(r->dma.piece, 1); in != nullptr)

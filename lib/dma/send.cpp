@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/send.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receiver.hpp"
@@ -91,17 +92,17 @@ void free_if_done(Sender *s)
 Sender *sender_of(int fd, uint64_t cookie)
 {
 	auto *place = table.find(fd);
-	Sender *s = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
+	Sender *s = place != nullptr ? place->load(mo::acquire) : nullptr;
 	if (s != nullptr && s->cookie == cookie)
 		return s;
 	Guard<Mutex> g(making);
 	place = table.make(fd);
 	if (place == nullptr)
 		return nullptr;
-	s = place->load(std::memory_order_relaxed);
+	s = place->load(mo::relaxed);
 	if (s != nullptr && s->cookie != cookie) {
 		Guard<Mutex> h(s->lock);
-		place->store(nullptr, std::memory_order_release);
+		place->store(nullptr, mo::release);
 		s->detached = true;
 		free_if_done(s);
 		s = nullptr;
@@ -116,7 +117,7 @@ Sender *sender_of(int fd, uint64_t cookie)
 	s->first = s->last = nullptr;
 	s->usable = suits(fd);
 	s->cookie = cookie;
-	place->store(s, std::memory_order_release);
+	place->store(s, mo::release);
 	return s;
 }
 
@@ -267,10 +268,10 @@ ssize_t call(int fd, Region *r, const struct msghdr &m, int flags)
 		if (n < 0)
 			return -errno;
 		if (r != nullptr)
-			r->copied.fetch_add(1, std::memory_order_relaxed);
+			r->copied.fetch_add(1, mo::relaxed);
 	}
 	if (n > 0)
-		r->sent.fetch_add(static_cast<uint64_t>(n), std::memory_order_relaxed);
+		r->sent.fetch_add(static_cast<uint64_t>(n), mo::relaxed);
 	return n;
 }
 
@@ -329,7 +330,7 @@ void after_fork()
 			free(z);
 		}
 	}
-	table.each([](std::atomic<Sender *> &place) { place.store(nullptr, std::memory_order_relaxed); });
+	table.each([](std::atomic<Sender *> &place) { place.store(nullptr, mo::relaxed); });
 }
 
 } // namespace sigevec::dma::send

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/slots.hpp"
 
+#include "base/memory_order.hpp"
 #include "runtime/pages.hpp"
 
 #include <algorithm>
@@ -72,7 +73,7 @@ void Slots::after_fork()
 char *Slots::begin_piece(uint32_t first, uint64_t state, size_t size)
 {
 	// Release: whoever is told of the piece may give it back.
-	record_[first].store(state | mine() | size, std::memory_order_release);
+	record_[first].store(state | mine() | size, mo::release);
 	return const_cast<char *>(base_) + first * unit;
 }
 
@@ -135,8 +136,8 @@ void Slots::open_slot(char *data, size_t size, size_t n)
 	Members::Transit t(members_);
 	uint32_t at = index_of(data);
 	uint64_t kind = size == 2048 ? Record::in_slot : Record::in_large_slot;
-	record_[slot_of(at, {kind})].store(0, std::memory_order_relaxed);
-	record_[at].store(mine() | Record::busy | kind | n, std::memory_order_release);
+	record_[slot_of(at, {kind})].store(0, mo::relaxed);
+	record_[at].store(mine() | Record::busy | kind | n, mo::release);
 }
 
 // The first unit of the slot that has a frame.
@@ -153,7 +154,7 @@ void Slots::give(char *piece, size_t size, size_t n, bool message)
 {
 	uint32_t at = index_of(piece);
 	if (Record r = read(at); r.has(Record::any_slot)) {
-		record_[at].store(mine() | (r.word & Record::any_slot) | n, std::memory_order_release);
+		record_[at].store(mine() | (r.word & Record::any_slot) | n, mo::release);
 		return;
 	}
 	size_t keep = n + (message ? sizeof(MessageHead) : 0);
@@ -161,11 +162,11 @@ void Slots::give(char *piece, size_t size, size_t n, bool message)
 	uint64_t record = mine() | (message ? Record::with_head : 0) | n;
 	if (now >= had) {
 		// Release: whoever takes over the piece sees what was received into it.
-		record_[at].store(record, std::memory_order_release);
+		record_[at].store(record, mo::release);
 		return;
 	}
 	Members::Transit t(members_);
-	record_[at].store(record, std::memory_order_release);
+	record_[at].store(record, mo::release);
 	units_.give_back(at + now, had - now);
 }
 
@@ -176,7 +177,7 @@ size_t Slots::cut(char *piece, size_t size, size_t n)
 	if (now >= had || read(at).has(Record::any_slot))
 		return size;
 	Members::Transit t(members_);
-	record_[at].store(mine() | Record::busy | n, std::memory_order_relaxed);
+	record_[at].store(mine() | Record::busy | n, mo::relaxed);
 	units_.give_back(at + now, had - now);
 	return n;
 }
@@ -186,7 +187,7 @@ void Slots::discard(char *piece, size_t size)
 	Members::Transit t(members_);
 	uint32_t at = index_of(piece);
 	Record r = read(at);
-	record_[at].store(0, std::memory_order_relaxed);
+	record_[at].store(0, mo::relaxed);
 	if (r.has(Record::any_slot))
 		end(at, r);
 	else
@@ -198,9 +199,9 @@ void Slots::drop_front(char *piece, char *rest, size_t size)
 	Members::Transit t(members_);
 	uint32_t at = index_of(piece), keep = index_of(rest);
 	// At no moment do two records have the same units.
-	record_[at].store(mine() | Record::busy | ((keep - at) * unit), std::memory_order_relaxed);
-	record_[keep].store(mine() | Record::busy | size, std::memory_order_release);
-	record_[at].store(0, std::memory_order_release);
+	record_[at].store(mine() | Record::busy | ((keep - at) * unit), mo::relaxed);
+	record_[keep].store(mine() | Record::busy | size, mo::release);
+	record_[at].store(0, mo::release);
 	units_.give_back(at, keep - at);
 }
 
@@ -236,7 +237,7 @@ bool Slots::release(const void *piece, size_t size)
 			end(at, r);
 			return true;
 		}
-		shared_->returning.fetch_add(1, std::memory_order_relaxed);
+		shared_->returning.fetch_add(1, mo::relaxed);
 		free_released(at, {r.word | Record::released});
 		return true;
 	}
@@ -245,10 +246,10 @@ bool Slots::release(const void *piece, size_t size)
 // If nobody holds it any more. False: somebody does, or somebody else has done it.
 bool Slots::free_released(uint32_t first, Record r)
 {
-	if ((holders_[first].load(std::memory_order_seq_cst) & member_mask) != 0 || !change(first, r, 0))
+	if ((holders_[first].load(mo::seq_cst) & member_mask) != 0 || !change(first, r, 0))
 		return false;
 	end(first, r);
-	shared_->returning.fetch_sub(1, std::memory_order_release);
+	shared_->returning.fetch_sub(1, mo::release);
 	return true;
 }
 
@@ -282,9 +283,9 @@ uint32_t Slots::hold(const void *p, size_t len)
 	uint32_t first = piece_around(from == base_ + units_.count() * unit ? units_.count() - 1 : index_of(from), &r);
 	if (first == no_unit || !fits(p, len, first, r))
 		return no_unit;
-	holds_[first].fetch_add(1, std::memory_order_seq_cst);
-	uint64_t h = holders_[first].load(std::memory_order_relaxed);
-	while (!holders_[first].compare_exchange_weak(h, (h | my_bit()) + one_version, std::memory_order_seq_cst))
+	holds_[first].fetch_add(1, mo::seq_cst);
+	uint64_t h = holders_[first].load(mo::relaxed);
+	while (!holders_[first].compare_exchange_weak(h, (h | my_bit()) + one_version, mo::seq_cst))
 		;
 	for (r = read(first); fits(p, len, first, r); r = read(first))
 		if (r.has(Record::was_held) || change(first, r, r.word | Record::was_held))
@@ -296,15 +297,15 @@ uint32_t Slots::hold(const void *p, size_t len)
 // Clears a process's bit; its own only as long as `unless' is 0.
 void Slots::drop_bit(uint32_t first, uint64_t bit, const std::atomic<uint32_t> *unless)
 {
-	uint64_t h = holders_[first].load(std::memory_order_seq_cst);
-	while ((h & bit) != 0 && (unless == nullptr || unless->load(std::memory_order_seq_cst) == 0))
-		if (holders_[first].compare_exchange_weak(h, h & ~bit, std::memory_order_seq_cst))
+	uint64_t h = holders_[first].load(mo::seq_cst);
+	while ((h & bit) != 0 && (unless == nullptr || unless->load(mo::seq_cst) == 0))
+		if (holders_[first].compare_exchange_weak(h, h & ~bit, mo::seq_cst))
 			return;
 }
 
 void Slots::unhold(uint32_t first)
 {
-	if (first >= units_.count() || holds_[first].fetch_sub(1, std::memory_order_seq_cst) != 1)
+	if (first >= units_.count() || holds_[first].fetch_sub(1, mo::seq_cst) != 1)
 		return;
 	Members::Transit t(members_);
 	drop_bit(first, my_bit(), &holds_[first]);
@@ -316,12 +317,12 @@ void Slots::unhold(uint32_t first)
 
 bool Slots::some_return()
 {
-	if (shared_->returning.load(std::memory_order_acquire) == 0)
+	if (shared_->returning.load(mo::acquire) == 0)
 		return false;
 	reap(false);
 	for (uint32_t at = units_.next_taken(0); at < units_.count();) {
 		Record r = read(at);
-		if (r.has(Record::released) && (holders_[at].load(std::memory_order_seq_cst) & member_mask) != 0)
+		if (r.has(Record::released) && (holders_[at].load(mo::seq_cst) & member_mask) != 0)
 			return true;
 		at = units_.next_taken(at + (r ? std::max(count_of(at, r), 1u) : 1));
 	}
@@ -334,14 +335,14 @@ bool Slots::reap_pieces(uint32_t dead, bool theirs)
 	bool some = false;
 	for (uint32_t at = units_.next_taken(0); at < units_.count(); at = units_.next_taken(at + 1)) {
 		Record r = read(at);
-		if ((holders_[at].load(std::memory_order_relaxed) >> dead & 1) != 0)
+		if ((holders_[at].load(mo::relaxed) >> dead & 1) != 0)
 			drop_bit(at, uint64_t{1} << dead, nullptr);
 		bool its = r && r.owner() == dead && (r.has(Record::busy) || (theirs && r.is_programs()));
 		Members::Transit t(members_);
 		if (its && r.has(Record::was_held) && r.is_programs()) {
 			// Somebody else may be sending it.
 			if (change(at, r, r.word | Record::released)) {
-				shared_->returning.fetch_add(1, std::memory_order_relaxed);
+				shared_->returning.fetch_add(1, mo::relaxed);
 				some = free_released(at, {r.word | Record::released}) || some;
 			}
 		} else if (its && change(at, r, 0)) {

@@ -19,6 +19,7 @@
 // missing (dma/members.hpp). What was nobody's when they died is found by reap_lost().
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "dma/members.hpp"
 #include "dma/record.hpp"
 
@@ -65,7 +66,7 @@ public:
 	// Whether this process can: more share the region than can be told apart.
 	bool can_hold() const { return members_.me() != 0; }
 	// One more, by who has one.
-	void hold_again(uint32_t first) { holds_[first].fetch_add(1, std::memory_order_relaxed); }
+	void hold_again(uint32_t first) { holds_[first].fetch_add(1, mo::relaxed); }
 	void unhold(uint32_t first);
 
 	// Whether a piece will come back without the program's doing: released, but held by a process that lives.
@@ -99,10 +100,10 @@ private:
 	{
 		return static_cast<uint32_t>((static_cast<const char *>(p) - base_) / static_cast<ptrdiff_t>(unit));
 	}
-	Record read(uint32_t at) const { return {record_[at].load(std::memory_order_seq_cst)}; }
+	Record read(uint32_t at) const { return {record_[at].load(mo::seq_cst)}; }
 	bool change(uint32_t at, Record from, uint64_t to)
 	{
-		return record_[at].compare_exchange_strong(from.word, to, std::memory_order_seq_cst);
+		return record_[at].compare_exchange_strong(from.word, to, mo::seq_cst);
 	}
 	uint64_t mine() const { return Record::in_use | Record::of(members_.me()); }
 	uint64_t my_bit() const { return uint64_t{1} << members_.me(); }

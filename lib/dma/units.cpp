@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/units.hpp"
 
+#include "base/memory_order.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/thread_number.hpp"
 
@@ -47,7 +48,7 @@ void Units::create(void *memory, const char *base, uint32_t count)
 // Another process can clear any bit: what is behind the end is taken, whatever stands there.
 uint64_t Units::load(uint32_t word) const
 {
-	return bitmap_[word].load(std::memory_order_relaxed) | (word + 1 == words_ ? behind_end_ : 0);
+	return bitmap_[word].load(mo::relaxed) | (word + 1 == words_ ? behind_end_ : 0);
 }
 
 uint64_t Units::aligned(uint32_t step, uintptr_t from) const
@@ -80,17 +81,17 @@ void Units::give_back(uint32_t first, uint32_t count)
 		count = count_ - first;
 	each_word(first, count, [this](uint32_t word, uint64_t mask) {
 		// seq_cst, as wait_for_room: either this sees that somebody waits, or that one's second look sees the room.
-		bitmap_[word].fetch_and(~mask, std::memory_order_seq_cst);
+		bitmap_[word].fetch_and(~mask, mo::seq_cst);
 		return true;
 	});
-	if (shared_->starved.load(std::memory_order_seq_cst) != 0)
+	if (shared_->starved.load(mo::seq_cst) != 0)
 		tell_starved();
 }
 
 void Units::tell_starved()
 {
-	shared_->starved.store(0, std::memory_order_seq_cst);
-	shared_->given_back.fetch_add(1, std::memory_order_release);
+	shared_->starved.store(0, mo::seq_cst);
+	shared_->given_back.fetch_add(1, mo::release);
 	int saved = errno;
 	syscall(SYS_futex, &shared_->given_back, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 	errno = saved;
@@ -105,7 +106,7 @@ bool Units::sleep(uint32_t seen, const timespec &most) const
 // Up to `most' runs within a word, which do not overlap if that is more than one. The bits at which they begin.
 [[gnu::always_inline]] inline uint64_t Units::claim_in_word(uint32_t word, uint32_t count, uint64_t allowed, uint32_t most)
 {
-	uint64_t w = bitmap_[word].load(std::memory_order_relaxed), behind_end = word + 1 == words_ ? behind_end_ : 0;
+	uint64_t w = bitmap_[word].load(mo::relaxed), behind_end = word + 1 == words_ ? behind_end_ : 0;
 	for (;;) {
 		uint64_t at = 0, mask = w, taken = w | behind_end;
 		uint64_t free = taken == ~uint64_t{0} ? 0 : runs(~taken, count) & allowed;
@@ -114,7 +115,7 @@ bool Units::sleep(uint32_t seen, const timespec &most) const
 			mask |= ones(count) << __builtin_ctzll(free);
 		}
 		// Acquire: pairs with give_back, so that nothing of the piece before it is still on its way.
-		if (at == 0 || bitmap_[word].compare_exchange_weak(w, mask, std::memory_order_acquire, std::memory_order_relaxed))
+		if (at == 0 || bitmap_[word].compare_exchange_weak(w, mask, mo::acquire, mo::relaxed))
 			return at;
 	}
 }
@@ -139,11 +140,11 @@ uint32_t Units::free_from(uint32_t start, uint32_t count) const
 bool Units::claim_all(uint32_t first, uint32_t count)
 {
 	uint32_t n = each_word(first, count, [this](uint32_t word, uint64_t mask) {
-		uint64_t w = bitmap_[word].load(std::memory_order_relaxed);
+		uint64_t w = bitmap_[word].load(mo::relaxed);
 		do {
 			if ((w & mask) != 0)
 				return false;
-		} while (!bitmap_[word].compare_exchange_weak(w, w | mask, std::memory_order_acquire, std::memory_order_relaxed));
+		} while (!bitmap_[word].compare_exchange_weak(w, w | mask, mo::acquire, mo::relaxed));
 		return true;
 	});
 	if (n != 0 && n != count)
@@ -171,21 +172,21 @@ uint32_t Units::claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed)
 uint32_t Units::begin_of_this_thread() const
 {
 	uint32_t number = thread_number() % hints;
-	uint32_t begin = shared_->hint[number].word.load(std::memory_order_relaxed) - 1;
+	uint32_t begin = shared_->hint[number].word.load(mo::relaxed) - 1;
 	// Threads begin apart, so that they share no cache line of the bitmap or of the records.
 	return begin < words_ ? begin : static_cast<uint32_t>(uint64_t{number} * words_ / hints);
 }
 
 void Units::remember(uint32_t word)
 {
-	shared_->hint[thread_number() % hints].word.store(word + 1, std::memory_order_relaxed);
+	shared_->hint[thread_number() % hints].word.store(word + 1, mo::relaxed);
 }
 
 void Units::prefer(uint32_t at)
 {
 	std::atomic<uint32_t> &hint = shared_->hint[thread_number() % hints].word;
-	if (at / word_bits + 1 < hint.load(std::memory_order_relaxed))
-		hint.store(at / word_bits + 1, std::memory_order_relaxed);
+	if (at / word_bits + 1 < hint.load(mo::relaxed))
+		hint.store(at / word_bits + 1, mo::relaxed);
 }
 
 // In one word, or across their borders; first where this thread found room before.

@@ -7,6 +7,8 @@
 // two owners or none, but no unit is ever one that the region has not got.
 #pragma once
 
+#include "base/memory_order.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -38,21 +40,21 @@ public:
 	void prefer(uint32_t at);
 
 	// Acquire: with what its owner has written before.
-	bool taken(uint32_t at) const { return (bitmap_[at / word_bits].load(std::memory_order_acquire) >> (at % word_bits) & 1) != 0; }
+	bool taken(uint32_t at) const { return (bitmap_[at / word_bits].load(mo::acquire) >> (at % word_bits) & 1) != 0; }
 	uint32_t used() const;
 	// The first that is taken from `at' on; count(): there is none.
 	uint32_t next_taken(uint32_t at) const;
 	uint32_t count() const { return count_; }
 
 	// Set by who found no room, and looks once more then; give_back() tells after that.
-	void wait_for_room() { shared_->starved.store(1, std::memory_order_seq_cst); }
+	void wait_for_room() { shared_->starved.store(1, mo::seq_cst); }
 	// Sleeps until something has been given back since `seen', at most for so long. False: a signal came.
-	uint32_t given_back() const { return shared_->given_back.load(std::memory_order_acquire); }
+	uint32_t given_back() const { return shared_->given_back.load(mo::acquire); }
 	bool sleep(uint32_t seen, const timespec &most) const;
 	// Those who sleep look once more.
 	void disturb()
 	{
-		if (shared_->starved.load(std::memory_order_seq_cst) != 0)
+		if (shared_->starved.load(mo::seq_cst) != 0)
 			tell_starved();
 	}
 

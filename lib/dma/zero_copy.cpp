@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/zero_copy.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "dma/region.hpp"
 
@@ -31,29 +32,29 @@ void forget(ZeroCopy *z)
 bool is_time(Region *r)
 {
 	// Two threads that both count down only shorten the pause.
-	uint32_t left = r->pause.load(std::memory_order_relaxed);
+	uint32_t left = r->pause.load(mo::relaxed);
 	if (left != 0)
-		r->pause.store(left - 1, std::memory_order_relaxed);
+		r->pause.store(left - 1, mo::relaxed);
 	return left == 0;
 }
 
 bool wanted(const Call &c)
 {
 	if (c.dma.kind != Use::Kind::send || c.op != Op::send || c.len < least || c.vector != nullptr || c.message != nullptr ||
-	    c.flags != 0 || unknown.load(std::memory_order_relaxed))
+	    c.flags != 0 || unknown.load(mo::relaxed))
 		return false;
 	return is_time(region::at(c.dma.region));
 }
 
 void without_ring()
 {
-	unknown.store(true, std::memory_order_relaxed);
+	unknown.store(true, mo::relaxed);
 }
 
 bool possible(const Request *r)
 {
 	return r->dma.kind == Use::Kind::send && r->op == Op::send && r->len - r->done >= least && r->vector == nullptr &&
-	       r->message == nullptr && r->call_flags == 0 && !unknown.load(std::memory_order_relaxed);
+	       r->message == nullptr && r->call_flags == 0 && !unknown.load(mo::relaxed);
 }
 
 ZeroCopy *begin(Request *r, int file, size_t len)
@@ -61,7 +62,7 @@ ZeroCopy *begin(Request *r, int file, size_t len)
 	if (!possible(r) || len < least || !over_ip(file))
 		return nullptr;
 	Region *in = region::at(r->dma.region);
-	auto *z = in->pause.load(std::memory_order_relaxed) == 0 ? static_cast<ZeroCopy *>(malloc(sizeof(ZeroCopy))) : nullptr;
+	auto *z = in->pause.load(mo::relaxed) == 0 ? static_cast<ZeroCopy *>(malloc(sizeof(ZeroCopy))) : nullptr;
 	if (z == nullptr)
 		return nullptr;
 	z->request = r;
@@ -76,7 +77,7 @@ ZeroCopy *begin(Request *r, int file, size_t len)
 void ended(ZeroCopy *z, ssize_t result, bool more)
 {
 	if (result == -EINVAL || result == -EOPNOTSUPP)
-		unknown.store(true, std::memory_order_relaxed);
+		unknown.store(true, mo::relaxed);
 	z->request->dma.zero_copy = nullptr;
 	z->request->dma.told_copies = z->request->dma.told_copies || (more && result >= 0);
 	z->request = nullptr;
@@ -87,13 +88,13 @@ void ended(ZeroCopy *z, ssize_t result, bool more)
 void released(ZeroCopy *z, bool copied)
 {
 	Region *r = region::at(z->use.region);
-	(copied ? r->copied : r->zero_copy).fetch_add(1, std::memory_order_relaxed);
+	(copied ? r->copied : r->zero_copy).fetch_add(1, mo::relaxed);
 	if (!copied)
-		r->next_pause.store(first_pause, std::memory_order_relaxed);
-	else if (r->pause.load(std::memory_order_relaxed) == 0) {
-		uint32_t n = r->next_pause.load(std::memory_order_relaxed);
-		r->pause.store(n, std::memory_order_relaxed);
-		r->next_pause.store(n < longest_pause ? n * 2 : n, std::memory_order_relaxed);
+		r->next_pause.store(first_pause, mo::relaxed);
+	else if (r->pause.load(mo::relaxed) == 0) {
+		uint32_t n = r->next_pause.load(mo::relaxed);
+		r->pause.store(n, mo::relaxed);
+		r->next_pause.store(n < longest_pause ? n * 2 : n, mo::relaxed);
 	}
 	forget(z);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "engine/attempts.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <atomic>
 
 namespace sigevec::attempts {
@@ -45,14 +47,14 @@ Place &place_of(uint64_t key)
 // The file's, if something is remembered of it.
 bool known(const Place &p, uint64_t key)
 {
-	return p.file.load(std::memory_order_relaxed) == key;
+	return p.file.load(mo::relaxed) == key;
 }
 
 void take_over(Place &p, uint64_t key)
 {
 	for (auto &r : p.record)
-		r.store(0, std::memory_order_relaxed);
-	p.file.store(key, std::memory_order_relaxed);
+		r.store(0, mo::relaxed);
+	p.file.store(key, mo::relaxed);
 }
 
 } // namespace
@@ -64,11 +66,11 @@ bool pays(uint64_t dev, uint64_t ino, Way way)
 	if (!known(p, key))
 		return true;
 	auto &word = p.record[static_cast<unsigned>(way)];
-	Record r = unpack(word.load(std::memory_order_relaxed));
+	Record r = unpack(word.load(mo::relaxed));
 	if (r.left_out == 0)
 		return true;
 	r.left_out--;
-	word.store(pack(r), std::memory_order_relaxed);
+	word.store(pack(r), mo::relaxed);
 	return false;
 }
 
@@ -82,15 +84,15 @@ void note(uint64_t dev, uint64_t ino, Way way, bool success)
 		take_over(p, key);
 	}
 	auto &word = p.record[static_cast<unsigned>(way)];
-	uint32_t before = word.load(std::memory_order_relaxed);
+	uint32_t before = word.load(mo::relaxed);
 	if (success) {
 		// Files that are always warm are not written to.
 		if (before != 0)
-			word.store(0, std::memory_order_relaxed);
+			word.store(0, mo::relaxed);
 		return;
 	}
 	uint32_t failures = unpack(before).failures + (unpack(before).failures < most_failures ? 1 : 0);
-	word.store(pack({(1u << failures) - 1, failures}), std::memory_order_relaxed);
+	word.store(pack({(1u << failures) - 1, failures}), mo::relaxed);
 }
 
 } // namespace sigevec::attempts

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/carrier.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "engine/rights.hpp"
@@ -227,13 +228,13 @@ bool is_over(const Carrier *c, Request *r)
 // A whole write, which only a limit, an error or a signal has cut short.
 bool is_whole(const Carrier *c, const Request *r, ssize_t n)
 {
-	return c->settled && r->op == Op::write && r->kind == Kind::socket && n > 0 && !c->stop.load(std::memory_order_acquire);
+	return c->settled && r->op == Op::write && r->kind == Kind::socket && n > 0 && !c->stop.load(mo::acquire);
 }
 
 ssize_t carry_out(Carrier *c, Request *r)
 {
 	for (;;) {
-		if (c->stop.load(std::memory_order_acquire) && r->done == 0)
+		if (c->stop.load(mo::acquire) && r->done == 0)
 			return -ECANCELED;
 		ssize_t n = attempt(c, r);
 		if (n == -EINTR)
@@ -250,14 +251,14 @@ ssize_t carry_out(Carrier *c, Request *r)
 
 void say(Carrier *c, uint32_t state)
 {
-	c->state.store(state, std::memory_order_release);
+	c->state.store(state, mo::release);
 	futex_wake(c->state, INT_MAX);
 }
 
 uint32_t wait_while(Carrier *c, uint32_t state)
 {
 	uint32_t now;
-	while ((now = c->state.load(std::memory_order_acquire)) == state)
+	while ((now = c->state.load(mo::acquire)) == state)
 		futex_wait(c->state, state, nullptr);
 	return now;
 }
@@ -265,7 +266,7 @@ uint32_t wait_while(Carrier *c, uint32_t state)
 void *carrier_main(void *p)
 {
 	auto *c = static_cast<Carrier *>(p);
-	c->thread.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
+	c->thread.store(static_cast<pid_t>(syscall(SYS_gettid)), mo::relaxed);
 	c->error = prepare(c);
 	say(c, Carrier::standing_by);
 	if (wait_while(c, Carrier::standing_by) == Carrier::at_work) {
@@ -280,7 +281,7 @@ void *carrier_main(void *p)
 			helper::returned_from_program(r);
 		wait_while(c, Carrier::done);
 	}
-	carriers.fetch_sub(1, std::memory_order_relaxed);
+	carriers.fetch_sub(1, mo::relaxed);
 	free(c);
 	return nullptr;
 }
@@ -309,17 +310,17 @@ void note_files(Carrier *c, const Request *r)
 
 Carrier *make(Request *r)
 {
-	if (carriers.fetch_add(1, std::memory_order_relaxed) < most)
+	if (carriers.fetch_add(1, mo::relaxed) < most)
 		if (void *m = malloc(sizeof(Carrier)); m != nullptr) {
 			auto *c = new (m) Carrier;
 			c->request = r;
-			c->file = r->fd.load(std::memory_order_relaxed);
+			c->file = r->fd.load(mo::relaxed);
 			note_files(c, r);
 			if (start_thread(carrier_main, c, "sigevec-carrier") == 0)
 				return c;
 			free(c);
 		}
-	carriers.fetch_sub(1, std::memory_order_relaxed);
+	carriers.fetch_sub(1, mo::relaxed);
 	return nullptr;
 }
 
@@ -381,8 +382,8 @@ ssize_t run(Request *r)
 
 void interrupt(Request *r)
 {
-	r->carrier->stop.store(true, std::memory_order_release);
-	sigevec_interrupt(r->carrier->thread.load(std::memory_order_relaxed));
+	r->carrier->stop.store(true, mo::release);
+	sigevec_interrupt(r->carrier->thread.load(mo::relaxed));
 }
 
 void let_go(Request *r)
@@ -395,7 +396,7 @@ void let_go(Request *r)
 
 void after_fork()
 {
-	carriers.store(0, std::memory_order_relaxed);
+	carriers.store(0, mo::relaxed);
 }
 
 } // namespace carrier

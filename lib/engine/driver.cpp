@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/driver_impl.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
@@ -41,9 +42,9 @@ thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
 
 void Driver::take_posts()
 {
-	if (helper_->look.exchange(false, std::memory_order_seq_cst))
+	if (helper_->look.exchange(false, mo::seq_cst))
 		look_ = true;
-	if (helper_->want_worker.exchange(false, std::memory_order_seq_cst))
+	if (helper_->want_worker.exchange(false, mo::seq_cst))
 		worker::start(helper_);
 	for (Post *p = helper_->inbox.take_all(); p != nullptr;) {
 		// What it is part of may be gone once it has been taken.
@@ -179,9 +180,9 @@ void Driver::start_file(Request *r)
 
 void Driver::wait_for_others(Request *r)
 {
-	r->next.store(waiting_syncs_, std::memory_order_relaxed);
+	r->next.store(waiting_syncs_, mo::relaxed);
 	waiting_syncs_ = r;
-	r->waits_for.fetch_sub(1, std::memory_order_acq_rel);
+	r->waits_for.fetch_sub(1, mo::acq_rel);
 	run_free_syncs();
 }
 
@@ -215,7 +216,7 @@ void Driver::answer_request(Request *r, int a)
 void Driver::cancel(CancelReply *reply)
 {
 	Request *r = reply->request;
-	uint64_t word = r->state.load(std::memory_order_acquire);
+	uint64_t word = r->state.load(mo::acquire);
 	auto now = static_cast<State>(word & 0xff);
 	bool same = word >> 8 == reply->word >> 8;
 	if (same && (now == State::queued || now == State::trying)) {
@@ -314,9 +315,9 @@ void Driver::run_free_syncs()
 	Request *r = waiting_syncs_;
 	waiting_syncs_ = nullptr;
 	while (r != nullptr) {
-		Request *next = r->next.load(std::memory_order_relaxed);
-		if (r->waits_for.load(std::memory_order_acquire) != 0) {
-			r->next.store(waiting_syncs_, std::memory_order_relaxed);
+		Request *next = r->next.load(mo::relaxed);
+		if (r->waits_for.load(mo::acquire) != 0) {
+			r->next.store(waiting_syncs_, mo::relaxed);
 			waiting_syncs_ = r;
 		} else if (r->get_state() == State::cancelled) {
 			copies::close(r->file);
@@ -378,8 +379,8 @@ int Driver::patience()
 bool Driver::nothing_new()
 {
 	helper_->wakeup.will_sleep();
-	return helper_->inbox.empty() && !helper_->look.load(std::memory_order_seq_cst) &&
-	       !helper_->want_worker.load(std::memory_order_seq_cst);
+	return helper_->inbox.empty() && !helper_->look.load(mo::seq_cst) &&
+	       !helper_->want_worker.load(mo::seq_cst);
 }
 
 void Driver::wait_with_ring(int ms)
@@ -404,7 +405,7 @@ void Driver::leave_ring()
 	if (!wait_by_epoll())
 		return; // no descriptor: tried again, as the ring is
 	has_ring_ = false;
-	helper_->has_ring.store(false, std::memory_order_relaxed);
+	helper_->has_ring.store(false, mo::relaxed);
 	dma::zero_copy::without_ring();
 	ring_.leave();
 	look_ = true;
@@ -425,8 +426,8 @@ bool Driver::prepare()
 	rights::helper_has(Rights::own());
 	helper_->wakeup.set_up();
 	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
-	has_ring_ = wanted && ring_.open(config::limits.ring.load(std::memory_order_relaxed), &helper_->wakeup);
-	helper_->has_ring.store(has_ring_, std::memory_order_relaxed);
+	has_ring_ = wanted && ring_.open(config::limits.ring.load(mo::relaxed), &helper_->wakeup);
+	helper_->has_ring.store(has_ring_, mo::relaxed);
 	if (has_ring_)
 		return true;
 	dma::zero_copy::without_ring();

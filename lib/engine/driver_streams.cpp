@@ -4,6 +4,7 @@
 // not wait and epoll.
 #include "engine/driver_impl.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
@@ -109,8 +110,8 @@ void Driver::stop(Request *r)
 	if (r->carrier != nullptr)
 		carrier::interrupt(r);
 	else {
-		r->stop.store(true, std::memory_order_release);
-		if (pid_t worker = r->worker.load(std::memory_order_acquire); worker != 0)
+		r->stop.store(true, mo::release);
+		if (pid_t worker = r->worker.load(mo::acquire); worker != 0)
 			sigevec_interrupt(worker);
 	}
 	retry_ = true; // it may have been between two calls
@@ -306,7 +307,7 @@ int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 {
 	bool briefly = r->briefly;
 	r->by_worker = r->briefly = false;
-	r->stop.store(false, std::memory_order_relaxed);
+	r->stop.store(false, mo::relaxed);
 	r->polled = r->op == Op::connect && r->result == -EINPROGRESS;
 	bool again = r->polled || ((r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() && (briefly || r->kind == Kind::socket));
 	if (r->result == -ECANCELED || (again && !wanted && r->done == 0)) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/file_system.hpp"
 
+#include "base/memory_order.hpp"
 #include "runtime/copies.hpp"
 
 #include <atomic>
@@ -36,7 +37,7 @@ uint64_t entry(uint64_t number, Type t)
 
 bool known(uint64_t number, Type *t)
 {
-	uint64_t e = place_of(number).load(std::memory_order_relaxed);
+	uint64_t e = place_of(number).load(mo::relaxed);
 	if (e == 0 || e >> answer_bits != number)
 		return false;
 	*t = static_cast<Type>((e & ((1 << answer_bits) - 1)) - 1);
@@ -84,7 +85,7 @@ Type of(int fd, const Descriptor &d)
 		return t;
 	if (!ask(fd, &t))
 		return Type::other;
-	place_of(number).store(entry(number, t), std::memory_order_relaxed);
+	place_of(number).store(entry(number, t), mo::relaxed);
 	return t;
 }
 

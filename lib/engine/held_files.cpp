@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/held_files.hpp"
 
+#include "base/memory_order.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
@@ -29,14 +30,14 @@ Shard &shard_of(uint64_t ino)
 
 bool is_of(const HeldFile *f, const Request *r)
 {
-	return f->ino == r->ino.load(std::memory_order_relaxed) && f->dev == r->dev.load(std::memory_order_relaxed) && f->flags == r->flags;
+	return f->ino == r->ino.load(mo::relaxed) && f->dev == r->dev.load(mo::relaxed) && f->flags == r->flags;
 }
 
 // False: its last user is about to close it.
 bool use(HeldFile *f)
 {
-	uint32_t n = f->uses.load(std::memory_order_relaxed);
-	while (n != 0 && !f->uses.compare_exchange_weak(n, n + 1, std::memory_order_relaxed))
+	uint32_t n = f->uses.load(mo::relaxed);
+	while (n != 0 && !f->uses.compare_exchange_weak(n, n + 1, mo::relaxed))
 		;
 	return n != 0;
 }
@@ -48,7 +49,7 @@ HeldFile *join(Shard &s, const Request *r)
 	for (HeldFile **p = &s.files; *p != nullptr;) {
 		HeldFile *f = *p;
 		// Acquire: its last user has done with it.
-		if (f->closed.load(std::memory_order_acquire)) {
+		if (f->closed.load(mo::acquire)) {
 			*p = f->next;
 			free(f);
 			continue;
@@ -67,7 +68,7 @@ HeldFile *make(const Request *r)
 	void *m = malloc(sizeof(HeldFile));
 	if (m == nullptr)
 		return nullptr;
-	return new (m) HeldFile{nullptr, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed), r->flags, -1, most_joined, {1}, {false}};
+	return new (m) HeldFile{nullptr, r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), r->flags, -1, most_joined, {1}, {false}};
 }
 
 // With a file of its own, which others may join from now on.
@@ -98,7 +99,7 @@ bool to_driver(Request *r)
 	// A list goes over together.
 	if (h == nullptr || !r->exact_inode || helper::collecting())
 		return helper::to_driver(r);
-	Shard &s = shard_of(r->ino.load(std::memory_order_relaxed));
+	Shard &s = shard_of(r->ino.load(mo::relaxed));
 	{
 		Guard<Mutex> g(s.lock);
 		r->held = join(s, r);
@@ -119,10 +120,10 @@ void let_go(Request *r)
 		copies::close(r->file);
 		return;
 	}
-	if (f->uses.fetch_sub(1, std::memory_order_acq_rel) != 1)
+	if (f->uses.fetch_sub(1, mo::acq_rel) != 1)
 		return;
 	copies::close(r->file);
-	f->closed.store(true, std::memory_order_release);
+	f->closed.store(true, mo::release);
 }
 
 // What the parent held is not in the child's helper.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/kaio_context.hpp"
 
+#include "base/memory_order.hpp"
 #include "engine/engine.hpp"
 #include "engine/kaio.hpp"
 
@@ -29,7 +30,7 @@ thread_local Plug plugged __attribute__((tls_model("initial-exec")));
 void prepare(Request *r, struct iocb *i)
 {
 	memset(i, 0, sizeof *i);
-	int fd = r->fd.load(std::memory_order_relaxed);
+	int fd = r->fd.load(mo::relaxed);
 	if (r->vector != nullptr) {
 		i->aio_lio_opcode = r->is_read() ? IO_CMD_PREADV : IO_CMD_PWRITEV;
 		i->u.v.vec = r->vector->v;
@@ -52,7 +53,7 @@ void refused(Context &c, Request *r, int error)
 {
 	take_events(c);
 	if (error == -EAGAIN)
-		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
+		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
 	// Whatever the reason, a filter's refusal among them: the plain call says whether it is the request's.
 	if (pass_on(r))
 		return;
@@ -63,7 +64,7 @@ void refused(Context &c, Request *r, int error)
 // Whether an event that came after `from' is a refusal. They are only looked at: another thread may be taking them.
 bool refusal_since(const Ring *r, uint32_t from)
 {
-	uint32_t tail = r->tail.load(std::memory_order_acquire);
+	uint32_t tail = r->tail.load(mo::acquire);
 	for (uint32_t i = from; i != tail; i = (i + 1) % r->size)
 		if (auto result = static_cast<ssize_t>(r->events[i].res); result == -EAGAIN || result == -EOPNOTSUPP)
 			return true;
@@ -73,11 +74,11 @@ bool refusal_since(const Ring *r, uint32_t from)
 // Waits until the events before `to' have been taken and worked off, by this thread or by the one that leads.
 void wait_until_taken(Context &c, uint32_t to)
 {
-	const Ring *r = c.ring.load(std::memory_order_relaxed);
+	const Ring *r = c.ring.load(mo::relaxed);
 	for (;;) {
 		poll(static_cast<int>(&c - all));
-		uint32_t tail = r->tail.load(std::memory_order_acquire);
-		uint32_t left = (tail - r->head.load(std::memory_order_acquire) + r->size) % r->size;
+		uint32_t tail = r->tail.load(mo::acquire);
+		uint32_t left = (tail - r->head.load(mo::acquire) + r->size) % r->size;
 		if (left <= (tail - to + r->size) % r->size)
 			break;
 		sched_yield();
@@ -97,10 +98,10 @@ struct Submitted {
 
 void submit_iocbs(Context &c, Request **v, struct iocb **p, int n)
 {
-	c.submissions.fetch_add(1, std::memory_order_release);
+	c.submissions.fetch_add(1, mo::release);
 	for (int i = 0; i < n;) {
 		auto done = static_cast<int>(
-			call_kernel(SYS_io_submit, reinterpret_cast<long>(c.ring.load(std::memory_order_relaxed)), n - i, reinterpret_cast<long>(p + i)));
+			call_kernel(SYS_io_submit, reinterpret_cast<long>(c.ring.load(mo::relaxed)), n - i, reinterpret_cast<long>(p + i)));
 		if (done > 0) {
 			i += done;
 			continue;
@@ -118,19 +119,19 @@ void submit_all(Context &c, Request **v, int n)
 	for (int i = 0; i < n; i++) {
 		prepare(v[i], &iocbs[i]);
 		p[i] = &iocbs[i];
-		s[i] = {v[i], v[i]->state.load(std::memory_order_relaxed) >> 8};
-		v[i]->in_call.store(s[i].generation, std::memory_order_release);
+		s[i] = {v[i], v[i]->state.load(mo::relaxed) >> 8};
+		v[i]->in_call.store(s[i].generation, mo::release);
 	}
-	const Ring *ring = c.ring.load(std::memory_order_relaxed);
-	uint32_t before = ring->tail.load(std::memory_order_relaxed);
+	const Ring *ring = c.ring.load(mo::relaxed);
+	uint32_t before = ring->tail.load(mo::relaxed);
 	submit_iocbs(c, v, p, n);
 	// What the kernel would not start without blocking has ended already, and goes on elsewhere while the descriptor is
 	// still the caller's.
 	if (refusal_since(ring, before))
-		wait_until_taken(c, ring->tail.load(std::memory_order_acquire));
+		wait_until_taken(c, ring->tail.load(mo::acquire));
 	// They may have ended and become others meanwhile.
 	for (int i = 0; i < n; i++)
-		s[i].r->in_call.compare_exchange_strong(s[i].generation, 0, std::memory_order_release);
+		s[i].r->in_call.compare_exchange_strong(s[i].generation, 0, mo::release);
 }
 
 void flush()
@@ -161,7 +162,7 @@ bool submit(Request *r)
 		return false;
 	Context *c = own_context();
 	if (c == nullptr) {
-		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
+		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
 		return false;
 	}
 	auto index = static_cast<int>(c - all);
@@ -169,7 +170,7 @@ bool submit(Request *r)
 	bool told = !r->notification.event.silent() || (list != nullptr && !list->waited);
 	// Who is to be told must be told though nobody waits: without a thread to listen others have to do it, or refuse.
 	if (told && !start_listening(index)) {
-		passed_on(stats::kaio_full, r->fd.load(std::memory_order_relaxed));
+		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
 		return false;
 	}
 	// aio_cancel of another thread may have been quicker.
@@ -177,11 +178,11 @@ bool submit(Request *r)
 		requests::release(r);
 		return true;
 	}
-	r->context.store(index, std::memory_order_relaxed);
+	r->context.store(index, mo::relaxed);
 	if (list != nullptr && list->waited)
-		list->in_context.fetch_add(1, std::memory_order_relaxed);
-	if (struct aiocb *cb = r->cb.load(std::memory_order_relaxed); cb != nullptr)
-		aiocb_layout::context(cb).store(index + 1, std::memory_order_release);
+		list->in_context.fetch_add(1, mo::relaxed);
+	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr)
+		aiocb_layout::context(cb).store(index + 1, mo::release);
 	if (told)
 		end_in_background(r);
 	if (plugged.depth == 0) {
@@ -208,7 +209,7 @@ int verdict(int fd, bool read, int flags)
 	// A vector where nothing can be: the call always fails, and the last thing that it fails for is this.
 	i.u.v.vec = reinterpret_cast<struct iovec *>(-4096l);
 	i.u.v.nr = 1;
-	long e = call_kernel(SYS_io_submit, reinterpret_cast<long>(c->ring.load(std::memory_order_relaxed)), 1, reinterpret_cast<long>(&p));
+	long e = call_kernel(SYS_io_submit, reinterpret_cast<long>(c->ring.load(mo::relaxed)), 1, reinterpret_cast<long>(&p));
 	return e == -EFAULT || e == -EAGAIN ? 0 : static_cast<int>(e);
 }
 

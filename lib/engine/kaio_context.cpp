@@ -3,6 +3,7 @@
 
 #ifdef HAVE_LIBAIO
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "completion/completion.hpp"
 #include "completion/waiters.hpp"
@@ -33,7 +34,7 @@ Ring *set_up_ring()
 {
 	io_context_t c = nullptr;
 	int e = -EAGAIN;
-	for (unsigned n = config::limits.ring.load(std::memory_order_relaxed); e == -EAGAIN && n >= 32; n /= 2)
+	for (unsigned n = config::limits.ring.load(mo::relaxed); e == -EAGAIN && n >= 32; n /= 2)
 		e = static_cast<int>(call_kernel(SYS_io_setup, n, reinterpret_cast<long>(&c), 0));
 	if (e != 0) {
 		reason = e == -EAGAIN ? "fs.aio-max-nr is used up" : "io_setup is refused";
@@ -63,7 +64,7 @@ bool can_wait(Ring *r)
 Context *create(Context &c)
 {
 	Guard<Mutex> g(creation);
-	if (c.ring.load(std::memory_order_relaxed) != nullptr)
+	if (c.ring.load(mo::relaxed) != nullptr)
 		return &c;
 	if (c.failed)
 		return nullptr;
@@ -73,7 +74,7 @@ Context *create(Context &c)
 		r = nullptr;
 	}
 	c.failed = r == nullptr;
-	c.ring.store(r, std::memory_order_release);
+	c.ring.store(r, mo::release);
 	return r == nullptr ? nullptr : &c;
 }
 
@@ -87,20 +88,20 @@ const char *why_not()
 Context *own_context()
 {
 	Context &c = all[thread_number() % contexts];
-	if (c.ring.load(std::memory_order_acquire) != nullptr)
+	if (c.ring.load(mo::acquire) != nullptr)
 		return &c;
 	return c.failed ? nullptr : create(c);
 }
 
 void leave_context(Request *r)
 {
-	if (struct aiocb *cb = r->cb.load(std::memory_order_relaxed); cb != nullptr)
-		aiocb_layout::context(cb).store(0, std::memory_order_release);
-	if (r->background.exchange(2, std::memory_order_acq_rel) == 1)
-		need_no_more(r->context.load(std::memory_order_relaxed));
+	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr)
+		aiocb_layout::context(cb).store(0, mo::release);
+	if (r->background.exchange(2, mo::acq_rel) == 1)
+		need_no_more(r->context.load(mo::relaxed));
 	if (Batch *list = r->notification.batch; list != nullptr && list->waited)
-		list->in_context.fetch_sub(1, std::memory_order_release);
-	r->context.store(-1, std::memory_order_relaxed);
+		list->in_context.fetch_sub(1, mo::release);
+	r->context.store(-1, mo::relaxed);
 }
 
 namespace {
@@ -111,8 +112,8 @@ bool reroute(Request *r, const Descriptor &d)
 	r->kind = d.kind;
 	r->flags = d.flags;
 	r->size = d.size;
-	r->dev.store(d.dev, std::memory_order_relaxed);
-	r->ino.store(d.ino, std::memory_order_relaxed);
+	r->dev.store(d.dev, mo::relaxed);
+	r->ino.store(d.ino, mo::relaxed);
 	r->set(State::queued);
 	if (r->on_stream())
 		stream::enter(stream::word_of({d.dev, d.ino, true}));
@@ -128,12 +129,12 @@ bool pass_on(Request *r)
 	if ((r->op == Op::read || r->op == Op::write) && (r->call_flags & RWF_NOWAIT) != 0)
 		return false;
 	Descriptor d;
-	int fd = r->fd.load(std::memory_order_relaxed);
+	int fd = r->fd.load(mo::relaxed);
 	if (!transfer::describe(fd, &d))
 		return false;
-	bool same = d.dev == r->dev.load(std::memory_order_relaxed) && d.ino == r->ino.load(std::memory_order_relaxed) &&
+	bool same = d.dev == r->dev.load(mo::relaxed) && d.ino == r->ino.load(mo::relaxed) &&
 		    d.flags == r->flags;
-	if (!same && r->in_call.load(std::memory_order_acquire) == r->state.load(std::memory_order_relaxed) >> 8) {
+	if (!same && r->in_call.load(mo::acquire) == r->state.load(mo::relaxed) >> 8) {
 		// Within its own submission the number is right, and what was remembered of it was not.
 		leave_context(r);
 		return reroute(r, d);
@@ -167,22 +168,22 @@ void pass_on_or_end(Request *r, ssize_t result)
 void leave_to_program(Context &c, Request *r, ssize_t result)
 {
 	r->result = result;
-	r->next.store(c.left.load(std::memory_order_relaxed), std::memory_order_relaxed);
-	c.left.store(r, std::memory_order_release);
-	struct aiocb *cb = r->cb.load(std::memory_order_relaxed);
+	r->next.store(c.left.load(mo::relaxed), mo::relaxed);
+	c.left.store(r, mo::release);
+	struct aiocb *cb = r->cb.load(mo::relaxed);
 	if (cb == nullptr)
 		return; // the program's background thread takes it on
-	int status = aiocb_layout::status(cb).load(std::memory_order_seq_cst);
+	int status = aiocb_layout::status(cb).load(mo::seq_cst);
 	waiters::wake(static_cast<uint32_t>(status) >> aiocb_layout::bucket_shift);
 }
 
 void take_left(Context &c)
 {
-	if (c.left.load(std::memory_order_relaxed) == nullptr || helper::on_helper_thread())
+	if (c.left.load(mo::relaxed) == nullptr || helper::on_helper_thread())
 		return;
-	Request *r = c.left.exchange(nullptr, std::memory_order_relaxed);
+	Request *r = c.left.exchange(nullptr, mo::relaxed);
 	while (r != nullptr) {
-		Request *next = r->next.load(std::memory_order_relaxed);
+		Request *next = r->next.load(mo::relaxed);
 		pass_on_or_end(r, r->result);
 		r = next;
 	}
@@ -193,10 +194,10 @@ void handle_event(Context &c, const struct io_event &e)
 	auto *r = static_cast<Request *>(e.data);
 	auto result = static_cast<ssize_t>(e.res);
 	bool refused = result == -EAGAIN || result == -EOPNOTSUPP;
-	attempts::note(r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
+	attempts::note(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed),
 		       r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write, !refused);
 	if (refused)
-		passed_on(stats::kaio_would_block, r->fd.load(std::memory_order_relaxed));
+		passed_on(stats::kaio_would_block, r->fd.load(mo::relaxed));
 	r->unfinished = !refused && transfer::advance(r, result);
 	if ((refused || r->unfinished) && helper::on_helper_thread())
 		leave_to_program(c, r, result);
@@ -209,13 +210,13 @@ void handle_event(Context &c, const struct io_event &e)
 void take_events(Context &c)
 {
 	take_left(c);
-	Ring *r = c.ring.load(std::memory_order_relaxed);
+	Ring *r = c.ring.load(mo::relaxed);
 	while (has_events(r)) {
-		uint32_t head = r->head.load(std::memory_order_relaxed);
+		uint32_t head = r->head.load(mo::relaxed);
 		struct io_event e = r->events[head % r->size];
 		// Release: the slot may be written again once the kernel sees this.
-		r->head.store((head + 1) % r->size, std::memory_order_release);
-		c.submissions.load(std::memory_order_acquire);
+		r->head.store((head + 1) % r->size, mo::release);
+		c.submissions.load(mo::acquire);
 		handle_event(c, e);
 	}
 }
@@ -223,10 +224,10 @@ void take_events(Context &c)
 void poll(int context)
 {
 	Context &c = all[context];
-	Ring *r = c.ring.load(std::memory_order_acquire);
+	Ring *r = c.ring.load(mo::acquire);
 	if (r == nullptr)
 		return;
-	bool left = c.left.load(std::memory_order_acquire) != nullptr;
+	bool left = c.left.load(mo::acquire) != nullptr;
 	if (!left && (!has_events(r) || led_by_other(c)))
 		return;
 	BlockSignals blocked;
@@ -239,7 +240,7 @@ void poll(int context)
 
 bool exists(int context)
 {
-	return all[context].ring.load(std::memory_order_acquire) != nullptr;
+	return all[context].ring.load(mo::acquire) != nullptr;
 }
 
 int own_index()
@@ -252,14 +253,14 @@ namespace {
 
 void reset(Context &c)
 {
-	c.ring.store(nullptr, std::memory_order_relaxed);
-	c.failed.store(false, std::memory_order_relaxed);
+	c.ring.store(nullptr, mo::relaxed);
+	c.failed.store(false, mo::relaxed);
 	c.lock.reset();
-	c.leader.store(nullptr, std::memory_order_relaxed);
-	c.followers.store(0, std::memory_order_relaxed);
-	c.needed.store(0, std::memory_order_relaxed);
-	c.background.store(Background::none, std::memory_order_relaxed);
-	c.left.store(nullptr, std::memory_order_relaxed);
+	c.leader.store(nullptr, mo::relaxed);
+	c.followers.store(0, mo::relaxed);
+	c.needed.store(0, mo::relaxed);
+	c.background.store(Background::none, mo::relaxed);
+	c.left.store(nullptr, mo::relaxed);
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 // them), kaio.cpp (submission). The rules of locks and leaders are in kaio.hpp.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "config.h"
 
 #ifdef HAVE_LIBAIO
@@ -62,12 +63,12 @@ inline long call_kernel(long number, long a, long b, long c)
 inline bool has_events(const Ring *r)
 {
 	// Acquire pairs with the kernel's barrier between an event and the tail.
-	return r->head.load(std::memory_order_relaxed) != r->tail.load(std::memory_order_acquire);
+	return r->head.load(mo::relaxed) != r->tail.load(mo::acquire);
 }
 
 inline bool led_by_other(const Context &c)
 {
-	const void *l = c.leader.load(std::memory_order_acquire);
+	const void *l = c.leader.load(mo::acquire);
 	return l != nullptr && l != &identity;
 }
 

@@ -3,6 +3,7 @@
 
 #ifdef HAVE_LIBAIO
 
+#include "base/memory_order.hpp"
 #include "cancellation.h"
 #include "completion/waiters.hpp"
 #include "runtime/helper.hpp"
@@ -14,8 +15,8 @@ namespace {
 void stop_leading(Context &c)
 {
 	// seq_cst: a follower sets its bit, then looks at the leader; this clears the leader, then looks at the bits.
-	c.leader.store(nullptr, std::memory_order_seq_cst);
-	if (uint32_t f = c.followers.exchange(0, std::memory_order_seq_cst); f != 0)
+	c.leader.store(nullptr, mo::seq_cst);
+	if (uint32_t f = c.followers.exchange(0, mo::seq_cst); f != 0)
 		waiters::wake(f);
 }
 
@@ -44,7 +45,7 @@ int sleep_on(Leading &l, const sigset_t *let_in, const Deadline &deadline, bool 
 		const sigset_t *mask;
 		size_t size;
 	} mask{let_in, _NSIG / 8};
-	long arg[6] = {reinterpret_cast<long>(l.c->ring.load(std::memory_order_relaxed)), 1, 1, 0,
+	long arg[6] = {reinterpret_cast<long>(l.c->ring.load(mo::relaxed)), 1, 1, 0,
 		       deadline.never ? 0 : reinterpret_cast<long>(&rest), reinterpret_cast<long>(&mask)};
 	if (cancellable)
 		return static_cast<int>(
@@ -103,7 +104,7 @@ int sleep_until(Leading &l, bool (*done)(void *), void *arg, const Deadline &dea
 			return 0;
 		int e = deadline.never ? sleep_for_ever(l, round, cancellable) : sleep_on(l, l.mask, deadline, cancellable);
 		if (!deadline.never && (e == 0 || e == -ETIMEDOUT))
-			return has_events(l.c->ring.load(std::memory_order_relaxed)) ? EAGAIN : ETIMEDOUT;
+			return has_events(l.c->ring.load(mo::relaxed)) ? EAGAIN : ETIMEDOUT;
 		// A wait that would end by its time is never restarted.
 		if (e == -EINTR && round == 0 && deadline.never)
 			continue;
@@ -123,8 +124,8 @@ int lead(int context, bool (*done)(void *), void *arg, const Deadline &deadline,
 		Guard<Mutex> g(c.lock);
 		if (led_by_other(c))
 			return EBUSY;
-		l.nested = c.leader.load(std::memory_order_relaxed) != nullptr;
-		c.leader.store(&identity, std::memory_order_seq_cst);
+		l.nested = c.leader.load(mo::relaxed) != nullptr;
+		c.leader.store(&identity, mo::seq_cst);
 	}
 	int e = sleep_until(l, done, arg, deadline, cancellable);
 	if (!l.nested)
@@ -135,8 +136,8 @@ int lead(int context, bool (*done)(void *), void *arg, const Deadline &deadline,
 bool follow(int context, unsigned b)
 {
 	Context &c = all[context];
-	c.followers.fetch_or(1u << b, std::memory_order_seq_cst);
-	return c.leader.load(std::memory_order_seq_cst) != nullptr;
+	c.followers.fetch_or(1u << b, mo::seq_cst);
+	return c.leader.load(mo::seq_cst) != nullptr;
 }
 
 namespace {
@@ -146,29 +147,29 @@ void *background_main(void *);
 void add_need(Context &c)
 {
 	// All: one of two background threads may be about to end.
-	if (c.needed.fetch_add(1, std::memory_order_acq_rel) == 0)
+	if (c.needed.fetch_add(1, mo::acq_rel) == 0)
 		futex_wake(c.needed, INT_MAX);
 }
 
 bool start_background(Context &c)
 {
 	constexpr Background mine = Background::of_program;
-	if (c.background.load(std::memory_order_acquire) == mine || c.background.exchange(mine, std::memory_order_acq_rel) == mine)
+	if (c.background.load(mo::acquire) == mine || c.background.exchange(mine, mo::acq_rel) == mine)
 		return true;
 	if (start_thread(background_main, &c, "sigevec-kaio") == 0)
 		return true;
-	c.background.store(Background::none, std::memory_order_release);
+	c.background.store(Background::none, mo::release);
 	return false;
 }
 
 void drop_need(Context &c)
 {
-	c.needed.fetch_sub(1, std::memory_order_acq_rel);
+	c.needed.fetch_sub(1, mo::acq_rel);
 }
 
 bool nothing_needed(void *p)
 {
-	return static_cast<Context *>(p)->needed.load(std::memory_order_acquire) == 0;
+	return static_cast<Context *>(p)->needed.load(mo::acquire) == 0;
 }
 
 } // namespace
@@ -181,19 +182,19 @@ void *background_main(void *p)
 	auto index = static_cast<int>(c - all);
 	unsigned b = waiters::own_bucket();
 	for (;;) {
-		if (helper::on_helper_thread() && c->background.load(std::memory_order_acquire) != Background::of_helper)
+		if (helper::on_helper_thread() && c->background.load(mo::acquire) != Background::of_helper)
 			return nullptr;
 		if (nothing_needed(c)) {
 			futex_wait(c->needed, 0, nullptr);
 			continue;
 		}
-		uint32_t seen = waiters::bucket[b].generation.load(std::memory_order_acquire);
+		uint32_t seen = waiters::bucket[b].generation.load(mo::acquire);
 		if (lead(index, nothing_needed, c, Deadline{}, false) != EBUSY)
 			continue;
-		waiters::bucket[b].sleepers.fetch_add(1, std::memory_order_seq_cst);
+		waiters::bucket[b].sleepers.fetch_add(1, mo::seq_cst);
 		if (follow(index, b))
 			futex_wait(waiters::bucket[b].generation, seen, nullptr);
-		waiters::bucket[b].sleepers.fetch_sub(1, std::memory_order_relaxed);
+		waiters::bucket[b].sleepers.fetch_sub(1, mo::relaxed);
 	}
 }
 
@@ -220,10 +221,10 @@ bool need(int context)
 	Context &c = all[context];
 	add_need(c);
 	auto none = Background::none;
-	if (!c.background.compare_exchange_strong(none, Background::of_helper, std::memory_order_acq_rel) ||
+	if (!c.background.compare_exchange_strong(none, Background::of_helper, mo::acq_rel) ||
 	    helper::start_background(&c.post, &c))
 		return true;
-	c.background.store(Background::none, std::memory_order_release);
+	c.background.store(Background::none, mo::release);
 	return false;
 }
 
@@ -239,13 +240,13 @@ void need_no_more(int context)
 
 void end_in_background(Request *r)
 {
-	int context = r->context.load(std::memory_order_relaxed);
+	int context = r->context.load(mo::relaxed);
 	if (context < 0)
 		return;
 	Context &c = all[context];
 	add_need(c);
 	uint8_t no = 0;
-	if (!r->background.compare_exchange_strong(no, 1, std::memory_order_acq_rel))
+	if (!r->background.compare_exchange_strong(no, 1, mo::acq_rel))
 		drop_need(c);
 	start_background(c);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/rights.hpp"
 
+#include "base/memory_order.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
 
@@ -91,7 +92,7 @@ thread_local uint32_t same_for_good __attribute__((tls_model("initial-exec"))) =
 
 bool equal(const Rights &mine)
 {
-	const Rights *r = known.load(std::memory_order_acquire);
+	const Rights *r = known.load(mo::acquire);
 	return r != nullptr && *r == mine;
 }
 
@@ -114,15 +115,15 @@ bool same_for_files(const Rights &r)
 
 bool write_alike()
 {
-	const Rights *r = known.load(std::memory_order_acquire);
-	bool for_good = same_for_good == generation.load(std::memory_order_relaxed);
+	const Rights *r = known.load(mo::acquire);
+	bool for_good = same_for_good == generation.load(mo::relaxed);
 	return (r != nullptr && !for_good && same_for_files(*r)) || are_the_helpers();
 }
 
 bool are_the_helpers()
 {
-	uint32_t now = generation.load(std::memory_order_relaxed);
-	const Rights *r = known.load(std::memory_order_acquire);
+	uint32_t now = generation.load(mo::relaxed);
+	const Rights *r = known.load(mo::acquire);
 	if (same_for_good == now && r != nullptr)
 		return same_promise(*r);
 	// Without a helper nothing is handed over.
@@ -147,13 +148,13 @@ void helper_has(const Rights &r)
 	if (equal(r))
 		return;
 	if (void *m = malloc(sizeof(Rights)); m != nullptr)
-		known.store(new (m) Rights(r), std::memory_order_release);
+		known.store(new (m) Rights(r), mo::release);
 }
 
 void after_fork()
 {
-	generation.fetch_add(1, std::memory_order_relaxed);
-	known.store(nullptr, std::memory_order_relaxed);
+	generation.fetch_add(1, mo::relaxed);
+	known.store(nullptr, mo::relaxed);
 }
 
 } // namespace rights

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/ring.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "base/uring_queue.hpp"
 #include "dma/zero_copy.hpp"
@@ -146,7 +147,7 @@ bool Ring::open(unsigned entries, Wakeup *w)
 		return false;
 	}
 	// What the ring passes on to threads of the kernel's has as many as the library's own; four to a processor without this.
-	unsigned workers[2] = {config::limits.threads.load(std::memory_order_relaxed), 0};
+	unsigned workers[2] = {config::limits.threads.load(mo::relaxed), 0};
 	io_uring_register_iowq_max_workers(&ring_, workers);
 	return true;
 }

@@ -6,6 +6,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "dma/region.hpp"
 
 namespace sigevec::driver {
@@ -28,23 +29,23 @@ bool Ring::make_table()
 
 void Ring::keep(Region *r)
 {
-	if (!r->for_ring.load(std::memory_order_relaxed) || r->ring.load(std::memory_order_relaxed) == this)
+	if (!r->for_ring.load(mo::relaxed) || r->ring.load(mo::relaxed) == this)
 		return;
 	struct iovec v = {r->base, r->size};
 	if (r->size <= most_bytes && make_table() &&
 	    io_uring_register_buffers_update_tag(&ring_, dma::region::index_of(r), &v, nullptr, 1) == 1)
-		r->ring.store(this, std::memory_order_relaxed);
+		r->ring.store(this, mo::relaxed);
 	else
-		r->for_ring.store(false, std::memory_order_relaxed);
+		r->for_ring.store(false, mo::relaxed);
 }
 
 void Ring::let_go(Region *r)
 {
-	if (r->ring.load(std::memory_order_relaxed) != this)
+	if (r->ring.load(mo::relaxed) != this)
 		return;
 	struct iovec none = {};
 	io_uring_register_buffers_update_tag(&ring_, dma::region::index_of(r), &none, nullptr, 1);
-	r->ring.store(nullptr, std::memory_order_relaxed);
+	r->ring.store(nullptr, mo::relaxed);
 }
 
 // The operations that take a registered buffer have the arguments of those that do not.
@@ -56,7 +57,7 @@ void Ring::use_registered(struct io_uring_sqe *sqe, const Request *r)
 		return;
 	keep(in);
 	// Under the addresses of imported memory the program may have put other memory since.
-	if (in->ring.load(std::memory_order_relaxed) != this || in->mapping == nullptr)
+	if (in->ring.load(mo::relaxed) != this || in->mapping == nullptr)
 		return;
 	if (file)
 		sqe->opcode = sqe->opcode == IORING_OP_READ ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/select.hpp"
 
+#include "base/memory_order.hpp"
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/config.hpp"
@@ -33,9 +34,9 @@ const Engine *by_kernel_aio(const Request *r)
 const Engine *direct_engine(const Request *r)
 {
 	auto way = r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write;
-	if (r->kind == Kind::pool || attempts::pays(r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed), way))
+	if (r->kind == Kind::pool || attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way))
 		return by_kernel_aio(r);
-	passed_on(stats::kaio_left_out, r->fd.load(std::memory_order_relaxed));
+	passed_on(stats::kaio_left_out, r->fd.load(mo::relaxed));
 	return r->is_read() ? &engines::uring : nullptr;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/streams.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "request/stream.hpp"
@@ -84,14 +85,14 @@ namespace {
 // -1: requests in an order find their file by any number.
 int number_of(const Request *r, bool in_order)
 {
-	return in_order ? -1 : r->fd.load(std::memory_order_relaxed);
+	return in_order ? -1 : r->fd.load(mo::relaxed);
 }
 
 } // namespace
 
 OpenFile *Streams::find(const Request *r, int file)
 {
-	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
+	uint64_t dev = r->dev.load(mo::relaxed), ino = r->ino.load(mo::relaxed);
 	int number = number_of(r, in_order(r));
 	for (OpenFile *o = table_[slot(dev, ino, number)]; o != nullptr; o = o->next)
 		if (o->ino == ino && o->dev == dev && o->number == number && o->kind == r->kind && identity_.same(*o, file, r))
@@ -108,7 +109,7 @@ OpenFile *Streams::make_file(const Request *r, int file)
 	void *m = file_memory_.take();
 	if (m == nullptr)
 		return nullptr;
-	uint64_t dev = r->dev.load(std::memory_order_relaxed), ino = r->ino.load(std::memory_order_relaxed);
+	uint64_t dev = r->dev.load(mo::relaxed), ino = r->ino.load(mo::relaxed);
 	int number = number_of(r, in_order(r));
 	OpenFile *&head = table_[slot(dev, ino, number)];
 	head = new (m) OpenFile{head, dev, ino, number, r->kind, r->flags, file, 0, 0, nullptr, {nullptr, nullptr}};
@@ -209,17 +210,17 @@ void Streams::sweep()
 
 void push_back(Stream *s, Request *r)
 {
-	r->next.store(nullptr, std::memory_order_relaxed);
+	r->next.store(nullptr, mo::relaxed);
 	if (s->first == nullptr)
 		s->first = r;
 	else
-		s->last->next.store(r, std::memory_order_relaxed);
+		s->last->next.store(r, mo::relaxed);
 	s->last = r;
 }
 
 void push_front(Stream *s, Request *r)
 {
-	r->next.store(s->first, std::memory_order_relaxed);
+	r->next.store(s->first, mo::relaxed);
 	if (s->first == nullptr)
 		s->last = r;
 	s->first = r;
@@ -228,14 +229,14 @@ void push_front(Stream *s, Request *r)
 Request *take_cancelled(Stream *s)
 {
 	Request *before = nullptr;
-	for (Request *r = s->first; r != nullptr; before = r, r = r->next.load(std::memory_order_relaxed)) {
+	for (Request *r = s->first; r != nullptr; before = r, r = r->next.load(mo::relaxed)) {
 		if (r->get_state() != State::cancelled || (before == nullptr && s->busy))
 			continue;
-		Request *after = r->next.load(std::memory_order_relaxed);
+		Request *after = r->next.load(mo::relaxed);
 		if (before == nullptr)
 			s->first = after;
 		else
-			before->next.store(after, std::memory_order_relaxed);
+			before->next.store(after, mo::relaxed);
 		if (after == nullptr)
 			s->last = before;
 		return r;
@@ -246,7 +247,7 @@ Request *take_cancelled(Stream *s)
 Request *pop(Stream *s)
 {
 	Request *r = s->first;
-	s->first = r->next.load(std::memory_order_relaxed);
+	s->first = r->next.load(mo::relaxed);
 	return r;
 }
 

@@ -4,6 +4,7 @@
 // driver, so that a descriptor which never becomes ready costs no thread.
 #include "engine/engine.hpp"
 
+#include "base/memory_order.hpp"
 #include "request/filequeue.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/sync.hpp"
@@ -28,7 +29,7 @@ bool one_at_a_time(const Request *r)
 
 bool waits(const Request *sync)
 {
-	return sync->waits_for.load(std::memory_order_acquire) != 1;
+	return sync->waits_for.load(mo::acquire) != 1;
 }
 
 // A write whose queue has ended is about to end: looked for, since the way by the driver takes longer.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/transfer.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "dma/pool.hpp"
@@ -604,7 +605,7 @@ ssize_t blocking(Request *r, int fd)
 	if (r->carrier != nullptr)
 		return carrier::run(r);
 	for (;;) {
-		if (r->stop.load(std::memory_order_acquire) && r->done == 0)
+		if (r->stop.load(mo::acquire) && r->done == 0)
 			return -ECANCELED;
 		ssize_t n = r->briefly ? one_moment(r, fd) : one_call(r, fd);
 		if (n == -EINTR && !r->briefly)

@@ -3,6 +3,7 @@
 // Engine "uring": the driver's ring (engine/ring.hpp), by way of the driver.
 #include "engine/engine.hpp"
 
+#include "base/memory_order.hpp"
 #include "engine/held_files.hpp"
 #include "engine/ring.hpp"
 #include "request/stream.hpp"
@@ -29,7 +30,7 @@ bool submit(Request *r)
 		return false;
 	helper::Helper *h = helper::get();
 	if (h == nullptr || !h->has_ring) {
-		passed_on(stats::uring_unavailable, r->fd.load(std::memory_order_relaxed));
+		passed_on(stats::uring_unavailable, r->fd.load(mo::relaxed));
 		return false;
 	}
 	return r->kind == Kind::file && r->op == Op::read ? held_files::to_driver(r) : helper::to_driver(r);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/worker.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
@@ -26,9 +27,9 @@ void carry_out(Helper *h, Request *r)
 	if (r->on_stream()) {
 		// The driver keeps the stream's file and its order.
 		sigevec_can_interrupt();
-		r->worker.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_release);
+		r->worker.store(static_cast<pid_t>(syscall(SYS_gettid)), mo::release);
 		r->result = transfer::blocking(r, r->file);
-		r->worker.store(0, std::memory_order_release);
+		r->worker.store(0, mo::release);
 		helper::returned_from_inside(h, r);
 		return;
 	}
@@ -73,20 +74,20 @@ void serve(Helper *h, Post *p)
 
 uint32_t limit(const Helper *h)
 {
-	return config::limits.threads.load(std::memory_order_relaxed) + h->extra.load(std::memory_order_relaxed);
+	return config::limits.threads.load(mo::relaxed) + h->extra.load(mo::relaxed);
 }
 
 bool may_end(Helper *h, bool timed_out)
 {
-	uint32_t n = h->workers.load(std::memory_order_relaxed);
+	uint32_t n = h->workers.load(mo::relaxed);
 	uint32_t least = timed_out ? 1 : limit(h);
 	do {
 		if (n <= least)
 			return false;
-	} while (!h->workers.compare_exchange_weak(n, n - 1, std::memory_order_relaxed));
+	} while (!h->workers.compare_exchange_weak(n, n - 1, mo::relaxed));
 	// There was nothing to do: fewer will do next time.
-	uint32_t extra = h->extra.load(std::memory_order_relaxed);
-	while (extra != 0 && !h->extra.compare_exchange_weak(extra, extra - 1, std::memory_order_relaxed))
+	uint32_t extra = h->extra.load(mo::relaxed);
+	while (extra != 0 && !h->extra.compare_exchange_weak(extra, extra - 1, mo::relaxed))
 		;
 	return true;
 }
@@ -98,16 +99,16 @@ void *worker_main(void *p)
 	Spin spin;
 	bool expected = false;
 	for (;;) {
-		timespec most{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
+		timespec most{static_cast<time_t>(config::limits.idle.load(mo::relaxed)) + 1, 0};
 		Post *job = h->jobs.take(spin, expected, most);
 		if (job != nullptr) {
-			h->taken.fetch_add(1, std::memory_order_relaxed);
+			h->taken.fetch_add(1, mo::relaxed);
 			// This one may take long; others may have come meanwhile.
 			add_if_needed(h);
-			uint32_t before = Spin::met.load(std::memory_order_relaxed);
+			uint32_t before = Spin::met.load(mo::relaxed);
 			serve(h, job);
-			expected = Spin::looking.load(std::memory_order_relaxed) != 0 ||
-				   Spin::met.load(std::memory_order_relaxed) != before;
+			expected = Spin::looking.load(mo::relaxed) != 0 ||
+				   Spin::met.load(mo::relaxed) != before;
 		}
 		if (may_end(h, job == nullptr))
 			return nullptr;
@@ -119,8 +120,8 @@ void *worker_main(void *p)
 void add_if_needed(Helper *h)
 {
 	// seq_cst: see watch().
-	if (h->jobs.short_of_workers() && !h->worker_asked.load(std::memory_order_seq_cst) &&
-	    !h->worker_asked.exchange(true, std::memory_order_seq_cst))
+	if (h->jobs.short_of_workers() && !h->worker_asked.load(mo::seq_cst) &&
+	    !h->worker_asked.exchange(true, mo::seq_cst))
 		helper::ask_for_worker(h);
 }
 
@@ -129,20 +130,20 @@ namespace {
 void begin_watch(Helper *h)
 {
 	h->watched = true;
-	h->watch_taken = h->taken.load(std::memory_order_relaxed);
+	h->watch_taken = h->taken.load(mo::relaxed);
 	h->watch_since = monotonic_now();
 }
 
 void launch(Helper *h)
 {
-	h->workers.fetch_add(1, std::memory_order_relaxed);
+	h->workers.fetch_add(1, mo::relaxed);
 	if (start_thread(worker_main, h, "sigevec-worker") == 0)
 		return;
 	// With no thread at all, the driver does what there is to do itself.
 	Post *job;
-	while (h->workers.load(std::memory_order_relaxed) == 1 && (job = h->jobs.take_now()) != nullptr)
+	while (h->workers.load(mo::relaxed) == 1 && (job = h->jobs.take_now()) != nullptr)
 		serve(h, job);
-	h->workers.fetch_sub(1, std::memory_order_relaxed);
+	h->workers.fetch_sub(1, mo::relaxed);
 }
 
 } // namespace
@@ -150,11 +151,11 @@ void launch(Helper *h)
 void start(Helper *h)
 {
 	// While it is watched, nobody need ask.
-	if (h->jobs.short_of_workers() && h->workers.load(std::memory_order_relaxed) >= limit(h)) {
-		h->worker_asked.store(true, std::memory_order_relaxed);
+	if (h->jobs.short_of_workers() && h->workers.load(mo::relaxed) >= limit(h)) {
+		h->worker_asked.store(true, mo::relaxed);
 		return begin_watch(h);
 	}
-	h->worker_asked.store(false, std::memory_order_seq_cst);
+	h->worker_asked.store(false, mo::seq_cst);
 	if (h->jobs.short_of_workers())
 		launch(h);
 }
@@ -165,12 +166,12 @@ bool watch(Helper *h)
 		return false;
 	if (!h->jobs.short_of_workers()) {
 		// Whoever adds a job after this asks; one that was added before is seen here.
-		h->worker_asked.store(false, std::memory_order_seq_cst);
+		h->worker_asked.store(false, mo::seq_cst);
 		h->watched = false;
 		add_if_needed(h);
 		return false;
 	}
-	uint32_t taken = h->taken.load(std::memory_order_relaxed);
+	uint32_t taken = h->taken.load(mo::relaxed);
 	if (taken != h->watch_taken) {
 		begin_watch(h);
 		return true;
@@ -178,9 +179,9 @@ bool watch(Helper *h)
 	timespec now = monotonic_now();
 	if (now.tv_sec - h->watch_since.tv_sec > 1 || (now.tv_sec > h->watch_since.tv_sec && now.tv_nsec >= h->watch_since.tv_nsec)) {
 		// More may be stuck than the limit allows, if it has been lowered: the new one is to stay all the same.
-		uint32_t least = h->workers.load(std::memory_order_relaxed) + 1, allowed = limit(h);
+		uint32_t least = h->workers.load(mo::relaxed) + 1, allowed = limit(h);
 		if (least > allowed)
-			h->extra.fetch_add(least - allowed, std::memory_order_relaxed);
+			h->extra.fetch_add(least - allowed, mo::relaxed);
 		launch(h);
 		begin_watch(h);
 	}

@@ -3,6 +3,7 @@
 // How a region becomes the memory of a queue, and how that ends.
 #include "ether/device.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/pages.hpp"
@@ -190,7 +191,7 @@ int connect_memory(Device *d, dma::Region *r)
 
 int attach(Device *d, dma::Region *r, size_t slot)
 {
-	if (d->region.load(std::memory_order_relaxed) != nullptr)
+	if (d->region.load(mo::relaxed) != nullptr)
 		return EBUSY;
 	choose_sizes(d, r, slot);
 	if (d->memory_size < 2 * d->chunk)
@@ -204,7 +205,7 @@ int attach(Device *d, dma::Region *r, size_t slot)
 	d->error = 0;
 	d->told = 0;
 	for (auto *c : {&d->frames_in, &d->frames_out, &d->bytes_in, &d->bytes_out, &d->too_large})
-		c->store(0, std::memory_order_relaxed);
+		c->store(0, mo::relaxed);
 	// Half of what there is goes to the device; the rest is for what the program keeps and sends.
 	size_t used = r->slots.used();
 	size_t free = used < d->memory_size ? (d->memory_size - used) / d->chunk / 2 : 0;
@@ -214,7 +215,7 @@ int attach(Device *d, dma::Region *r, size_t slot)
 		struct xdp_options o = {};
 		socklen_t n = sizeof o;
 		d->zero_copy = getsockopt(d->fd, SOL_XDP, XDP_OPTIONS, &o, &n) == 0 && (o.flags & XDP_OPTIONS_ZEROCOPY) != 0;
-		d->region.store(r, std::memory_order_release);
+		d->region.store(r, mo::release);
 		refill(d);
 		e = program::give(d->program, d->queue, d->fd);
 		if (e == 0)
@@ -241,7 +242,7 @@ void recover(Device *d, dma::Region *r)
 
 void detach(Device *d)
 {
-	dma::Region *r = d->region.load(std::memory_order_relaxed);
+	dma::Region *r = d->region.load(mo::relaxed);
 	if (r != nullptr)
 		program::take_back(d->program, d->queue);
 	if (r != nullptr && d->completed.mapping != nullptr)

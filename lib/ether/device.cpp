@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ether/device.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
@@ -105,28 +106,28 @@ void end(Device *d)
 	d->program = nullptr;
 	bell::close(d->promiscuous);
 	d->promiscuous = -1;
-	d->used.store(false, std::memory_order_release);
-	open_count.fetch_sub(1, std::memory_order_relaxed);
+	d->used.store(false, mo::release);
+	open_count.fetch_sub(1, mo::relaxed);
 }
 
 // With `changing' held. nullptr: no memory.
 Device *make()
 {
-	Device *d = devices.load(std::memory_order_relaxed);
-	while (d != nullptr && d->used.load(std::memory_order_relaxed))
+	Device *d = devices.load(mo::relaxed);
+	while (d != nullptr && d->used.load(mo::relaxed))
 		d = d->next;
 	if (d == nullptr) {
 		d = static_cast<Device *>(calloc(1, sizeof(Device)));
 		if (d == nullptr)
 			return nullptr;
-		d->next = devices.load(std::memory_order_relaxed);
-		devices.store(d, std::memory_order_release);
+		d->next = devices.load(mo::relaxed);
+		devices.store(d, mo::release);
 	}
-	d->region.store(nullptr, std::memory_order_relaxed);
+	d->region.store(nullptr, mo::relaxed);
 	d->promiscuous = -1;
 	d->bound = false;
 	d->program = nullptr;
-	open_count.fetch_add(1, std::memory_order_relaxed);
+	open_count.fetch_add(1, mo::relaxed);
 	return d;
 }
 
@@ -160,7 +161,7 @@ int open(const char *name, unsigned queue, unsigned flags)
 		d->flags = flags;
 		error = equip(d, name);
 		if (error == 0) {
-			d->used.store(true, std::memory_order_release);
+			d->used.store(true, mo::release);
 			return fd;
 		}
 		end(d);
@@ -171,8 +172,8 @@ int open(const char *name, unsigned queue, unsigned flags)
 
 Device *find(uint64_t cookie)
 {
-	Device *d = devices.load(std::memory_order_acquire);
-	while (d != nullptr && !(d->used.load(std::memory_order_acquire) && d->cookie == cookie))
+	Device *d = devices.load(mo::acquire);
+	while (d != nullptr && !(d->used.load(mo::acquire) && d->cookie == cookie))
 		d = d->next;
 	return d;
 }
@@ -180,8 +181,8 @@ Device *find(uint64_t cookie)
 Device *partner(const Device *d, const dma::Region *r)
 {
 	Device *found = nullptr;
-	for (Device *o = devices.load(std::memory_order_acquire); o != nullptr; o = o->next) {
-		bool one = o != d && o->used.load(std::memory_order_acquire) && o->region.load(std::memory_order_acquire) == r &&
+	for (Device *o = devices.load(mo::acquire); o != nullptr; o = o->next) {
+		bool one = o != d && o->used.load(mo::acquire) && o->region.load(mo::acquire) == r &&
 			   o->ifindex == d->ifindex && ((o->flags ^ d->flags) & (ETHER_COPY | ETHER_ZEROCOPY)) == 0 && is_open(o);
 		if (one && (found == nullptr || o->queue == d->queue))
 			found = o;
@@ -192,8 +193,8 @@ Device *partner(const Device *d, const dma::Region *r)
 bool sweep()
 {
 	Guard<Mutex> g(changing);
-	for (Device *d = devices.load(std::memory_order_relaxed); d != nullptr; d = d->next)
-		if (d->used.load(std::memory_order_relaxed) && d->region.load(std::memory_order_relaxed) == nullptr && !is_open(d))
+	for (Device *d = devices.load(mo::relaxed); d != nullptr; d = d->next)
+		if (d->used.load(mo::relaxed) && d->region.load(mo::relaxed) == nullptr && !is_open(d))
 			end(d);
 	return any();
 }
@@ -210,7 +211,7 @@ int change_socket(Device *d, int fd, int flags)
 
 bool any()
 {
-	return open_count.load(std::memory_order_relaxed) != 0;
+	return open_count.load(mo::relaxed) != 0;
 }
 
 uint64_t dropped(const Device *d)
@@ -221,18 +222,18 @@ uint64_t dropped(const Device *d)
 		return 0;
 	// What a device drops that reads and writes the memory itself it counts itself; the kernel knows how often it has found no slot.
 	uint64_t by_device = d->zero_copy ? s.rx_fill_ring_empty_descs : 0;
-	return s.rx_dropped + s.rx_ring_full + by_device + d->too_large.load(std::memory_order_relaxed);
+	return s.rx_dropped + s.rx_ring_full + by_device + d->too_large.load(mo::relaxed);
 }
 
 void leave_region(Device *d, dma::Region *r)
 {
 	Guard<Mutex> g(changing); // against stat(), which may find them nowhere for a moment, but never twice
 	if (r != nullptr) {
-		r->received.fetch_add(d->bytes_in.load(std::memory_order_relaxed), std::memory_order_relaxed);
-		r->sent.fetch_add(d->bytes_out.load(std::memory_order_relaxed), std::memory_order_relaxed);
-		(d->zero_copy ? r->zero_copy : r->copied).fetch_add(d->frames_out.load(std::memory_order_relaxed), std::memory_order_relaxed);
+		r->received.fetch_add(d->bytes_in.load(mo::relaxed), mo::relaxed);
+		r->sent.fetch_add(d->bytes_out.load(mo::relaxed), mo::relaxed);
+		(d->zero_copy ? r->zero_copy : r->copied).fetch_add(d->frames_out.load(mo::relaxed), mo::relaxed);
 	}
-	d->region.store(nullptr, std::memory_order_release);
+	d->region.store(nullptr, mo::release);
 }
 
 void stat(const dma::Region *r, struct dma_stat *s)
@@ -240,30 +241,30 @@ void stat(const dma::Region *r, struct dma_stat *s)
 	if (!any())
 		return;
 	Guard<Mutex> g(changing); // against the end of one
-	for (Device *d = devices.load(std::memory_order_acquire); d != nullptr; d = d->next) {
-		if (!d->used.load(std::memory_order_acquire) || d->region.load(std::memory_order_acquire) != r)
+	for (Device *d = devices.load(mo::acquire); d != nullptr; d = d->next) {
+		if (!d->used.load(mo::acquire) || d->region.load(mo::acquire) != r)
 			continue;
-		uint64_t sent = d->frames_out.load(std::memory_order_relaxed);
-		s->received += d->bytes_in.load(std::memory_order_relaxed);
-		s->sent += d->bytes_out.load(std::memory_order_relaxed);
+		uint64_t sent = d->frames_out.load(mo::relaxed);
+		s->received += d->bytes_in.load(mo::relaxed);
+		s->sent += d->bytes_out.load(mo::relaxed);
 		(d->zero_copy ? s->sends_zero_copy : s->sends_copied) += sent;
 		if (!is_open(d))
 			continue;
 		enum dma_ether mode = d->zero_copy ? dma_ether_zero_copy : d->program->generic ? dma_ether_generic : dma_ether_copy;
 		if (s->ether == dma_no_ether || mode < s->ether)
 			s->ether = mode;
-		s->frames_received += d->frames_in.load(std::memory_order_relaxed);
+		s->frames_received += d->frames_in.load(mo::relaxed);
 		s->frames_sent += sent;
 		s->frames_dropped += dropped(d);
-		s->frames_too_large += d->too_large.load(std::memory_order_relaxed);
+		s->frames_too_large += d->too_large.load(mo::relaxed);
 	}
 }
 
 // Its copies of descriptors would keep the device taken.
 void close_in_child()
 {
-	for (Device *d = devices.load(std::memory_order_relaxed); d != nullptr; d = d->next)
-		if (d->used.load(std::memory_order_relaxed)) {
+	for (Device *d = devices.load(mo::relaxed); d != nullptr; d = d->next)
+		if (d->used.load(mo::relaxed)) {
 			bell::close(d->promiscuous);
 			d->promiscuous = -1;
 		}
@@ -275,11 +276,11 @@ void after_fork()
 {
 	close_in_child(); // children of clone have not done it
 	changing.reset();
-	for (Device *d = devices.load(std::memory_order_relaxed); d != nullptr; d = d->next) {
-		d->used.store(false, std::memory_order_relaxed);
+	for (Device *d = devices.load(mo::relaxed); d != nullptr; d = d->next) {
+		d->used.store(false, mo::relaxed);
 		d->program = nullptr;
 	}
-	open_count.store(0, std::memory_order_relaxed);
+	open_count.store(0, mo::relaxed);
 }
 
 } // namespace sigevec::ether::device

@@ -13,6 +13,7 @@
 // protects all of it that sends and receives; the list has its own, which comes after that.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "dma/association.hpp"
 #include "ether/program.hpp"
 #include "ether/ring.hpp"
@@ -76,7 +77,7 @@ uint64_t dropped(const Device *d);
 // Counts without an atomic operation, with the association's lock held.
 inline void add(std::atomic<uint64_t> &counter, uint64_t n)
 {
-	counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+	counter.store(counter.load(mo::relaxed) + n, mo::relaxed);
 }
 // The device leaves its region, to whose figures its own are added.
 void leave_region(Device *d, dma::Region *r);

@@ -3,6 +3,7 @@
 // Frames in and out.
 #include "ether/device.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receive.hpp"
 
@@ -133,7 +134,7 @@ bool take_slot(Device *d, Region *r, const Part &p, Arrival *x)
 
 bool refill(Device *d)
 {
-	Region *r = d->region.load(std::memory_order_relaxed);
+	Region *r = d->region.load(mo::relaxed);
 	Ring &f = d->fill;
 	uint32_t before = f.mine;
 	while (d->with_kernel < d->wanted) {
@@ -146,15 +147,15 @@ bool refill(Device *d)
 		}
 		d->with_kernel += n;
 		if (n < room)
-			r->full.fetch_add(1, std::memory_order_relaxed);
+			r->full.fetch_add(1, mo::relaxed);
 		if (n < room || room == 0)
 			break;
 	}
 	if (f.mine != before) {
 		f.publish();
 		// Only a device that reads the region itself sleeps for want of slots.
-		if (d->zero_copy && (f.flags->load(std::memory_order_relaxed) & XDP_RING_NEED_WAKEUP) != 0)
-			syscall(SYS_recvfrom, d->fd.load(std::memory_order_relaxed), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+		if (d->zero_copy && (f.flags->load(mo::relaxed) & XDP_RING_NEED_WAKEUP) != 0)
+			syscall(SYS_recvfrom, d->fd.load(mo::relaxed), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
 	}
 	return d->with_kernel != 0;
 }
@@ -162,7 +163,7 @@ bool refill(Device *d)
 ssize_t take(dma::Association *a, Arrival *x)
 {
 	Device *d = a->device;
-	Region *r = d->region.load(std::memory_order_relaxed);
+	Region *r = d->region.load(mo::relaxed);
 	*x = {};
 	for (uint32_t filled; (filled = d->receive.filled()) != 0;) {
 		Frame f;
@@ -177,7 +178,7 @@ ssize_t take(dma::Association *a, Arrival *x)
 		if (f.parts > 1 || !take_slot(d, r, f.part[0], x)) {
 			char *piece = r->slots.reserve(f.length);
 			if (piece == nullptr) {
-				r->full.fetch_add(1, std::memory_order_relaxed);
+				r->full.fetch_add(1, mo::relaxed);
 				return dma::receive::no_room;
 			}
 			gather(d, r, f, piece);
@@ -204,7 +205,7 @@ bool failed(Device *d)
 
 void reap(Device *d)
 {
-	Region *r = d->region.load(std::memory_order_relaxed);
+	Region *r = d->region.load(mo::relaxed);
 	for (uint32_t n = d->completed.filled(); n != 0; n--) {
 		uint64_t address = d->completed.read<uint64_t>(d->completed.mine++);
 		// Mostly the oldest.
@@ -280,11 +281,11 @@ void put(Device *d, Region *r, const char *p, size_t length, uint32_t first)
 // Has the kernel look at the ring. 0 or -errno.
 int kick(Device *d)
 {
-	if ((d->transmit.flags->load(std::memory_order_relaxed) & XDP_RING_NEED_WAKEUP) == 0)
+	if ((d->transmit.flags->load(mo::relaxed) & XDP_RING_NEED_WAKEUP) == 0)
 		return 0;
 	// A call sends as many as the kernel likes; what is left it says by EAGAIN.
 	for (int i = 0; i < 64; i++) {
-		if (syscall(SYS_sendto, d->fd.load(std::memory_order_relaxed), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0)
+		if (syscall(SYS_sendto, d->fd.load(mo::relaxed), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0)
 			return 0;
 		if (errno != EAGAIN && errno != EBUSY && errno != ENOBUFS)
 			return -errno;
@@ -297,7 +298,7 @@ int kick(Device *d)
 
 ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 {
-	Region *r = d->region.load(std::memory_order_relaxed);
+	Region *r = d->region.load(mo::relaxed);
 	size_t length = 0;
 	for (size_t i = 0; i < count; i++)
 		length += v[i].iov_len;

@@ -7,6 +7,8 @@
 // read once and believed only as far as this side knows better (frames.cpp).
 #pragma once
 
+#include "base/memory_order.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -37,27 +39,27 @@ struct Ring {
 	{
 		uint32_t used = mine - theirs;
 		if (used > size() || size() - used < wanted) {
-			theirs = consumer->load(std::memory_order_acquire);
+			theirs = consumer->load(mo::acquire);
 			used = mine - theirs;
 		}
 		return used <= size() ? size() - used : 0;
 	}
-	void publish() { producer->store(mine, std::memory_order_release); }
+	void publish() { producer->store(mine, mo::release); }
 
 	// The kernel writes: how many are there.
 	uint32_t filled()
 	{
 		if (theirs == mine)
-			theirs = producer->load(std::memory_order_acquire);
+			theirs = producer->load(mo::acquire);
 		return theirs - mine <= size() ? theirs - mine : size();
 	}
 	// The same, looked at anew.
 	uint32_t filled_now()
 	{
-		theirs = producer->load(std::memory_order_acquire);
+		theirs = producer->load(mo::acquire);
 		return theirs - mine <= size() ? theirs - mine : size();
 	}
-	void consumed() { consumer->store(mine, std::memory_order_release); }
+	void consumed() { consumer->store(mine, mo::release); }
 };
 
 } // namespace sigevec::ether

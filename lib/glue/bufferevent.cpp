@@ -3,6 +3,8 @@
 // bufferevent_sigevec_new, and the functions of ours in a bufferevent's table.
 #include "glue/link.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <cstdlib>
 #include <event2/buffer.h>
 #include <new>
@@ -88,7 +90,7 @@ void destruct(struct bufferevent *bev)
 	k->plain->destruct(bev);
 	k->bev = nullptr;
 	// Otherwise it is in the loop's list, and is freed when it is found there.
-	if (!k->marked.load(std::memory_order_acquire))
+	if (!k->marked.load(mo::acquire))
 		free(k);
 	part(l);
 }

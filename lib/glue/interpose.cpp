@@ -4,6 +4,7 @@
 //
 // A program that is linked with libsigevec_event finds this function, too, and gets libevent's own: it has asked for channels by name where it
 // wants them.
+#include "base/memory_order.hpp"
 #include "bufferevent_ops.hpp"
 #include "glue/link.hpp"
 
@@ -20,11 +21,11 @@ namespace {
 bool preloaded()
 {
 	static std::atomic<int> known{0}; // 1: yes, 2: no
-	int answer = known.load(std::memory_order_relaxed);
+	int answer = known.load(mo::relaxed);
 	if (answer == 0) {
 		const char *list = secure_getenv("LD_PRELOAD");
 		answer = list != nullptr && strstr(list, "libsigevec_event.so") != nullptr ? 1 : 2;
-		known.store(answer, std::memory_order_relaxed);
+		known.store(answer, mo::relaxed);
 	}
 	return answer == 1;
 }

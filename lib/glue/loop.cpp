@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "glue/loop.hpp"
 
+#include "base/memory_order.hpp"
 #include "glue/link.hpp"
 
 #include <cerrno>
@@ -28,7 +29,7 @@ Loop *loops; // under `registry'
 
 bool is_thread(const Loop *l)
 {
-	return pthread_equal(l->thread.load(std::memory_order_relaxed), pthread_self()) != 0;
+	return pthread_equal(l->thread.load(mo::relaxed), pthread_self()) != 0;
 }
 
 int take(Loop *l, event_data_t *v, const struct timespec *timeout)
@@ -51,7 +52,7 @@ int take(Loop *l, event_data_t *v, const struct timespec *timeout)
 // The links that were marked, in the order of their marking.
 Link *take_marked(std::atomic<Link *> &list)
 {
-	Link *k = list.exchange(nullptr, std::memory_order_acquire), *first = nullptr;
+	Link *k = list.exchange(nullptr, mo::acquire), *first = nullptr;
 	while (k != nullptr) {
 		Link *next = k->next;
 		k->next = first;
@@ -66,14 +67,14 @@ void start_marked(std::atomic<Link *> &list)
 	for (Link *k = take_marked(list), *next; k != nullptr; k = next) {
 		next = k->next;
 		// From here on it may be marked again. Against mark().
-		k->marked.store(false, std::memory_order_release);
+		k->marked.store(false, mo::release);
 		start(k);
 	}
 }
 
 bool is_any_marked(const Loop *l)
 {
-	return l->marked.load(std::memory_order_acquire) != nullptr || l->marked_soon.load(std::memory_order_acquire) != nullptr;
+	return l->marked.load(mo::acquire) != nullptr || l->marked_soon.load(mo::acquire) != nullptr;
 }
 
 // As a rule the channel, like other descriptors, has its turn when the base has its next one.
@@ -107,7 +108,7 @@ bool may_be_soon(const Link *k)
 
 void handle(Loop *l, Request *r, ssize_t result, int error)
 {
-	Link *k = r->link.load(std::memory_order_acquire);
+	Link *k = r->link.load(mo::acquire);
 	// A link is freed by this thread, or when the loop does not run; it is taken from a request under its own lock.
 	if (k == nullptr || !ended(k, r, result, error))
 		release(l, r);
@@ -142,7 +143,7 @@ void work(evutil_socket_t, short what, void *arg)
 {
 	auto *l = static_cast<Loop *>(arg);
 	event_data_t events[batch];
-	l->thread.store(pthread_self(), std::memory_order_relaxed);
+	l->thread.store(pthread_self(), mo::relaxed);
 	bool turn = (what & (EV_READ | EV_TIMEOUT)) != 0;
 	l->once_more = l->once_more || turn;
 	l->working = true;
@@ -183,7 +184,7 @@ void assign_own(struct event *ev, Loop *l, evutil_socket_t fd, short what, event
 void assign(Loop *l, struct event_base *base)
 {
 	l->base = base;
-	l->thread.store(0, std::memory_order_relaxed);
+	l->thread.store(0, mo::relaxed);
 	assign_own(&l->ready, l, ec_to_fd(l->ec), EV_READ | EV_PERSIST, work);
 	assign_own(&l->wanted, l, -1, 0, work_wanted);
 	assign_own(&l->soon, l, -1, 0, work);
@@ -305,15 +306,15 @@ void part(Loop *l)
 
 void mark(Link *k)
 {
-	if (k->marked.exchange(true, std::memory_order_acq_rel))
+	if (k->marked.exchange(true, mo::acq_rel))
 		return;
 	Loop *l = k->loop;
 	bool soon = may_be_soon(k);
 	std::atomic<Link *> &list = soon ? l->marked_soon : l->marked;
-	Link *first = list.load(std::memory_order_relaxed);
+	Link *first = list.load(mo::relaxed);
 	do
 		k->next = first;
-	while (!list.compare_exchange_weak(first, k, std::memory_order_release, std::memory_order_relaxed));
+	while (!list.compare_exchange_weak(first, k, mo::release, mo::relaxed));
 	if (first != nullptr || (is_thread(l) && l->working)) // work() looks at the lists before it returns
 		return;
 	if (soon)
@@ -377,7 +378,7 @@ void hand_over(Loop *l)
 	int n = take(l, events, &at_once);
 	for (int i = 0; i < n; i++) {
 		auto *r = static_cast<Request *>(events[i].ev_data);
-		if (r->link.load(std::memory_order_acquire) == nullptr) {
+		if (r->link.load(mo::acquire) == nullptr) {
 			release(l, r);
 			continue;
 		}

@@ -3,6 +3,8 @@
 // When libevent's functions for reading and writing run: what is asked of the channel, and what its answers lead to.
 #include "glue/link.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <cerrno>
 #include <cstdlib>
 #include <event2/buffer.h>
@@ -27,7 +29,7 @@ Request *make(Link *k)
 	if (memory == nullptr)
 		return nullptr;
 	auto *r = new (memory) Request{};
-	r->link.store(k, std::memory_order_relaxed);
+	r->link.store(k, mo::relaxed);
 	return r;
 }
 
@@ -43,7 +45,7 @@ void take_from(Link *k, Request *&slot)
 		return;
 	}
 	cancel(k->loop, r);
-	r->link.store(nullptr, std::memory_order_release);
+	r->link.store(nullptr, mo::release);
 }
 
 // False: the channel takes no more requests, and libevent goes on by itself.
@@ -146,7 +148,7 @@ void start(Link *k)
 bool ended(Link *k, Request *r, ssize_t result, int error)
 {
 	LockedBev locked(k->bev);
-	if (r->link.load(std::memory_order_relaxed) != k)
+	if (r->link.load(mo::relaxed) != k)
 		return false;
 	r->outstanding = false;
 	if (!in_channel(k))

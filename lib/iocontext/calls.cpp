@@ -3,6 +3,7 @@
 // The calls of interface.h.
 #include "iocontext/interface.h"
 
+#include "base/memory_order.hpp"
 #include "api/check.hpp"
 #include "engine/kaio.hpp"
 #include "iocontext/context.hpp"
@@ -90,7 +91,7 @@ SIGEVEC_EXPORT long sigevec_io_destroy(void *context)
 	io::deliver(c);
 	// Again from time to time: one may have been on its way to where it can be cancelled.
 	constexpr timespec while_waiting{0, 10000000};
-	while (uint32_t n = c->outstanding.load(std::memory_order_seq_cst)) {
+	while (uint32_t n = c->outstanding.load(mo::seq_cst)) {
 		io::cancel_all(c);
 		futex_wait(c->outstanding, n, &while_waiting);
 	}
@@ -146,8 +147,8 @@ SIGEVEC_EXPORT long sigevec_io_cancel(void *context, struct iocb *iocb, struct i
 	for (uint32_t i = 0; i < io::operations(); i++) {
 		io::Operation *o = io::operation_at(i);
 		// Several may have been made from one iocb.
-		if (o->context.load(std::memory_order_acquire) == use.get() &&
-		    o->object.load(std::memory_order_relaxed) == reinterpret_cast<uint64_t>(iocb) && io::cancel(o))
+		if (o->context.load(mo::acquire) == use.get() &&
+		    o->object.load(mo::relaxed) == reinterpret_cast<uint64_t>(iocb) && io::cancel(o))
 			return -EINPROGRESS;
 	}
 	return -EINVAL;
@@ -170,7 +171,7 @@ struct Getting {
 void stop_getting(void *p)
 {
 	io::Context *c = static_cast<Getting *>(p)->c;
-	c->sleepers.asleep.fetch_sub(1, std::memory_order_relaxed);
+	c->sleepers.asleep.fetch_sub(1, mo::relaxed);
 	io::release(c);
 }
 
@@ -178,14 +179,14 @@ void stop_getting(void *p)
 // returned, and programs rely on that.
 bool waits_for_none(const Getting &g)
 {
-	return g.nr > 0 && !g.deadline.never && g.has_time && g.c->buffered.load(std::memory_order_acquire) != 0;
+	return g.nr > 0 && !g.deadline.never && g.has_time && g.c->buffered.load(mo::acquire) != 0;
 }
 
 // One look, and one sleep if it finds too little. True: `got' is what the call returns.
 bool get_events(Getting &g, long *got)
 {
 	io::Context *c = g.c;
-	uint32_t seen = c->sleepers.arrivals.load(std::memory_order_seq_cst);
+	uint32_t seen = c->sleepers.arrivals.load(mo::seq_cst);
 	int n = io::take(c, g.events + *got, g.nr - *got);
 	if (n < 0) {
 		*got = *got != 0 ? *got : n;
@@ -194,7 +195,7 @@ bool get_events(Getting &g, long *got)
 	*got += n;
 	if (*got >= g.min_nr && !(*got == 0 && waits_for_none(g)))
 		return true;
-	int e = c->dead.load(std::memory_order_seq_cst) ? EINVAL : c->sleepers.sleep(seen, g.deadline, g.mask, {stop_getting, &g, g.cancel_type});
+	int e = c->dead.load(mo::seq_cst) ? EINVAL : c->sleepers.sleep(seen, g.deadline, g.mask, {stop_getting, &g, g.cancel_type});
 	if (e == 0)
 		return false;
 	// What came at the last moment.
@@ -254,10 +255,10 @@ SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr, st
 	Getting g{c, min_nr, nr, events, deadline_of(timeout), mask, keep.type(),
 		  timeout != nullptr && (timeout->tv_sec | timeout->tv_nsec) != 0};
 	long got = 0;
-	c->sleepers.asleep.fetch_add(1, std::memory_order_seq_cst);
+	c->sleepers.asleep.fetch_add(1, mo::seq_cst);
 	while (!get_events(g, &got))
 		;
-	c->sleepers.asleep.fetch_sub(1, std::memory_order_relaxed);
+	c->sleepers.asleep.fetch_sub(1, mo::relaxed);
 	// What the mask lets in runs in any case.
 	if (mask != nullptr && io::let_in(mask) && got == 0)
 		return -EINTR;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/context.hpp"
 
+#include "base/memory_order.hpp"
 #include "iocontext/user_memory.hpp"
 #include "request/pool.hpp"
 #include "runtime/config.hpp"
@@ -39,10 +40,10 @@ uint32_t first_place(const Table *t, const void *address)
 std::atomic<Context *> *find(Table *t, const void *address)
 {
 	for (uint32_t i = first_place(t, address), n = 0; n < t->places; i = (i + 1) & (t->places - 1), n++) {
-		Context *c = t->place[i].load(std::memory_order_acquire);
+		Context *c = t->place[i].load(mo::acquire);
 		if (c == nullptr)
 			return nullptr;
-		if (c->ring.load(std::memory_order_acquire) == address)
+		if (c->ring.load(mo::acquire) == address)
 			return &t->place[i];
 	}
 	return nullptr;
@@ -50,11 +51,11 @@ std::atomic<Context *> *find(Table *t, const void *address)
 
 void put(Table *t, Context *c)
 {
-	uint32_t i = first_place(t, c->ring.load(std::memory_order_relaxed));
-	while (t->place[i].load(std::memory_order_relaxed) != nullptr)
+	uint32_t i = first_place(t, c->ring.load(mo::relaxed));
+	while (t->place[i].load(mo::relaxed) != nullptr)
 		i = (i + 1) & (t->places - 1);
 	t->used++;
-	t->place[i].store(c, std::memory_order_release);
+	t->place[i].store(c, mo::release);
 }
 
 // Marks that nothing comes after are no longer needed: nobody's search goes beyond them. So a program that sets up and destroys contexts for
@@ -62,10 +63,10 @@ void put(Table *t, Context *c)
 void clear_marks(Table *t, uint32_t i)
 {
 	uint32_t mask = t->places - 1;
-	if (t->place[(i + 1) & mask].load(std::memory_order_relaxed) != nullptr)
+	if (t->place[(i + 1) & mask].load(mo::relaxed) != nullptr)
 		return;
-	for (; t->place[i].load(std::memory_order_relaxed) == &removed; i = (i - 1) & mask) {
-		t->place[i].store(nullptr, std::memory_order_release);
+	for (; t->place[i].load(mo::relaxed) == &removed; i = (i - 1) & mask) {
+		t->place[i].store(nullptr, mo::release);
 		t->used--;
 	}
 }
@@ -81,12 +82,12 @@ Table *make_table(uint32_t places)
 // A table with room for one more; nullptr: no memory. With `changing' held.
 Table *roomy_table()
 {
-	Table *t = table.load(std::memory_order_relaxed);
+	Table *t = table.load(mo::relaxed);
 	if (t != nullptr && (t->used + 1) * 2 <= t->places)
 		return t;
 	uint32_t live = 0;
 	for (uint32_t i = 0; t != nullptr && i < t->places; i++) {
-		Context *c = t->place[i].load(std::memory_order_relaxed);
+		Context *c = t->place[i].load(mo::relaxed);
 		live += c != nullptr && c != &removed;
 	}
 	uint32_t places = 64;
@@ -96,9 +97,9 @@ Table *roomy_table()
 	if (bigger == nullptr)
 		return nullptr;
 	for (uint32_t i = 0; t != nullptr && i < t->places; i++)
-		if (Context *c = t->place[i].load(std::memory_order_relaxed); c != nullptr && c != &removed)
+		if (Context *c = t->place[i].load(mo::relaxed); c != nullptr && c != &removed)
 			put(bigger, c);
-	table.store(bigger, std::memory_order_release);
+	table.store(bigger, mo::release);
 	return bigger;
 }
 
@@ -135,8 +136,8 @@ Ring *map_ring(uint32_t events, size_t *bytes)
 
 uint32_t unread(const Context *c, const Ring *r)
 {
-	uint32_t head = r->head.load(std::memory_order_acquire) % c->size;
-	return (c->tail.load(std::memory_order_relaxed) + c->size - head) % c->size;
+	uint32_t head = r->head.load(mo::acquire) % c->size;
+	return (c->tail.load(mo::relaxed) + c->size - head) % c->size;
 }
 
 // ---- ends ----
@@ -146,12 +147,12 @@ bool put_event(Context *c, Ring *r, const Operation *o)
 {
 	if (unread(c, r) == c->size - 1)
 		return false;
-	uint32_t tail = c->tail.load(std::memory_order_relaxed);
-	r->events[tail] = {o->data, o->object.load(std::memory_order_relaxed), o->result, 0};
+	uint32_t tail = c->tail.load(mo::relaxed);
+	r->events[tail] = {o->data, o->object.load(mo::relaxed), o->result, 0};
 	uint32_t next = (tail + 1) % c->size;
-	c->tail.store(next, std::memory_order_release);
+	c->tail.store(next, mo::release);
 	// Release: with the event, for who reads the ring itself.
-	r->tail.store(next, std::memory_order_release);
+	r->tail.store(next, mo::release);
 	return true;
 }
 
@@ -160,7 +161,7 @@ std::atomic<bool> draining{false};
 
 void not_of_file(Context *c, Operation *o)
 {
-	if (o->of_file && c->of_files.fetch_sub(1, std::memory_order_acq_rel) == 1)
+	if (o->of_file && c->of_files.fetch_sub(1, mo::acq_rel) == 1)
 		futex_wake(c->of_files, INT_MAX);
 	o->of_file = false;
 }
@@ -168,16 +169,16 @@ void not_of_file(Context *c, Operation *o)
 // Whoever ends the context waits for the last one.
 void one_less_outstanding(Context *c)
 {
-	if (c->outstanding.fetch_sub(1, std::memory_order_seq_cst) == 1 && c->dead.load(std::memory_order_seq_cst))
+	if (c->outstanding.fetch_sub(1, mo::seq_cst) == 1 && c->dead.load(mo::seq_cst))
 		futex_wake(c->outstanding, INT_MAX);
 }
 
 void finished(Context *c, Operation *o)
 {
 	EventSignal *signal = o->signal;
-	c->buffered.fetch_sub(o->buffered, std::memory_order_acq_rel);
+	c->buffered.fetch_sub(o->buffered, mo::acq_rel);
 	o->buffered = false;
-	o->context.store(nullptr, std::memory_order_release);
+	o->context.store(nullptr, mo::release);
 	operation_pool.give_back(o);
 	if (signal != nullptr)
 		tell(signal);
@@ -195,19 +196,19 @@ uint32_t deliver_all(Context *c)
 		last->next = o;
 		o = c->late;
 	}
-	Ring *r = c->ring.load(std::memory_order_relaxed);
+	Ring *r = c->ring.load(mo::relaxed);
 	uint32_t n = 0;
 	while (o != nullptr) {
 		Operation *next = o->next;
 		// Of a dead context nobody reads the events.
-		if (!c->dead.load(std::memory_order_acquire) && !put_event(c, r, o))
+		if (!c->dead.load(mo::acquire) && !put_event(c, r, o))
 			break;
 		finished(c, o);
 		n++;
 		o = next;
 	}
 	c->late = o;
-	c->has_late.store(o != nullptr, std::memory_order_relaxed);
+	c->has_late.store(o != nullptr, mo::relaxed);
 	return n;
 }
 
@@ -216,12 +217,12 @@ uint32_t deliver_all(Context *c)
 void deliver(Context *c)
 {
 	do {
-		if (c->delivering.exchange(true, std::memory_order_seq_cst))
+		if (c->delivering.exchange(true, mo::seq_cst))
 			return;
 		uint32_t n = deliver_all(c);
 		if (n != 0)
 			c->sleepers.wake();
-		c->delivering.store(false, std::memory_order_seq_cst);
+		c->delivering.store(false, mo::seq_cst);
 		for (; n != 0; n--)
 			release(c);
 	} while (!c->ended.empty());
@@ -247,10 +248,10 @@ int create(unsigned nr, Ring **ring)
 	r->id = c->index;
 	c->bytes = bytes;
 	c->size = r->size;
-	c->tail.store(0, std::memory_order_relaxed);
-	c->dead.store(false, std::memory_order_relaxed);
-	c->users.store(1, std::memory_order_relaxed);
-	c->ring.store(r, std::memory_order_release);
+	c->tail.store(0, mo::relaxed);
+	c->dead.store(false, mo::relaxed);
+	c->users.store(1, mo::relaxed);
+	c->ring.store(r, mo::release);
 	put(t, c);
 	*ring = r;
 	return 0;
@@ -258,19 +259,19 @@ int create(unsigned nr, Ring **ring)
 
 Context *acquire(const void *address)
 {
-	Table *t = table.load(std::memory_order_acquire);
+	Table *t = table.load(mo::acquire);
 	std::atomic<Context *> *place = t != nullptr && address != nullptr ? find(t, address) : nullptr;
-	Context *c = place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
+	Context *c = place != nullptr ? place->load(mo::acquire) : nullptr;
 	if (c == nullptr || c == &removed)
 		return nullptr;
 	// From 0 nobody comes back: then it has been unmapped, or is about to be.
-	uint32_t n = c->users.load(std::memory_order_relaxed);
+	uint32_t n = c->users.load(mo::relaxed);
 	do {
 		if (n == 0)
 			return nullptr;
-	} while (!c->users.compare_exchange_weak(n, n + 1, std::memory_order_acq_rel));
+	} while (!c->users.compare_exchange_weak(n, n + 1, mo::acq_rel));
 	// It may have become another one meanwhile.
-	if (c->ring.load(std::memory_order_acquire) == address && !c->dead.load(std::memory_order_acquire))
+	if (c->ring.load(mo::acquire) == address && !c->dead.load(mo::acquire))
 		return c;
 	release(c);
 	return nullptr;
@@ -278,10 +279,10 @@ Context *acquire(const void *address)
 
 void release(Context *c)
 {
-	if (c->users.fetch_sub(1, std::memory_order_acq_rel) != 1)
+	if (c->users.fetch_sub(1, mo::acq_rel) != 1)
 		return;
-	munmap(c->ring.load(std::memory_order_relaxed), c->bytes);
-	c->ring.store(nullptr, std::memory_order_release);
+	munmap(c->ring.load(mo::relaxed), c->bytes);
+	c->ring.store(nullptr, mo::release);
 	c->signals.close_all();
 	pool.give_back(c);
 }
@@ -290,11 +291,11 @@ bool remove(Context *c)
 {
 	BlockSignals blocked;
 	Guard<Mutex> g(changing);
-	if (c->dead.exchange(true, std::memory_order_seq_cst))
+	if (c->dead.exchange(true, mo::seq_cst))
 		return false;
-	Table *t = table.load(std::memory_order_relaxed);
-	if (auto *place = find(t, c->ring.load(std::memory_order_relaxed))) {
-		place->store(&removed, std::memory_order_release);
+	Table *t = table.load(mo::relaxed);
+	if (auto *place = find(t, c->ring.load(mo::relaxed))) {
+		place->store(&removed, mo::release);
 		clear_marks(t, static_cast<uint32_t>(place - t->place));
 	}
 	return true;
@@ -303,9 +304,9 @@ bool remove(Context *c)
 Operation *reserve(Context *c)
 {
 	// Whoever removes the context looks at what is outstanding after that.
-	uint32_t taken = c->outstanding.fetch_add(1, std::memory_order_seq_cst);
-	bool room = !c->dead.load(std::memory_order_seq_cst) &&
-		    taken + unread(c, c->ring.load(std::memory_order_relaxed)) < c->size - 1;
+	uint32_t taken = c->outstanding.fetch_add(1, mo::seq_cst);
+	bool room = !c->dead.load(mo::seq_cst) &&
+		    taken + unread(c, c->ring.load(mo::relaxed)) < c->size - 1;
 	Operation *o = room ? operation_pool.take(operation_pool.capacity) : nullptr;
 	if (o == nullptr) {
 		one_less_outstanding(c);
@@ -314,14 +315,14 @@ Operation *reserve(Context *c)
 	o->signal = nullptr;
 	o->poll = o->of_file = o->buffered = false;
 	o->place = {};
-	c->users.fetch_add(1, std::memory_order_relaxed);
-	o->context.store(c, std::memory_order_release);
+	c->users.fetch_add(1, mo::relaxed);
+	o->context.store(c, mo::release);
 	return o;
 }
 
 void give_up(Operation *o)
 {
-	Context *c = o->context.load(std::memory_order_relaxed);
+	Context *c = o->context.load(mo::relaxed);
 	not_of_file(c, o);
 	if (o->signal != nullptr)
 		drop(o->signal);
@@ -333,35 +334,35 @@ void give_up(Operation *o)
 void note_buffered(Operation *o)
 {
 	o->buffered = true;
-	o->context.load(std::memory_order_relaxed)->buffered.fetch_add(1, std::memory_order_acq_rel);
+	o->context.load(mo::relaxed)->buffered.fetch_add(1, mo::acq_rel);
 }
 
 void carry_out(Operation *o)
 {
-	Context *c = o->context.load(std::memory_order_relaxed);
-	if (o->of_file || draining.load(std::memory_order_seq_cst))
+	Context *c = o->context.load(mo::relaxed);
+	if (o->of_file || draining.load(mo::seq_cst))
 		return;
 	o->of_file = true;
-	c->of_files.fetch_add(1, std::memory_order_acq_rel);
+	c->of_files.fetch_add(1, mo::acq_rel);
 }
 
 void drain()
 {
-	draining.store(true, std::memory_order_seq_cst);
+	draining.store(true, mo::seq_cst);
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Context *c = pool.at(i);
-		while (uint32_t n = c->of_files.load(std::memory_order_acquire))
+		while (uint32_t n = c->of_files.load(mo::acquire))
 			futex_wait(c->of_files, n, nullptr);
 	}
 }
 
 void ended(Operation *o, ssize_t result)
 {
-	Context *c = o->context.load(std::memory_order_relaxed);
+	Context *c = o->context.load(mo::relaxed);
 	o->result = result;
 	not_of_file(c, o);
 	// The operation's use of the context may end with another thread's delivery.
-	c->users.fetch_add(1, std::memory_order_relaxed);
+	c->users.fetch_add(1, mo::relaxed);
 	c->ended.push(o);
 	deliver(c);
 	release(c);
@@ -369,7 +370,7 @@ void ended(Operation *o, ssize_t result)
 
 int take(Context *c, struct io_event *events, long most)
 {
-	Ring *r = c->ring.load(std::memory_order_relaxed);
+	Ring *r = c->ring.load(mo::relaxed);
 	// None: the call was interrupted by a handler that has forked, and this is the child.
 	if (r == nullptr || unread(c, r) == 0 || most <= 0)
 		return 0;
@@ -377,8 +378,8 @@ int take(Context *c, struct io_event *events, long most)
 	{
 		BlockSignals blocked;
 		Guard<Mutex> g(c->readers);
-		uint32_t head = r->head.load(std::memory_order_relaxed) % c->size;
-		uint32_t tail = c->tail.load(std::memory_order_acquire);
+		uint32_t head = r->head.load(mo::relaxed) % c->size;
+		uint32_t tail = c->tail.load(mo::acquire);
 		uint32_t there = (tail + c->size - head) % c->size;
 		long count = there < static_cast<unsigned long>(most) ? static_cast<long>(there) : most;
 		if (count == 0)
@@ -388,9 +389,9 @@ int take(Context *c, struct io_event *events, long most)
 		for (; n < count; n++, head = (head + 1) % c->size)
 			events[n] = r->events[head];
 		// Release: the places may be written again.
-		r->head.store(head, std::memory_order_release);
+		r->head.store(head, mo::release);
 	}
-	if (c->has_late.load(std::memory_order_relaxed))
+	if (c->has_late.load(mo::relaxed))
 		deliver(c);
 	return n;
 }
@@ -407,30 +408,30 @@ Operation *operation_at(uint32_t index)
 
 void after_fork()
 {
-	table.store(nullptr, std::memory_order_relaxed);
-	draining.store(false, std::memory_order_relaxed);
+	table.store(nullptr, mo::relaxed);
+	draining.store(false, mo::relaxed);
 	changing.reset();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Context *c = pool.at(i);
-		c->ring.store(nullptr, std::memory_order_relaxed);
-		c->users.store(0, std::memory_order_relaxed);
-		c->outstanding.store(0, std::memory_order_relaxed);
-		c->of_files.store(0, std::memory_order_relaxed);
-		c->buffered.store(0, std::memory_order_relaxed);
+		c->ring.store(nullptr, mo::relaxed);
+		c->users.store(0, mo::relaxed);
+		c->outstanding.store(0, mo::relaxed);
+		c->of_files.store(0, mo::relaxed);
+		c->buffered.store(0, mo::relaxed);
 		c->ended.take_all();
-		c->delivering.store(false, std::memory_order_relaxed);
+		c->delivering.store(false, mo::relaxed);
 		c->late = nullptr;
-		c->has_late.store(false, std::memory_order_relaxed);
+		c->has_late.store(false, mo::relaxed);
 		c->readers.reset();
 		c->signals.lock.reset();
 		c->signals.first = nullptr;
 		c->sleepers.lock.reset();
-		c->sleepers.masked.store(nullptr, std::memory_order_relaxed);
-		c->sleepers.asleep.store(0, std::memory_order_relaxed);
+		c->sleepers.masked.store(nullptr, mo::relaxed);
+		c->sleepers.asleep.store(0, mo::relaxed);
 	}
 	pool.after_fork();
 	for (uint32_t i = 0; i < operation_pool.size(); i++)
-		operation_pool.at(i)->context.store(nullptr, std::memory_order_relaxed);
+		operation_pool.at(i)->context.store(nullptr, mo::relaxed);
 	operation_pool.after_fork();
 }
 

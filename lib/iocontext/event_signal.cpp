@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/event_signal.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "runtime/helper.hpp"
 #include "base/syscalls.hpp"
@@ -48,10 +49,10 @@ void write_due(helper::Chore *e)
 {
 	auto *s = static_cast<EventSignal *>(e);
 	int saved = errno;
-	s->asked.store(false, std::memory_order_seq_cst);
+	s->asked.store(false, mo::seq_cst);
 	uint64_t one = 1;
 	struct pollfd p = {s->file, POLLOUT, 0};
-	for (uint64_t n = s->due.exchange(0, std::memory_order_seq_cst); n != 0; n--) {
+	for (uint64_t n = s->due.exchange(0, mo::seq_cst); n != 0; n--) {
 		if (poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0)
 			break;
 		(void)!syscall(SYS_write, s->file, &one, sizeof one);
@@ -96,7 +97,7 @@ void EventSignals::drop_idle(pid_t helper)
 {
 	for (EventSignal **p = &first; *p != nullptr;) {
 		EventSignal *i = *p;
-		if (i->users.load(std::memory_order_acquire) != 1 || same_file(self(), i->number, helper, i->file) == Same::yes) {
+		if (i->users.load(mo::acquire) != 1 || same_file(self(), i->number, helper, i->file) == Same::yes) {
 			p = &i->next;
 			continue;
 		}
@@ -124,12 +125,12 @@ int EventSignals::find(int fd, EventSignal **s)
 		if (*s == nullptr)
 			return -EAGAIN;
 		if (can_compare()) {
-			(*s)->users.store(1, std::memory_order_relaxed);
+			(*s)->users.store(1, mo::relaxed);
 			(*s)->next = first;
 			first = *s;
 		}
 	}
-	(*s)->users.fetch_add(1, std::memory_order_relaxed);
+	(*s)->users.fetch_add(1, mo::relaxed);
 	return 0;
 }
 
@@ -143,9 +144,9 @@ void EventSignals::close_all()
 
 void tell(EventSignal *s)
 {
-	s->due.fetch_add(1, std::memory_order_seq_cst);
+	s->due.fetch_add(1, mo::seq_cst);
 	// Whoever has been asked looks at `due' after it has said that it may be asked again. The use goes along.
-	if (s->asked.exchange(true, std::memory_order_seq_cst))
+	if (s->asked.exchange(true, mo::seq_cst))
 		drop(s);
 	else
 		helper::run_chore(s);
@@ -153,7 +154,7 @@ void tell(EventSignal *s)
 
 void drop(EventSignal *s)
 {
-	if (s->users.fetch_sub(1, std::memory_order_acq_rel) != 1)
+	if (s->users.fetch_sub(1, mo::acq_rel) != 1)
 		return;
 	s->run = dispose;
 	helper::run_chore(s);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/order.hpp"
 
+#include "base/memory_order.hpp"
 #include "request/submit.hpp"
 #include "runtime/sync.hpp"
 
@@ -72,7 +73,7 @@ Request *next_free(Shard &s)
 
 bool no_writes(const Operation *o)
 {
-	return shard_of(o->place).writes.load(std::memory_order_acquire) == 0;
+	return shard_of(o->place).writes.load(mo::acquire) == 0;
 }
 
 bool enter(Operation *o)
@@ -81,7 +82,7 @@ bool enter(Operation *o)
 	BlockSignals blocked;
 	Guard<Mutex> g(s.lock);
 	append(s, o);
-	s.writes.fetch_add(o->place.write, std::memory_order_relaxed);
+	s.writes.fetch_add(o->place.write, mo::relaxed);
 	o->place.ordered = true;
 	o->place.waits = must_wait(o);
 	s.waiting += o->place.waits;
@@ -115,7 +116,7 @@ void leave(Operation *o)
 		Guard<Mutex> g(s.lock);
 		take_out(s, o);
 		// Release: what it has written is seen by who finds none outstanding.
-		s.writes.fetch_sub(o->place.write, std::memory_order_release);
+		s.writes.fetch_sub(o->place.write, mo::release);
 		s.waiting -= o->place.waits;
 		o->place.ordered = o->place.waits = false;
 		r = next_free(s);
@@ -133,7 +134,7 @@ void after_fork()
 		s.lock.reset();
 		s.first = s.last = nullptr;
 		s.waiting = 0;
-		s.writes.store(0, std::memory_order_relaxed);
+		s.writes.store(0, mo::relaxed);
 	}
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/sleep.hpp"
 
+#include "base/memory_order.hpp"
 #include "cancellation.h"
 #include "interrupt.h"
 
@@ -45,15 +46,15 @@ constexpr timespec very_long{1000000000, 0};
 
 void Sleepers::wake()
 {
-	arrivals.fetch_add(1, std::memory_order_seq_cst);
-	if (asleep.load(std::memory_order_seq_cst) == 0)
+	arrivals.fetch_add(1, mo::seq_cst);
+	if (asleep.load(mo::seq_cst) == 0)
 		return;
 	futex_wake(arrivals, INT_MAX);
-	if (masked.load(std::memory_order_seq_cst) == nullptr)
+	if (masked.load(mo::seq_cst) == nullptr)
 		return;
 	BlockSignals blocked;
 	Guard<Mutex> g(lock);
-	for (Masked *m = masked.load(std::memory_order_relaxed); m != nullptr; m = m->next)
+	for (Masked *m = masked.load(mo::relaxed); m != nullptr; m = m->next)
 		if (!m->woken) {
 			m->woken = true;
 			sigevec_interrupt(m->thread);
@@ -89,18 +90,18 @@ int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset
 	set_mask(~uint64_t{0}, &before);
 	{
 		Guard<Mutex> g(lock);
-		me.next = masked.load(std::memory_order_relaxed);
-		masked.store(&me, std::memory_order_seq_cst);
+		me.next = masked.load(mo::relaxed);
+		masked.store(&me, mo::seq_cst);
 	}
 	int e = 0;
-	if (arrivals.load(std::memory_order_seq_cst) == seen)
+	if (arrivals.load(mo::seq_cst) == seen)
 		e = syscall(SYS_ppoll, nullptr, 0, &rest, &inside, mask_size) < 0 ? errno : 0;
 	{
 		Guard<Mutex> g(lock);
-		for (Masked *p = masked.load(std::memory_order_relaxed), *previous = nullptr; p != nullptr; previous = p, p = p->next)
+		for (Masked *p = masked.load(mo::relaxed), *previous = nullptr; p != nullptr; previous = p, p = p->next)
 			if (p == &me) {
 				if (previous == nullptr)
-					masked.store(me.next, std::memory_order_relaxed);
+					masked.store(me.next, mo::relaxed);
 				else
 					previous->next = me.next;
 				break;

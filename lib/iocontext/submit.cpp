@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/submit.hpp"
 
+#include "base/memory_order.hpp"
 #include "api/check.hpp"
 #include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
@@ -342,7 +343,7 @@ int check_and_start(Operation *o, struct iocb *at, const struct iocb &i, bool ch
 	if (!transfer::describe(static_cast<int>(i.aio_fildes), &d) || (d.flags & O_PATH) != 0)
 		return -EBADF;
 	if ((i.aio_flags & IOCB_FLAG_RESFD) != 0)
-		if (int e = o->context.load(std::memory_order_relaxed)->signals.find(static_cast<int>(i.aio_resfd), &o->signal); e != 0)
+		if (int e = o->context.load(mo::relaxed)->signals.find(static_cast<int>(i.aio_resfd), &o->signal); e != 0)
 			return e;
 	if (int e = write_key(at, i, changeable); e != 0)
 		return e;
@@ -363,8 +364,8 @@ int submit_one(Context *c, uint64_t address, Pages *pages)
 		return -EINVAL;
 	Operation *o = reserve(c);
 	if (o == nullptr)
-		return c->dead.load(std::memory_order_seq_cst) ? -EINVAL : -EAGAIN;
-	o->object.store(address, std::memory_order_relaxed);
+		return c->dead.load(mo::seq_cst) ? -EINVAL : -EAGAIN;
+	o->object.store(address, mo::relaxed);
 	o->data = i.aio_data;
 	int e = check_and_start(o, at, i, changeable);
 	if (e != 0)
@@ -378,11 +379,11 @@ namespace {
 // Operations are never freed.
 Operation *operation_of(const Request *r, uint64_t word)
 {
-	bool candidate = (r->op == Op::poll || r->op == Op::read || r->op == Op::write) && r->cb.load(std::memory_order_relaxed) == nullptr &&
-			 r->channel.load(std::memory_order_relaxed) == nullptr;
-	auto *o = candidate ? static_cast<Operation *>(r->data.load(std::memory_order_relaxed)) : nullptr;
-	std::atomic_thread_fence(std::memory_order_acquire);
-	return r->state.load(std::memory_order_relaxed) >> 8 == word >> 8 ? o : nullptr;
+	bool candidate = (r->op == Op::poll || r->op == Op::read || r->op == Op::write) && r->cb.load(mo::relaxed) == nullptr &&
+			 r->channel.load(mo::relaxed) == nullptr;
+	auto *o = candidate ? static_cast<Operation *>(r->data.load(mo::relaxed)) : nullptr;
+	std::atomic_thread_fence(mo::acquire);
+	return r->state.load(mo::relaxed) >> 8 == word >> 8 ? o : nullptr;
 }
 
 template <class Meant> bool cancel_those(Meant meant)
@@ -390,13 +391,13 @@ template <class Meant> bool cancel_those(Meant meant)
 	bool any = false;
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
-		uint64_t word = r->state.load(std::memory_order_acquire);
+		uint64_t word = r->state.load(mo::acquire);
 		if (!cancel::outstanding(word))
 			continue;
 		Operation *o = operation_of(r, word);
 		if (o == nullptr || !r->on_stream() || !meant(o))
 			continue;
-		r->unwanted.store(word >> 8, std::memory_order_release);
+		r->unwanted.store(word >> 8, mo::release);
 		any |= cancel::one(r, word) == AIO_CANCELED;
 	}
 	if (any)
@@ -413,7 +414,7 @@ bool cancel(Operation *o)
 
 void cancel_all(Context *c)
 {
-	cancel_those([c](const Operation *i) { return i->context.load(std::memory_order_acquire) == c; });
+	cancel_those([c](const Operation *i) { return i->context.load(mo::acquire) == c; });
 }
 
 } // namespace sigevec::io

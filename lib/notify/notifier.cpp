@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "notify/notifier.hpp"
 
+#include "base/memory_order.hpp"
 #include "cancellation.h"
 #include "notify/notify.hpp"
 #include "runtime/config.hpp"
@@ -28,17 +29,17 @@ Notification *take()
 {
 	Guard<Mutex> g(order);
 	if (oldest == nullptr) {
-		Notification *n = inbox.exchange(nullptr, std::memory_order_acquire);
+		Notification *n = inbox.exchange(nullptr, mo::acquire);
 		while (n != nullptr) {
-			Notification *older = n->next.load(std::memory_order_relaxed);
-			n->next.store(oldest, std::memory_order_relaxed);
+			Notification *older = n->next.load(mo::relaxed);
+			n->next.store(oldest, mo::relaxed);
 			oldest = n;
 			n = older;
 		}
 	}
 	Notification *n = oldest;
 	if (n != nullptr)
-		oldest = n->next.load(std::memory_order_relaxed);
+		oldest = n->next.load(mo::relaxed);
 	return n;
 }
 
@@ -46,10 +47,10 @@ void *pool_main(void *);
 
 bool add_thread()
 {
-	threads.fetch_add(1, std::memory_order_relaxed);
+	threads.fetch_add(1, mo::relaxed);
 	if (start_program_thread(pool_main, nullptr, "sigevec-notify") == 0)
 		return true;
-	threads.fetch_sub(1, std::memory_order_relaxed);
+	threads.fetch_sub(1, mo::relaxed);
 	return false;
 }
 
@@ -77,7 +78,7 @@ void thread_of_its_own_ended(void *p)
 void pool_thread_ended(void *p)
 {
 	// The thread is going: replace it, for the sake of what is queued.
-	threads.fetch_sub(1, std::memory_order_relaxed);
+	threads.fetch_sub(1, mo::relaxed);
 	add_thread();
 	notify::delivered(*static_cast<Notification *>(p));
 }
@@ -113,7 +114,7 @@ void dispatch(Notification &n)
 		return;
 	stats::count(stats::notify_thread_shared);
 	// The function may block for as long as it likes: someone else must be there for the next one.
-	if (idle.load(std::memory_order_relaxed) == 0 && !add_thread())
+	if (idle.load(mo::relaxed) == 0 && !add_thread())
 		stats::count(stats::notify_thread_shared);
 	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, nullptr);
 	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
@@ -127,20 +128,20 @@ void *pool_main(void *)
 {
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
 	for (;;) {
-		uint32_t seen = pushes.load(std::memory_order_acquire);
+		uint32_t seen = pushes.load(mo::acquire);
 		if (Notification *n = take()) {
 			dispatch(*n);
 			continue;
 		}
-		idle.fetch_add(1, std::memory_order_seq_cst);
-		timespec limit{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
+		idle.fetch_add(1, mo::seq_cst);
+		timespec limit{static_cast<time_t>(config::limits.idle.load(mo::relaxed)) + 1, 0};
 		int e = futex_wait(pushes, seen, &limit);
-		idle.fetch_sub(1, std::memory_order_relaxed);
+		idle.fetch_sub(1, mo::relaxed);
 		// The last thread stays: it is the one that needs no thread to be made.
-		if (e == ETIMEDOUT && pushes.load(std::memory_order_acquire) == seen) {
-			uint32_t n = threads.load(std::memory_order_relaxed);
+		if (e == ETIMEDOUT && pushes.load(mo::acquire) == seen) {
+			uint32_t n = threads.load(mo::relaxed);
 			while (n > 1)
-				if (threads.compare_exchange_weak(n, n - 1, std::memory_order_relaxed))
+				if (threads.compare_exchange_weak(n, n - 1, mo::relaxed))
 					return nullptr;
 		}
 	}
@@ -150,39 +151,39 @@ void *pool_main(void *)
 
 void ensure()
 {
-	if (threads.load(std::memory_order_relaxed) == 0) {
+	if (threads.load(mo::relaxed) == 0) {
 		uint32_t none = 0;
-		if (threads.compare_exchange_strong(none, 1, std::memory_order_relaxed) &&
+		if (threads.compare_exchange_strong(none, 1, mo::relaxed) &&
 		    start_program_thread(pool_main, nullptr, "sigevec-notify") != 0)
-			threads.store(0, std::memory_order_relaxed);
+			threads.store(0, mo::relaxed);
 	}
 }
 
 void queue(Notification &n)
 {
-	if (threads.load(std::memory_order_relaxed) == 0) {
+	if (threads.load(mo::relaxed) == 0) {
 		// Not one thread can be made: the function still runs, here, even if here is a thread of the helper's.
 		stats::count(stats::notify_thread_shared);
 		BlockSignals keep_mask;
 		run(n, thread_of_its_own_ended);
 		return;
 	}
-	Notification *head = inbox.load(std::memory_order_relaxed);
+	Notification *head = inbox.load(mo::relaxed);
 	do
-		n.next.store(head, std::memory_order_relaxed);
-	while (!inbox.compare_exchange_weak(head, &n, std::memory_order_release));
-	pushes.fetch_add(1, std::memory_order_seq_cst);
-	if (idle.load(std::memory_order_seq_cst) != 0)
+		n.next.store(head, mo::relaxed);
+	while (!inbox.compare_exchange_weak(head, &n, mo::release));
+	pushes.fetch_add(1, mo::seq_cst);
+	if (idle.load(mo::seq_cst) != 0)
 		futex_wake(pushes, 1);
 }
 
 void after_fork()
 {
-	inbox.store(nullptr, std::memory_order_relaxed);
+	inbox.store(nullptr, mo::relaxed);
 	oldest = nullptr;
 	order.reset();
-	threads.store(0, std::memory_order_relaxed);
-	idle.store(0, std::memory_order_relaxed);
+	threads.store(0, mo::relaxed);
+	idle.store(0, mo::relaxed);
 }
 
 } // namespace sigevec::notifier

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/batch.hpp"
 
+#include "base/memory_order.hpp"
 #include "notify/notify.hpp"
 #include "runtime/sync.hpp"
 
@@ -15,7 +16,7 @@ std::atomic<Batch *> discarded{nullptr};
 
 Batch *create(const Event &event)
 {
-	Batch *old = discarded.exchange(nullptr, std::memory_order_acquire);
+	Batch *old = discarded.exchange(nullptr, mo::acquire);
 	while (old != nullptr) {
 		Batch *next = old->next_discarded;
 		free(old);
@@ -25,8 +26,8 @@ Batch *create(const Event &event)
 	if (m == nullptr)
 		return nullptr;
 	auto *b = new (m) Batch;
-	b->left.store(1, std::memory_order_relaxed);
-	b->failed.store(false, std::memory_order_relaxed);
+	b->left.store(1, mo::relaxed);
+	b->failed.store(false, mo::relaxed);
 	b->notification.event = event;
 	b->notification.owner_batch = b;
 	b->waited = false;
@@ -39,27 +40,27 @@ Batch *create_waited()
 	if (b == nullptr)
 		return nullptr;
 	b->waited = true;
-	b->in_context.store(0, std::memory_order_relaxed);
-	b->abandoned.store(false, std::memory_order_relaxed);
+	b->in_context.store(0, mo::relaxed);
+	b->abandoned.store(false, mo::relaxed);
 	return b;
 }
 
 bool all_ended(const Batch *b)
 {
 	// Acquire: what the requests' threads did is seen with it.
-	return b->left.load(std::memory_order_acquire) == 0;
+	return b->left.load(mo::acquire) == 0;
 }
 
 void leave(Batch *b)
 {
-	if (b->abandoned.exchange(true, std::memory_order_acq_rel))
+	if (b->abandoned.exchange(true, mo::acq_rel))
 		discard(b);
 }
 
 void finished_one(Batch *b)
 {
 	// Acquire: the notification comes after everything that the other requests' threads did.
-	if (b->left.fetch_sub(1, std::memory_order_acq_rel) != 1)
+	if (b->left.fetch_sub(1, mo::acq_rel) != 1)
 		return;
 	if (!b->waited) {
 		notify::send(b->notification);
@@ -71,10 +72,10 @@ void finished_one(Batch *b)
 
 void discard(Batch *b)
 {
-	Batch *head = discarded.load(std::memory_order_relaxed);
+	Batch *head = discarded.load(mo::relaxed);
 	do
 		b->next_discarded = head;
-	while (!discarded.compare_exchange_weak(head, b, std::memory_order_release));
+	while (!discarded.compare_exchange_weak(head, b, mo::release));
 }
 
 } // namespace sigevec::batches

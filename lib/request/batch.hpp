@@ -4,6 +4,7 @@
 // waits looks at the batch, not at the requests: what has ended is the program's again, which may free it at once.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "notify/event.hpp"
 
 #include <atomic>
@@ -33,13 +34,13 @@ Batch *create_waited();
 
 inline void add(Batch *b)
 {
-	b->left.fetch_add(1, std::memory_order_relaxed);
+	b->left.fetch_add(1, mo::relaxed);
 }
 
 // One request of the list has failed: for the channel's event. Before finished_one. Async-signal-safe.
 inline void note_failure(Batch *b)
 {
-	b->failed.store(true, std::memory_order_relaxed);
+	b->failed.store(true, mo::relaxed);
 }
 
 // One request of the list is done and told. The last one sends the list's notification. Async-signal-safe.

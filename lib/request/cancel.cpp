@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/cancel.hpp"
 
+#include "base/memory_order.hpp"
 #include "completion/completion.hpp"
 #include "dma/association.hpp"
 #include "engine/kaio.hpp"
@@ -42,19 +43,19 @@ bool outstanding(uint64_t word)
 
 int one(Request *r, uint64_t word)
 {
-	if (int context = r->context.load(std::memory_order_relaxed); context >= 0)
+	if (int context = r->context.load(mo::relaxed); context >= 0)
 		kaio::poll(context);
 	uint64_t generation = word >> 8;
 	for (int times = 0;;) {
-		uint64_t now = r->state.load(std::memory_order_acquire);
+		uint64_t now = r->state.load(mo::acquire);
 		if (now >> 8 != generation)
 			return AIO_ALLDONE;
 		switch (static_cast<State>(now & 0xff)) {
 		case State::queued:
 			if (r->change_exactly(now, State::cancelled)) {
 				// Against the association, which says where it waits and looks at the state then.
-				std::atomic_thread_fence(std::memory_order_seq_cst);
-				uint64_t place = r->association.load(std::memory_order_relaxed);
+				std::atomic_thread_fence(mo::seq_cst);
+				uint64_t place = r->association.load(mo::relaxed);
 				completion::finish_cancelled(r);
 				if (place != 0)
 					dma::association::drop_cancelled(place);
@@ -82,13 +83,13 @@ namespace {
 // What is just being tried is not put back to wait.
 void end_soon(Request *r, uint64_t word)
 {
-	r->unwanted.store(word >> 8, std::memory_order_release);
+	r->unwanted.store(word >> 8, mo::release);
 	one(r, word);
 }
 
 bool is_of(const Request *r, uint64_t word, const Channel *channel)
 {
-	return outstanding(word) && r->channel.load(std::memory_order_relaxed) == channel;
+	return outstanding(word) && r->channel.load(mo::relaxed) == channel;
 }
 
 // Every one that there is: all, or the one-call requests with data. How many were found.
@@ -97,8 +98,8 @@ unsigned by_search(const Channel *channel, bool all, const void *data)
 	unsigned found = 0;
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
-		uint64_t word = r->state.load(std::memory_order_acquire);
-		bool meant = all || (r->cb.load(std::memory_order_relaxed) == nullptr && r->data.load(std::memory_order_relaxed) == data);
+		uint64_t word = r->state.load(mo::acquire);
+		bool meant = all || (r->cb.load(mo::relaxed) == nullptr && r->data.load(mo::relaxed) == data);
 		if (!meant || !is_of(r, word, channel))
 			continue;
 		end_soon(r, word);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/filequeue.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
@@ -52,30 +53,30 @@ Request *ended()
 // Whether what r asks for may be done through q's file. While q has not ended, its file is open.
 Same fits(const FileQueue *q, const Request *r)
 {
-	if (q->ino != r->ino.load(std::memory_order_relaxed) || q->dev != r->dev.load(std::memory_order_relaxed))
+	if (q->ino != r->ino.load(mo::relaxed) || q->dev != r->dev.load(mo::relaxed))
 		return Same::no;
 	// Another open file of the same inode, with the same flags, writes alike; but appends must be in the order of their own.
 	if (r->exact_inode && q->flags == r->flags && (r->flags & O_APPEND) == 0 && !r->is_sync())
 		return Same::yes;
-	return same_file(static_cast<pid_t>(syscall(SYS_gettid)), r->fd.load(std::memory_order_relaxed), helper::get()->thread, q->file);
+	return same_file(static_cast<pid_t>(syscall(SYS_gettid)), r->fd.load(mo::relaxed), helper::get()->thread, q->file);
 }
 
 // False: the queue has ended.
 bool push(FileQueue *q, Request *r)
 {
 	// Acquire: what the worker did with the queue is over before it is freed.
-	Request *newest = q->behind.load(std::memory_order_acquire);
+	Request *newest = q->behind.load(mo::acquire);
 	do {
 		if (newest == ended())
 			return false;
-		r->next.store(newest, std::memory_order_relaxed);
-	} while (!q->behind.compare_exchange_weak(newest, r, std::memory_order_acq_rel, std::memory_order_acquire));
+		r->next.store(newest, mo::relaxed);
+	} while (!q->behind.compare_exchange_weak(newest, r, mo::acq_rel, mo::acquire));
 	return true;
 }
 
 bool over(const FileQueue *q)
 {
-	return q->behind.load(std::memory_order_acquire) == ended();
+	return q->behind.load(mo::acquire) == ended();
 }
 
 enum class Joined : uint8_t { yes, no, refused };
@@ -86,7 +87,7 @@ Joined join_with_file(FileQueue *q, Request *r)
 {
 	if (r->is_sync())
 		return Joined::no;
-	int file = helper::hold(r->fd.load(std::memory_order_relaxed));
+	int file = helper::hold(r->fd.load(mo::relaxed));
 	if (file < 0) {
 		errno = file == -EBADF ? EBADF : EAGAIN;
 		return Joined::refused;
@@ -125,8 +126,8 @@ Request *reversed(Request *r)
 {
 	Request *result = nullptr;
 	while (r != nullptr) {
-		Request *next = r->next.load(std::memory_order_relaxed);
-		r->next.store(result, std::memory_order_relaxed);
+		Request *next = r->next.load(mo::relaxed);
+		r->next.store(result, mo::relaxed);
 		result = r;
 		r = next;
 	}
@@ -138,12 +139,12 @@ Request *take(FileQueue *q, Request *&list)
 {
 	while (list == nullptr) {
 		Request *none = nullptr;
-		if (q->behind.compare_exchange_strong(none, ended(), std::memory_order_acq_rel))
+		if (q->behind.compare_exchange_strong(none, ended(), mo::acq_rel))
 			return nullptr;
-		list = reversed(q->behind.exchange(nullptr, std::memory_order_acquire));
+		list = reversed(q->behind.exchange(nullptr, mo::acquire));
 	}
 	Request *r = list;
-	list = r->next.load(std::memory_order_relaxed);
+	list = r->next.load(mo::relaxed);
 	return r;
 }
 
@@ -171,7 +172,7 @@ Request *take_live(FileQueue *q, Request *&list)
 void synchronize(Request *r, int fd)
 {
 	// Its submitter's share is all that is left; otherwise something else is before it, which the driver waits for.
-	bool free = r->waits_for.load(std::memory_order_acquire) == 1;
+	bool free = r->waits_for.load(mo::acquire) == 1;
 	if (!free) {
 		helper::request_from_inside(helper::own_helper(), r, fd);
 		copies::close(fd);
@@ -197,7 +198,7 @@ bool submit(Request *r)
 		errno = EAGAIN;
 		return false;
 	}
-	Shard &s = shard_of(r->ino.load(std::memory_order_relaxed));
+	Shard &s = shard_of(r->ino.load(mo::relaxed));
 	Guard<Mutex> g(s.lock);
 	if (Joined j = join(s, r); j != Joined::no)
 		return j == Joined::yes;
@@ -206,7 +207,7 @@ bool submit(Request *r)
 		errno = EAGAIN;
 		return false;
 	}
-	new (q) FileQueue{s.queues, r->dev.load(std::memory_order_relaxed), r->ino.load(std::memory_order_relaxed),
+	new (q) FileQueue{s.queues, r->dev.load(mo::relaxed), r->ino.load(mo::relaxed),
 			  r->flags, -1, r, nullptr};
 	r->post.object = q;
 	// The worker does not look at the number here; who does has the lock.
@@ -216,14 +217,14 @@ bool submit(Request *r)
 	}
 	// It may have ended already; whoever holds the lock next sees that.
 	s.queues = q;
-	s.used.store(true, std::memory_order_relaxed);
+	s.used.store(true, mo::relaxed);
 	return true;
 }
 
 bool empty(uint64_t dev, uint64_t ino)
 {
 	Shard &s = shard_of(ino);
-	if (!s.used.load(std::memory_order_relaxed))
+	if (!s.used.load(mo::relaxed))
 		return true;
 	Guard<Mutex> g(s.lock);
 	for (const FileQueue *q = s.queues; q != nullptr; q = q->next)
@@ -236,7 +237,7 @@ bool submit_behind(Request *sync)
 {
 	if (helper::get() == nullptr)
 		return false;
-	Shard &s = shard_of(sync->ino.load(std::memory_order_relaxed));
+	Shard &s = shard_of(sync->ino.load(mo::relaxed));
 	Guard<Mutex> g(s.lock);
 	return join(s, sync) == Joined::yes;
 }

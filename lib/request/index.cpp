@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/index.hpp"
 
+#include "base/memory_order.hpp"
 #include "runtime/sync.hpp"
 
 namespace sigevec::requests::index {
@@ -23,14 +24,14 @@ Group &group_of(uint64_t hash)
 
 uint64_t hash_of_request(const Request *r)
 {
-	return hash_of(r->channel.load(std::memory_order_relaxed), r->data.load(std::memory_order_relaxed));
+	return hash_of(r->channel.load(mo::relaxed), r->data.load(mo::relaxed));
 }
 
 } // namespace
 
 void add(Request *r)
 {
-	if (r->cb.load(std::memory_order_relaxed) != nullptr || r->channel.load(std::memory_order_relaxed) == nullptr)
+	if (r->cb.load(mo::relaxed) != nullptr || r->channel.load(mo::relaxed) == nullptr)
 		return;
 	uint64_t hash = hash_of_request(r);
 	Group &g = group_of(hash);
@@ -56,10 +57,10 @@ size_t find(const Channel *channel, const void *data, Found *v, size_t most)
 	Guard<Mutex> guard(g.lock);
 	size_t n = 0;
 	for (Request *r = g.chains.first(hash); r != nullptr; r = g.chains.next(r)) {
-		if (r->channel.load(std::memory_order_relaxed) != channel || r->data.load(std::memory_order_relaxed) != data)
+		if (r->channel.load(mo::relaxed) != channel || r->data.load(mo::relaxed) != data)
 			continue;
 		if (n < most)
-			v[n] = {r, r->state.load(std::memory_order_acquire)};
+			v[n] = {r, r->state.load(mo::acquire)};
 		n++;
 	}
 	return n;

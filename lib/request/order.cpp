@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/order.hpp"
 
+#include "base/memory_order.hpp"
 #include "engine/kaio.hpp"
 #include "runtime/helper.hpp"
 
@@ -18,23 +19,23 @@ bool in_the_way(uint64_t state_word)
 
 bool same_file(const Request *a, const Request *b)
 {
-	return a->ino.load(std::memory_order_relaxed) == b->ino.load(std::memory_order_relaxed) &&
-	       a->dev.load(std::memory_order_relaxed) == b->dev.load(std::memory_order_relaxed);
+	return a->ino.load(mo::relaxed) == b->ino.load(mo::relaxed) &&
+	       a->dev.load(mo::relaxed) == b->dev.load(mo::relaxed);
 }
 
 void follow(Request *sync, Request *r)
 {
-	uint64_t before = r->state.load(std::memory_order_acquire);
+	uint64_t before = r->state.load(mo::acquire);
 	if (!in_the_way(before) || !same_file(r, sync))
 		return;
 	// Counted before it is linked: the end of r counts down, perhaps at once.
-	sync->waits_for.fetch_add(1, std::memory_order_relaxed);
+	sync->waits_for.fetch_add(1, mo::relaxed);
 	Request *none = nullptr;
-	if (!r->dependent.compare_exchange_strong(none, sync, std::memory_order_acq_rel)) {
-		sync->waits_for.fetch_sub(1, std::memory_order_relaxed);
+	if (!r->dependent.compare_exchange_strong(none, sync, mo::acq_rel)) {
+		sync->waits_for.fetch_sub(1, mo::relaxed);
 		return;
 	}
-	uint64_t after = r->state.load(std::memory_order_acquire);
+	uint64_t after = r->state.load(mo::acquire);
 	if (after >> 8 == before >> 8 && static_cast<State>(after & 0xff) != State::free) {
 		// It must end even if nobody waits for it.
 		kaio::end_in_background(r);
@@ -42,8 +43,8 @@ void follow(Request *sync, Request *r)
 	}
 	// r has ended and become another request meanwhile: take the link back, unless that one has ended as well.
 	Request *mine = sync;
-	if (r->dependent.compare_exchange_strong(mine, nullptr, std::memory_order_acq_rel))
-		sync->waits_for.fetch_sub(1, std::memory_order_relaxed);
+	if (r->dependent.compare_exchange_strong(mine, nullptr, mo::acq_rel))
+		sync->waits_for.fetch_sub(1, mo::relaxed);
 }
 
 } // namespace
@@ -61,18 +62,18 @@ void unfollow_all(Request *sync)
 {
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *mine = sync;
-		if (requests::at(i)->dependent.compare_exchange_strong(mine, nullptr, std::memory_order_acq_rel))
-			sync->waits_for.fetch_sub(1, std::memory_order_relaxed);
+		if (requests::at(i)->dependent.compare_exchange_strong(mine, nullptr, mo::acq_rel))
+			sync->waits_for.fetch_sub(1, mo::relaxed);
 	}
 	// The others are being ended by their threads, which count down in a moment.
-	while (sync->waits_for.load(std::memory_order_acquire) != 1)
+	while (sync->waits_for.load(mo::acquire) != 1)
 		sched_yield();
 }
 
 void ended(Request *r)
 {
-	Request *sync = r->dependent.exchange(requests::closed_dependent(), std::memory_order_acq_rel);
-	if (sync != nullptr && sync->waits_for.fetch_sub(1, std::memory_order_acq_rel) == 1)
+	Request *sync = r->dependent.exchange(requests::closed_dependent(), mo::acq_rel);
+	if (sync != nullptr && sync->waits_for.fetch_sub(1, mo::acq_rel) == 1)
 		helper::run(sync);
 }
 
@@ -82,23 +83,23 @@ std::atomic<uint32_t> outstanding{0};
 
 bool sync_outstanding()
 {
-	return outstanding.load(std::memory_order_relaxed) != 0;
+	return outstanding.load(mo::relaxed) != 0;
 }
 
 void sync_begins()
 {
-	outstanding.fetch_add(1, std::memory_order_relaxed);
+	outstanding.fetch_add(1, mo::relaxed);
 }
 
 void sync_is_freed()
 {
-	outstanding.fetch_sub(1, std::memory_order_relaxed);
+	outstanding.fetch_sub(1, mo::relaxed);
 }
 
 // A thread of the parent's may have been making one.
 void after_fork()
 {
-	outstanding.store(0, std::memory_order_relaxed);
+	outstanding.store(0, mo::relaxed);
 	syncs.reset();
 }
 

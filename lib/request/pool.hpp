@@ -7,6 +7,7 @@
 // pool has to grow. T has members `uint32_t index' and `std::atomic<uint32_t> next_free', and is constructed once.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "runtime/sync.hpp"
 #include "runtime/thread_number.hpp"
 
@@ -52,26 +53,26 @@ public:
 	// Any index below size() is valid for ever.
 	T *at(uint32_t index) const
 	{
-		return &chunks_[index >> ChunkBits].load(std::memory_order_acquire)[index & (chunk_size - 1)];
+		return &chunks_[index >> ChunkBits].load(mo::acquire)[index & (chunk_size - 1)];
 	}
 
 	bool has_free() const
 	{
 		for (const Head &h : free_)
-			if (static_cast<uint32_t>(h.word.load(std::memory_order_relaxed)) != 0)
+			if (static_cast<uint32_t>(h.word.load(mo::relaxed)) != 0)
 				return true;
 		return false;
 	}
 
 	// Objects that exist, in use or not.
-	uint32_t size() const { return size_.load(std::memory_order_acquire); }
+	uint32_t size() const { return size_.load(mo::acquire); }
 
 	// In the child of fork: everything is free.
 	void after_fork()
 	{
 		grow_.reset();
 		for (Head &h : free_)
-			h.word.store(0, std::memory_order_relaxed);
+			h.word.store(0, mo::relaxed);
 		for (uint32_t i = 0; i < size(); i++)
 			push(free_[i % shards], at(i));
 	}
@@ -87,12 +88,12 @@ private:
 
 	T *pop(Head &h)
 	{
-		uint64_t w = h.word.load(std::memory_order_acquire);
+		uint64_t w = h.word.load(mo::acquire);
 		while (static_cast<uint32_t>(w) != 0) {
 			T *t = at(static_cast<uint32_t>(w) - 1);
-			uint64_t next = t->next_free.load(std::memory_order_relaxed);
-			if (h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | next, std::memory_order_acq_rel,
-							 std::memory_order_acquire))
+			uint64_t next = t->next_free.load(mo::relaxed);
+			if (h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | next, mo::acq_rel,
+							 mo::acquire))
 				return t;
 		}
 		return nullptr;
@@ -100,29 +101,29 @@ private:
 
 	void push(Head &h, T *t)
 	{
-		uint64_t w = h.word.load(std::memory_order_relaxed);
+		uint64_t w = h.word.load(mo::relaxed);
 		do
-			t->next_free.store(static_cast<uint32_t>(w), std::memory_order_relaxed);
-		while (!h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | (t->index + 1), std::memory_order_acq_rel,
-						     std::memory_order_relaxed));
+			t->next_free.store(static_cast<uint32_t>(w), mo::relaxed);
+		while (!h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | (t->index + 1), mo::acq_rel,
+						     mo::relaxed));
 	}
 
 	// The first of `from', whose others go to `to'.
 	T *take_over(Head &from, Head &to)
 	{
-		uint64_t w = from.word.load(std::memory_order_acquire);
+		uint64_t w = from.word.load(mo::acquire);
 		do {
 			if (static_cast<uint32_t>(w) == 0)
 				return nullptr;
-		} while (!from.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32, std::memory_order_acq_rel, std::memory_order_acquire));
+		} while (!from.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32, mo::acq_rel, mo::acquire));
 		T *first = at(static_cast<uint32_t>(w) - 1);
-		uint32_t others = first->next_free.load(std::memory_order_relaxed);
-		uint64_t old = to.word.load(std::memory_order_relaxed);
+		uint32_t others = first->next_free.load(mo::relaxed);
+		uint64_t old = to.word.load(mo::relaxed);
 		bool whole = static_cast<uint32_t>(old) == 0 &&
-			     to.word.compare_exchange_strong(old, ((old >> 32) + 1) << 32 | others, std::memory_order_acq_rel);
+			     to.word.compare_exchange_strong(old, ((old >> 32) + 1) << 32 | others, mo::acq_rel);
 		while (!whole && others != 0) {
 			T *t = at(others - 1);
-			others = t->next_free.load(std::memory_order_relaxed);
+			others = t->next_free.load(mo::relaxed);
 			push(to, t);
 		}
 		return first;
@@ -140,7 +141,7 @@ private:
 			limit = capacity;
 		if (have >= limit)
 			return nullptr;
-		T *chunk = chunks_[have >> ChunkBits].load(std::memory_order_relaxed);
+		T *chunk = chunks_[have >> ChunkBits].load(mo::relaxed);
 		if (chunk == nullptr) {
 			void *m = Reserved && have == 0 ? reserved_ : aligned_alloc(64, chunk_size * sizeof(T));
 			if (m == nullptr)
@@ -148,13 +149,13 @@ private:
 			chunk = static_cast<T *>(m);
 			for (uint32_t i = 0; i < chunk_size; i++)
 				(new (&chunk[i]) T)->index = (have & ~(chunk_size - 1)) + i;
-			chunks_[have >> ChunkBits].store(chunk, std::memory_order_release);
+			chunks_[have >> ChunkBits].store(chunk, mo::release);
 		}
 		// The objects of a chunk come into use together, but never more than the limit in all.
 		uint32_t end = (have | (chunk_size - 1)) + 1;
 		if (end > limit)
 			end = limit;
-		size_.store(end, std::memory_order_release);
+		size_.store(end, mo::release);
 		for (uint32_t i = have + 1; i < end; i++)
 			push(h, at(i));
 		return at(have);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/request.hpp"
 
+#include "base/memory_order.hpp"
 #include "channel/channel.hpp"
 #include "engine/carrier.hpp"
 #include "request/index.hpp"
@@ -26,7 +27,7 @@ uint32_t Request::stream_word() const
 {
 	if (op == Op::poll)
 		return stream::no_word;
-	return stream::word_of({dev.load(std::memory_order_relaxed), ino.load(std::memory_order_relaxed), is_read()});
+	return stream::word_of({dev.load(mo::relaxed), ino.load(mo::relaxed), is_read()});
 }
 
 namespace requests {
@@ -43,9 +44,9 @@ std::atomic<uint32_t> lingering{0};
 
 void free_discarded()
 {
-	if (discarded.load(std::memory_order_relaxed) == nullptr)
+	if (discarded.load(mo::relaxed) == nullptr)
 		return;
-	Block *v = discarded.exchange(nullptr, std::memory_order_acquire);
+	Block *v = discarded.exchange(nullptr, mo::acquire);
 	while (v != nullptr) {
 		Block *next = v->next;
 		free(v);
@@ -59,7 +60,7 @@ Request closed;
 // moment: a request that has ended takes no room as far as the caller can see.
 bool wait_for_room()
 {
-	for (int i = 0; i < 1000 && lingering.load(std::memory_order_acquire) != 0; i++) {
+	for (int i = 0; i < 1000 && lingering.load(mo::acquire) != 0; i++) {
 		sched_yield();
 		if (pool.has_free())
 			return true;
@@ -71,10 +72,10 @@ bool wait_for_room()
 
 void free_later(Block *v)
 {
-	Block *head = discarded.load(std::memory_order_relaxed);
+	Block *head = discarded.load(mo::relaxed);
 	do
 		v->next = head;
-	while (!discarded.compare_exchange_weak(head, v, std::memory_order_release));
+	while (!discarded.compare_exchange_weak(head, v, mo::release));
 }
 
 Vector *copy_vector(const Call &c)
@@ -110,7 +111,7 @@ Request *closed_dependent()
 
 bool full()
 {
-	return pool.size() >= config::limits.requests.load(std::memory_order_relaxed) && !pool.has_free() && !wait_for_room();
+	return pool.size() >= config::limits.requests.load(mo::relaxed) && !pool.has_free() && !wait_for_room();
 }
 
 Request *create(const Call &c, const Descriptor &d)
@@ -119,18 +120,18 @@ Request *create(const Call &c, const Descriptor &d)
 	Vector *vector = c.vector != nullptr ? copy_vector(c) : nullptr;
 	Message *message = c.message != nullptr ? copy_message(c) : nullptr;
 	bool complete = (vector != nullptr || c.vector == nullptr) && (message != nullptr || c.message == nullptr);
-	Request *r = complete ? pool.take(config::limits.requests.load(std::memory_order_relaxed)) : nullptr;
+	Request *r = complete ? pool.take(config::limits.requests.load(mo::relaxed)) : nullptr;
 	if (r == nullptr) {
 		free(vector);
 		free(message);
 		return nullptr;
 	}
-	r->cb.store(c.cb, std::memory_order_relaxed);
-	r->fd.store(c.fd, std::memory_order_relaxed);
-	r->dev.store(d.dev, std::memory_order_relaxed);
-	r->ino.store(d.ino, std::memory_order_relaxed);
-	r->channel.store(c.event.channel, std::memory_order_relaxed);
-	r->data.store(c.event.value.sival_ptr, std::memory_order_relaxed);
+	r->cb.store(c.cb, mo::relaxed);
+	r->fd.store(c.fd, mo::relaxed);
+	r->dev.store(d.dev, mo::relaxed);
+	r->ino.store(d.ino, mo::relaxed);
+	r->channel.store(c.event.channel, mo::relaxed);
+	r->data.store(c.event.value.sival_ptr, mo::relaxed);
 	r->of_data.place = nullptr;
 	r->indexed = false;
 	r->op = c.op;
@@ -154,34 +155,34 @@ Request *create(const Call &c, const Descriptor &d)
 	r->size = d.size;
 	r->file = -1;
 	r->held = nullptr;
-	r->next.store(nullptr, std::memory_order_relaxed);
+	r->next.store(nullptr, mo::relaxed);
 	r->cancel_reply = nullptr;
 	r->polled = false;
 	r->waited = false;
 	r->deadline = 0;
 	r->by_worker = false;
-	r->worker.store(0, std::memory_order_relaxed);
-	r->stop.store(false, std::memory_order_relaxed);
+	r->worker.store(0, mo::relaxed);
+	r->stop.store(false, mo::relaxed);
 	r->briefly = false;
 	r->connection = nullptr;
-	r->unwanted.store(0, std::memory_order_relaxed);
-	r->dependent.store(nullptr, std::memory_order_relaxed);
-	r->waits_for.store(1, std::memory_order_relaxed);
-	r->context.store(-1, std::memory_order_relaxed);
-	r->association.store(0, std::memory_order_relaxed);
-	r->in_call.store(0, std::memory_order_relaxed);
-	r->background.store(0, std::memory_order_relaxed);
+	r->unwanted.store(0, mo::relaxed);
+	r->dependent.store(nullptr, mo::relaxed);
+	r->waits_for.store(1, mo::relaxed);
+	r->context.store(-1, mo::relaxed);
+	r->association.store(0, mo::relaxed);
+	r->in_call.store(0, mo::relaxed);
+	r->background.store(0, mo::relaxed);
 	r->notification.event = c.event;
 	r->notification.batch = c.batch;
 	r->notification.request = r;
-	r->references.store(2, std::memory_order_relaxed);
+	r->references.store(2, mo::relaxed);
 	meter::created(r, c.begun);
 	if (r->is_sync())
 		order::sync_begins();
-	uint64_t generation = (r->state.load(std::memory_order_relaxed) >> 8) + 1;
+	uint64_t generation = (r->state.load(mo::relaxed) >> 8) + 1;
 	// What has nothing to carry out cannot be cancelled, nor can what has begun.
 	State first = c.op == Op::event ? State::done : c.done != 0 ? State::running : State::queued;
-	r->state.store(generation << 8 | static_cast<uint8_t>(first), std::memory_order_release);
+	r->state.store(generation << 8 | static_cast<uint8_t>(first), mo::release);
 	return r;
 }
 
@@ -189,7 +190,7 @@ Request *create_connection(const Request *multishot)
 {
 	Call c{};
 	c.op = Op::event;
-	c.fd = multishot->fd.load(std::memory_order_relaxed);
+	c.fd = multishot->fd.load(mo::relaxed);
 	c.flags = multishot->call_flags;
 	c.multishot = true;
 	c.event = multishot->notification.event;
@@ -215,10 +216,10 @@ void discard_connection(Request *r)
 
 void release(Request *r)
 {
-	if (r->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
+	if (r->references.fetch_sub(1, mo::acq_rel) != 1)
 		return;
 	if (r->get_state() == State::cancelled) {
-		lingering.fetch_sub(1, std::memory_order_release);
+		lingering.fetch_sub(1, mo::release);
 		if (r->is_sync())
 			order::ended(r);
 	}
@@ -237,7 +238,7 @@ void release(Request *r)
 
 void linger()
 {
-	lingering.fetch_add(1, std::memory_order_relaxed);
+	lingering.fetch_add(1, mo::relaxed);
 }
 
 bool abandon(Request *r)
@@ -267,8 +268,8 @@ void after_fork()
 	for (uint32_t i = 0; i < pool.size(); i++)
 		pool.at(i)->set(State::free);
 	pool.after_fork();
-	discarded.store(nullptr, std::memory_order_relaxed);
-	lingering.store(0, std::memory_order_relaxed);
+	discarded.store(nullptr, mo::relaxed);
+	lingering.store(0, mo::relaxed);
 }
 
 } // namespace requests

@@ -9,6 +9,7 @@
 // else decides the request's fate; see State.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "base/chains.hpp"
 #include "dma/use.hpp"
 #include "notify/event.hpp"
@@ -232,25 +233,25 @@ struct Request {
 	Notification notification;
 	std::atomic<uint8_t> references;
 
-	State get_state() const { return static_cast<State>(state.load(std::memory_order_acquire) & 0xff); }
+	State get_state() const { return static_cast<State>(state.load(mo::acquire) & 0xff); }
 	bool change(State from, State to)
 	{
-		uint64_t w = state.load(std::memory_order_acquire);
+		uint64_t w = state.load(mo::acquire);
 		if ((w & 0xff) != static_cast<uint8_t>(from))
 			return false;
 		return state.compare_exchange_strong(w, (w & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
-						     std::memory_order_acq_rel);
+						     mo::acq_rel);
 	}
 	void set(State to)
 	{
-		uint64_t w = state.load(std::memory_order_relaxed);
-		state.store((w & ~uint64_t{0xff}) | static_cast<uint8_t>(to), std::memory_order_release);
+		uint64_t w = state.load(mo::relaxed);
+		state.store((w & ~uint64_t{0xff}) | static_cast<uint8_t>(to), mo::release);
 	}
 	// As change, for one generation only.
 	bool change_exactly(uint64_t word, State to)
 	{
 		return state.compare_exchange_strong(word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
-						     std::memory_order_acq_rel);
+						     mo::acq_rel);
 	}
 	// A read or write of no bytes. What a device makes of it is its own affair, and in no order with what waits there.
 	bool of_nothing() const { return len == 0 && (op == Op::read || op == Op::write); }
@@ -267,7 +268,7 @@ struct Request {
 	bool has_begun() const { return __atomic_load_n(&done, __ATOMIC_RELAXED) != 0; }
 	bool is_unwanted() const
 	{
-		return unwanted.load(std::memory_order_acquire) == state.load(std::memory_order_relaxed) >> 8;
+		return unwanted.load(mo::acquire) == state.load(mo::relaxed) >> 8;
 	}
 	// Ends with EAGAIN instead of waiting.
 	bool nonblocking() const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "request/stream.hpp"
 
+#include "base/memory_order.hpp"
+
 namespace sigevec::stream {
 
 namespace {
@@ -17,43 +19,43 @@ uint32_t word_of(const Key &k)
 bool claim(uint32_t word)
 {
 	uint32_t none = 0;
-	return table[word].compare_exchange_strong(none, claimed_bit, std::memory_order_acq_rel);
+	return table[word].compare_exchange_strong(none, claimed_bit, mo::acq_rel);
 }
 
 bool give_up_claim(uint32_t word)
 {
-	return table[word].fetch_and(~claimed_bit, std::memory_order_acq_rel) != claimed_bit;
+	return table[word].fetch_and(~claimed_bit, mo::acq_rel) != claimed_bit;
 }
 
 void take_over_claim(uint32_t word)
 {
-	table[word].fetch_and(~claimed_bit, std::memory_order_acq_rel);
+	table[word].fetch_and(~claimed_bit, mo::acq_rel);
 }
 
 bool claimed(uint32_t word)
 {
-	return (table[word].load(std::memory_order_acquire) & claimed_bit) != 0;
+	return (table[word].load(mo::acquire) & claimed_bit) != 0;
 }
 
 bool idle(uint32_t word)
 {
-	return table[word].load(std::memory_order_acquire) == 0;
+	return table[word].load(mo::acquire) == 0;
 }
 
 void enter(uint32_t word)
 {
-	table[word].fetch_add(1, std::memory_order_acq_rel);
+	table[word].fetch_add(1, mo::acq_rel);
 }
 
 void leave(uint32_t word)
 {
-	table[word].fetch_sub(1, std::memory_order_acq_rel);
+	table[word].fetch_sub(1, mo::acq_rel);
 }
 
 void after_fork()
 {
 	for (auto &w : table)
-		w.store(0, std::memory_order_relaxed);
+		w.store(0, mo::relaxed);
 }
 
 } // namespace sigevec::stream

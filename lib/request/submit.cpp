@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/submit.hpp"
 
+#include "base/memory_order.hpp"
 #include "aiocb.hpp"
 #include "channel/bell.hpp"
 #include "completion/completion.hpp"
@@ -39,8 +40,8 @@ int refuse(const Call &c, int error)
 	}
 	if (c.cb == nullptr)
 		return error;
-	aiocb_layout::result(c.cb).store(-1, std::memory_order_relaxed);
-	aiocb_layout::status(c.cb).store(error, std::memory_order_release);
+	aiocb_layout::result(c.cb).store(-1, mo::relaxed);
+	aiocb_layout::status(c.cb).store(error, mo::release);
 	return error;
 }
 
@@ -63,7 +64,7 @@ int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 			transfer::note_received(r->message);
 	}
 	if (r != nullptr) {
-		r->engine.store(engine, std::memory_order_relaxed);
+		r->engine.store(engine, mo::relaxed);
 		completion::finish(r, result);
 	} else {
 		SIGEVEC_PROBE4(complete, c.cb, static_cast<int>(c.op), result, static_cast<int>(engine));
@@ -97,7 +98,7 @@ void note_request(const Call &c, Request *r)
 {
 	requests::index::add(r);
 	if (c.cb != nullptr)
-		aiocb_layout::request(c.cb).store(r->index, std::memory_order_relaxed);
+		aiocb_layout::request(c.cb).store(r->index, mo::relaxed);
 }
 
 // It cannot be handed over.
@@ -144,7 +145,7 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 // A file in memory has nothing to be written back, and nothing is before this: the call says so in a tenth of a microsecond.
 bool ends_at_once(const Descriptor &d, Request *r)
 {
-	return d.kind == Kind::memory && select::inline_allowed() && r->waits_for.load(std::memory_order_acquire) == 1 &&
+	return d.kind == Kind::memory && select::inline_allowed() && r->waits_for.load(mo::acquire) == 1 &&
 	       r->change(State::queued, State::running);
 }
 
@@ -156,7 +157,7 @@ int hand_over_sync(const Call &c, const Descriptor &d, Request *r, bool *at_once
 	if (c.event.channel != nullptr && !bell::install(c.event.channel))
 		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
 	if (c.cb != nullptr)
-		aiocb_layout::context(c.cb).store(aiocb_layout::context_of_sync, std::memory_order_relaxed);
+		aiocb_layout::context(c.cb).store(aiocb_layout::context_of_sync, mo::relaxed);
 	// On a stream it fails; nothing queued there need end for that.
 	if (!is_stream(d.kind))
 		order::follow_all(r);

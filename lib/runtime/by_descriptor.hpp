@@ -6,6 +6,8 @@
 // Lifetimes: grows by chunks as numbers come up, and a chunk, once made, stays. Locks: none; a place is found in signal handlers, too.
 #pragma once
 
+#include "base/memory_order.hpp"
+
 #include <atomic>
 #include <cstdlib>
 
@@ -21,7 +23,7 @@ public:
 		auto n = static_cast<unsigned>(fd);
 		if (n >> bits >= chunks)
 			return nullptr;
-		Place *chunk = table_[n >> bits].load(std::memory_order_acquire);
+		Place *chunk = table_[n >> bits].load(mo::acquire);
 		return chunk == nullptr ? nullptr : &chunk[n & (in_chunk - 1)];
 	}
 
@@ -29,11 +31,11 @@ public:
 	Place *make(int fd)
 	{
 		auto n = static_cast<unsigned>(fd);
-		if (n >> bits < chunks && table_[n >> bits].load(std::memory_order_relaxed) == nullptr) {
+		if (n >> bits < chunks && table_[n >> bits].load(mo::relaxed) == nullptr) {
 			auto *made = static_cast<Place *>(calloc(in_chunk, sizeof(Place)));
 			Place *none = nullptr;
 			// Release: pairs with find(). Of two who make it at once one is in vain.
-			if (!table_[n >> bits].compare_exchange_strong(none, made, std::memory_order_acq_rel))
+			if (!table_[n >> bits].compare_exchange_strong(none, made, mo::acq_rel))
 				free(made);
 		}
 		return find(fd);
@@ -42,7 +44,7 @@ public:
 	template <class F> void each(F f)
 	{
 		for (auto &entry : table_)
-			if (Place *chunk = entry.load(std::memory_order_acquire); chunk != nullptr)
+			if (Place *chunk = entry.load(mo::acquire); chunk != nullptr)
 				for (unsigned i = 0; i < in_chunk; i++)
 					f(chunk[i]);
 	}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/config.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <cstdlib>
 #include <cstring>
 #include <unistd.h>
@@ -21,7 +23,7 @@ template <class T> void read_number(const char *name, std::atomic<T> &to, uint64
 	char *end;
 	unsigned long v = strtoul(s, &end, 10);
 	if (*end == '\0' && v >= min && v <= max)
-		to.store(static_cast<T>(v), std::memory_order_relaxed);
+		to.store(static_cast<T>(v), mo::relaxed);
 }
 
 struct Name {
@@ -41,7 +43,7 @@ void read_environment()
 	read_number("SIGEVEC_RING", limits.ring, 1, most_ring);
 	read_number("SIGEVEC_IDLE", limits.idle, 0, 1000000);
 	limits.dma.store(static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) / 2 * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)),
-			 std::memory_order_relaxed);
+			 mo::relaxed);
 	read_number("SIGEVEC_DMA", limits.dma, 0, UINT64_MAX);
 	// The file is written with the program's rights: a set-user-ID program takes no name from its caller.
 	stats_file = secure_getenv("SIGEVEC_STATS");

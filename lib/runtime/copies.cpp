@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/copies.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 
 #include <atomic>
@@ -67,12 +68,12 @@ unsigned all_numbers()
 
 void expect_message_queues()
 {
-	message_queues.store(true, std::memory_order_release);
+	message_queues.store(true, mo::release);
 }
 
 void close(int fd)
 {
-	if (message_queues.load(std::memory_order_acquire))
+	if (message_queues.load(mo::acquire))
 		close_carefully(fd);
 	else
 		sys::close(fd);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/hand_over.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
@@ -255,16 +256,16 @@ void take(Files *f, Offer *o, Taken *t)
 		o->files[i] = t->files[i];
 	}
 	// Release: of the files; after this the offer is its submitter's, who may have left.
-	o->answered.store(1, std::memory_order_release);
+	o->answered.store(1, mo::release);
 	futex_wake(o->answered, 1);
 }
 
 void wait_for_answer(Offer *o, bool soon)
 {
 	constexpr int patience = 200;
-	for (int i = 0; soon && i < patience && o->answered.load(std::memory_order_acquire) == 0; i++)
+	for (int i = 0; soon && i < patience && o->answered.load(mo::acquire) == 0; i++)
 		relax();
-	while (o->answered.load(std::memory_order_acquire) == 0)
+	while (o->answered.load(mo::acquire) == 0)
 		futex_wait(o->answered, 0, nullptr);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/helper.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
@@ -28,7 +29,7 @@ thread_local Plug *plugged __attribute__((tls_model("initial-exec"))) = nullptr;
 
 void tell_start(Helper *h, uint32_t s)
 {
-	h->start.store(s, std::memory_order_release);
+	h->start.store(s, mo::release);
 	futex_wake(h->start, INT_MAX);
 }
 
@@ -48,7 +49,7 @@ void *driver_thread(void *p)
 uint32_t wait_for_start(Helper *h)
 {
 	uint32_t s;
-	while ((s = h->start.load(std::memory_order_acquire)) == Helper::starting)
+	while ((s = h->start.load(mo::acquire)) == Helper::starting)
 		futex_wait(h->start, s, nullptr);
 	return s;
 }
@@ -98,30 +99,30 @@ Helper *launched = nullptr;
 
 Helper *get()
 {
-	Helper *h = current.load(std::memory_order_acquire);
+	Helper *h = current.load(mo::acquire);
 	if (h != nullptr)
 		return h;
 	Guard<Mutex> g(starting);
-	h = current.load(std::memory_order_relaxed);
+	h = current.load(mo::relaxed);
 	if (h != nullptr)
 		return h;
 	h = launched != nullptr ? launched : launch();
 	launched = nullptr;
 	if (h != nullptr && (h = wait_until_ready(h)) != nullptr)
-		current.store(h, std::memory_order_release);
+		current.store(h, mo::release);
 	return h;
 }
 
 void begin()
 {
 	Guard<Mutex> g(starting);
-	if (current.load(std::memory_order_relaxed) == nullptr && launched == nullptr)
+	if (current.load(mo::relaxed) == nullptr && launched == nullptr)
 		launched = launch();
 }
 
 Helper *running()
 {
-	return own != nullptr ? own : current.load(std::memory_order_acquire);
+	return own != nullptr ? own : current.load(mo::acquire);
 }
 
 // ---- from the program's threads: with files ----
@@ -164,7 +165,7 @@ int refusal(int file)
 bool offer_one(What what, Request *r, int *taken = nullptr)
 {
 	void *object = r;
-	int number = r->fd.load(std::memory_order_relaxed), file;
+	int number = r->fd.load(mo::relaxed), file;
 	if (!offer(what, &object, &number, &file, 1))
 		return false;
 	if (file < 0)
@@ -217,7 +218,7 @@ void Plug::flush()
 	int numbers[most_offered], files[most_offered];
 	for (unsigned i = 0; i < count_; i++) {
 		objects[i] = requests_[i];
-		numbers[i] = requests_[i]->fd.load(std::memory_order_relaxed);
+		numbers[i] = requests_[i]->fd.load(mo::relaxed);
 	}
 	int error = count_ == 0 || offer(What::request, objects, numbers, files, count_) ? 0 : errno;
 	for (unsigned i = 0; i < count_; i++)
@@ -352,13 +353,13 @@ void look_at_streams()
 	Helper *h = running();
 	if (h == nullptr)
 		return;
-	h->look.store(true, std::memory_order_seq_cst);
+	h->look.store(true, mo::seq_cst);
 	h->wakeup.call();
 }
 
 void ask_for_worker(Helper *h)
 {
-	h->want_worker.store(true, std::memory_order_seq_cst);
+	h->want_worker.store(true, mo::seq_cst);
 	h->wakeup.call();
 }
 
@@ -384,7 +385,7 @@ uint32_t post_and_wait(What what, void *object, Reply *reply)
 	reply->post = {nullptr, what, object};
 	post(h, &reply->post);
 	uint32_t a;
-	while ((a = reply->answer.load(std::memory_order_acquire)) == 0)
+	while ((a = reply->answer.load(mo::acquire)) == 0)
 		futex_wait(reply->answer, 0, nullptr);
 	return a;
 }
@@ -435,7 +436,7 @@ Helper *own_helper()
 void after_fork()
 {
 	// The parent's threads are not here, and their table is not, either.
-	current.store(nullptr, std::memory_order_relaxed);
+	current.store(nullptr, mo::relaxed);
 	launched = nullptr;
 	starting.reset();
 	own = nullptr;
@@ -445,7 +446,7 @@ void after_fork()
 
 void close_in_child()
 {
-	if (Helper *h = current.load(std::memory_order_relaxed); h != nullptr)
+	if (Helper *h = current.load(mo::relaxed); h != nullptr)
 		helper::close_in_child(&h->files);
 }
 

@@ -10,6 +10,7 @@
 // Lifetimes: a Helper is never freed. Locks: `starting' is held by submissions only; no request needs it in order to end.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "base/inbox.hpp"
 #include "request/request.hpp"
 #include "runtime/hand_over.hpp"
@@ -129,7 +130,7 @@ struct Reply {
 	// By the driver. Release: with what it has done. Waking nobody at an address that was good is no harm.
 	void give(uint32_t a)
 	{
-		answer.store(a, std::memory_order_release);
+		answer.store(a, mo::release);
 		futex_wake(answer, 1);
 	}
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/jobs.hpp"
 
+#include "base/memory_order.hpp"
+
 namespace sigevec::helper {
 
 // With the lock held.
@@ -12,8 +14,8 @@ void Jobs::append(Post *p)
 	else
 		last_->next = p;
 	last_ = p;
-	queued_.fetch_add(1, std::memory_order_seq_cst);
-	changes_.fetch_add(1, std::memory_order_seq_cst);
+	queued_.fetch_add(1, mo::seq_cst);
+	changes_.fetch_add(1, mo::seq_cst);
 }
 
 // With the lock held. nullptr: there is none.
@@ -23,15 +25,15 @@ Post *Jobs::pop()
 	if (p == nullptr)
 		return nullptr;
 	first_ = p->next;
-	queued_.fetch_sub(1, std::memory_order_seq_cst);
+	queued_.fetch_sub(1, mo::seq_cst);
 	return p;
 }
 
 // One that looks sees the first of them by itself.
 void Jobs::wake()
 {
-	if (sleepers_.load(std::memory_order_seq_cst) != 0 &&
-	    queued_.load(std::memory_order_seq_cst) > lookers_.load(std::memory_order_seq_cst))
+	if (sleepers_.load(mo::seq_cst) != 0 &&
+	    queued_.load(mo::seq_cst) > lookers_.load(mo::seq_cst))
 		futex_wake(changes_, 1);
 }
 
@@ -46,11 +48,11 @@ void Jobs::push(Post *p)
 
 bool Jobs::push_to_idle(Post *p)
 {
-	if (idle_.load(std::memory_order_relaxed) == 0)
+	if (idle_.load(mo::relaxed) == 0)
 		return false;
 	{
 		Guard<Mutex> g(lock_);
-		if (idle_.load(std::memory_order_relaxed) <= queued_.load(std::memory_order_relaxed))
+		if (idle_.load(mo::relaxed) <= queued_.load(mo::relaxed))
 			return false;
 		append(p);
 	}
@@ -77,30 +79,30 @@ Post *Jobs::take(Spin &spin, bool expected, const timespec &most)
 			bool over = p == nullptr && idle && !until.left(rest);
 			if (p != nullptr || over) {
 				if (idle)
-					idle_.fetch_sub(1, std::memory_order_seq_cst);
+					idle_.fetch_sub(1, mo::seq_cst);
 				return p;
 			}
 			if (!idle)
-				idle_.fetch_add(1, std::memory_order_seq_cst);
+				idle_.fetch_add(1, mo::seq_cst);
 			idle = true;
-			seen = changes_.load(std::memory_order_seq_cst);
+			seen = changes_.load(mo::seq_cst);
 		}
 		uint32_t nobody = 0;
-		if (!looked && (expected || !spin.skip()) && lookers_.compare_exchange_strong(nobody, 1, std::memory_order_seq_cst)) {
+		if (!looked && (expected || !spin.skip()) && lookers_.compare_exchange_strong(nobody, 1, mo::seq_cst)) {
 			looked = true;
-			spin.until([this] { return queued_.load(std::memory_order_relaxed) != 0; });
-			lookers_.store(0, std::memory_order_seq_cst);
+			spin.until([this] { return queued_.load(mo::relaxed) != 0; });
+			lookers_.store(0, mo::seq_cst);
 			continue;
 		}
-		sleepers_.fetch_add(1, std::memory_order_seq_cst);
+		sleepers_.fetch_add(1, mo::seq_cst);
 		futex_wait(changes_, seen, &rest);
-		sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+		sleepers_.fetch_sub(1, mo::seq_cst);
 	}
 }
 
 bool Jobs::short_of_workers()
 {
-	return queued_.load(std::memory_order_seq_cst) > idle_.load(std::memory_order_seq_cst);
+	return queued_.load(mo::seq_cst) > idle_.load(mo::seq_cst);
 }
 
 } // namespace sigevec::helper

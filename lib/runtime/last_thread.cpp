@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/last_thread.hpp"
 
+#include "base/memory_order.hpp"
 #include "dma/association.hpp"
 #include "dma/pool.hpp"
 #include "engine/kaio.hpp"
@@ -69,7 +70,7 @@ bool nobody_else()
 		known = known && t != Task::unknown;
 	}
 	closedir(d);
-	return known && alive == ours.load(std::memory_order_acquire);
+	return known && alive == ours.load(mo::acquire);
 }
 
 // Nobody may be left who would look for them.
@@ -109,10 +110,10 @@ bool is_first()
 
 void begin_to_look()
 {
-	if (looking.exchange(true, std::memory_order_acq_rel))
+	if (looking.exchange(true, mo::acq_rel))
 		return;
 	if (start_thread(look, nullptr, "sigevec-last") != 0)
-		looking.store(false, std::memory_order_release);
+		looking.store(false, mo::release);
 }
 
 void thread_ends(void *)
@@ -120,7 +121,7 @@ void thread_ends(void *)
 	if (!is_first())
 		return;
 	// Either a thread of the library's that is started now is seen there, or its creator sees this.
-	first_has_left.store(true, std::memory_order_seq_cst);
+	first_has_left.store(true, mo::seq_cst);
 	if (process::ready())
 		begin_to_look();
 }
@@ -140,30 +141,30 @@ void watch_caller()
 	if (!have_key || !is_first())
 		return;
 	pthread_setspecific(key, &key);
-	first_has_left.store(false, std::memory_order_relaxed); // that was a parent's
+	first_has_left.store(false, mo::relaxed); // that was a parent's
 }
 
 void began()
 {
-	ours.fetch_add(1, std::memory_order_seq_cst);
+	ours.fetch_add(1, mo::seq_cst);
 }
 
 void ended()
 {
-	ours.fetch_sub(1, std::memory_order_seq_cst);
+	ours.fetch_sub(1, mo::seq_cst);
 }
 
 void started()
 {
-	if (first_has_left.load(std::memory_order_seq_cst) && !helper::on_helper_thread())
+	if (first_has_left.load(mo::seq_cst) && !helper::on_helper_thread())
 		begin_to_look();
 }
 
 void after_fork()
 {
-	ours.store(0, std::memory_order_relaxed);
-	first_has_left.store(false, std::memory_order_relaxed);
-	looking.store(false, std::memory_order_relaxed);
+	ours.store(0, mo::relaxed);
+	first_has_left.store(false, mo::relaxed);
+	looking.store(false, mo::relaxed);
 }
 
 } // namespace sigevec::last_thread

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/meter.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <ctime>
 #include <initializer_list>
 
@@ -43,8 +45,8 @@ bool is_transfer(Op op)
 
 void note_largest(Word &w, uint64_t n)
 {
-	uint64_t most = w.load(std::memory_order_relaxed);
-	while (n > most && !w.compare_exchange_weak(most, n, std::memory_order_relaxed))
+	uint64_t most = w.load(mo::relaxed);
+	while (n > most && !w.compare_exchange_weak(most, n, mo::relaxed))
 		;
 }
 
@@ -58,11 +60,11 @@ void count_one(File *f, Op op, By engine, Kind kind, ssize_t result, uint64_t be
 	if (result > 0 && is_transfer(op))
 		stats::add(cell.bytes, static_cast<uint64_t>(result), p.own);
 	if (result < 0)
-		f->latency[i].errors.fetch_add(1, std::memory_order_relaxed);
+		f->latency[i].errors.fetch_add(1, mo::relaxed);
 	if (begun == 0)
 		return;
 	uint64_t took = now() - begun;
-	f->latency[i].bucket[bucket_of(took)].fetch_add(weight, std::memory_order_relaxed);
+	f->latency[i].bucket[bucket_of(took)].fetch_add(weight, mo::relaxed);
 	note_largest(f->latency[i].largest, took);
 }
 
@@ -125,7 +127,7 @@ void count_end(Request *r, ssize_t result)
 {
 	if (!is_request(r))
 		return;
-	By by = r->engine.load(std::memory_order_relaxed);
+	By by = r->engine.load(mo::relaxed);
 	By engine = by == By::none && r->dma.kind == dma::Use::Kind::wait && result >= 0 ? By::region : by;
 	count_one(on(), r->op, engine, r->kind, result, r->begun, engine == By::inline_ ? in_call : 1);
 	flow_ended(on(), r->op, r->kind);
@@ -165,14 +167,14 @@ stats_file::Channel *channel_opened(int fd, unsigned flags, uint64_t limit)
 		return nullptr;
 	for (stats_file::Channel &c : f->channel) {
 		uint64_t unused = 0;
-		if (c.used.load(std::memory_order_relaxed) != 0 || !c.used.compare_exchange_strong(unused, 1, std::memory_order_acquire))
+		if (c.used.load(mo::relaxed) != 0 || !c.used.compare_exchange_strong(unused, 1, mo::acquire))
 			continue;
-		c.fd.store(static_cast<uint64_t>(fd), std::memory_order_relaxed);
-		c.flags.store(flags, std::memory_order_relaxed);
-		c.limit.store(limit, std::memory_order_relaxed);
+		c.fd.store(static_cast<uint64_t>(fd), mo::relaxed);
+		c.flags.store(flags, mo::relaxed);
+		c.limit.store(limit, mo::relaxed);
 		for (Word *w : {&c.pushed, &c.delivered, &c.refused, &c.dropped, &c.high_water, &c.admitted})
-			w->store(0, std::memory_order_relaxed);
-		c.used.store(2, std::memory_order_release);
+			w->store(0, mo::relaxed);
+		c.used.store(2, mo::release);
 		return &c;
 	}
 	return nullptr;
@@ -181,7 +183,7 @@ stats_file::Channel *channel_opened(int fd, unsigned flags, uint64_t limit)
 void channel_closed(stats_file::Channel *c)
 {
 	if (c != nullptr)
-		c->used.store(0, std::memory_order_release);
+		c->used.store(0, mo::release);
 }
 
 } // namespace sigevec::meter

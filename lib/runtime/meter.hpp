@@ -8,6 +8,7 @@
 // channel one in four. All others are timed.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "request/request.hpp"
 #include "runtime/stats.hpp"
 
@@ -19,7 +20,7 @@ extern std::atomic<stats_file::File *> file; // nullptr: off
 
 inline stats_file::File *on()
 {
-	return file.load(std::memory_order_relaxed);
+	return file.load(mo::relaxed);
 }
 
 constexpr unsigned in_call = 128, in_ring = 4;
@@ -48,7 +49,7 @@ inline void ended_in_call(const Call &c, Kind kind, By engine, ssize_t result)
 void count_created(const Request *r);
 inline void created(Request *r, uint64_t begun)
 {
-	r->engine.store(By::none, std::memory_order_relaxed);
+	r->engine.store(By::none, mo::relaxed);
 	r->begun = begun;
 	if (__builtin_expect(on() != nullptr, 0))
 		count_created(r);
@@ -77,7 +78,7 @@ inline void abandoned(const Request *r)
 inline void done_by(Request *r, By engine)
 {
 	constexpr stats::Counter counter[] = {stats::inline_done, stats::kaio_done, stats::uring_done, stats::threads_done};
-	r->engine.store(engine, std::memory_order_relaxed);
+	r->engine.store(engine, mo::relaxed);
 	stats::count(counter[static_cast<unsigned>(engine) - 1]);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/process.hpp"
 
+#include "base/memory_order.hpp"
 #include "channel/channel.hpp"
 #include "channel/posted.hpp"
 #include "completion/finished.hpp"
@@ -52,7 +53,7 @@ Page *make_page()
 	madvise(m, 4096, MADV_WIPEONFORK);
 	Page *expected = nullptr;
 	auto *mine = static_cast<Page *>(m);
-	if (page.compare_exchange_strong(expected, mine, std::memory_order_acq_rel))
+	if (page.compare_exchange_strong(expected, mine, mo::acq_rel))
 		return mine;
 	munmap(m, 4096);
 	return expected;
@@ -107,12 +108,12 @@ void in_child()
 
 bool set_up()
 {
-	Page *p = page.load(std::memory_order_acquire);
+	Page *p = page.load(mo::acquire);
 	if (p == nullptr && (p = make_page()) == nullptr)
 		return false;
 	uint32_t state = 0;
-	if (!p->state.compare_exchange_strong(state, 1, std::memory_order_acq_rel)) {
-		while (p->state.load(std::memory_order_acquire) != 2)
+	if (!p->state.compare_exchange_strong(state, 1, mo::acq_rel)) {
+		while (p->state.load(mo::acquire) != 2)
 			sched_yield();
 		return true;
 	}
@@ -126,7 +127,7 @@ bool set_up()
 	if (!inherited)
 		pthread_atfork(nullptr, nullptr, in_child);
 	inherited = true;
-	p->state.store(2, std::memory_order_release);
+	p->state.store(2, mo::release);
 	helper::begin();
 	return true;
 }

@@ -7,6 +7,8 @@
 // handler that would run in every fork of the program.
 #pragma once
 
+#include "base/memory_order.hpp"
+
 #include <atomic>
 #include <cstdint>
 
@@ -22,8 +24,8 @@ extern std::atomic<Page *> page;
 // True when this process has used the library: only then may kernel objects be touched. Async-signal-safe.
 inline bool ready()
 {
-	Page *p = page.load(std::memory_order_acquire);
-	return p != nullptr && p->state.load(std::memory_order_acquire) == 2;
+	Page *p = page.load(mo::acquire);
+	return p != nullptr && p->state.load(mo::acquire) == 2;
 }
 
 bool set_up();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/program_thread.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
@@ -34,7 +35,7 @@ table::Way way;
 // The program's own number is used where it still is the file: it needs no place in the table.
 void try_call(Request *r)
 {
-	int number = r->fd.load(std::memory_order_relaxed);
+	int number = r->fd.load(mo::relaxed);
 	bool same = same_file(table::own_thread(), number, table::thread_of_helper(), r->file) == Same::yes;
 	int file = same ? number : way.fetch(r->file);
 	r->result = file < 0 ? file : r->op == Op::accept ? transfer::accept_briefly(file, r->call_flags) : transfer::attempt(r, file);
@@ -49,7 +50,7 @@ void try_call(Request *r)
 void *main(void *)
 {
 	for (;;) {
-		uint32_t seen = posts.load(std::memory_order_seq_cst);
+		uint32_t seen = posts.load(mo::seq_cst);
 		Post *p = inbox.take_all();
 		if (p == nullptr)
 			futex_wait(posts, seen, nullptr);
@@ -70,16 +71,16 @@ void *main(void *)
 
 bool ensure()
 {
-	if (running.load(std::memory_order_acquire))
+	if (running.load(mo::acquire))
 		return true;
 	if (helper::get() == nullptr)
 		return false;
 	Guard<Mutex> g(starting);
-	if (running.load(std::memory_order_relaxed))
+	if (running.load(mo::relaxed))
 		return true;
 	if (!way.set_up() || start_thread(main, nullptr, "sigevec-program") != 0)
 		return false;
-	running.store(true, std::memory_order_release);
+	running.store(true, mo::release);
 	return true;
 }
 
@@ -89,7 +90,7 @@ void post(What what, Request *r)
 {
 	r->post = {nullptr, what, r};
 	inbox.push(&r->post);
-	posts.fetch_add(1, std::memory_order_seq_cst);
+	posts.fetch_add(1, mo::seq_cst);
 	futex_wake(posts, 1);
 }
 
@@ -97,7 +98,7 @@ void post(What what, Request *r)
 
 bool give(Request *r, int file)
 {
-	if (!running.load(std::memory_order_acquire) || !way.announce(file))
+	if (!running.load(mo::acquire) || !way.announce(file))
 		return false;
 	r->file = file;
 	post(What::call, r);
@@ -113,14 +114,14 @@ void end(Request *r, ssize_t result)
 void after_fork()
 {
 	starting.reset();
-	running.store(false, std::memory_order_relaxed);
+	running.store(false, mo::relaxed);
 	inbox.take_all();
 	way.forget();
 }
 
 void close_in_child()
 {
-	if (running.load(std::memory_order_relaxed))
+	if (running.load(mo::relaxed))
 		way.close_in_child();
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/spin.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <cstring>
 
 namespace sigevec {
@@ -16,7 +18,7 @@ void Spin::set_up()
 	int cpus = 0;
 	for (long i = 0; i < n; i++)
 		cpus += __builtin_popcount(mask[i]);
-	allowed.store(cpus > 1, std::memory_order_relaxed);
+	allowed.store(cpus > 1, mo::relaxed);
 }
 
 } // namespace sigevec

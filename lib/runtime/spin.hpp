@@ -8,6 +8,7 @@
 // a lock.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "runtime/sync.hpp"
 
 namespace sigevec {
@@ -25,7 +26,7 @@ public:
 	bool skip()
 	{
 		if (skipped_ >= (1u << failures_) - 1)
-			return !allowed.load(std::memory_order_relaxed);
+			return !allowed.load(mo::relaxed);
 		skipped_++;
 		return true;
 	}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/stats.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/config.hpp"
 #include "runtime/meter.hpp"
@@ -84,7 +85,7 @@ void describe(Header *h, bool by_several)
 	strncpy(h->program, program_invocation_short_name, sizeof h->program - 1);
 	for (unsigned i = 0; i < counters; i++)
 		strncpy(h->names[i], names[i], stats_file::name_size - 1);
-	std::atomic_ref(h->magic).store(stats_file::magic, std::memory_order_release);
+	std::atomic_ref(h->magic).store(stats_file::magic, mo::release);
 }
 
 // Of the process that has made the file. The file itself is not asked: a child may have written to it.
@@ -120,7 +121,7 @@ unsigned own_rows = stats_file::own_rows;
 
 void open()
 {
-	if (table.load(std::memory_order_relaxed) != own)
+	if (table.load(mo::relaxed) != own)
 		return;
 	int fd = stats_place::open();
 	if (fd < 0)
@@ -139,8 +140,8 @@ void open()
 		own_rows = 0;
 	else
 		watch_forks();
-	table.store(f->row, std::memory_order_release);
-	meter::file.store(f, std::memory_order_release);
+	table.store(f->row, mo::release);
+	meter::file.store(f, mo::release);
 }
 
 // A child has a file of its own; one that all processes share it goes on to use.
@@ -149,21 +150,21 @@ void after_fork()
 	File *f = meter::on();
 	if (f != nullptr && shared)
 		return;
-	meter::file.store(nullptr, std::memory_order_relaxed);
-	table.store(own, std::memory_order_relaxed);
+	meter::file.store(nullptr, mo::relaxed);
+	table.store(own, mo::relaxed);
 	if (f != nullptr)
 		munmap(f, sizeof *f);
 	for (Row &row : own)
 		for (unsigned i = 0; i < counters; i++)
-			row.counter[i].store(0, std::memory_order_relaxed);
+			row.counter[i].store(0, mo::relaxed);
 }
 
 uint64_t sum(unsigned counter)
 {
-	Row *t = table.load(std::memory_order_acquire);
+	Row *t = table.load(mo::acquire);
 	uint64_t n = 0;
 	for (unsigned i = 0; i < stats_file::rows; i++)
-		n += t[i].counter[counter].load(std::memory_order_relaxed);
+		n += t[i].counter[counter].load(mo::relaxed);
 	return n;
 }
 

@@ -6,6 +6,7 @@
 // line. Only that thread writes to it, its signal handlers included.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "runtime/stats_file.hpp"
 #include "runtime/thread_number.hpp"
 
@@ -72,7 +73,7 @@ inline void add(Word &w, uint64_t n, bool own)
 #else
 	(void)own;
 #endif
-	w.fetch_add(n, std::memory_order_relaxed);
+	w.fetch_add(n, mo::relaxed);
 }
 
 // In the library's memory, or in the file.
@@ -81,7 +82,7 @@ extern std::atomic<stats_file::Row *> table;
 inline void count(Counter c, uint64_t n = 1)
 {
 	Place p = place();
-	add(table.load(std::memory_order_relaxed)[p.row].counter[c], n, p.own);
+	add(table.load(mo::relaxed)[p.row].counter[c], n, p.own);
 }
 
 uint64_t sum(unsigned counter);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/thread_number.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <atomic>
 #include <cstdint>
 #include <pthread.h>
@@ -20,16 +22,16 @@ std::atomic<int> key_state{0};
 void give_back(void *value)
 {
 	auto n = reinterpret_cast<uintptr_t>(value) - 1;
-	taken[n / 64].fetch_and(~(uint64_t{1} << (n % 64)), std::memory_order_release);
+	taken[n / 64].fetch_and(~(uint64_t{1} << (n % 64)), mo::release);
 	thread_number_plus_one = 0;
 }
 
 bool have_key()
 {
 	int state = 0;
-	if (key_state.compare_exchange_strong(state, 1, std::memory_order_acq_rel)) {
+	if (key_state.compare_exchange_strong(state, 1, mo::acq_rel)) {
 		pthread_key_create(&key, give_back);
-		key_state.store(2, std::memory_order_release);
+		key_state.store(2, mo::release);
 		return true;
 	}
 	return state == 2;
@@ -38,10 +40,10 @@ bool have_key()
 int take_bit()
 {
 	for (unsigned w = 0; w < words; w++) {
-		uint64_t v = taken[w].load(std::memory_order_relaxed);
+		uint64_t v = taken[w].load(mo::relaxed);
 		while (v != ~uint64_t{0}) {
 			auto bit = static_cast<unsigned>(__builtin_ctzll(~v));
-			if (taken[w].compare_exchange_weak(v, v | (uint64_t{1} << bit), std::memory_order_acquire))
+			if (taken[w].compare_exchange_weak(v, v | (uint64_t{1} << bit), mo::acquire))
 				return static_cast<int>(w * 64 + bit);
 		}
 	}
@@ -60,7 +62,7 @@ int take_thread_number()
 		static std::atomic<unsigned> shared{0};
 		// The lowest numbers are for one thread each (runtime/stats.hpp).
 		constexpr unsigned kept = 64;
-		n = static_cast<int>(kept + shared.fetch_add(1, std::memory_order_relaxed) % (words * 64 - kept));
+		n = static_cast<int>(kept + shared.fetch_add(1, mo::relaxed) % (words * 64 - kept));
 	}
 	thread_number_plus_one = n + 1;
 	return thread_number_plus_one;

@@ -10,6 +10,7 @@
 // word, then looks, then sleeps. All four are seq_cst: either the driver sees what was put, or the caller sees the word cleared, and wakes.
 #pragma once
 
+#include "base/memory_order.hpp"
 #include "runtime/sync.hpp"
 
 #include <sys/signalfd.h>
@@ -31,18 +32,18 @@ public:
 		sigset_t s;
 		sigemptyset(&s);
 		sigaddset(&s, number);
-		if (descriptor_.load(std::memory_order_relaxed) < 0)
-			descriptor_.store(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK), std::memory_order_seq_cst);
-		return descriptor_.load(std::memory_order_relaxed);
+		if (descriptor_.load(mo::relaxed) < 0)
+			descriptor_.store(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK), mo::seq_cst);
+		return descriptor_.load(mo::relaxed);
 	}
 
 	// Any thread. Async-signal-safe; errno is kept.
 	void call()
 	{
-		if (word_.exchange(awake, std::memory_order_seq_cst) == awake)
+		if (word_.exchange(awake, mo::seq_cst) == awake)
 			return;
 		int saved = errno;
-		if (descriptor_.load(std::memory_order_seq_cst) < 0)
+		if (descriptor_.load(mo::seq_cst) < 0)
 			futex_wake(word_, 1);
 		else
 			syscall(SYS_tgkill, process_, thread_, number);
@@ -50,14 +51,14 @@ public:
 	}
 
 	// By the thread that is to sleep, before it looks whether there is anything for it.
-	void will_sleep() { word_.store(asleep, std::memory_order_seq_cst); }
+	void will_sleep() { word_.store(asleep, mo::seq_cst); }
 
 	// The same, when it does not sleep after all, or has slept.
 	void does_not_sleep()
 	{
-		word_.store(awake, std::memory_order_seq_cst);
+		word_.store(awake, mo::seq_cst);
 		struct signalfd_siginfo info;
-		int fd = descriptor_.load(std::memory_order_relaxed);
+		int fd = descriptor_.load(mo::relaxed);
 		while (fd >= 0 && syscall(SYS_read, fd, &info, sizeof info) > 0)
 			;
 	}

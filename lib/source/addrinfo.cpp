@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/addrinfo.hpp"
 
+#include "base/memory_order.hpp"
 #include "libc.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
@@ -94,10 +95,10 @@ List *end(Entry *e, int result)
 	List *l = e->list;
 	e->state = State::done;
 	by_request.remove(e);
-	status(e->request).store(result, std::memory_order_release);
-	ends.fetch_add(1, std::memory_order_seq_cst);
+	status(e->request).store(result, mo::release);
+	ends.fetch_add(1, mo::seq_cst);
 	futex_wake(ends, INT_MAX);
-	unfinished.fetch_sub(1, std::memory_order_relaxed);
+	unfinished.fetch_sub(1, mo::relaxed);
 	move_on(l);
 	return count_down(l);
 }
@@ -129,8 +130,8 @@ Entry *next_request()
 {
 	Entry *e;
 	while ((e = find_waiting()) == nullptr) {
-		uint32_t seen = starts.load(std::memory_order_relaxed);
-		timespec limit{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
+		uint32_t seen = starts.load(mo::relaxed);
+		timespec limit{static_cast<time_t>(config::limits.idle.load(mo::relaxed)) + 1, 0};
 		idle++;
 		lock.unlock();
 		int error = futex_wait(starts, seen, &limit);
@@ -193,13 +194,13 @@ void *single_thread(void *list)
 
 unsigned most_threads()
 {
-	return config::limits.threads.load(std::memory_order_relaxed);
+	return config::limits.threads.load(mo::relaxed);
 }
 
 // With the lock held, for n more requests. False: there is no thread at all.
 bool see_to_threads(int n)
 {
-	starts.fetch_add(1, std::memory_order_relaxed);
+	starts.fetch_add(1, mo::relaxed);
 	futex_wake(starts, n);
 	for (int wanted = n - static_cast<int>(idle); wanted > 0 && threads < most_threads(); wanted--) {
 		if (start_thread(common_thread, nullptr, "sigevec-names") != 0)
@@ -269,10 +270,10 @@ bool queue(List *l)
 	Guard<Mutex> g(lock);
 	if (!(common == 0 || rights == common_rights ? queue_for_all(l, rights) : start_for_one(l)))
 		return false;
-	unfinished.fetch_add(static_cast<unsigned>(l->n), std::memory_order_relaxed);
+	unfinished.fetch_add(static_cast<unsigned>(l->n), mo::relaxed);
 	l->wait->names.own = l;
 	for (int i = 0; i < l->n; i++) {
-		status(l->v[i].request).store(EAI_INPROGRESS, std::memory_order_relaxed);
+		status(l->v[i].request).store(EAI_INPROGRESS, mo::relaxed);
 		by_request.add(&l->v[i], hash_of_request(l->v[i].request));
 	}
 	return true;
@@ -296,7 +297,7 @@ int begin(struct gaicb *list[], int n, Wait *w)
 
 bool has_ended(const struct gaicb *request)
 {
-	return request != nullptr && status(request).load(std::memory_order_acquire) != EAI_INPROGRESS;
+	return request != nullptr && status(request).load(mo::acquire) != EAI_INPROGRESS;
 }
 
 // Whether the list has requests that wait here, and such that wait in libc.
@@ -344,8 +345,8 @@ int suspend(const struct gaicb *const list[], int n, const struct timespec *time
 	// The ends of a list of both kinds are looked for this often; one kind alone is waited for.
 	constexpr timespec moment{0, 5000000};
 	Deadline deadline = Deadline::after(timeout);
-	while (unfinished.load(std::memory_order_acquire) != 0) {
-		uint32_t seen = ends.load(std::memory_order_seq_cst);
+	while (unfinished.load(mo::acquire) != 0) {
+		uint32_t seen = ends.load(mo::seq_cst);
 		bool here, in_libc;
 		count(list, n, &here, &in_libc);
 		if (!here)
@@ -373,7 +374,7 @@ void after_fork()
 	first = last = nullptr;
 	by_request.forget();
 	threads = common = idle = 0;
-	unfinished.store(0, std::memory_order_relaxed);
+	unfinished.store(0, mo::relaxed);
 }
 
 } // namespace sigevec::addrinfo

@@ -3,6 +3,7 @@
 
 #ifdef HAVE_LIBURING
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "base/uring_queue.hpp"
 #include "nptl.hpp"
@@ -74,15 +75,15 @@ void FutexRing::close()
 // With room for that many in the same submission.
 struct io_uring_sqe *FutexRing::get_sqe(unsigned room)
 {
-	while (io_uring_sq_space_left(&ring_) < room && !lost_.load(std::memory_order_relaxed))
+	while (io_uring_sq_space_left(&ring_) < room && !lost_.load(mo::relaxed))
 		note(-io_uring_submit(&ring_));
-	return lost_.load(std::memory_order_relaxed) ? &nowhere_ : io_uring_get_sqe(&ring_);
+	return lost_.load(mo::relaxed) ? &nowhere_ : io_uring_get_sqe(&ring_);
 }
 
 void FutexRing::note(int error)
 {
 	if (error > 0 && !uring_queue::is_passing(error))
-		lost_.store(true, std::memory_order_relaxed);
+		lost_.store(true, mo::relaxed);
 }
 
 void FutexRing::link(Wait *w)
@@ -120,7 +121,7 @@ void FutexRing::sleep(Wait *w)
 
 bool FutexRing::interrupt(Wait *w)
 {
-	if (lost_.load(std::memory_order_relaxed)) {
+	if (lost_.load(mo::relaxed)) {
 		unlink(w);
 		return true;
 	}
@@ -140,7 +141,7 @@ bool FutexRing::many_remainders() const
 // kinds with more than one word may sleep again after this.
 bool FutexRing::leave(Wait *w)
 {
-	if (lost_.load(std::memory_order_relaxed)) {
+	if (lost_.load(mo::relaxed)) {
 		unlink(w);
 		return false;
 	}
@@ -162,7 +163,7 @@ void FutexRing::clear_remainders()
 
 bool FutexRing::may_close()
 {
-	if (lost_.load(std::memory_order_relaxed))
+	if (lost_.load(mo::relaxed))
 		return true;
 	if (remainders_ != 0)
 		clear_remainders();
@@ -201,9 +202,9 @@ void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value, int se
 void FutexRing::wait()
 {
 	struct __kernel_timespec t = {seconds_, 0};
-	if (!lost_.load(std::memory_order_relaxed))
+	if (!lost_.load(mo::relaxed))
 		note(uring_queue::wait_idly(&ring_, seconds_ >= 0 ? &t : nullptr));
-	if (!lost_.load(std::memory_order_relaxed))
+	if (!lost_.load(mo::relaxed))
 		return;
 	constexpr timespec moment{0, 10000000};
 	syscall(SYS_futex, own_, FUTEX_WAIT, own_value_, &moment, nullptr, 0); // as it is woken
@@ -211,7 +212,7 @@ void FutexRing::wait()
 
 void FutexRing::awake()
 {
-	if (!lost_.load(std::memory_order_relaxed))
+	if (!lost_.load(mo::relaxed))
 		return;
 	told_ = asleep_;
 	asleep_ = nullptr;
@@ -232,7 +233,7 @@ bool FutexRing::next_without(Wait **w)
 bool FutexRing::next(Wait **w)
 {
 	struct io_uring_cqe *cqe;
-	if (lost_.load(std::memory_order_relaxed))
+	if (lost_.load(mo::relaxed))
 		return next_without(w);
 	while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
 		uint64_t data = cqe->user_data;

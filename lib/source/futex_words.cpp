@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "source/futex_words.hpp"
 
+#include "base/memory_order.hpp"
+
 #include <cerrno>
 #include <time.h>
 
@@ -15,7 +17,7 @@ bool before(const struct __kernel_timespec &a, const struct __kernel_timespec &b
 
 uint32_t value_of(const Wait *w)
 {
-	return std::atomic_ref<uint32_t>(*static_cast<uint32_t *>(const_cast<void *>(w->sync.word))).load(std::memory_order_relaxed);
+	return std::atomic_ref<uint32_t>(*static_cast<uint32_t *>(const_cast<void *>(w->sync.word))).load(mo::relaxed);
 }
 
 void FutexWords::sleep(Wait *w)
@@ -129,7 +131,7 @@ Wait *FutexWords::due(const Slot &s) const
 
 bool FutexWords::next(Wait **w)
 {
-	if (!own_told_ && own_->load(std::memory_order_seq_cst) != own_value_) {
+	if (!own_told_ && own_->load(mo::seq_cst) != own_value_) {
 		own_told_ = true;
 		*w = nullptr;
 		return true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/index.hpp"
 
+#include "base/memory_order.hpp"
 #include "channel/channel.hpp"
 #include "runtime/sync.hpp"
 
@@ -71,7 +72,7 @@ bool add(Wait *w)
 	if (w->listed != Wait::Listed::not_yet)
 		return true;
 	// Under the lock: either this sees the end of the channel, or the end finds the wait.
-	if (w->channel->ending.load(std::memory_order_seq_cst)) {
+	if (w->channel->ending.load(mo::seq_cst)) {
 		w->listed = Wait::Listed::over;
 		return false;
 	}
@@ -112,11 +113,11 @@ void done(Canceller *me)
 	while (*place != me)
 		place = &(*place)->next;
 	*place = me->next;
-	g.left.fetch_add(1, std::memory_order_relaxed);
+	g.left.fetch_add(1, mo::relaxed);
 	if (g.waiting != 0)
 		futex_wake(g.left, INT_MAX);
 	while (others_cancel(g, me->channel)) {
-		uint32_t seen = g.left.load(std::memory_order_relaxed);
+		uint32_t seen = g.left.load(mo::relaxed);
 		g.waiting++;
 		g.lock.unlock();
 		futex_wait(g.left, seen, nullptr);

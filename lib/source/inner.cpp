@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/inner.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
@@ -41,7 +42,7 @@ void Control::run_it(Errand *e)
 	wanted.events = EPOLLIN;
 	wanted.data.u64 = source::handle(control->wait);
 	// Closed by this thread, after it has been taken from the channel.
-	int instance = control->channel->inner_copy.load(std::memory_order_seq_cst);
+	int instance = control->channel->inner_copy.load(mo::seq_cst);
 	if (instance < 0 || epoll_ctl(instance, control->operation, control->wait->fd, &wanted) != 0)
 		control->error = instance < 0 ? EBADF : errno;
 }
@@ -68,9 +69,9 @@ int make(Channel *c)
 		sys::close(fd);
 		return -copy;
 	}
-	c->inner_mark.store(mark, std::memory_order_relaxed);
-	c->inner.store(fd, std::memory_order_release);
-	c->inner_copy.store(copy, std::memory_order_seq_cst);
+	c->inner_mark.store(mark, mo::relaxed);
+	c->inner.store(fd, mo::release);
+	c->inner_copy.store(copy, mo::seq_cst);
 	// Readers that sleep on the futex are to sleep on the descriptor.
 	channel::wake_all(c);
 	return 0;
@@ -78,7 +79,7 @@ int make(Channel *c)
 
 bool instance_has_number(const Channel *c)
 {
-	return own_epoll::is(c->inner.load(std::memory_order_acquire), c->inner_mark.load(std::memory_order_relaxed));
+	return own_epoll::is(c->inner.load(mo::acquire), c->inner_mark.load(mo::relaxed));
 }
 
 // The way out of the helper's table for one number.
@@ -96,7 +97,7 @@ struct Announcement : helper::Errand {
 // A new number for the same instance. With `making' held.
 void reopen(Channel *c)
 {
-	int copy = c->inner_copy.load(std::memory_order_acquire);
+	int copy = c->inner_copy.load(mo::acquire);
 	table::Way way;
 	if (way.set_up()) {
 		Announcement announcement(&way, copy);
@@ -104,8 +105,8 @@ void reopen(Channel *c)
 			helper::run_inside(&announcement);
 		int fd = way.fetch(copy);
 		if (fd >= 0 && (fd = own_epoll::above_standard(fd, true)) >= 0) {
-			own_epoll::mark_again(fd, c->inner_mark.load(std::memory_order_relaxed));
-			c->inner.store(fd, std::memory_order_release);
+			own_epoll::mark_again(fd, c->inner_mark.load(mo::relaxed));
+			c->inner.store(fd, mo::release);
 		}
 	}
 	way.close();
@@ -115,7 +116,7 @@ void reopen(Channel *c)
 
 bool used(const Channel *c)
 {
-	return c->inner_copy.load(std::memory_order_seq_cst) >= 0;
+	return c->inner_copy.load(mo::seq_cst) >= 0;
 }
 
 int number_of(Channel *c)
@@ -129,7 +130,7 @@ int number_of(Channel *c)
 			reopen(c);
 		errno = saved;
 	}
-	return instance_has_number(c) ? c->inner.load(std::memory_order_acquire) : -1;
+	return instance_has_number(c) ? c->inner.load(mo::acquire) : -1;
 }
 
 int add(source::Wait *w, int fd)
@@ -151,7 +152,7 @@ int add(source::Wait *w, int fd)
 		return error;
 	single::watch(c);
 	// Either this sees the end of the channel, or the end sees the instance.
-	if (c->open.load(std::memory_order_seq_cst))
+	if (c->open.load(mo::seq_cst))
 		return 0;
 	remove(c);
 	return EBADF;
@@ -210,7 +211,7 @@ int sleep_on_descriptor(Channel *c, const struct timespec &rest)
 	long n = wait_for(c->fd, rest, &e);
 	// That was the edge: this reader takes the event, or rings again.
 	if (n > 0 && bell::is_edge(e))
-		c->rung.store(0, std::memory_order_seq_cst);
+		c->rung.store(0, mo::seq_cst);
 	return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno == EINTR ? EINTR : 0;
 }
 
@@ -218,11 +219,11 @@ int sleep_on_descriptor(Channel *c, const struct timespec &rest)
 
 int sleep(Channel *c, const struct timespec &rest)
 {
-	c->inner_sleepers.fetch_add(1, std::memory_order_seq_cst);
+	c->inner_sleepers.fetch_add(1, mo::seq_cst);
 	// Either this sees the end of the channel, or the end sees the sleeper.
-	int error = c->ending.load(std::memory_order_seq_cst) ? 0 : sleep_on_descriptor(c, rest);
-	c->inner_sleepers.fetch_sub(1, std::memory_order_seq_cst);
-	if (c->ending.load(std::memory_order_seq_cst))
+	int error = c->ending.load(mo::seq_cst) ? 0 : sleep_on_descriptor(c, rest);
+	c->inner_sleepers.fetch_sub(1, mo::seq_cst);
+	if (c->ending.load(mo::seq_cst))
 		futex_wake(c->inner_sleepers, INT_MAX);
 	return error;
 }
@@ -231,7 +232,7 @@ void wake(Channel *c)
 {
 	// Each edge wakes one.
 	constexpr timespec moment{0, 1000000};
-	while (uint32_t n = c->inner_sleepers.load(std::memory_order_seq_cst)) {
+	while (uint32_t n = c->inner_sleepers.load(mo::seq_cst)) {
 		if (!bell::ring_at_the_end(c))
 			return; // the program has closed the bell, too: nobody can be woken
 		futex_wait(c->inner_sleepers, n, &moment);
@@ -240,14 +241,14 @@ void wake(Channel *c)
 
 void remove(Channel *c)
 {
-	own_epoll::close(c->inner.exchange(-1, std::memory_order_acq_rel), c->inner_mark.load(std::memory_order_relaxed));
-	helper::close_inside(c->inner_copy.exchange(-1, std::memory_order_seq_cst));
+	own_epoll::close(c->inner.exchange(-1, mo::acq_rel), c->inner_mark.load(mo::relaxed));
+	helper::close_inside(c->inner_copy.exchange(-1, mo::seq_cst));
 }
 
 void close_in_child(Channel *c)
 {
-	own_epoll::close(c->inner.exchange(-1, std::memory_order_relaxed), c->inner_mark.load(std::memory_order_relaxed));
-	c->inner_copy.store(-1, std::memory_order_relaxed);
+	own_epoll::close(c->inner.exchange(-1, mo::relaxed), c->inner_mark.load(mo::relaxed));
+	c->inner_copy.store(-1, mo::relaxed);
 }
 
 void after_fork()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/mq.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/helper.hpp"
 #include "source/inner.hpp"
@@ -34,7 +35,7 @@ bool tell(Wait *w, event_data_t *d)
 
 void removed(Wait *w)
 {
-	if ((w->flags.load(std::memory_order_acquire) & source::cancelled) != 0)
+	if ((w->flags.load(mo::acquire) & source::cancelled) != 0)
 		source::finish(w, -ECANCELED);
 	else
 		source::give_up(w);
@@ -46,11 +47,11 @@ bool cancel(Wait *w, bool destroy)
 {
 	inner::collect(w->channel);
 	uint32_t flag = destroy ? source::ended : source::cancelled;
-	if ((w->flags.fetch_or(flag, std::memory_order_acq_rel) & source::queued) != 0)
+	if ((w->flags.fetch_or(flag, mo::acq_rel) & source::queued) != 0)
 		return false;
 	syscall(SYS_mq_notify, w->queue, nullptr);
 	inner::collect(w->channel);
-	if ((w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & source::queued) == 0)
+	if ((w->flags.fetch_or(source::queued, mo::acq_rel) & source::queued) == 0)
 		removed(w);
 	return true;
 }
@@ -83,7 +84,7 @@ void ready(Wait *w)
 	Receive r(w->fd, &cookie);
 	if (!helper::run_inside(&r) || !r.received || cookie.handle != source::handle(w))
 		return;
-	if ((w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & source::queued) != 0)
+	if ((w->flags.fetch_or(source::queued, mo::acq_rel) & source::queued) != 0)
 		return;
 	if (cookie.event == event_message)
 		source::finish(w, 0);

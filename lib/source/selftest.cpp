@@ -2,6 +2,7 @@
 //
 // Whether this libc's objects work as the protocols believe: each protocol takes turns with libc's own functions, on objects of its
 // own, when it is first needed. What fails once is refused for good (ENOTSUP).
+#include "base/memory_order.hpp"
 #include "nptl.hpp"
 #include "runtime/sync.hpp"
 #include "source/sync.hpp"
@@ -194,14 +195,14 @@ bool works(const Protocol *p)
 	Entry *e = table;
 	while (e->protocol != p)
 		e++;
-	int known = e->works.load(std::memory_order_acquire);
+	int known = e->works.load(mo::acquire);
 	if (known >= 0)
 		return known != 0;
 	Guard<Mutex> g(trying);
-	known = e->works.load(std::memory_order_relaxed);
+	known = e->works.load(mo::relaxed);
 	if (known < 0) {
 		known = watcher::works() && e->attempt() ? 1 : 0;
-		e->works.store(known, std::memory_order_release);
+		e->works.store(known, mo::release);
 	}
 	return known != 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/signal.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
 #include "sigevec/sync.h"
@@ -19,7 +20,7 @@ using source::Wait;
 // There will be no further signal, and the room for an event is here.
 void last(Wait *w)
 {
-	if ((w->flags.load(std::memory_order_acquire) & source::cancelled) != 0)
+	if ((w->flags.load(mo::acquire) & source::cancelled) != 0)
 		source::finish(w, -ECANCELED);
 	else
 		source::give_up(w);
@@ -28,7 +29,7 @@ void last(Wait *w)
 // The next signal may be taken; the room for its event is here. After this the wait is another reader's.
 void go_on(Wait *w)
 {
-	if ((w->flags.fetch_and(~source::queued, std::memory_order_acq_rel) & source::ended) != 0)
+	if ((w->flags.fetch_and(~source::queued, mo::acq_rel) & source::ended) != 0)
 		last(w);
 }
 
@@ -74,7 +75,7 @@ bool take_signal(const Wait *w, siginfo_t *info)
 // `queued' is set while a signal is taken: of several readers one takes it, and cancel() leaves the rest to it.
 void ready(Wait *w)
 {
-	if ((w->flags.fetch_or(source::queued, std::memory_order_acq_rel) & (source::queued | source::ended)) != 0)
+	if ((w->flags.fetch_or(source::queued, mo::acq_rel) & (source::queued | source::ended)) != 0)
 		return;
 	siginfo_t info;
 	if (take_signal(w, &info)) {
@@ -86,7 +87,7 @@ void ready(Wait *w)
 
 bool cancel(Wait *w, bool destroy)
 {
-	uint32_t was = w->flags.fetch_or(source::ended | (destroy ? 0 : source::cancelled), std::memory_order_acq_rel);
+	uint32_t was = w->flags.fetch_or(source::ended | (destroy ? 0 : source::cancelled), mo::acq_rel);
 	if ((was & source::ended) != 0)
 		return false;
 	inner::forget(w);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/source.hpp"
 
+#include "base/memory_order.hpp"
 #include "channel/channel.hpp"
 #include "nptl.hpp"
 #include "request/pool.hpp"
@@ -30,9 +31,9 @@ uint32_t generation(uint64_t life)
 
 bool add_reference(Wait *w, uint64_t *life)
 {
-	*life = w->life.load(std::memory_order_relaxed);
+	*life = w->life.load(mo::relaxed);
 	while (static_cast<uint32_t>(*life) != 0)
-		if (w->life.compare_exchange_weak(*life, *life + 1, std::memory_order_acquire, std::memory_order_relaxed))
+		if (w->life.compare_exchange_weak(*life, *life + 1, mo::acquire, mo::relaxed))
 			return true;
 	return false;
 }
@@ -49,9 +50,9 @@ Wait *create(const Kind *kind, Channel *c, union sigval value, uint64_t referenc
 		return nullptr;
 	w->kind = kind;
 	w->channel = c;
-	w->flags.store(0, std::memory_order_relaxed);
-	w->count.store(0, std::memory_order_relaxed);
-	w->overrun.store(0, std::memory_order_relaxed);
+	w->flags.store(0, mo::relaxed);
+	w->count.store(0, mo::relaxed);
+	w->overrun.store(0, mo::relaxed);
 	w->fd = -1;
 	w->result = 0;
 	w->listed = Wait::Listed::not_yet;
@@ -61,8 +62,8 @@ Wait *create(const Kind *kind, Channel *c, union sigval value, uint64_t referenc
 	w->notification.event.value = value;
 	w->notification.event.channel = c;
 	w->notification.source = w;
-	uint64_t next = generation(w->life.load(std::memory_order_relaxed)) + uint64_t{1};
-	w->life.store(next << 32 | references, std::memory_order_release);
+	uint64_t next = generation(w->life.load(mo::relaxed)) + uint64_t{1};
+	w->life.store(next << 32 | references, mo::release);
 	return w;
 }
 
@@ -106,7 +107,7 @@ void publish(Wait *w)
 
 uint64_t handle(const Wait *w)
 {
-	return uint64_t{generation(w->life.load(std::memory_order_relaxed))} << 32 | w->index;
+	return uint64_t{generation(w->life.load(mo::relaxed))} << 32 | w->index;
 }
 
 Wait *find(uint64_t handle)
@@ -126,14 +127,14 @@ Wait *find(uint64_t handle)
 
 void hold(Wait *w)
 {
-	w->life.fetch_add(1, std::memory_order_relaxed);
+	w->life.fetch_add(1, mo::relaxed);
 }
 
 void release(Wait *w)
 {
 	int fd = w->fd;
-	uint64_t life = w->life.load(std::memory_order_relaxed);
-	while (!w->life.compare_exchange_weak(life, life - 1, std::memory_order_acq_rel, std::memory_order_relaxed))
+	uint64_t life = w->life.load(mo::relaxed);
+	while (!w->life.compare_exchange_weak(life, life - 1, mo::acq_rel, mo::relaxed))
 		;
 	if (static_cast<uint32_t>(life) != 1)
 		return;
@@ -166,14 +167,14 @@ void give_up(Wait *w)
 
 void set_flags(Wait *w, uint32_t flags)
 {
-	if ((w->flags.fetch_or(flags, std::memory_order_acq_rel) & awaited) != 0)
+	if ((w->flags.fetch_or(flags, mo::acq_rel) & awaited) != 0)
 		nptl::wake(&w->flags, INT_MAX, true);
 }
 
 uint32_t await_flags(Wait *w, uint32_t flags)
 {
 	for (;;) {
-		uint32_t now = w->flags.fetch_or(awaited, std::memory_order_acq_rel) | awaited;
+		uint32_t now = w->flags.fetch_or(awaited, mo::acq_rel) | awaited;
 		if ((now & flags) != 0)
 			return now;
 		await_change(w, now, nullptr);
@@ -190,7 +191,7 @@ void await_change(const Wait *w, uint32_t seen, const struct timespec *limit)
 // two bits first decides: end() finds the room with the wait, or leaves it to the event's reader.
 bool push_again(Wait *w)
 {
-	uint32_t was = w->flags.fetch_or(queued, std::memory_order_acq_rel);
+	uint32_t was = w->flags.fetch_or(queued, mo::acq_rel);
 	if ((was & (queued | ended)) == 0)
 		push(w);
 	return (was & ended) == 0;
@@ -200,7 +201,7 @@ bool rearm(Wait *w)
 {
 	// The event's room goes with it: one more for the next.
 	channel::more_room(w->channel);
-	if ((w->flags.fetch_and(~queued, std::memory_order_acq_rel) & ended) == 0)
+	if ((w->flags.fetch_and(~queued, mo::acq_rel) & ended) == 0)
 		return true;
 	channel::retract(w->channel);
 	return false;
@@ -208,7 +209,7 @@ bool rearm(Wait *w)
 
 bool end(Wait *w)
 {
-	uint32_t was = w->flags.fetch_or(ended, std::memory_order_acq_rel);
+	uint32_t was = w->flags.fetch_or(ended, mo::acq_rel);
 	if ((was & ended) != 0)
 		return false;
 	over(w);
@@ -263,8 +264,8 @@ void after_fork()
 	index::after_fork();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Wait *w = pool.at(i);
-		uint64_t life = w->life.load(std::memory_order_relaxed);
-		w->life.store(life >> 32 << 32, std::memory_order_relaxed);
+		uint64_t life = w->life.load(mo::relaxed);
+		w->life.store(life >> 32 << 32, mo::relaxed);
 	}
 	pool.after_fork();
 }

@@ -7,6 +7,7 @@
 // used again. Before glibc 2.41 that is once no reference to it is left: so who sleeps on a group's word holds a reference, and gives it
 // up before anything else. Since then it is at once: signals are counted from the start of the older group, which never goes back, so that
 // signals of an earlier use are none.
+#include "base/memory_order.hpp"
 #include "nptl.hpp"
 #include "source/sync.hpp"
 
@@ -33,10 +34,10 @@ std::atomic<Form> form{Form::unknown};
 
 bool with_references()
 {
-	Form f = form.load(std::memory_order_relaxed);
+	Form f = form.load(mo::relaxed);
 	if (f == Form::unknown) {
 		f = condition_with_references() ? Form::with_references : Form::without;
-		form.store(f, std::memory_order_relaxed);
+		form.store(f, mo::relaxed);
 	}
 	return f == Form::with_references;
 }
@@ -59,7 +60,7 @@ uint32_t &references(const Wait *w)
 
 bool shared(const ConditionWords *c)
 {
-	return (Word(const_cast<uint32_t &>(c->waiters)).load(std::memory_order_relaxed) & 1) != 0;
+	return (Word(const_cast<uint32_t &>(c->waiters)).load(mo::relaxed) & 1) != 0;
 }
 
 uint32_t group(const Wait *w)
@@ -69,7 +70,7 @@ uint32_t group(const Wait *w)
 
 uint64_t start_of_first(const Wait *w)
 {
-	return Wide(counters(w)->first_start).load(std::memory_order_relaxed);
+	return Wide(counters(w)->first_start).load(mo::relaxed);
 }
 
 // Of the older group, as a place in the sequence.
@@ -88,9 +89,9 @@ void drop_reference(Wait *w)
 {
 	uint32_t &count = references(w);
 	w->sync.stage = for_signal;
-	if (Word(count).fetch_sub(2, std::memory_order_release) != 3)
+	if (Word(count).fetch_sub(2, mo::release) != 3)
 		return;
-	Word(count).fetch_and(~1u, std::memory_order_relaxed);
+	Word(count).fetch_and(~1u, mo::relaxed);
 	wake(&count, INT_MAX, shared(words(w)));
 }
 
@@ -99,7 +100,7 @@ void confirm(Wait *w)
 {
 	ConditionWords *c = words(w);
 	bool between_processes = shared(c);
-	if (Word(c->waiters).fetch_sub(8, std::memory_order_release) >> 2 == 3)
+	if (Word(c->waiters).fetch_sub(8, mo::release) >> 2 == 3)
 		wake(&c->waiters, INT_MAX, between_processes);
 }
 
@@ -111,9 +112,9 @@ void undo_theft(Wait *w)
 	uint64_t start = start_of_first(w);
 	if (w->sync.position >> 1 >= start >> 1 || ((start & 1) ^ 1) != g)
 		return;
-	uint32_t s = Word(c->signals[g]).load(std::memory_order_relaxed);
+	uint32_t s = Word(c->signals[g]).load(mo::relaxed);
 	while (start_of_first(w) == start)
-		if ((s & 1) != 0 || Word(c->signals[g]).compare_exchange_weak(s, s + 2, std::memory_order_relaxed)) {
+		if ((s & 1) != 0 || Word(c->signals[g]).compare_exchange_weak(s, s + 2, mo::relaxed)) {
 			wake(&c->signals[g], 1, shared(c));
 			return;
 		}
@@ -126,18 +127,18 @@ bool take_with_reference(Wait *w)
 	uint32_t &signals = c->signals[group(w)];
 	if (w->sync.stage == asleep_in_group)
 		drop_reference(w);
-	uint32_t s = Word(signals).load(std::memory_order_acquire);
+	uint32_t s = Word(signals).load(mo::acquire);
 	while ((s & 1) == 0 && s != 0)
-		if (Word(signals).compare_exchange_weak(s, s - 2, std::memory_order_acquire, std::memory_order_relaxed)) {
+		if (Word(signals).compare_exchange_weak(s, s - 2, mo::acquire, mo::relaxed)) {
 			undo_theft(w);
 			return true;
 		}
 	if ((s & 1) != 0)
 		return true;
 	// Acquire: either the signaller that closes the group sees the reference, or this sees the group closed.
-	Word(references(w)).fetch_add(2, std::memory_order_acquire);
+	Word(references(w)).fetch_add(2, mo::acquire);
 	w->sync.stage = asleep_in_group;
-	if ((Word(signals).load(std::memory_order_acquire) & 1) != 0 || group_is_past(w)) {
+	if ((Word(signals).load(mo::acquire) & 1) != 0 || group_is_past(w)) {
 		drop_reference(w);
 		return true;
 	}
@@ -151,14 +152,14 @@ bool take_from_start(Wait *w)
 	Word signals(c->signals[group(w)]);
 	for (;;) {
 		// Acquire: who sees the signals of the words' next use sees where that starts.
-		uint32_t s = signals.load(std::memory_order_acquire);
+		uint32_t s = signals.load(mo::acquire);
 		uint64_t start = start_of_first(w);
 		// Past: there have been signals for all of its group.
 		if (w->sync.position >> 1 < start)
 			return true;
 		if (static_cast<int32_t>(s - static_cast<uint32_t>(start)) <= 0)
 			return sleep_on(w, &c->signals[group(w)], s, shared(c));
-		if (signals.compare_exchange_weak(s, s - 1, std::memory_order_acquire, std::memory_order_relaxed))
+		if (signals.compare_exchange_weak(s, s - 1, mo::acquire, mo::relaxed))
 			return true;
 	}
 }
@@ -172,25 +173,25 @@ bool take_signal(Wait *w)
 void lock_inside(ConditionWords *c)
 {
 	Word word(c->first_size);
-	uint32_t s = word.load(std::memory_order_relaxed);
+	uint32_t s = word.load(mo::relaxed);
 	while ((s & 3) == 0)
-		if (word.compare_exchange_weak(s, s | 1, std::memory_order_acquire, std::memory_order_relaxed))
+		if (word.compare_exchange_weak(s, s | 1, mo::acquire, mo::relaxed))
 			return;
 	for (;;) {
 		while ((s & 3) != 2)
-			if (word.compare_exchange_weak(s, (s & ~3u) | 2, std::memory_order_acquire, std::memory_order_relaxed)) {
+			if (word.compare_exchange_weak(s, (s & ~3u) | 2, mo::acquire, mo::relaxed)) {
 				if ((s & 3) == 0)
 					return;
 				s = (s & ~3u) | 2;
 			}
 		syscall(SYS_futex, &c->first_size, shared(c) ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, s, nullptr, nullptr, 0);
-		s = word.load(std::memory_order_relaxed);
+		s = word.load(mo::relaxed);
 	}
 }
 
 void unlock_inside(ConditionWords *c)
 {
-	if ((Word(c->first_size).fetch_and(~3u, std::memory_order_release) & 3) == 2)
+	if ((Word(c->first_size).fetch_and(~3u, mo::release) & 3) == 2)
 		wake(&c->first_size, 1, shared(c));
 }
 
@@ -226,8 +227,8 @@ void cancel_waiting(Wait *w)
 // By the submitter, who has the mutex. 0 or the error of unlocking it.
 int enter(Wait *w)
 {
-	w->sync.position = Wide(counters(w)->sequence).fetch_add(2, std::memory_order_acquire);
-	Word(words(w)->waiters).fetch_add(8, std::memory_order_relaxed);
+	w->sync.position = Wide(counters(w)->sequence).fetch_add(2, mo::acquire);
+	Word(words(w)->waiters).fetch_add(8, mo::relaxed);
 	w->sync.registered = true;
 	// Not before: a signal that follows must find the waiter.
 	int error = pthread_mutex_unlock(w->sync.mutex);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The protocols of semaphores, mutexes and barriers.
+#include "base/memory_order.hpp"
 #include "nptl.hpp"
 #include "source/sync.hpp"
 
@@ -27,11 +28,11 @@ bool step_semaphore(Wait *w)
 {
 	auto *s = static_cast<sem_t *>(w->sync.object);
 	uint64_t registration = w->sync.registered ? one_waiter : 0;
-	uint64_t now = semaphore(s).load(std::memory_order_relaxed);
+	uint64_t now = semaphore(s).load(mo::relaxed);
 	while (static_cast<uint32_t>(now) != 0)
 		// Acquire: with the release of every sem_post before.
-		if (semaphore(s).compare_exchange_weak(now, now - registration - 1, std::memory_order_acquire,
-						       std::memory_order_relaxed)) {
+		if (semaphore(s).compare_exchange_weak(now, now - registration - 1, mo::acquire,
+						       mo::relaxed)) {
 			w->result = 0;
 			acquired(s);
 			return true;
@@ -39,7 +40,7 @@ bool step_semaphore(Wait *w)
 	if (!w->sync.registered) {
 		w->sync.registered = true;
 		// A token that came in between is seen by the kernel: the value is not 0 any more.
-		semaphore(s).fetch_add(one_waiter, std::memory_order_relaxed);
+		semaphore(s).fetch_add(one_waiter, mo::relaxed);
 	}
 	return sleep_on(w, value_of(s), 0, is_shared(s));
 }
@@ -47,7 +48,7 @@ bool step_semaphore(Wait *w)
 bool withdraw_semaphore(Wait *w)
 {
 	auto *s = static_cast<sem_t *>(w->sync.object);
-	uint64_t before = semaphore(s).fetch_sub(one_waiter, std::memory_order_relaxed);
+	uint64_t before = semaphore(s).fetch_sub(one_waiter, mo::relaxed);
 	// The wake-up for a token that is still there may have been ours.
 	if (static_cast<uint32_t>(before) != 0 && before - one_waiter >= one_waiter)
 		wake(value_of(s), 1, is_shared(s));
@@ -74,7 +75,7 @@ bool step_mutex(Wait *w)
 	w->sync.mutex = static_cast<pthread_mutex_t *>(w->sync.object);
 	uint32_t unlocked = 0;
 	if (w->sync.stage == 0 &&
-	    lock_of(w->sync.mutex).compare_exchange_strong(unlocked, 1, std::memory_order_acquire, std::memory_order_relaxed))
+	    lock_of(w->sync.mutex).compare_exchange_strong(unlocked, 1, mo::acquire, mo::relaxed))
 		return got(w, w->sync.mutex);
 	w->sync.stage = 1;
 	return lock_again(w);
@@ -98,11 +99,11 @@ bool leave(Wait *w, Barrier *b, uint32_t last)
 	bool shared = b->shared != 0;
 	bool serial = w->sync.position % b->count == 0;
 	// Release: nothing of the barrier's is used after this but by the last one.
-	if (Word(b->out).fetch_add(1, std::memory_order_release) + 1 == last) {
-		std::atomic_thread_fence(std::memory_order_acquire);
-		Word(b->current_round).store(0, std::memory_order_relaxed);
-		Word(b->out).store(0, std::memory_order_relaxed);
-		Word(b->in).store(0, std::memory_order_release);
+	if (Word(b->out).fetch_add(1, mo::release) + 1 == last) {
+		std::atomic_thread_fence(mo::acquire);
+		Word(b->current_round).store(0, mo::relaxed);
+		Word(b->out).store(0, mo::relaxed);
+		Word(b->in).store(0, mo::release);
 		wake(&b->in, INT_MAX, shared);
 	}
 	acquired(w->sync.object);
@@ -113,12 +114,12 @@ bool leave(Wait *w, Barrier *b, uint32_t last)
 
 bool enter(Wait *w, Barrier *b, uint32_t last)
 {
-	uint32_t n = Word(b->in).load(std::memory_order_relaxed);
+	uint32_t n = Word(b->in).load(mo::relaxed);
 	if (w->sync.registered && n > last)
 		return false; // not started anew yet
 	w->sync.registered = true;
 	// What was done before this is seen by all who leave, and the other way round.
-	n = Word(b->in).fetch_add(1, std::memory_order_acq_rel) + 1;
+	n = Word(b->in).fetch_add(1, mo::acq_rel) + 1;
 	w->sync.position = n;
 	return n <= last;
 }
@@ -129,22 +130,22 @@ bool step_barrier(Wait *w)
 	uint32_t last = last_entry(b), count = b->count;
 	if (w->sync.stage == 0) {
 		while (!enter(w, b, last))
-			if (uint32_t n = Word(b->in).load(std::memory_order_relaxed); n > last)
+			if (uint32_t n = Word(b->in).load(mo::relaxed); n > last)
 				return sleep_on(w, &b->in, n, b->shared != 0);
 		w->sync.stage = 1;
 	}
 	auto position = static_cast<uint32_t>(w->sync.position);
-	uint32_t round = Word(b->current_round).load(std::memory_order_relaxed);
+	uint32_t round = Word(b->current_round).load(mo::relaxed);
 	while (round + count <= position) {
 		uint32_t full = position - position % count;
-		if (Word(b->current_round).compare_exchange_weak(round, full, std::memory_order_release, std::memory_order_relaxed)) {
+		if (Word(b->current_round).compare_exchange_weak(round, full, mo::release, mo::relaxed)) {
 			round = full;
 			wake(&b->current_round, INT_MAX, b->shared != 0);
 		}
 	}
 	if (position > round)
 		return sleep_on(w, &b->current_round, round, b->shared != 0);
-	std::atomic_thread_fence(std::memory_order_acquire);
+	std::atomic_thread_fence(mo::acquire);
 	return leave(w, b, last);
 }
 
@@ -156,9 +157,9 @@ bool withdraw_barrier(Wait *w)
 		return true;
 	auto position = static_cast<uint32_t>(w->sync.position);
 	uint32_t end = position + (b->count - position % b->count) % b->count;
-	uint32_t n = Word(b->in).load(std::memory_order_relaxed);
+	uint32_t n = Word(b->in).load(mo::relaxed);
 	while (n < end)
-		if (Word(b->in).compare_exchange_weak(n, n - 1, std::memory_order_relaxed))
+		if (Word(b->in).compare_exchange_weak(n, n - 1, mo::relaxed))
 			return true;
 	return false;
 }
@@ -169,7 +170,7 @@ bool withdraw_barrier(Wait *w)
 bool lock_again(Wait *w)
 {
 	pthread_mutex_t *m = w->sync.mutex;
-	if (lock_of(m).exchange(2, std::memory_order_acquire) == 0)
+	if (lock_of(m).exchange(2, mo::acquire) == 0)
 		return got(w, m);
 	return sleep_on(w, &m->__data.__lock, 2, is_shared(m));
 }
@@ -179,7 +180,7 @@ bool withdraw_lock(Wait *w)
 	pthread_mutex_t *m = w->sync.mutex;
 	// If the wake-up of the last unlock was ours: another one is to come, or the owner is to wake one.
 	uint32_t now = 1;
-	if (!lock_of(m).compare_exchange_strong(now, 2, std::memory_order_relaxed) && now == 0)
+	if (!lock_of(m).compare_exchange_strong(now, 2, mo::relaxed) && now == 0)
 		wake(&m->__data.__lock, 1, is_shared(m));
 	return true;
 }

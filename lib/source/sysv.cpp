@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/sysv.hpp"
 
+#include "base/memory_order.hpp"
 #include "interrupt.h"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
@@ -67,7 +68,7 @@ uint64_t hash_of_object(const SysvCall &c)
 
 bool unwanted(const Wait *w)
 {
-	return (w->flags.load(std::memory_order_acquire) & source::cancelled) != 0;
+	return (w->flags.load(mo::acquire) & source::cancelled) != 0;
 }
 
 // With the lock held: it is in neither list any more, and ends outside of the lock.
@@ -108,8 +109,8 @@ Wait *next_call(pid_t self)
 {
 	Wait *w;
 	while ((w = oldest()) == nullptr) {
-		uint32_t seen = queued.load(std::memory_order_relaxed);
-		timespec limit{static_cast<time_t>(config::limits.idle.load(std::memory_order_relaxed)) + 1, 0};
+		uint32_t seen = queued.load(mo::relaxed);
+		timespec limit{static_cast<time_t>(config::limits.idle.load(mo::relaxed)) + 1, 0};
 		idle++;
 		lock.unlock();
 		int e = futex_wait(queued, seen, &limit);
@@ -150,8 +151,8 @@ void run(Wait *w, bool is_common)
 	take_off(running, w);
 	lock.unlock();
 	end_call(w, result == -EINTR ? -ECANCELED : result);
-	ends.fetch_add(1, std::memory_order_seq_cst);
-	if (long_pause.load(std::memory_order_seq_cst))
+	ends.fetch_add(1, mo::seq_cst);
+	if (long_pause.load(mo::seq_cst))
 		futex_wake(ends, 1);
 	lock.lock();
 }
@@ -256,11 +257,11 @@ public:
 	{
 		timespec t{static_cast<time_t>(length_ / 1000000000), static_cast<long>(length_ % 1000000000)};
 		bool is_long = length_ > shortest;
-		long_pause.store(is_long, std::memory_order_seq_cst);
-		uint32_t now = ends.load(std::memory_order_seq_cst);
+		long_pause.store(is_long, mo::seq_cst);
+		uint32_t now = ends.load(mo::seq_cst);
 		if (futex_wait(ends, now, &t) != ETIMEDOUT && is_long)
 			length_ = shortest;
-		long_pause.store(false, std::memory_order_seq_cst);
+		long_pause.store(false, mo::seq_cst);
 	}
 
 private:
@@ -294,12 +295,12 @@ void *attend(void *)
 // With the lock held: one of the threads will see to what was queued last. False: none can be had.
 bool see_to_threads()
 {
-	queued.fetch_add(1, std::memory_order_relaxed);
+	queued.fetch_add(1, mo::relaxed);
 	futex_wake(queued, 1);
 	// Idle threads that have been woken are still counted.
 	if (idle - dismissed >= waiting.length)
 		return true;
-	if (threads < config::limits.threads.load(std::memory_order_relaxed) && start_thread(common_thread, nullptr, "sigevec-sysv") == 0) {
+	if (threads < config::limits.threads.load(mo::relaxed) && start_thread(common_thread, nullptr, "sigevec-sysv") == 0) {
 		threads++;
 		common++;
 		return true;
@@ -316,7 +317,7 @@ bool dismiss_one()
 		return false;
 	dismissed++;
 	threads--;
-	queued.fetch_add(1, std::memory_order_relaxed);
+	queued.fetch_add(1, mo::relaxed);
 	futex_wake(queued, 1);
 	return true;
 }
@@ -335,7 +336,7 @@ int queue_for_all(Wait *w, uint64_t rights)
 
 int start_for_one(Wait *w)
 {
-	unsigned most = config::limits.threads.load(std::memory_order_relaxed);
+	unsigned most = config::limits.threads.load(mo::relaxed);
 	bool full = threads >= most && !dismiss_one();
 	if (full || start_thread(single_thread, w, "sigevec-sysv") != 0)
 		return EAGAIN;
@@ -385,7 +386,7 @@ int begin(Wait *w, const SysvCall &call)
 
 bool cancel(Wait *w, bool)
 {
-	w->flags.fetch_or(source::cancelled, std::memory_order_acq_rel);
+	w->flags.fetch_or(source::cancelled, mo::acq_rel);
 	lock.lock();
 	Place place = w->sysv.place;
 	if (place == Place::queue)
@@ -403,7 +404,7 @@ void await(Wait *w)
 {
 	constexpr long longest = 10000000;
 	for (timespec moment{0, 100000};; moment.tv_nsec = moment.tv_nsec * 2 < longest ? moment.tv_nsec * 2 : longest) {
-		uint32_t now = w->flags.fetch_or(source::awaited, std::memory_order_acq_rel) | source::awaited;
+		uint32_t now = w->flags.fetch_or(source::awaited, mo::acq_rel) | source::awaited;
 		if ((now & source::settled) != 0)
 			return;
 		source::await_change(w, now, &moment);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/timer.hpp"
 
+#include "base/memory_order.hpp"
 #include "channel/channel.hpp"
 #include "libc.hpp"
 #include "runtime/sync.hpp"
@@ -33,14 +34,14 @@ bool tell(Wait *w, event_data_t *d)
 {
 	bool goes_on = source::rearm(w);
 	// After rearm: what expires from now on is either counted here, or pushes another event.
-	uint64_t n = w->count.exchange(0, std::memory_order_acq_rel);
+	uint64_t n = w->count.exchange(0, mo::acq_rel);
 	if (!goes_on || n == 0) {
 		channel::retract(w->channel);
 		return false;
 	}
-	w->overrun.store(n - 1 > INT_MAX ? INT_MAX : static_cast<int>(n - 1), std::memory_order_relaxed);
+	w->overrun.store(n - 1 > INT_MAX ? INT_MAX : static_cast<int>(n - 1), mo::relaxed);
 	d->ev_type = event_type_timer;
-	d->ev_un.ev_obj = w->timer.load(std::memory_order_relaxed);
+	d->ev_un.ev_obj = w->timer.load(mo::relaxed);
 	d->ev_result = static_cast<ssize_t>(n);
 	return true;
 }
@@ -59,7 +60,7 @@ void expired(uint64_t handle, uint64_t times)
 	if (w == nullptr)
 		return;
 	if (w->kind == &kind) {
-		w->count.fetch_add(times, std::memory_order_acq_rel);
+		w->count.fetch_add(times, mo::acq_rel);
 		source::push_again(w);
 	}
 	source::release(w);
@@ -69,7 +70,7 @@ void *main(void *)
 {
 	// Not by libc's function, which leaves this signal out.
 	syscall(SYS_rt_sigprocmask, SIG_BLOCK, &signal_set, nullptr, sizeof signal_set);
-	thread_id.store(static_cast<uint32_t>(syscall(SYS_gettid)), std::memory_order_release);
+	thread_id.store(static_cast<uint32_t>(syscall(SYS_gettid)), mo::release);
 	futex_wake(thread_id, INT_MAX);
 	for (;;) {
 		siginfo_t info;
@@ -83,13 +84,13 @@ void *main(void *)
 // 0: there is none.
 uint32_t start()
 {
-	uint32_t id = thread_id.load(std::memory_order_acquire);
+	uint32_t id = thread_id.load(mo::acquire);
 	if (id != 0)
 		return id;
 	Guard<Mutex> g(starting);
-	if (thread_id.load(std::memory_order_relaxed) == 0 && start_thread(main, nullptr, "sigevec-timer") != 0)
+	if (thread_id.load(mo::relaxed) == 0 && start_thread(main, nullptr, "sigevec-timer") != 0)
 		return 0;
-	while ((id = thread_id.load(std::memory_order_acquire)) == 0)
+	while ((id = thread_id.load(mo::acquire)) == 0)
 		futex_wait(thread_id, 0, nullptr);
 	return id;
 }
@@ -103,7 +104,7 @@ uint64_t hash_of_number(timer_t id)
 Wait *look_up(timer_t id)
 {
 	Wait *w = by_number.first(hash_of_number(id));
-	while (w != nullptr && w->timer.load(std::memory_order_relaxed) != id)
+	while (w != nullptr && w->timer.load(mo::relaxed) != id)
 		w = by_number.next(w);
 	return w;
 }
@@ -111,7 +112,7 @@ Wait *look_up(timer_t id)
 // With a reference, or nullptr.
 Wait *of(timer_t id)
 {
-	if (timers.load(std::memory_order_acquire) == 0)
+	if (timers.load(mo::acquire) == 0)
 		return nullptr;
 	BlockSignals blocked;
 	Guard<Mutex> g(lock);
@@ -124,7 +125,7 @@ Wait *of(timer_t id)
 // With the reference of whoever will tell its end, or nullptr. The number may be another timer's after timer_delete.
 Wait *take_out(timer_t id)
 {
-	if (timers.load(std::memory_order_acquire) == 0)
+	if (timers.load(mo::acquire) == 0)
 		return nullptr;
 	BlockSignals blocked;
 	Guard<Mutex> g(lock);
@@ -132,17 +133,17 @@ Wait *take_out(timer_t id)
 	if (w == nullptr)
 		return nullptr;
 	by_number.remove(w);
-	timers.fetch_sub(1, std::memory_order_relaxed);
+	timers.fetch_sub(1, mo::relaxed);
 	return w;
 }
 
 void enter(Wait *w, timer_t id)
 {
-	w->timer.store(id, std::memory_order_relaxed);
+	w->timer.store(id, mo::relaxed);
 	BlockSignals blocked;
 	Guard<Mutex> g(lock);
 	by_number.add(w, hash_of_number(id));
-	timers.fetch_add(1, std::memory_order_release);
+	timers.fetch_add(1, mo::release);
 }
 
 // 0 or the errno of the call.
@@ -185,15 +186,15 @@ int overrun(timer_t id)
 	Wait *w = of(id);
 	if (w == nullptr)
 		return -1;
-	int n = w->overrun.load(std::memory_order_relaxed);
+	int n = w->overrun.load(mo::relaxed);
 	source::release(w);
 	return n;
 }
 
 void after_fork()
 {
-	thread_id.store(0, std::memory_order_relaxed);
-	timers.store(0, std::memory_order_relaxed);
+	thread_id.store(0, mo::relaxed);
+	timers.store(0, mo::relaxed);
 	starting.reset();
 	lock.reset();
 	by_number.forget();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/watcher.hpp"
 
+#include "base/memory_order.hpp"
 #include "nptl.hpp"
 #include "runtime/config.hpp"
 #include "runtime/sync.hpp"
@@ -57,7 +58,7 @@ bool passed(const struct __kernel_timespec &t)
 // 0, or why it is to end.
 int unwanted(const Wait *w)
 {
-	if ((w->flags.load(std::memory_order_acquire) & (source::ended | source::cancelled)) != 0)
+	if ((w->flags.load(mo::acquire) & (source::ended | source::cancelled)) != 0)
 		return ECANCELED;
 	return w->sync.timed && passed(w->sync.deadline) ? ETIMEDOUT : 0;
 }
@@ -80,7 +81,7 @@ bool go_on(Wait *w)
 void free_place(Watcher &one, unsigned slot)
 {
 	one.taken--;
-	if (one.means.load(std::memory_order_relaxed) == by_words && --one.seats[slot].taken == 0)
+	if (one.means.load(mo::relaxed) == by_words && --one.seats[slot].taken == 0)
 		one.seats[slot].object = nullptr;
 }
 
@@ -111,7 +112,7 @@ bool take_lists(Watcher &me, bool idle, Wait **entered, Wait **called)
 
 int idle_seconds()
 {
-	return static_cast<int>(config::limits.idle.load(std::memory_order_relaxed)) + 1;
+	return static_cast<int>(config::limits.idle.load(mo::relaxed)) + 1;
 }
 
 // What a thread does, by one of the two means.
@@ -122,7 +123,7 @@ public:
 	void run()
 	{
 		for (bool idle = false;;) {
-			uint32_t seen = me_.control.load(std::memory_order_seq_cst);
+			uint32_t seen = me_.control.load(mo::seq_cst);
 			Wait *entered, *called;
 			if (!take_lists(me_, idle, &entered, &called))
 				return;
@@ -234,7 +235,7 @@ void *main(void *p)
 	FutexRing ring;
 	// One thread with a ring is enough for all.
 	bool by = &me == &watchers[0] && ring.open();
-	me.means.store(by ? by_ring : by_words, std::memory_order_release);
+	me.means.store(by ? by_ring : by_words, mo::release);
 	futex_wake(me.means, 1);
 	if (by) {
 		run_by(me, ring, &Watcher::ring);
@@ -249,7 +250,7 @@ void *main(void *p)
 // As a word that processes might share: the kernel keeps these apart from the words of all the waits, among which it would look.
 void call(Watcher &one)
 {
-	one.control.fetch_add(1, std::memory_order_seq_cst);
+	one.control.fetch_add(1, mo::seq_cst);
 	nptl::wake(&one.control, 1, true);
 }
 
@@ -270,7 +271,7 @@ void call_for(Wait *w)
 	bool first;
 	{
 		Guard<Mutex> g(lock);
-		if ((w->flags.load(std::memory_order_acquire) & source::settled) != 0)
+		if ((w->flags.load(mo::acquire) & source::settled) != 0)
 			return;
 		source::hold(w);
 		first = append(w, &source::SyncCall::next_called, &one.called, &one.last_called);
@@ -316,10 +317,10 @@ bool ends_at_once(Wait *w)
 // With the lock, which the thread does not take before it has chosen.
 bool start(Watcher &one)
 {
-	one.means.store(none, std::memory_order_relaxed);
+	one.means.store(none, mo::relaxed);
 	if (start_thread(main, &one, "sigevec-futex") != 0)
 		return false;
-	while (one.means.load(std::memory_order_acquire) == none)
+	while (one.means.load(mo::acquire) == none)
 		futex_wait(one.means, none, nullptr);
 	one.running = true;
 	return true;
@@ -355,7 +356,7 @@ int take_seat(Watcher &one, const void *object)
 
 bool uses_words(const Watcher &one)
 {
-	return one.running && one.means.load(std::memory_order_relaxed) == by_words;
+	return one.running && one.means.load(mo::relaxed) == by_words;
 }
 
 // With the lock held: beside others that wait for the same object.
@@ -417,7 +418,7 @@ void enter(int place, Wait *w)
 // From the flag on its thread may end it at any time.
 bool cancel(Wait *w, bool destroy)
 {
-	uint32_t was = w->flags.fetch_or(destroy ? source::ended : source::cancelled, std::memory_order_acq_rel);
+	uint32_t was = w->flags.fetch_or(destroy ? source::ended : source::cancelled, mo::acq_rel);
 	bool outstanding = (was & source::settled) == 0;
 	if (outstanding && !ends_at_once(w))
 		call_for(w);
