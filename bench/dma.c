@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_dma: what pieces of a region cost against malloc, and sio_recv of data that is there against recv. Prints "figure
- * value ns"; both sides are measured in turns, and the medians of the turns are told.
+ * bench_dma: what pieces of a region cost against malloc, and sio_recv of data that is there
+ * against recv. Prints "figure value ns"; both sides are measured in turns, and the medians of the
+ * turns are told.
  */
 #include "bench.h"
 
@@ -20,7 +21,7 @@ enum { turns = 15, pieces = 200000, messages = 128, region_size = 16 << 20, most
 
 static dma_mem_t mem;
 
-/* --- pieces ----------------------------------------------------------------------------------------------------- */
+/* --- pieces -------------------------------------------------------------------------------- */
 
 static size_t piece_size;
 
@@ -75,7 +76,7 @@ static void measure_pieces(size_t size, int threads)
 	printf("piece-%zu-%d/malloc %.1f ns\n", size, threads, bench_quantile(theirs, turns, 0.5));
 }
 
-/* --- receiving --------------------------------------------------------------------------------------------------- */
+/* --- receiving ----------------------------------------------------------------------------- */
 
 struct pair {
 	int a, b;
@@ -83,7 +84,8 @@ struct pair {
 
 static struct pair connected(int type)
 {
-	struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in where = {.sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof where;
 	struct pair p = {socket(AF_INET, type, 0), socket(AF_INET, type, 0)};
 	int on = 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_ec_queue [--list | CASE...]: what an event costs in a channel's queue, against an eventfd, and what requests cost that wait
- * for theirs. Prints "figure value unit". Both sides of a comparison are measured in turns within one run; bench/run-ec-queue repeats runs and takes
+ * bench_ec_queue [--list | CASE...]: what an event costs in a channel's queue, against an eventfd,
+ * and what requests cost that wait for theirs. Prints "figure value unit". Both sides of a
+ * comparison are measured in turns within one run; bench/run-ec-queue repeats runs and takes
  * medians.
  */
 #include "bench.h"
@@ -20,7 +21,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { most_posters = 4, at_once = 32, waiting = 32768, handed = 200000, turns = 20000, many = 10000, busy = 10 };
+enum {
+	most_posters = 4,
+	at_once = 32,
+	waiting = 32768,
+	handed = 200000,
+	turns = 20000,
+	many = 10000,
+	busy = 10
+};
 
 static ec_t channel(unsigned flags)
 {
@@ -30,7 +39,7 @@ static ec_t channel(unsigned flags)
 	return ec;
 }
 
-/* --- reading events that wait ---------------------------------------------------------------------------------------
+/* --- reading events that wait -----------------------------------------------------------------
  */
 
 static void read_waiting(const char *figure, unsigned flags)
@@ -190,14 +199,15 @@ static void case_wake(void)
 {
 	struct pair single = {channel(EC_SINGLE), channel(EC_SINGLE), post_event, take_event};
 	struct pair shared = {channel(0), channel(0), post_event, take_event};
-	struct pair event = {eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC), write_event, read_event};
+	struct pair event = {eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC), write_event,
+			     read_event};
 
 	wake("wake/single", single);
 	wake("wake/shared", shared);
 	wake("wake/eventfd", event);
 }
 
-/* --- a receive, its data and its event, while others wait -----------------------------------------------------------
+/* --- a receive, its data and its event, while others wait -------------------------------------
  */
 
 struct receiver {
@@ -244,11 +254,13 @@ static void pending(const char *kind, unsigned flags)
 	double few, before;
 
 	for (int i = 0; i < many; i++) {
-		int ends[2] = {socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), -1}; /* nobody sends there */
+		int ends[2] = {socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+			       -1}; /* nobody sends there */
 
 		if (i < busy) {
 			close(ends[0]);
-			require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
+			require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0,
+				"socketpair");
 		}
 		require(ends[0] >= 0, "socket");
 		all[i].here = ends[0];
@@ -289,7 +301,8 @@ static void case_pending(void)
 static const struct {
 	const char *name;
 	void (*run)(void);
-} cases[] = {{"read", case_read}, {"load", case_load}, {"wake", case_wake}, {"pending", case_pending}};
+} cases[] = {
+	{"read", case_read}, {"load", case_load}, {"wake", case_wake}, {"pending", case_pending}};
 
 int main(int argc, char **argv)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the echo servers of the benchmark share. A server echoes what it receives, a message of 64 bytes as a rule, and
- * counts. echo_server.c has main; a program gives it a table of servers.
+ * What the echo servers of the benchmark share. A server echoes what it receives, a message of 64
+ * bytes as a rule, and counts. echo_server.c has main; a program gives it a table of servers.
  */
 #ifndef ECHO_H
 #define ECHO_H 1

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The echo server on POSIX AIO, as one would write it: aio_read, aio_write, a queued signal for each end. glibc gives
- * every read that waits a thread, so it is told to have that many; under the preload of libsigevec the same program
- * needs none.
+ * The echo server on POSIX AIO, as one would write it: aio_read, aio_write, a queued signal for
+ * each end. glibc gives every read that waits a thread, so it is told to have that many; under the
+ * preload of libsigevec the same program needs none.
  */
 #define _GNU_SOURCE 1
 
@@ -28,7 +28,8 @@ static void start(struct aio_connection *a, int sending, size_t length)
 {
 	a->c->sending = sending;
 	a->cb.aio_nbytes = length;
-	echo_require((sending ? aio_write(&a->cb) : aio_read(&a->cb)) == 0, "aio_read, aio_write", errno);
+	echo_require((sending ? aio_write(&a->cb) : aio_read(&a->cb)) == 0, "aio_read, aio_write",
+		     errno);
 }
 
 static void *accept_all(void *listener)
@@ -77,7 +78,8 @@ void serve_aio(int listener)
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGRTMIN);
 	pthread_sigmask(SIG_BLOCK, &ends, NULL);
-	echo_require(pthread_create(&acceptor, NULL, accept_all, &listener) == 0, "pthread_create", EAGAIN);
+	echo_require(pthread_create(&acceptor, NULL, accept_all, &listener) == 0, "pthread_create",
+		     EAGAIN);
 	for (;;)
 		if (sigwaitinfo(&ends, &info) > 0)
 			ended(info.si_value.sival_ptr);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_echo_client PORT CONNECTIONS MESSAGES [PID [RATE]]: messages of 64 bytes to an echo server on the loopback interface,
- * one outstanding on each connection. Prints messages per second. PID gets SIGUSR1 before the first and after the last
- * of them; one message on each connection goes ahead and does not count.
+ * bench_echo_client PORT CONNECTIONS MESSAGES [PID [RATE]]: messages of 64 bytes to an echo server
+ * on the loopback interface, one outstanding on each connection. Prints messages per second. PID
+ * gets SIGUSR1 before the first and after the last of them; one message on each connection goes
+ * ahead and does not count.
  *
- * With RATE, in messages per second, they are sent when they are due, on one connection after the other, by a client that
- * never sleeps; two more numbers are the median and the 99th percentile of the microseconds from then to the answer.
+ * With RATE, in messages per second, they are sent when they are due, on one connection after the
+ * other, by a client that never sleeps; two more numbers are the median and the 99th percentile of
+ * the microseconds from then to the answer.
  */
 #include "echo.h"
 
@@ -43,8 +45,9 @@ static long answers;
 
 static void open_peer(struct peer *p, int port)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((in_port_t)port)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				      .sin_port = htons((in_port_t)port)};
 	struct linger at_once = {1, 0}; /* no connection stays in TIME_WAIT */
 	struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
 	int on = 1;
@@ -89,7 +92,8 @@ static void answered(struct peer *p)
 		latencies[answers++] = (now() - p->due) / 1000;
 }
 
-/* Sends what is due. A connection that still waits for its last answer holds up all that come after: they are late. */
+/* Sends what is due. A connection that still waits for its last answer holds up all that come
+ * after: they are late. */
 static void ask_those_due(struct peer *peers, int connections, long messages, double start)
 {
 	while (to_send > 0) {
@@ -120,7 +124,8 @@ static void exchange(struct peer *peers, int connections, long messages)
 			ask_those_due(peers, connections, messages, start);
 		n = epoll_wait(ep, events, echo_batch, interval != 0 ? 0 : 20000);
 		if (n == 0 && interval == 0) {
-			fprintf(stderr, "bench_echo_client: no answer in 20 s, %ld to come\n", to_come);
+			fprintf(stderr, "bench_echo_client: no answer in 20 s, %ld to come\n",
+				to_come);
 			exit(1);
 		}
 		for (int i = 0; i < n; i++)
@@ -166,7 +171,8 @@ int main(int argc, char **argv)
 		require(kill(server, SIGUSR1) == 0, "kill");
 	printf("%.1f", (double)messages / elapsed);
 	if (rate > 0)
-		printf(" %.1f %.1f", bench_quantile(latencies, (size_t)answers, 0.5), bench_quantile(latencies, (size_t)answers, 0.99));
+		printf(" %.1f %.1f", bench_quantile(latencies, (size_t)answers, 0.5),
+		       bench_quantile(latencies, (size_t)answers, 0.99));
 	printf("\n");
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The echo server on libevent's buffered connections. With ECHO_CHANNEL, in bench_echo_sigevec, they are those of
- * libsigevec_event: nothing else differs.
+ * The echo server on libevent's buffered connections. With ECHO_CHANNEL, in bench_echo_sigevec,
+ * they are those of libsigevec_event: nothing else differs.
  */
 #include "config.h"
 #include "echo.h"
@@ -36,8 +36,8 @@ static void have_end(struct bufferevent *connection, short what, void *context)
 		bufferevent_free(connection);
 }
 
-static void have_connection(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *from, int length,
-			    void *base)
+static void have_connection(struct evconnlistener *listener, evutil_socket_t fd,
+			    struct sockaddr *from, int length, void *base)
 {
 	struct bufferevent *connection = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
 	int on = 1;
@@ -54,7 +54,8 @@ void serve_libevent(int listener)
 	struct event_base *base = event_base_new();
 
 	evutil_make_socket_nonblocking(listener);
-	echo_require(evconnlistener_new(base, have_connection, base, LEV_OPT_CLOSE_ON_EXEC, 0, listener) != NULL,
+	echo_require(evconnlistener_new(base, have_connection, base, LEV_OPT_CLOSE_ON_EXEC, 0,
+					listener) != NULL,
 		     "evconnlistener_new", errno);
 	event_base_dispatch(base);
 	echo_die("event_base_dispatch", errno);

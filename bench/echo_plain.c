@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bench_echo: the servers that libsigevec is compared with; the epoll loop is here. Not linked with the library. */
+/* bench_echo: the servers that libsigevec is compared with; the epoll loop is here. Not linked with
+ * the library. */
 #include "echo_plain.h"
 #define _GNU_SOURCE 1
 
@@ -40,7 +41,8 @@ static void serve_epoll(int listener)
 		for (int i = 0; i < n; i++) {
 			if (events[i].data.ptr) {
 				echo_once(events[i].data.ptr);
-			} else if ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+			} else if ((fd = accept4(listener, NULL, NULL,
+						 SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
 				add(ep, fd, echo_connection(fd));
 			}
 		}

@@ -2,8 +2,9 @@
 /*
  * bench_echo, bench_echo_sigevec: SERVER | --list
  *
- * Listens on a port of the loopback interface, prints "port N", and echoes. For each SIGUSR1 it prints
- * "report MESSAGES CPU-MICROSECONDS RESIDENT-KILOBYTES": messages so far, processor time of all its threads so far.
+ * Listens on a port of the loopback interface, prints "port N", and echoes. For each SIGUSR1 it
+ * prints "report MESSAGES CPU-MICROSECONDS RESIDENT-KILOBYTES": messages so far, processor time of
+ * all its threads so far.
  */
 #include "echo.h"
 
@@ -66,7 +67,8 @@ static void report(int number)
 
 	(void)number;
 	getrusage(RUSAGE_SELF, &used);
-	us = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000LL + used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+	us = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000LL + used.ru_utime.tv_usec +
+	     used.ru_stime.tv_usec;
 	snprintf(line, sizeof line, "report %lu %lld %ld\n", echoed, us, resident_kilobytes());
 	if (write(STDOUT_FILENO, line, strlen(line)) < 0)
 		_exit(1);
@@ -75,14 +77,16 @@ static void report(int number)
 
 static int listen_on_loopback(void)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof address;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	echo_require(fd >= 0, "socket", errno);
 	echo_require(bind(fd, (struct sockaddr *)&address, length) == 0, "bind", errno);
 	echo_require(listen(fd, echo_backlog) == 0, "listen", errno);
-	echo_require(getsockname(fd, (struct sockaddr *)&address, &length) == 0, "getsockname", errno);
+	echo_require(getsockname(fd, (struct sockaddr *)&address, &length) == 0, "getsockname",
+		     errno);
 	printf("port %d\n", ntohs(address.sin_port));
 	fflush(stdout);
 	return fd;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bench_echo_sigevec: the echo server on an event channel, in three ways, on a DMA region in two, and under bufferevents. */
+/* bench_echo_sigevec: the echo server on an event channel, in three ways, on a DMA region in two,
+ * and under bufferevents. */
 #include "config.h"
 #include "echo.h"
 #include "echo_plain.h"
@@ -29,7 +30,8 @@ static void handle(ec_t ec, const event_data_t *e)
 		receive(ec, c);
 	} else {
 		c->sending = 1;
-		echo_require(ev_send(c->fd, c->data, (size_t)e->ev_result, 0, ec, c) == 0, "ev_send", errno);
+		echo_require(ev_send(c->fd, c->data, (size_t)e->ev_result, 0, ec, c) == 0,
+			     "ev_send", errno);
 	}
 }
 
@@ -38,7 +40,8 @@ static ec_t channel(unsigned flags, int listener)
 	ec_t ec = ec_create(EC_CLOEXEC | flags);
 
 	echo_require(ec >= 0, "ec_create", errno);
-	echo_require(ev_accept(listener, EV_MULTISHOT | SOCK_CLOEXEC, ec, NULL) == 0, "ev_accept", errno);
+	echo_require(ev_accept(listener, EV_MULTISHOT | SOCK_CLOEXEC, ec, NULL) == 0, "ev_accept",
+		     errno);
 	return ec;
 }
 
@@ -108,7 +111,8 @@ static void serve_epoll(int listener)
 	struct epoll_event e = {.events = EPOLLIN};
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 
-	echo_require(ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, ec_to_fd(ec), &e) == 0, "epoll", errno);
+	echo_require(ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, ec_to_fd(ec), &e) == 0, "epoll",
+		     errno);
 	for (;;) {
 		ec_submit(ec);
 		if (epoll_wait(ep, &e, 1, -1) == 1)
@@ -116,7 +120,8 @@ static void serve_epoll(int listener)
 	}
 }
 
-/* --- on a DMA region: an arrival is a piece, which is sent back and released. A connection has no memory of its own. ----- */
+/* --- on a DMA region: an arrival is a piece, which is sent back and released. A connection has no
+ * memory of its own. ----- */
 
 enum { region_size = 16 << 20 };
 
@@ -129,7 +134,8 @@ static void handle_on_region(ec_t ec, const event_data_t *e)
 	if (e->ev_type == event_type_dma && e->ev_result > 0) {
 		void *p = e->ev_un.ev_dma.buf;
 
-		echo_require(ev_send(fd, p, (size_t)e->ev_result, AIO_DMA_BUF, ec, p) == 0, "ev_send", errno);
+		echo_require(ev_send(fd, p, (size_t)e->ev_result, AIO_DMA_BUF, ec, p) == 0,
+			     "ev_send", errno);
 		sio_release(mem, p, (size_t)e->ev_result); /* used again when it has been sent */
 	} else if (e->ev_type == event_type_dma && e->ev_errno != ECANCELED) {
 		dma_disassoc(fd, mem, region_size);
@@ -140,7 +146,9 @@ static void handle_on_region(ec_t ec, const event_data_t *e)
 		echo_require(e->ev_result >= 0, "accept", e->ev_errno);
 		fd = (int)e->ev_result;
 		echo_require(dma_assoc(fd, mem, region_size, 0) == 0, "dma_assoc", errno);
-		echo_require(ev_recv(fd, NULL, echo_message, AIO_DMA_BUF | EV_MULTISHOT, ec, NULL) == 0, "ev_recv", errno);
+		echo_require(
+			ev_recv(fd, NULL, echo_message, AIO_DMA_BUF | EV_MULTISHOT, ec, NULL) == 0,
+			"ev_recv", errno);
 	}
 }
 

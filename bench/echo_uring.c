@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The echo server on io_uring itself: one receive and one send request for each message, or multishot receives into a
- * ring of provided buffers. Requests are handed over in batches, with the wait.
+ * The echo server on io_uring itself: one receive and one send request for each message, or
+ * multishot receives into a ring of provided buffers. Requests are handed over in batches, with the
+ * wait.
  */
 #include "config.h"
 #include "echo.h"
@@ -41,8 +42,8 @@ static void accept_all(int listener)
 
 static void begin(int listener)
 {
-	struct io_uring_params p = {.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-					     IORING_SETUP_CQSIZE,
+	struct io_uring_params p = {.flags = IORING_SETUP_SINGLE_ISSUER |
+					     IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
 				    .cq_entries = completions};
 	int r = io_uring_queue_init_params(entries, &ring, &p);
 
@@ -68,7 +69,8 @@ static void serve(void (*handle)(const struct io_uring_cqe *))
 	}
 }
 
-/* --- one request for each transfer: the data of a request is its connection, 0 for the listener --------------------
+/* --- one request for each transfer: the data of a request is its connection, 0 for the listener
+ * --------------------
  */
 
 static void receive(struct connection *c)
@@ -107,7 +109,7 @@ void serve_uring(int listener)
 	serve(handle);
 }
 
-/* --- multishot receives: the data is what | buffer << 8 | descriptor << 32 -----------------------------------------
+/* --- multishot receives: the data is what | buffer << 8 | descriptor << 32 --------------------
  */
 
 static struct io_uring_buf_ring *free_buffers;
@@ -175,8 +177,9 @@ void serve_uring_multishot(int listener)
 
 	begin(listener);
 	memory = calloc(buffers, sizeof *memory);
-	echo_require(memory && posix_memalign(&pages, 4096, buffers * sizeof(struct io_uring_buf)) == 0, "malloc",
-		     ENOMEM);
+	echo_require(
+		memory && posix_memalign(&pages, 4096, buffers * sizeof(struct io_uring_buf)) == 0,
+		"malloc", ENOMEM);
 	free_buffers = pages;
 	reg.ring_addr = (uintptr_t)pages;
 	r = io_uring_register_buf_ring(&ring, &reg, 0);

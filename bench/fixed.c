@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_fixed: what is paid once, or once for each of many: the first request of a process, a channel of each kind from its creation to its end,
- * and ending waits, for a few and for eight times as many. Medians, each in a child of its own where it is about a first time.
+ * bench_fixed: what is paid once, or once for each of many: the first request of a process, a
+ * channel of each kind from its creation to its end, and ending waits, for a few and for eight
+ * times as many. Medians, each in a child of its own where it is about a first time.
  */
 #include "bench.h"
 
@@ -47,7 +48,8 @@ static double median(double (*f)(int), int arg)
 	return bench_quantile(v, rounds, 0.5);
 }
 
-/* Within aio_read: of a pipe in which nothing is, so that it must wait. n: which one of the process. */
+/* Within aio_read: of a pipe in which nothing is, so that it must wait. n: which one of the
+ * process. */
 static double nth_request(int n)
 {
 	static struct aiocb cb[16];
@@ -101,10 +103,11 @@ static double cancel(enum wait w, int n)
 	ec_t ec = ec_create(0);
 
 	require(ec >= 0 && ec_set_limit(ec, 100000) == 0, "ec_create");
-	require(socketpair(AF_UNIX, SOCK_STREAM, 0, v) == 0 && sem_init(&s, 0, 0) == 0, "socketpair");
+	require(socketpair(AF_UNIX, SOCK_STREAM, 0, v) == 0 && sem_init(&s, 0, 0) == 0,
+		"socketpair");
 	for (int i = 0; i < n; i++) {
 		int r = w == by_semaphore ? ev_sem_wait(&s, NULL, ec, data + i)
-		      : w == by_receive   ? ev_recv(v[0], &c, 1, 0, ec, data + i)
+			: w == by_receive ? ev_recv(v[0], &c, 1, 0, ec, data + i)
 					  : ev_poll(v[0], POLLIN, ec, data + i);
 		if (r != 0)
 			return 0; /* there is room for fewer */
@@ -134,16 +137,20 @@ static void grows(const char *name, double (*f)(int))
 {
 	double a = median(f, few) * 1e-3, b = median(f, many) * 1e-3;
 
-	printf("%-44s %10.2f us each of %d, %.2f of %d (%.1f times)\n", name, a, few, b, many, a > 0 ? b / a : 0);
+	printf("%-44s %10.2f us each of %d, %.2f of %d (%.1f times)\n", name, a, few, b, many,
+	       a > 0 ? b / a : 0);
 }
 
 int main(void)
 {
-	printf("%-44s %10.1f us\n", "aio_read that waits: the first of a process", median(nth_request, 1) * 1e-3);
+	printf("%-44s %10.1f us\n", "aio_read that waits: the first of a process",
+	       median(nth_request, 1) * 1e-3);
 	printf("%-44s %10.1f us\n", "the tenth", median(nth_request, 10) * 1e-3);
 	printf("%-44s %10.1f us\n", "ec_destroy", median(end_of_channel, 0) * 1e-3);
-	printf("%-44s %10.1f us\n", "ec_destroy, EC_SINGLE", median(end_of_channel, EC_SINGLE) * 1e-3);
-	printf("%-44s %10.1f us\n", "ec_destroy, EC_SINGLE | EC_BATCH", median(end_of_channel, EC_SINGLE | EC_BATCH) * 1e-3);
+	printf("%-44s %10.1f us\n", "ec_destroy, EC_SINGLE",
+	       median(end_of_channel, EC_SINGLE) * 1e-3);
+	printf("%-44s %10.1f us\n", "ec_destroy, EC_SINGLE | EC_BATCH",
+	       median(end_of_channel, EC_SINGLE | EC_BATCH) * 1e-3);
 	grows("ev_cancel, ev_sem_wait", cancel_semaphores);
 	grows("ev_cancel, ev_recv", cancel_receives);
 	grows("ev_cancel, ev_poll", cancel_polls);

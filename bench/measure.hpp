@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What the benchmarks share: clock, median, files, and requests of plain POSIX AIO. Nothing here knows libsigevec:
-// the programs are ordinary users of <aio.h>, run once with the preload and once without.
+// What the benchmarks share: clock, median, files, and requests of plain POSIX AIO. Nothing here
+// knows libsigevec: the programs are ordinary users of <aio.h>, run once with the preload and once
+// without.
 #pragma once
 
 #include <aio.h>
@@ -21,8 +22,7 @@
 #include <utility>
 #include <vector>
 
-namespace bench
-{
+namespace bench {
 
 constexpr std::size_t block = 4096;
 
@@ -38,8 +38,7 @@ inline void require(bool good, const char *what)
 		die(what, errno);
 }
 
-class Stopwatch
-{
+class Stopwatch {
 public:
 	double seconds() const
 	{
@@ -59,59 +58,49 @@ inline double median(std::vector<double> values)
 }
 
 // A cheap sequence of block numbers, different for every seed.
-class Blocks
-{
+class Blocks {
 public:
-	Blocks(std::uint32_t seed, std::uint32_t blocks) : state(seed * 2654435761u + 1), count(blocks)
+	Blocks(std::uint32_t seed, std::uint32_t blocks)
+	    : state(seed * 2654435761u + 1), count(blocks)
 	{
 	}
 
 	off_t next()
 	{
 		state = state * 1664525u + 1013904223u;
-		return static_cast<off_t>((std::uint64_t{state} * count) >> 32) * static_cast<off_t>(block);
+		return static_cast<off_t>((std::uint64_t{state} * count) >> 32) *
+		       static_cast<off_t>(block);
 	}
 
 private:
 	std::uint32_t state, count;
 };
 
-class File
-{
+class File {
 public:
-	explicit File(int opened) : fd(opened)
-	{
-		require(fd >= 0, "open");
-	}
-	File(File &&other) noexcept : fd(std::exchange(other.fd, -1))
-	{
-	}
+	explicit File(int opened) : fd(opened) { require(fd >= 0, "open"); }
+	File(File &&other) noexcept : fd(std::exchange(other.fd, -1)) {}
 	File &operator=(File &&) = delete;
 	~File()
 	{
 		if (fd >= 0)
 			close(fd);
 	}
-	int get() const
-	{
-		return fd;
-	}
+	int get() const { return fd; }
 
 private:
 	int fd;
 };
 
 struct FreeBuffer {
-	void operator()(char *p) const
-	{
-		std::free(p);
-	}
+	void operator()(char *p) const { std::free(p); }
 };
 using Buffer = std::unique_ptr<char[], FreeBuffer>;
 
 inline Buffer buffer(std::size_t size)
 {
-	auto *p = static_cast<char *>(std::aligned_alloc(block, (size + block - 1) / block * block));
+	auto *p =
+		static_cast<char *>(std::aligned_alloc(block, (size + block - 1) / block * block));
 	require(p != nullptr, "aligned_alloc");
 	std::memset(p, 'x', size);
 	return Buffer(p);

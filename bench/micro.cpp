@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// bench_micro [--seconds S] [--dir DIR] [CASE...]: what single calls of POSIX AIO cost. Prints one line per figure:
-// "name value unit". bench/run-micro runs it in turns with and without the preload and compares; bench/README.md says
-// what each case shows. Called without a case it runs all; with --list it prints their names.
+// bench_micro [--seconds S] [--dir DIR] [CASE...]: what single calls of POSIX AIO cost. Prints one
+// line per figure: "name value unit". bench/run-micro runs it in turns with and without the preload
+// and compares; bench/README.md says what each case shows. Called without a case it runs all; with
+// --list it prints their names.
 
 #include "measure.hpp"
 
@@ -15,8 +16,7 @@
 
 using namespace bench;
 
-namespace
-{
+namespace {
 
 constexpr std::uint32_t file_blocks = 2048;
 double seconds = 0.5;
@@ -45,7 +45,8 @@ File make_file(int flags = 0)
 
 using Submit = void (*)(aiocb &);
 
-std::uint64_t pump(const File &file, unsigned depth, Submit submit, std::uint32_t seed, const std::atomic<bool> *stop)
+std::uint64_t pump(const File &file, unsigned depth, Submit submit, std::uint32_t seed,
+		   const std::atomic<bool> *stop)
 {
 	Blocks blocks(seed, file_blocks);
 	auto data = buffer(depth * block);
@@ -109,7 +110,10 @@ void cached_read()
 	for (unsigned i = 0; i < rounds; i++) {
 		plain.push_back(nanoseconds_each(
 			count,
-			[&](off_t offset) { require(pread(file.get(), data.get(), block, offset) == block, "pread"); },
+			[&](off_t offset) {
+				require(pread(file.get(), data.get(), block, offset) == block,
+					"pread");
+			},
 			blocks));
 		async.push_back(nanoseconds_each(
 			count,
@@ -158,7 +162,8 @@ void sigev_thread()
 	outstanding = depth;
 	Stopwatch watch;
 	for (unsigned i = 0; i < depth; i++) {
-		requests[i] = request(file, data.get() + i * block, block, static_cast<off_t>(i * block));
+		requests[i] =
+			request(file, data.get() + i * block, block, static_cast<off_t>(i * block));
 		requests[i].aio_sigevent.sigev_notify = SIGEV_THREAD;
 		requests[i].aio_sigevent.sigev_notify_function = on_thread;
 		requests[i].aio_sigevent.sigev_value.sival_ptr = &requests[i];
@@ -174,7 +179,8 @@ void sigev_thread()
 	report("sigev-thread/depth-64", static_cast<double>(done) / elapsed, "op/s");
 }
 
-// Depth requests that announce themselves by a queued signal; the signals are taken with sigwaitinfo.
+// Depth requests that announce themselves by a queued signal; the signals are taken with
+// sigwaitinfo.
 double signal_rate(const File &file, unsigned depth, const sigset_t &set)
 {
 	auto data = buffer(depth * block);
@@ -192,7 +198,8 @@ double signal_rate(const File &file, unsigned depth, const sigset_t &set)
 		submit_read(requests[i]);
 	}
 	for (unsigned flying = depth; flying > 0;) {
-		require(sigwaitinfo(&set, &info) == SIGRTMIN && info.si_code == SI_ASYNCIO, "sigwaitinfo");
+		require(sigwaitinfo(&set, &info) == SIGRTMIN && info.si_code == SI_ASYNCIO,
+			"sigwaitinfo");
 		auto &cb = *static_cast<aiocb *>(info.si_value.sival_ptr);
 		take(cb, block);
 		done++;
@@ -258,7 +265,8 @@ void ping_pong()
 		pass_message(left, right, data.get(), size);
 		pass_message(right, left, data.get(), size);
 	}
-	report("socket-ping-pong/64-bytes", watch.seconds() * 1e6 / static_cast<double>(done), "us");
+	report("socket-ping-pong/64-bytes", watch.seconds() * 1e6 / static_cast<double>(done),
+	       "us");
 }
 
 // ---- many threads
@@ -286,7 +294,8 @@ double threads_rate(unsigned count, int flags, bool with_aio)
 	for (unsigned i = 0; i < count; i++)
 		threads.emplace_back([&, i] {
 			start.arrive_and_wait();
-			done += with_aio ? pump(files[i], 8, submit_read, i, &stop) : pread_loop(files[i], i, stop);
+			done += with_aio ? pump(files[i], 8, submit_read, i, &stop)
+					 : pread_loop(files[i], i, stop);
 		});
 	start.arrive_and_wait();
 	Stopwatch watch;
@@ -376,7 +385,8 @@ constexpr Case cases[] = {
 
 void run(const std::string &name)
 {
-	auto found = std::find_if(std::begin(cases), std::end(cases), [&](const Case &c) { return name == c.name; });
+	auto found = std::find_if(std::begin(cases), std::end(cases),
+				  [&](const Case &c) { return name == c.name; });
 	if (found == std::end(cases)) {
 		std::fprintf(stderr, "bench_micro: no case %s; see --list\n", name.c_str());
 		std::exit(2);

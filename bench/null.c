@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_null [state]: a program that does nothing, as /bin/true. With an argument it prints what the process has
- * besides: "threads N descriptors N rings N".
+ * bench_null [state]: a program that does nothing, as /bin/true. With an argument it prints what
+ * the process has besides: "threads N descriptors N rings N".
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -37,7 +37,7 @@ int main(int argc, char **argv)
 {
 	(void)argv;
 	if (argc > 1)
-		printf("threads %d descriptors %d rings %d\n", entries("/proc/self/task"), entries("/proc/self/fd") - 1,
-		       rings());
+		printf("threads %d descriptors %d rings %d\n", entries("/proc/self/task"),
+		       entries("/proc/self/fd") - 1, rings());
 	return 0;
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_packets WAY SIZE SECONDS QUEUES [RATE]: packets over a pair of virtual Ethernet devices, in a network namespace of its own.
- * bench_packets --list: the ways.
+ * bench_packets WAY SIZE SECONDS QUEUES [RATE]: packets over a pair of virtual Ethernet devices, in
+ * a network namespace of its own. bench_packets --list: the ways.
  *
- * A second process sends, on processor 1 if there is one; this one receives for so long, on processor 0, and prints
- * "packets-per-second CPU-nanoseconds-per-packet". It sends as fast as it goes, or RATE packets a second, each with the time at which it is
- * sent; then the line goes on with "p50-nanoseconds p99-nanoseconds" from there to the receiver. With 0 queues one thread sends 64 and takes
- * 64, in turns, on one processor, which is told of the ways that can take what is there. As root; ends with 77 where that cannot be.
+ * A second process sends, on processor 1 if there is one; this one receives for so long, on
+ * processor 0, and prints "packets-per-second CPU-nanoseconds-per-packet". It sends as fast as it
+ * goes, or RATE packets a second, each with the time at which it is sent; then the line goes on
+ * with "p50-nanoseconds p99-nanoseconds" from there to the receiver. With 0 queues one thread sends
+ * 64 and takes 64, in turns, on one processor, which is told of the ways that can take what is
+ * there. As root; ends with 77 where that cannot be.
  */
 #define _GNU_SOURCE 1 /* processors */
-#include "bench.h"
 #include "packets.h"
+#include "bench.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -77,14 +79,18 @@ static void *measure(void *seconds_text)
 	before = total();
 	do
 		rest(length);
-	while ((count = total() - before) == 0 && now() - start < 3e10); /* others may keep the processors busy */
+	while ((count = total() - before) == 0 &&
+	       now() - start < 3e10); /* others may keep the processors busy */
 	elapsed = now() - start;
 	used = processor_time() - used;
 	printf("%.0f %.1f", (double)count / elapsed * 1e9, count > 0 ? used / (double)count : 0);
 	if (gap != 0) {
-		size_t n = before + count <= most_samples ? count : before < most_samples ? most_samples - before : 0;
+		size_t n = before + count <= most_samples ? count
+			   : before < most_samples        ? most_samples - before
+							  : 0;
 
-		printf(" %.0f %.0f", bench_quantile(latency + before, n, 0.5), bench_quantile(latency + before, n, 0.99));
+		printf(" %.0f %.0f", bench_quantile(latency + before, n, 0.5),
+		       bench_quantile(latency + before, n, 0.99));
 	}
 	puts("");
 	fflush(stdout);
@@ -119,8 +125,8 @@ int main(int argc, char **argv)
 	queues += turns;
 	if (argc == 6)
 		gap = 1e9 / atof(argv[5]);
-	if (packet_size < 60 || packet_size > 1514 || queues < 1 || queues > most_queues || (turns && !w->take) ||
-	    (argc == 6 && (gap < 500 || gap > 1e9 || queues > 1 || turns)))
+	if (packet_size < 60 || packet_size > 1514 || queues < 1 || queues > most_queues ||
+	    (turns && !w->take) || (argc == 6 && (gap < 500 || gap > 1e9 || queues > 1 || turns)))
 		return usage(argv[0]);
 
 	lay_cable();

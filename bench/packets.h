@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bench_packets: the cable and the sender (packets_cable.c), the ways to receive (packets_ways.c, packets_turns.c, packets_xdp.c), and who measures (packets.c). */
+/* bench_packets: the cable and the sender (packets_cable.c), the ways to receive (packets_ways.c,
+ * packets_turns.c, packets_xdp.c), and who measures (packets.c). */
 #ifndef BENCH_PACKETS_H
 #define BENCH_PACKETS_H 1
 

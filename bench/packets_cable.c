@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* For bench_packets: two virtual Ethernet devices in a network namespace of their own, and the process that sends. */
+/* For bench_packets: two virtual Ethernet devices in a network namespace of their own, and the
+ * process that sends. */
 #define _GNU_SOURCE 1 /* unshare */
 #include "bench.h"
 #include "packets.h"
@@ -7,13 +8,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sigevec.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { frames = 256 }; /* one after the other: a frame's time must not be written over before the frame has been sent */
+enum {
+	frames = 256
+}; /* one after the other: a frame's time must not be written over before the frame has been sent */
 
 static void run(const char *command)
 {
@@ -23,7 +26,8 @@ static void run(const char *command)
 	}
 }
 
-/* Both ends are in one namespace: the receiver's address is another host's as far as the sender knows, and frames are made by hand. */
+/* Both ends are in one namespace: the receiver's address is another host's as far as the sender
+ * knows, and frames are made by hand. */
 void lay_cable(void)
 {
 	char text[512];
@@ -32,9 +36,11 @@ void lay_cable(void)
 		perror("unshare");
 		exit(77);
 	}
-	run("for i in all default; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done");
+	run("for i in all default; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; echo 0 > "
+	    "/proc/sys/net/ipv4/conf/$i/rp_filter; done");
 	snprintf(text, sizeof text,
-		 "ip link add e0 address 02:00:00:00:00:01 numrxqueues %d numtxqueues %d type veth peer name e1 numrxqueues %d numtxqueues %d && "
+		 "ip link add e0 address 02:00:00:00:00:01 numrxqueues %d numtxqueues %d type veth "
+		 "peer name e1 numrxqueues %d numtxqueues %d && "
 		 "ip address add 10.66.0.1/24 dev e0 && ip link set e0 up && ip link set e1 up",
 		 queues, queues, queues, queues);
 	run(text);
@@ -53,7 +59,9 @@ static unsigned short checksum(const unsigned char *p, size_t n)
 
 void make_frame(unsigned char *f, int queue)
 {
-	static const unsigned char header[] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 66, 0, 2, 10, 66, 0, 1};
+	static const unsigned char header[] = {2, 0, 0,    0,  0, 1, 2,  0,  0, 0, 0,  2,
+					       8, 0, 0x45, 0,  0, 0, 0,  0,  0, 0, 64, 17,
+					       0, 0, 10,   66, 0, 2, 10, 66, 0, 1};
 	size_t ip = packet_size - 14, udp = ip - 20;
 
 	memset(f, 0, packet_size);
@@ -71,7 +79,8 @@ int open_queue(const char *device, int queue, dma_mem_t *mem)
 	int fd = ether_open(device, (unsigned)queue, 0);
 
 	require(fd >= 0, "ether_open");
-	require(dma_alloc(mem, region_size, 0) == 0 && dma_assoc(fd, *mem, region_size, 0) == 0, "region");
+	require(dma_alloc(mem, region_size, 0) == 0 && dma_assoc(fd, *mem, region_size, 0) == 0,
+		"region");
 	return fd;
 }
 
@@ -79,11 +88,13 @@ int open_queue(const char *device, int queue, dma_mem_t *mem)
 static void send_quickly(int fd, void *const *frame)
 {
 	for (unsigned long i = 1;; i++)
-		if (sio_send(fd, frame[0], packet_size, i % 32 != 0 ? MSG_MORE : 0) < 0 && errno != EAGAIN && errno != ENOBUFS)
+		if (sio_send(fd, frame[0], packet_size, i % 32 != 0 ? MSG_MORE : 0) < 0 &&
+		    errno != EAGAIN && errno != ENOBUFS)
 			return;
 }
 
-/* One by one, each with the time at which it is sent. It does not sleep in between, and does not make up for what it has missed. */
+/* One by one, each with the time at which it is sent. It does not sleep in between, and does not
+ * make up for what it has missed. */
 static void send_evenly(int fd, void *const *frame)
 {
 	double next = now();
@@ -95,7 +106,8 @@ static void send_evenly(int fd, void *const *frame)
 			;
 		next = (next + gap > t ? next : t) + gap;
 		memcpy((char *)frame[i % frames] + payload_at, &t, sizeof t);
-		if (sio_send(fd, frame[i % frames], packet_size, 0) < 0 && errno != EAGAIN && errno != ENOBUFS)
+		if (sio_send(fd, frame[i % frames], packet_size, 0) < 0 && errno != EAGAIN &&
+		    errno != ENOBUFS)
 			return;
 	}
 }

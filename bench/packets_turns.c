@@ -42,7 +42,8 @@ unsigned long take_region(void)
 	unsigned long count = 0;
 	void *frame;
 
-	for (int n; count < batch && (n = sio_recv(taker, &frame, 2048, MSG_DONTWAIT)) > 0; count++) {
+	for (int n; count < batch && (n = sio_recv(taker, &frame, 2048, MSG_DONTWAIT)) > 0;
+	     count++) {
 		arrived(0, (char *)frame + payload_at);
 		sio_release(taker_mem, frame, (size_t)n);
 	}

@@ -71,15 +71,19 @@ static void on_channel(unsigned events, unsigned time, unsigned busy)
 	int fd = udp_socket();
 	ec_t ec = ec_create(EC_CLOEXEC | EC_SINGLE | EC_BATCH);
 
-	require(ec >= 0 && ec_moderate(ec, events, time) == 0 && ec_busy_poll(ec, busy) == 0, "channel");
+	require(ec >= 0 && ec_moderate(ec, events, time) == 0 && ec_busy_poll(ec, busy) == 0,
+		"channel");
 	for (int i = 0; i < outstanding; i++)
-		require(ev_recv(fd, buffers[i], sizeof buffers[i], 0, ec, buffers[i]) == 0, "ev_recv");
+		require(ev_recv(fd, buffers[i], sizeof buffers[i], 0, ec, buffers[i]) == 0,
+			"ev_recv");
 	for (;;) {
 		int n = ec_next_events(ec, e, batch, NULL);
 
 		for (int i = 0; i < n; i++) {
 			arrived(0, e[i].ev_data);
-			require(ev_recv(fd, e[i].ev_data, sizeof buffers[0], 0, ec, e[i].ev_data) == 0, "ev_recv");
+			require(ev_recv(fd, e[i].ev_data, sizeof buffers[0], 0, ec, e[i].ev_data) ==
+					0,
+				"ev_recv");
 		}
 	}
 }

@@ -19,14 +19,20 @@ static char *area;
 void xdp_open(void)
 {
 	const struct xsk_umem_config memory = {4096, 2048, slot_size, 0, 0};
-	const struct xsk_socket_config socket = {.rx_size = 2048, .tx_size = 2048, .bind_flags = XDP_USE_NEED_WAKEUP | XDP_COPY};
+	const struct xsk_socket_config socket = {
+		.rx_size = 2048, .tx_size = 2048, .bind_flags = XDP_USE_NEED_WAKEUP | XDP_COPY};
 	struct xsk_umem *umem;
 	uint32_t at;
 
-	area = mmap(NULL, memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	area = mmap(NULL, memory_size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	require(area != MAP_FAILED, "mmap");
-	require((errno = -xsk_umem__create(&umem, area, memory_size, &fill, &completed, &memory)) == 0, "xsk_umem__create");
-	require((errno = -xsk_socket__create(&xsk, "e0", 0, umem, &receive, &transmit, &socket)) == 0, "xsk_socket__create");
+	require((errno = -xsk_umem__create(&umem, area, memory_size, &fill, &completed, &memory)) ==
+			0,
+		"xsk_umem__create");
+	require((errno = -xsk_socket__create(&xsk, "e0", 0, umem, &receive, &transmit, &socket)) ==
+			0,
+		"xsk_socket__create");
 	require(xsk_ring_prod__reserve(&fill, 2048, &at) == 2048, "fill ring");
 	for (uint32_t i = 0; i < 2048; i++)
 		*xsk_ring_prod__fill_addr(&fill, at + i) = (uint64_t)i * slot_size;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sources other than I/O: each against what a program would do without the library, in turns, so that both see the same machine.
- * Prints `name figure unit' lines for bench/run-sources. Usage: bench_sources [rounds]
+ * Sources other than I/O: each against what a program would do without the library, in turns, so
+ * that both see the same machine. Prints `name figure unit' lines for bench/run-sources. Usage:
+ * bench_sources [rounds]
  */
 #define _GNU_SOURCE
 #include "bench.h"
@@ -9,13 +10,13 @@
 #include <sigevec.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <mqueue.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,10 +73,12 @@ static double sem_event(struct pair *p, unsigned flags)
 
 static void semaphores(void)
 {
-	struct pair *p = mmap(NULL, sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct pair *p =
+		mmap(NULL, sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t child;
 
-	require(p != MAP_FAILED && sem_init(&p->there, 1, 0) == 0 && sem_init(&p->back, 1, 0) == 0, "semaphores");
+	require(p != MAP_FAILED && sem_init(&p->there, 1, 0) == 0 && sem_init(&p->back, 1, 0) == 0,
+		"semaphores");
 	child = start_answering(p);
 	sem_blocking(p);
 	printf("sem_wait_round_trip %.2f us\n", sem_blocking(p));
@@ -99,12 +102,14 @@ static void mutexes(void)
 				pthread_mutex_lock(&m);
 				require(ec_post(ec, 0, 0, NULL) == 0, "ec_post");
 			} else
-				require(ev_pthread_mutex_lock(&m, ec, NULL) == 0, "ev_pthread_mutex_lock");
+				require(ev_pthread_mutex_lock(&m, ec, NULL) == 0,
+					"ev_pthread_mutex_lock");
 			require(ec_next_event(ec, &event) == 0, "ec_next_event");
 			pthread_mutex_unlock(&m);
 		}
 		if (kind >= 2)
-			printf("%s %.3f us\n", kind == 2 ? "lock_and_post" : "ev_lock", (seconds() - start) / rounds * 1e6);
+			printf("%s %.3f us\n", kind == 2 ? "lock_and_post" : "ev_lock",
+			       (seconds() - start) / rounds * 1e6);
 	}
 	ec_destroy(ec);
 }
@@ -148,7 +153,8 @@ static void queues(void)
 				require(ec_next_event(ec, &event) == 0, "ec_next_event");
 			require(mq_receive(q, text, sizeof text, NULL) == 1, "mq_receive");
 		}
-		printf("mq_notify_by_%s %.0f per_second\n", kind == 0 ? "thread" : "channel", n / (seconds() - start));
+		printf("mq_notify_by_%s %.0f per_second\n", kind == 0 ? "thread" : "channel",
+		       n / (seconds() - start));
 	}
 	mq_close(q);
 	ec_destroy(ec);

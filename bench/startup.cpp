@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// bench_startup PROGRAM [ROUNDS]: how long an empty PROGRAM takes from posix_spawn to its end, in turns without and
-// with LD_PRELOAD=$SIGEVEC_LIB. Prints the medians in microseconds. bench/startup calls it.
+// bench_startup PROGRAM [ROUNDS]: how long an empty PROGRAM takes from posix_spawn to its end, in
+// turns without and with LD_PRELOAD=$SIGEVEC_LIB. Prints the medians in microseconds. bench/startup
+// calls it.
 
 #include "measure.hpp"
 
@@ -9,8 +10,7 @@
 
 using namespace bench;
 
-namespace
-{
+namespace {
 
 std::vector<char *> pointers(std::vector<std::string> &words)
 {
@@ -29,7 +29,8 @@ double microseconds(const std::string &program, std::vector<std::string> environ
 	int status = 0;
 
 	Stopwatch watch;
-	if (int error = posix_spawn(&child, program.c_str(), nullptr, nullptr, argv.data(), envp.data()))
+	if (int error = posix_spawn(&child, program.c_str(), nullptr, nullptr, argv.data(),
+				    envp.data()))
 		die("posix_spawn", error);
 	require(waitpid(child, &status, 0) == child, "waitpid");
 	double elapsed = watch.seconds();
@@ -58,7 +59,7 @@ int main(int argc, char **argv)
 		without.push_back(a);
 		with.push_back(b);
 	}
-	std::printf("startup/without %.6g us\nstartup/with %.6g us\nstartup/added %.6g us\n", median(without),
-		    median(with), median(with) - median(without));
+	std::printf("startup/without %.6g us\nstartup/with %.6g us\nstartup/added %.6g us\n",
+		    median(without), median(with), median(with) - median(without));
 	return 0;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// bench_stats LIBRARY FILE [SECONDS]: what statistics cost. Loads the library twice, once with SIGEVEC_STATS and once
-// without, and reads cached blocks of FILE at depth 1 with both in short turns, so that whatever else the machine does
-// falls on both. Prints the nanoseconds of each and the median of the turns' ratios.
+// bench_stats LIBRARY FILE [SECONDS]: what statistics cost. Loads the library twice, once with
+// SIGEVEC_STATS and once without, and reads cached blocks of FILE at depth 1 with both in short
+// turns, so that whatever else the machine does falls on both. Prints the nanoseconds of each and
+// the median of the turns' ratios.
 
 #include "measure.hpp"
 
@@ -10,8 +11,7 @@
 
 using namespace bench;
 
-namespace
-{
+namespace {
 
 struct Library {
 	int (*read)(aiocb *);
@@ -82,7 +82,8 @@ int main(int argc, char **argv)
 	}
 	File file(open(argv[2], O_RDONLY));
 	struct stat st;
-	require(fstat(file.get(), &st) == 0 && st.st_size >= static_cast<off_t>(block), "a file of a block or more");
+	require(fstat(file.get(), &st) == 0 && st.st_size >= static_cast<off_t>(block),
+		"a file of a block or more");
 	Blocks blocks(1, static_cast<std::uint32_t>(st.st_size / block));
 	auto data = buffer(block);
 	Library on = load(argv[1]), off = load(argv[1]);
@@ -90,7 +91,10 @@ int main(int argc, char **argv)
 		setenv("SIGEVEC_STATS", l == &on ? "1" : "0", 1);
 		read_one(*l, file, data.get(), 0); // reads the environment
 	}
-	if (access(("/dev/shm/sigevec-" + std::to_string(geteuid()) + "/" + std::to_string(getpid())).c_str(), F_OK) != 0)
+	if (access(("/dev/shm/sigevec-" + std::to_string(geteuid()) + "/" +
+		    std::to_string(getpid()))
+			   .c_str(),
+		   F_OK) != 0)
 		die("no statistics are kept", ENOENT);
 
 	std::vector<double> with, without, ratio;
@@ -105,7 +109,7 @@ int main(int argc, char **argv)
 		without.push_back(time[1 - turn % 2]);
 		ratio.push_back(with.back() / without.back());
 	}
-	std::printf("cached-read/on %.1f ns\ncached-read/off %.1f ns\ncached-read/ratio %.4f\n", median(with),
-		    median(without), median(ratio));
+	std::printf("cached-read/on %.1f ns\ncached-read/off %.1f ns\ncached-read/ratio %.4f\n",
+		    median(with), median(without), median(ratio));
 	return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_stream [MIB]: what the sender of a one-way TCP stream of 64 KiB messages pays, between two network namespaces joined by a pair of
- * virtual Ethernet devices: by send from ordinary memory, by sio_send from a region, and by send with MSG_ZEROCOPY each time. Prints
- * "way seconds of processor time for a GiB, GiB/s, sends without a copy, sends copied"; the last two are the kernel's own count. The ways are measured in
- * turns; medians. Needs root, and the program ip.
+ * bench_stream [MIB]: what the sender of a one-way TCP stream of 64 KiB messages pays, between two
+ * network namespaces joined by a pair of virtual Ethernet devices: by send from ordinary memory, by
+ * sio_send from a region, and by send with MSG_ZEROCOPY each time. Prints "way seconds of processor
+ * time for a GiB, GiB/s, sends without a copy, sends copied"; the last two are the kernel's own
+ * count. The ways are measured in turns; medians. Needs root, and the program ip.
  */
 #define _GNU_SOURCE 1
 
@@ -48,7 +49,7 @@ static double now(clockid_t clock)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* --- the other side -------------------------------------------------------------------------------------------- */
+/* --- the other side ------------------------------------------------------------------------ */
 
 static void receive_all(int ready)
 {
@@ -56,7 +57,9 @@ static void receive_all(int ready)
 	static char sink[1 << 20];
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
 
-	require(bind(listener, (struct sockaddr *)&where, sizeof where) == 0 && listen(listener, 8) == 0, "listen");
+	require(bind(listener, (struct sockaddr *)&where, sizeof where) == 0 &&
+			listen(listener, 8) == 0,
+		"listen");
 	require(write(ready, "y", 1) == 1, "write");
 	for (;;) {
 		int fd = accept(listener, NULL, NULL);
@@ -84,12 +87,15 @@ static pid_t make_networks(void)
 		receive_all(ready[1]);
 	}
 	require(read(ready[0], &byte, 1) == 1, "read");
-	snprintf(command, sizeof command, "ip link set v1 netns %d && ip addr add 10.77.0.1/24 dev v0 && ip link set v0 up", (int)other);
-	require(system(command) == 0 && write(go[1], "y", 1) == 1 && read(ready[0], &byte, 1) == 1, "ip");
+	snprintf(command, sizeof command,
+		 "ip link set v1 netns %d && ip addr add 10.77.0.1/24 dev v0 && ip link set v0 up",
+		 (int)other);
+	require(system(command) == 0 && write(go[1], "y", 1) == 1 && read(ready[0], &byte, 1) == 1,
+		"ip");
 	return other;
 }
 
-/* --- the ways ---------------------------------------------------------------------------------------------------- */
+/* --- the ways ------------------------------------------------------------------------------ */
 
 static void by_send(int fd, struct result *r)
 {
@@ -198,7 +204,8 @@ int main(int argc, char **argv)
 		struct result *r = &results[way][turns / 2];
 
 		qsort(results[way], turns, sizeof *r, by_cpu);
-		printf("%-12s %.3f s/GiB %.2f GiB/s %lu %lu\n", ways[way].name, r->cpu, r->rate, r->zero_copy, r->copied);
+		printf("%-12s %.3f s/GiB %.2f GiB/s %lu %lu\n", ways[way].name, r->cpu, r->rate,
+		       r->zero_copy, r->copied);
 	}
 	kill(other, SIGKILL);
 	waitpid(other, NULL, 0);

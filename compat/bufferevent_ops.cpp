@@ -84,7 +84,8 @@ struct bufferevent *libevents_new(struct event_base *base, evutil_socket_t fd, i
 	static std::atomic<Function *> known{nullptr};
 	Function *f = known.load(std::memory_order_relaxed);
 	if (f == nullptr) {
-		// Behind this library where that is preloaded or linked before libevent, and otherwise the first there is.
+		// Behind this library where that is preloaded or linked before libevent, and
+		// otherwise the first there is.
 		void *symbol = dlsym(RTLD_NEXT, "bufferevent_socket_new");
 		if (symbol == nullptr)
 			symbol = dlsym(RTLD_DEFAULT, "bufferevent_socket_new");
@@ -106,8 +107,10 @@ bool usable(struct event_base *base)
 	if (bev == nullptr)
 		return false; // not known: next time
 	const struct bufferevent_ops *theirs = bev->be_ops;
-	bool right = event_get_version_number() >= 0x02010600 && strcmp(theirs->type, "socket") == 0 &&
-		     theirs->mem_offset == 0 && theirs->unlink == nullptr && theirs->destruct != nullptr && calls_ours(bev, theirs);
+	bool right = event_get_version_number() >= 0x02010600 &&
+		     strcmp(theirs->type, "socket") == 0 && theirs->mem_offset == 0 &&
+		     theirs->unlink == nullptr && theirs->destruct != nullptr &&
+		     calls_ours(bev, theirs);
 	bufferevent_free(bev);
 	known.store(right ? 1 : 2, std::memory_order_relaxed);
 	return right;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// libevent's table of a bufferevent's operations. It is not in the installed headers, though libevent's own libraries are built on
-// it, and it has been the same from 2.1.6 on. So it is not believed but tried: usable() is true only when the functions of
-// libevent, given a table of this form, call what they are to call.
+// libevent's table of a bufferevent's operations. It is not in the installed headers, though
+// libevent's own libraries are built on it, and it has been the same from 2.1.6 on. So it is not
+// believed but tried: usable() is true only when the functions of libevent, given a table of this
+// form, call what they are to call.
 #pragma once
 
 #include <event2/bufferevent.h>
@@ -29,8 +30,10 @@ struct bufferevent_ops {
 };
 
 // Of libevent's, for limits of the rate; null in a libevent without them.
-int bufferevent_decrement_read_buckets_(void *bufferevent_private, ev_ssize_t bytes) __attribute__((weak));
-int bufferevent_decrement_write_buckets_(void *bufferevent_private, ev_ssize_t bytes) __attribute__((weak));
+int bufferevent_decrement_read_buckets_(void *bufferevent_private, ev_ssize_t bytes)
+	__attribute__((weak));
+int bufferevent_decrement_write_buckets_(void *bufferevent_private, ev_ssize_t bytes)
+	__attribute__((weak));
 }
 
 namespace sigevec::bufferevents {

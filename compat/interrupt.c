@@ -11,8 +11,8 @@
 #define SIGNAL_OF_CANCELLATION sigevec_interruption
 
 /*
- * Whether the restorer is there depends on the machine (x86-64, arm64 and others have it, RISC-V has not). The mask comes last: 0 in either
- * place is an empty one, and there is room for both.
+ * Whether the restorer is there depends on the machine (x86-64, arm64 and others have it, RISC-V
+ * has not). The mask comes last: 0 in either place is an empty one, and there is room for both.
  */
 struct kernel_sigaction {
 	void (*handler)(int);

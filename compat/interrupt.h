@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Interrupting a system call of one of the library's own threads, by the signal that glibc keeps for cancellation.
+ * Interrupting a system call of one of the library's own threads, by the signal that glibc keeps
+ * for cancellation.
  *
- * No program can use that signal, so none is taken away. Once pthread_cancel has been called glibc has a handler for it, which
- * does nothing about a signal that is not pthread_cancel's; until then there is one of the library's, and glibc replaces it.
+ * No program can use that signal, so none is taken away. Once pthread_cancel has been called glibc
+ * has a handler for it, which does nothing about a signal that is not pthread_cancel's; until then
+ * there is one of the library's, and glibc replaces it.
  */
 #ifndef SIGEVEC_COMPAT_INTERRUPT_H
 #define SIGEVEC_COMPAT_INTERRUPT_H 1
@@ -20,7 +22,8 @@ extern "C" {
 /* Whether there is a handler now. To be asked before each call that may be interrupted. */
 int sigevec_can_interrupt(void) __attribute__((visibility("hidden")));
 
-/* The thread's system call fails with EINTR, if it is one that is never restarted; if the thread is in none, nothing happens. */
+/* The thread's system call fails with EINTR, if it is one that is never restarted; if the thread is
+ * in none, nothing happens. */
 void sigevec_interrupt(pid_t thread) __attribute__((visibility("hidden")));
 
 #ifdef __cplusplus

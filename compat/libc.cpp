@@ -25,8 +25,8 @@ int lacking_name()
 Functions found;
 bool complete;
 
-// Of several versions the default one is found. timer_* is not reached by callers of GLIBC_2.2.5, where a timer_t is an int
-// (lib/api/notify.cpp).
+// Of several versions the default one is found. timer_* is not reached by callers of GLIBC_2.2.5,
+// where a timer_t is an int (lib/api/notify.cpp).
 template <class F> void look_up(F *&f, const char *name, int (*otherwise)())
 {
 	void *p = dlsym(RTLD_NEXT, name);
@@ -54,7 +54,8 @@ __attribute__((constructor)) void at_load()
 #else
 
 // The static library takes none of them over: these are libc's.
-constinit const Functions found = {mq_notify, timer_create, timer_delete, timer_getoverrun, getaddrinfo_a, gai_cancel, gai_suspend};
+constinit const Functions found = {mq_notify,     timer_create, timer_delete, timer_getoverrun,
+				   getaddrinfo_a, gai_cancel,   gai_suspend};
 
 #endif
 
@@ -63,7 +64,8 @@ constinit const Functions found = {mq_notify, timer_create, timer_delete, timer_
 const Functions &functions()
 {
 #ifdef PIC
-	// Earlier than this library's constructor only other constructors run; twice looked up is as good as once.
+	// Earlier than this library's constructor only other constructors run; twice looked up is
+	// as good as once.
 	if (!__atomic_load_n(&complete, __ATOMIC_ACQUIRE))
 		look_up_all();
 #endif

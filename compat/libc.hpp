@@ -2,8 +2,8 @@
 //
 // libc's functions behind those of POSIX that this library takes over only for SIGEV_EC.
 //
-// They are looked up when the library is loaded: timer_getoverrun may be called in a signal handler, where nothing can be. A
-// program that preloads the library pays seven look-ups for it.
+// They are looked up when the library is loaded: timer_getoverrun may be called in a signal
+// handler, where nothing can be. A program that preloads the library pays seven look-ups for it.
 #pragma once
 
 #include <mqueue.h>

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// What glibc's semaphores, locks and condition variables look like in memory, and the bits that they are made of (2.25 to 2.41).
+// What glibc's semaphores, locks and condition variables look like in memory, and the bits that
+// they are made of (2.25 to 2.41).
 //
-// Other processes use the same objects through their own libc, so the layout is an ABI. What the words mean is not: it is tried
-// before it is relied on (source/selftest.cpp). Members that the public headers name are used by their names.
+// Other processes use the same objects through their own libc, so the layout is an ABI. What the
+// words mean is not: it is tried before it is relied on (source/selftest.cpp). Members that the
+// public headers name are used by their names.
 #pragma once
 
 #include <atomic>
@@ -39,7 +41,8 @@ template <class T> uint32_t &word_at(T *object, size_t offset)
 
 inline void wake(const void *word, int count, bool shared)
 {
-	syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+	syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, count, nullptr, nullptr,
+		0);
 }
 
 // The thread's number as glibc writes it into locks, without a system call.
@@ -79,7 +82,8 @@ inline const void *value_of(sem_t *s)
 // ---- mutexes: 0 free, 1 locked, 2 locked and perhaps waited for
 
 constexpr int shared_kind = 128, never_elided = 512; // beside the kind
-constexpr int most_known_kind = 3; // normal, recursive, error-checking, adaptive; above: robust, with priorities, elided
+constexpr int most_known_kind =
+	3; // normal, recursive, error-checking, adaptive; above: robust, with priorities, elided
 
 inline Word lock_of(pthread_mutex_t *m)
 {
@@ -96,7 +100,8 @@ inline int kind_of(const pthread_mutex_t *m)
 
 // ---- read-write locks
 
-constexpr uint32_t write_phase = 1, write_locked = 2, readers_wait = 4, one_reader = 8, too_many_readers = 1u << 31;
+constexpr uint32_t write_phase = 1, write_locked = 2, readers_wait = 4, one_reader = 8,
+		   too_many_readers = 1u << 31;
 constexpr uint32_t hand_over = 1u << 31; // of __writers
 constexpr uint32_t futex_used = 2;       // of the two futexes
 enum { prefer_readers, prefer_writers, prefer_writers_strictly };
@@ -129,13 +134,15 @@ inline uint32_t last_entry(const Barrier *b)
 struct Condition {
 	uint64_t sequence;    // of waiters, by twos; the lowest bit: the newer group
 	uint64_t first_start; // of the older group; before 2.41 likewise, since then by ones
-	uint32_t more[8];     // before 2.41 two references to groups, then ConditionWords; since then these alone
+	uint32_t more[8]; // before 2.41 two references to groups, then ConditionWords; since then
+			  // these alone
 };
 struct ConditionWords {
 	uint32_t size[2];
 	uint32_t first_size; // by fours; the lowest two bits are a lock like a mutex's
 	uint32_t waiters;    // by eights; bit 0: between processes
-	uint32_t signals[2]; // before 2.41 by twos, bit 0: the group is closed; since then by ones, from first_start on
+	uint32_t signals[2]; // before 2.41 by twos, bit 0: the group is closed; since then by ones,
+			     // from first_start on
 };
 static_assert(sizeof(Condition) == sizeof(pthread_cond_t));
 
@@ -147,8 +154,8 @@ inline ConditionWords *words(Condition *c, bool with_references)
 {
 	return reinterpret_cast<ConditionWords *>(c->more + (with_references ? 2 : 0));
 }
-// Which of the two this libc has, which need not be the one that the library was built with: the flag of an object between
-// processes tells where its word is.
+// Which of the two this libc has, which need not be the one that the library was built with: the
+// flag of an object between processes tells where its word is.
 inline bool condition_with_references()
 {
 	pthread_condattr_t attributes;
@@ -169,14 +176,20 @@ inline void acquired(void *object)
 }
 inline void locked(void *lock, bool for_reading = false)
 {
-	// As by a trylock: it is the thread's already, and nothing was waited for with other locks held.
-	unsigned flags = __tsan_mutex_not_static | __tsan_mutex_try_lock | (for_reading ? __tsan_mutex_read_lock : 0);
+	// As by a trylock: it is the thread's already, and nothing was waited for with other locks
+	// held.
+	unsigned flags = __tsan_mutex_not_static | __tsan_mutex_try_lock |
+			 (for_reading ? __tsan_mutex_read_lock : 0);
 	__tsan_mutex_pre_lock(lock, flags);
 	__tsan_mutex_post_lock(lock, flags, 0);
 }
 #else
-inline void acquired(void *) {}
-inline void locked(void *, bool = false) {}
+inline void acquired(void *)
+{
+}
+inline void locked(void *, bool = false)
+{
+}
 #endif
 
 } // namespace sigevec::nptl

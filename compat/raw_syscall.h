@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls as the kernel gives them: a negative errno, `errno' is not touched, and no function of any library is called, which the program,
- * or libsigevec_aio, may have replaced.
+ * System calls as the kernel gives them: a negative errno, `errno' is not touched, and no function
+ * of any library is called, which the program, or libsigevec_aio, may have replaced.
  */
 #ifndef SIGEVEC_COMPAT_RAW_SYSCALL_H
 #define SIGEVEC_COMPAT_RAW_SYSCALL_H 1
@@ -31,7 +31,10 @@ static inline long sigevec_raw_syscall(long number, long a, long b, long c, long
 	register long x4 __asm__("x4") = e;
 	register long x5 __asm__("x5") = f;
 
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+	__asm__ volatile("svc 0"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+			 : "memory");
 	return x0;
 }
 #else

@@ -37,7 +37,8 @@
 #define IORING_ASYNC_CANCEL_USERDATA (1U << 4)
 #endif
 
-/* An enumerator in newer headers, which the preprocessor cannot ask for: hence a name of its own. */
+/* An enumerator in newer headers, which the preprocessor cannot ask for: hence a name of its own.
+ */
 #define IORING_OP_FUTEX_WAIT_NUMBER 51
 
 #endif

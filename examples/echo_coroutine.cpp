@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// echo_coroutine [PORT]: an echo server on the loopback interface, a coroutine for each connection, all in one thread.
-// c++ -std=c++20 echo_coroutine.cpp $(pkg-config --cflags --libs sigevec)
+// echo_coroutine [PORT]: an echo server on the loopback interface, a coroutine for each connection,
+// all in one thread. c++ -std=c++20 echo_coroutine.cpp $(pkg-config --cflags --libs sigevec)
 
 #include <sigevec.hpp>
 
@@ -58,7 +58,8 @@ static int listen_on(int port)
 	address.sin_port = htons(static_cast<in_port_t>(port));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	auto *where = reinterpret_cast<struct sockaddr *>(&address);
-	if (bind(fd, where, length) != 0 || listen(fd, SOMAXCONN) != 0 || getsockname(fd, where, &length) != 0)
+	if (bind(fd, where, length) != 0 || listen(fd, SOMAXCONN) != 0 ||
+	    getsockname(fd, where, &length) != 0)
 		return -1;
 	std::printf("echo on port %d\n", ntohs(address.sin_port));
 	return fd;
@@ -71,7 +72,8 @@ int main(int argc, char **argv)
 	channel ch;
 
 	if (listener < 0 || !ch) {
-		std::fprintf(stderr, "echo_coroutine: %s\n", std::strerror(ch ? errno : ch.error()));
+		std::fprintf(stderr, "echo_coroutine: %s\n",
+			     std::strerror(ch ? errno : ch.error()));
 		return 1;
 	}
 	accept_all(ch, listener);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * echo_server [PORT]: an echo server on the loopback interface. It shows how an event channel goes into a loop that a
- * program has already, here one around epoll_wait with the terminal in it: the channel is one more descriptor.
+ * echo_server [PORT]: an echo server on the loopback interface. It shows how an event channel goes
+ * into a loop that a program has already, here one around epoll_wait with the terminal in it: the
+ * channel is one more descriptor.
  *
  *	cc echo_server.c $(pkg-config --cflags --libs sigevec)
  */
@@ -83,7 +84,8 @@ static void handle(const event_data_t *e)
 
 	if (c == NULL && e->ev_result >= 0) {
 		begin((int)e->ev_result);
-	} else if (c == NULL) { /* an error ends accepting; too many descriptors: until there are less */
+	} else if (c ==
+		   NULL) { /* an error ends accepting; too many descriptors: until there are less */
 		accepting = 0;
 		errno = e->ev_errno;
 		if (errno == ECONNABORTED)
@@ -114,7 +116,8 @@ static void take_events(void)
 	} while (n == at_once);
 }
 
-/* A line on the terminal: says how many connections there are. Its end lets the program go on without. */
+/* A line on the terminal: says how many connections there are. Its end lets the program go on
+ * without. */
 static void answer_terminal(int ep)
 {
 	char line[256];
@@ -127,14 +130,16 @@ static void answer_terminal(int ep)
 
 static int listen_on(int port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct sockaddr *where = (struct sockaddr *)&address;
 	socklen_t length = sizeof address;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
 	address.sin_port = htons((in_port_t)port);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (bind(fd, where, length) != 0 || listen(fd, SOMAXCONN) != 0 || getsockname(fd, where, &length) != 0)
+	if (bind(fd, where, length) != 0 || listen(fd, SOMAXCONN) != 0 ||
+	    getsockname(fd, where, &length) != 0)
 		fatal("listen");
 	printf("echo on port %d\n", ntohs(address.sin_port));
 	return fd;
@@ -153,12 +158,14 @@ int main(int argc, char **argv)
 	if (epoll_ctl(ep, EPOLL_CTL_ADD, e.data.fd, &e) != 0)
 		fatal("epoll_ctl");
 	e.data.fd = STDIN_FILENO;
-	epoll_ctl(ep, EPOLL_CTL_ADD, STDIN_FILENO, &e); /* fails for a file: then there is no terminal */
+	epoll_ctl(ep, EPOLL_CTL_ADD, STDIN_FILENO,
+		  &e); /* fails for a file: then there is no terminal */
 
 	listener = listen_on(argc > 1 ? atoi(argv[1]) : 0);
 	accept_all();
 	for (;;) {
-		ec_submit(ec); /* EC_BATCH: what has been asked for since goes to the kernel, before we sleep */
+		ec_submit(ec); /* EC_BATCH: what has been asked for since goes to the kernel, before
+				  we sleep */
 		if (epoll_wait(ep, &ready, 1, -1) != 1)
 			continue;
 		if (ready.data.fd == STDIN_FILENO)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * echo_server_dma [PORT]: echo_server without buffers of its own. Read the two side by side: here a connection is a descriptor and
- * nothing else. What arrives lands in a piece of a region that all connections share; the same piece is sent back, and released at
- * the end of the send. A thousand idle connections hold no memory for data at all.
+ * echo_server_dma [PORT]: echo_server without buffers of its own. Read the two side by side: here a
+ * connection is a descriptor and nothing else. What arrives lands in a piece of a region that all
+ * connections share; the same piece is sent back, and released at the end of the send. A thousand
+ * idle connections hold no memory for data at all.
  *
  *	cc echo_server_dma.c $(pkg-config --cflags --libs sigevec)
  */
@@ -113,7 +114,8 @@ static void handle(const event_data_t *event)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in where = {.sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof where;
 	event_data_t events[at_once];
 	int on = 1;

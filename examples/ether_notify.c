@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ether_notify DEVICE [FRAMES]: an asynchronous Ethernet receive, as U. Drepper's paper of 2006 sketches it. The device is opened, a call-back is
- * registered, and the main program pauses. When frames have arrived in its memory the call-back runs on a thread of the library's, and
- * wakes the main program by a signal, which takes them. Prints a line for each, and ends after so many.
+ * ether_notify DEVICE [FRAMES]: an asynchronous Ethernet receive, as U. Drepper's paper of 2006
+ * sketches it. The device is opened, a call-back is registered, and the main program pauses. When
+ * frames have arrived in its memory the call-back runs on a thread of the library's, and wakes the
+ * main program by a signal, which takes them. Prints a line for each, and ends after so many.
  *
- * It takes the rights of ether_open(3); to try it: ip link add e0 type veth peer name e1, and send something from e1.
+ * It takes the rights of ether_open(3); to try it: ip link add e0 type veth peer name e1, and send
+ * something from e1.
  */
 #include <sigevec.h>
 
@@ -50,8 +52,8 @@ static long take(int fd)
 		const unsigned char *f = frame;
 
 		if (n >= 14)
-			printf("%d bytes from %02x:%02x:%02x:%02x:%02x:%02x, type %02x%02x\n", n, f[6], f[7], f[8], f[9], f[10],
-			       f[11], f[12], f[13]);
+			printf("%d bytes from %02x:%02x:%02x:%02x:%02x:%02x, type %02x%02x\n", n,
+			       f[6], f[7], f[8], f[9], f[10], f[11], f[12], f[13]);
 		sio_release(mem, frame, (size_t)n);
 	}
 	return count;

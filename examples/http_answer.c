@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 /*
- * Opens a regular file below the folder, one name after the other, so that neither ".." nor a symbolic link leads out:
- * both are refused. Returns the descriptor, or -1 with errno.
+ * Opens a regular file below the folder, one name after the other, so that neither ".." nor a
+ * symbolic link leads out: both are refused. Returns the descriptor, or -1 with errno.
  */
 static int open_below(int root, char *path, struct stat *status)
 {
@@ -25,7 +25,8 @@ static int open_below(int root, char *path, struct stat *status)
 		if (strcmp(name, "..") == 0)
 			errno = ENOENT;
 		else
-			next = openat(folder, *name ? name : ".", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			next = openat(folder, *name ? name : ".",
+				      O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		close(folder);
 		folder = next;
 		name = strsep(&rest, "/");
@@ -57,7 +58,8 @@ static void say(struct http_answer *a, const char *status, int with_body)
 	a->length = (off_t)strlen(status) + 1;
 }
 
-static void answer_file(struct http_answer *a, const struct http_request *r, int head_only, int root)
+static void answer_file(struct http_answer *a, const struct http_request *r, int head_only,
+			int root)
 {
 	struct stat status;
 	const char *type;
@@ -79,16 +81,19 @@ static void answer_file(struct http_answer *a, const struct http_request *r, int
 	if (kind < 0) {
 		close(a->file);
 		a->file = -1;
-		snprintf(a->fields, sizeof a->fields, "Content-Range: bytes */%lld\r\n", (long long)status.st_size);
+		snprintf(a->fields, sizeof a->fields, "Content-Range: bytes */%lld\r\n",
+			 (long long)status.st_size);
 		say(a, "416 Range Not Satisfiable", 1);
 		return;
 	}
 	if (kind == 0)
 		first = 0, last = status.st_size - 1;
-	n = snprintf(a->fields, sizeof a->fields, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n", type);
+	n = snprintf(a->fields, sizeof a->fields, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n",
+		     type);
 	if (kind > 0)
-		snprintf(a->fields + n, sizeof a->fields - (size_t)n, "Content-Range: bytes %lld-%lld/%lld\r\n",
-			 (long long)first, (long long)last, (long long)status.st_size);
+		snprintf(a->fields + n, sizeof a->fields - (size_t)n,
+			 "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)first,
+			 (long long)last, (long long)status.st_size);
 	a->status = kind ? "206 Partial Content" : "200 OK";
 	a->length = last - first + 1;
 	a->offset = first;
@@ -114,9 +119,10 @@ void http_answer(struct http_answer *a, struct http_request *r, const char *wron
 
 size_t http_write_head(const struct http_answer *a, char *out)
 {
-	int n = snprintf(out, 1024, "HTTP/1.1 %s\r\nContent-Length: %lld\r\n%s%s\r\n%s%s", a->status,
-			 (long long)a->length, a->fields, a->keep ? "" : "Connection: close\r\n",
-			 a->text ? a->status : "", a->text ? "\n" : "");
+	int n = snprintf(out, 1024, "HTTP/1.1 %s\r\nContent-Length: %lld\r\n%s%s\r\n%s%s",
+			 a->status, (long long)a->length, a->fields,
+			 a->keep ? "" : "Connection: close\r\n", a->text ? a->status : "",
+			 a->text ? "\n" : "");
 
 	return (size_t)n;
 }

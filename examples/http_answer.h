@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the HTTP servers answer: the file, the range, the status. It knows nothing of how an answer gets to the client. */
+/* What the HTTP servers answer: the file, the range, the status. It knows nothing of how an answer
+ * gets to the client. */
 #ifndef HTTP_ANSWER_H
 #define HTTP_ANSWER_H 1
 
@@ -14,7 +15,8 @@ struct http_answer {
 	off_t offset, left, length;
 };
 
-/* Looks for the answer to a request below the folder `root'; wrong: the status, if it is no request. Opens a->file. */
+/* Looks for the answer to a request below the folder `root'; wrong: the status, if it is no
+ * request. Opens a->file. */
 void http_answer(struct http_answer *a, struct http_request *r, const char *wrong, int root);
 
 /* The head, and a body that is no file. At most 1,024 bytes; returns how many. */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http_server FOLDER [PORT]: serves the files of a folder by HTTP/1.1 on the loopback interface, in one thread.
+ * http_server FOLDER [PORT]: serves the files of a folder by HTTP/1.1 on the loopback interface, in
+ * one thread.
  *
- * Files and sockets end in the same channel: file data comes by aio_read with SIGEV_EC, goes by ev_send, and a
- * connection is a small machine that each event moves on by one step. It knows GET, HEAD, connections that stay open,
- * pipelined requests and single ranges. It is an example: no time limits, and folders are opened within the loop.
+ * Files and sockets end in the same channel: file data comes by aio_read with SIGEV_EC, goes by
+ * ev_send, and a connection is a small machine that each event moves on by one step. It knows GET,
+ * HEAD, connections that stay open, pipelined requests and single ranges. It is an example: no time
+ * limits, and folders are opened within the loop.
  *
  *	cc http_server.c http_answer.c http_request.c $(pkg-config --cflags --libs sigevec)
  */
@@ -37,7 +39,8 @@ struct connection {
 	struct aiocb cb;
 	char *out; /* a piece of the answer at a time: out_size bytes, while there is one */
 	size_t out_used;
-	size_t in_used, in_head; /* what has been received, and how much of that is the request at hand */
+	size_t in_used,
+		in_head; /* what has been received, and how much of that is the request at hand */
 	char in[head_size + 1];
 };
 
@@ -50,7 +53,7 @@ static void fatal(const char *what)
 	exit(1);
 }
 
-/* --- connections ------------------------------------------------------------------------------------------------- */
+/* --- connections --------------------------------------------------------------------------- */
 
 static void accept_all(void)
 {
@@ -101,7 +104,7 @@ static void begin(int fd)
 	receive(c);
 }
 
-/* --- the answer ----------------------------------------------------------------------------------------------------
+/* --- the answer -------------------------------------------------------------------------------
  */
 
 static void send_out(struct connection *c)
@@ -129,13 +132,14 @@ static void load(struct connection *c)
 		end(c);
 }
 
-/* --- the request -----------------------------------------------------------------------------------------------------
+/* --- the request ------------------------------------------------------------------------------
  */
 
 static void answer(struct connection *c)
 {
 	struct http_request r;
-	const char *wrong = c->in_head ? http_parse(&r, c->in) : "431 Request Header Fields Too Large";
+	const char *wrong =
+		c->in_head ? http_parse(&r, c->in) : "431 Request Header Fields Too Large";
 
 	c->out = malloc(out_size);
 	if (c->out == NULL) {
@@ -179,7 +183,7 @@ static void answered(struct connection *c)
 	next_request(c);
 }
 
-/* --- events ----------------------------------------------------------------------------------------------------------
+/* --- events -----------------------------------------------------------------------------------
  */
 
 static void move_on(struct connection *c, size_t size)
@@ -227,14 +231,16 @@ static void handle(const event_data_t *e)
 
 static int listen_on(int port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct sockaddr *where = (struct sockaddr *)&address;
 	socklen_t length = sizeof address;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
 	address.sin_port = htons((in_port_t)port);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (bind(fd, where, length) != 0 || listen(fd, SOMAXCONN) != 0 || getsockname(fd, where, &length) != 0)
+	if (bind(fd, where, length) != 0 || listen(fd, SOMAXCONN) != 0 ||
+	    getsockname(fd, where, &length) != 0)
 		fatal("listen");
 	printf("http://127.0.0.1:%d/\n", ntohs(address.sin_port));
 	fflush(stdout);
@@ -263,7 +269,8 @@ int main(int argc, char **argv)
 	listener = listen_on(argc > 2 ? atoi(argv[2]) : 0);
 	accept_all();
 	for (;;) {
-		n = ec_next_events(ec, events, at_once, NULL); /* EC_BATCH: hands over what was asked for, too */
+		n = ec_next_events(ec, events, at_once,
+				   NULL); /* EC_BATCH: hands over what was asked for, too */
 		if (n < 0 && errno != EINTR)
 			fatal("ec_next_events");
 		for (int i = 0; i < n; i++)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http_server_dma FOLDER [PORT]: http_server without buffers of its own. Read the two side by side: requests, heads and file data are
- * pieces of one region that all connections share. A connection that waits for a request holds no memory for it; a file's data is
- * read into a piece, sent from there and released, and where the region has no more room, connections take turns.
+ * http_server_dma FOLDER [PORT]: http_server without buffers of its own. Read the two side by side:
+ * requests, heads and file data are pieces of one region that all connections share. A connection
+ * that waits for a request holds no memory for it; a file's data is read into a piece, sent from
+ * there and released, and where the region has no more room, connections take turns.
  *
  *	cc http_server_dma.c http_answer.c http_request.c $(pkg-config --cflags --libs sigevec)
  */
@@ -23,9 +24,16 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { at_once = 64, head_size = 8192, answer_head = 1024, load_size = 128 * 1024, region_size = 32 << 20 };
+enum {
+	at_once = 64,
+	head_size = 8192,
+	answer_head = 1024,
+	load_size = 128 * 1024,
+	region_size = 32 << 20
+};
 
-/* What a connection waits for; it has one request outstanding, or stands in the list of those that wait for room. */
+/* What a connection waits for; it has one request outstanding, or stands in the list of those that
+ * wait for room. */
 enum step { receiving, loading, sending };
 
 /* A piece of the region; base NULL: none. */
@@ -39,11 +47,11 @@ struct connection {
 	enum step step;
 	struct http_answer answer; /* of the file's data: what has not been loaded yet */
 	struct aiocb cb;
-	struct piece head, body;   /* of the answer, on their way; */
-	int head_due;              /* has yet to go */
-	struct piece in;           /* what has been received and not been answered: */
-	size_t in_first, in_used;  /* from where on, and how much */
-	size_t in_head;            /* of that, the request at hand */
+	struct piece head, body;  /* of the answer, on their way; */
+	int head_due;             /* has yet to go */
+	struct piece in;          /* what has been received and not been answered: */
+	size_t in_first, in_used; /* from where on, and how much */
+	size_t in_head;           /* of that, the request at hand */
 	struct connection *next_waiting;
 };
 
@@ -58,7 +66,7 @@ static void fatal(const char *what)
 	exit(1);
 }
 
-/* --- connections ------------------------------------------------------------------------------------------------- */
+/* --- connections --------------------------------------------------------------------------- */
 
 static void accept_all(void)
 {
@@ -129,7 +137,7 @@ static void begin(int fd)
 	receive(c);
 }
 
-/* --- the answer ---------------------------------------------------------------------------------------------------- */
+/* --- the answer ---------------------------------------------------------------------------- */
 
 /* The head, if it has not gone yet, and a piece of the file, as one message out of the region. */
 static void send_out(struct connection *c)
@@ -139,7 +147,8 @@ static void send_out(struct connection *c)
 	void *p;
 
 	if (c->head_due && sio_reserve(mem, &p, answer_head) != 0) {
-		/* Who waits has nothing but its request, so that the others can finish: the file is read again. */
+		/* Who waits has nothing but its request, so that the others can finish: the file is
+		 * read again. */
 		c->answer.offset -= (off_t)c->body.size;
 		c->answer.left += (off_t)c->body.size;
 		release(&c->body);
@@ -192,14 +201,15 @@ static void load_or_send(struct connection *c)
 static void answer(struct connection *c)
 {
 	struct http_request r;
-	const char *wrong = c->in_head ? http_parse(&r, c->in.base + c->in_first) : "431 Request Header Fields Too Large";
+	const char *wrong = c->in_head ? http_parse(&r, c->in.base + c->in_first)
+				       : "431 Request Header Fields Too Large";
 
 	http_answer(&c->answer, &r, wrong, root);
 	c->head_due = 1;
 	load_or_send(c);
 }
 
-/* --- the request ----------------------------------------------------------------------------------------------------- */
+/* --- the request --------------------------------------------------------------------------- */
 
 /* Answers the first request that is there whole, or receives more of it. */
 static void next_request(struct connection *c)
@@ -255,7 +265,7 @@ static void answered(struct connection *c)
 	next_request(c);
 }
 
-/* --- events ---------------------------------------------------------------------------------------------------------- */
+/* --- events -------------------------------------------------------------------------------- */
 
 /* Those that found no room, in their order: each goes on where it stopped, or waits again. */
 static void let_others_try(void)
@@ -317,14 +327,16 @@ static void handle(const event_data_t *e)
 
 static int listen_on(int port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct sockaddr *where = (struct sockaddr *)&address;
 	socklen_t length = sizeof address;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
 	address.sin_port = htons((in_port_t)port);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (bind(fd, where, length) != 0 || listen(fd, SOMAXCONN) != 0 || getsockname(fd, where, &length) != 0)
+	if (bind(fd, where, length) != 0 || listen(fd, SOMAXCONN) != 0 ||
+	    getsockname(fd, where, &length) != 0)
 		fatal("listen");
 	printf("http://127.0.0.1:%d/\n", ntohs(address.sin_port));
 	fflush(stdout);
@@ -356,7 +368,8 @@ int main(int argc, char **argv)
 	listener = listen_on(argc > 2 ? atoi(argv[2]) : 0);
 	accept_all();
 	for (;;) {
-		/* EC_BATCH: hands over what was asked for, too. Room that a device gives back makes no event. */
+		/* EC_BATCH: hands over what was asked for, too. Room that a device gives back makes
+		 * no event. */
 		n = ec_next_events(ec, events, at_once, waiting ? &moment : NULL);
 		if (n < 0 && errno != EINTR)
 			fatal("ec_next_events");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * one_loop: one epoll loop, one channel, and everything a program may wait for: a socket, a file, a message queue, a timer, a
- * semaphore that another process posts, a signal, a name. Each is started once; the program ends when all have been heard.
+ * one_loop: one epoll loop, one channel, and everything a program may wait for: a socket, a file, a
+ * message queue, a timer, a semaphore that another process posts, a signal, a name. Each is started
+ * once; the program ends when all have been heard.
  *
  *	cc one_loop.c $(pkg-config --cflags --libs sigevec)
  */
@@ -30,11 +31,21 @@ struct source {
 	int heard;
 };
 
-enum { from_socket, from_file, from_queue, from_timer, from_semaphore, from_signal, from_name, sources };
+enum {
+	from_socket,
+	from_file,
+	from_queue,
+	from_timer,
+	from_semaphore,
+	from_signal,
+	from_name,
+	sources
+};
 
 static struct source source[sources] = {
-	[from_socket] = {.name = "socket"},	  [from_file] = {.name = "file"},     [from_queue] = {.name = "message queue"},
-	[from_timer] = {.name = "timer"},	  [from_semaphore] = {.name = "semaphore"}, [from_signal] = {.name = "signal"},
+	[from_socket] = {.name = "socket"},       [from_file] = {.name = "file"},
+	[from_queue] = {.name = "message queue"}, [from_timer] = {.name = "timer"},
+	[from_semaphore] = {.name = "semaphore"}, [from_signal] = {.name = "signal"},
 	[from_name] = {.name = "name look-up"},
 };
 
@@ -108,7 +119,8 @@ static void start_timer(void)
 /* The child posts, and its end is the signal. */
 static void start_semaphore_and_signal(void)
 {
-	sem_t *done = mmap(NULL, sizeof *done, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	sem_t *done =
+		mmap(NULL, sizeof *done, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	sigset_t set;
 
 	must(done != MAP_FAILED && sem_init(done, 1, 0) == 0, "sem_init");
@@ -154,7 +166,8 @@ int main(void)
 	int loop = epoll_create1(EPOLL_CLOEXEC), heard = 0;
 
 	ec = ec_create(EC_CLOEXEC | EC_NONBLOCK | EC_SINGLE);
-	must(ec >= 0 && loop >= 0 && epoll_ctl(loop, EPOLL_CTL_ADD, ec_to_fd(ec), &e) == 0, "ec_create");
+	must(ec >= 0 && loop >= 0 && epoll_ctl(loop, EPOLL_CTL_ADD, ec_to_fd(ec), &e) == 0,
+	     "ec_create");
 	start_socket();
 	start_file();
 	start_queue();

@@ -8,10 +8,10 @@
 #include "sigevec/aio.h"
 #include "sigevec/dma.h"
 #include "sigevec/ec.h"
+#include "sigevec/ether.h"
 #include "sigevec/ev.h"
 #include "sigevec/info.h"
 #include "sigevec/sio.h"
-#include "sigevec/ether.h"
 #include "sigevec/sync.h"
 
 #endif

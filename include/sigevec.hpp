@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libsigevec for C++20, header only: an event channel that owns itself, requests to be awaited, two coroutine types.
+ * libsigevec for C++20, header only: an event channel that owns itself, requests to be awaited, two
+ * coroutine types.
  *
  *	sigevec::detached serve(sigevec::channel &ch, int fd)
  *	{
@@ -13,16 +14,17 @@
  *		close(fd);
  *	}
  *
- * A request lives in the frame of the coroutine that awaits it; nothing is allocated for it. A coroutine that is destroyed
- * while it awaits a request takes the request back, but what the request reads or writes must last until the channel has
- * shown its end: cancel() and let the coroutine end. A channel that is destroyed cancels what is outstanding; the
- * coroutines do not go on, and may be destroyed. Errors are results, no function throws; an exception that leaves a
- * detached coroutine ends the program. However many awaits end at once, and however deep tasks await each other, the stack
- * does not grow, with any compiler and any level of optimization.
+ * A request lives in the frame of the coroutine that awaits it; nothing is allocated for it. A
+ * coroutine that is destroyed while it awaits a request takes the request back, but what the
+ * request reads or writes must last until the channel has shown its end: cancel() and let the
+ * coroutine end. A channel that is destroyed cancels what is outstanding; the coroutines do not go
+ * on, and may be destroyed. Errors are results, no function throws; an exception that leaves a
+ * detached coroutine ends the program. However many awaits end at once, and however deep tasks
+ * await each other, the stack does not grow, with any compiler and any level of optimization.
  *
- * run and run_once pass over events that are no request's of theirs, whatever their data. A program that has such ones (a
- * timer, ec_post, an ev_ or aio_ call of its own) calls ec_next_events itself and shows each event to dispatch, which says
- * whether it was a request's.
+ * run and run_once pass over events that are no request's of theirs, whatever their data. A program
+ * that has such ones (a timer, ec_post, an ev_ or aio_ call of its own) calls ec_next_events itself
+ * and shows each event to dispatch, which says whether it was a request's.
  */
 #ifndef SIGEVEC_HPP
 #define SIGEVEC_HPP 1
@@ -42,22 +44,15 @@
 #include <type_traits>
 #include <utility>
 
-namespace sigevec
-{
+namespace sigevec {
 
 /* What a request has come to: the value of the call that it stands for, or an error. */
 struct result {
 	ssize_t value = -1;
 	int error = 0; /* an errno */
 
-	explicit operator bool() const noexcept
-	{
-		return error == 0;
-	}
-	ssize_t operator*() const noexcept
-	{
-		return value;
-	}
+	explicit operator bool() const noexcept { return error == 0; }
+	ssize_t operator*() const noexcept { return value; }
 	std::size_t size() const noexcept
 	{
 		return value < 0 ? 0 : static_cast<std::size_t>(value);
@@ -66,15 +61,14 @@ struct result {
 
 class channel;
 
-namespace detail
-{
+namespace detail {
 
 /*
- * Who lets coroutines go on. One that ends, or that awaits a task, names the next one and returns to the loop beneath it: a
- * transfer that needs no stack, where the compiler's own needs its optimizer.
+ * Who lets coroutines go on. One that ends, or that awaits a task, names the next one and returns
+ * to the loop beneath it: a transfer that needs no stack, where the compiler's own needs its
+ * optimizer.
  */
-class relay
-{
+class relay {
 public:
 	/* Lets it go on, and then whom it names. */
 	static void run(std::coroutine_handle<> coroutine) noexcept
@@ -89,7 +83,8 @@ public:
 		}
 		innermost = loop.outer;
 	}
-	/* By `from', which is suspended and returns after this: `to' goes on. Nothing of either is touched afterwards. */
+	/* By `from', which is suspended and returns after this: `to' goes on. Nothing of either is
+	 * touched afterwards. */
 	static void pass(std::coroutine_handle<> from, std::coroutine_handle<> to) noexcept
 	{
 		if (innermost != nullptr && innermost->running == from.address()) {
@@ -110,33 +105,23 @@ private:
 
 } // namespace detail
 
-/* A request on its way. What is known of it to the channel is the address behind its own: no other object begins there. */
-class operation
-{
+/* A request on its way. What is known of it to the channel is the address behind its own: no other
+ * object begins there. */
+class operation {
 public:
 	operation(const operation &) = delete;
 	operation &operator=(const operation &) = delete;
 
-	bool await_ready() const noexcept
-	{
-		return false;
-	}
-	result await_resume() const noexcept
-	{
-		return outcome;
-	}
+	bool await_ready() const noexcept { return false; }
+	result await_resume() const noexcept { return outcome; }
 
 protected:
-	explicit operation(channel &ch) noexcept : owner(&ch)
-	{
-	}
+	explicit operation(channel &ch) noexcept : owner(&ch) {}
 	inline ~operation();
 
-	template <class Start> bool begin(std::coroutine_handle<> coroutine, Start &&start) noexcept;
-	void *key() noexcept
-	{
-		return reinterpret_cast<char *>(this) + 1;
-	}
+	template <class Start>
+	bool begin(std::coroutine_handle<> coroutine, Start &&start) noexcept;
+	void *key() noexcept { return reinterpret_cast<char *>(this) + 1; }
 
 	channel *owner;
 
@@ -148,19 +133,17 @@ private:
 	std::atomic<bool> listed = false;
 };
 
-/* What a channel's functions return, to be awaited once. Start: int (ec_t, void *data), an ev_* call. */
-template <class Start> class [[nodiscard]] request : public operation
-{
+/* What a channel's functions return, to be awaited once. Start: int (ec_t, void *data), an ev_*
+ * call. */
+template <class Start> class [[nodiscard]] request : public operation {
 public:
-	request(channel &ch, Start call) noexcept : operation(ch), start(call)
-	{
-	}
+	request(channel &ch, Start call) noexcept : operation(ch), start(call) {}
 	bool await_suspend(std::coroutine_handle<> coroutine) noexcept
 	{
 		return begin(coroutine, start);
 	}
-	/* Ends the request with ECANCELED if that is still possible; its coroutine goes on in either case. 0, or an
-	 * errno. */
+	/* Ends the request with ECANCELED if that is still possible; its coroutine goes on in
+	 * either case. 0, or an errno. */
 	int cancel() noexcept;
 
 private:
@@ -168,8 +151,7 @@ private:
 };
 
 /* The same for a file: one of aio_read, aio_write and their like. */
-class [[nodiscard]] file_request : public operation
-{
+class [[nodiscard]] file_request : public operation {
 public:
 	file_request(channel &ch, int (*call)(struct aiocb *), int fd, void *data, std::size_t size,
 		     off_t offset) noexcept
@@ -189,38 +171,31 @@ public:
 			return start(cb());
 		});
 	}
-	int cancel() noexcept
-	{
-		return aio_cancel(cb()->aio_fildes, cb()) < 0 ? errno : 0;
-	}
+	int cancel() noexcept { return aio_cancel(cb()->aio_fildes, cb()) < 0 ? errno : 0; }
 
 private:
-	struct aiocb *cb() noexcept
-	{
-		return reinterpret_cast<struct aiocb *>(memory);
-	}
+	struct aiocb *cb() noexcept { return reinterpret_cast<struct aiocb *>(memory); }
 
 	int (*start)(struct aiocb *);
-	/* Not a member of its own type: libc's has an array of no elements, which -pedantic would find here. */
+	/* Not a member of its own type: libc's has an array of no elements, which -pedantic would
+	 * find here. */
 	alignas(struct aiocb) std::byte memory[sizeof(struct aiocb)] = {};
 };
 
 /*
- * An event channel. One thread at a time runs it and makes requests, unless the flags lack EC_SINGLE: then any thread
- * may make requests, and several may call run and run_once; a coroutine goes on in whichever took its event.
+ * An event channel. One thread at a time runs it and makes requests, unless the flags lack
+ * EC_SINGLE: then any thread may make requests, and several may call run and run_once; a coroutine
+ * goes on in whichever took its event.
  */
-class channel
-{
+class channel {
 public:
-	explicit channel(unsigned flags = EC_CLOEXEC | EC_SINGLE | EC_BATCH) noexcept : ec(ec_create(flags))
+	explicit channel(unsigned flags = EC_CLOEXEC | EC_SINGLE | EC_BATCH) noexcept
+	    : ec(ec_create(flags))
 	{
 		failure = ec < 0 ? errno : 0;
 	}
 	/* Not while it runs, nor between the making of a request and its await. */
-	channel(channel &&other) noexcept
-	{
-		take_over(other);
-	}
+	channel(channel &&other) noexcept { take_over(other); }
 	channel &operator=(channel &&other) noexcept
 	{
 		if (this != &other) {
@@ -229,82 +204,75 @@ public:
 		}
 		return *this;
 	}
-	~channel()
-	{
-		close();
-	}
+	~channel() { close(); }
 
-	explicit operator bool() const noexcept
-	{
-		return ec >= 0;
-	}
+	explicit operator bool() const noexcept { return ec >= 0; }
 	/* Why there is no channel: the errno of ec_create. */
-	int error() const noexcept
-	{
-		return failure;
-	}
+	int error() const noexcept { return failure; }
 	/* The channel for the ec_* functions, and the descriptor for poll and epoll. */
-	ec_t get() const noexcept
-	{
-		return ec;
-	}
+	ec_t get() const noexcept { return ec; }
 	/* Requests whose coroutines wait. */
-	std::size_t outstanding() const noexcept
-	{
-		return pending.load(std::memory_order_relaxed);
-	}
+	std::size_t outstanding() const noexcept { return pending.load(std::memory_order_relaxed); }
 
 	/* --- requests: co_await them
-	 * ---------------------------------------------------------------------------------- */
+	 * ------------------------------------------------------------ */
 
 	auto recv(int fd, void *data, std::size_t size, int flags = 0) noexcept
 	{
-		return make([=](ec_t to, void *self) noexcept { return ev_recv(fd, data, size, flags, to, self); });
+		return make([=](ec_t to, void *self) noexcept {
+			return ev_recv(fd, data, size, flags, to, self);
+		});
 	}
 	auto send(int fd, const void *data, std::size_t size, int flags = 0) noexcept
 	{
-		return make([=](ec_t to, void *self) noexcept { return ev_send(fd, data, size, flags, to, self); });
+		return make([=](ec_t to, void *self) noexcept {
+			return ev_send(fd, data, size, flags, to, self);
+		});
 	}
 	/* Anything with data() and size(), and arrays. With flags: pointer and size. */
 	template <class Buffer>
-	requires requires(Buffer &b)
-	{
-		std::data(b), std::size(b);
-	}
+	requires requires(Buffer &b) { std::data(b), std::size(b); }
 	auto recv(int fd, Buffer &&buffer) noexcept
 	{
 		return recv(fd, std::data(buffer), bytes(buffer));
 	}
 	template <class Buffer>
-	requires requires(Buffer &b)
-	{
-		std::data(b), std::size(b);
-	}
+	requires requires(Buffer &b) { std::data(b), std::size(b); }
 	auto send(int fd, Buffer &&buffer) noexcept
 	{
 		return send(fd, std::data(buffer), bytes(buffer));
 	}
 	auto recvmsg(int fd, struct msghdr *message, int flags = 0) noexcept
 	{
-		return make([=](ec_t to, void *self) noexcept { return ev_recvmsg(fd, message, flags, to, self); });
+		return make([=](ec_t to, void *self) noexcept {
+			return ev_recvmsg(fd, message, flags, to, self);
+		});
 	}
 	auto sendmsg(int fd, const struct msghdr *message, int flags = 0) noexcept
 	{
-		return make([=](ec_t to, void *self) noexcept { return ev_sendmsg(fd, message, flags, to, self); });
+		return make([=](ec_t to, void *self) noexcept {
+			return ev_sendmsg(fd, message, flags, to, self);
+		});
 	}
 	/* The result is the new descriptor. flags: SOCK_CLOEXEC, SOCK_NONBLOCK. */
 	auto accept(int fd, int flags = SOCK_CLOEXEC) noexcept
 	{
-		return make([=](ec_t to, void *self) noexcept { return ev_accept(fd, flags, to, self); });
+		return make([=](ec_t to, void *self) noexcept {
+			return ev_accept(fd, flags, to, self);
+		});
 	}
 	/* The address is read when the request is awaited. */
 	auto connect(int fd, const struct sockaddr *address, socklen_t length) noexcept
 	{
-		return make([=](ec_t to, void *self) noexcept { return ev_connect(fd, address, length, to, self); });
+		return make([=](ec_t to, void *self) noexcept {
+			return ev_connect(fd, address, length, to, self);
+		});
 	}
 	auto poll(int fd, short events) noexcept
 	{
-		return make([=](ec_t to, void *self) noexcept { return ev_poll(fd, events, to, self); });
+		return make([=](ec_t to, void *self) noexcept {
+			return ev_poll(fd, events, to, self);
+		});
 	}
 	file_request read(int fd, void *data, std::size_t size, off_t offset) noexcept
 	{
@@ -316,7 +284,9 @@ public:
 	}
 	file_request fsync(int fd) noexcept
 	{
-		return {*this, [](struct aiocb *cb) noexcept { return aio_fsync(O_SYNC, cb); }, fd, nullptr, 0, 0};
+		return {*this, [](struct aiocb *cb) noexcept { return aio_fsync(O_SYNC, cb); },
+			fd,    nullptr,
+			0,     0};
 	}
 	/* Goes on in the thread that runs the channel, after what is in it now. From any thread. */
 	auto schedule() noexcept
@@ -325,10 +295,11 @@ public:
 	}
 
 	/* --- running
-	 * ---------------------------------------------------------------------------------------------------- */
+	 * ------------------------------------------------------------
+	 */
 
-	/* Waits for events and lets their coroutines go on. The value is the number of events; EINTR after a signal
-	 * handler. */
+	/* Waits for events and lets their coroutines go on. The value is the number of events;
+	 * EINTR after a signal handler. */
 	result run_once() noexcept
 	{
 		for (;;) {
@@ -372,8 +343,8 @@ public:
 			wake(); /* the next one leaves for the same reason */
 		return r;
 	}
-	/* Lets all who are in run return, soon. From any thread. Where nobody is it does nothing: a later run is not
-	 * stopped. */
+	/* Lets all who are in run return, soon. From any thread. Where nobody is it does nothing: a
+	 * later run is not stopped. */
 	void stop() noexcept
 	{
 		stops++;
@@ -394,10 +365,7 @@ public:
 private:
 	friend class operation;
 
-	template <class Start> request<Start> make(Start start) noexcept
-	{
-		return {*this, start};
-	}
+	template <class Start> request<Start> make(Start start) noexcept { return {*this, start}; }
 	template <class Buffer> static std::size_t bytes(Buffer &buffer) noexcept
 	{
 		return std::size(buffer) * sizeof *std::data(buffer);
@@ -454,17 +422,19 @@ private:
 	}
 
 	/*
-	 * The requests whose coroutines wait: only what is found here is one of ours. A tree by the bits of their mixed
-	 * addresses: on the way to a node, and at it, these bits are its own.
+	 * The requests whose coroutines wait: only what is found here is one of ours. A tree by the
+	 * bits of their mixed addresses: on the way to a node, and at it, these bits are its own.
 	 */
 	static std::uint64_t mixed(const void *key) noexcept
 	{
-		return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(key)) * 0x9e3779b97f4a7c15u;
+		return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(key)) *
+		       0x9e3779b97f4a7c15u;
 	}
 	operation **find(const void *key) noexcept
 	{
 		operation **at = &operations;
-		for (std::uint64_t bits = mixed(key); *at != nullptr && (*at)->key() != key; bits <<= 1)
+		for (std::uint64_t bits = mixed(key); *at != nullptr && (*at)->key() != key;
+		     bits <<= 1)
 			at = &(*at)->below[bits >> 63];
 		return at;
 	}
@@ -506,24 +476,26 @@ private:
 	}
 
 	static inline thread_local channel *running_here = nullptr; /* innermost */
-	static inline char waking = 0;				    /* its address: an event that only wakes */
+	static inline char waking = 0; /* its address: an event that only wakes */
 	ec_t ec;
 	int failure = 0;
 	std::mutex mutex;
 	operation *operations = nullptr;
 	std::atomic<std::size_t> pending = 0;
 	std::atomic<unsigned> stops = 0; /* how often */
-	std::atomic<unsigned> runs = 0;	 /* who are in run */
+	std::atomic<unsigned> runs = 0;  /* who are in run */
 };
 
-template <class Start> bool operation::begin(std::coroutine_handle<> coroutine, Start &&start) noexcept
+template <class Start>
+bool operation::begin(std::coroutine_handle<> coroutine, Start &&start) noexcept
 {
 	channel *ch = owner;
 
 	waiter = coroutine;
 	ch->add(this);
 	if (start(ch->get(), key()) == 0)
-		return true; /* another thread may have resumed the coroutine by now: nothing of it is touched any more
+		return true; /* another thread may have resumed the coroutine by now: nothing of it
+			      * is touched any more
 			      */
 	outcome = {-1, errno};
 	ch->remove(key());
@@ -543,68 +515,40 @@ template <class Start> int request<Start>::cancel() noexcept
 	return ev_cancel(owner->get(), key()) == 0 ? 0 : errno;
 }
 
-/* --- coroutines ------------------------------------------------------------------------------------------------------
+/* --- coroutines -------------------------------------------------------------------------------
  */
 
 /* A coroutine that runs at once and frees itself at its end; nobody waits for it. */
 struct detached {
 	struct promise_type {
-		detached get_return_object() const noexcept
-		{
-			return {};
-		}
-		std::suspend_never initial_suspend() const noexcept
-		{
-			return {};
-		}
-		std::suspend_never final_suspend() const noexcept
-		{
-			return {};
-		}
-		void return_void() const noexcept
-		{
-		}
-		[[noreturn]] void unhandled_exception() const noexcept
-		{
-			std::terminate();
-		}
+		detached get_return_object() const noexcept { return {}; }
+		std::suspend_never initial_suspend() const noexcept { return {}; }
+		std::suspend_never final_suspend() const noexcept { return {}; }
+		void return_void() const noexcept {}
+		[[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
 	};
 };
 
 template <class T> class task;
 
-namespace detail
-{
+namespace detail {
 
 struct promise_base {
 	std::coroutine_handle<> waiter = std::noop_coroutine();
 	std::exception_ptr thrown;
 
 	struct at_end {
-		bool await_ready() const noexcept
-		{
-			return false;
-		}
-		template <class Promise> void await_suspend(std::coroutine_handle<Promise> ended) const noexcept
+		bool await_ready() const noexcept { return false; }
+		template <class Promise>
+		void await_suspend(std::coroutine_handle<Promise> ended) const noexcept
 		{
 			relay::pass(ended, ended.promise().waiter);
 		}
-		void await_resume() const noexcept
-		{
-		}
+		void await_resume() const noexcept {}
 	};
-	std::suspend_always initial_suspend() const noexcept
-	{
-		return {};
-	}
-	at_end final_suspend() const noexcept
-	{
-		return {};
-	}
-	void unhandled_exception() noexcept
-	{
-		thrown = std::current_exception();
-	}
+	std::suspend_always initial_suspend() const noexcept { return {}; }
+	at_end final_suspend() const noexcept { return {}; }
+	void unhandled_exception() noexcept { thrown = std::current_exception(); }
 	void check() const
 	{
 		if (thrown)
@@ -616,10 +560,7 @@ template <class T> struct promise : promise_base {
 	std::optional<T> value;
 
 	task<T> get_return_object() noexcept;
-	template <class U> void return_value(U &&v)
-	{
-		value.emplace(std::forward<U>(v));
-	}
+	template <class U> void return_value(U &&v) { value.emplace(std::forward<U>(v)); }
 	T take()
 	{
 		check();
@@ -629,31 +570,22 @@ template <class T> struct promise : promise_base {
 
 template <> struct promise<void> : promise_base {
 	task<void> get_return_object() noexcept;
-	void return_void() const noexcept
-	{
-	}
-	void take() const
-	{
-		check();
-	}
+	void return_void() const noexcept {}
+	void take() const { check(); }
 };
 
 } // namespace detail
 
-/* A coroutine that runs when it is awaited, once, and gives a value, or what it has thrown, to the one that awaits it.
+/* A coroutine that runs when it is awaited, once, and gives a value, or what it has thrown, to the
+ * one that awaits it.
  */
-template <class T = void> class [[nodiscard]] task
-{
+template <class T = void> class [[nodiscard]] task {
 public:
 	using promise_type = detail::promise<T>;
 	using handle = std::coroutine_handle<promise_type>;
 
-	explicit task(handle coroutine) noexcept : frame(coroutine)
-	{
-	}
-	task(task &&other) noexcept : frame(std::exchange(other.frame, nullptr))
-	{
-	}
+	explicit task(handle coroutine) noexcept : frame(coroutine) {}
+	task(task &&other) noexcept : frame(std::exchange(other.frame, nullptr)) {}
 	task &operator=(task &&) = delete;
 	~task()
 	{
@@ -661,26 +593,19 @@ public:
 			frame.destroy();
 	}
 
-	bool await_ready() const noexcept
-	{
-		return false;
-	}
+	bool await_ready() const noexcept { return false; }
 	void await_suspend(std::coroutine_handle<> coroutine) const noexcept
 	{
 		frame.promise().waiter = coroutine;
 		detail::relay::pass(coroutine, frame);
 	}
-	T await_resume() const
-	{
-		return frame.promise().take();
-	}
+	T await_resume() const { return frame.promise().take(); }
 
 private:
 	handle frame;
 };
 
-namespace detail
-{
+namespace detail {
 
 template <class T> task<T> promise<T>::get_return_object() noexcept
 {

@@ -30,8 +30,9 @@ static int attach(struct dma_buf *buf, struct dma_buf_attachment *a)
 	if (!at)
 		return -ENOMEM;
 	at->device = a->dev;
-	e = sg_alloc_table_from_pages_segment(&at->table, x->window.pool->pages + x->window.first, x->window.npages, 0,
-					      buf->size, dma_get_max_seg_size(a->dev), GFP_KERNEL);
+	e = sg_alloc_table_from_pages_segment(&at->table, x->window.pool->pages + x->window.first,
+					      x->window.npages, 0, buf->size,
+					      dma_get_max_seg_size(a->dev), GFP_KERNEL);
 	if (e) {
 		kfree(at);
 		return e;
@@ -69,7 +70,8 @@ static struct sg_table *map(struct dma_buf_attachment *a, enum dma_data_directio
 	return &at->table;
 }
 
-static void unmap(struct dma_buf_attachment *a, struct sg_table *table, enum dma_data_direction direction)
+static void unmap(struct dma_buf_attachment *a, struct sg_table *table,
+		  enum dma_data_direction direction)
 {
 	struct exported *x = a->dmabuf->priv;
 	struct attached *at = a->priv;
@@ -139,15 +141,15 @@ long sv_pool_export(struct sv_pool *pool, const struct sigevec_pool_export *e)
 	struct exported *x;
 	int fd;
 
-	if (e->flags || e->pad || !e->size || !PAGE_ALIGNED(e->offset) || !PAGE_ALIGNED(e->size) || e->size > pool->size ||
-	    e->offset > pool->size - e->size)
+	if (e->flags || e->pad || !e->size || !PAGE_ALIGNED(e->offset) || !PAGE_ALIGNED(e->size) ||
+	    e->size > pool->size || e->offset > pool->size - e->size)
 		return -EINVAL;
 	x = kzalloc(sizeof(*x), GFP_KERNEL_ACCOUNT);
 	if (!x)
 		return -ENOMEM;
 	mutex_init(&x->lock);
 	INIT_LIST_HEAD(&x->attachments);
-	x->window = (struct sv_window){ pool, e->offset >> PAGE_SHIFT, e->size >> PAGE_SHIFT };
+	x->window = (struct sv_window){pool, e->offset >> PAGE_SHIFT, e->size >> PAGE_SHIFT};
 	info.ops = &export_ops;
 	info.size = e->size;
 	info.flags = O_RDWR;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The copy itself. Where the kernel's DMA engine has a channel that copies memory, the pools share one, and a transfer is a series of batches
- * for it; what the channel does not take, and everything where there is none, the processor copies. Runs on a work, and sleeps.
+ * The copy itself. Where the kernel's DMA engine has a channel that copies memory, the pools share
+ * one, and a transfer is a series of batches for it; what the channel does not take, and everything
+ * where there is none, the processor copies. Runs on a work, and sleeps.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -58,12 +59,12 @@ void sv_engine_put(struct sv_pool *pool)
 	mutex_unlock(&channel_lock);
 }
 
-/* --- pieces ------------------------------------------------------------------------------------------------------ */
+/* --- pieces -------------------------------------------------------------------------------- */
 
 struct cursor {
 	struct sv_transfer *t;
-	u64 offset;         /* in the pool */
-	unsigned int k;     /* of t->memory, */
+	u64 offset;          /* in the pool */
+	unsigned int k;      /* of t->memory, */
 	unsigned int within; /* bytes of it done */
 };
 
@@ -80,7 +81,9 @@ static size_t pool_run(const struct cursor *c, size_t most)
 	unsigned long i = c->offset >> PAGE_SHIFT;
 	size_t n = PAGE_SIZE - offset_in_page(c->offset);
 
-	for (; n < most && i + 1 < pool->whole.npages && sv_contiguous(pool->pages[i], pool->pages[i + 1], 1); i++)
+	for (; n < most && i + 1 < pool->whole.npages &&
+	       sv_contiguous(pool->pages[i], pool->pages[i + 1], 1);
+	     i++)
 		n += PAGE_SIZE;
 	return min(n, most);
 }
@@ -114,8 +117,9 @@ static void advance(struct cursor *c, size_t n)
 }
 
 /*
- * For the channel: whole cache lines of the destination, because a line that the device writes must be nobody else's meanwhile. What is before
- * them, or too little, is for the processor. True: the channel's.
+ * For the channel: whole cache lines of the destination, because a line that the device writes must
+ * be nobody else's meanwhile. What is before them, or too little, is for the processor. True: the
+ * channel's.
  */
 static bool fit(struct piece *p, enum sigevec_op op)
 {
@@ -136,7 +140,8 @@ static void copy_piece(const struct piece *p, enum sigevec_op op)
 	while (done < p->n) {
 		struct page *pool = p->pool + ((p->pool_offset + done) >> PAGE_SHIFT);
 		struct page *memory = p->memory + ((p->memory_offset + done) >> PAGE_SHIFT);
-		unsigned int a = offset_in_page(p->pool_offset + done), b = offset_in_page(p->memory_offset + done);
+		unsigned int a = offset_in_page(p->pool_offset + done),
+			     b = offset_in_page(p->memory_offset + done);
 		size_t n = min3(p->n - done, (size_t)(PAGE_SIZE - a), (size_t)(PAGE_SIZE - b));
 
 		if (op == SIGEVEC_OP_IN) {
@@ -151,7 +156,7 @@ static void copy_piece(const struct piece *p, enum sigevec_op op)
 	}
 }
 
-/* --- batches for the channel ------------------------------------------------------------------------------------- */
+/* --- batches for the channel --------------------------------------------------------------- */
 
 struct mapped {
 	dma_addr_t from, to;
@@ -209,9 +214,11 @@ static bool add_piece(struct batch *b, const struct piece *p, enum sigevec_op op
 	struct mapped *m = &b->mapped[b->count];
 	struct dma_device *d = b->channel->device;
 
-	if (!is_dma_copy_aligned(d, p->pool_offset, p->memory_offset, p->n) || !map(d->dev, p, op, m))
+	if (!is_dma_copy_aligned(d, p->pool_offset, p->memory_offset, p->n) ||
+	    !map(d->dev, p, op, m))
 		return false;
-	tx = dmaengine_prep_dma_memcpy(b->channel, m->to, m->from, m->n, DMA_PREP_INTERRUPT | DMA_CTRL_ACK);
+	tx = dmaengine_prep_dma_memcpy(b->channel, m->to, m->from, m->n,
+				       DMA_PREP_INTERRUPT | DMA_CTRL_ACK);
 	if (!tx) {
 		unmap(d->dev, m);
 		return false;
@@ -234,9 +241,12 @@ static int run_batch(struct batch *b)
 
 	dma_async_issue_pending(b->channel);
 	if (!atomic_dec_and_test(&b->pending) && !wait_for_completion_timeout(&b->done, PATIENCE)) {
-		pr_warn_once("the DMA channel %s does not answer; the processor copies from now on\n", dma_chan_name(b->channel));
+		pr_warn_once(
+			"the DMA channel %s does not answer; the processor copies from now on\n",
+			dma_chan_name(b->channel));
 		WRITE_ONCE(broken, true);
-		/* A channel that cannot be stopped may yet write to the memory and call back: neither may go before it has. */
+		/* A channel that cannot be stopped may yet write to the memory and call back:
+		 * neither may go before it has. */
 		if (dmaengine_terminate_sync(b->channel))
 			wait_for_completion(&b->done);
 		b->failed = true;
@@ -277,7 +287,8 @@ static int copy_by_engine(struct cursor *c, struct batch *b)
 	return 0;
 }
 
-/* Pieces that follow each other become one, to be given to the channel as one. Here, for whoever asks for the transfer has no time for it. */
+/* Pieces that follow each other become one, to be given to the channel as one. Here, for whoever
+ * asks for the transfer has no time for it. */
 static void merge(struct sv_transfer *t)
 {
 	struct bio_vec *last = t->memory, *v;
@@ -285,7 +296,8 @@ static void merge(struct sv_transfer *t)
 	for (v = last + 1; v < t->memory + t->count; v++) {
 		unsigned int end = last->bv_offset + last->bv_len;
 
-		if (PAGE_ALIGNED(end) && !v->bv_offset && sv_contiguous(last->bv_page, v->bv_page, end >> PAGE_SHIFT))
+		if (PAGE_ALIGNED(end) && !v->bv_offset &&
+		    sv_contiguous(last->bv_page, v->bv_page, end >> PAGE_SHIFT))
 			last->bv_len += v->bv_len;
 		else
 			*++last = *v;
@@ -295,7 +307,7 @@ static void merge(struct sv_transfer *t)
 
 long sv_copy(struct sv_transfer *t)
 {
-	struct cursor c = { .t = t, .offset = t->offset };
+	struct cursor c = {.t = t, .offset = t->offset};
 	struct batch *b = NULL;
 	struct piece p;
 	int e = 0;

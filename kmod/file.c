@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The file of a pool: an anonymous inode of its own, which has the pool's size. The one that all anonymous files share has size 0, and beyond
- * a file's size Linux maps no huge page.
+ * The file of a pool: an anonymous inode of its own, which has the pool's size. The one that all
+ * anonymous files share has size 0, and beyond a file's size Linux maps no huge page.
  */
 #include <linux/anon_inodes.h>
 #include <linux/fcntl.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The end of a pool's pages. Somebody may still have some when the pool is gone: a pipe, a socket, a direct read. One such page keeps the whole
- * of its block, so it stays the user's, or a page in a pipe here and there would get him round the limit. Such pools are looked at again until
- * the last block is free.
+ * The end of a pool's pages. Somebody may still have some when the pool is gone: a pipe, a socket,
+ * a direct read. One such page keeps the whole of its block, so it stays the user's, or a page in a
+ * pipe here and there would get him round the limit. Such pools are looked at again until the last
+ * block is free.
  */
 #include <linux/sched.h>
 #include <linux/slab.h>

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Eventfds that listen to a pool: they are signalled when transfers have ended, as moderation has it.
+ * Eventfds that listen to a pool: they are signalled when transfers have ended, as moderation has
+ * it.
  *
- * A listener ends with REMOVE, with the pool's file, or with the eventfd itself: when its last descriptor is closed it wakes who waits on it with
- * EPOLLHUP, within a lock that is also taken in signalling it, with pool->lock held. So that is left to a work. Whoever finds the listener
- * on the list, with pool->lock held, ends it; if that is not the work, it waits for the work.
+ * A listener ends with REMOVE, with the pool's file, or with the eventfd itself: when its last
+ * descriptor is closed it wakes who waits on it with EPOLLHUP, within a lock that is also taken in
+ * signalling it, with pool->lock held. So that is left to a work. Whoever finds the listener on the
+ * list, with pool->lock held, ends it; if that is not the work, it waits for the work.
  */
 #include <linux/eventfd.h>
 #include <linux/file.h>
@@ -74,7 +76,8 @@ static void hung_up_work(struct work_struct *work)
 	sv_pool_put(pool);
 }
 
-/* By the eventfd, with its own lock held. As long as the listener waits on it the pool's file is there, so the pool is. */
+/* By the eventfd, with its own lock held. As long as the listener waits on it the pool's file is
+ * there, so the pool is. */
 static int woken(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
 {
 	struct sv_listener *l = container_of(wait, struct sv_listener, wait);
@@ -101,10 +104,11 @@ static void arm(struct file *file, wait_queue_head_t *queue, poll_table *table)
 }
 
 /* The file is an eventfd's, which the caller holds until the listener is on the list. */
-static struct sv_listener *make_listener(struct sv_pool *pool, const struct sigevec_pool_listen *a, struct file *file)
+static struct sv_listener *make_listener(struct sv_pool *pool, const struct sigevec_pool_listen *a,
+					 struct file *file)
 {
 	struct sv_listener *l = kzalloc(sizeof(*l), GFP_KERNEL_ACCOUNT);
-	struct arming arming = { .listener = l };
+	struct arming arming = {.listener = l};
 
 	if (!l)
 		return ERR_PTR(-ENOMEM);
@@ -161,7 +165,9 @@ long sv_listen(struct sv_pool *pool, const struct sigevec_pool_listen *a)
 	long e = sv_check_moderation(&a->moderation);
 
 	if (a->flags == SIGEVEC_LISTEN_REMOVE)
-		return a->moderation.count || a->moderation.microseconds ? -EINVAL : stop_listening(pool, a->eventfd);
+		return a->moderation.count || a->moderation.microseconds
+			       ? -EINVAL
+			       : stop_listening(pool, a->eventfd);
 	if (e || !a->flags || a->flags & ~(SIGEVEC_LISTEN_IN | SIGEVEC_LISTEN_OUT))
 		return -EINVAL;
 	file = eventfd_fget(a->eventfd);

@@ -36,7 +36,7 @@ static int get_limit(char *text, const struct kernel_param *kp)
 	return sysfs_emit(text, "%llu\n", sv_user_limit());
 }
 
-static const struct kernel_param_ops limit_ops = { .set = set_limit, .get = get_limit };
+static const struct kernel_param_ops limit_ops = {.set = set_limit, .get = get_limit};
 module_param_cb(user_limit, &limit_ops, NULL, 0644);
 MODULE_PARM_DESC(user_limit, "bytes that one user may have in pools (an eighth of the memory)");
 
@@ -52,14 +52,16 @@ int sv_get_argument(void *to, size_t size, size_t least, unsigned int cmd, unsig
 	return copy_struct_from_user(to, size, (void __user *)arg, _IOC_SIZE(cmd));
 }
 
-int sv_put_argument(const void *from, size_t size, size_t least, unsigned int cmd, unsigned long arg)
+int sv_put_argument(const void *from, size_t size, size_t least, unsigned int cmd,
+		    unsigned long arg)
 {
 	size_t wanted = _IOC_SIZE(cmd);
 	char __user *to = (char __user *)arg;
 
 	if (wanted < least)
 		return -EINVAL;
-	if (copy_to_user(to, from, min(wanted, size)) || (wanted > size && clear_user(to + size, wanted - size)))
+	if (copy_to_user(to, from, min(wanted, size)) ||
+	    (wanted > size && clear_user(to + size, wanted - size)))
 		return -EFAULT;
 	return 0;
 }
@@ -96,7 +98,8 @@ static ssize_t user_limit_show(struct device *d, struct device_attribute *a, cha
 	return sysfs_emit(text, "%llu\n", sv_user_limit());
 }
 
-static ssize_t user_limit_store(struct device *d, struct device_attribute *a, const char *text, size_t n)
+static ssize_t user_limit_store(struct device *d, struct device_attribute *a, const char *text,
+				size_t n)
 {
 	int e = set_limit(text, NULL);
 
@@ -110,7 +113,7 @@ static ssize_t bytes_show(struct device *d, struct device_attribute *a, char *te
 }
 static DEVICE_ATTR_RO(bytes);
 
-static struct attribute *device_attrs[] = { &dev_attr_user_limit.attr, &dev_attr_bytes.attr, NULL };
+static struct attribute *device_attrs[] = {&dev_attr_user_limit.attr, &dev_attr_bytes.attr, NULL};
 ATTRIBUTE_GROUPS(device);
 
 static struct miscdevice device = {

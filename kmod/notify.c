@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How user space learns of ends without asking: the completion ring, with moderation as network cards have it.
+ * How user space learns of ends without asking: the completion ring, with moderation as network
+ * cards have it.
  *
- * The ring never overflows: a transfer is promised its entry when it is admitted. `head' is in memory that user space writes, so it is read once
- * for each use and only counted with; whatever it is, the kernel writes nowhere but to its own entries.
+ * The ring never overflows: a transfer is promised its entry when it is admitted. `head' is in
+ * memory that user space writes, so it is read once for each use and only counted with; whatever it
+ * is, the kernel writes nowhere but to its own entries.
  */
 #include <linux/log2.h>
 #include <linux/poll.h>
@@ -29,14 +31,15 @@ void sv_set_moderation(struct sv_moderation *to, const struct sigevec_pool_moder
 /* After the first of several, the time runs. */
 void sv_run_timer(struct sv_moderation *m)
 {
-	/* Not hrtimer_active: that is still true when the function has looked already and is about to return. */
+	/* Not hrtimer_active: that is still true when the function has looked already and is about
+	 * to return. */
 	if (m->armed)
 		return;
 	m->armed = true;
 	hrtimer_start(&m->timer, m->delay, HRTIMER_MODE_REL);
 }
 
-/* --- the ring ---------------------------------------------------------------------------------------------------- */
+/* --- the ring ------------------------------------------------------------------------------ */
 
 static u32 unread(const struct sv_ring *r)
 {
@@ -72,7 +75,8 @@ long sv_ring_create(struct sv_pool *pool, const struct sigevec_pool_ring *a)
 		return -ENOMEM;
 	r->entries = a->entries;
 	r->pool = pool;
-	r->bytes = PAGE_ALIGN(sizeof(struct sigevec_ring) + a->entries * sizeof(struct sigevec_completion));
+	r->bytes = PAGE_ALIGN(sizeof(struct sigevec_ring) +
+			      a->entries * sizeof(struct sigevec_completion));
 	sv_hrtimer_setup(&r->moderation.timer, ring_due, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	sv_set_moderation(&r->moderation, &a->moderation);
 	mutex_lock(&pool->setup);
@@ -191,12 +195,14 @@ bool sv_ring_readable(struct sv_pool *pool)
 /* With pool->lock held; whether to wake. */
 static bool enter(struct sv_ring *r, enum sigevec_op op, u64 offset, u64 length, long result)
 {
-	struct sigevec_completion *c = SIGEVEC_RING_COMPLETIONS(r->shared) + (r->tail & (r->entries - 1));
+	struct sigevec_completion *c =
+		SIGEVEC_RING_COMPLETIONS(r->shared) + (r->tail & (r->entries - 1));
 	bool first = unread(r) == 0;
 
-	*c = (struct sigevec_completion){ offset, length, result, op, 0 };
+	*c = (struct sigevec_completion){offset, length, result, op, 0};
 	r->tail++;
-	smp_store_release(&r->shared->tail, r->tail); /* the entry before; the reader's is the acquire */
+	smp_store_release(&r->shared->tail,
+			  r->tail); /* the entry before; the reader's is the acquire */
 	if (first)
 		r->due = false;
 	if (unread(r) >= r->moderation.count)
@@ -205,7 +211,7 @@ static bool enter(struct sv_ring *r, enum sigevec_op op, u64 offset, u64 length,
 	return false;
 }
 
-/* --- both -------------------------------------------------------------------------------------------------------- */
+/* --- both ---------------------------------------------------------------------------------- */
 
 void sv_tell(struct sv_pool *pool, enum sigevec_op op, u64 offset, u64 length, long result)
 {

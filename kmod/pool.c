@@ -14,14 +14,15 @@
 
 static atomic64_t last_id;
 
-/* --- pages ------------------------------------------------------------------------------------------------------- */
+/* --- pages --------------------------------------------------------------------------------- */
 
 struct place {
 	int node; /* NUMA_NO_NODE: by the caller's policy */
 	unsigned int largest_order;
 };
 
-/* For the user: within the cpuset's nodes. Single pages are tried hard for; none of this calls the OOM killer, for the caller can do with less. */
+/* For the user: within the cpuset's nodes. Single pages are tried hard for; none of this calls the
+ * OOM killer, for the caller can do with less. */
 static struct page *allocate_block(const struct place *p, unsigned int order)
 {
 	gfp_t gfp = GFP_USER | __GFP_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_COMP;
@@ -69,7 +70,8 @@ static int allocate_pages(struct sv_pool *pool, const struct place *p)
 			free_pages_of(pool, done);
 			return -ENOMEM;
 		}
-		/* Before Linux maps a block by one entry, it compares its end with the file's size. */
+		/* Before Linux maps a block by one entry, it compares its end with the file's size.
+		 */
 		page_folio(block)->index = done;
 		for (i = 0; i < 1ul << order; i++)
 			pool->pages[done++] = block + i;
@@ -88,7 +90,7 @@ struct page *sv_pool_page(const struct sv_pool *pool, u64 offset)
 	return pool->pages[offset >> PAGE_SHIFT];
 }
 
-/* --- life -------------------------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------- */
 
 static void free_pool(struct kref *ref)
 {
@@ -113,7 +115,7 @@ static struct sv_pool *make_pool(u64 size, const struct place *p)
 		return ERR_PTR(e);
 	kref_init(&pool->ref);
 	pool->size = size;
-	pool->whole = (struct sv_window){ pool, 0, size >> PAGE_SHIFT };
+	pool->whole = (struct sv_window){pool, 0, size >> PAGE_SHIFT};
 	mutex_init(&pool->setup);
 	spin_lock_init(&pool->lock);
 	INIT_LIST_HEAD(&pool->queued);
@@ -141,7 +143,7 @@ no_charge:
 	return ERR_PTR(e);
 }
 
-/* --- the file ---------------------------------------------------------------------------------------------------- */
+/* --- the file ------------------------------------------------------------------------------ */
 
 static long pool_info(struct sv_pool *pool, unsigned int cmd, unsigned long arg)
 {
@@ -187,7 +189,8 @@ static long pool_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return e ? e : sv_ring_create(pool, &a.ring);
 	}
 	if (sv_is(cmd, SIGEVEC_IOC_POOL_MODERATE)) {
-		e = sv_get_argument(&a.moderation, sizeof(a.moderation), sizeof(a.moderation), cmd, arg);
+		e = sv_get_argument(&a.moderation, sizeof(a.moderation), sizeof(a.moderation), cmd,
+				    arg);
 		return e ? e : sv_ring_moderate(pool, &a.moderation);
 	}
 	if (sv_is(cmd, SIGEVEC_IOC_POOL_LISTEN)) {
@@ -253,7 +256,7 @@ static const struct file_operations pool_ops = {
 /* 0 or -errno. */
 static int find_place(const struct sigevec_pool_create *c, struct place *p)
 {
-	*p = (struct place){ NUMA_NO_NODE, min_t(unsigned int, SV_LARGEST_ORDER, SV_HUGE_ORDER) };
+	*p = (struct place){NUMA_NO_NODE, min_t(unsigned int, SV_LARGEST_ORDER, SV_HUGE_ORDER)};
 	if (c->flags & ~(SIGEVEC_POOL_NODE | SIGEVEC_POOL_ORDER) || c->pad)
 		return -EINVAL;
 	if (c->flags & SIGEVEC_POOL_NODE) {

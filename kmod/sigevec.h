@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The inside of the module sigevec: pools of pages that stay in memory, and transfers into and out of them.
+ * The inside of the module sigevec: pools of pages that stay in memory, and transfers into and out
+ * of them.
  *
  *   main.c      the device, its ioctls, sysfs, parameters
  *   user.c      what each user has in pools, and the limit
@@ -14,12 +15,14 @@
  *   notify.c    completion ring, moderation
  *   listen.c    eventfds
  *
- * Lifetimes. A pool (`ref') is held by its file, by each dma-buf, by each asynchronous transfer and by each work that is queued; the file is
- * held by descriptors, mappings and requests. Pages have references of their own from mappings and from whoever has pinned them, so they may
- * outlive the pool, and stay charged. The module is held by files and dma-bufs; works and call-backs that run on after the last of them are waited
- * for at exit.
+ * Lifetimes. A pool (`ref') is held by its file, by each dma-buf, by each asynchronous transfer and
+ * by each work that is queued; the file is held by descriptors, mappings and requests. Pages have
+ * references of their own from mappings and from whoever has pinned them, so they may outlive the
+ * pool, and stay charged. The module is held by files and dma-bufs; works and call-backs that run
+ * on after the last of them are waited for at exit.
  *
- * Locks, in their order; none is held while memory is allocated or user memory touched, but for `setup'.
+ * Locks, in their order; none is held while memory is allocated or user memory touched, but for
+ * `setup'.
  *   pool->setup   making the ring, adding and removing listeners
  *   aio's own context lock: held by the caller of sv_cancel
  *   pool->lock    queue, ring, listeners, counters; taken in timers: interrupts off
@@ -72,7 +75,7 @@ struct sv_ring {
 	size_t bytes; /* of shared */
 	u32 entries;
 	u32 tail;
-	bool due;      /* the moderation's time has come for what is unread */
+	bool due; /* the moderation's time has come for what is unread */
 	struct sv_moderation moderation;
 	struct sv_pool *pool;
 };
@@ -144,7 +147,8 @@ struct sv_transfer {
 /* Whether b is the n-th page after a, in memory and in the array of pages. */
 static inline bool sv_contiguous(struct page *a, struct page *b, unsigned long n)
 {
-	if (IS_ENABLED(CONFIG_SPARSEMEM) && !IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) && page_to_pfn(b) != page_to_pfn(a) + n)
+	if (IS_ENABLED(CONFIG_SPARSEMEM) && !IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) &&
+	    page_to_pfn(b) != page_to_pfn(a) + n)
 		return false;
 	return b == a + n;
 }
@@ -154,7 +158,8 @@ extern struct workqueue_struct *sv_works;
 bool sv_may_use_engine(void);
 /* The argument of an ioctl: as large as the caller says, at least `least'. 0 or -errno. */
 int sv_get_argument(void *to, size_t size, size_t least, unsigned int cmd, unsigned long arg);
-int sv_put_argument(const void *from, size_t size, size_t least, unsigned int cmd, unsigned long arg);
+int sv_put_argument(const void *from, size_t size, size_t least, unsigned int cmd,
+		    unsigned long arg);
 /* The same ioctl, whatever the size of its argument. */
 static inline bool sv_is(unsigned int cmd, unsigned int known)
 {
@@ -164,8 +169,8 @@ static inline bool sv_is(unsigned int cmd, unsigned int known)
 /* user.c: */
 u64 sv_user_limit(void);
 void sv_set_user_limit(u64 bytes);
-u64 sv_user_bytes(void);  /* the caller's */
-u64 sv_total_bytes(void); /* everybody's */
+u64 sv_user_bytes(void);              /* the caller's */
+u64 sv_total_bytes(void);             /* everybody's */
 struct sv_user *sv_charge(u64 bytes); /* or ERR_PTR: EDQUOT */
 int sv_charge_more(struct sv_user *user, u64 bytes);
 void sv_uncharge(struct sv_user *user, u64 bytes);

@@ -2,14 +2,16 @@
 /*
  * read_iter and write_iter of a pool.
  *
- * A synchronous call copies at once, in the caller's context. An asynchronous one pins the caller's memory, is queued, and returns
- * -EIOCBQUEUED. copy_work takes transfers off the queue one after the other; the end is told by end_work, which a cancelled transfer reaches
- * without waiting for the one that is being copied. Nothing of the caller's address space is used after submission, so it may unmap, fork or
- * exit.
+ * A synchronous call copies at once, in the caller's context. An asynchronous one pins the caller's
+ * memory, is queued, and returns -EIOCBQUEUED. copy_work takes transfers off the queue one after
+ * the other; the end is told by end_work, which a cancelled transfer reaches without waiting for
+ * the one that is being copied. Nothing of the caller's address space is used after submission, so
+ * it may unmap, fork or exit.
  *
- * Cancellation: aio calls sv_cancel with its context lock held, as long as the kiocb is on its list, and takes it off there in ki_complete.
- * So the transfer, which the kiocb points to, lives until ki_complete has returned; and ki_complete, which takes the same lock, is never
- * called by sv_cancel.
+ * Cancellation: aio calls sv_cancel with its context lock held, as long as the kiocb is on its
+ * list, and takes it off there in ki_complete. So the transfer, which the kiocb points to, lives
+ * until ki_complete has returned; and ki_complete, which takes the same lock, is never called by
+ * sv_cancel.
  */
 #include <linux/aio.h>
 #include <linux/poll.h>
@@ -19,14 +21,15 @@
 #include "sigevec.h"
 #include "trace.h"
 
-/* --- admission --------------------------------------------------------------------------------------------------- */
+/* --- admission ----------------------------------------------------------------------------- */
 
 static bool is_full(struct sv_pool *pool)
 {
 	return READ_ONCE(pool->in_flight) >= SV_MOST_IN_FLIGHT;
 }
 
-/* Room for one more, asynchronous or not; 0 or -errno. The reader of a full ring makes room without a call, so nobody can wait for that. */
+/* Room for one more, asynchronous or not; 0 or -errno. The reader of a full ring makes room without
+ * a call, so nobody can wait for that. */
 static int admit(struct sv_pool *pool, bool async, bool may_wait)
 {
 	for (;;) {
@@ -62,14 +65,15 @@ static void leave(struct sv_pool *pool)
 	}
 }
 
-/* --- the caller's memory ----------------------------------------------------------------------------------------- */
+/* --- the caller's memory ------------------------------------------------------------------- */
 
 static void add_piece(struct sv_transfer *t, struct page *page, size_t offset, size_t n)
 {
-	t->memory[t->count++] = (struct bio_vec){ page, n, offset };
+	t->memory[t->count++] = (struct bio_vec){page, n, offset};
 }
 
-/* How many of the pages follow each other in memory, of those that n bytes from the offset in the first lie in. */
+/* How many of the pages follow each other in memory, of those that n bytes from the offset in the
+ * first lie in. */
 static unsigned int contiguous(struct page **pages, size_t offset, size_t n)
 {
 	unsigned int k = 1, all = DIV_ROUND_UP(offset + n, PAGE_SIZE);
@@ -80,8 +84,8 @@ static unsigned int contiguous(struct page **pages, size_t offset, size_t n)
 }
 
 /*
- * As many pages in one call as there are in a segment. They come to the end of the array of pieces, and a piece is as large as two of their
- * pointers, so none is written over that is not one yet.
+ * As many pages in one call as there are in a segment. They come to the end of the array of pieces,
+ * and a piece is as large as two of their pointers, so none is written over that is not one yet.
  */
 static int pin_user_memory(struct sv_transfer *t, struct iov_iter *i, unsigned int room)
 {
@@ -92,7 +96,8 @@ static int pin_user_memory(struct sv_transfer *t, struct iov_iter *i, unsigned i
 	while (iov_iter_count(i)) {
 		struct page **pages = (struct page **)(t->memory + room) - (room - taken);
 		size_t offset;
-		ssize_t n = taken == room ? -EFAULT : sv_pin_user_pages(i, pages, room - taken, &offset);
+		ssize_t n = taken == room ? -EFAULT
+					  : sv_pin_user_pages(i, pages, room - taken, &offset);
 
 		if (n <= 0)
 			return n ? n : -EFAULT;
@@ -133,7 +138,8 @@ static void unpin(struct sv_transfer *t)
 	for (k = 0; t->pinned && k < t->count; k++) {
 		const struct bio_vec *v = &t->memory[k];
 
-		unpin_user_page_range_dirty_lock(v->bv_page, DIV_ROUND_UP(v->bv_offset + v->bv_len, PAGE_SIZE),
+		unpin_user_page_range_dirty_lock(v->bv_page,
+						 DIV_ROUND_UP(v->bv_offset + v->bv_len, PAGE_SIZE),
 						 t->op == SIGEVEC_OP_OUT);
 	}
 	t->pinned = false;
@@ -146,7 +152,8 @@ static void free_transfer(struct sv_transfer *t)
 	kfree(t);
 }
 
-static struct sv_transfer *make_transfer(struct sv_pool *pool, struct kiocb *iocb, struct iov_iter *i, enum sigevec_op op)
+static struct sv_transfer *make_transfer(struct sv_pool *pool, struct kiocb *iocb,
+					 struct iov_iter *i, enum sigevec_op op)
 {
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	struct sv_transfer *t = kzalloc(sizeof(*t), gfp);
@@ -174,7 +181,7 @@ static struct sv_transfer *make_transfer(struct sv_pool *pool, struct kiocb *ioc
 	return t;
 }
 
-/* --- works ------------------------------------------------------------------------------------------------------- */
+/* --- works --------------------------------------------------------------------------------- */
 
 /* A work that is queued holds the pool. */
 static void start(struct sv_pool *pool, struct work_struct *work)
@@ -244,7 +251,7 @@ void sv_end_work(struct work_struct *work)
 	sv_pool_put(pool);
 }
 
-/* --- submission and cancellation --------------------------------------------------------------------------------- */
+/* --- submission and cancellation ----------------------------------------------------------- */
 
 /* With pool->lock held. */
 static void cancel(struct sv_pool *pool, struct sv_transfer *t)
@@ -285,13 +292,15 @@ static int sv_cancel(struct kiocb *iocb)
 static void allow_cancellation(struct kiocb *iocb)
 {
 #ifdef IOCB_AIO_RW
-	/* The function takes every kiocb for one of aio's. Kernels without the flag cannot tell: there nothing is cancelled. */
+	/* The function takes every kiocb for one of aio's. Kernels without the flag cannot tell:
+	 * there nothing is cancelled. */
 	if (iocb->ki_flags & IOCB_AIO_RW)
 		kiocb_set_cancel_fn(iocb, sv_cancel);
 #endif
 }
 
-static ssize_t submit(struct sv_pool *pool, struct kiocb *iocb, struct iov_iter *i, enum sigevec_op op)
+static ssize_t submit(struct sv_pool *pool, struct kiocb *iocb, struct iov_iter *i,
+		      enum sigevec_op op)
 {
 	struct sv_transfer *t = make_transfer(pool, iocb, i, op);
 
@@ -301,7 +310,8 @@ static ssize_t submit(struct sv_pool *pool, struct kiocb *iocb, struct iov_iter 
 	kref_get(&pool->ref);
 	iocb->private = t;
 	allow_cancellation(iocb);
-	/* Nothing can fail any more. Once the lock is released the transfer may have ended, and t and iocb are gone. */
+	/* Nothing can fail any more. Once the lock is released the transfer may have ended, and t
+	 * and iocb are gone. */
 	spin_lock_irq(&pool->lock);
 	if (t->cancelled) {
 		cancel(pool, t);
@@ -325,7 +335,8 @@ static ssize_t copy_now(struct sv_pool *pool, u64 offset, struct iov_iter *i, en
 		unsigned int within = offset_in_page(offset + done);
 		size_t n = min_t(size_t, iov_iter_count(i), PAGE_SIZE - within);
 		struct page *page = sv_pool_page(pool, offset + done);
-		size_t copied = op == SIGEVEC_OP_IN ? copy_page_from_iter(page, within, n, i) : copy_page_to_iter(page, within, n, i);
+		size_t copied = op == SIGEVEC_OP_IN ? copy_page_from_iter(page, within, n, i)
+						    : copy_page_to_iter(page, within, n, i);
 
 		done += copied;
 		if (copied < n)
@@ -350,7 +361,8 @@ static ssize_t transfer(struct kiocb *iocb, struct iov_iter *i, enum sigevec_op 
 		return op == SIGEVEC_OP_IN ? -ENOSPC : 0;
 	iov_iter_truncate(i, pool->size - offset);
 	length = iov_iter_count(i);
-	n = admit(pool, async, !(iocb->ki_flags & IOCB_NOWAIT) && !(iocb->ki_filp->f_flags & O_NONBLOCK));
+	n = admit(pool, async,
+		  !(iocb->ki_flags & IOCB_NOWAIT) && !(iocb->ki_filp->f_flags & O_NONBLOCK));
 	if (n)
 		return n;
 	if (async) {

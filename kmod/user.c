@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What each user has in pools. A user is one of the initial user namespace: whoever makes namespaces of his own, and users in them, pays for them. The limit is this module's own: RLIMIT_MEMLOCK has no say, so that an unprivileged user gets memory by the
- * administrator's rule for the device alone. Memory is the creator's until it is free, whoever has it then.
+ * What each user has in pools. A user is one of the initial user namespace: whoever makes
+ * namespaces of his own, and users in them, pays for them. The limit is this module's own:
+ * RLIMIT_MEMLOCK has no say, so that an unprivileged user gets memory by the administrator's rule
+ * for the device alone. Memory is the creator's until it is free, whoever has it then.
  */
 #include <linux/cred.h>
 #include <linux/slab.h>
@@ -25,8 +27,9 @@ void sv_set_user_limit(u64 bytes)
 }
 
 /*
- * In a namespace the owner of the outermost one below the initial one. With a range of subordinate users (/etc/subuid) he would otherwise have the
- * limit once for each of them. The caller's credentials hold the namespace, and that its parents.
+ * In a namespace the owner of the outermost one below the initial one. With a range of subordinate
+ * users (/etc/subuid) he would otherwise have the limit once for each of them. The caller's
+ * credentials hold the namespace, and that its parents.
  */
 static kuid_t payer(void)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// sigevec bench: glibc's POSIX AIO against the library's and each of its engines, on the user's own file or folder.
+// sigevec bench: glibc's POSIX AIO against the library's and each of its engines, on the user's own
+// file or folder.
 #include "measure.hpp"
 #include "text.hpp"
 #include "tool.hpp"
@@ -18,20 +19,22 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 constexpr Work all_work[] = {
-	{"read, in the cache, depth 1", false, false, 1}, {"read, in the cache, depth 32", false, false, 32},
-	{"read, O_DIRECT, depth 1", false, true, 1},      {"read, O_DIRECT, depth 32", false, true, 32},
-	{"write, buffered, depth 32", true, false, 32},   {"write, O_DIRECT, depth 32", true, true, 32},
+	{"read, in the cache, depth 1", false, false, 1},
+	{"read, in the cache, depth 32", false, false, 32},
+	{"read, O_DIRECT, depth 1", false, true, 1},
+	{"read, O_DIRECT, depth 32", false, true, 32},
+	{"write, buffered, depth 32", true, false, 32},
+	{"write, O_DIRECT, depth 32", true, true, 32},
 };
 
-const Side sides[] = {{"glibc", true, ""},       {"libsigevec", false, ""},   {"- inline", false, "inline"},
-		      {"- kaio", false, "kaio"}, {"- uring", false, "uring"}, {"- threads", false, "threads"}};
+const Side sides[] = {{"glibc", true, ""},           {"libsigevec", false, ""},
+		      {"- inline", false, "inline"}, {"- kaio", false, "kaio"},
+		      {"- uring", false, "uring"},   {"- threads", false, "threads"}};
 constexpr size_t side_count = std::size(sides);
 
 struct BenchOptions {
@@ -69,9 +72,9 @@ struct Result {
 	}
 };
 
-// The user's file, which is only read, or one of our own in the user's folder, which vanishes with the descriptor.
-class Target
-{
+// The user's file, which is only read, or one of our own in the user's folder, which vanishes with
+// the descriptor.
+class Target {
 public:
 	~Target()
 	{
@@ -91,7 +94,8 @@ public:
 			errno = EINVAL;
 			return complain("bench", path) == 0;
 		}
-		fd_ = own_ ? make(path, o.size) : ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		fd_ = own_ ? make(path, o.size)
+			   : ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 		off_t end = fd_ >= 0 ? lseek(fd_, 0, SEEK_END) : -1;
 		if (end < 0)
 			return complain("bench", path) == 0;
@@ -103,10 +107,7 @@ public:
 		return warm() || complain("bench", path) == 0;
 	}
 
-	bool may_be_written() const
-	{
-		return own_;
-	}
+	bool may_be_written() const { return own_; }
 
 	Place place;
 
@@ -143,10 +144,10 @@ private:
 	bool own_ = false;
 };
 
-class Progress
-{
+class Progress {
 public:
-	Progress(bool wanted, size_t steps) : shown_(wanted && isatty(STDERR_FILENO) != 0), steps_(steps)
+	Progress(bool wanted, size_t steps)
+	    : shown_(wanted && isatty(STDERR_FILENO) != 0), steps_(steps)
 	{
 	}
 	~Progress()
@@ -158,8 +159,8 @@ public:
 	{
 		if (shown_)
 			print(stderr, "\r\033[K%3.0f %%  %.0f s left  %s: %s",
-				100.0 * static_cast<double>(done_) / static_cast<double>(steps_),
-				static_cast<double>(steps_ - done_) * seconds, w.name, s.name);
+			      100.0 * static_cast<double>(done_) / static_cast<double>(steps_),
+			      static_cast<double>(steps_ - done_) * seconds, w.name, s.name);
 		fflush(stderr);
 		done_++;
 	}
@@ -179,7 +180,8 @@ std::vector<Result> measure_all(const Target &t, const BenchOptions &o)
 	for (unsigned round = 0; round < o.rounds; round++)
 		for (Result &r : results)
 			for (size_t i = 0; i < side_count; i++) {
-				size_t side = (i + round) % side_count; // nobody is always the first
+				size_t side =
+					(i + round) % side_count; // nobody is always the first
 				progress.step(r.work, sides[side], o.seconds);
 				Outcome outcome = measure(r.work, sides[side], t.place, o.seconds);
 				if (outcome.rate > 0)
@@ -224,17 +226,20 @@ void print_table(const std::vector<Result> &results)
 	for (const Result &r : results)
 		for (size_t i = 0; i < side_count; i++)
 			if (!r.error[i].empty())
-				print(stdout, "%s, %s: %s\n", r.work.name, sides[i].name, r.error[i]);
-	print(stdout, "\n\"libsigevec\" chooses for each request; the others were told to use one engine wherever it can, and "
-	     "threads where not.\n");
+				print(stdout, "%s, %s: %s\n", r.work.name, sides[i].name,
+				      r.error[i]);
+	print(stdout, "\n\"libsigevec\" chooses for each request; the others were told to use one "
+		      "engine wherever it can, and "
+		      "threads where not.\n");
 }
 
 std::string system_text()
 {
 	struct utsname u;
-	return uname(&u) == 0 ? std::string(u.sysname) + " " + u.release + ", " +
-					std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) + " processors"
-			      : "";
+	return uname(&u) == 0
+		       ? std::string(u.sysname) + " " + u.release + ", " +
+				 std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) + " processors"
+		       : "";
 }
 
 void print_json(const std::vector<Result> &results, const char *path, const BenchOptions &o)
@@ -254,10 +259,13 @@ void print_json(const std::vector<Result> &results, const char *path, const Benc
 				.text("work", r.work.name)
 				.text("operation", r.work.write ? "write" : "read")
 				.boolean("direct", r.work.direct);
-			j.number("depth", r.work.depth).text("side", s.engine.empty() ? s.name : s.engine);
+			j.number("depth", r.work.depth)
+				.text("side", s.engine.empty() ? s.name : s.engine);
 			if (r.runs[i].empty())
 				j.text("error", r.error[i]);
-			j.real("operations_per_second", r.median(i)).real("to_glibc", r.to_glibc(i)).array("runs");
+			j.real("operations_per_second", r.median(i))
+				.real("to_glibc", r.to_glibc(i))
+				.array("runs");
 			for (double v : r.runs[i])
 				j.real(nullptr, v);
 			j.end().end();
@@ -278,14 +286,16 @@ bool write_svg(const std::vector<Result> &results, const BenchOptions &o)
 				g.bars.push_back(
 					{sides[i].name, r.median(i),
 					 rate(r.median(i)) +
-						 (i != 0 && r.to_glibc(i) > 0 ? " (" + times(r.to_glibc(i)) + ")" : ""),
+						 (i != 0 && r.to_glibc(i) > 0
+							  ? " (" + times(r.to_glibc(i)) + ")"
+							  : ""),
 					 i == 0});
 		if (!g.bars.empty())
 			groups.push_back(g);
 	}
 	write_chart(to, "POSIX AIO: operations per second, and compared with glibc",
-		    system_text() + "; blocks of " + std::to_string(o.block) + " bytes; medians of " +
-			    std::to_string(o.rounds) + " runs",
+		    system_text() + "; blocks of " + std::to_string(o.block) +
+			    " bytes; medians of " + std::to_string(o.rounds) + " runs",
 		    groups);
 	bool failed = ferror(to) != 0;
 	if (fclose(to) == 0 && !failed)
@@ -306,7 +316,8 @@ std::optional<uint64_t> bytes(const char *s, uint64_t least, uint64_t most)
 	else if (*end == 'g' || *end == 'G')
 		unit = 1 << 30;
 	end += unit != 1 ? 1 : 0;
-	if (*s < '0' || *s > '9' || *end != '\0' || errno != 0 || v > most / unit || v * unit < least)
+	if (*s < '0' || *s > '9' || *end != '\0' || errno != 0 || v > most / unit ||
+	    v * unit < least)
 		return {};
 	return v * unit;
 }
@@ -377,7 +388,8 @@ int bench(int argc, char **argv)
 		print_table(results);
 	if (o.svg != nullptr && !write_svg(results, o))
 		status = exit_failed;
-	bool any = std::any_of(results.begin(), results.end(), [](const Result &r) { return !r.runs[1].empty(); });
+	bool any = std::any_of(results.begin(), results.end(),
+			       [](const Result &r) { return !r.runs[1].empty(); });
 	return finish_output("bench", any ? status : exit_failed);
 }
 
@@ -385,7 +397,8 @@ int bench(int argc, char **argv)
 
 const Command bench_command = {
 	"bench", bench,
-	"[--seconds S] [--rounds N] [--block BYTES] [--size BYTES] [--json] [--quiet] [--svg FILE] [FILE|FOLDER]",
+	"[--seconds S] [--rounds N] [--block BYTES] [--size BYTES] [--json] [--quiet] [--svg FILE] "
+	"[FILE|FOLDER]",
 	"compare glibc's AIO with the library's on your own disk",
 	"  -s, --seconds S       length of one measurement (0.3)\n"
 	"  -r, --rounds N        measurements of each kind, whose median counts (3)\n"
@@ -394,6 +407,7 @@ const Command bench_command = {
 	"  -j, --json            the figures as JSON\n"
 	"  -q, --quiet           no progress on standard error\n"
 	"  -o, --svg FILE        a chart as well\n"
-	"FILE is only read. In FOLDER (the current one if nothing is named) a file without a name is made.\n"};
+	"FILE is only read. In FOLDER (the current one if nothing is named) a file without a name "
+	"is made.\n"};
 
 } // namespace tool

@@ -5,11 +5,9 @@
 
 #include <algorithm>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 constexpr int width = 760, left = 130, right = 170, bar = 18, gap = 4, group_gap = 34, head = 56;
 
@@ -33,8 +31,8 @@ int draw(FILE *to, const Group &g, int y)
 	for (const Bar &b : g.bars) {
 		double length = most > 0 ? b.value / most * (width - left - right) : 0;
 		text(to, left - 8, y + bar - 5, "text-anchor=\"end\"", b.name);
-		print(to, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n", left, y, length,
-			bar, b.reference ? "#8a8f98" : "#1f6fb2");
+		print(to, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n",
+		      left, y, length, bar, b.reference ? "#8a8f98" : "#1f6fb2");
 		text(to, left + static_cast<int>(length) + 8, y + bar - 5, "", b.label);
 		y += bar + gap;
 	}
@@ -43,16 +41,18 @@ int draw(FILE *to, const Group &g, int y)
 
 } // namespace
 
-void write_chart(FILE *to, const std::string &title, const std::string &note, const std::vector<Group> &groups)
+void write_chart(FILE *to, const std::string &title, const std::string &note,
+		 const std::vector<Group> &groups)
 {
 	int height = head + 36;
 	for (const Group &g : groups)
 		height += height_of(g);
 	print(to,
-		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
-		"font-family=\"sans-serif\" font-size=\"13\" fill=\"#1b1f24\">\n"
-		"<title>%s</title>\n<rect width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n",
-		width, height, width, height, For{Reader::xml, title}, width, height);
+	      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 "
+	      "%d %d\" "
+	      "font-family=\"sans-serif\" font-size=\"13\" fill=\"#1b1f24\">\n"
+	      "<title>%s</title>\n<rect width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n",
+	      width, height, width, height, For{Reader::xml, title}, width, height);
 	text(to, 16, 26, "font-size=\"17\" font-weight=\"bold\"", title);
 	int y = head - 20;
 	for (const Group &g : groups)

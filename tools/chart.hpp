@@ -7,8 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace tool
-{
+namespace tool {
 
 struct Bar {
 	std::string name;
@@ -23,6 +22,7 @@ struct Group {
 	std::vector<Bar> bars;
 };
 
-void write_chart(FILE *to, const std::string &title, const std::string &note, const std::vector<Group> &groups);
+void write_chart(FILE *to, const std::string &title, const std::string &note,
+		 const std::vector<Group> &groups);
 
 } // namespace tool

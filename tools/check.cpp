@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// sigevec check: does a program use POSIX AIO or libaio, through which symbols, and will the preload take hold?
+// sigevec check: does a program use POSIX AIO or libaio, through which symbols, and will the
+// preload take hold?
 #include "loader.hpp"
 #include "program.hpp"
 #include "text.hpp"
@@ -12,11 +13,9 @@
 #include <cerrno>
 #include <cstdio>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 struct Use {
 	std::string symbol, version, object;
@@ -30,16 +29,10 @@ struct Verdict {
 	bool takes_hold = false;
 	std::string reason;
 
-	const Program &program() const
-	{
-		return chain.back();
-	}
+	const Program &program() const { return chain.back(); }
 	bool posix = false, libaio = false; // which of them are used
-	bool by_name = false; // no import, but the names are in the file
-	bool good() const
-	{
-		return takes_hold && !uses.empty();
-	}
+	bool by_name = false;               // no import, but the names are in the file
+	bool good() const { return takes_hold && !uses.empty(); }
 };
 
 // Of what a file that somebody made for it can say.
@@ -70,15 +63,20 @@ void look_inside(Verdict &v)
 	for (size_t i = 0; i < l.missing.size() && i < most_missing; i++)
 		v.notes.push_back("its library " + l.missing[i] + " was not found");
 	if (l.missing.size() > most_missing)
-		v.notes.push_back("and " + std::to_string(l.missing.size() - most_missing) + " others");
+		v.notes.push_back("and " + std::to_string(l.missing.size() - most_missing) +
+				  " others");
 	v.by_name = v.uses.empty() && mentions_aio(*p.file);
-	bool libevent = std::any_of(l.objects.begin(), l.objects.end(),
-				    [](const Object &o) { return o.path.find("/libevent") != std::string::npos; });
+	bool libevent = std::any_of(l.objects.begin(), l.objects.end(), [](const Object &o) {
+		return o.path.find("/libevent") != std::string::npos;
+	});
 	if (libevent)
-		v.notes.emplace_back("it loads libevent: 'sigevec run --libevent' makes its bufferevents wait in event channels; its plain events, and "
-				     "what it makes of bufferevents by functions of its own, stay libevent's");
-	bool linked = std::any_of(p.elf.needed.begin(), p.elf.needed.end(),
-				  [](const std::string &n) { return n.starts_with("libsigevec.so"); });
+		v.notes.emplace_back(
+			"it loads libevent: 'sigevec run --libevent' makes its bufferevents wait "
+			"in event channels; its plain events, and "
+			"what it makes of bufferevents by functions of its own, stay libevent's");
+	bool linked =
+		std::any_of(p.elf.needed.begin(), p.elf.needed.end(),
+			    [](const std::string &n) { return n.starts_with("libsigevec.so"); });
 	if (linked)
 		v.notes.emplace_back("it is linked with libsigevec and needs no preload");
 	v.takes_hold = true;
@@ -86,17 +84,20 @@ void look_inside(Verdict &v)
 	if (v.libaio) {
 		std::string aio = libaio_library_path();
 		v.reason += aio.empty() ? "" : " and " + aio;
-		v.notes.emplace_back("system calls of kernel AIO by instructions of its own, and libaio found by dlopen, are out of reach");
+		v.notes.emplace_back("system calls of kernel AIO by instructions of its own, and "
+				     "libaio found by dlopen, are out of reach");
 	}
 	if (!v.own_functions.empty()) {
 		v.takes_hold = false;
-		v.reason = "the program has functions of these names itself, which come before the library's: " +
+		v.reason = "the program has functions of these names itself, which come before the "
+			   "library's: " +
 			   v.own_functions[0];
 	}
 	if (!p.privileges.empty() && !linked) {
 		v.takes_hold = false;
 		v.reason = "the program is privileged (" + p.privileges +
-			   "): the dynamic linker ignores a preload with a path. Link it with the library, or see "
+			   "): the dynamic linker ignores a preload with a path. Link it with the "
+			   "library, or see "
 			   "ld.so.preload in "
 			   "sigevec(7)";
 	}
@@ -111,7 +112,8 @@ void judge(Verdict &v)
 		break;
 	case ProgramKind::static_:
 		v.by_name = mentions_aio(*p.file);
-		v.reason = "nothing can be preloaded into a statically linked program; link it with the library";
+		v.reason = "nothing can be preloaded into a statically linked program; link it "
+			   "with the library";
 		break;
 	case ProgramKind::foreign_loader:
 		collect(p.elf, p.path, v);
@@ -120,7 +122,8 @@ void judge(Verdict &v)
 	case ProgramKind::foreign:
 		if (p.elf.own_order)
 			collect(p.elf, p.path, v);
-		v.reason = "this library is for another architecture; it must be built for the program's";
+		v.reason = "this library is for another architecture; it must be built for the "
+			   "program's";
 		break;
 	case ProgramKind::library:
 		collect(p.elf, p.path, v);
@@ -133,7 +136,8 @@ void judge(Verdict &v)
 		break;
 	}
 	if (RegularFile::too_much())
-		v.notes.emplace_back("not everything was looked at: the files are larger than programs are");
+		v.notes.emplace_back(
+			"not everything was looked at: the files are larger than programs are");
 	if (!p.executable && p.kind == ProgramKind::dynamic)
 		v.notes.emplace_back("it has no execute permission");
 }
@@ -161,21 +165,24 @@ bool follow(const std::string &name, Verdict &v)
 void print_text(const Verdict &v)
 {
 	for (const Program &p : v.chain)
-		print(stdout, "%s: %s%s%s\n", p.path, p.description, p.privileges.empty() ? "" : ", ",
-		       p.privileges);
+		print(stdout, "%s: %s%s%s\n", p.path, p.description,
+		      p.privileges.empty() ? "" : ", ", p.privileges);
 	if (v.program().kind == ProgramKind::static_)
-		print(stdout, "uses POSIX AIO: %s\n", v.by_name ? "perhaps; it has the names of its functions"
-							 : "no sign of it, if it is not stripped");
+		print(stdout, "uses POSIX AIO: %s\n",
+		      v.by_name ? "perhaps; it has the names of its functions"
+				: "no sign of it, if it is not stripped");
 	else if (!v.posix)
 		print(stdout, "uses POSIX AIO: %s\n",
-		       v.by_name ? "perhaps; it imports no such function, but has their names (for dlsym?)" : "no");
+		      v.by_name ? "perhaps; it imports no such function, but has their names (for "
+				  "dlsym?)"
+				: "no");
 	else
 		print(stdout, "uses POSIX AIO: yes\n");
 	if (v.libaio)
 		print(stdout, "uses libaio: yes\n");
 	for (const Use &u : v.uses)
 		print(stdout, "  %s%s%s\t%s\n", u.symbol, u.version.empty() ? "" : "@", u.version,
-		       u.object);
+		      u.object);
 	print(stdout, "preload takes hold: %s; %s\n", v.takes_hold ? "yes" : "no", v.reason);
 	for (const std::string &n : v.notes)
 		print(stdout, "note: %s\n", n);
@@ -193,9 +200,16 @@ void print_json(const Verdict &v)
 			j.text("privileges", p.privileges);
 		j.end();
 	}
-	j.end().boolean("uses_aio", v.posix).boolean("uses_libaio", v.libaio).boolean("names_aio", v.by_name).array("symbols");
+	j.end().boolean("uses_aio", v.posix)
+		.boolean("uses_libaio", v.libaio)
+		.boolean("names_aio", v.by_name)
+		.array("symbols");
 	for (const Use &u : v.uses)
-		j.object().text("name", u.symbol).text("version", u.version).text("object", u.object).end();
+		j.object()
+			.text("name", u.symbol)
+			.text("version", u.version)
+			.text("object", u.object)
+			.end();
 	j.end().boolean("preload", v.takes_hold).text("reason", v.reason).array("notes");
 	for (const std::string &n : v.notes)
 		j.text(nullptr, n);
@@ -225,8 +239,9 @@ int check(int argc, char **argv)
 
 } // namespace
 
-const Command check_command = {"check", check, "[--json] PROGRAM",
-			       "say whether a program uses POSIX AIO or libaio and can be preloaded",
-			       "  -j, --json            the same as JSON\n"};
+const Command check_command = {
+	"check", check, "[--json] PROGRAM",
+	"say whether a program uses POSIX AIO or libaio and can be preloaded",
+	"  -j, --json            the same as JSON\n"};
 
 } // namespace tool

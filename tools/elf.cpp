@@ -9,11 +9,9 @@
 #include <set>
 #include <tuple>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 struct Narrow {
 	using Ehdr = Elf32_Ehdr;
@@ -30,16 +28,19 @@ struct Wide {
 	using Word = Elf64_Xword;
 };
 
-// What is larger is no program that anybody has made to be run: the largest tables of real ones are a tenth of these.
-constexpr uint64_t most_segments = 64 << 10, most_dynamic = 64 << 10, most_versions = 1 << 20, most_table = 64 << 20; // bytes
-constexpr size_t most_path = 4096, most_paths = 64 << 10, most_name = 64, most_needed = 1000, most_found = 256;
+// What is larger is no program that anybody has made to be run: the largest tables of real ones are
+// a tenth of these.
+constexpr uint64_t most_segments = 64 << 10, most_dynamic = 64 << 10, most_versions = 1 << 20,
+		   most_table = 64 << 20; // bytes
+constexpr size_t most_path = 4096, most_paths = 64 << 10, most_name = 64, most_needed = 1000,
+		 most_found = 256;
 
 // A table of the file, and values out of it.
-class Part
-{
+class Part {
 public:
 	Part() = default;
-	Part(const RegularFile &file, uint64_t offset, uint64_t size) : bytes_(file.part(offset, size))
+	Part(const RegularFile &file, uint64_t offset, uint64_t size)
+	    : bytes_(file.part(offset, size))
 	{
 	}
 
@@ -61,19 +62,16 @@ public:
 		return end == std::string_view::npos ? std::string_view{} : some.substr(0, end);
 	}
 
-	uint64_t size() const
-	{
-		return bytes_.size();
-	}
+	uint64_t size() const { return bytes_.size(); }
 
 private:
 	std::string bytes_;
 };
 
-template <class T> class Reader
-{
+template <class T> class Reader {
 public:
-	Reader(const RegularFile &file, bool (*wanted)(std::string_view)) : file_(file), wanted_(wanted)
+	Reader(const RegularFile &file, bool (*wanted)(std::string_view))
+	    : file_(file), wanted_(wanted)
 	{
 	}
 
@@ -85,7 +83,8 @@ public:
 		e.machine = h.e_machine;
 		e.type = h.e_type;
 		uint64_t bytes = h.e_phnum * sizeof(typename T::Phdr);
-		if (h.e_phnum != 0 && (h.e_phentsize != sizeof(typename T::Phdr) || bytes > most_segments))
+		if (h.e_phnum != 0 &&
+		    (h.e_phentsize != sizeof(typename T::Phdr) || bytes > most_segments))
 			return false;
 		Part table(file_, h.e_phoff, bytes);
 		segments_.resize(h.e_phnum);
@@ -94,17 +93,20 @@ public:
 				return false;
 		for (const auto &p : segments_)
 			if (p.p_type == PT_INTERP)
-				e.interpreter = Part(file_, p.p_offset, most_path).string(0, most_path);
+				e.interpreter =
+					Part(file_, p.p_offset, most_path).string(0, most_path);
 		read_dynamic(e);
 		return true;
 	}
 
 private:
-	// The place in the file of what will be at an address; past the end of the file when there is none.
+	// The place in the file of what will be at an address; past the end of the file when there
+	// is none.
 	uint64_t place(uint64_t address) const
 	{
 		for (const auto &p : segments_)
-			if (p.p_type == PT_LOAD && address >= p.p_vaddr && address - p.p_vaddr < p.p_filesz)
+			if (p.p_type == PT_LOAD && address >= p.p_vaddr &&
+			    address - p.p_vaddr < p.p_filesz)
 				return p.p_offset + (address - p.p_vaddr);
 		return UINT64_MAX;
 	}
@@ -121,13 +123,15 @@ private:
 		std::vector<uint64_t> needed;
 		typename T::Dyn entry;
 		Part table(file_, d->p_offset, std::min<uint64_t>(d->p_filesz, most_dynamic));
-		for (uint64_t o = 0; table.at(o, entry) && entry.d_tag != DT_NULL; o += sizeof entry) {
+		for (uint64_t o = 0; table.at(o, entry) && entry.d_tag != DT_NULL;
+		     o += sizeof entry) {
 			if (entry.d_tag != DT_NEEDED)
 				dynamic_[static_cast<int64_t>(entry.d_tag)] = entry.d_un.d_val;
 			else if (needed.size() < most_needed)
 				needed.push_back(entry.d_un.d_val);
 		}
-		strings_ = Part(file_, place(value(DT_STRTAB)), std::min(value(DT_STRSZ), most_table));
+		strings_ =
+			Part(file_, place(value(DT_STRTAB)), std::min(value(DT_STRSZ), most_table));
 		for (uint64_t n : needed)
 			e.needed.emplace_back(strings_.string(n, most_path));
 		e.rpath = strings_.string(value(DT_RPATH), most_paths);
@@ -149,7 +153,8 @@ private:
 		Elf64_Verneed need; // both classes have the same
 		// Entries may lead back to earlier ones.
 		uint64_t steps = table.size() / sizeof need;
-		for (uint64_t i = 0, o = 0; i < value(DT_VERNEEDNUM) && steps > 0 && table.at(o, need); i++, steps--) {
+		for (uint64_t i = 0, o = 0;
+		     i < value(DT_VERNEEDNUM) && steps > 0 && table.at(o, need); i++, steps--) {
 			read_version_names(table, o + need.vn_aux, need.vn_cnt, steps);
 			if (need.vn_next == 0)
 				break;
@@ -178,7 +183,8 @@ private:
 		if (!Part(file_, o, sizeof header).at(0, header))
 			return 0;
 		uint64_t bytes = uint64_t{header[0]} * 4;
-		uint64_t buckets = o + sizeof header + uint64_t{header[2]} * sizeof(typename T::Word);
+		uint64_t buckets =
+			o + sizeof header + uint64_t{header[2]} * sizeof(typename T::Word);
 		uint32_t last = 0, n = 0;
 		Part heads(file_, buckets, std::min(bytes, most_table));
 		for (uint64_t i = 0; heads.at(i * 4, n); i++)
@@ -207,11 +213,13 @@ private:
 			uint16_t v = 0;
 			std::string_view version;
 			if (versions.at(i * 2, v))
-				if (auto known = versions_.find(v & 0x7fff); known != versions_.end())
+				if (auto known = versions_.find(v & 0x7fff);
+				    known != versions_.end())
 					version = known->second;
 			bool defined = s.st_shndx != SHN_UNDEF;
 			if (found.emplace(name, version, defined).second)
-				e.symbols.push_back({std::string(name), std::string(version), defined});
+				e.symbols.push_back(
+					{std::string(name), std::string(version), defined});
 		}
 	}
 
@@ -232,11 +240,13 @@ std::optional<Elf> read_elf(const RegularFile &file, bool (*wanted)(std::string_
 		return {};
 	Elf e{};
 	e.wide = ident[EI_CLASS] == ELFCLASS64;
-	constexpr char order = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB;
+	constexpr char order =
+		__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB;
 	e.own_order = ident[EI_DATA] == order;
 	if (!e.own_order)
 		return e;
-	bool ok = e.wide ? Reader<Wide>(file, wanted).read(e) : Reader<Narrow>(file, wanted).read(e);
+	bool ok =
+		e.wide ? Reader<Wide>(file, wanted).read(e) : Reader<Narrow>(file, wanted).read(e);
 	return ok ? std::optional(e) : std::nullopt;
 }
 

@@ -32,11 +32,9 @@
 #define SYS_futex_waitv 449
 #endif
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 constexpr unsigned unshare_table = 2; // CLOSE_RANGE_UNSHARE
 
@@ -61,10 +59,12 @@ std::string why_no_ring(int error)
 	if (error == EPERM && disabled == "2")
 		return "kernel.io_uring_disabled is 2: switched off for everybody";
 	if (error == EPERM && disabled == "1")
-		return "kernel.io_uring_disabled is 1: only for the group of kernel.io_uring_group, and privileged "
+		return "kernel.io_uring_disabled is 1: only for the group of "
+		       "kernel.io_uring_group, and privileged "
 		       "processes";
 	if (error == ENOMEM)
-		return "io_uring_setup: no memory; the kernel may count rings against RLIMIT_MEMLOCK (ulimit -l)";
+		return "io_uring_setup: no memory; the kernel may count rings against "
+		       "RLIMIT_MEMLOCK (ulimit -l)";
 	return why("io_uring_setup", error);
 }
 
@@ -80,7 +80,8 @@ int ring(unsigned flags)
 bool has_operation(int fd, unsigned operation)
 {
 	constexpr unsigned count = 256;
-	std::vector<char> space(sizeof(struct io_uring_probe) + count * sizeof(struct io_uring_probe_op));
+	std::vector<char> space(sizeof(struct io_uring_probe) +
+				count * sizeof(struct io_uring_probe_op));
 	auto *p = reinterpret_cast<struct io_uring_probe *>(space.data());
 	if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_PROBE, p, count) != 0)
 		return false;
@@ -92,7 +93,8 @@ void add_rings(std::vector<Feature> &v)
 	constexpr unsigned single_issuer = 1u << 12, defer_taskrun = 1u << 13; // IORING_SETUP_*
 	constexpr unsigned send_zc = 47;                                       // IORING_OP_SEND_ZC
 	int fd = ring(0);
-	v.push_back({"io_uring", fd >= 0, fd >= 0 ? "streams, uncached reads" : why_no_ring(errno)});
+	v.push_back(
+		{"io_uring", fd >= 0, fd >= 0 ? "streams, uncached reads" : why_no_ring(errno)});
 	bool zero_copy = fd >= 0 && has_operation(fd, send_zc);
 	if (fd >= 0)
 		close(fd);
@@ -126,7 +128,8 @@ void add_files(std::vector<Feature> &v)
 	struct iovec one = {&byte, 1};
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	ok = fd >= 0 && (preadv2(fd, &one, 1, 0, RWF_NOWAIT) == 1 || errno == EAGAIN);
-	v.push_back(tried("nowait-reads", ok, "reads of the cache within the call", "preadv2(RWF_NOWAIT)"));
+	v.push_back(tried("nowait-reads", ok, "reads of the cache within the call",
+			  "preadv2(RWF_NOWAIT)"));
 	if (fd >= 0)
 		close(fd);
 }
@@ -147,11 +150,13 @@ bool private_table()
 
 void add_processes(std::vector<Feature> &v)
 {
-	v.push_back(tried("private-table", private_table(), "files held without a number in the program's table",
+	v.push_back(tried("private-table", private_table(),
+			  "files held without a number in the program's table",
 			  "close_range(CLOSE_RANGE_UNSHARE)"));
 	int own = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
 	int copy = own >= 0 ? static_cast<int>(syscall(SYS_pidfd_getfd, own, own, 0)) : -1;
-	v.push_back(tried("pidfd-getfd", copy >= 0, "writes one after the other without a socket", "pidfd_getfd"));
+	v.push_back(tried("pidfd-getfd", copy >= 0, "writes one after the other without a socket",
+			  "pidfd_getfd"));
 	for (int fd : {copy, own})
 		if (fd >= 0)
 			close(fd);
@@ -164,12 +169,14 @@ void add_processes(std::vector<Feature> &v)
 
 	// Without anything to wait for it is refused in another way.
 	bool ok = syscall(SYS_futex_waitv, nullptr, 0, 0, nullptr, 0) == 0 || errno == EINVAL;
-	v.push_back(tried("futex-waitv", ok, "semaphores and locks that end in a channel", "futex_waitv"));
+	v.push_back(tried("futex-waitv", ok, "semaphores and locks that end in a channel",
+			  "futex_waitv"));
 
 	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int on = 1;
 	ok = s >= 0 && setsockopt(s, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on) == 0;
-	v.push_back(tried("zero-copy", ok, "sends without a copy from a DMA region", "SO_ZEROCOPY"));
+	v.push_back(
+		tried("zero-copy", ok, "sends without a copy from a DMA region", "SO_ZEROCOPY"));
 	if (s >= 0)
 		close(s);
 }
@@ -194,7 +201,8 @@ Feature module()
 		return {path, true, "pools of pinned pages, copies by the DMA engine"};
 	}
 	if (errno == ENOENT)
-		return {path, false, "the module is not loaded (modprobe sigevec); nothing needs it"};
+		return {path, false,
+			"the module is not loaded (modprobe sigevec); nothing needs it"};
 	return {path, false, why("open", errno)};
 }
 

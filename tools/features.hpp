@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// What of the kernel the library can use here. Everything is found out by trying it; nothing is left behind.
+// What of the kernel the library can use here. Everything is found out by trying it; nothing is
+// left behind.
 #pragma once
 
 #include <string>
 #include <vector>
 
-namespace tool
-{
+namespace tool {
 
 struct Feature {
 	std::string name;

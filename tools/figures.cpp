@@ -11,11 +11,9 @@
 #include <sstream>
 #include <unistd.h>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 uint64_t get(const layout::Word &w)
 {
@@ -73,12 +71,13 @@ void read_channels(const layout::File &f, Figures &v)
 	for (const auto &c : f.channel) {
 		if (get(c.used) != 2)
 			continue;
-		uint64_t delivered = get(c.delivered), pushed = get(c.pushed), admitted = get(c.admitted);
+		uint64_t delivered = get(c.delivered), pushed = get(c.pushed),
+			 admitted = get(c.admitted);
 		// The words are read one after the other.
 		uint64_t queued = pushed > delivered ? pushed - delivered : 0;
 		v.channels.push_back({f.header.pid, get(c.fd), get(c.flags), get(c.limit),
-				      admitted > queued ? admitted - queued : 0, queued, delivered, get(c.refused),
-				      get(c.dropped), get(c.high_water)});
+				      admitted > queued ? admitted - queued : 0, queued, delivered,
+				      get(c.refused), get(c.dropped), get(c.high_water)});
 	}
 }
 
@@ -110,7 +109,8 @@ std::optional<uint64_t> Latencies::percentile(double part) const
 	for (unsigned b = 0; b < layout::buckets; b++) {
 		so_far += bucket[b];
 		if (so_far > enough || so_far == all)
-			return largest != 0 ? std::min(layout::bucket_end(b), largest) : layout::bucket_end(b);
+			return largest != 0 ? std::min(layout::bucket_end(b), largest)
+					    : layout::bucket_end(b);
 	}
 	return largest;
 }
@@ -131,7 +131,8 @@ void Figures::add(const Figures &o)
 	}
 	processes += o.processes;
 	for (const auto &other : o.counters) {
-		auto same = std::find_if(counters.begin(), counters.end(), [&](const auto &c) { return c.first == other.first; });
+		auto same = std::find_if(counters.begin(), counters.end(),
+					 [&](const auto &c) { return c.first == other.first; });
 		if (same == counters.end())
 			counters.push_back(other);
 		else
@@ -169,8 +170,8 @@ std::optional<Figures> read_figures(const RegularFile &file)
 	auto f = std::make_unique<layout::File>();
 	ssize_t n = pread(file.descriptor(), static_cast<void *>(f.get()), sizeof *f, 0);
 	const layout::Header &h = f->header;
-	if (n != sizeof *f || h.magic != layout::magic || h.version != layout::version || h.size != sizeof *f ||
-	    h.counters > layout::most_counters) {
+	if (n != sizeof *f || h.magic != layout::magic || h.version != layout::version ||
+	    h.size != sizeof *f || h.counters > layout::most_counters) {
 		errno = ENOMSG;
 		return {};
 	}
@@ -199,10 +200,14 @@ bool speaks_for(uid_t user, uint32_t pid)
 {
 	if (user == 0)
 		return true;
-	std::string status = read_file("/proc/" + std::to_string(pid) + "/status", 65536).value_or("");
+	std::string status =
+		read_file("/proc/" + std::to_string(pid) + "/status", 65536).value_or("");
 	// "Uid:", and the real, effective, saved and file system's one
 	size_t at = status.find("\nUid:");
-	std::istringstream uids(at == std::string::npos ? "" : status.substr(at + 5, status.find('\n', at + 1) - at - 5));
+	std::istringstream uids(
+		at == std::string::npos
+			? ""
+			: status.substr(at + 5, status.find('\n', at + 1) - at - 5));
 	for (uid_t one; uids >> one;)
 		if (one == user)
 			return true;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// The figures of statistics files: of one process, of several together, or of the time between two looks.
+// The figures of statistics files: of one process, of several together, or of the time between two
+// looks.
 //
-// A file may be of another user, or cut off, or change meanwhile: it is read, never mapped, and nothing in it is trusted. What another user
-// says of a process that is not his is not believed.
+// A file may be of another user, or cut off, or change meanwhile: it is read, never mapped, and
+// nothing in it is trusted. What another user says of a process that is not his is not believed.
 #pragma once
 
 #include "file.hpp"
@@ -17,8 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace tool
-{
+namespace tool {
 
 namespace layout = sigevec::stats_file;
 
@@ -31,7 +31,8 @@ struct Latencies {
 	uint64_t bucket[layout::buckets] = {};
 	uint64_t largest = 0, errors = 0;
 
-	// What part of the requests did not take longer than this, in ns; nothing when none was timed.
+	// What part of the requests did not take longer than this, in ns; nothing when none was
+	// timed.
 	std::optional<uint64_t> percentile(double part) const;
 };
 
@@ -58,9 +59,11 @@ struct Figures {
 // What the file says now; nothing with errno, ENOMSG: it is no statistics file of this version.
 std::optional<Figures> read_figures(const RegularFile &file);
 
-// Whether the process that the figures are of is still there, not another one with its number, and of a user who may speak for it.
+// Whether the process that the figures are of is still there, not another one with its number, and
+// of a user who may speak for it.
 bool is_running(const Figures &f);
-// Whether the user may speak for the process: one of its own, or root. Of a process that has ended nobody knows whose it was.
+// Whether the user may speak for the process: one of its own, or root. Of a process that has ended
+// nobody knows whose it was.
 bool speaks_for(uid_t user, uint32_t pid);
 bool is_process(uint32_t pid);
 

@@ -6,11 +6,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 // Of all files of one run of the tool: a few seconds of reading, on a slow disk.
 uint64_t left = uint64_t{1} << 30;
@@ -30,7 +28,8 @@ RegularFile::~RegularFile()
 	close(fd_);
 }
 
-std::shared_ptr<const RegularFile> RegularFile::open_at(int folder, const std::string &name, int flags)
+std::shared_ptr<const RegularFile> RegularFile::open_at(int folder, const std::string &name,
+							int flags)
 {
 	int seen = openat(folder, name.c_str(), O_PATH | O_CLOEXEC | flags);
 	if (seen < 0)
@@ -71,7 +70,8 @@ std::string RegularFile::part(uint64_t offset, uint64_t most) const
 	std::string all(most, '\0');
 	size_t got = 0;
 	while (got < most) {
-		ssize_t n = pread(fd_, all.data() + got, most - got, static_cast<off_t>(offset + got));
+		ssize_t n =
+			pread(fd_, all.data() + got, most - got, static_cast<off_t>(offset + got));
 		if (n <= 0 && !(n < 0 && errno == EINTR))
 			break;
 		got += n > 0 ? static_cast<size_t>(n) : 0;

@@ -13,11 +13,9 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 struct Limit {
 	const char *name;
@@ -39,19 +37,24 @@ std::vector<Limit> limits()
 	std::vector<Limit> v;
 	struct sigevec_limits l;
 	if (sigevec_get_limits(&l) == 0)
-		v = {{"threads", std::to_string(l.threads), "", "threads for blocking calls (SIGEVEC_THREADS)"},
-		     {"requests", std::to_string(l.requests), "", "requests outstanding (SIGEVEC_REQUESTS)"},
+		v = {{"threads", std::to_string(l.threads), "",
+		      "threads for blocking calls (SIGEVEC_THREADS)"},
+		     {"requests", std::to_string(l.requests), "",
+		      "requests outstanding (SIGEVEC_REQUESTS)"},
 		     {"ring", std::to_string(l.ring), "", "entries of a ring (SIGEVEC_RING)"},
-		     {"idle", std::to_string(l.idle), "s", "until an idle thread ends (SIGEVEC_IDLE)"},
+		     {"idle", std::to_string(l.idle), "s",
+		      "until an idle thread ends (SIGEVEC_IDLE)"},
 		     {"dma", std::to_string(l.dma), "bytes", "of all DMA regions (SIGEVEC_DMA)"}};
-	v.push_back(
-		{"memlock", resource(RLIMIT_MEMLOCK), "bytes", "locked memory; some kernels count rings (ulimit -l)"});
+	v.push_back({"memlock", resource(RLIMIT_MEMLOCK), "bytes",
+		     "locked memory; some kernels count rings (ulimit -l)"});
 	v.push_back({"nofile", resource(RLIMIT_NOFILE), "", "descriptors (ulimit -n)"});
 	v.push_back({"nproc", resource(RLIMIT_NPROC), "", "threads of this user (ulimit -u)"});
-	v.push_back({"sigpending", resource(RLIMIT_SIGPENDING), "", "signals in the queue (ulimit -i)"});
-	v.push_back({"aio-nr", first_line("/proc/sys/fs/aio-nr"), "", "of aio-max-nr in use by the whole system"});
-	v.push_back(
-		{"aio-max-nr", first_line("/proc/sys/fs/aio-max-nr"), "", "kernel-AIO requests of the whole system"});
+	v.push_back({"sigpending", resource(RLIMIT_SIGPENDING), "",
+		     "signals in the queue (ulimit -i)"});
+	v.push_back({"aio-nr", first_line("/proc/sys/fs/aio-nr"), "",
+		     "of aio-max-nr in use by the whole system"});
+	v.push_back({"aio-max-nr", first_line("/proc/sys/fs/aio-max-nr"), "",
+		     "kernel-AIO requests of the whole system"});
 	std::erase_if(v, [](const Limit &x) { return x.value.empty(); });
 	return v;
 }
@@ -74,7 +77,8 @@ std::string kernel()
 void print_features(const char *what, const std::vector<Feature> &v)
 {
 	for (const Feature &f : v)
-		print(stdout, "%-7s %-16s %-4s %s\n", what, f.name, f.works ? "yes" : "no", f.reason);
+		print(stdout, "%-7s %-16s %-4s %s\n", what, f.name, f.works ? "yes" : "no",
+		      f.reason);
 }
 
 void print_text()
@@ -88,7 +92,8 @@ void print_text()
 	print_features("kernel", features());
 	print(stdout, "\n");
 	for (const Limit &l : limits())
-		print(stdout, "limit   %-12s %-20s %s\n", l.name, (l.value + " " + l.unit), l.meaning);
+		print(stdout, "limit   %-12s %-20s %s\n", l.name, (l.value + " " + l.unit),
+		      l.meaning);
 	print(stdout, "\n");
 	print_features("module", {module()});
 }
@@ -97,7 +102,11 @@ void write_features(Json &j, const char *name, const std::vector<Feature> &v)
 {
 	j.array(name);
 	for (const Feature &f : v)
-		j.object().text("name", f.name).boolean("works", f.works).text("reason", f.reason).end();
+		j.object()
+			.text("name", f.name)
+			.boolean("works", f.works)
+			.text("reason", f.reason)
+			.end();
 	j.end();
 }
 
@@ -117,7 +126,11 @@ void print_json()
 			.end();
 	j.end();
 	Feature m = module();
-	j.object("module").text("name", m.name).boolean("works", m.works).text("reason", m.reason).end();
+	j.object("module")
+		.text("name", m.name)
+		.boolean("works", m.works)
+		.text("reason", m.reason)
+		.end();
 	j.end();
 }
 
@@ -140,7 +153,8 @@ int info(int argc, char **argv)
 
 } // namespace
 
-const Command info_command = {"info", info, "[--json]", "say what works here, and why the rest does not",
+const Command info_command = {"info", info, "[--json]",
+			      "say what works here, and why the rest does not",
 			      "  -j, --json            the same as JSON\n"};
 
 } // namespace tool

@@ -5,8 +5,7 @@
 
 #include <cmath>
 
-namespace tool
-{
+namespace tool {
 
 void Json::new_line()
 {

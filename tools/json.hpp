@@ -8,15 +8,11 @@
 #include <string>
 #include <string_view>
 
-namespace tool
-{
+namespace tool {
 
-class Json
-{
+class Json {
 public:
-	explicit Json(FILE *to) : to_(to)
-	{
-	}
+	explicit Json(FILE *to) : to_(to) {}
 
 	// An object or array; within an object with its name.
 	Json &object(const char *name = nullptr);

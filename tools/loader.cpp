@@ -9,11 +9,9 @@
 #include <sys/auxv.h>
 #include <utility>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 constexpr size_t most_objects = 1000, most_names = 4000, most_folders = 64, most_path = 4096;
 
@@ -31,7 +29,8 @@ std::string real_path(const std::string &path)
 	return all;
 }
 
-// Where the libraries of this system are: beside its dynamic linker, in one of the folders that ld.so has built in.
+// Where the libraries of this system are: beside its dynamic linker, in one of the folders that
+// ld.so has built in.
 const std::vector<std::string> &default_folders()
 {
 	static const std::vector<std::string> v = [] {
@@ -56,12 +55,15 @@ std::string library_word()
 void replace(std::string &s, const std::string &name, const std::string &value)
 {
 	for (const std::string &written : {"${" + name + "}", "$" + name})
-		for (size_t at = 0; (at = s.find(written, at)) != std::string::npos && s.size() < most_path; at += value.size())
+		for (size_t at = 0;
+		     (at = s.find(written, at)) != std::string::npos && s.size() < most_path;
+		     at += value.size())
 			s.replace(at, written.size(), value);
 }
 
 // The folders of a list as in DT_RUNPATH. An empty one is the current folder.
-std::vector<std::string> folders_in(const std::string &list, const char *separators, const std::string &origin)
+std::vector<std::string> folders_in(const std::string &list, const char *separators,
+				    const std::string &origin)
 {
 	std::vector<std::string> v;
 	for (size_t at = 0; !list.empty() && at <= list.size() && v.size() < most_folders;) {
@@ -78,8 +80,7 @@ std::vector<std::string> folders_in(const std::string &list, const char *separat
 }
 
 // The table that ldconfig(8) makes of the system's libraries: names, and where they are.
-class Cache
-{
+class Cache {
 public:
 	Cache()
 	{
@@ -115,14 +116,14 @@ private:
 			return std::string(some.substr(0, some.find('\0')));
 		};
 		for (size_t i = 0; i < word(20) && header + (i + 1) * entry <= table.size(); i++)
-			paths_[text(word(header + i * entry + 4))].push_back(text(word(header + i * entry + 8)));
+			paths_[text(word(header + i * entry + 4))].push_back(
+				text(word(header + i * entry + 8)));
 	}
 
 	std::map<std::string, std::vector<std::string>> paths_;
 };
 
-class Search
-{
+class Search {
 public:
 	explicit Search(const Program &p)
 	    : main_{p.path, p.file->status(), p.elf}, origin_(folder_of(real_path(p.path)))
@@ -156,11 +157,13 @@ private:
 			rpath.resize(std::min(rpath.size(), most_folders));
 		}
 		for (const std::string &name : by.elf.needed)
-			if (!name.empty() && names_.size() < most_names && names_.insert(name).second)
+			if (!name.empty() && names_.size() < most_names &&
+			    names_.insert(name).second)
 				add(name, rpath, own);
 	}
 
-	void add(const std::string &name, const std::vector<std::string> &rpath, const std::vector<std::string> &runpath)
+	void add(const std::string &name, const std::vector<std::string> &rpath,
+		 const std::vector<std::string> &runpath)
 	{
 		if (loaded_.objects.size() >= most_objects)
 			return;
@@ -189,7 +192,8 @@ private:
 		return find_in(default_folders(), name);
 	}
 
-	static std::optional<Object> find_in(const std::vector<std::string> &folders, const std::string &name)
+	static std::optional<Object> find_in(const std::vector<std::string> &folders,
+					     const std::string &name)
 	{
 		for (const std::string &folder : folders)
 			if (auto o = look_at(folder + "/" + name))
@@ -212,7 +216,8 @@ private:
 	std::vector<std::string> environment_;
 	Cache cache_;
 	Loaded loaded_;
-	std::vector<std::vector<std::string>> inherited_; // for each object, the folders of DT_RPATH above it
+	std::vector<std::vector<std::string>>
+		inherited_; // for each object, the folders of DT_RPATH above it
 	std::set<std::string> names_;
 	std::set<std::pair<dev_t, ino_t>> files_;
 };
@@ -222,7 +227,8 @@ private:
 bool Object::is(const std::string &name) const
 {
 	struct stat st;
-	return stat(name.c_str(), &st) == 0 && st.st_dev == status.st_dev && st.st_ino == status.st_ino;
+	return stat(name.c_str(), &st) == 0 && st.st_dev == status.st_dev &&
+	       st.st_ino == status.st_ino;
 }
 
 Loaded list_loaded(const Program &p)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Which libraries the dynamic linker would load for a program, found by the rules of ld.so(8) without starting it: the dynamic linker maps what
-// it is given, and opens whatever has a library's name, so a program that somebody else made could run its own code, or never end.
+// Which libraries the dynamic linker would load for a program, found by the rules of ld.so(8)
+// without starting it: the dynamic linker maps what it is given, and opens whatever has a library's
+// name, so a program that somebody else made could run its own code, or never end.
 //
-// Not looked at: the folders of ld.so for other processors (glibc-hwcaps), which hold copies, and LD_AUDIT.
+// Not looked at: the folders of ld.so for other processors (glibc-hwcaps), which hold copies, and
+// LD_AUDIT.
 #pragma once
 
 #include "program.hpp"
@@ -11,8 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace tool
-{
+namespace tool {
 
 struct Object {
 	std::string path;

@@ -15,11 +15,9 @@
 #include <unistd.h>
 #include <vector>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 struct Functions {
 	int (*read)(struct aiocb *);
@@ -42,14 +40,15 @@ bool find_all(void *where, Functions &f)
 	       find(where, f.result, "aio_return");
 }
 
-// This program is linked with the library, so its own calls go there; libc is asked for its functions by name. They
-// were in librt before glibc 2.34.
+// This program is linked with the library, so its own calls go there; libc is asked for its
+// functions by name. They were in librt before glibc 2.34.
 bool functions_of(bool glibc, Functions &f)
 {
 	if (!glibc)
 		return find_all(RTLD_DEFAULT, f);
 	for (const char *name : {"libc.so.6", "librt.so.1"})
-		if (void *libc = dlopen(name, RTLD_NOW | RTLD_LOCAL); libc != nullptr && find_all(libc, f))
+		if (void *libc = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+		    libc != nullptr && find_all(libc, f))
 			return true;
 	return false;
 }
@@ -61,10 +60,10 @@ double now()
 	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
 }
 
-class Load
-{
+class Load {
 public:
-	Load(const Work &w, const Place &p, const Functions &f, int fd) : work_(w), place_(p), f_(f), fd_(fd)
+	Load(const Work &w, const Place &p, const Functions &f, int fd)
+	    : work_(w), place_(p), f_(f), fd_(fd)
 	{
 	}
 
@@ -95,7 +94,8 @@ private:
 		random_ ^= random_ << 13;
 		random_ ^= random_ >> 7;
 		random_ ^= random_ << 17;
-		cb.aio_offset = static_cast<off_t>(random_ % (place_.size / place_.block) * place_.block);
+		cb.aio_offset =
+			static_cast<off_t>(random_ % (place_.size / place_.block) * place_.block);
 		if ((work_.write ? f_.write : f_.read)(&cb) == 0)
 			return true;
 		error_ = errno;
@@ -152,7 +152,8 @@ double work(const Work &w, const Side &s, const Place &p, double seconds)
 	Functions f;
 	if (!functions_of(s.glibc, f))
 		return -ENOSYS;
-	int fd = open(p.path.c_str(), (w.write ? O_RDWR : O_RDONLY) | O_CLOEXEC | (w.direct ? O_DIRECT : 0));
+	int fd = open(p.path.c_str(),
+		      (w.write ? O_RDWR : O_RDONLY) | O_CLOEXEC | (w.direct ? O_DIRECT : 0));
 	return fd < 0 ? -errno : Load(w, p, f, fd).run(seconds);
 }
 

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// One measurement of `sigevec bench': a child process that keeps a number of POSIX AIO requests in flight for some
-// time.
+// One measurement of `sigevec bench': a child process that keeps a number of POSIX AIO requests in
+// flight for some time.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
-namespace tool
-{
+namespace tool {
 
 struct Work {
 	const char *name; // "read, in the cache"

@@ -14,11 +14,9 @@
 #include <unistd.h>
 #include <utility>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 constexpr const char *names[] = {
 	"aio_read",     "aio_write",   "aio_fsync",    "aio_error",     "aio_return",
@@ -67,8 +65,8 @@ void judge_elf(Program &p)
 	std::string machine = machine_name(e.machine, e.wide);
 	if (!is_native(e)) {
 		p.kind = ProgramKind::foreign;
-		p.description =
-			"program for another architecture" + (e.own_order ? " (" + machine + ")" : std::string());
+		p.description = "program for another architecture" +
+				(e.own_order ? " (" + machine + ")" : std::string());
 	} else if (e.type != ET_EXEC && e.type != ET_DYN) {
 		p.kind = ProgramKind::other;
 		p.description = "ELF file that is no program";
@@ -80,7 +78,8 @@ void judge_elf(Program &p)
 		p.description = "statically linked program, " + machine;
 	} else if (base_name(e.interpreter) != base_name(own_program().interpreter)) {
 		p.kind = ProgramKind::foreign_loader;
-		p.description = "program of another C library (its dynamic linker is " + e.interpreter + ")";
+		p.description = "program of another C library (its dynamic linker is " +
+				e.interpreter + ")";
 	} else {
 		p.kind = ProgramKind::dynamic;
 		p.description = "dynamically linked program, " + machine;
@@ -99,8 +98,9 @@ void judge(Program &p)
 		p.description = "script for " + p.interpreter;
 	} else {
 		p.kind = ProgramKind::other;
-		p.description = begin.starts_with(ELFMAG) ? "broken ELF file"
-							  : "no program: neither an ELF file nor a script";
+		p.description = begin.starts_with(ELFMAG)
+					? "broken ELF file"
+					: "no program: neither an ELF file nor a script";
 	}
 }
 
@@ -128,7 +128,8 @@ std::string find_program(const std::string &name)
 	for (std::string folder; std::getline(folders, folder, ':');) {
 		std::string candidate = (folder.empty() ? "." : folder) + "/" + name;
 		struct stat st;
-		if (stat(candidate.c_str(), &st) == 0 && S_ISREG(st.st_mode) && access(candidate.c_str(), X_OK) == 0)
+		if (stat(candidate.c_str(), &st) == 0 && S_ISREG(st.st_mode) &&
+		    access(candidate.c_str(), X_OK) == 0)
 			return candidate;
 	}
 	return "";
@@ -169,8 +170,10 @@ bool is_aio(std::string_view name)
 
 bool is_libaio(std::string_view name)
 {
-	static constexpr std::string_view libaio[] = {"io_setup",      "io_destroy",    "io_submit",    "io_cancel",    "io_getevents",
-						      "io_pgetevents", "io_queue_init", "io_queue_run", "io_queue_wait", "io_queue_release"};
+	static constexpr std::string_view libaio[] = {
+		"io_setup",      "io_destroy",      "io_submit",     "io_cancel",
+		"io_getevents",  "io_pgetevents",   "io_queue_init", "io_queue_run",
+		"io_queue_wait", "io_queue_release"};
 	return std::find(std::begin(libaio), std::end(libaio), name) != std::end(libaio);
 }
 

@@ -8,8 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace tool
-{
+namespace tool {
 
 enum class ProgramKind {
 	dynamic,        // the dynamic linker of this system loads it
@@ -49,7 +48,8 @@ bool is_aio(std::string_view name);
 bool is_libaio(std::string_view name);
 // Of either.
 bool is_any_aio(std::string_view name);
-// Whether such a name is anywhere in the file, as dlsym would be asked for it. The first 256 MiB of data are searched.
+// Whether such a name is anywhere in the file, as dlsym would be asked for it. The first 256 MiB of
+// data are searched.
 bool mentions_aio(const RegularFile &file);
 
 } // namespace tool

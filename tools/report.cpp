@@ -7,11 +7,9 @@
 #include <algorithm>
 #include <ctime>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 struct Line {
 	const char *operation, *engine, *kind;
@@ -27,10 +25,12 @@ std::vector<Line> lines_of(const Figures &f)
 		for (unsigned e = 0; e < layout::engines; e++)
 			for (unsigned k = 0; k < layout::kinds; k++)
 				if (unsigned i = layout::cell_of(o, e, k); f.requests[i] != 0)
-					v.push_back({layout::operation_names[o], layout::engine_names[e],
-						     layout::kind_names[k], f.requests[i], f.latency[i].errors,
-						     f.bytes[i], &f.latency[i]});
-	std::stable_sort(v.begin(), v.end(), [](const Line &a, const Line &b) { return a.requests > b.requests; });
+					v.push_back({layout::operation_names[o],
+						     layout::engine_names[e], layout::kind_names[k],
+						     f.requests[i], f.latency[i].errors, f.bytes[i],
+						     &f.latency[i]});
+	std::stable_sort(v.begin(), v.end(),
+			 [](const Line &a, const Line &b) { return a.requests > b.requests; });
 	return v;
 }
 
@@ -50,16 +50,16 @@ void print_lines(const Figures &f, const ReportStyle &style, FILE *to)
 {
 	bool rate = style.seconds > 0;
 	print(to, "%-9s %-7s %-6s %12s %10s %10s %10s %10s %10s\n", "operation", "engine", "kind",
-		rate ? "requests/s" : "requests", rate ? "errors/s" : "errors", rate ? "bytes/s" : "bytes", "p50",
-		"p99", "max");
+	      rate ? "requests/s" : "requests", rate ? "errors/s" : "errors",
+	      rate ? "bytes/s" : "bytes", "p50", "p99", "max");
 	double per = rate ? 1 / style.seconds : 1;
 	for (const Line &l : lines_of(f))
-		print(to, "%-9s %-7s %-6s %12.0f %10.0f %10s %10s %10s %10s\n", l.operation, l.engine, l.kind,
-			static_cast<double>(l.requests) * per, static_cast<double>(l.errors) * per,
-			size(per_second(l.bytes, per)),
-			duration_or_dash(l.latency->percentile(0.5)),
-			duration_or_dash(l.latency->percentile(0.99)),
-			l.latency->largest != 0 ? duration(l.latency->largest) : "-");
+		print(to, "%-9s %-7s %-6s %12.0f %10.0f %10s %10s %10s %10s\n", l.operation,
+		      l.engine, l.kind, static_cast<double>(l.requests) * per,
+		      static_cast<double>(l.errors) * per, size(per_second(l.bytes, per)),
+		      duration_or_dash(l.latency->percentile(0.5)),
+		      duration_or_dash(l.latency->percentile(0.99)),
+		      l.latency->largest != 0 ? duration(l.latency->largest) : "-");
 }
 
 void print_outstanding(const Figures &f, FILE *to)
@@ -68,9 +68,9 @@ void print_outstanding(const Figures &f, FILE *to)
 	for (unsigned i = 0; i < f.outstanding.size(); i++) {
 		if (f.outstanding[i] == 0)
 			continue;
-		print(to, "%s %u %s of %s",
-			any ? "," : "outstanding:", f.outstanding[i],
-			layout::operation_names[i / layout::kinds], layout::kind_names[i % layout::kinds]);
+		print(to, "%s %u %s of %s", any ? "," : "outstanding:", f.outstanding[i],
+		      layout::operation_names[i / layout::kinds],
+		      layout::kind_names[i % layout::kinds]);
 		any = true;
 	}
 	print(to, "%s\n", any ? "" : "outstanding: none");
@@ -80,11 +80,12 @@ void print_channels(const Figures &f, FILE *to)
 {
 	if (f.channels.empty())
 		return;
-	print(to, "\n%-8s %6s %11s %10s %10s %10s %12s %10s %10s\n", "channel", "pid", "outstanding", "queued", "most", "limit",
-		"delivered", "refused", "dropped");
+	print(to, "\n%-8s %6s %11s %10s %10s %10s %12s %10s %10s\n", "channel", "pid",
+	      "outstanding", "queued", "most", "limit", "delivered", "refused", "dropped");
 	for (const ChannelFigures &c : f.channels)
 		print(to, "fd %-5u %6u %11u %10u %10u %10u %12u %10u %10u\n", c.fd, c.pid,
-			c.outstanding, c.queued, c.high_water, c.limit, c.delivered, c.refused, c.dropped);
+		      c.outstanding, c.queued, c.high_water, c.limit, c.delivered, c.refused,
+		      c.dropped);
 }
 
 void print_text(const Figures &f, const std::string &heading, const ReportStyle &style, FILE *to)
@@ -120,11 +121,18 @@ void write_json(const Figures &f, const std::string &heading, const ReportStyle 
 		j.number(name.c_str(), value);
 	j.end().array("requests");
 	for (const Line &l : lines_of(f)) {
-		j.object().text("operation", l.operation).text("engine", l.engine).text("kind", l.kind);
-		j.number("requests", l.requests).number("errors", l.errors).number("bytes", l.bytes);
+		j.object()
+			.text("operation", l.operation)
+			.text("engine", l.engine)
+			.text("kind", l.kind);
+		j.number("requests", l.requests)
+			.number("errors", l.errors)
+			.number("bytes", l.bytes);
 		write_latency(j, "p50_ns", l.latency->percentile(0.5));
 		write_latency(j, "p99_ns", l.latency->percentile(0.99));
-		write_latency(j, "max_ns", l.latency->largest != 0 ? std::optional(l.latency->largest) : std::nullopt);
+		write_latency(j, "max_ns",
+			      l.latency->largest != 0 ? std::optional(l.latency->largest)
+						      : std::nullopt);
 		j.end();
 	}
 	j.end().array("outstanding");

@@ -7,8 +7,7 @@
 
 #include <cstdio>
 
-namespace tool
-{
+namespace tool {
 
 struct ReportStyle {
 	bool json = false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// sigevec run: a program with the library preloaded; with --stats waits for its end and tells what it did.
+// sigevec run: a program with the library preloaded; with --stats waits for its end and tells what
+// it did.
 #include "loader.hpp"
 #include "program.hpp"
 #include "report.hpp"
@@ -17,11 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 const char *const engines[] = {"inline", "kaio", "uring", "threads"};
 
@@ -50,10 +49,12 @@ bool preload(const std::string &library)
 			return true;
 		at = end == std::string::npos ? others.size() : end + 1;
 	}
-	return setenv("LD_PRELOAD", (others.empty() ? library : library + ":" + others).c_str(), 1) == 0;
+	return setenv("LD_PRELOAD", (others.empty() ? library : library + ":" + others).c_str(),
+		      1) == 0;
 }
 
-// Whether the program, or a library that is loaded with it, asks for functions of libaio. A script's are its interpreter's.
+// Whether the program, or a library that is loaded with it, asks for functions of libaio. A
+// script's are its interpreter's.
 bool uses_libaio(const std::string &name)
 {
 	constexpr int most = 4; // as the kernel
@@ -63,10 +64,12 @@ bool uses_libaio(const std::string &name)
 	if (!p || p->kind != ProgramKind::dynamic)
 		return false;
 	auto asks = [](const Elf &e) {
-		return std::any_of(e.symbols.begin(), e.symbols.end(), [](const Symbol &s) { return !s.defined && is_libaio(s.name); });
+		return std::any_of(e.symbols.begin(), e.symbols.end(),
+				   [](const Symbol &s) { return !s.defined && is_libaio(s.name); });
 	};
 	Loaded l = list_loaded(*p);
-	return asks(p->elf) || std::any_of(l.objects.begin(), l.objects.end(), [&](const Object &o) { return asks(o.elf); });
+	return asks(p->elf) || std::any_of(l.objects.begin(), l.objects.end(),
+					   [&](const Object &o) { return asks(o.elf); });
 }
 
 [[noreturn]] void execute(char **argv)
@@ -88,7 +91,8 @@ void pass_on(int signal)
 	errno = saved;
 }
 
-// The terminal sends its signals to the program as well; others are passed on, unless nobody is to hear them.
+// The terminal sends its signals to the program as well; others are passed on, unless nobody is to
+// hear them.
 void leave_signals_to_program()
 {
 	for (int s : {SIGINT, SIGQUIT})
@@ -120,7 +124,8 @@ void tell(const std::string &folder, const RunOptions &o, const std::string &pro
 		return;
 	}
 	if (all.processes == 0)
-		complain("run", program, "it has not used the library; 'sigevec check' may say why", 0);
+		complain("run", program, "it has not used the library; 'sigevec check' may say why",
+			 0);
 	else
 		report(all,
 		       program + ": " + std::to_string(all.processes) +
@@ -182,13 +187,16 @@ int run(int argc, char **argv)
 			o.libevent = true;
 		} else {
 			o.stats = true;
-			if (optarg != nullptr && strcmp(optarg, "json") != 0 && strcmp(optarg, "text") != 0)
-				return complain("run", optarg, "the statistics are text or json", exit_usage);
+			if (optarg != nullptr && strcmp(optarg, "json") != 0 &&
+			    strcmp(optarg, "text") != 0)
+				return complain("run", optarg, "the statistics are text or json",
+						exit_usage);
 			o.json = optarg != nullptr && strcmp(optarg, "json") == 0;
 		}
 	}
 	if (o.engine != nullptr && !is_engine(o.engine))
-		return complain("run", o.engine, "no such engine; there are inline, kaio, uring and threads",
+		return complain("run", o.engine,
+				"no such engine; there are inline, kaio, uring and threads",
 				exit_usage);
 	if (options.rest() >= argc || (o.output != nullptr && !o.stats))
 		return usage(run_command);
@@ -198,11 +206,18 @@ int run(int argc, char **argv)
 		return complain("run", "libsigevec", "the library was not found", exit_own_failure);
 	// There is no way to write such a name in LD_PRELOAD.
 	if (library.find_first_of(": ") != std::string::npos)
-		return complain("run", library, "a path with a colon or a space cannot be preloaded", exit_own_failure);
-	std::string aio = uses_libaio(argv[options.rest()]) ? libaio_library_path() : "", event = o.libevent ? libevent_library_path() : "";
+		return complain("run", library,
+				"a path with a colon or a space cannot be preloaded",
+				exit_own_failure);
+	std::string aio = uses_libaio(argv[options.rest()]) ? libaio_library_path() : "",
+		    event = o.libevent ? libevent_library_path() : "";
 	if (o.libevent && event.empty())
-		return complain("run", "libsigevec_event", "the library for programs that use libevent was not found", exit_own_failure);
-	if (!preload(library) || (!aio.empty() && !preload(aio)) || (!event.empty() && !preload(event)) || (o.engine != nullptr && setenv("SIGEVEC_ENGINE", o.engine, 1) != 0))
+		return complain("run", "libsigevec_event",
+				"the library for programs that use libevent was not found",
+				exit_own_failure);
+	if (!preload(library) || (!aio.empty() && !preload(aio)) ||
+	    (!event.empty() && !preload(event)) ||
+	    (o.engine != nullptr && setenv("SIGEVEC_ENGINE", o.engine, 1) != 0))
 		return complain("run", "environment", exit_own_failure);
 	if (!o.stats)
 		execute(argv + options.rest());
@@ -211,11 +226,13 @@ int run(int argc, char **argv)
 
 } // namespace
 
-const Command run_command = {"run", run, "[--engine NAME] [--libevent] [--stats[=json]] [--output FILE] [--] PROGRAM [ARGUMENT...]",
-			     "run a program with the library in place of libc's AIO",
-			     "  -e, --engine NAME     use inline, kaio, uring or threads wherever it can\n"
-			     "      --libevent        libevent's bufferevents wait in event channels\n"
-			     "      --stats[=json]    at the end tell on standard error what the program did\n"
-			     "  -o, --output FILE     tell it in FILE instead\n"};
+const Command run_command = {
+	"run", run,
+	"[--engine NAME] [--libevent] [--stats[=json]] [--output FILE] [--] PROGRAM [ARGUMENT...]",
+	"run a program with the library in place of libc's AIO",
+	"  -e, --engine NAME     use inline, kaio, uring or threads wherever it can\n"
+	"      --libevent        libevent's bufferevents wait in event channels\n"
+	"      --stats[=json]    at the end tell on standard error what the program did\n"
+	"  -o, --output FILE     tell it in FILE instead\n"};
 
 } // namespace tool

@@ -10,11 +10,11 @@
 #include <exception>
 #include <new>
 
-namespace
-{
+namespace {
 
-const tool::Command *const commands[] = {&tool::run_command, &tool::info_command, &tool::check_command,
-					 &tool::stat_command, &tool::bench_command};
+const tool::Command *const commands[] = {&tool::run_command, &tool::info_command,
+					 &tool::check_command, &tool::stat_command,
+					 &tool::bench_command};
 
 void print_summary(FILE *to)
 {
@@ -58,7 +58,9 @@ int give_up(const char *command, const char *why)
 {
 	bool answers = strcmp(command, "check") == 0; // its 1 is an answer
 	return tool::complain(command, "it cannot go on", why,
-			      strcmp(command, "run") == 0 ? tool::exit_own_failure : answers ? tool::exit_usage : tool::exit_failed);
+			      strcmp(command, "run") == 0 ? tool::exit_own_failure
+			      : answers                   ? tool::exit_usage
+							  : tool::exit_failed);
 }
 
 } // namespace

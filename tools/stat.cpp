@@ -15,11 +15,9 @@
 #include <unistd.h>
 #include <utility>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 struct StatOptions {
 	ReportStyle style;
@@ -68,8 +66,9 @@ bool draw_over(const StatOptions &o)
 
 int fail_to_read(const std::string &path)
 {
-	return errno == ENOMSG || errno == EINVAL ? complain("stat", path, "not a statistics file of this version")
-			       : complain("stat", path);
+	return errno == ENOMSG || errno == EINVAL
+		       ? complain("stat", path, "not a statistics file of this version")
+		       : complain("stat", path);
 }
 
 // Once, or again and again: first since the start, then of each interval.
@@ -104,12 +103,14 @@ int watch(const std::string &path, const std::shared_ptr<const RegularFile> &fil
 
 int list()
 {
-	print(stdout, "%8s  %-16s %-8s %-19s %12s  %s\n", "pid", "program", "state", "since", "requests", "file");
+	print(stdout, "%8s  %-16s %-8s %-19s %12s  %s\n", "pid", "program", "state", "since",
+	      "requests", "file");
 	for_each_entry([](const StatsEntry &e) {
 		auto file = e.open();
 		if (auto f = file ? read_figures(*file) : std::nullopt)
 			print(stdout, "%8u  %-16s %-8s %-19s %12u  %s\n", f->pid, f->program,
-			      is_running(*f) ? "running" : "ended", date(f->opened), f->counter("requests"), e.path);
+			      is_running(*f) ? "running" : "ended", date(f->opened),
+			      f->counter("requests"), e.path);
 	});
 	return finish_output("stat", 0);
 }
@@ -137,7 +138,8 @@ int stat_process(const char *word, StatOptions o)
 		return watch(found->path, found->file, o);
 	return complain("stat", word,
 			is_process(static_cast<uint32_t>(*pid))
-				? "the process keeps no statistics: it was started without SIGEVEC_STATS=1 or 'sigevec "
+				? "the process keeps no statistics: it was started without "
+				  "SIGEVEC_STATS=1 or 'sigevec "
 				  "run --stats', or has "
 				  "not used the library yet"
 				: "there is no such process, and none has left statistics");
@@ -164,7 +166,10 @@ int stat_main(int argc, char **argv)
 	for (int c; (c = options.next(&status)) != 0;) {
 		if (c < 0)
 			return status;
-		(c == 'a' ? o.style.all_counters : c == 'j' ? o.style.json : c == 'l' ? o.list : o.clear) = true;
+		(c == 'a'   ? o.style.all_counters
+		 : c == 'j' ? o.style.json
+		 : c == 'l' ? o.list
+			    : o.clear) = true;
 	}
 	int words = argc - options.rest();
 	char **word = argv + options.rest();
@@ -179,7 +184,8 @@ int stat_main(int argc, char **argv)
 		auto interval = seconds(word[1]);
 		auto count = words > 2 ? number(word[2], 1, 1ul << 40) : std::optional(0ul);
 		if (!interval || !count)
-			return complain("stat", !interval ? word[1] : word[2], "not a number in range", exit_usage);
+			return complain("stat", !interval ? word[1] : word[2],
+					"not a number in range", exit_usage);
 		o.interval = *interval;
 		o.count = *count;
 	}
@@ -188,11 +194,12 @@ int stat_main(int argc, char **argv)
 
 } // namespace
 
-const Command stat_command = {"stat", stat_main, "[--all] [--json] PID|FILE [INTERVAL [COUNT]] | --list | --clear",
-			      "tell what a program does, or did until its crash",
-			      "  -a, --all             counters that are 0, too\n"
-			      "  -j, --json            the same as JSON\n"
-			      "  -l, --list            all processes that keep statistics, or have left some\n"
-			      "  -c, --clear           remove what ended processes have left\n"};
+const Command stat_command = {
+	"stat", stat_main, "[--all] [--json] PID|FILE [INTERVAL [COUNT]] | --list | --clear",
+	"tell what a program does, or did until its crash",
+	"  -a, --all             counters that are 0, too\n"
+	"  -j, --json            the same as JSON\n"
+	"  -l, --list            all processes that keep statistics, or have left some\n"
+	"  -c, --clear           remove what ended processes have left\n"};
 
 } // namespace tool

@@ -10,11 +10,9 @@
 #include <dirent.h>
 #include <unistd.h>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 namespace folders = sigevec::stats_folder;
 
@@ -43,12 +41,9 @@ std::vector<std::string> names_in(int folder)
 }
 
 // An open folder, or none.
-class Folder
-{
+class Folder {
 public:
-	explicit Folder(int fd) : fd_(fd)
-	{
-	}
+	explicit Folder(int fd) : fd_(fd) {}
 	~Folder()
 	{
 		if (fd_ >= 0)
@@ -56,10 +51,7 @@ public:
 	}
 	Folder(const Folder &) = delete;
 	Folder &operator=(const Folder &) = delete;
-	operator int() const
-	{
-		return fd_;
-	}
+	operator int() const { return fd_; }
 
 private:
 	int fd_;
@@ -85,7 +77,9 @@ void visit_user(uid_t user, const EntryFunction &f)
 		return;
 	visit(folder, path, user, f);
 	for (const std::string &name : names_in(folder)) {
-		Folder run(name.starts_with(folders::run_prefix) ? folders::open_folder(folder, name.c_str(), user) : -1);
+		Folder run(name.starts_with(folders::run_prefix)
+				   ? folders::open_folder(folder, name.c_str(), user)
+				   : -1);
 		if (run >= 0)
 			visit(run, path + "/" + name, user, f);
 	}
@@ -125,7 +119,8 @@ void for_each_entry(const EntryFunction &f)
 		if (!name.starts_with(prefix))
 			continue;
 		auto user = number(name.c_str() + prefix.size(), 0, UINT32_MAX - 1);
-		if (user && *user != geteuid() && name == std::string(prefix) + std::to_string(*user))
+		if (user && *user != geteuid() &&
+		    name == std::string(prefix) + std::to_string(*user))
 			visit_user(static_cast<uid_t>(*user), f);
 	}
 }
@@ -149,7 +144,8 @@ std::optional<Found> find_process(uint32_t pid)
 		auto figures = file ? read_figures(*file) : std::nullopt;
 		if (!figures || figures->pid != pid)
 			return;
-		// What is of the process itself comes before what an earlier one with its number has left.
+		// What is of the process itself comes before what an earlier one with its number
+		// has left.
 		unsigned r = rank(e.owner) + (exists && !is_running(*figures) ? 10 : 0);
 		if (!best || r < best_rank) {
 			best = {e.path, file};
@@ -166,7 +162,8 @@ std::string make_run_folder()
 		name = std::string(folders::name_of(geteuid()).text) + "/" + folders::run_prefix;
 	} else {
 		const char *folder = getenv("TMPDIR");
-		name = std::string(folder != nullptr && folder[0] == '/' ? folder : "/tmp") + "/sigevec-run.";
+		name = std::string(folder != nullptr && folder[0] == '/' ? folder : "/tmp") +
+		       "/sigevec-run.";
 	}
 	name += "XXXXXX";
 	return mkdtemp(name.data()) != nullptr ? name : "";

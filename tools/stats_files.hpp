@@ -2,9 +2,10 @@
 //
 // Where the statistics of processes are found, and how they are removed.
 //
-// Each user has a folder of his own in /dev/shm (runtime/stats_folder.hpp), with a file for each process and a folder for each program under
-// `sigevec run'. A name in /dev/shm may be anybody's: a folder is opened, looked at, and its names are then used in what has been opened, so that
-// nothing outside of it is read or removed, whatever its owner puts there meanwhile.
+// Each user has a folder of his own in /dev/shm (runtime/stats_folder.hpp), with a file for each
+// process and a folder for each program under `sigevec run'. A name in /dev/shm may be anybody's: a
+// folder is opened, looked at, and its names are then used in what has been opened, so that nothing
+// outside of it is read or removed, whatever its owner puts there meanwhile.
 #pragma once
 
 #include "figures.hpp"
@@ -14,8 +15,7 @@
 #include <string>
 #include <sys/types.h>
 
-namespace tool
-{
+namespace tool {
 
 // The file of one process. Only within the function that it is given to.
 struct StatsEntry {
@@ -41,7 +41,8 @@ struct Found {
 	std::shared_ptr<const RegularFile> file;
 };
 
-// The file of a process: of one that runs, what those have left who may speak for it. When it has ended the caller's own come first, then root's.
+// The file of a process: of one that runs, what those have left who may speak for it. When it has
+// ended the caller's own come first, then root's.
 std::optional<Found> find_process(uint32_t pid);
 
 // A new folder for the processes of one program; "" with errno.

@@ -5,11 +5,9 @@
 #include <cstring>
 #include <langinfo.h>
 
-namespace tool
-{
+namespace tool {
 
-namespace
-{
+namespace {
 
 struct Character {
 	size_t bytes;
@@ -51,9 +49,9 @@ bool is_harmful(char32_t c)
 {
 	static constexpr struct {
 		char32_t first, last;
-	} ranges[] = {{0, 0x1f},         {0x7f, 0x9f},       {0xad, 0xad},       {0x61c, 0x61c},     {0x180e, 0x180e},
-		      {0x200b, 0x200f},   {0x2028, 0x202e},   {0x2060, 0x206f},   {0xfeff, 0xfeff},   {0xfff9, 0xfffb},
-		      {0xe0000, 0xe0fff}};
+	} ranges[] = {{0, 0x1f},        {0x7f, 0x9f},     {0xad, 0xad},      {0x61c, 0x61c},
+		      {0x180e, 0x180e}, {0x200b, 0x200f}, {0x2028, 0x202e},  {0x2060, 0x206f},
+		      {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe0fff}};
 	for (const auto &r : ranges)
 		if (c >= r.first && c <= r.last)
 			return true;
@@ -71,7 +69,8 @@ std::string hexadecimal(const char *before, unsigned value, unsigned digits)
 std::string shown(std::string_view bytes, char32_t code, Reader reader)
 {
 	if (reader == Reader::json && code >= 0x10000)
-		return hexadecimal("\\u", 0xd7c0 + (code >> 10), 4) + hexadecimal("\\u", 0xdc00 + (code & 0x3ff), 4);
+		return hexadecimal("\\u", 0xd7c0 + (code >> 10), 4) +
+		       hexadecimal("\\u", 0xdc00 + (code & 0x3ff), 4);
 	if (reader == Reader::json)
 		return hexadecimal("\\u", code, 4);
 	std::string all;
@@ -87,7 +86,11 @@ const char *quoted(char32_t c, Reader reader)
 		return c == '"' ? "\\\"" : c == '\\' ? "\\\\" : nullptr;
 	if (reader == Reader::terminal)
 		return nullptr;
-	return c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : c == '"' ? "&quot;" : nullptr;
+	return c == '<'   ? "&lt;"
+	       : c == '>' ? "&gt;"
+	       : c == '&' ? "&amp;"
+	       : c == '"' ? "&quot;"
+			  : nullptr;
 }
 
 } // namespace
@@ -99,7 +102,8 @@ std::string harmless(std::string_view text, Reader reader)
 	for (Character c; !text.empty(); text.remove_prefix(c.bytes)) {
 		c = first_of(text);
 		std::string_view bytes = text.substr(0, c.bytes);
-		bool readable = c.valid && !is_harmful(c.code) && (c.code < 0x80 || locale_is_utf8());
+		bool readable =
+			c.valid && !is_harmful(c.code) && (c.code < 0x80 || locale_is_utf8());
 		if (const char *q = quoted(c.code, reader); q != nullptr && readable)
 			all += q;
 		else
@@ -113,7 +117,10 @@ std::string harmless(std::string_view text, Reader reader)
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 void Value::print(FILE *to, const std::string &style, char letter) const
 {
-	bool fits = strchr(kind_ == Kind::text ? "s" : kind_ == Kind::real ? "feg" : "dux", letter) != nullptr;
+	bool fits = strchr(kind_ == Kind::text   ? "s"
+			   : kind_ == Kind::real ? "feg"
+						 : "dux",
+			   letter) != nullptr;
 	if (!fits)
 		abort(); // a mistake in the format
 	switch (kind_) {

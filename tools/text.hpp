@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Everything that the tool prints goes through print(), and every text in it through harmless(): names, paths and messages come from files,
-// processes and other people, and a terminal obeys what it is sent. Nothing else in this folder writes to a stream; tests/cli/printed-text.sh
-// looks for it.
+// Everything that the tool prints goes through print(), and every text in it through harmless():
+// names, paths and messages come from files, processes and other people, and a terminal obeys what
+// it is sent. Nothing else in this folder writes to a stream; tests/cli/printed-text.sh looks for
+// it.
 #pragma once
 
 #include <concepts>
@@ -10,14 +11,14 @@
 #include <string>
 #include <string_view>
 
-namespace tool
-{
+namespace tool {
 
 // What reads the text in the end.
 enum class Reader { terminal, json, xml };
 
-// The text without anything that moves a cursor, ends a line, turns the direction of writing, or is no character: these are shown as \x1b (in
-// JSON as \u001b). Where the locale is not UTF-8 all that is not ASCII is shown so, since its bytes may be control characters there.
+// The text without anything that moves a cursor, ends a line, turns the direction of writing, or is
+// no character: these are shown as \x1b (in JSON as \u001b). Where the locale is not UTF-8 all that
+// is not ASCII is shown so, since its bytes may be control characters there.
 std::string harmless(std::string_view text, Reader reader = Reader::terminal);
 
 // A text that is printed for another reader than a terminal.
@@ -27,30 +28,15 @@ struct For {
 };
 
 // One argument of print().
-class Value
-{
+class Value {
 public:
-	Value(std::string_view text) : kind_(Kind::text), text_(harmless(text))
-	{
-	}
-	Value(const std::string &text) : Value(std::string_view(text))
-	{
-	}
-	Value(const char *text) : Value(std::string_view(text != nullptr ? text : ""))
-	{
-	}
-	Value(const For &f) : kind_(Kind::text), text_(harmless(f.text, f.reader))
-	{
-	}
-	Value(std::signed_integral auto n) : kind_(Kind::number), signed_(n)
-	{
-	}
-	Value(std::unsigned_integral auto n) : kind_(Kind::natural), unsigned_(n)
-	{
-	}
-	Value(double n) : kind_(Kind::real), real_(n)
-	{
-	}
+	Value(std::string_view text) : kind_(Kind::text), text_(harmless(text)) {}
+	Value(const std::string &text) : Value(std::string_view(text)) {}
+	Value(const char *text) : Value(std::string_view(text != nullptr ? text : "")) {}
+	Value(const For &f) : kind_(Kind::text), text_(harmless(f.text, f.reader)) {}
+	Value(std::signed_integral auto n) : kind_(Kind::number), signed_(n) {}
+	Value(std::unsigned_integral auto n) : kind_(Kind::natural), unsigned_(n) {}
+	Value(double n) : kind_(Kind::real), real_(n) {}
 
 	// In the style of one conversion of printf: its flags, width and precision, and its letter.
 	void print(FILE *to, const std::string &style, char letter) const;
@@ -66,7 +52,8 @@ private:
 
 void print_values(FILE *to, const char *format, const Value *values, size_t count);
 
-// As fprintf, without lengths: %d, %u and %x take every whole number, %s every text, %g, %f and %e a double. The format is the tool's own.
+// As fprintf, without lengths: %d, %u and %x take every whole number, %s every text, %g, %f and %e
+// a double. The format is the tool's own.
 template <class... A> void print(FILE *to, const char *format, const A &...arguments)
 {
 	if constexpr (sizeof...(arguments) == 0) {

@@ -16,8 +16,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace tool
-{
+namespace tool {
 
 int complain(const char *command, const std::string &what, int status)
 {
@@ -32,7 +31,8 @@ int complain(const char *command, const std::string &what, const std::string &wh
 
 int usage(const Command &c)
 {
-	print(stderr, "usage: sigevec %s %s\nTry 'sigevec %s --help'.\n", c.name, c.synopsis, c.name);
+	print(stderr, "usage: sigevec %s %s\nTry 'sigevec %s --help'.\n", c.name, c.synopsis,
+	      c.name);
 	return exit_usage;
 }
 
@@ -40,7 +40,8 @@ void print_help(const Command &c)
 {
 	print(stdout, "usage: sigevec %s %s\n%s.\n\n", c.name, c.synopsis, c.summary);
 	print(stdout, c.help);
-	print(stdout, "  -h, --help            this text\n  -V, --version         the version\n\nMore: man 1 sigevec\n");
+	print(stdout, "  -h, --help            this text\n  -V, --version         the "
+		      "version\n\nMore: man 1 sigevec\n");
 }
 
 void print_version()
@@ -48,7 +49,8 @@ void print_version()
 	print(stdout, "sigevec (libsigevec) " PACKAGE_VERSION "\n");
 }
 
-Options::Options(const Command &c, int argc, char **argv, const char *letters, std::vector<option> list)
+Options::Options(const Command &c, int argc, char **argv, const char *letters,
+		 std::vector<option> list)
     : command_(c), argc_(argc), argv_(argv), letters_(letters), list_(std::move(list))
 {
 	letters_ += "hV";
@@ -74,7 +76,8 @@ int Options::next(int *status)
 		*status = finish_output(command_.name, 0);
 		return -1;
 	case '?':
-		complain(command_.name, argv_[optind - 1], "no such option, or it wants a value or none");
+		complain(command_.name, argv_[optind - 1],
+			 "no such option, or it wants a value or none");
 		*status = usage(command_);
 		return -1;
 	default:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the subcommands of sigevec(1) share: messages, exit codes, options, where the library is, files in one piece.
+// What the subcommands of sigevec(1) share: messages, exit codes, options, where the library is,
+// files in one piece.
 #pragma once
 
 #include <getopt.h>
@@ -9,8 +10,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace tool
-{
+namespace tool {
 
 constexpr int exit_yes = 0, exit_no = 1, exit_failed = 1;
 constexpr int exit_usage = 2;
@@ -30,15 +30,16 @@ extern const Command run_command, info_command, stat_command, bench_command, che
 
 // "sigevec stat: WHAT: text of errno" or the given text on standard error. Returns status.
 int complain(const char *command, const std::string &what, int status = exit_failed);
-int complain(const char *command, const std::string &what, const std::string &why, int status = exit_failed);
+int complain(const char *command, const std::string &what, const std::string &why,
+	     int status = exit_failed);
 
-// Reads the options of a subcommand. --help and --version are answered here. Returns: 0 for an end of the options, the
-// value of an option, or -1 when the program is to end with *status. `order': '+' stops at the first word that is no
-// option.
-class Options
-{
+// Reads the options of a subcommand. --help and --version are answered here. Returns: 0 for an end
+// of the options, the value of an option, or -1 when the program is to end with *status. `order':
+// '+' stops at the first word that is no option.
+class Options {
 public:
-	Options(const Command &c, int argc, char **argv, const char *letters, std::vector<option> list);
+	Options(const Command &c, int argc, char **argv, const char *letters,
+		std::vector<option> list);
 	int next(int *status);
 	// After the last option: the words that are left.
 	int rest() const;
@@ -68,7 +69,8 @@ std::string libevent_library_path();
 // Or the number.
 std::string user_name(uid_t user);
 
-// What a file of the kernel's holds, in /proc or /sys, up to `most' bytes; nothing with errno. Other people's: file.hpp.
+// What a file of the kernel's holds, in /proc or /sys, up to `most' bytes; nothing with errno.
+// Other people's: file.hpp.
 std::optional<std::string> read_file(const std::string &path, size_t most);
 // The first line of it, or "".
 std::string first_line(const std::string &path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What differs between the kernels that the module is built for, 6.1 and later: each difference once, with the version that made it.
- * The module's sources use the names of today.
+ * What differs between the kernels that the module is built for, 6.1 and later: each difference
+ * once, with the version that made it. The module's sources use the names of today.
  */
 #ifndef SIGEVEC_COMPAT_H
 #define SIGEVEC_COMPAT_H
@@ -14,7 +14,8 @@
 
 /* 6.3: the flags of a mapping are changed by functions. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
-static inline void sv_vm_flags_mod(struct vm_area_struct *vma, unsigned long set, unsigned long clear)
+static inline void sv_vm_flags_mod(struct vm_area_struct *vma, unsigned long set,
+				   unsigned long clear)
 {
 	vma->vm_flags = (vma->vm_flags | set) & ~clear;
 }
@@ -40,8 +41,8 @@ static inline void sv_vm_flags_mod(struct vm_area_struct *vma, unsigned long set
 
 /* 6.13: a timer gets its function with everything else, and namespaces of symbols are strings. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
-static inline void sv_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*f)(struct hrtimer *), clockid_t clock,
-				    enum hrtimer_mode mode)
+static inline void sv_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*f)(struct hrtimer *),
+				    clockid_t clock, enum hrtimer_mode mode)
 {
 	hrtimer_init(t, clock, mode);
 	t->function = f;
@@ -52,9 +53,11 @@ static inline void sv_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*f)
 #define SV_IMPORT_NS(ns) MODULE_IMPORT_NS(#ns)
 #endif
 
-/* 6.3: user pages are pinned by iov_iter_extract_pages. Before, by hand; the memory of the iterator must be the user's. */
+/* 6.3: user pages are pinned by iov_iter_extract_pages. Before, by hand; the memory of the iterator
+ * must be the user's. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
-static inline ssize_t sv_pin_user_pages(struct iov_iter *i, struct page **pages, unsigned int max, size_t *offset)
+static inline ssize_t sv_pin_user_pages(struct iov_iter *i, struct page **pages, unsigned int max,
+					size_t *offset)
 {
 	unsigned long address;
 	size_t len;
@@ -69,7 +72,8 @@ static inline ssize_t sv_pin_user_pages(struct iov_iter *i, struct page **pages,
 		len = min(i->count, i->iov->iov_len - i->iov_offset);
 	}
 	*offset = offset_in_page(address);
-	n = pin_user_pages_fast(address & PAGE_MASK, min_t(size_t, max, DIV_ROUND_UP(len + *offset, PAGE_SIZE)),
+	n = pin_user_pages_fast(address & PAGE_MASK,
+				min_t(size_t, max, DIV_ROUND_UP(len + *offset, PAGE_SIZE)),
 				iov_iter_rw(i) == READ ? FOLL_WRITE : 0, pages);
 	if (n <= 0)
 		return n ? n : -EFAULT;
@@ -78,7 +82,8 @@ static inline ssize_t sv_pin_user_pages(struct iov_iter *i, struct page **pages,
 	return len;
 }
 #else
-static inline ssize_t sv_pin_user_pages(struct iov_iter *i, struct page **pages, unsigned int max, size_t *offset)
+static inline ssize_t sv_pin_user_pages(struct iov_iter *i, struct page **pages, unsigned int max,
+					size_t *offset)
 {
 	return iov_iter_extract_pages(i, &pages, SIZE_MAX, max, 0, offset);
 }

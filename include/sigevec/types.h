@@ -11,8 +11,9 @@
 typedef int ec_t;
 
 /*
- * The channel of a notification, a member of struct sigevent. It shares storage with libc's _tid, as
- * sigev_notify_function does with its neighbours: only one kind of notification is asked for at a time.
+ * The channel of a notification, a member of struct sigevent. It shares storage with libc's _tid,
+ * as sigev_notify_function does with its neighbours: only one kind of notification is asked for at
+ * a time.
  */
 #define sigev_ec _sigev_un._tid
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR MIT */
 /*
- * The ioctls of /dev/sigevec and of its pools, and the memory of a pool's completion ring: see sigevec(4).
+ * The ioctls of /dev/sigevec and of its pools, and the memory of a pool's completion ring: see
+ * sigevec(4).
  *
- * Structures have fixed widths and may grow at their end: the size is part of the number of an ioctl. A smaller one than the first
- * version is EINVAL; a larger one than the kernel knows must end in zeros, E2BIG otherwise. Unknown flags, and members that are
- * neither documented for the flags given nor zero: EINVAL.
+ * Structures have fixed widths and may grow at their end: the size is part of the number of an
+ * ioctl. A smaller one than the first version is EINVAL; a larger one than the kernel knows must
+ * end in zeros, E2BIG otherwise. Unknown flags, and members that are neither documented for the
+ * flags given nor zero: EINVAL.
  */
 #ifndef SIGEVEC_UAPI_H
 #define SIGEVEC_UAPI_H
@@ -15,7 +17,7 @@
 #define SIGEVEC_DEVICE "/dev/sigevec"
 #define SIGEVEC_IOC_MAGIC 0xE7
 
-/* --- /dev/sigevec ------------------------------------------------------------------------------------------------ */
+/* --- /dev/sigevec -------------------------------------------------------------------------- */
 
 #define SIGEVEC_VERSION 1
 
@@ -27,8 +29,10 @@ struct sigevec_device_info {
 };
 #define SIGEVEC_IOC_DEVICE_INFO _IOR(SIGEVEC_IOC_MAGIC, 0x00, struct sigevec_device_info)
 
-#define SIGEVEC_POOL_NODE (1u << 0)  /* only memory of `node' */
-#define SIGEVEC_POOL_ORDER (1u << 1) /* in blocks of at most 2^order pages; else of at most what one entry of the page table maps */
+#define SIGEVEC_POOL_NODE (1u << 0) /* only memory of `node' */
+#define SIGEVEC_POOL_ORDER                                                                         \
+	(1u << 1) /* in blocks of at most 2^order pages; else of at most what one entry of the     \
+		     page table maps */
 
 struct sigevec_pool_create {
 	__u64 size;  /* bytes, rounded up to pages */
@@ -40,7 +44,7 @@ struct sigevec_pool_create {
 /* Returns a descriptor, close-on-exec: a pool of zeroed pages. */
 #define SIGEVEC_IOC_POOL_CREATE _IOW(SIGEVEC_IOC_MAGIC, 0x01, struct sigevec_pool_create)
 
-/* --- a pool ------------------------------------------------------------------------------------------------------ */
+/* --- a pool -------------------------------------------------------------------------------- */
 
 #define SIGEVEC_POOL_DMA_ENGINE (1u << 0) /* a DMA engine makes the transfers */
 
@@ -97,12 +101,12 @@ struct sigevec_pool_listen {
 };
 #define SIGEVEC_LISTENERS_MOST 64
 /*
- * The eventfd is signalled when transfers have ended, and once when the pool's last descriptor, mapping and transfer is gone. When its own last
- * descriptor is closed it listens no more.
+ * The eventfd is signalled when transfers have ended, and once when the pool's last descriptor,
+ * mapping and transfer is gone. When its own last descriptor is closed it listens no more.
  */
 #define SIGEVEC_IOC_POOL_LISTEN _IOW(SIGEVEC_IOC_MAGIC, 0x14, struct sigevec_pool_listen)
 
-/* --- the completion ring: mmap of the pool at this offset -------------------------------------------------------- */
+/* --- the completion ring: mmap of the pool at this offset ---------------------------------- */
 
 #define SIGEVEC_RING_OFFSET (1ull << 40)
 
@@ -117,8 +121,8 @@ struct sigevec_completion {
 };
 
 /*
- * Entries head to tail - 1, each modulo `entries', are the reader's. It loads tail (acquire), reads, and stores head (release). Whatever it
- * stores there, the kernel only counts with it.
+ * Entries head to tail - 1, each modulo `entries', are the reader's. It loads tail (acquire),
+ * reads, and stores head (release). Whatever it stores there, the kernel only counts with it.
  */
 struct sigevec_ring {
 	__u32 head; /* the reader's */

@@ -3,8 +3,8 @@
 // aio_cancel.
 #include "api/check.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "engine/transfer.hpp"
 #include "request/cancel.hpp"
 #include "runtime/helper.hpp"
@@ -27,8 +27,8 @@ int cancel_one(struct aiocb *cb)
 		if (mine && cancel::outstanding(word))
 			return cancel::one(r, word);
 		// Another thread is about to publish its end.
-		while (mine && static_cast<State>(word & 0xff) != State::free && aiocb_layout::in_progress(cb) &&
-		       r->state.load(mo::acquire) == word)
+		while (mine && static_cast<State>(word & 0xff) != State::free &&
+		       aiocb_layout::in_progress(cb) && r->state.load(mo::acquire) == word)
 			sched_yield();
 	}
 	// Either it has just ended, or it never was a request.
@@ -41,7 +41,8 @@ int cancel_all(int fd, const Descriptor &d)
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
 		uint64_t word = r->state.load(mo::acquire);
-		// The number may have been closed and used again: then the request is another file's.
+		// The number may have been closed and used again: then the request is another
+		// file's.
 		if (!cancel::outstanding(word) || r->fd.load(mo::relaxed) != fd ||
 		    r->ino.load(mo::relaxed) != d.ino || r->dev.load(mo::relaxed) != d.dev)
 			continue;

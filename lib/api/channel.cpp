@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit, ec_moderate, ec_busy_poll, ec_stat.
+// ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit,
+// ec_moderate, ec_busy_poll, ec_stat.
 #include "base/memory_order.hpp"
 #include "channel/moderation.hpp"
 #include "channel/posted.hpp"
@@ -89,15 +90,18 @@ SIGEVEC_EXPORT int ec_next_event(ec_t ec, event_data_t *d)
 	return api::result_of(n > 0 ? 0 : n == -ETIMEDOUT ? EAGAIN : -n);
 }
 
-SIGEVEC_EXPORT int ec_next_events(ec_t ec, event_data_t *v, unsigned max, const struct timespec *timeout)
+SIGEVEC_EXPORT int ec_next_events(ec_t ec, event_data_t *v, unsigned max,
+				  const struct timespec *timeout)
 {
 	Reference c(peek(ec));
 	if (!c)
 		return api::result_of(EBADF);
-	bool valid = timeout == nullptr || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < 1000000000);
+	bool valid = timeout == nullptr || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 &&
+					    timeout->tv_nsec < 1000000000);
 	if (v == nullptr || max == 0 || max > INT_MAX || !valid)
 		return api::result_of(EINVAL);
-	bool wait = timeout != nullptr ? timeout->tv_sec != 0 || timeout->tv_nsec != 0 : (c->flags & EC_NONBLOCK) == 0;
+	bool wait = timeout != nullptr ? timeout->tv_sec != 0 || timeout->tv_nsec != 0
+				       : (c->flags & EC_NONBLOCK) == 0;
 	int n = c.read(channel::next(c.get(), v, max, wait, Deadline::after(timeout)));
 	return n >= 0 ? n : n == -ETIMEDOUT ? 0 : api::result_of(-n);
 }
@@ -114,7 +118,8 @@ SIGEVEC_EXPORT int ec_submit(ec_t ec)
 SIGEVEC_EXPORT int ec_post(ec_t ec, ssize_t result, int error, void *data)
 {
 	Channel *kept = nullptr;
-	if (int refused = process::ready() ? channel::admit_and_keep(ec, &kept) : EBADF; refused != 0)
+	if (int refused = process::ready() ? channel::admit_and_keep(ec, &kept) : EBADF;
+	    refused != 0)
 		return api::result_of(refused);
 	Reference c(kept);
 	Notification *n = posted::make(kept, result, error, data);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "api/check.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "request/submit.hpp"
 #include "runtime/stats.hpp"
 
@@ -34,7 +34,8 @@ ssize_t length_of(const struct iovec *v, int n)
 {
 	ssize_t sum = 0;
 	for (int i = 0; i < n; i++)
-		if (v[i].iov_len > SSIZE_MAX || __builtin_add_overflow(sum, static_cast<ssize_t>(v[i].iov_len), &sum))
+		if (v[i].iov_len > SSIZE_MAX ||
+		    __builtin_add_overflow(sum, static_cast<ssize_t>(v[i].iov_len), &sum))
 			return -1;
 	return sum;
 }

@@ -32,7 +32,8 @@ SIGEVEC_EXPORT int dma_alloc(dma_mem_t *handlep, size_t size, unsigned flags)
 
 SIGEVEC_EXPORT int dma_import(dma_mem_t *handlep, void *addr, size_t size, unsigned flags)
 {
-	return api::result_of(process::ensure() ? region::import(handlep, addr, size, flags) : ENOMEM);
+	return api::result_of(process::ensure() ? region::import(handlep, addr, size, flags)
+						: ENOMEM);
 }
 
 SIGEVEC_EXPORT int dma_free(dma_mem_t mem, size_t size)
@@ -49,7 +50,9 @@ SIGEVEC_EXPORT int dma_free(dma_mem_t mem, size_t size)
 SIGEVEC_EXPORT int dma_assoc(int sock, dma_mem_t mem, size_t size, unsigned flags)
 {
 	Region *r = find(mem, size);
-	return api::result_of(r == nullptr || (flags & ~known_flags) != 0 ? EINVAL : association::add(sock, r, flags));
+	return api::result_of(r == nullptr || (flags & ~known_flags) != 0
+				      ? EINVAL
+				      : association::add(sock, r, flags));
 }
 
 SIGEVEC_EXPORT int dma_disassoc(int sock, dma_mem_t mem, size_t size)

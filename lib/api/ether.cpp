@@ -15,8 +15,10 @@ using namespace sigevec;
 
 SIGEVEC_EXPORT int ether_open(const char *ifname, unsigned queue, unsigned flags)
 {
-	constexpr unsigned known = ETHER_COPY | ETHER_ZEROCOPY | ETHER_PROMISC, both = ETHER_COPY | ETHER_ZEROCOPY;
-	if (ifname == nullptr || strnlen(ifname, IF_NAMESIZE) == IF_NAMESIZE || (flags & ~known) != 0 || (flags & both) == both)
+	constexpr unsigned known = ETHER_COPY | ETHER_ZEROCOPY | ETHER_PROMISC,
+			   both = ETHER_COPY | ETHER_ZEROCOPY;
+	if (ifname == nullptr || strnlen(ifname, IF_NAMESIZE) == IF_NAMESIZE ||
+	    (flags & ~known) != 0 || (flags & both) == both)
 		return api::result_of(EINVAL);
 	if (!process::ensure())
 		return api::result_of(ENOMEM);

@@ -17,7 +17,8 @@ using api::SocketCall;
 
 namespace {
 
-// AIO_DMA_BUF. Of a receive, EV_MULTISHOT (whose value is that of MSG_OOB, which has no place in a region) arms the association.
+// AIO_DMA_BUF. Of a receive, EV_MULTISHOT (whose value is that of MSG_OOB, which has no place in a
+// region) arms the association.
 int on_region(SocketCall &s, size_t len, bool whole_message)
 {
 	s.call.flags &= ~AIO_DMA_BUF;
@@ -28,7 +29,8 @@ int on_region(SocketCall &s, size_t len, bool whole_message)
 	return s.wait_for_arrival(len, whole_message);
 }
 
-int on_buffer(SocketCall &s, const void *buf, size_t len, const struct sockaddr *a, socklen_t length, ec_t ec, void *data)
+int on_buffer(SocketCall &s, const void *buf, size_t len, const struct sockaddr *a,
+	      socklen_t length, ec_t ec, void *data)
 {
 	s.notify_channel(ec, data);
 	s.buffer(buf, len);
@@ -44,7 +46,8 @@ int on_message(SocketCall &s, const struct msghdr *msg, ec_t ec, void *data)
 	bool region = (s.call.flags & AIO_DMA_BUF) != 0;
 	// What is received is made in the region.
 	int error = region && is_inward(s.call.op) ? 0 : s.message(msg);
-	return api::result_of(s.start(error == 0 && region ? on_region(s, dma::receive::no_limit, true) : error));
+	return api::result_of(
+		s.start(error == 0 && region ? on_region(s, dma::receive::no_limit, true) : error));
 }
 
 } // namespace
@@ -55,8 +58,8 @@ SIGEVEC_EXPORT int ev_send(int fd, const void *buf, size_t len, int flags, ec_t 
 	return on_buffer(s, buf, len, nullptr, 0, ec, data);
 }
 
-SIGEVEC_EXPORT int ev_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to, socklen_t tolen, ec_t ec,
-			     void *data)
+SIGEVEC_EXPORT int ev_sendto(int fd, const void *buf, size_t len, int flags,
+			     const struct sockaddr *to, socklen_t tolen, ec_t ec, void *data)
 {
 	SocketCall s(Op::send, fd, flags);
 	return on_buffer(s, buf, len, to, tolen, ec, data);
@@ -74,8 +77,8 @@ SIGEVEC_EXPORT int ev_recv(int fd, void *buf, size_t len, int flags, ec_t ec, vo
 	return on_buffer(s, buf, len, nullptr, 0, ec, data);
 }
 
-SIGEVEC_EXPORT int ev_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *from, socklen_t fromlen, ec_t ec,
-			       void *data)
+SIGEVEC_EXPORT int ev_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *from,
+			       socklen_t fromlen, ec_t ec, void *data)
 {
 	SocketCall s(Op::recv, fd, flags);
 	return on_buffer(s, buf, len, from, fromlen, ec, data);
@@ -92,10 +95,12 @@ SIGEVEC_EXPORT int ev_accept(int fd, int flags, ec_t ec, void *data)
 	SocketCall s(Op::accept, fd, flags & ~EV_MULTISHOT);
 	s.notify_channel(ec, data);
 	s.call.multishot = (flags & EV_MULTISHOT) != 0;
-	return api::result_of(s.start((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC | EV_MULTISHOT)) != 0 ? EINVAL : 0));
+	return api::result_of(s.start(
+		(flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC | EV_MULTISHOT)) != 0 ? EINVAL : 0));
 }
 
-SIGEVEC_EXPORT int ev_connect(int fd, const struct sockaddr *to, socklen_t tolen, ec_t ec, void *data)
+SIGEVEC_EXPORT int ev_connect(int fd, const struct sockaddr *to, socklen_t tolen, ec_t ec,
+			      void *data)
 {
 	SocketCall s(Op::connect, fd, 0);
 	s.notify_channel(ec, data);

@@ -3,8 +3,8 @@
 // sigevec_get_engine, sigevec_get_limits, sigevec_set_limits, sigevec_get_stats.
 #include "sigevec/info.h"
 
-#include "base/memory_order.hpp"
 #include "api/check.hpp"
+#include "base/memory_order.hpp"
 #include "dma/region.hpp"
 #include "engine/select.hpp"
 #include "runtime/config.hpp"
@@ -40,8 +40,9 @@ SIGEVEC_EXPORT int sigevec_get_limits(struct sigevec_limits *limits)
 
 SIGEVEC_EXPORT int sigevec_set_limits(const struct sigevec_limits *limits)
 {
-	if (limits == nullptr || !process::ensure() || limits->threads == 0 || limits->requests == 0 ||
-	    limits->requests > config::most_requests || limits->ring == 0 || limits->ring > config::most_ring)
+	if (limits == nullptr || !process::ensure() || limits->threads == 0 ||
+	    limits->requests == 0 || limits->requests > config::most_requests ||
+	    limits->ring == 0 || limits->ring > config::most_ring)
 		return api::result_of(EINVAL);
 	if (limits->requests < requests::size() || limits->dma < dma::region::charged())
 		return api::result_of(EBUSY);

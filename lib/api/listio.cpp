@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // lio_listio.
-#include "base/memory_order.hpp"
 #include "api/check.hpp"
 #include "api/socket.hpp"
+#include "base/memory_order.hpp"
 #include "channel/bell.hpp"
 
 #include "aiocb.hpp"
-#include "dma/request.hpp"
 #include "completion/wait.hpp"
+#include "dma/request.hpp"
 #include "engine/kaio.hpp"
 #include "notify/notifier.hpp"
 #include "request/batch.hpp"
@@ -32,7 +32,8 @@ bool counts(const struct aiocb *cb)
 int start_socket_call(struct aiocb *cb, Batch *batch)
 {
 	int op = cb->aio_lio_opcode;
-	api::SocketCall s(op == LIO_SEND || op == LIO_SENDMSG ? Op::send : Op::recv, cb->aio_fildes, 0);
+	api::SocketCall s(op == LIO_SEND || op == LIO_SENDMSG ? Op::send : Op::recv, cb->aio_fildes,
+			  0);
 	s.notify_aiocb(cb);
 	s.call.batch = batch;
 	if (op == LIO_SENDMSG || op == LIO_RECVMSG)
@@ -51,7 +52,8 @@ int start_transfer(struct aiocb *cb, Batch *batch)
 	int error = api::read_transfer(cb, read ? Op::read : Op::write, &c);
 	c.batch = batch;
 	if (region && error == 0)
-		error = read ? dma::prepare_receive(c, cb->aio_dma_buf, false) : dma::prepare_send(c, cb->aio_dma_buf, false);
+		error = read ? dma::prepare_receive(c, cb->aio_dma_buf, false)
+			     : dma::prepare_send(c, cb->aio_dma_buf, false);
 	if (!known)
 		c.len = ~size_t{0}; // accepted, and ends with EINVAL
 	return api::start(error, cb, c);
@@ -86,7 +88,8 @@ int start_all(struct aiocb *const list[], int n, Batch *batch)
 	return refused;
 }
 
-// The list has been refused whole: no element is to look as if it had ended well, as it may have before.
+// The list has been refused whole: no element is to look as if it had ended well, as it may have
+// before.
 int refuse_all(struct aiocb *const list[], int n, int error)
 {
 	for (int i = 0; i < n; i++)
@@ -137,10 +140,12 @@ int list_and_go_on(struct aiocb *const list[], int n, const struct sigevent *sig
 
 SIGEVEC_EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sig)
 {
-	if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0 || (n > 0 && api::unassumed(list) == nullptr))
+	if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0 ||
+	    (n > 0 && api::unassumed(list) == nullptr))
 		return api::result_of(EINVAL);
 	if (!process::ensure())
 		return api::result_of(refuse_all(list, n, EAGAIN));
-	return api::result_of(mode == LIO_WAIT ? list_and_wait(list, n) : list_and_go_on(list, n, sig));
+	return api::result_of(mode == LIO_WAIT ? list_and_wait(list, n)
+					       : list_and_go_on(list, n, sig));
 }
 SIGEVEC_ALIAS64(int, lio_listio, int, struct aiocb64 *const[], int, struct sigevent *);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// mq_notify, timer_create, timer_delete, timer_getoverrun, getaddrinfo_a, gai_suspend, gai_cancel: libc's own, but for SIGEV_EC.
+// mq_notify, timer_create, timer_delete, timer_getoverrun, getaddrinfo_a, gai_suspend, gai_cancel:
+// libc's own, but for SIGEV_EC.
 //
-// Whoever does not ask for SIGEV_EC gets libc's function and nothing else: nothing is set up, and no other member is read. Not in the
-// static library, whose objects are without PIC: a static program has one function of each name, and there it is libc's.
+// Whoever does not ask for SIGEV_EC gets libc's function and nothing else: nothing is set up, and
+// no other member is read. Not in the static library, whose objects are without PIC: a static
+// program has one function of each name, and there it is libc's.
 #include "api/check.hpp"
 #include "libc.hpp"
 #include "runtime/process.hpp"
@@ -18,14 +20,16 @@
 
 using namespace sigevec;
 
-// Today's ABI of timers on this machine. Callers of GLIBC_2.2.5, whose timer_t is an int, are to find libc's functions: so here the
-// names have versions (lib/libsigevec.map). Elsewhere, and for all the other names, there has never been another ABI.
+// Today's ABI of timers on this machine. Callers of GLIBC_2.2.5, whose timer_t is an int, are to
+// find libc's functions: so here the names have versions (lib/libsigevec.map). Elsewhere, and for
+// all the other names, there has never been another ABI.
 #ifdef __x86_64__
-#define SIGEVEC_TIMER(name, ...)                                                                                      \
-	SIGEVEC_EXPORT int sigevec_##name(__VA_ARGS__);                                                               \
-	extern "C" __attribute__((visibility("default"), alias("sigevec_" #name))) int sigevec_old_##name(__VA_ARGS__); \
-	asm(".symver sigevec_" #name ", " #name "@@GLIBC_2.34, remove");                                              \
-	asm(".symver sigevec_old_" #name ", " #name "@GLIBC_2.3.3, remove");                                          \
+#define SIGEVEC_TIMER(name, ...)                                                                   \
+	SIGEVEC_EXPORT int sigevec_##name(__VA_ARGS__);                                            \
+	extern "C" __attribute__((visibility("default"),                                           \
+				  alias("sigevec_" #name))) int sigevec_old_##name(__VA_ARGS__);   \
+	asm(".symver sigevec_" #name ", " #name "@@GLIBC_2.34, remove");                           \
+	asm(".symver sigevec_old_" #name ", " #name "@GLIBC_2.3.3, remove");                       \
 	SIGEVEC_EXPORT int sigevec_##name(__VA_ARGS__)
 #else
 #define SIGEVEC_TIMER(name, ...) SIGEVEC_EXPORT int name(__VA_ARGS__)
@@ -70,15 +74,18 @@ SIGEVEC_EXPORT int getaddrinfo_a(int mode, struct gaicb *list[], int n, struct s
 	return process::ensure() ? sigevec::addrinfo::start(list, n, *e) : EAI_MEMORY;
 }
 
-SIGEVEC_EXPORT int gai_suspend(const struct gaicb *const list[], int n, const struct timespec *timeout)
+SIGEVEC_EXPORT int gai_suspend(const struct gaicb *const list[], int n,
+			       const struct timespec *timeout)
 {
 	bool ours = process::ready() && n > 0 && api::unassumed(list) != nullptr;
-	return ours ? sigevec::addrinfo::suspend(list, n, timeout) : libc::functions().gai_suspend(list, n, timeout);
+	return ours ? sigevec::addrinfo::suspend(list, n, timeout)
+		    : libc::functions().gai_suspend(list, n, timeout);
 }
 
 SIGEVEC_EXPORT int gai_cancel(struct gaicb *request)
 {
-	return process::ready() ? sigevec::addrinfo::cancel(request) : libc::functions().gai_cancel(request);
+	return process::ready() ? sigevec::addrinfo::cancel(request)
+				: libc::functions().gai_cancel(request);
 }
 
 #endif

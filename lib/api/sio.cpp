@@ -3,8 +3,8 @@
 // sio_reserve, sio_release, sio_send, sio_sendto, sio_sendmsg, sio_recv, sio_recvfrom, sio_recvmsg.
 #include "sigevec/sio.h"
 
-#include "base/memory_order.hpp"
 #include "api/check.hpp"
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receive.hpp"
 #include "dma/send.hpp"
@@ -47,7 +47,8 @@ ssize_t try_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 	*mine = a && a->device != nullptr;
 	if (!*mine)
 		return 0;
-	if ((flags & ~(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)) != 0 || m->msg_name != nullptr || m->msg_controllen != 0)
+	if ((flags & ~(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)) != 0 || m->msg_name != nullptr ||
+	    m->msg_controllen != 0)
 		return -EOPNOTSUPP;
 	return ether::device::send(a->device, m->msg_iov, m->msg_iovlen, (flags & MSG_MORE) != 0);
 }
@@ -56,7 +57,8 @@ int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 {
 	for (;;) {
 		ssize_t n = try_frame(sock, m, flags, mine);
-		if (n != -EAGAIN || (flags & MSG_DONTWAIT) != 0 || (fcntl(sock, F_GETFL) & O_NONBLOCK) != 0)
+		if (n != -EAGAIN || (flags & MSG_DONTWAIT) != 0 ||
+		    (fcntl(sock, F_GETFL) & O_NONBLOCK) != 0)
 			return value(n);
 		struct pollfd p = {sock, POLLOUT, 0};
 		constexpr timespec moment{0, 1000000};
@@ -67,10 +69,13 @@ int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 
 int send_message(int sock, const struct msghdr *m, int flags)
 {
-	// Without a vector there is no memory to look for: an empty datagram, or control data alone.
+	// Without a vector there is no memory to look for: an empty datagram, or control data
+	// alone.
 	Region *r = nullptr;
 	bool parts = m->msg_iovlen != 0;
-	if (!process::ensure() || (parts && (m->msg_iov == nullptr || (r = region_of(m->msg_iov, m->msg_iovlen)) == nullptr)))
+	if (!process::ensure() ||
+	    (parts &&
+	     (m->msg_iov == nullptr || (r = region_of(m->msg_iov, m->msg_iovlen)) == nullptr)))
 		return api::result_of(EFAULT);
 	if (const Association *a = association::find(sock); a != nullptr && a->device != nullptr) {
 		bool mine;
@@ -86,7 +91,8 @@ constexpr int unfit = MSG_TRUNC;
 
 int receive_into(int sock, const receive::Want &w, void **address)
 {
-	if (address == nullptr || w.size == 0 || (w.size > INT_MAX && w.size != receive::no_limit) || !process::ensure())
+	if (address == nullptr || w.size == 0 ||
+	    (w.size > INT_MAX && w.size != receive::no_limit) || !process::ensure())
 		return api::result_of(EINVAL);
 	*address = nullptr;
 	return value((w.flags & unfit) != 0 ? -EOPNOTSUPP : receive::call(sock, w, address));
@@ -119,7 +125,8 @@ SIGEVEC_EXPORT int sio_send(int sock, const void *buf, size_t size, int flags)
 	return sio_sendto(sock, buf, size, flags, nullptr, 0);
 }
 
-SIGEVEC_EXPORT int sio_sendto(int sock, const void *buf, size_t size, int flags, const struct sockaddr *to, socklen_t tolen)
+SIGEVEC_EXPORT int sio_sendto(int sock, const void *buf, size_t size, int flags,
+			      const struct sockaddr *to, socklen_t tolen)
 {
 	if (size > INT_MAX)
 		return api::result_of(EINVAL);
@@ -147,14 +154,18 @@ SIGEVEC_EXPORT int sio_recv(int sock, void **buf, size_t size, int flags)
 	return receive_into(sock, {size, flags, false, nullptr, 0, nullptr}, buf);
 }
 
-SIGEVEC_EXPORT int sio_recvfrom(int sock, const void **buf, size_t size, int flags, struct sockaddr *from, socklen_t fromlen)
+SIGEVEC_EXPORT int sio_recvfrom(int sock, const void **buf, size_t size, int flags,
+				struct sockaddr *from, socklen_t fromlen)
 {
-	return receive_into(sock, {size, flags, false, from, from != nullptr ? fromlen : 0, nullptr}, const_cast<void **>(buf));
+	return receive_into(sock,
+			    {size, flags, false, from, from != nullptr ? fromlen : 0, nullptr},
+			    const_cast<void **>(buf));
 }
 
 SIGEVEC_EXPORT int sio_recvmsg(int sock, const void **msg, size_t size, int flags)
 {
 	if (size == sizeof(struct msghdr))
 		size = receive::no_limit;
-	return receive_into(sock, {size, flags, true, nullptr, 0, nullptr}, const_cast<void **>(msg));
+	return receive_into(sock, {size, flags, true, nullptr, 0, nullptr},
+			    const_cast<void **>(msg));
 }

@@ -143,7 +143,8 @@ int on_message(Op op, struct aiocb *cb, int flags)
 	bool region = (flags & AIO_DMA_BUF) != 0;
 	if (!region || !is_inward(op)) {
 		int error = s.message(cb->aio_msg);
-		return api::result_of(s.start(error == 0 && region ? s.use_region(cb->aio_dma_buf, true) : error));
+		return api::result_of(s.start(
+			error == 0 && region ? s.use_region(cb->aio_dma_buf, true) : error));
 	}
 	// The message is made in the region.
 	s.buffer(nullptr, cb->aio_nbytes);
@@ -162,12 +163,14 @@ SIGEVEC_EXPORT int aio_recv(struct aiocb *cb, int flags)
 	return on_buffer(Op::recv, cb, flags, nullptr, 0);
 }
 
-SIGEVEC_EXPORT int aio_sendto(struct aiocb *cb, int flags, const struct sockaddr *to, socklen_t tolen)
+SIGEVEC_EXPORT int aio_sendto(struct aiocb *cb, int flags, const struct sockaddr *to,
+			      socklen_t tolen)
 {
 	return on_buffer(Op::send, cb, flags, to, tolen);
 }
 
-SIGEVEC_EXPORT int aio_recvfrom(struct aiocb *cb, int flags, struct sockaddr *from, socklen_t fromlen)
+SIGEVEC_EXPORT int aio_recvfrom(struct aiocb *cb, int flags, struct sockaddr *from,
+				socklen_t fromlen)
 {
 	return on_buffer(Op::recv, cb, flags, from, fromlen);
 }

@@ -29,13 +29,14 @@ public:
 	int send_from_region();
 	int use_region(dma_mem_t mem, bool whole_message);
 
-	// Submits. error: what was wrong with the arguments, or 0. Returns 0 or the errno of the call.
+	// Submits. error: what was wrong with the arguments, or 0. Returns 0 or the errno of the
+	// call.
 	int start(int error);
 
 	Call call{};
 
 private:
-	struct msghdr header_{};
+	struct msghdr header_ {};
 };
 
 } // namespace sigevec::api

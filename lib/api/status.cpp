@@ -3,8 +3,8 @@
 // aio_error, aio_return: async-signal-safe.
 #include "api/check.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "completion/finished.hpp"
 #include "engine/kaio.hpp"
 #include "runtime/process.hpp"
@@ -20,7 +20,8 @@ SIGEVEC_EXPORT int aio_error(const struct aiocb *cb)
 	int e = aiocb_layout::error(cb);
 	if (e != EINPROGRESS)
 		return e;
-	// The kernel may have ended it without anybody having looked: a program that only polls must get on.
+	// The kernel may have ended it without anybody having looked: a program that only polls
+	// must get on.
 	int context = aiocb_layout::context(cb).load(mo::acquire) - 1;
 	if (context >= 0 && context < kaio::contexts && process::ready()) {
 		int saved = errno;

@@ -3,8 +3,8 @@
 // aio_suspend, aio_waitcomplete.
 #include "api/check.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "completion/wait.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/aio.h"
@@ -27,7 +27,8 @@ int suspend_error(int e)
 
 } // namespace
 
-SIGEVEC_EXPORT int aio_suspend(const struct aiocb *const list[], int n, const struct timespec *timeout)
+SIGEVEC_EXPORT int aio_suspend(const struct aiocb *const list[], int n,
+			       const struct timespec *timeout)
 {
 	if (n < 0 || (n > 0 && api::unassumed(list) == nullptr) || !valid(timeout))
 		return api::result_of(EINVAL);

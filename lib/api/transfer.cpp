@@ -3,8 +3,8 @@
 // aio_read, aio_write, aio_readv, aio_writev, aio_fsync, aio_init.
 #include "api/check.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "request/submit.hpp"
 #include "runtime/config.hpp"
 #include "runtime/process.hpp"
@@ -58,7 +58,8 @@ SIGEVEC_EXPORT int aio_fsync(int op, struct aiocb *cb)
 }
 SIGEVEC_ALIAS64(int, aio_fsync, int, struct aiocb64 *);
 
-// A hint, as in glibc: aio_num only sizes the kernel's rings, so that a program which says too little loses nothing.
+// A hint, as in glibc: aio_num only sizes the kernel's rings, so that a program which says too
+// little loses nothing.
 SIGEVEC_EXPORT void aio_init(const struct aioinit *init)
 {
 	if (api::unassumed(init) == nullptr || !process::ensure())
@@ -67,7 +68,8 @@ SIGEVEC_EXPORT void aio_init(const struct aioinit *init)
 	config::limits.threads.store(at_least_one(init->aio_threads), mo::relaxed);
 	unsigned ring = at_least_one(init->aio_num);
 	if (ring > config::limits.ring.load(mo::relaxed))
-		config::limits.ring.store(ring < config::most_ring ? ring : config::most_ring, mo::relaxed);
+		config::limits.ring.store(ring < config::most_ring ? ring : config::most_ring,
+					  mo::relaxed);
 	if (init->aio_idle_time > 0)
 		config::limits.idle.store(static_cast<unsigned>(init->aio_idle_time), mo::relaxed);
 }

@@ -23,7 +23,8 @@ int start(const SysvCall &call, ec_t ec, void *data)
 	return api::result_of(process::ensure() ? sysv::start(call, ec, data) : EAGAIN);
 }
 
-int wait_for(const source::Protocol &p, void *object, pthread_mutex_t *mutex, const struct timespec *abstime, ec_t ec, void *data)
+int wait_for(const source::Protocol &p, void *object, pthread_mutex_t *mutex,
+	     const struct timespec *abstime, ec_t ec, void *data)
 {
 	if (object == nullptr)
 		return api::result_of(EINVAL);
@@ -61,7 +62,8 @@ SIGEVEC_EXPORT int ev_pthread_barrier_wait(pthread_barrier_t *barrier, ec_t ec, 
 	return wait_for(source::barrier_protocol, barrier, nullptr, nullptr, ec, data);
 }
 
-SIGEVEC_EXPORT int ev_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, ec_t ec, void *data)
+SIGEVEC_EXPORT int ev_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, ec_t ec,
+					void *data)
 {
 	if (mutex == nullptr)
 		return api::result_of(EINVAL);
@@ -75,14 +77,17 @@ SIGEVEC_EXPORT int ev_signal(const sigset_t *set, ec_t ec, void *data)
 	return api::result_of(process::ensure() ? signals::start(*set, ec, data) : EAGAIN);
 }
 
-SIGEVEC_EXPORT int ev_msgrcv(int msqid, void *msgp, size_t msgsz, long msgtyp, int msgflg, ec_t ec, void *data)
+SIGEVEC_EXPORT int ev_msgrcv(int msqid, void *msgp, size_t msgsz, long msgtyp, int msgflg, ec_t ec,
+			     void *data)
 {
 	return start({SysvCall::Op::receive, msqid, msgp, msgsz, msgtyp, msgflg}, ec, data);
 }
 
-SIGEVEC_EXPORT int ev_msgsnd(int msqid, const void *msgp, size_t msgsz, int msgflg, ec_t ec, void *data)
+SIGEVEC_EXPORT int ev_msgsnd(int msqid, const void *msgp, size_t msgsz, int msgflg, ec_t ec,
+			     void *data)
 {
-	return start({SysvCall::Op::send, msqid, const_cast<void *>(msgp), msgsz, 0, msgflg}, ec, data);
+	return start({SysvCall::Op::send, msqid, const_cast<void *>(msgp), msgsz, 0, msgflg}, ec,
+		     data);
 }
 
 SIGEVEC_EXPORT int ev_semop(int semid, struct sembuf *sops, size_t nsops, ec_t ec, void *data)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// A hash table of objects that are linked by a hook of their own: adding needs no memory, so it cannot fail. An object is in one chain
-// with all others of its hash, the newest first, and is taken out without a search.
+// A hash table of objects that are linked by a hook of their own: adding needs no memory, so it
+// cannot fail. An object is in one chain with all others of its hash, the newest first, and is
+// taken out without a search.
 //
-// Memory is only for the heads of the chains; where there is none for more of them, the chains become longer. Locks: the user's.
+// Memory is only for the heads of the chains; where there is none for more of them, the chains
+// become longer. Locks: the user's.
 #pragma once
 
 #include <cstddef>

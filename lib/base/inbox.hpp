@@ -2,11 +2,13 @@
 //
 // An intrusive queue that any thread puts into and one thread empties.
 //
-// Putting is one compare-exchange, allocates nothing and is async-signal-safe. T has a member `T *next', which belongs to the inbox from
-// push() until take_all() has returned it. An element is in one inbox at a time.
+// Putting is one compare-exchange, allocates nothing and is async-signal-safe. T has a member `T
+// *next', which belongs to the inbox from push() until take_all() has returned it. An element is in
+// one inbox at a time.
 //
-// Order: what was pushed first is taken first. A push is a release of what the element leads to, taking an acquire; both are seq_cst, so
-// that they can be ordered against a flag that says whether the taker sleeps (runtime/wakeup.hpp).
+// Order: what was pushed first is taken first. A push is a release of what the element leads to,
+// taking an acquire; both are seq_cst, so that they can be ordered against a flag that says whether
+// the taker sleeps (runtime/wakeup.hpp).
 #pragma once
 
 #include "base/memory_order.hpp"

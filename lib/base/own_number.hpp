@@ -2,8 +2,9 @@
 //
 // Where the library's own descriptors are in the program's table, if they must be there.
 //
-// High: 0 to 2 are the program's even while it has closed them, and a program that counts on the lowest free number, or opens a file for each
-// that it closes, finds what it would find without the library.
+// High: 0 to 2 are the program's even while it has closed them, and a program that counts on the
+// lowest free number, or opens a file for each that it closes, finds what it would find without the
+// library.
 #pragma once
 
 #include "base/syscalls.hpp"
@@ -21,7 +22,9 @@ inline int own_number(int fd)
 	if (fd < 0)
 		return fd;
 	struct rlimit r;
-	int from = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < usual + below_limit ? static_cast<int>(r.rlim_cur) - below_limit : usual;
+	int from = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < usual + below_limit
+			   ? static_cast<int>(r.rlim_cur) - below_limit
+			   : usual;
 	int other = fcntl(fd, F_DUPFD_CLOEXEC, from > 3 ? from : 3);
 	if (other < 0 && fd > 2)
 		return fd;

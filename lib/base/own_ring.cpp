@@ -9,8 +9,8 @@
 #include "uring.h"
 
 #include <atomic>
-#include <csignal>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <sys/mman.h>
 
@@ -81,7 +81,9 @@ int OwnRing::open_in_own_memory(unsigned entries, unsigned completions, unsigned
 	p.cq_entries = completions == 0 ? 2 * all_entries : power_of_two(completions);
 	constexpr size_t page = 65536; // or smaller
 	size_t sqes = (all_entries * sizeof(struct io_uring_sqe) + page - 1) / page * page;
-	size_t all = sqes + (p.cq_entries * sizeof(struct io_uring_cqe) + all_entries * sizeof(unsigned) + page + page - 1) / page * page;
+	size_t all = sqes + (p.cq_entries * sizeof(struct io_uring_cqe) +
+			     all_entries * sizeof(unsigned) + page + page - 1) /
+				    page * page;
 	void *m = mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m == MAP_FAILED)
 		return -ENOMEM;
@@ -121,7 +123,10 @@ int OwnRing::open_in_kernel_memory(unsigned entries, unsigned completions, unsig
 // A filter may let a ring be made, and not be entered.
 int OwnRing::enter_once()
 {
-	return syscall(SYS_io_uring_enter, ring_fd, 0, 0, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8) >= 0 ? 0 : -errno;
+	return syscall(SYS_io_uring_enter, ring_fd, 0, 0, IORING_ENTER_GETEVENTS, nullptr,
+		       _NSIG / 8) >= 0
+		       ? 0
+		       : -errno;
 }
 
 int OwnRing::open(unsigned entries, unsigned completions, unsigned set_up)

@@ -2,9 +2,11 @@
 //
 // Every io_uring of the library's is made here.
 //
-// What a ring says is believed: its completions carry pointers. So its memory must be nobody else's. A child (fork, _Fork, clone) has what its parent has
-// mapped, so the memory is the library's own (IORING_SETUP_NO_MMAP, Linux 6.5), which no child has from before the ring exists, and which nobody
-// can map through the descriptor. The kernel's memory, on older kernels, is taken out of children's as soon as it is mapped.
+// What a ring says is believed: its completions carry pointers. So its memory must be nobody
+// else's. A child (fork, _Fork, clone) has what its parent has mapped, so the memory is the
+// library's own (IORING_SETUP_NO_MMAP, Linux 6.5), which no child has from before the ring exists,
+// and which nobody can map through the descriptor. The kernel's memory, on older kernels, is taken
+// out of children's as soon as it is mapped.
 //
 // Locks: none. A ring is its owner's.
 #pragma once
@@ -20,7 +22,8 @@ namespace sigevec {
 
 class OwnRing : public io_uring {
 public:
-	// set_up: IORING_SETUP_*. completions: 0 for the kernel's choice. 0 or -errno. Its number is as the kernel gave it, close-on-exec.
+	// set_up: IORING_SETUP_*. completions: 0 for the kernel's choice. 0 or -errno. Its number
+	// is as the kernel gave it, close-on-exec.
 	int open(unsigned entries, unsigned completions, unsigned set_up);
 	// Closes its number only: the kernel gives up what is in it, and says so in its memory.
 	void leave();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Memory for objects of one type, the first few of which are part of the reserve itself: whoever owns it can go on a little where the process's
-// memory or address space is used up. For one thread.
+// Memory for objects of one type, the first few of which are part of the reserve itself: whoever
+// owns it can go on a little where the process's memory or address space is used up. For one
+// thread.
 #pragma once
 
 #include <cstddef>

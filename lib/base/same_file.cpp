@@ -35,13 +35,16 @@ pid_t own_thread()
 
 Same same_file(pid_t ta, int a, pid_t tb, int b)
 {
-	return answer(compare(ta, tb, KCMP_FILE, static_cast<unsigned long>(a), static_cast<unsigned long>(b)));
+	return answer(compare(ta, tb, KCMP_FILE, static_cast<unsigned long>(a),
+			      static_cast<unsigned long>(b)));
 }
 
 Same epoll_watches(int epoll, int watched, pid_t tb, int b)
 {
-	struct kcmp_epoll_slot slot = {static_cast<uint32_t>(epoll), static_cast<uint32_t>(watched), 0};
-	return answer(compare(tb, own_thread(), KCMP_EPOLL_TFD, static_cast<unsigned long>(b), reinterpret_cast<unsigned long>(&slot)));
+	struct kcmp_epoll_slot slot = {static_cast<uint32_t>(epoll), static_cast<uint32_t>(watched),
+				       0};
+	return answer(compare(tb, own_thread(), KCMP_EPOLL_TFD, static_cast<unsigned long>(b),
+			      reinterpret_cast<unsigned long>(&slot)));
 }
 
 bool can_compare()

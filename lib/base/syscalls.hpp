@@ -2,10 +2,11 @@
 //
 // System calls that are no cancellation points.
 //
-// libc's read, sendmsg, close and their like are: a thread with a cancellation pending would end inside aio_read, with a
-// request half submitted. Of the library's functions only aio_suspend is a cancellation point. Names and arguments are the
-// kernel's; results are libc's (-1 and errno). The helper's descriptors are closed this way, too: the thread sanitizer takes
-// its numbers for the program's.
+// libc's read, sendmsg, close and their like are: a thread with a cancellation pending would end
+// inside aio_read, with a request half submitted. Of the library's functions only aio_suspend is a
+// cancellation point. Names and arguments are the kernel's; results are libc's (-1 and errno). The
+// helper's descriptors are closed this way, too: the thread sanitizer takes its numbers for the
+// program's.
 #pragma once
 
 #include <cerrno>
@@ -18,8 +19,9 @@
 
 namespace sigevec::sys {
 
-// Emulators and filters may not know preadv2 and pwritev2, and say ENOSYS or EPERM. The older calls do the same without flags, and can
-// say EPERM themselves, of a sealed file. With flags nothing can: EOPNOTSUPP, as of a file for which the kernel cannot.
+// Emulators and filters may not know preadv2 and pwritev2, and say ENOSYS or EPERM. The older calls
+// do the same without flags, and can say EPERM themselves, of a sealed file. With flags nothing
+// can: EOPNOTSUPP, as of a file for which the kernel cannot.
 inline bool try_without_flags(ssize_t result, int flags)
 {
 	if (result >= 0 || (errno != ENOSYS && errno != EPERM))
@@ -33,7 +35,8 @@ inline ssize_t preadv2(int fd, const struct iovec *v, int n, off_t offset, int f
 {
 	ssize_t r = syscall(SYS_preadv2, fd, v, n, offset, 0L, flags);
 	if (try_without_flags(r, flags))
-		r = offset == -1 ? syscall(SYS_readv, fd, v, n) : syscall(SYS_preadv, fd, v, n, offset, 0L);
+		r = offset == -1 ? syscall(SYS_readv, fd, v, n)
+				 : syscall(SYS_preadv, fd, v, n, offset, 0L);
 	return r;
 }
 
@@ -41,7 +44,8 @@ inline ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t offset, int 
 {
 	ssize_t r = syscall(SYS_pwritev2, fd, v, n, offset, 0L, flags);
 	if (try_without_flags(r, flags))
-		r = offset == -1 ? syscall(SYS_writev, fd, v, n) : syscall(SYS_pwritev, fd, v, n, offset, 0L);
+		r = offset == -1 ? syscall(SYS_writev, fd, v, n)
+				 : syscall(SYS_pwritev, fd, v, n, offset, 0L);
 	return r;
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// The submission queue of a ring whose io_uring_enter is the library's own: liburing's submission has no place for all that is asked of it.
+// The submission queue of a ring whose io_uring_enter is the library's own: liburing's submission
+// has no place for all that is asked of it.
 //
-// With an array of indices (which newer versions of liburing ask the kernel to leave out, and then it is nullptr) the entry at a place of
-// the queue is the one with that number: named once, for older versions of liburing do so with each submission.
+// With an array of indices (which newer versions of liburing ask the kernel to leave out, and then
+// it is nullptr) the entry at a place of the queue is the one with that number: named once, for
+// older versions of liburing do so with each submission.
 #pragma once
 
 #include "config.h"
@@ -41,7 +43,10 @@ inline unsigned publish(struct io_uring *ring)
 // Submits, and has the kernel tell what there is. 0 or the errno.
 inline int submit_and_look(struct io_uring *ring)
 {
-	return syscall(SYS_io_uring_enter, ring->ring_fd, publish(ring), 0, IORING_ENTER_GETEVENTS, nullptr, 0) < 0 ? errno : 0;
+	return syscall(SYS_io_uring_enter, ring->ring_fd, publish(ring), 0, IORING_ENTER_GETEVENTS,
+		       nullptr, 0) < 0
+		       ? errno
+		       : 0;
 }
 
 // Whether wait_idly() is what it says (Linux 6.15).
@@ -50,8 +55,9 @@ inline bool waits_idly(const struct io_uring *ring)
 	return (ring->features & IORING_FEAT_NO_IOWAIT) != 0;
 }
 
-// Submits, and sleeps until there is a completion or so much time has passed (nullptr: for ever). It does not count as waiting for a device, as a sleep
-// in a ring does otherwise. What the ring has taken it says before it says why it has come back: that is looked for afterwards. 0 or the errno.
+// Submits, and sleeps until there is a completion or so much time has passed (nullptr: for ever).
+// It does not count as waiting for a device, as a sleep in a ring does otherwise. What the ring has
+// taken it says before it says why it has come back: that is looked for afterwards. 0 or the errno.
 inline int wait_idly(struct io_uring *ring, const struct __kernel_timespec *time)
 {
 	struct {
@@ -59,16 +65,22 @@ inline int wait_idly(struct io_uring *ring, const struct __kernel_timespec *time
 		uint32_t mask_size, unused;
 		uint64_t time;
 	} argument = {0, _NSIG / 8, 0, reinterpret_cast<uintptr_t>(time)};
-	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | (waits_idly(ring) ? IORING_ENTER_NO_IOWAIT : 0);
+	unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG |
+			 (waits_idly(ring) ? IORING_ENTER_NO_IOWAIT : 0);
 	if (ring->enter_ring_fd != ring->ring_fd)
 		flags |= IORING_ENTER_REGISTERED_RING;
-	return syscall(SYS_io_uring_enter, ring->enter_ring_fd, publish(ring), 1, flags, &argument, sizeof argument) < 0 ? errno : 0;
+	return syscall(SYS_io_uring_enter, ring->enter_ring_fd, publish(ring), 1, flags, &argument,
+		       sizeof argument) < 0
+		       ? errno
+		       : 0;
 }
 
-// Whether a call that enters the ring may be tried again after this error. After any other the ring is lost: a filter that came later refuses it.
+// Whether a call that enters the ring may be tried again after this error. After any other the ring
+// is lost: a filter that came later refuses it.
 inline bool is_passing(int error)
 {
-	return error == EINTR || error == ETIME || error == EAGAIN || error == EBUSY || error == ENOMEM || error == EBADR;
+	return error == EINTR || error == ETIME || error == EAGAIN || error == EBUSY ||
+	       error == ENOMEM || error == EBADR;
 }
 
 } // namespace sigevec::uring_queue

@@ -20,7 +20,8 @@ namespace sigevec::bell {
 
 namespace {
 
-// A signal number that no program uses for this purpose; kept in the kernel's file, it costs nothing.
+// A signal number that no program uses for this purpose; kept in the kernel's file, it costs
+// nothing.
 constexpr int signal_mark = 61;
 
 // Held while copies are sent; no event needs it in order to be delivered.
@@ -55,7 +56,8 @@ int copy_here(Channel *c, Which which)
 	return copy_of(c, which).load(mo::acquire);
 }
 
-// Whether c's instance, which is known, watches the file of this number by the number. What it does not it does not afterwards.
+// Whether c's instance, which is known, watches the file of this number by the number. What it does
+// not it does not afterwards.
 bool is_watched(Channel *c, int fd)
 {
 	epoll_event nothing = {};
@@ -67,8 +69,8 @@ bool is_watched(Channel *c, int fd)
 	return false;
 }
 
-// Whether the number is the bell of a channel whose instance is gone: its count says so, which begins at a secret number. Not
-// async-signal-safe.
+// Whether the number is the bell of a channel whose instance is gone: its count says so, which
+// begins at a secret number. Not async-signal-safe.
 bool counts_as_bell(const Channel *c, int fd)
 {
 	char name[64], text[512];
@@ -80,7 +82,8 @@ bool counts_as_bell(const Channel *c, int fd)
 	sys::close(info);
 	text[n > 0 ? n : 0] = 0;
 	const char *count = strstr(text, "eventfd-count:");
-	return count != nullptr && strtoull(count + sizeof "eventfd-count:" - 1, nullptr, 16) >> 32 == c->bell_secret;
+	return count != nullptr &&
+	       strtoull(count + sizeof "eventfd-count:" - 1, nullptr, 16) >> 32 == c->bell_secret;
 }
 
 bool write_one(int fd)
@@ -93,7 +96,8 @@ bool write_one(int fd)
 bool ring_by_number(Channel *c)
 {
 	epoll_event e = interest();
-	return epoll_ctl(c->fd, EPOLL_CTL_MOD, c->bell.load(mo::acquire), &e) == 0 || attach(c) == 0;
+	return epoll_ctl(c->fd, EPOLL_CTL_MOD, c->bell.load(mo::acquire), &e) == 0 ||
+	       attach(c) == 0;
 }
 
 bool ring_bell(Channel *c)
@@ -106,13 +110,15 @@ bool ring_bell(Channel *c)
 		write_one(fd);
 	else
 		rung = false;
-	// Unless a reader has given up waiting for this. What could not be rung, for want of a descriptor, is tried again with the next event.
+	// Unless a reader has given up waiting for this. What could not be rung, for want of a
+	// descriptor, is tried again with the next event.
 	uint32_t begun = 1;
 	c->rung.compare_exchange_strong(begun, rung ? 2 : 0, mo::seq_cst);
 	return open;
 }
 
-// A ring that sleeps on the word needs no descriptor for this. Kernels before that (Linux 6.7) have the eventfd.
+// A ring that sleeps on the word needs no descriptor for this. Kernels before that (Linux 6.7) have
+// the eventfd.
 void wake_owner(Channel *c)
 {
 	c->wakes.fetch_add(1, mo::seq_cst);
@@ -180,7 +186,8 @@ int attach(Channel *c)
 		return -errno;
 	uint64_t secret = uint64_t{c->bell_secret} << 32;
 	epoll_event e = interest();
-	if (syscall(SYS_write, fd, &secret, sizeof secret) != sizeof secret || epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0) {
+	if (syscall(SYS_write, fd, &secret, sizeof secret) != sizeof secret ||
+	    epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0) {
 		int error = -errno;
 		sys::close(fd);
 		return error;
@@ -192,7 +199,8 @@ int attach(Channel *c)
 int number_of(Channel *c)
 {
 	int saved = errno;
-	bool there = channel::has_number(c) && (is_watched(c, c->bell.load(mo::acquire)) || attach(c) == 0);
+	bool there = channel::has_number(c) &&
+		     (is_watched(c, c->bell.load(mo::acquire)) || attach(c) == 0);
 	errno = saved;
 	return there ? c->bell.load(mo::acquire) : -1;
 }
@@ -241,7 +249,8 @@ bool install(Channel *c)
 	if (!h->private_table())
 		return true;
 	int wake = c->wake.load(mo::acquire);
-	if (c->inner_bell.load(mo::acquire) >= 0 && (wake < 0 || c->inner_wake.load(mo::acquire) >= 0))
+	if (c->inner_bell.load(mo::acquire) >= 0 &&
+	    (wake < 0 || c->inner_wake.load(mo::acquire) >= 0))
 		return true;
 	Guard<Mutex> g(installing);
 	if (c->inner_bell.load(mo::relaxed) < 0)

@@ -93,7 +93,8 @@ bool end(Channel *c, bool descriptor)
 		return false;
 	table.find(c->fd)->store(nullptr, mo::release);
 	wake_all(c);
-	// Still open for their ends, so that all of them are dropped here: connections can only be closed by the program's threads.
+	// Still open for their ends, so that all of them are dropped here: connections can only be
+	// closed by the program's threads.
 	cancel::of_channel(c, true, nullptr);
 	c->open.store(false, mo::seq_cst);
 	wake_all(c);
@@ -297,7 +298,8 @@ void note_refused(Channel *c)
 		c->figures->refused.fetch_add(1, mo::relaxed);
 }
 
-// The channel is at its limit; but registrations may have ended unheard, whose room is free once that has been read.
+// The channel is at its limit; but registrations may have ended unheard, whose room is free once
+// that has been read.
 int join_after_collecting(int fd, uint64_t what, Channel **found)
 {
 	Channel *c = peek(fd);
@@ -351,7 +353,8 @@ bool admit_another(Channel *c)
 	uint64_t life = c->life.load(mo::relaxed);
 	do {
 		if (is_full(c, life)) {
-			// seq_cst: either the reader that makes room sees this, or the second look sees the room.
+			// seq_cst: either the reader that makes room sees this, or the second look
+			// sees the room.
 			c->crowded.store(true, mo::seq_cst);
 			life = c->life.load(mo::seq_cst);
 			if (is_full(c, life))

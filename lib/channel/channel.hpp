@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// Event channels: a bounded queue of events, and a descriptor that is readable as long as it is not empty.
+// Event channels: a bounded queue of events, and a descriptor that is readable as long as it is not
+// empty.
 //
-// The descriptor is an epoll instance that holds one eventfd, the bell (bell.hpp). The bell is rung when the queue stops being empty and
-// silenced when it is empty again. Why not the eventfd itself: the library would have to write to a number that the program may
-// have closed and used again; of an instance it can be told whose it is (own_epoll.hpp), which is how a plain close() of a channel is noticed.
+// The descriptor is an epoll instance that holds one eventfd, the bell (bell.hpp). The bell is rung
+// when the queue stops being empty and silenced when it is empty again. Why not the eventfd itself:
+// the library would have to write to a number that the program may have closed and used again; of
+// an instance it can be told whose it is (own_epoll.hpp), which is how a plain close() of a channel
+// is noticed.
 //
-// Lifetimes: channels live in a pool that never shrinks, so a stale pointer finds a channel, perhaps another one. A channel is in
-// use as long as `life' is not 0: references of the table and of callers, and events that were admitted. Whoever submits
-// takes room for the event first; reading the event gives it back. So the queue needs no memory of its own: an event is the
+// Lifetimes: channels live in a pool that never shrinks, so a stale pointer finds a channel,
+// perhaps another one. A channel is in use as long as `life' is not 0: references of the table and
+// of callers, and events that were admitted. Whoever submits takes room for the event first;
+// reading the event gives it back. So the queue needs no memory of its own: an event is the
 // Notification of its request.
 //
-// Locks: `reading', by readers only, after nothing, before nothing. Pushing takes none and is async-signal-safe.
+// Locks: `reading', by readers only, after nothing, before nothing. Pushing takes none and is
+// async-signal-safe.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -55,18 +60,21 @@ struct Channel {
 	std::atomic<single::Single *> single;
 	bool without_ring;
 	std::atomic<bool> inside; // its owner is in a call
-	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed them over
+	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed
+		       // them over
 	std::atomic<int> wake; // an eventfd the ring listens to, rung while its owner sleeps; or -1
 	// Copies of the two in the table of the helper (bell.cpp), or -1.
 	std::atomic<int> inner_bell, inner_wake;
 
-	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), and its number in the table of the helper, or -1; readers
-	// that sleep on the channel's descriptor for it.
+	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), and its
+	// number in the table of the helper, or -1; readers that sleep on the channel's descriptor
+	// for it.
 	std::atomic<int> inner, inner_copy;
 	std::atomic<uint64_t> inner_mark; // how that is known
 	std::atomic<uint32_t> inner_sleepers;
 
-	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading' guards.
+	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading'
+	// guards.
 	alignas(64) std::atomic<Notification *> inbox;
 	std::atomic<uint32_t> pushed;
 	// The bell: 0 silent, 1 being rung, 2 rung.
@@ -75,21 +83,23 @@ struct Channel {
 	// Changes with every push that found a sleeper; waited on by blocked readers.
 	std::atomic<uint32_t> wakes;
 	std::atomic<uint32_t> sleepers;
-	// Readers that look for an event for a moment before they sleep; whether the last one of these has seen one.
+	// Readers that look for an event for a moment before they sleep; whether the last one of
+	// these has seen one.
 	std::atomic<uint32_t> lookers;
 	std::atomic<bool> attended;
 
 	alignas(64) Mutex reading;
 	std::atomic<Notification *> oldest;
 	std::atomic<uint64_t> delivered;
-	// ec_moderate and ec_busy_poll (channel/moderation.hpp): whether anything is to be held back; events and microseconds, 0: not by
-	// that; when the first event came that the descriptor does not tell of yet; whether the clock runs for it.
+	// ec_moderate and ec_busy_poll (channel/moderation.hpp): whether anything is to be held
+	// back; events and microseconds, 0: not by that; when the first event came that the
+	// descriptor does not tell of yet; whether the clock runs for it.
 	std::atomic<bool> moderated;
 	std::atomic<uint32_t> moderate_events, moderate_time;
 	std::atomic<int64_t> first_came;
 	std::atomic<bool> clock;
 	std::atomic<bool> heard; // its ring has something, as far as the clock knows
-	Channel *next_clock; // in the list of those for which it runs
+	Channel *next_clock;     // in the list of those for which it runs
 	std::atomic<uint32_t> busy_poll;
 	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
 	std::atomic<uint64_t> overflow, dropped;
@@ -103,7 +113,8 @@ namespace channel {
 // Returns the descriptor, or -errno.
 int create(unsigned flags);
 
-// A reference to the channel that has this descriptor; nullptr: there is none. Notices a plain close of it.
+// A reference to the channel that has this descriptor; nullptr: there is none. Notices a plain
+// close of it.
 Channel *find(int fd);
 // The same without a system call: the descriptor may have been closed.
 Channel *peek(int fd);
@@ -117,7 +128,8 @@ inline void note_pushed(Channel *c, uint64_t n)
 inline void note_delivered(Channel *c, uint64_t n)
 {
 	if (c->figures != nullptr)
-		c->figures->delivered.store(c->figures->delivered.load(mo::relaxed) + n, mo::relaxed);
+		c->figures->delivered.store(c->figures->delivered.load(mo::relaxed) + n,
+					    mo::relaxed);
 }
 
 // Of all channels, in use or not, by a number that may be anybody's; nullptr: there is none.
@@ -135,7 +147,8 @@ void release(Channel *c, unsigned read = 0);
 // True: this caller has ended it; false: another one has. With a reference.
 bool destroy(Channel *c);
 
-// A one-call request has been accepted: with EC_BATCH ec_submit will tell of it, whichever way it has gone.
+// A one-call request has been accepted: with EC_BATCH ec_submit will tell of it, whichever way it
+// has gone.
 inline void count_kept(Channel *c)
 {
 	if ((c->flags & EC_BATCH) != 0)
@@ -150,7 +163,8 @@ bool is_single(int fd);
 int admit(int fd, Channel **c, bool check = true);
 // The same without a check, and a reference.
 int admit_and_keep(int fd, Channel **c);
-// One more for a request that has room for one already. False: at the limit; then the driver is told when there is room.
+// One more for a request that has room for one already. False: at the limit; then the driver is
+// told when there is room.
 bool admit_another(Channel *c);
 // The same whatever the limit.
 void more_room(Channel *c);
@@ -159,10 +173,12 @@ void retract(Channel *c);
 
 // The event of n.event has happened: into the queue, with the owner's reference. Async-signal-safe.
 void push(Notification &n);
-// The same for an event of the program's own, from its own threads, with a reference. False: the descriptor has been closed, and the channel is no more.
+// The same for an event of the program's own, from its own threads, with a reference. False: the
+// descriptor has been closed, and the channel is no more.
 bool post(Notification &n);
 
-// Arrivals have been dropped: in favour of later ones, or for want of room in a network device's region.
+// Arrivals have been dropped: in favour of later ones, or for want of room in a network device's
+// region.
 void note_dropped(Channel *c, uint64_t count = 1);
 
 // The time of moderation is up: rings if there is something.
@@ -171,8 +187,9 @@ void tell(Channel *c);
 // Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);
 bool queue_empty(const Channel *c);
-// Whether a reader that finds events is to see if the program has closed the channel: once for all that were pushed while nobody
-// waited. Compared with the bell, which had to be rung for them, that costs little.
+// Whether a reader that finds events is to see if the program has closed the channel: once for all
+// that were pushed while nobody waited. Compared with the bell, which had to be rung for them, that
+// costs little.
 bool worth_a_check(const Channel *c);
 void ring_bell(Channel *c);
 // known: its descriptor has been looked at in the same call.
@@ -185,10 +202,12 @@ inline bool has_number(const Channel *c)
 }
 // The same; ends the channel if not.
 bool check_descriptor(Channel *c);
-// For a submission: while there are events the descriptor has been rung, and their reader will notice.
+// For a submission: while there are events the descriptor has been rung, and their reader will
+// notice.
 bool still_open(Channel *c);
 
-// Takes up to max events, waiting for the first one; their room is given back with the caller's reference. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.
+// Takes up to max events, waiting for the first one; their room is given back with the caller's
+// reference. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline);
 
 // After the limit was raised, or events were read.
@@ -196,8 +215,9 @@ void room_made(Channel *c);
 
 void stat(Channel *c, struct ec_stat *s);
 
-// In a child of fork, that may never call the library: async-signal-safe. What it has of the parent's channels in its table is closed;
-// their own numbers, which the program may close there, become instances that hold nothing.
+// In a child of fork, that may never call the library: async-signal-safe. What it has of the
+// parent's channels in its table is closed; their own numbers, which the program may close there,
+// become instances that hold nothing.
 void close_in_child();
 void after_fork();
 

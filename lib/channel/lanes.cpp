@@ -55,8 +55,9 @@ void detach(Lane &l)
 	l = {};
 }
 
-// The number was another file when it was last looked at: is o, in the ring, on that one, or on this? The ring knows: it can
-// cancel by file (Linux 6.6; before, the answer is no). What is cancelled here is started again in its order (single.cpp).
+// The number was another file when it was last looked at: is o, in the ring, on that one, or on
+// this? The ring knows: it can cancel by file (Linux 6.6; before, the answer is no). What is
+// cancelled here is started again in its order (single.cpp).
 bool is_on_file(Single *s, const Operation *o, int fd)
 {
 	if (o->state != Operation::State::in_ring)
@@ -127,7 +128,8 @@ Operation *make_operation(Single *s, const Call &call)
 	o->pinned = -1;
 	o->flags = call.flags;
 	o->op = call.op;
-	o->stream = call.op == Op::recv && (call.flags & MSG_WAITALL) != 0 && is_stream_socket(call.fd);
+	o->stream =
+		call.op == Op::recv && (call.flags & MSG_WAITALL) != 0 && is_stream_socket(call.fd);
 	o->begun = meter::begin(meter::in_ring);
 	o->state = Operation::State::waiting;
 	return o;
@@ -156,7 +158,8 @@ bool enter_lane(Channel *c, Operation *o, int *error)
 {
 	Single *s = c->single.load(mo::relaxed);
 	*error = 0;
-	constexpr int most_numbers = 1 << 20; // the system's limit; beyond it there is no descriptor
+	constexpr int most_numbers = 1
+				     << 20; // the system's limit; beyond it there is no descriptor
 	if (o->fd < 0 || o->fd >= most_numbers || o->op == Op::poll) {
 		o->detached = true; // in no order
 		if (o->op == Op::poll && !look_at(o->fd, &o->dev, &o->ino))
@@ -242,7 +245,8 @@ bool still_there(Single *s, const Operation *o)
 	if (o->ino != 0)
 		return look_at(o->fd, &dev, &ino) && o->dev == dev && o->ino == ino;
 	const Number *n = number_of(s, o->fd);
-	return !o->detached && n != nullptr && n->ino != 0 && look_at(o->fd, &dev, &ino) && n->dev == dev && n->ino == ino;
+	return !o->detached && n != nullptr && n->ino != 0 && look_at(o->fd, &dev, &ino) &&
+	       n->dev == dev && n->ino == ino;
 }
 
 } // namespace sigevec::single

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// The clock's list: who starts it for a channel pushes that one onto `started', then counts `wakes', then looks whether the thread sleeps; the thread
-// says that it sleeps, then looks at `wakes' once more (in futex_wait). All of that is seq_cst, so no start is slept over. A channel is in one
-// list at most: `clock' says whether it is.
+// The clock's list: who starts it for a channel pushes that one onto `started', then counts
+// `wakes', then looks whether the thread sleeps; the thread says that it sleeps, then looks at
+// `wakes' once more (in futex_wait). All of that is seq_cst, so no start is slept over. A channel
+// is in one list at most: `clock' says whether it is.
 #include "channel/moderation.hpp"
 
 #include "base/memory_order.hpp"
@@ -29,12 +30,14 @@ std::atomic<bool> clock_runs{false};
 std::atomic<Channel *> started{nullptr};
 std::atomic<uint32_t> wakes{0};
 std::atomic<bool> asleep{false};
-// What the second thread listens to, in the program's table; -1: there is no such thread. The program may have closed it.
+// What the second thread listens to, in the program's table; -1: there is no such thread. The
+// program may have closed it.
 std::atomic<int> instance{-1};
 std::atomic<uint64_t> instance_mark{0};
 
-// What that thread is told by the kernel was written by the library; but a child of fork may have the instance, too, so it is looked
-// at like a stranger's: an index with a number that nobody else knows.
+// What that thread is told by the kernel was written by the library; but a child of fork may have
+// the instance, too, so it is looked at like a stranger's: an index with a number that nobody else
+// knows.
 std::atomic<uint32_t> secret{0};
 
 int64_t now()
@@ -147,7 +150,8 @@ bool start_second()
 	if (secret.load(mo::relaxed) == 0)
 		secret.store(static_cast<uint32_t>(own_epoll::draw()), mo::relaxed);
 	instance_mark.store(mark, mo::release);
-	if (start_thread(hear_rings, reinterpret_cast<void *>(static_cast<intptr_t>(fd)), "sigevec-ears") != 0) {
+	if (start_thread(hear_rings, reinterpret_cast<void *>(static_cast<intptr_t>(fd)),
+			 "sigevec-ears") != 0) {
 		sys::close(fd);
 		return false;
 	}
@@ -163,7 +167,9 @@ bool run_threads(bool second_too)
 			return false;
 		clock_runs.store(true, mo::relaxed);
 	}
-	return !second_too || own_epoll::is(instance.load(mo::relaxed), instance_mark.load(mo::relaxed)) || start_second();
+	return !second_too ||
+	       own_epoll::is(instance.load(mo::relaxed), instance_mark.load(mo::relaxed)) ||
+	       start_second();
 }
 
 } // namespace
@@ -173,7 +179,8 @@ bool due(const Channel *c)
 	if (!on(c) || c->overflow.load(mo::seq_cst) != 0)
 		return true;
 	uint32_t events = c->moderate_events.load(mo::relaxed);
-	uint32_t there = c->pushed.load(mo::seq_cst) - static_cast<uint32_t>(c->delivered.load(mo::seq_cst));
+	uint32_t there =
+		c->pushed.load(mo::seq_cst) - static_cast<uint32_t>(c->delivered.load(mo::seq_cst));
 	// A channel that is full takes no more, so who submits may wait for its reader.
 	if (events != 0 && (there >= events || (there != 0 && channel::full(c))))
 		return true;
@@ -189,7 +196,8 @@ void note_first(Channel *c)
 Deadline limit(const Channel *c, const Deadline &deadline)
 {
 	int64_t end = end_of(c);
-	bool earlier = deadline.at.tv_sec < end / second || (deadline.at.tv_sec == end / second && deadline.at.tv_nsec < end % second);
+	bool earlier = deadline.at.tv_sec < end / second ||
+		       (deadline.at.tv_sec == end / second && deadline.at.tv_nsec < end % second);
 	if (end == INT64_MAX || (!deadline.never && earlier))
 		return deadline;
 	Deadline d;

@@ -26,7 +26,8 @@ struct Parameters {
 	uint16_t busy_poll_budget;
 	uint8_t prefer_busy_poll, pad;
 };
-constexpr unsigned long set_parameters = _IOW(0x8A, 0x01, Parameters), get_parameters = _IOR(0x8A, 0x02, Parameters);
+constexpr unsigned long set_parameters = _IOW(0x8A, 0x01, Parameters),
+			get_parameters = _IOR(0x8A, 0x02, Parameters);
 
 std::atomic<uint64_t> secret{0};
 std::atomic<uint32_t> instances{0};
@@ -121,7 +122,8 @@ bool is_anchored(int fd, Mark mark, const Anchor &a)
 	if (is(fd, mark))
 		return true;
 	int copy = a.copy.load(mo::acquire);
-	if (fd < 0 || copy < 0 || epoll_watches(fd, a.number, table::thread_of_helper(), copy) != Same::yes)
+	if (fd < 0 || copy < 0 ||
+	    epoll_watches(fd, a.number, table::thread_of_helper(), copy) != Same::yes)
 		return false;
 	int saved = errno;
 	mark_again(fd, mark);
@@ -137,7 +139,8 @@ bool is(int fd, Mark mark)
 	bool yes;
 	if (mark != 0) {
 		Parameters p = {};
-		yes = ioctl(fd, get_parameters, &p) == 0 && p.busy_poll_usecs == static_cast<uint32_t>(mark) &&
+		yes = ioctl(fd, get_parameters, &p) == 0 &&
+		      p.busy_poll_usecs == static_cast<uint32_t>(mark) &&
 		      p.busy_poll_budget == static_cast<uint16_t>(mark >> 32);
 	} else
 		yes = bell::is_ours(fd);

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// Why the descriptor is exact. A pusher puts its event into the inbox, then looks at `rung'; a reader that found the queue empty
-// waits for a ringing that has begun, empties the bell, clears `rung', then looks at the inbox once more. All four are seq_cst: either the pusher sees `rung'
-// cleared and rings, or the reader sees the event. Readers do this under `reading', after every read that leaves the
-// queue empty; after one that does not, they see to it that the bell has been rung.
+// Why the descriptor is exact. A pusher puts its event into the inbox, then looks at `rung'; a
+// reader that found the queue empty waits for a ringing that has begun, empties the bell, clears
+// `rung', then looks at the inbox once more. All four are seq_cst: either the pusher sees `rung'
+// cleared and rings, or the reader sees the event. Readers do this under `reading', after every
+// read that leaves the queue empty; after one that does not, they see to it that the bell has been
+// rung.
 //
-// A pusher that finds a blocked reader wakes that one instead of ringing: the reader will take the event, or ring. The same
-// argument: the reader counts itself in `sleepers', then looks at the inbox; the pusher pushes, then looks at `sleepers'. One that
-// finds a reader which only looks yet, counted in `lookers', has nothing to do at all: that one looks once more when it no longer counts.
-#include "base/memory_order.hpp"
+// A pusher that finds a blocked reader wakes that one instead of ringing: the reader will take the
+// event, or ring. The same argument: the reader counts itself in `sleepers', then looks at the
+// inbox; the pusher pushes, then looks at `sleepers'. One that finds a reader which only looks yet,
+// counted in `lookers', has nothing to do at all: that one looks once more when it no longer
+// counts.
 #include "channel/queue.hpp"
+#include "base/memory_order.hpp"
 #include "engine/transfer.hpp"
 
 #include "channel/bell.hpp"
@@ -33,14 +37,17 @@ namespace sigevec::channel {
 
 namespace {
 
-// How long a reader looks for an event before it sleeps: less than going to sleep and being woken takes.
+// How long a reader looks for an event before it sleeps: less than going to sleep and being woken
+// takes.
 constexpr int spins = 200;
 
 void ring_now(Channel *c)
 {
 	uint32_t silent = 0;
-	if (c->rung.load(mo::seq_cst) == 0 && c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
-		bell::ring(c, bell::Which::bell); // a reader will see that the program has closed it
+	if (c->rung.load(mo::seq_cst) == 0 &&
+	    c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
+		bell::ring(c,
+			   bell::Which::bell); // a reader will see that the program has closed it
 }
 
 // The same, when it is time.
@@ -55,7 +62,8 @@ void ring(Channel *c)
 // known: the descriptor has been looked at in this call.
 void silence(Channel *c, bool known)
 {
-	// Who rings it is between two instructions, or the driver is asked to: otherwise that would be heard after this.
+	// Who rings it is between two instructions, or the driver is asked to: otherwise that would
+	// be heard after this.
 	for (int i = 0; i < 10000 && c->rung.load(mo::acquire) == 1; i++)
 		sched_yield();
 	uint32_t rung = c->rung.load(mo::acquire);
@@ -65,7 +73,8 @@ void silence(Channel *c, bool known)
 	c->rung.store(0, mo::seq_cst);
 }
 
-// A reader that has found it empty: it is not to be readable for what another reader has not waited for.
+// A reader that has found it empty: it is not to be readable for what another reader has not waited
+// for.
 void silence_late(Channel *c)
 {
 	if (c->late.load(mo::relaxed) && bell::silence(c, false, false))
@@ -138,7 +147,8 @@ void describe_request(const Request *r, event_data_t *d)
 // Ahead of all others: what has been dropped since the last one of these.
 bool take_overflow(Channel *c, event_data_t *d)
 {
-	uint64_t lost = c->overflow.load(mo::relaxed) != 0 ? c->overflow.exchange(0, mo::seq_cst) : 0;
+	uint64_t lost =
+		c->overflow.load(mo::relaxed) != 0 ? c->overflow.exchange(0, mo::seq_cst) : 0;
 	if (lost == 0)
 		return false;
 	more_room(c); // which is given back with that of the others
@@ -203,14 +213,15 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled, bool know
 	return told + n;
 }
 
-// Nobody will read it. A connection, or descriptors in a message, that nobody will ever know of are closed.
+// Nobody will read it. A connection, or descriptors in a message, that nobody will ever know of are
+// closed.
 void drop_event(Channel *c, Notification &n)
 {
 	const Request *r = n.request;
 	if (r != nullptr && r->dma)
 		dma::drop(n.request);
 	else if (r != nullptr && r->cb.load(mo::relaxed) == nullptr && r->result >= 0 &&
-	    (r->op == Op::accept || (r->op == Op::event && r->multishot)))
+		 (r->op == Op::accept || (r->op == Op::event && r->multishot)))
 		sys::close(static_cast<int>(r->result));
 	else if (r != nullptr && r->cb.load(mo::relaxed) == nullptr && r->message != nullptr)
 		transfer::close_received(r->message);
@@ -279,8 +290,8 @@ int came_while_looking(Channel *c, const Deadline &deadline)
 int sleep(Channel *c, const Deadline &until, bool gathering)
 {
 	Deadline deadline = gathering ? moderation::limit(c, until) : until;
-	// Always with a time-out: a wait without one would be restarted after a handler with SA_RESTART, which the other ways
-	// to wait for descriptors are not.
+	// Always with a time-out: a wait without one would be restarted after a handler with
+	// SA_RESTART, which the other ways to wait for descriptors are not.
 	timespec rest{1 << 30, 0};
 	if (!deadline.never && !deadline.left(rest))
 		return gathering && (until.never || until.left(rest)) ? 0 : ETIMEDOUT;
@@ -291,7 +302,8 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 	else {
 		uint32_t seen = c->wakes.load(mo::acquire);
 		c->sleepers.fetch_add(1, mo::seq_cst);
-		if (gathering ? !moderation::due(c) && !c->ending.load(mo::seq_cst) : still_empty(c))
+		if (gathering ? !moderation::due(c) && !c->ending.load(mo::seq_cst)
+			      : still_empty(c))
 			e = futex_wait(c->wakes, seen, &rest);
 		c->sleepers.fetch_sub(1, mo::seq_cst);
 	}
@@ -364,8 +376,8 @@ bool put(Channel *c, Notification &n)
 	return head == nullptr;
 }
 
-// Whether a reader sees to what has been put there, or nobody ever will. Otherwise the bell is to be rung.
-// first: a reader that sleeps is to know of it even if it has to sleep on.
+// Whether a reader sees to what has been put there, or nobody ever will. Otherwise the bell is to
+// be rung. first: a reader that sleeps is to know of it even if it has to sleep on.
 bool taken_care_of(Channel *c, bool first)
 {
 	if (!c->open.load(mo::seq_cst)) {
@@ -420,7 +432,8 @@ bool post(Notification &n)
 		open = !first || check_descriptor(c);
 		if (open)
 			moderation::start_clock(c);
-	} else if (!reader_comes(c, first) && c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
+	} else if (!reader_comes(c, first) &&
+		   c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
 		open = bell::ring(c, bell::Which::bell) || check_descriptor(c);
 	return open;
 }

@@ -7,7 +7,8 @@
 
 namespace sigevec::channel {
 
-// Signals wait while a reader looks for an event without a system call, and are let through now and then: a handler ends the read.
+// Signals wait while a reader looks for an event without a system call, and are let through now and
+// then: a handler ends the read.
 class HeldSignals {
 public:
 	// True: a handler has run.
@@ -15,7 +16,9 @@ public:
 	{
 		timespec none{};
 		int saved = errno;
-		bool come = syscall(SYS_ppoll, nullptr, 0, &none, &blocked_.saved(), _NSIG / 8) < 0 && errno == EINTR;
+		bool come =
+			syscall(SYS_ppoll, nullptr, 0, &none, &blocked_.saved(), _NSIG / 8) < 0 &&
+			errno == EINTR;
 		errno = saved;
 		return come;
 	}

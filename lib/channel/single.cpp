@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Why the descriptor is exact with a ring. The kernel rings the bell for what ends while `armed' (the ring's eventfd is enabled).
-// A reader that leaves nothing behind silences the bell if it may have been rung, arms it, and looks once more: the kernel
-// makes its event visible, then looks whether it is to ring; the reader says that it is, then looks for events. While the reader
-// sleeps in the ring the bell is not armed, for the reader will take what comes.
+// Why the descriptor is exact with a ring. The kernel rings the bell for what ends while `armed'
+// (the ring's eventfd is enabled). A reader that leaves nothing behind silences the bell if it may
+// have been rung, arms it, and looks once more: the kernel makes its event visible, then looks
+// whether it is to ring; the reader says that it is, then looks for events. While the reader sleeps
+// in the ring the bell is not armed, for the reader will take what comes.
 #include "channel/single.hpp"
 
 #ifdef HAVE_LIBURING
@@ -27,7 +28,8 @@ namespace {
 
 bool kernel_has_something(const Single *s)
 {
-	return (IO_URING_READ_ONCE(*s->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+	return (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
+		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
 bool ring_has_something(const Single *s)
@@ -57,10 +59,12 @@ void arm(Single *s)
 // known: the descriptor has been looked at in this call.
 void settle(Channel *c, Single *s, bool known = false)
 {
-	// What came before it was armed the kernel has not rung for; what came before it was silenced, in vain.
+	// What came before it was armed the kernel has not rung for; what came before it was
+	// silenced, in vain.
 	for (bool unheard = false;;) {
 		bool from_ring = ring_has_something(s);
-		if (from_ring || s->ready != nullptr || s->parked != nullptr || !channel::queue_empty(c)) {
+		if (from_ring || s->ready != nullptr || s->parked != nullptr ||
+		    !channel::queue_empty(c)) {
 			// What a reader has left needs no moderation.
 			if (!s->armed || unheard || s->ear >= 0 || !(from_ring || s->may_ring))
 				channel::ring_bell(c);
@@ -94,7 +98,8 @@ void describe(const Operation *o, event_data_t *d)
 		describe_region(o, d);
 }
 
-// Who ends the channel leaves the ring to its owner while that is in a call: either the owner sees the end, or the end sees the owner.
+// Who ends the channel leaves the ring to its owner while that is in a call: either the owner sees
+// the end, or the end sees the owner.
 class Inside {
 public:
 	explicit Inside(Channel *c) : c_(c) { c->inside.store(true, mo::seq_cst); }
@@ -115,7 +120,8 @@ bool is_usable(Channel *c, const Single *s)
 	return false;
 }
 
-// The ring of a channel, if this thread is its owner; made at the first use. nullptr: the channel has none (any more).
+// The ring of a channel, if this thread is its owner; made at the first use. nullptr: the channel
+// has none (any more).
 Single *own(Channel *c)
 {
 	Single *s = c->single.load(mo::relaxed);
@@ -131,22 +137,28 @@ Single *own(Channel *c)
 	return nullptr;
 }
 
-// What has to be tried at once, or may block, goes the ordinary way. So does an accept: it waits exclusively, and one in a ring that is
-// being left would swallow the wake-up that is meant for its successor.
+// What has to be tried at once, or may block, goes the ordinary way. So does an accept: it waits
+// exclusively, and one in a ring that is being left would swallow the wake-up that is meant for its
+// successor.
 bool suitable(const Call &call)
 {
 	if (call.op == Op::accept)
 		return false;
 	if (call.dma.kind == dma::Use::Kind::wait)
-		return call.multishot && !call.dma.message && call.message == nullptr && call.flags == 0;
+		return call.multishot && !call.dma.message && call.message == nullptr &&
+		       call.flags == 0;
 	// What may be worth sending without a copy goes to the driver.
-	if (call.dma && (call.dma.pieces != 1 || call.vector != nullptr || call.message != nullptr || call.len >= dma::zero_copy::least))
+	if (call.dma && (call.dma.pieces != 1 || call.vector != nullptr ||
+			 call.message != nullptr || call.len >= dma::zero_copy::least))
 		return false;
 	constexpr int beside = MSG_OOB | MSG_ERRQUEUE, peek_all = MSG_PEEK | MSG_WAITALL;
 	if (call.op == Op::recv)
-		return (call.flags & beside) == 0 && (call.flags & peek_all) != peek_all && call.len != 0;
-	// Of these the ring tells what poll() would tell, or the ordinary way is asked when it has told (single_operation.cpp).
-	constexpr int exact = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLERR | POLLHUP | POLLNVAL;
+		return (call.flags & beside) == 0 && (call.flags & peek_all) != peek_all &&
+		       call.len != 0;
+	// Of these the ring tells what poll() would tell, or the ordinary way is asked when it has
+	// told (single_operation.cpp).
+	constexpr int exact = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLERR |
+			      POLLHUP | POLLNVAL;
 	if (call.op == Op::poll)
 		return (call.flags & 0xffff & ~exact) == 0;
 	return call.op != Op::send || (call.flags & MSG_FASTOPEN) == 0;
@@ -163,11 +175,12 @@ bool others_before(Single *s, const Call &call)
 	return n->handed_over[inward];
 }
 
-// Whether it has to be resolved in the call: an AF_UNIX address always, for the ring would do it again whenever there is room;
-// descriptors that travel, where the ring gets the call only later.
+// Whether it has to be resolved in the call: an AF_UNIX address always, for the ring would do it
+// again whenever there is room; descriptors that travel, where the ring gets the call only later.
 bool resolved_in_call(const Channel *c, const Call &call)
 {
-	return carrier::names_unix(call) || ((c->flags & EC_BATCH) != 0 && carrier::sends_descriptors(call));
+	return carrier::names_unix(call) ||
+	       ((c->flags & EC_BATCH) != 0 && carrier::sends_descriptors(call));
 }
 
 void submit_now(Channel *c, Single *s, const Call &call)
@@ -175,7 +188,8 @@ void submit_now(Channel *c, Single *s, const Call &call)
 	submit(s);
 	if (call.op != Op::send)
 		return;
-	// It has ended by now, or is to go on elsewhere: then the descriptor must not say that there is an event.
+	// It has ended by now, or is to go on elsewhere: then the descriptor must not say that
+	// there is an event.
 	reap(c);
 	if (s->ready == nullptr)
 		settle(c, s);
@@ -211,12 +225,14 @@ int start(Channel *c, const Call &call)
 		o->region = call.dma.region;
 		o->unit = call.dma.unit[0];
 	}
-	// What a send could not do at once goes on by itself, not only when the owner looks; and the driver knows better than the ring how to wait
-	// for room (driver_streams.cpp).
+	// What a send could not do at once goes on by itself, not only when the owner looks; and
+	// the driver knows better than the ring how to wait for room (driver_streams.cpp).
 	o->once = o->op == Op::send && (o->flags & MSG_DONTWAIT) == 0;
-	// What may go on for long, part by part, holds its file. A descriptor that cannot be held need not be: its error is the event.
+	// What may go on for long, part by part, holds its file. A descriptor that cannot be held
+	// need not be: its error is the event.
 	constexpr size_t large = 16384;
-	if (o->len >= large && (o->op == Op::send ? (c->flags & EC_BATCH) != 0 : (o->flags & MSG_WAITALL) != 0))
+	if (o->len >= large &&
+	    (o->op == Op::send ? (c->flags & EC_BATCH) != 0 : (o->flags & MSG_WAITALL) != 0))
 		hold(s, o, nullptr);
 	if (o->op == Op::connect || o->stream)
 		look_at(o->fd, &o->dev, &o->ino);
@@ -347,7 +363,8 @@ void flush(Channel *c)
 
 namespace {
 
-// What was prepared for a number is handed over before the program has the chance to use the number again.
+// What was prepared for a number is handed over before the program has the chance to use the number
+// again.
 void hand_over_unsafe(Channel *c, Single *s)
 {
 	if (s->unsafe == 0)
@@ -356,13 +373,15 @@ void hand_over_unsafe(Channel *c, Single *s)
 	reap(c);
 }
 
-// The first look of a read: hands over what was kept, and, if there is nothing yet, waits with the same call. 0, or -EINTR with nothing to be had.
+// The first look of a read: hands over what was kept, and, if there is nothing yet, waits with the
+// same call. 0, or -EINTR with nothing to be had.
 int look_first(Channel *c, Single *s, bool wait, const Deadline &deadline, bool *slept)
 {
 	if (io_uring_sq_ready(&s->ring) == 0 && !kernel_has_something(s))
 		return 0;
 	// What is to be looked for first is handed over before.
-	bool idle = c->busy_poll.load(mo::relaxed) == 0 && s->ready == nullptr && io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
+	bool idle = c->busy_poll.load(mo::relaxed) == 0 && s->ready == nullptr &&
+		    io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 	disarm(s);
 	*slept = wait && idle;
 	int e = *slept ? await(c, deadline) : enter(c, false, deadline);
@@ -390,10 +409,12 @@ int wait_once(Channel *c, Single *s, bool wait, const Deadline &deadline)
 	return e >= 0 && !wait ? -ETIMEDOUT : e; // once more, with what the kernel has done now
 }
 
-int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait, const Deadline &deadline)
+int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait,
+		 const Deadline &deadline)
 {
 	s->checked = false;
-	bool slept = false, known = false; // known: its descriptor has been looked at since the last wait
+	bool slept = false,
+	     known = false; // known: its descriptor has been looked at since the last wait
 	if (int e = look_first(c, s, wait, deadline, &slept); e != 0)
 		return e;
 	while (!s->lost) {
@@ -413,7 +434,8 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 			settle(c, s, known);
 			return static_cast<int>(n);
 		}
-		// Found empty: now is the time to see whether the program has closed it; but first for a moment what comes from the ring is waited for.
+		// Found empty: now is the time to see whether the program has closed it; but first
+		// for a moment what comes from the ring is waited for.
 		if (!s->checked && (s->in_ring == 0 || !wait || slept)) {
 			if (!channel::check_descriptor(c))
 				return -EBADF;
@@ -426,7 +448,8 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 			if (e == -ETIMEDOUT && !s->checked && !channel::check_descriptor(c))
 				return -EBADF;
 			if (e == -ETIMEDOUT)
-				s->may_ring = true; // the kernel may have been late to ring for what has been taken
+				s->may_ring = true; // the kernel may have been late to ring for
+						    // what has been taken
 			hand_over_unsafe(c, s);
 			settle(c, s);
 			return e;
@@ -437,7 +460,8 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 
 } // namespace
 
-int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled)
+int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline,
+	 bool *handled)
 {
 	Inside in(c);
 	*handled = c->ending.load(mo::seq_cst);
@@ -487,7 +511,8 @@ unsigned arrived(Channel *c)
 {
 	Inside in(c);
 	Single *s = c->single.load(mo::relaxed);
-	if (c->ending.load(mo::seq_cst) || s == nullptr || s->owner != this_thread() || !is_usable(c, s))
+	if (c->ending.load(mo::seq_cst) || s == nullptr || s->owner != this_thread() ||
+	    !is_usable(c, s))
 		return 0;
 	enter(c, false, Deadline{});
 	reap(c);
@@ -514,7 +539,9 @@ int next(Channel *, event_data_t *, unsigned, bool, const Deadline &, bool *hand
 	*handled = false;
 	return 0;
 }
-void flush(Channel *) {}
+void flush(Channel *)
+{
+}
 unsigned cancel(Channel *, const void *)
 {
 	return 0;
@@ -523,13 +550,27 @@ unsigned arrived(Channel *)
 {
 	return 0;
 }
-void moderate(Channel *) {}
-void busy_poll(Channel *) {}
-void watch(Channel *) {}
-void end_armed(Channel *, void *) {}
-void end(Channel *) {}
-void close_in_child(Channel *) {}
-void close_spares_in_child() {}
+void moderate(Channel *)
+{
+}
+void busy_poll(Channel *)
+{
+}
+void watch(Channel *)
+{
+}
+void end_armed(Channel *, void *)
+{
+}
+void end(Channel *)
+{
+}
+void close_in_child(Channel *)
+{
+}
+void close_spares_in_child()
+{
+}
 
 } // namespace sigevec::single
 

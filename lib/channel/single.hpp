@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// The ring of a channel made with EC_SINGLE: one-call requests go from the program's thread to the kernel, and their ends from
-// the kernel to the reader, with nothing in between.
+// The ring of a channel made with EC_SINGLE: one-call requests go from the program's thread to the
+// kernel, and their ends from the kernel to the reader, with nothing in between.
 //
-// The ring (single_enter.cpp) is SINGLE_ISSUER and DEFER_TASKRUN: it belongs to the thread that used the channel first, and runs nothing on it but
-// in our calls. When another thread takes the channel over, the ring is refused, or the program has closed it, the channel goes on without one: what
-// is outstanding is submitted again the ordinary way (single_leave.cpp). Nothing is lost by that, for no operation in
-// the ring has done a part of its work that it has not reported: a send or receive is repeated here until it is whole.
+// The ring (single_enter.cpp) is SINGLE_ISSUER and DEFER_TASKRUN: it belongs to the thread that
+// used the channel first, and runs nothing on it but in our calls. When another thread takes the
+// channel over, the ring is refused, or the program has closed it, the channel goes on without one:
+// what is outstanding is submitted again the ordinary way (single_leave.cpp). Nothing is lost by
+// that, for no operation in the ring has done a part of its work that it has not reported: a send
+// or receive is repeated here until it is whole.
 //
-// Order: a lane for each descriptor and direction, one operation of it in the ring at a time. An idle lane asks nothing about the
-// descriptor; one that is not asks whether the number still is the file it was (lanes.cpp).
+// Order: a lane for each descriptor and direction, one operation of it in the ring at a time. An
+// idle lane asks nothing about the descriptor; one that is not asks whether the number still is the
+// file it was (lanes.cpp).
 //
-// All of this belongs to one thread at a time, by the program's promise: nothing is locked. Others only push (queue.cpp), and may end the
-// channel: Channel::inside says that the owner is in a call, after which it takes the ring apart itself.
+// All of this belongs to one thread at a time, by the program's promise: nothing is locked. Others
+// only push (queue.cpp), and may end the channel: Channel::inside says that the owner is in a call,
+// after which it takes the ring apart itself.
 #pragma once
 
 #include "base/own_ring.hpp"
@@ -25,7 +29,8 @@
 
 namespace sigevec::single {
 
-// A file that is held for operations that need it for longer than one submission (single_files.cpp).
+// A file that is held for operations that need it for longer than one submission
+// (single_files.cpp).
 struct Held {
 	int place; // among the ring's registered files
 	unsigned users;
@@ -36,8 +41,8 @@ struct Lender;
 
 struct Operation {
 	enum class State : uint8_t { free, waiting, in_ring, ready };
-	// What it has to do with a region (single_region.cpp): a send out of a piece, an armed socket, one that is so no more, an
-	// arrival, one that is the program's.
+	// What it has to do with a region (single_region.cpp): a send out of a piece, an armed
+	// socket, one that is so no more, an arrival, one that is the program's.
 	enum class Region : uint8_t { none, send, armed, disarmed, arrival, given };
 	Operation *next; // behind it in its lane; in the list of what is free or ready
 	void *data;
@@ -50,23 +55,24 @@ struct Operation {
 	int fd, flags;
 	int pinned; // a place among the registered files until the submission; or -1
 	Held *held; // instead of fd, or nullptr
-	uint64_t dev, ino; // of one that may go on elsewhere: what fd was at the call; ino 0: not known
+	uint64_t dev,
+		ino; // of one that may go on elsewhere: what fd was at the call; ino 0: not known
 	Op op;
 	State state;
 	bool closed; // fd was no descriptor when it was called
 	bool stream; // with MSG_WAITALL
-	bool once; // tried without waiting; the rest is handed over
+	bool once;   // tried without waiting; the rest is handed over
 	bool cancelled;
 	uint8_t attempts; // to cancel it
-	bool detached; // its lane is another file's now
-	bool again;    // a connection that had begun before
+	bool detached;    // its lane is another file's now
+	bool again;       // a connection that had begun before
 	Region use;
 	bool starved;  // armed: there was no piece for what comes
 	bool parked;   // an arrival, or the end after it, for which there is no room in the channel
 	bool unwanted; // armed: by whoever ends the association; atomic
 	uint16_t region;
-	uint32_t unit;   // send: of its piece
-	uint64_t place;  // armed: of its association
+	uint32_t unit;  // send: of its piece
+	uint64_t place; // armed: of its association
 	Lender *lender;
 };
 
@@ -75,8 +81,8 @@ struct Lane {
 };
 
 struct Number {
-	Lane lane[2]; // outwards, inwards
-	uint64_t dev, ino; // what it was when it was last looked at; ino 0: not known
+	Lane lane[2];        // outwards, inwards
+	uint64_t dev, ino;   // what it was when it was last looked at; ino 0: not known
 	bool handed_over[2]; // what of each direction is now with the driver, in its order
 };
 
@@ -89,20 +95,22 @@ struct Single {
 	bool listening; // it does so, for others that wake its owner
 	bool ending;
 	uint64_t owner;
-	bool armed;    // the kernel rings the bell
-	bool may_ring; // it may have done so
-	bool watching; // it polls the channel's inner instance
-	int ear;       // with ec_moderate: the eventfd that the kernel rings instead of the bell (channel/moderation.hpp); or -1
-	bool from_device; // with ec_busy_poll: it has received from a device that the kernel can poll
-	bool checked; // this read has seen that the program has not closed the descriptor
+	bool armed;       // the kernel rings the bell
+	bool may_ring;    // it may have done so
+	bool watching;    // it polls the channel's inner instance
+	int ear;          // with ec_moderate: the eventfd that the kernel rings instead of the bell
+			  // (channel/moderation.hpp); or -1
+	bool from_device; // with ec_busy_poll: it has received from a device that the kernel can
+			  // poll
+	bool checked;     // this read has seen that the program has not closed the descriptor
 	uint32_t in_ring;
 	unsigned cancels; // of single operations, whose answers will come
-	unsigned unsafe;  // prepared, with a number that may be another file's before the submission
+	unsigned unsafe; // prepared, with a number that may be another file's before the submission
 	unsigned pinned; // files
 	unsigned files;  // places in its table of registered files, or 0
 	unsigned next_file;
 	uint64_t *used_files; // one bit each
-	int bell; // the number it was told of
+	int bell;             // the number it was told of
 	Number *numbers;
 	uint32_t number_count;
 	Operation *free;
@@ -110,7 +118,7 @@ struct Single {
 	struct Chunk *chunks;
 	Lender *lenders;
 	uint16_t last_lender;
-	bool never_lends; // the kernel cannot
+	bool never_lends;                // the kernel cannot
 	Operation *parked, *parked_last; // what is so
 	struct io_uring_sqe nowhere;
 };
@@ -169,7 +177,8 @@ void close_ring(Single *s);
 bool has_number(const Single *s);
 // Never nullptr: what is prepared in a ring that is lost goes nowhere.
 struct io_uring_sqe *get_sqe(Single *s);
-// Hands what was prepared to the kernel; takes what has ended; waits for `count' completions, at most for rest. 0 or more, or -errno.
+// Hands what was prepared to the kernel; takes what has ended; waits for `count' completions, at
+// most for rest. 0 or more, or -errno.
 int submit(Single *s);
 int submit_and_look(Single *s);
 int submit_and_wait(Single *s, unsigned count, const struct __kernel_timespec *rest);
@@ -242,9 +251,11 @@ void leave(Channel *c);
 bool grow(Single *s);
 Operation *make_operation(Single *s, const Call &call);
 void free_operation(Single *s, Operation *o);
-// Puts o into its lane. True: it is the first, and is to be started. False: it waits. EAGAIN through *error: no memory.
+// Puts o into its lane. True: it is the first, and is to be started. False: it waits. EAGAIN
+// through *error: no memory.
 bool enter_lane(Channel *c, Operation *o, int *error);
-// It has ended, or been cancelled. Returns the one that stands first now and is to be started, or nullptr.
+// It has ended, or been cancelled. Returns the one that stands first now and is to be started, or
+// nullptr.
 Operation *leave_lane(Single *s, Operation *o);
 // Whether the number of an operation that goes on is still its file.
 bool still_there(Single *s, const Operation *o);
@@ -265,26 +276,31 @@ template <class F> void each(Single *s, F f)
 
 namespace sigevec::single {
 
-// For an ev_* call. -1: not for a ring, the ordinary way is to be taken; else 0 or the errno of the call.
+// For an ev_* call. -1: not for a ring, the ordinary way is to be taken; else 0 or the errno of the
+// call.
 int submit(const Call &call);
 // As channel::next, for the owner; -1 through *handled false: the channel has no ring.
-int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline, bool *handled);
+int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline,
+	 bool *handled);
 // Hands over what was kept.
 void flush(Channel *c);
 // ev_cancel: how many operations were found.
 unsigned cancel(Channel *c, const void *data);
 // Events that have arrived and are not read, if the caller is the owner.
 unsigned arrived(Channel *c);
-// The channel has got descriptors that its readers read (source/inner.hpp): the ring wakes its owner for them. By the owner.
+// The channel has got descriptors that its readers read (source/inner.hpp): the ring wakes its
+// owner for them. By the owner.
 void watch(Channel *c);
 // The channel ends: no operation touches the program's memory after this.
 void end(Channel *c);
-// ec_moderate and ec_busy_poll have been called: the ring, if there is one, goes by them, or is left.
+// ec_moderate and ec_busy_poll have been called: the ring, if there is one, goes by them, or is
+// left.
 void moderate(Channel *c);
 void busy_poll(Channel *c);
 // An association ends, with its lock held, for which this is armed.
 void end_armed(Channel *c, void *armed);
-// In a child of fork, that may never call the library: lets go of the parent's ring. Async-signal-safe.
+// In a child of fork, that may never call the library: lets go of the parent's ring.
+// Async-signal-safe.
 void close_in_child(Channel *c);
 // The same with rings that no channel has (single_spare.hpp).
 void close_spares_in_child();

@@ -2,14 +2,15 @@
 //
 // The ring as an object of the kernel's: its memory, its number, and the calls that enter it.
 //
-// Its memory no child has (base/own_ring.hpp).
-// Its number is looked at before every call that takes it. Of the library's rings each knows which number was last whose; a file that is no ring
-// refuses such calls; and a ring of the program's has no mark (bell.hpp), which nobody else can send it, for rings do not travel (Linux 6.7;
-// before, the inode is looked at, which each ring has to itself). When the number is another file's the ring is lost, and the channel goes on
-// without (single_leave.cpp). SINGLE_ISSUER: others who have the descriptor cannot enter it.
+// Its memory no child has (base/own_ring.hpp). Its number is looked at before every call that takes
+// it. Of the library's rings each knows which number was last whose; a file that is no ring refuses
+// such calls; and a ring of the program's has no mark (bell.hpp), which nobody else can send it,
+// for rings do not travel (Linux 6.7; before, the inode is looked at, which each ring has to
+// itself). When the number is another file's the ring is lost, and the channel goes on without
+// (single_leave.cpp). SINGLE_ISSUER: others who have the descriptor cannot enter it.
 //
-// The number is not registered with its thread, which would do without it: the registration would keep the ring, and the files of what is in
-// it, when another thread has taken the channel over.
+// The number is not registered with its thread, which would do without it: the registration would
+// keep the ring, and the files of what is in it, when another thread has taken the channel over.
 #include "channel/single.hpp"
 
 #ifdef HAVE_LIBURING
@@ -28,7 +29,8 @@ namespace sigevec::single {
 
 namespace {
 
-constexpr unsigned ring_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CLAMP |
+constexpr unsigned ring_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+				IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CLAMP |
 				IORING_SETUP_SUBMIT_ALL;
 
 ByDescriptor<Single> ring_of_number;
@@ -59,7 +61,8 @@ bool open_ring(Single *s, unsigned entries, unsigned completions)
 	if (e != 0)
 		return false;
 	s->claim = ring_of_number.make(s->ring.ring_fd);
-	if (s->claim == nullptr || !bell::mark(s->ring.ring_fd) || sys::fstat(s->ring.ring_fd, &st) != 0) {
+	if (s->claim == nullptr || !bell::mark(s->ring.ring_fd) ||
+	    sys::fstat(s->ring.ring_fd, &st) != 0) {
 		s->claim = nullptr;
 		s->ring.close();
 		return false;
@@ -77,7 +80,8 @@ bool has_inode(const Single *s)
 {
 	struct stat st;
 	int saved = errno;
-	bool yes = sys::fstat(s->ring.ring_fd, &st) == 0 && st.st_ino == s->ino && st.st_dev == s->dev;
+	bool yes =
+		sys::fstat(s->ring.ring_fd, &st) == 0 && st.st_ino == s->ino && st.st_dev == s->dev;
 	errno = saved;
 	return yes;
 }
@@ -92,7 +96,8 @@ bool has_number(const Single *s)
 	return s->words ? bell::is_ours(s->ring.ring_fd) : has_inode(s);
 }
 
-// Closing, unlike entering, does something to any file: the mark is not asked, which a peer can send on one that is no ring.
+// Closing, unlike entering, does something to any file: the mark is not asked, which a peer can
+// send on one that is no ring.
 void close_ring(Single *s)
 {
 	if (!has_number(s) || !has_inode(s))
@@ -120,7 +125,8 @@ int enter_kernel(Single *s, unsigned count, unsigned flags, const struct __kerne
 	int saved = errno;
 	Argument a = {0, _NSIG / 8, 0, reinterpret_cast<uintptr_t>(rest)};
 	flags |= rest != nullptr ? IORING_ENTER_EXT_ARG : 0;
-	long n = syscall(SYS_io_uring_enter, s->ring.ring_fd, uring_queue::publish(&s->ring), count, flags, rest != nullptr ? &a : nullptr,
+	long n = syscall(SYS_io_uring_enter, s->ring.ring_fd, uring_queue::publish(&s->ring), count,
+			 flags, rest != nullptr ? &a : nullptr,
 			 rest != nullptr ? sizeof a : size_t{_NSIG / 8});
 	int error = n < 0 ? errno : 0;
 	errno = saved;
@@ -162,8 +168,10 @@ int submit_and_look(Single *s)
 int submit_and_wait(Single *s, unsigned count, const struct __kernel_timespec *rest)
 {
 	timespec begin = monotonic_now();
-	// Which does not count as waiting for a device, where the kernel can tell the two apart (Linux 6.15).
-	unsigned idly = (s->ring.features & IORING_FEAT_NO_IOWAIT) != 0 ? IORING_ENTER_NO_IOWAIT : 0;
+	// Which does not count as waiting for a device, where the kernel can tell the two apart
+	// (Linux 6.15).
+	unsigned idly =
+		(s->ring.features & IORING_FEAT_NO_IOWAIT) != 0 ? IORING_ENTER_NO_IOWAIT : 0;
 	int n = enter_kernel(s, count, IORING_ENTER_GETEVENTS | idly, rest);
 	if (n <= 0 || io_uring_cq_ready(&s->ring) >= count)
 		return n < 0 ? n : 0;

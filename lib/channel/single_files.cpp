@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// Files that the ring holds for operations that have not been handed to the kernel yet: in its table of registered files, where they have no number
-// in the program's table. A program that closes the descriptor, and uses its number again, does nothing to them; a child of fork has none of them.
+// Files that the ring holds for operations that have not been handed to the kernel yet: in its
+// table of registered files, where they have no number in the program's table. A program that
+// closes the descriptor, and uses its number again, does nothing to them; a child of fork has none
+// of them.
 //
-// Pinned: by an operation that EC_BATCH keeps back, in the first places of the table, from its call until the submission; they are let go by the
-// last entry of the same submission. Held: by operations that wait behind another one of their lane, each file once, until the last has ended; by armed sockets.
+// Pinned: by an operation that EC_BATCH keeps back, in the first places of the table, from its call
+// until the submission; they are let go by the last entry of the same submission. Held: by
+// operations that wait behind another one of their lane, each file once, until the last has ended;
+// by armed sockets.
 #include "channel/single.hpp"
 
 #ifdef HAVE_LIBURING
@@ -21,7 +25,8 @@ namespace sigevec::single {
 
 namespace {
 
-// As many armed sockets can a channel have in its ring; eight bytes of the kernel's for each that the program's limit allows.
+// As many armed sockets can a channel have in its ring; eight bytes of the kernel's for each that
+// the program's limit allows.
 constexpr unsigned most_files = 65536;
 
 // For the places that are let go.
@@ -45,7 +50,9 @@ unsigned places_to_pin(unsigned n)
 unsigned most_allowed()
 {
 	struct rlimit r;
-	unsigned n = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < most_files ? static_cast<unsigned>(r.rlim_cur) : most_files;
+	unsigned n = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < most_files
+			     ? static_cast<unsigned>(r.rlim_cur)
+			     : most_files;
 	return n / 64 * 64;
 }
 
@@ -116,7 +123,8 @@ bool hold(Single *s, Operation *o, const Operation *other)
 		return false;
 	}
 	*h = {place, 1, 0, 0};
-	if (look_at(o->fd, &h->dev, &h->ino) && has_number(s) && put(s, static_cast<unsigned>(place), o->fd) == 0) {
+	if (look_at(o->fd, &h->dev, &h->ino) && has_number(s) &&
+	    put(s, static_cast<unsigned>(place), o->fd) == 0) {
 		o->held = h;
 		return true;
 	}
@@ -146,7 +154,8 @@ bool pin(Single *s, Operation *o)
 	if (io_uring_sq_space_left(&s->ring) < 2)
 		submit(s);
 	// Of those that are submitted together the first one looks at the number of the ring.
-	if (!make_table(s) || s->pinned >= places_to_pin(s->files) || (s->pinned == 0 && !has_number(s)))
+	if (!make_table(s) || s->pinned >= places_to_pin(s->files) ||
+	    (s->pinned == 0 && !has_number(s)))
 		return false;
 	int e = put(s, s->pinned, o->fd);
 	if (e == 0)

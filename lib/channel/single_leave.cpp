@@ -2,8 +2,9 @@
 //
 // A channel whose ring belongs to another thread, perhaps one that has ended, goes on without it.
 //
-// The kernel does nothing more for that ring: what is deferred runs only on the owner's calls, and the owner makes none. What
-// it has done is in the ring; what it has not done is submitted again, if the number still is the file it was.
+// The kernel does nothing more for that ring: what is deferred runs only on the owner's calls, and
+// the owner makes none. What it has done is in the ring; what it has not done is submitted again,
+// if the number still is the file it was.
 #include "channel/single.hpp"
 
 #ifdef HAVE_LIBURING

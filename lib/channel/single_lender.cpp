@@ -17,7 +17,8 @@ namespace {
 
 void count_lent(const Lender *l, int pieces)
 {
-	l->region->slots.add_lent(static_cast<int64_t>(dma::Slots::units_of(l->size) * dma::unit) * pieces);
+	l->region->slots.add_lent(static_cast<int64_t>(dma::Slots::units_of(l->size) * dma::unit) *
+				  pieces);
 }
 
 } // namespace
@@ -32,8 +33,9 @@ void lend(Lender *l)
 		if (p == nullptr)
 			break;
 		l->piece[i] = p;
-		io_uring_buf_ring_add(l->ring, p, static_cast<unsigned>(l->size), static_cast<unsigned short>(i),
-				      io_uring_buf_ring_mask(l->entries), static_cast<int>(l->lent - before));
+		io_uring_buf_ring_add(
+			l->ring, p, static_cast<unsigned>(l->size), static_cast<unsigned short>(i),
+			io_uring_buf_ring_mask(l->entries), static_cast<int>(l->lent - before));
 		l->lent++;
 	}
 	io_uring_buf_ring_advance(l->ring, static_cast<int>(l->lent - before));
@@ -49,8 +51,9 @@ char *take(Lender *l, uint32_t i)
 		count_lent(l, -1);
 		return p;
 	}
-	io_uring_buf_ring_add(l->ring, l->piece[i], static_cast<unsigned>(l->size), static_cast<unsigned short>(i),
-			      io_uring_buf_ring_mask(l->entries), 0);
+	io_uring_buf_ring_add(l->ring, l->piece[i], static_cast<unsigned>(l->size),
+			      static_cast<unsigned short>(i), io_uring_buf_ring_mask(l->entries),
+			      0);
 	io_uring_buf_ring_advance(l->ring, 1);
 	return p;
 }
@@ -59,7 +62,8 @@ namespace {
 
 constexpr uint32_t most_lent = 1024, least_lent = 64;
 constexpr size_t largest = 64 * 1024;
-// Of a region at most one part in so many is lent for one size, and for all together, by all channels.
+// Of a region at most one part in so many is lent for one size, and for all together, by all
+// channels.
 constexpr size_t share = 4, share_of_all = 2;
 
 void give_up(Single *s, Lender *l, bool registered)
@@ -101,15 +105,17 @@ Lender *make_lender(Single *s, Region *r, size_t size, uint32_t entries)
 	auto *l = static_cast<Lender *>(calloc(1, sizeof(Lender)));
 	char **piece = static_cast<char **>(calloc(entries, sizeof(char *)));
 	size_t mapped = entries * sizeof(struct io_uring_buf);
-	void *m = l == nullptr || piece == nullptr
-			  ? MAP_FAILED
-			  : mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *m = l == nullptr || piece == nullptr ? MAP_FAILED
+						   : mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+							  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m == MAP_FAILED) {
 		free(l);
 		free(piece);
 		return nullptr;
 	}
-	*l = {s->lenders, r, size, ++s->last_lender, entries, 0, 0, static_cast<struct io_uring_buf_ring *>(m), mapped, piece};
+	*l = {s->lenders, r,    size, ++s->last_lender,
+	      entries,    0,    0,    static_cast<struct io_uring_buf_ring *>(m),
+	      mapped,     piece};
 	s->lenders = l;
 	struct io_uring_buf_reg reg = {};
 	reg.ring_addr = reinterpret_cast<uintptr_t>(m);

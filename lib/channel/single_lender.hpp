@@ -2,9 +2,10 @@
 //
 // Pieces of a region that the ring of a channel has been lent, for whatever arrives.
 //
-// A lender belongs to all sockets of the channel that are armed with the same region and size. The kernel takes a piece for each arrival, and
-// the lender puts another one in its place. They are no pieces of the program's: dma_stat does not count them. Lifetime: as long as
-// a socket is armed with it (`users').
+// A lender belongs to all sockets of the channel that are armed with the same region and size. The
+// kernel takes a piece for each arrival, and the lender puts another one in its place. They are no
+// pieces of the program's: dma_stat does not count them. Lifetime: as long as a socket is armed
+// with it (`users').
 #pragma once
 
 #include "channel/single.hpp"

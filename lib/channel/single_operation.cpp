@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// An operation's way through the ring: what the kernel is asked for, and what follows from its answer.
+// An operation's way through the ring: what the kernel is asked for, and what follows from its
+// answer.
 #include "channel/single.hpp"
 
 #ifdef HAVE_LIBURING
@@ -22,20 +23,24 @@ namespace {
 struct iovec rest(Operation *o)
 {
 	size_t n = o->len - o->done;
-	return {static_cast<char *>(o->buf) + o->done, n > transfer::most_at_once ? transfer::most_at_once : n};
+	return {static_cast<char *>(o->buf) + o->done,
+		n > transfer::most_at_once ? transfer::most_at_once : n};
 }
 
 struct msghdr *header(Operation *o)
 {
 	// Control data goes with the first part.
-	return transfer::header_for(o->message, rest(o), o->vector, o->done == 0 || o->op == Op::recv);
+	return transfer::header_for(o->message, rest(o), o->vector,
+				    o->done == 0 || o->op == Op::recv);
 }
 
-// A part that the kernel repeats by itself it would not report if the ring had to be left: hence never MSG_WAITALL.
+// A part that the kernel repeats by itself it would not report if the ring had to be left: hence
+// never MSG_WAITALL.
 void prepare_message(struct io_uring_sqe *sqe, Operation *o)
 {
 	bool inward = o->op == Op::recv;
-	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL) | (o->once ? MSG_DONTWAIT : 0);
+	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL) |
+		    (o->once ? MSG_DONTWAIT : 0);
 	if (o->message != nullptr && inward)
 		io_uring_prep_recvmsg(sqe, -1, header(o), static_cast<unsigned>(flags));
 	else if (o->message != nullptr)
@@ -54,8 +59,10 @@ void prepare(struct io_uring_sqe *sqe, Operation *o)
 		if (o->again)
 			io_uring_prep_poll_add(sqe, -1, POLLOUT);
 		else
-			io_uring_prep_connect(sqe, -1, static_cast<const struct sockaddr *>(o->message->header.msg_name),
-					      o->message->header.msg_namelen);
+			io_uring_prep_connect(
+				sqe, -1,
+				static_cast<const struct sockaddr *>(o->message->header.msg_name),
+				o->message->header.msg_namelen);
 		break;
 	case Op::poll:
 		io_uring_prep_poll_add(sqe, -1, static_cast<unsigned>(o->flags) & 0xffff);
@@ -70,8 +77,7 @@ bool goes_on(Operation *o, ssize_t n)
 {
 	if (n <= 0 || (o->op != Op::send && o->op != Op::recv) || (o->flags & MSG_DONTWAIT) != 0)
 		return false;
-	if (o->done + static_cast<size_t>(n) >= o->len ||
-	    (o->op == Op::recv && !o->stream))
+	if (o->done + static_cast<size_t>(n) >= o->len || (o->op == Op::recv && !o->stream))
 		return false;
 	o->done += static_cast<size_t>(n);
 	if (o->vector != nullptr)
@@ -116,7 +122,8 @@ void finish(Single *s, Operation *o, ssize_t result)
 		o->result = result;
 		stats::count(stats::uring_done);
 		stats::count(stats::completions);
-		SIGEVEC_PROBE4(complete, nullptr, static_cast<int>(o->op), result, static_cast<int>(stats_file::By::uring));
+		SIGEVEC_PROBE4(complete, nullptr, static_cast<int>(o->op), result,
+			       static_cast<int>(stats_file::By::uring));
 		meter::ring_ended(o->op, o->begun, result);
 		if (result >= 0 && o->message != nullptr) {
 			transfer::tell_caller(o->message);
@@ -163,11 +170,13 @@ ssize_t connected(int fd)
 	return getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &size) != 0 ? -errno : 0;
 }
 
-// A send that could not be done at once. Without EC_BATCH it is still in its call; with it the program may have closed the number since.
+// A send that could not be done at once. Without EC_BATCH it is still in its call; with it the
+// program may have closed the number since.
 void goes_on_elsewhere(Channel *c, Single *s, Operation *o)
 {
 	uint64_t dev, ino;
-	bool there = (c->flags & EC_BATCH) == 0 || (look_at(o->fd, &dev, &ino) && dev == o->dev && ino == o->ino);
+	bool there = (c->flags & EC_BATCH) == 0 ||
+		     (look_at(o->fd, &dev, &ino) && dev == o->dev && ino == o->ino);
 	if (there)
 		hand_over(c, o);
 	else if (o->held == nullptr)
@@ -180,8 +189,9 @@ void goes_on_elsewhere(Channel *c, Single *s, Operation *o)
 
 constexpr ssize_t untold = POLLERR | POLLHUP;
 
-// What poll() would say, of what the ring says: a bit more (POLLRDHUP), or, when something wakes it, what the waker says, which may be too much
-// or too little where there are errors. 0: that has to be asked.
+// What poll() would say, of what the ring says: a bit more (POLLRDHUP), or, when something wakes
+// it, what the waker says, which may be too much or too little where there are errors. 0: that has
+// to be asked.
 ssize_t told_by_poll(const Operation *o, ssize_t n)
 {
 	if (n < 0)
@@ -197,12 +207,14 @@ void poll_ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		hand_over_poll(c, o);
 		return;
 	}
-	// Where its number is no more, or another file's, what the ring has said is all that can be said.
+	// Where its number is no more, or another file's, what the ring has said is all that can be
+	// said.
 	n = n > 0 ? n & (o->flags | untold) : n;
 	finish(s, o, told != 0 ? told : n != 0 ? n : -ECANCELED);
 }
 
-// A receive that goes on, and a part: what comes next may be the end, or an error, which is to be left for the next call. The driver looks first.
+// A receive that goes on, and a part: what comes next may be the end, or an error, which is to be
+// left for the next call. The driver looks first.
 void received_part(Channel *c, Single *s, Operation *o)
 {
 	if (o->cancelled || (o->held == nullptr && !still_there(s, o)))
@@ -238,7 +250,8 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		hand_over(c, o); // a UNIX socket's backlog is full, or the connect goes on
 		return;
 	}
-	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 && c->ending.load(mo::relaxed))
+	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 &&
+	    c->ending.load(mo::relaxed))
 		hand_over(c, o); // it has begun: the rest goes without the channel
 	else if (o->cancelled && disturbed)
 		finish(s, o, o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED);
@@ -250,7 +263,8 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 			n = still_there(s, o) ? connected(number_of_file(o)) : -ECANCELED;
 		}
 		bool part = o->op == Op::send || o->op == Op::recv;
-		finish(s, o, part && o->done != 0 ? static_cast<ssize_t>(o->done) + (n > 0 ? n : 0) : n);
+		finish(s, o,
+		       part && o->done != 0 ? static_cast<ssize_t>(o->done) + (n > 0 ? n : 0) : n);
 	}
 }
 
@@ -276,14 +290,15 @@ void prepare_cancel(Single *s, Operation *o)
 	s->cancels++;
 }
 
-// The kernel does not find an operation that is on its way to a thread of the kernel's (a send to a full AF_UNIX socket whose peer will send
-// no more): it is looked for again a moment later.
+// The kernel does not find an operation that is on its way to a thread of the kernel's (a send to a
+// full AF_UNIX socket whose peer will send no more): it is looked for again a moment later.
 void told_of_cancel(Single *s, Operation *o, ssize_t n)
 {
 	static struct __kernel_timespec moment = {0, 5000000};
 	constexpr uint8_t most_attempts = 50;
 	s->cancels--;
-	if (n != -ENOENT || o->state != Operation::State::in_ring || !o->cancelled || s->ending || o->attempts++ >= most_attempts)
+	if (n != -ENOENT || o->state != Operation::State::in_ring || !o->cancelled || s->ending ||
+	    o->attempts++ >= most_attempts)
 		return;
 	if (io_uring_sq_space_left(&s->ring) < 2)
 		submit(s);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// Associated sockets in the ring of an EC_SINGLE channel: one multishot receive for each that is armed, into buffers that the ring has been lent.
+// Associated sockets in the ring of an EC_SINGLE channel: one multishot receive for each that is
+// armed, into buffers that the ring has been lent.
 //
-// The socket is held among the ring's registered files, so an armed one outlives its number. Without a piece to put in a place that the kernel has used (single_lender.hpp) it runs out, and a receive ends; it is
-// `starved', and goes on when there is room again (the receiver says when, see dma/receiver.cpp). An arrival whose event has no room in the
-// channel is parked: it keeps its piece, so in the end the kernel runs out, and nothing is lost.
+// The socket is held among the ring's registered files, so an armed one outlives its number.
+// Without a piece to put in a place that the kernel has used (single_lender.hpp) it runs out, and a
+// receive ends; it is `starved', and goes on when there is room again (the receiver says when, see
+// dma/receiver.cpp). An arrival whose event has no room in the channel is parked: it keeps its
+// piece, so in the end the kernel runs out, and nothing is lost.
 //
-// What is in the ring is known to the association (`armed'), under its lock: whoever ends the association cancels the receive, by
-// `unwanted' if the ring is another thread's.
+// What is in the ring is known to the association (`armed'), under its lock: whoever ends the
+// association cancels the receive, by `unwanted' if the ring is another thread's.
 #include "channel/single_lender.hpp"
 
 #ifdef HAVE_LIBURING
@@ -56,7 +59,8 @@ void start_receiving(Single *s, Operation *o)
 // The association that o is armed for, locked for a scope; false: it has ended.
 class Armed {
 public:
-	explicit Armed(const Operation *o) : a_(association::at(static_cast<uint32_t>(o->place - 1))), guard_(a_->lock)
+	explicit Armed(const Operation *o)
+	    : a_(association::at(static_cast<uint32_t>(o->place - 1))), guard_(a_->lock)
 	{
 		if (a_->fd < 0 || association::place_of(a_) != o->place || a_->armed != o)
 			a_ = nullptr;
@@ -135,7 +139,8 @@ void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
 {
 	if (s->free == nullptr && !grow(s)) {
 		region_of(o)->slots.discard(p, o->len);
-		std::atomic_ref<bool>(o->unwanted).store(true, mo::relaxed); // it ends: something is missing
+		std::atomic_ref<bool>(o->unwanted)
+			.store(true, mo::relaxed); // it ends: something is missing
 		return;
 	}
 	Operation *x = s->free;
@@ -297,7 +302,9 @@ void describe_region(const Operation *o, event_data_t *d)
 	d->ev_type = event_type_dma;
 	d->ev_un.ev_dma.fd = o->fd;
 	bool piece = o->use == Operation::Region::given;
-	d->ev_un.ev_dma.mem = piece ? reinterpret_cast<dma_mem_t>(region_of(o)->handle.load(mo::relaxed)) : nullptr;
+	d->ev_un.ev_dma.mem =
+		piece ? reinterpret_cast<dma_mem_t>(region_of(o)->handle.load(mo::relaxed))
+		      : nullptr;
 	d->ev_un.ev_dma.buf = piece ? o->buf : nullptr;
 }
 
@@ -320,7 +327,8 @@ void call_region(Operation *o, Call *call)
 			give_arrival(o);
 		call->dma.kind = dma::Use::Kind::arrival;
 		call->dma.region = dma::no_region;
-		call->dma.piece = o->use == Operation::Region::given ? static_cast<char *>(o->buf) : nullptr;
+		call->dma.piece =
+			o->use == Operation::Region::given ? static_cast<char *>(o->buf) : nullptr;
 	}
 	o->use = Operation::Region::none;
 }
@@ -329,8 +337,9 @@ int arm_socket(Channel *c, const Call &call)
 {
 	Single *s = c->single.load(mo::relaxed);
 	association::Locked a(call.fd);
-	if (!a || !a->stream || a->latest || a->region_count != 1 || a->queue_count != 0 || a->first != nullptr || a->armed != nullptr ||
-	    a->notify != nullptr || a->blocked != 0 || a->error != 0)
+	if (!a || !a->stream || a->latest || a->region_count != 1 || a->queue_count != 0 ||
+	    a->first != nullptr || a->armed != nullptr || a->notify != nullptr || a->blocked != 0 ||
+	    a->error != 0)
 		return -1;
 	Region *r = region::at(a->regions[0]);
 	Lender *l = lender::find(s, r, call.dma.size);

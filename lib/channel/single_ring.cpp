@@ -40,7 +40,10 @@ bool can_sleep_on_words(Single *s)
 	Words known = knows_words.load(mo::relaxed);
 	if (known == Words::unknown) {
 		struct io_uring_probe *p = io_uring_get_probe_ring(&s->ring);
-		known = p != nullptr && io_uring_opcode_supported(p, IORING_OP_FUTEX_WAIT_NUMBER) != 0 ? Words::yes : Words::no;
+		known = p != nullptr && io_uring_opcode_supported(p, IORING_OP_FUTEX_WAIT_NUMBER) !=
+						0
+				? Words::yes
+				: Words::no;
 		io_uring_free_probe(p);
 		knows_words.store(known, mo::relaxed);
 	}
@@ -106,7 +109,8 @@ uint64_t this_thread()
 // nullptr: refused; the channel goes on without.
 Single *make(Channel *c)
 {
-	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
+	bool wanted =
+		config::force == config::Force::automatic || config::force == config::Force::uring;
 	Single *s = wanted ? find_ring() : nullptr;
 	if (s == nullptr) {
 		passed_on(stats::uring_unavailable, c->fd);
@@ -129,14 +133,16 @@ Single *make(Channel *c)
 	return s;
 }
 
-// Sleeps on the word that changes with every wake-up, which needs no descriptor. What changed it since the owner looked is told of at once.
+// Sleeps on the word that changes with every wake-up, which needs no descriptor. What changed it
+// since the owner looked is told of at once.
 void listen_for_others(Channel *c, Single *s)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);
 	if (s->words) {
 		constexpr int is_u32 = 2;
 		uint32_t value = c->wakes.load(mo::seq_cst);
-		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG, &c->wakes, 0, value);
+		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG,
+				 &c->wakes, 0, value);
 		sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
 	} else {
 		io_uring_prep_poll_multishot(sqe, c->wake, POLLIN);
@@ -160,7 +166,8 @@ void listen_inside(Channel *c, Single *s)
 
 namespace {
 
-// A wait in vain for so long is the occasion to see whether the program has closed the descriptor. Cheaper than to look each time.
+// A wait in vain for so long is the occasion to see whether the program has closed the descriptor.
+// Cheaper than to look each time.
 constexpr long first_wait = 100 * 1000000;
 
 // Sleeps until there are as many completions.
@@ -172,9 +179,11 @@ int sleep(Channel *c, unsigned count, const Deadline &deadline)
 		submit_and_look(s); // what has come is still taken
 		return -ETIMEDOUT;
 	}
-	bool first = !s->checked && (deadline.never || rest.tv_sec > 0 || rest.tv_nsec > first_wait);
+	bool first =
+		!s->checked && (deadline.never || rest.tv_sec > 0 || rest.tv_nsec > first_wait);
 	struct __kernel_timespec t = {first ? 0 : rest.tv_sec, first ? first_wait : rest.tv_nsec};
-	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring tell.
+	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring
+	// tell.
 	c->sleepers.store(1, mo::seq_cst);
 	int e = 0;
 	bool awake = count == 1 ? !channel::queue_empty(c) : moderation::due(c);
@@ -214,7 +223,8 @@ int gather(Channel *c, const Deadline &deadline)
 	uint32_t events = wanted_events(c);
 	Deadline until = moderation::limit(c, deadline);
 	for (int e = 0; e == 0 && !c->ending.load(mo::seq_cst);) {
-		unsigned queued = c->pushed.load(mo::seq_cst) - static_cast<uint32_t>(c->delivered.load(mo::seq_cst));
+		unsigned queued = c->pushed.load(mo::seq_cst) -
+				  static_cast<uint32_t>(c->delivered.load(mo::seq_cst));
 		if (events != 0 && io_uring_cq_ready(&s->ring) + queued >= events)
 			return 0;
 		unsigned count = events != 0 ? events - queued : completions / 2;
@@ -231,7 +241,8 @@ int await(Channel *c, const Deadline &deadline)
 {
 	if (!moderation::on(c))
 		return enter(c, true, deadline);
-	// Most batches cost one sleep so: the time begins with the wait, for nobody knows when the first event comes during it.
+	// Most batches cost one sleep so: the time begins with the wait, for nobody knows when the
+	// first event comes during it.
 	Single *s = c->single.load(mo::relaxed);
 	uint32_t events = wanted_events(c);
 	moderation::note_first(c);
@@ -258,8 +269,10 @@ int look(Channel *c, const Deadline &deadline)
 	c->lookers.store(1, mo::seq_cst);
 	while (!came && !interrupted && end.left(rest) && (deadline.never || deadline.left(rest))) {
 		for (int i = 0; i < 200 && !came; i++) {
-			came = io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c) || c->ending.load(mo::seq_cst) ||
-			       (IO_URING_READ_ONCE(*s->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+			came = io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c) ||
+			       c->ending.load(mo::seq_cst) ||
+			       (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
+				(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 			relax();
 		}
 		interrupted = !came && signals.one_has_come();
@@ -281,7 +294,9 @@ bool poll_devices(Single *s, uint32_t microseconds)
 		uint32_t parameter, reserved;
 	} napi = {microseconds, 1, 0, {}, 0, 0};
 	constexpr unsigned register_napi = 27, unregister_napi = 28;
-	return has_number(s) && syscall(SYS_io_uring_register, s->ring.ring_fd, microseconds != 0 ? register_napi : unregister_napi, &napi, 1) == 0;
+	return has_number(s) &&
+	       syscall(SYS_io_uring_register, s->ring.ring_fd,
+		       microseconds != 0 ? register_napi : unregister_napi, &napi, 1) == 0;
 }
 
 } // namespace
@@ -290,7 +305,8 @@ void note_device(Channel *c, Single *s, int fd)
 {
 	unsigned id = 0;
 	socklen_t n = sizeof id;
-	if (no_device_polling.load(mo::relaxed) || getsockopt(fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &n) != 0 || id == 0)
+	if (no_device_polling.load(mo::relaxed) ||
+	    getsockopt(fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &n) != 0 || id == 0)
 		return;
 	s->from_device = poll_devices(s, c->busy_poll.load(mo::relaxed));
 	if (!s->from_device)
@@ -318,7 +334,8 @@ void dispose(Channel *c)
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
 		events += o->parked ? 0 : 1;
-		bool request = o->use != Operation::Region::arrival && o->use != Operation::Region::given;
+		bool request =
+			o->use != Operation::Region::arrival && o->use != Operation::Region::given;
 		if (request && o->state != Operation::State::ready)
 			meter::ring_left(o->op);
 		else if (o->message != nullptr)
@@ -339,8 +356,8 @@ void dispose(Channel *c)
 
 namespace {
 
-// Waits until the kernel has let go of the program's memory. A send that a thread of the kernel's has taken over is found by the second attempt, or
-// a later one.
+// Waits until the kernel has let go of the program's memory. A send that a thread of the kernel's
+// has taken over is found by the second attempt, or a later one.
 void cancel_everything(Channel *c, Single *s)
 {
 	BlockSignals blocked;
@@ -351,13 +368,15 @@ void cancel_everything(Channel *c, Single *s)
 		struct io_uring_sqe *sqe = get_sqe(s);
 		io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
 		sqe->user_data = cancel_tag;
-		submit_and_wait(s, io_uring_cq_ready(&s->ring) + 2, &patience); // that of the cancellation is one
+		submit_and_wait(s, io_uring_cq_ready(&s->ring) + 2,
+				&patience); // that of the cancellation is one
 		reap(c);
 	}
 }
 
-// The kernel interrupts the owner of a closed ring once more while it takes the ring apart, a moment later: in here, instead of a
-// wait of the program's. The ring has the other end of a pipe, which the kernel closes after that.
+// The kernel interrupts the owner of a closed ring once more while it takes the ring apart, a
+// moment later: in here, instead of a wait of the program's. The ring has the other end of a pipe,
+// which the kernel closes after that.
 class Dismantling {
 public:
 	explicit Dismantling(Single *s)
@@ -366,7 +385,9 @@ public:
 		if (!has_number(s) || pipe2(ends, O_CLOEXEC) != 0)
 			return;
 		// The ring has that in the first place, where operations are done with theirs.
-		bool has = s->files != 0 ? io_uring_register_files_update(&s->ring, 0, &ends[1], 1) == 1 : io_uring_register_files(&s->ring, &ends[1], 1) == 0;
+		bool has = s->files != 0
+				   ? io_uring_register_files_update(&s->ring, 0, &ends[1], 1) == 1
+				   : io_uring_register_files(&s->ring, &ends[1], 1) == 0;
 		if (has)
 			watched = ends[0];
 		else
@@ -381,7 +402,8 @@ public:
 		Deadline end = Deadline::after(&longest);
 		struct pollfd p = {watched, 0, 0};
 		timespec rest;
-		while (end.left(rest) && syscall(SYS_ppoll, &p, 1, &rest, nullptr, 0) < 0 && errno == EINTR)
+		while (end.left(rest) && syscall(SYS_ppoll, &p, 1, &rest, nullptr, 0) < 0 &&
+		       errno == EINTR)
 			;
 		sys::close(watched);
 	}
@@ -463,7 +485,8 @@ void busy_poll(Channel *c)
 {
 	Single *s = c->single.load(mo::relaxed);
 	if (s != nullptr && s->owner == this_thread() && s->from_device)
-		s->from_device = poll_devices(s, c->busy_poll.load(mo::relaxed)) && c->busy_poll != 0;
+		s->from_device =
+			poll_devices(s, c->busy_poll.load(mo::relaxed)) && c->busy_poll != 0;
 }
 
 void close_in_child(Channel *c)

@@ -48,7 +48,8 @@ bool make_key()
 {
 	uint32_t none = 0;
 	if (has_key.compare_exchange_strong(none, 1, mo::acq_rel))
-		has_key.store(pthread_key_create(&at_end, close_all_of_thread) == 0 ? 2 : 3, mo::release);
+		has_key.store(pthread_key_create(&at_end, close_all_of_thread) == 0 ? 2 : 3,
+			      mo::release);
 	return has_key.load(mo::acquire) == 2;
 }
 
@@ -72,14 +73,15 @@ Single *take(uint64_t owner)
 
 bool may_keep(const Single *s)
 {
-	bool clean = s->ending && !s->lost && s->in_ring == 0 && s->cancels == 0 && !s->listening && !s->watching && s->lenders == nullptr;
+	bool clean = s->ending && !s->lost && s->in_ring == 0 && s->cancels == 0 && !s->listening &&
+		     !s->watching && s->lenders == nullptr;
 	return clean && s->owner == this_thread() && number_of(s->owner) < most_of_thread;
 }
 
 bool keep(Single *s)
 {
-	if (!may_keep(s) || !has_number(s) || io_uring_unregister_eventfd(&s->ring) != 0 || !make_key() ||
-	    pthread_setspecific(at_end, places) != 0)
+	if (!may_keep(s) || !has_number(s) || io_uring_unregister_eventfd(&s->ring) != 0 ||
+	    !make_key() || pthread_setspecific(at_end, places) != 0)
 		return false;
 	for (Place &p : places) {
 		uint64_t none = 0;

@@ -2,8 +2,9 @@
 //
 // Rings that threads have had for channels which have ended, for their next ones.
 //
-// The kernel takes a moment, 20 ms or so, to take a ring apart, and interrupts its owner once more at the end of it. So the owner of a closed
-// ring has to wait for that, or keep the ring. A ring that is kept has nothing in it, and no file. Locks: none; async-signal-safe but for keep().
+// The kernel takes a moment, 20 ms or so, to take a ring apart, and interrupts its owner once more
+// at the end of it. So the owner of a closed ring has to wait for that, or keep the ring. A ring
+// that is kept has nothing in it, and no file. Locks: none; async-signal-safe but for keep().
 #pragma once
 
 #include "channel/single.hpp"

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "completion/completion.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "dma/request.hpp"
 #include "engine/transfer.hpp"
 #include "notify/notify.hpp"
-#include "request/index.hpp"
 #include "request/batch.hpp"
+#include "request/index.hpp"
 #include "request/order.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
@@ -29,8 +29,10 @@ void begin(struct aiocb *cb)
 	// The address may have served before, without an aio_return.
 	finished::remove(cb);
 	aiocb_layout::context(cb).store(0, mo::relaxed);
-	// Released with the status, for whoever still waits for the last life. What stood there before may be anything, and is not read.
-	aiocb_layout::life(cb).store(static_cast<int>(thread_number() << 20 ^ ++lives), mo::relaxed);
+	// Released with the status, for whoever still waits for the last life. What stood there
+	// before may be anything, and is not read.
+	aiocb_layout::life(cb).store(static_cast<int>(thread_number() << 20 ^ ++lives),
+				     mo::relaxed);
 	aiocb_layout::result(cb).store(0, mo::relaxed);
 	aiocb_layout::status(cb).store(EINPROGRESS, mo::release);
 }
@@ -74,7 +76,8 @@ void tell(Request *r)
 	Batch *list = r->notification.batch;
 	if (r->result < 0 && list != nullptr)
 		batches::note_failure(list);
-	// An fsync that has been cancelled is still in the way of the next one: for what was before both of them. requests::release ends that.
+	// An fsync that has been cancelled is still in the way of the next one: for what was before
+	// both of them. requests::release ends that.
 	if (!r->is_sync() || r->get_state() != State::cancelled)
 		order::ended(r);
 	// LIO_WAIT does not wait for the notification.
@@ -92,14 +95,16 @@ void finish(Request *r, ssize_t result)
 {
 	// A request that never began may have been cancelled meanwhile, and told.
 	State s = r->get_state();
-	if (s == State::cancelled || (s == State::queued && !r->change(State::queued, State::running))) {
+	if (s == State::cancelled ||
+	    (s == State::queued && !r->change(State::queued, State::running))) {
 		requests::release(r);
 		return;
 	}
 	requests::index::remove(r);
 	r->set(State::ending);
 	r->result = result;
-	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), result, static_cast<int>(r->engine.load(mo::relaxed)));
+	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), result,
+		       static_cast<int>(r->engine.load(mo::relaxed)));
 	if (result >= 0 && r->message != nullptr)
 		transfer::tell_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
@@ -118,7 +123,8 @@ void finish_cancelled(Request *r)
 	requests::index::remove(r);
 	requests::linger();
 	r->result = -ECANCELED;
-	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), r->result, static_cast<int>(r->engine.load(mo::relaxed)));
+	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), r->result,
+		       static_cast<int>(r->engine.load(mo::relaxed)));
 	meter::ended(r, -ECANCELED);
 	dma::ended(r->dma, r->cb.load(mo::relaxed), -ECANCELED);
 	publish(r->cb.load(mo::relaxed), -ECANCELED);

@@ -2,8 +2,9 @@
 //
 // The one place where a result becomes visible.
 //
-// Order, the same for every request: the finished table, the result, the status word (with which the request belongs to
-// the application again: its aiocb is not touched any more), sleepers, a waiting fsync, the notification.
+// Order, the same for every request: the finished table, the result, the status word (with which
+// the request belongs to the application again: its aiocb is not touched any more), sleepers, a
+// waiting fsync, the notification.
 #pragma once
 
 #include "request/request.hpp"
@@ -13,11 +14,12 @@ namespace sigevec::completion {
 // What a submission that was accepted looks like.
 void begin(struct aiocb *cb);
 
-// The status alone, if there is an aiocb. result: what the call would have returned, or -errno. Async-signal-safe.
+// The status alone, if there is an aiocb. result: what the call would have returned, or -errno.
+// Async-signal-safe.
 void publish(struct aiocb *cb, ssize_t result);
 
-// A request that ended within the call: status, then the notification (neither SIGEV_THREAD nor SIGEV_EC: they need a
-// Request).
+// A request that ended within the call: status, then the notification (neither SIGEV_THREAD nor
+// SIGEV_EC: they need a Request).
 void finish_call(const Call &c, ssize_t result);
 
 // A request by its executor: as finish_call, and drops the executor's reference. Async-signal-safe.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "completion/finished.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "runtime/thread_number.hpp"
 
 #include <atomic>
@@ -11,7 +11,8 @@ namespace sigevec::finished {
 
 namespace {
 
-// Places are grouped in rows of one cache-line multiple; a thread starts looking in a row of its own.
+// Places are grouped in rows of one cache-line multiple; a thread starts looking in a row of its
+// own.
 constexpr uint32_t row = 64;
 constexpr uint32_t rows = 1024;
 constexpr uint32_t places = row * rows;
@@ -31,7 +32,8 @@ bool put(uint32_t place, struct aiocb *cb)
 	struct aiocb *empty = nullptr;
 	if (table[place].load(mo::relaxed) != nullptr)
 		return false;
-	// Written before the entry is visible: whoever finds the entry may end the life of the aiocb.
+	// Written before the entry is visible: whoever finds the entry may end the life of the
+	// aiocb.
 	aiocb_layout::finished(cb).store(place + 1, mo::relaxed);
 	return table[place].compare_exchange_strong(empty, cb, mo::release, mo::relaxed);
 }
@@ -42,7 +44,8 @@ bool put_in_row(uint32_t r, struct aiocb *cb)
 		if (put(r * row + i, cb)) {
 			hint = r * row + i;
 			uint32_t used = rows_used.load(mo::relaxed);
-			while (used < r + 1 && !rows_used.compare_exchange_weak(used, r + 1, mo::release))
+			while (used < r + 1 &&
+			       !rows_used.compare_exchange_weak(used, r + 1, mo::release))
 				;
 			return true;
 		}
@@ -54,7 +57,8 @@ bool put_in_row(uint32_t r, struct aiocb *cb)
 void add(struct aiocb *cb)
 {
 	if (put(hint, cb)) {
-		// The row of a hint has been counted by put_in_row, but for the very first one: unless another thread has counted its own meanwhile.
+		// The row of a hint has been counted by put_in_row, but for the very first one:
+		// unless another thread has counted its own meanwhile.
 		uint32_t none = 0;
 		if (rows_used.load(mo::relaxed) == 0)
 			rows_used.compare_exchange_strong(none, 1, mo::release);

@@ -2,8 +2,9 @@
 //
 // The finished requests that nobody has asked aio_return about: what aio_waitcomplete gives out.
 //
-// A table of aiocb addresses that are never followed, because a program of the POSIX kind may throw an aiocb away without
-// aio_return. The table has 65,536 places; past that older entries give way. Entry and removal cost one compare-exchange each, on a place that threads do not share.
+// A table of aiocb addresses that are never followed, because a program of the POSIX kind may throw
+// an aiocb away without aio_return. The table has 65,536 places; past that older entries give way.
+// Entry and removal cost one compare-exchange each, on a place that threads do not share.
 #pragma once
 
 #include <aio.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "completion/wait.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "cancellation.h"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
@@ -21,14 +21,18 @@ static_assert(kaio::contexts <= 64);
 struct Waiting {
 	const struct aiocb *const *list;
 	int n;
-	// Which submission of each of the first ones was found in progress: one that has ended and been submitted again meanwhile has ended.
+	// Which submission of each of the first ones was found in progress: one that has ended and
+	// been submitted again meanwhile has ended.
 	static constexpr int most_noted = 64;
 	int lives[most_noted];
 	bool noted = false;
 	uint64_t contexts = 0; // kernel-AIO contexts that have outstanding requests of the list
 	bool others = false;   // and whether other engines have
 
-	bool one_context() const { return !others && contexts != 0 && (contexts & (contexts - 1)) == 0; }
+	bool one_context() const
+	{
+		return !others && contexts != 0 && (contexts & (contexts - 1)) == 0;
+	}
 };
 
 // The context that will report cb, or -1. Any value may stand there.
@@ -40,10 +44,12 @@ int context_of(const struct aiocb *cb)
 
 bool same_life(const Waiting &w, int i)
 {
-	return !w.noted || i >= Waiting::most_noted || aiocb_layout::life(w.list[i]).load(mo::relaxed) == w.lives[i];
+	return !w.noted || i >= Waiting::most_noted ||
+	       aiocb_layout::life(w.list[i]).load(mo::relaxed) == w.lives[i];
 }
 
-// Whether the wait is over; else notes who has to be listened to, and marks the requests for bucket b (-1: no).
+// Whether the wait is over; else notes who has to be listened to, and marks the requests for bucket
+// b (-1: no).
 bool over(Waiting &w, int b)
 {
 	w.contexts = 0;
@@ -53,7 +59,8 @@ bool over(Waiting &w, int b)
 		const struct aiocb *cb = w.list[i];
 		if (cb == nullptr)
 			continue;
-		bool running = b < 0 ? aiocb_layout::in_progress(cb) : waiters::mark(cb, static_cast<unsigned>(b));
+		bool running = b < 0 ? aiocb_layout::in_progress(cb)
+				     : waiters::mark(cb, static_cast<unsigned>(b));
 		if (!running || !same_life(w, i))
 			return true;
 		if (!w.noted && i < Waiting::most_noted)
@@ -118,8 +125,12 @@ int sleep(Sleep &s, uint32_t seen, const Deadline &deadline, bool all_listened_t
 	}
 	long e;
 	if (cancellable) {
-		long arg[6] = {reinterpret_cast<long>(&s.bucket->generation), FUTEX_WAIT_PRIVATE, static_cast<long>(seen),
-			       reinterpret_cast<long>(timeout), 0, 0};
+		long arg[6] = {reinterpret_cast<long>(&s.bucket->generation),
+			       FUTEX_WAIT_PRIVATE,
+			       static_cast<long>(seen),
+			       reinterpret_cast<long>(timeout),
+			       0,
+			       0};
 		e = -sigevec_cancellable_syscall(cancelled_asleep, &s, SYS_futex, arg);
 	} else
 		e = futex_wait(s.bucket->generation, seen, timeout);
@@ -138,7 +149,8 @@ bool listen(uint64_t contexts, Sleep &s)
 	return all;
 }
 
-// One sleep in the thread's bucket. follow: a context that another thread leads, or -1. 0: look again.
+// One sleep in the thread's bucket. follow: a context that another thread leads, or -1. 0: look
+// again.
 int sleep_in_bucket(Waiting &w, int followed, const Deadline &deadline)
 {
 	unsigned b = waiters::own_bucket();
@@ -184,7 +196,8 @@ template <class Over> bool comes_soon(Spin &spin, Over over)
 
 bool ends_soon(Waiting &w, const Deadline &deadline)
 {
-	return w.contexts == 0 && deadline.never && comes_soon(spin_for(w), [&w] { return over(w, -1); });
+	return w.contexts == 0 && deadline.never &&
+	       comes_soon(spin_for(w), [&w] { return over(w, -1); });
 }
 
 } // namespace
@@ -247,7 +260,8 @@ int for_batch(Batch *b)
 	int context = kaio::own_index();
 	for (;;) {
 		bool inside = b->in_context.load(mo::acquire) != 0;
-		if (batches::all_ended(b) || (!inside && comes_soon(spins[0], [b] { return batches::all_ended(b); })))
+		if (batches::all_ended(b) ||
+		    (!inside && comes_soon(spins[0], [b] { return batches::all_ended(b); })))
 			return 0;
 		int e = EBUSY;
 		if (in_context_only(b))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "completion/waiters.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "runtime/sync.hpp"
 
 namespace sigevec::waiters {
@@ -14,7 +14,8 @@ namespace {
 
 void wake_bucket(Bucket &b)
 {
-	// seq_cst, as the sleeper's increment: either it sees the new generation, or this sees it asleep.
+	// seq_cst, as the sleeper's increment: either it sees the new generation, or this sees it
+	// asleep.
 	b.generation.fetch_add(1, mo::seq_cst);
 	if (b.sleepers.load(mo::seq_cst) != 0)
 		futex_wake(b.generation, INT_MAX);

@@ -2,13 +2,15 @@
 //
 // Sleeping until a request ends.
 //
-// A waiter belongs to one of 16 buckets, by its thread. It marks each aiocb it waits for with the bit of its bucket, in the
-// upper part of the status word. Publishing a result replaces the whole word in one exchange, so the publisher learns who
-// waits, and wakes only those buckets. Marks stay until the request ends; a bucket in which nobody sleeps costs a load.
+// A waiter belongs to one of 16 buckets, by its thread. It marks each aiocb it waits for with the
+// bit of its bucket, in the upper part of the status word. Publishing a result replaces the whole
+// word in one exchange, so the publisher learns who waits, and wakes only those buckets. Marks stay
+// until the request ends; a bucket in which nobody sleeps costs a load.
 //
-// Why no wake-up is lost: the waiter reads the bucket's generation, then marks (or finds the request ended); the publisher
-// exchanges the status, then changes the generation. If the mark came first, the publisher sees it and the generation
-// differs from the one the waiter sleeps on; if it came second, the waiter sees the end.
+// Why no wake-up is lost: the waiter reads the bucket's generation, then marks (or finds the
+// request ended); the publisher exchanges the status, then changes the generation. If the mark came
+// first, the publisher sees it and the generation differs from the one the waiter sleeps on; if it
+// came second, the waiter sees the end.
 #pragma once
 
 #include "runtime/thread_number.hpp"

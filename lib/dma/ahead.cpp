@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Where DMA_BUFSIZE asks for it a call brings along what it finds beyond what it was asked for, as pieces of the same size, so that the next calls need
-// not receive; not of UNIX sockets, whose control data belongs to a place in the stream. For a program that has found data at each of its last
-// calls the receiver does it meanwhile, until a call has to wait. Without DMA_BUFSIZE nothing is brought along, for it cannot be put back. Nor is anything
-// while another thread waits in the kernel: it would wait for what lies here.
+// Where DMA_BUFSIZE asks for it a call brings along what it finds beyond what it was asked for, as
+// pieces of the same size, so that the next calls need not receive; not of UNIX sockets, whose
+// control data belongs to a place in the stream. For a program that has found data at each of its
+// last calls the receiver does it meanwhile, until a call has to wait. Without DMA_BUFSIZE nothing
+// is brought along, for it cannot be put back. Nor is anything while another thread waits in the
+// kernel: it would wait for what lies here.
 #include "dma/receive_impl.hpp"
 
 #include "base/syscalls.hpp"
@@ -26,7 +28,8 @@ bool wants_ahead(const Association *a)
 
 unsigned pieces(Association *a, const Want &w)
 {
-	if (!wants_ahead(a) || w.message || w.from != nullptr || a->blocked != 0 || (w.flags & ~MSG_DONTWAIT) != 0)
+	if (!wants_ahead(a) || w.message || w.from != nullptr || a->blocked != 0 ||
+	    (w.flags & ~MSG_DONTWAIT) != 0)
 		return 1;
 	if (w.region != nullptr)
 		return 1;
@@ -48,7 +51,8 @@ void adapt(Association *a, unsigned filled, unsigned of)
 
 namespace {
 
-// Puts v[1] and the next ones into the queue, as far as they have data, and *x becomes v[0]; without x that one, too.
+// Puts v[1] and the next ones into the queue, as far as they have data, and *x becomes v[0];
+// without x that one, too.
 ssize_t share_out(Association *a, Arrival *v, unsigned filled, unsigned count, Arrival *x)
 {
 	for (unsigned i = x != nullptr ? 1 : 0; i < count; i++)
@@ -73,7 +77,8 @@ ssize_t stream_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 	int error = errno;
 	unsigned filled = 0;
 	for (ssize_t left = n; left > 0; filled++) {
-		v[filled].n = static_cast<size_t>(left) < v[filled].size ? static_cast<size_t>(left) : v[filled].size;
+		v[filled].n = static_cast<size_t>(left) < v[filled].size ? static_cast<size_t>(left)
+									 : v[filled].size;
 		left -= static_cast<ssize_t>(v[filled].n);
 	}
 	ssize_t first = share_out(a, v, filled, count, x);
@@ -91,7 +96,8 @@ ssize_t datagrams_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 		m[i].msg_hdr.msg_iovlen = 1;
 		ancillary::ask(v[i].head, &m[i].msg_hdr);
 	}
-	long n = syscall(SYS_recvmmsg, association::file_of(a), m, count, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, nullptr);
+	long n = syscall(SYS_recvmmsg, association::file_of(a), m, count,
+			 MSG_DONTWAIT | MSG_CMSG_CLOEXEC, nullptr);
 	int error = errno;
 	auto filled = static_cast<unsigned>(n < 0 ? 0 : n);
 	for (unsigned i = 0; i < filled; i++) {
@@ -127,7 +133,8 @@ ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 
 bool wants_in_advance(const Association *a)
 {
-	return wants_ahead(a) && (!a->stream || a->asked != 0) && a->device == nullptr && a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
+	return wants_ahead(a) && (!a->stream || a->asked != 0) && a->device == nullptr &&
+	       a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
 }
 
 bool in_advance(Association *a)
@@ -141,7 +148,11 @@ bool in_advance(Association *a)
 	w.message = !a->stream;
 	size_t most = a->stream ? most_bytes_ahead / w.size : 1;
 	while (a->queue_count < most_in_advance) {
-		ssize_t n = several(a, w, most < 1 ? 1 : most < most_ahead ? static_cast<unsigned>(most) : most_ahead, nullptr);
+		ssize_t n = several(a, w,
+				    most < 1            ? 1
+				    : most < most_ahead ? static_cast<unsigned>(most)
+							: most_ahead,
+				    nullptr);
 		if (n > 0 || (n == 0 && !at_end(a)))
 			continue;
 		if (n < 0 && n != -EAGAIN && n != no_room)

@@ -76,8 +76,8 @@ Association *make(int fd, uint64_t cookie)
 	return a;
 }
 
-// With both locks held, or of one that is detached with its own. What nobody has read goes; what waits for it is returned, to be
-// ended without a lock.
+// With both locks held, or of one that is detached with its own. What nobody has read goes; what
+// waits for it is returned, to be ended without a lock.
 Request *end(Association *a)
 {
 	Request *waiting = a->first;
@@ -165,7 +165,8 @@ int add_region(Association *a, Region *r, unsigned flags)
 			return e;
 	if ((flags & DMA_LATEST) != 0 && a->stream)
 		return EINVAL;
-	auto *more = static_cast<uint16_t *>(realloc(a->regions, (a->region_count + 1u) * sizeof(uint16_t)));
+	auto *more = static_cast<uint16_t *>(
+		realloc(a->regions, (a->region_count + 1u) * sizeof(uint16_t)));
 	if (more == nullptr)
 		return EAGAIN;
 	a->regions = more;
@@ -263,11 +264,13 @@ int add_locked(int fd, Region *r, unsigned flags)
 	return e;
 }
 
-// ev_* requests wait in whichever region is first: r no longer is. A canceller waits while one is `trying'.
+// ev_* requests wait in whichever region is first: r no longer is. A canceller waits while one is
+// `trying'.
 void leave_region(Association *a, Region *r)
 {
 	for (Request *q = a->first; q != nullptr; q = q->next.load(mo::relaxed)) {
-		bool in_it = q->cb.load(mo::relaxed) == nullptr && q->dma.region == region::index_of(r);
+		bool in_it =
+			q->cb.load(mo::relaxed) == nullptr && q->dma.region == region::index_of(r);
 		if (!in_it || !q->change(State::queued, State::trying))
 			continue;
 		q->dma.region = a->regions[0];
@@ -277,7 +280,8 @@ void leave_region(Association *a, Region *r)
 	}
 }
 
-// What lies unread in r goes to the other regions, in its order. False: they have no room for all of it.
+// What lies unread in r goes to the other regions, in its order. False: they have no room for all
+// of it.
 bool move_unread(Association *a, Region *r)
 {
 	for (uint32_t i = 0; i < a->queue_count; i++) {
@@ -328,7 +332,6 @@ void cancel_all(Request *waiting)
 		waiting = next;
 	}
 }
-
 
 } // namespace
 
@@ -462,8 +465,8 @@ Arrival pop(Association *a)
 	return x;
 }
 
-// The child has its own reading of the sockets that it shares with the parent: what the parent has received is the parent's, and so are
-// requests and call-backs.
+// The child has its own reading of the sockets that it shares with the parent: what the parent has
+// received is the parent's, and so are requests and call-backs.
 void after_fork()
 {
 	changing.reset();

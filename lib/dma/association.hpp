@@ -2,15 +2,19 @@
 //
 // A socket and the regions in which its data lands.
 //
-// An association belongs to a socket, which it knows by its cookie, and is found by the number that the socket has in the program's table. Whoever finds it asks
-// the kernel whether the number still is the socket (Locked). It holds the socket only while requests wait for it, in the helper's table (or, where
-// nothing can be fetched from there, by a duplicate), so close() of a socket is what it always was. If the number becomes another socket's
-// meanwhile, the association is `detached', and ends with the last of its requests. What has been received and not been read waits in `queue'. Data is received
-// by the calls that read, or, for DMA_LATEST, armed requests and async_io_notify, by the receiver (dma/receiver.hpp).
+// An association belongs to a socket, which it knows by its cookie, and is found by the number that
+// the socket has in the program's table. Whoever finds it asks the kernel whether the number still
+// is the socket (Locked). It holds the socket only while requests wait for it, in the helper's
+// table (or, where nothing can be fetched from there, by a duplicate), so close() of a socket is
+// what it always was. If the number becomes another socket's meanwhile, the association is
+// `detached', and ends with the last of its requests. What has been received and not been read
+// waits in `queue'. Data is received by the calls that read, or, for DMA_LATEST, armed requests and
+// async_io_notify, by the receiver (dma/receiver.hpp).
 //
-// Lifetimes: associations live in a pool that never shrinks; `fd' says whose this is, and `life' changes when it ends. Locks: `lock'
-// protects everything in it, but for what is atomic; it is held for system calls that do not wait, never while waiting. It
-// comes after a channel's `reading' and before nothing but the pool's own.
+// Lifetimes: associations live in a pool that never shrinks; `fd' says whose this is, and `life'
+// changes when it ends. Locks: `lock' protects everything in it, but for what is atomic; it is held
+// for system calls that do not wait, never while waiting. It comes after a channel's `reading' and
+// before nothing but the pool's own.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -30,9 +34,10 @@ struct Ancillary;
 struct Arrival {
 	Region *region;
 	char *piece;
-	size_t size; // of the piece
-	size_t n;    // bytes of data, behind the head if there is one
-	Ancillary *head; // there is room for a head before the data, and this is to be in it; or nullptr
+	size_t size;     // of the piece
+	size_t n;        // bytes of data, behind the head if there is one
+	Ancillary *head; // there is room for a head before the data, and this is to be in it; or
+			 // nullptr
 };
 
 struct Association {
@@ -40,27 +45,27 @@ struct Association {
 	std::atomic<uint32_t> next_free;
 
 	Mutex lock;
-	int fd = -1;   // the number; -1: free
-	int held = -1; // while requests wait: in the helper's table
+	int fd = -1;        // the number; -1: free
+	int held = -1;      // while requests wait: in the helper's table
 	int held_here = -1; // or in the program's
-	int inside = -1; // the receiver's, for a moment, if `fd' is no longer the socket
-	bool detached; // the number is another socket's
+	int inside = -1;    // the receiver's, for a moment, if `fd' is no longer the socket
+	bool detached;      // the number is another socket's
 	uint32_t life = 0;
 	uint64_t cookie; // of the socket
 	bool stream, local, latest;
 	ether::Device *device; // of ether_open; nullptr: a socket
-	bool watched;    // the receiver's epoll instance will tell when there is data
-	bool edge;       // it tells of changes: errors or a hang-up that nobody takes are there
-	bool paused;     // it has stopped for want of room in a region or a channel
-	bool shut;       // the receiver has been told that the socket is shut down
-	bool ended;      // with DMA_LATEST: nothing will come any more, and the receiver does not look
-	uint8_t ahead;   // pieces that are received with one call
-	uint8_t streak;  // calls in a row that have found data
-	int error;       // that the receiver has met, for the next call; 0: none
+	bool watched;          // the receiver's epoll instance will tell when there is data
+	bool edge;   // it tells of changes: errors or a hang-up that nobody takes are there
+	bool paused; // it has stopped for want of room in a region or a channel
+	bool shut;   // the receiver has been told that the socket is shut down
+	bool ended;  // with DMA_LATEST: nothing will come any more, and the receiver does not look
+	uint8_t ahead;    // pieces that are received with one call
+	uint8_t streak;   // calls in a row that have found data
+	int error;        // that the receiver has met, for the next call; 0: none
 	uint32_t blocked; // threads that wait in the kernel for data of their own
-	size_t asked;    // by the last call
-	size_t buffer;   // DMA_BUFSIZE, or 0
-	uint32_t events; // DMA_LATEST: on their way
+	size_t asked;     // by the last call
+	size_t buffer;    // DMA_BUFSIZE, or 0
+	uint32_t events;  // DMA_LATEST: on their way
 
 	uint16_t region_count;
 	uint16_t *regions;
@@ -69,7 +74,8 @@ struct Association {
 	Arrival *queue;
 	bool untold; // something has come into it since async_io_notify's function was last called
 
-	// What an EC_SINGLE channel has in its ring for this (channel/single_region.cpp), or nullptr.
+	// What an EC_SINGLE channel has in its ring for this (channel/single_region.cpp), or
+	// nullptr.
 	void *armed;
 	Channel *armed_in;
 
@@ -78,11 +84,15 @@ struct Association {
 	void (*notify)(int, void *);
 	void *notify_argument;
 
-	// Changes with every arrival; waited on by readers of a socket that the receiver serves, who hold it as requests do.
+	// Changes with every arrival; waited on by readers of a socket that the receiver serves,
+	// who hold it as requests do.
 	std::atomic<uint32_t> arrivals, sleepers;
 
 	// With the lock held. Whether anything waits for the socket, and holds it.
-	bool is_waited_for() const { return first != nullptr || armed != nullptr || sleepers.load(mo::relaxed) != 0; }
+	bool is_waited_for() const
+	{
+		return first != nullptr || armed != nullptr || sleepers.load(mo::relaxed) != 0;
+	}
 	// A reader is about to sleep, and has slept. False: the socket is gone.
 	bool wait_for_arrival();
 	void stop_waiting();
@@ -90,14 +100,16 @@ struct Association {
 
 namespace association {
 
-// The association of a descriptor; nullptr: none. Looked at with its lock, it may have become another's: see Locked.
+// The association of a descriptor; nullptr: none. Looked at with its lock, it may have become
+// another's: see Locked.
 Association *find(int fd);
 Association *at(uint32_t index);
 uint32_t count();
 // Whether a function of async_io_notify waits for any of them.
 bool any_call_back();
 
-// One that is locked for a scope, if fd is the socket that it is of. If the number has become another file's, what it was is dropped.
+// One that is locked for a scope, if fd is the socket that it is of. If the number has become
+// another file's, what it was is dropped.
 class Locked {
 public:
 	explicit Locked(int fd) : a_(find(fd))

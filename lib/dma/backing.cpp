@@ -41,11 +41,14 @@ int place_on_node(void *m, size_t n, unsigned node, int how)
 int map(Region *r, size_t page, int more)
 {
 	size_t n = round_up(r->size, page);
-	void *m = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | more, -1, 0);
+	void *m =
+		mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | more, -1, 0);
 	if (m == MAP_FAILED)
 		return declines;
 	if (r->flags >> node_shift == 0)
-		place_on_node(m, n, node::current(), MPOL_PREFERRED); // whoever touches it first; without it is no worse than with nothing said
+		place_on_node(m, n, node::current(),
+			      MPOL_PREFERRED); // whoever touches it first; without it is no worse
+					       // than with nothing said
 	else if (int e = place_on_node(m, n, (r->flags >> node_shift) - 1, MPOL_BIND); e != 0) {
 		munmap(m, n);
 		return e;
@@ -88,11 +91,14 @@ Why why_no_pool(int error)
 		return {"mlock: there is no kernel module", "io_uring: there is no kernel module"};
 	case EACCES:
 	case EPERM:
-		return {"mlock: /dev/sigevec is not for this user", "io_uring: /dev/sigevec is not for this user"};
+		return {"mlock: /dev/sigevec is not for this user",
+			"io_uring: /dev/sigevec is not for this user"};
 	case EDQUOT:
-		return {"mlock: beyond the kernel module's limit for this user", "io_uring: beyond the kernel module's limit for this user"};
+		return {"mlock: beyond the kernel module's limit for this user",
+			"io_uring: beyond the kernel module's limit for this user"};
 	default:
-		return {"mlock: the kernel module has no memory for it", "io_uring: the kernel module has no memory for it"};
+		return {"mlock: the kernel module has no memory for it",
+			"io_uring: the kernel module has no memory for it"};
 	}
 }
 
@@ -103,14 +109,17 @@ void hold_by_lock(Region *r)
 	if (lock(r, true))
 		tell(r, dma_locked, why_no_pool(r->pool_error).locked);
 	else
-		tell(r, dma_not_held, errno == EPERM ? "mlock is not permitted" : "mlock: beyond RLIMIT_MEMLOCK, or no memory");
+		tell(r, dma_not_held,
+		     errno == EPERM ? "mlock is not permitted"
+				    : "mlock: beyond RLIMIT_MEMLOCK, or no memory");
 }
 
 // ---- huge pages of the system's pool
 
 int get_huge(Region *r)
 {
-	return (r->flags & DMA_HUGE) != 0 ? map(r, huge_page, MAP_HUGETLB | MAP_HUGE_2MB) : declines;
+	return (r->flags & DMA_HUGE) != 0 ? map(r, huge_page, MAP_HUGETLB | MAP_HUGE_2MB)
+					  : declines;
 }
 
 void hold_huge(Region *r)
@@ -123,7 +132,8 @@ void hold_huge(Region *r)
 
 int get_pool(Region *r)
 {
-	// Who asks for DMA_LAZY wants no more memory held than requests need; a pool always holds all of it.
+	// Who asks for DMA_LAZY wants no more memory held than requests need; a pool always holds
+	// all of it.
 	if ((r->flags & DMA_LAZY) != 0)
 		return declines;
 	size_t n = round_up(r->size, page_size());
@@ -160,7 +170,9 @@ void release_import(Region *r)
 		lock(r, false);
 }
 
-constexpr Kind kinds[] = {{get_huge, hold_huge, unmap}, {get_pool, hold_pool, unmap}, {get_ordinary, hold_by_lock, unmap}};
+constexpr Kind kinds[] = {{get_huge, hold_huge, unmap},
+			  {get_pool, hold_pool, unmap},
+			  {get_ordinary, hold_by_lock, unmap}};
 constexpr Kind imported = {nullptr, hold_by_lock, release_import};
 
 } // namespace
@@ -188,7 +200,8 @@ void import(Region *r)
 
 const char *why_registered(const Region *r)
 {
-	return r->backing == &kinds[0] ? "io_uring, in huge pages of the system's pool" : why_no_pool(r->pool_error).registered;
+	return r->backing == &kinds[0] ? "io_uring, in huge pages of the system's pool"
+				       : why_no_pool(r->pool_error).registered;
 }
 
 namespace {
@@ -268,7 +281,8 @@ void unlock_run(Region *r, uintptr_t from, size_t size)
 	size_t page = page_size();
 	for (uintptr_t edge : {from, from + size - page}) {
 		Region *other = size != 0 ? other_in_page(r, edge) : nullptr;
-		if (other == nullptr || other->held != dma_locked || other->pages.runs == Locked::most)
+		if (other == nullptr || other->held != dma_locked ||
+		    other->pages.runs == Locked::most)
 			continue;
 		other->pages.run[other->pages.runs++] = {edge, page};
 		from += edge == from ? page : 0;
@@ -285,7 +299,9 @@ bool lock(Region *r, bool yes)
 	if (r->mapping == nullptr && yes)
 		return lock_import(r);
 	if (r->mapping != nullptr)
-		return change_lock(first_page(r), reinterpret_cast<uintptr_t>(r->base) + r->size - first_page(r), yes);
+		return change_lock(first_page(r),
+				   reinterpret_cast<uintptr_t>(r->base) + r->size - first_page(r),
+				   yes);
 	for (unsigned i = 0; i < r->pages.runs; i++)
 		unlock_run(r, r->pages.run[i].from, r->pages.run[i].size);
 	r->pages.runs = 0;
@@ -302,7 +318,8 @@ bool is_file(const char *base, size_t size)
 	unsigned long begin, stop, inode;
 	char line[512];
 	while (fgets(line, sizeof line, f) != nullptr)
-		if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &begin, &stop, &inode) == 3 && begin < end && stop > from)
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &begin, &stop, &inode) == 3 &&
+		    begin < end && stop > from)
 			file = file || inode != 0;
 	fclose(f);
 	return file;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Where the memory of a region is from, and how it is kept in memory: one table of functions for each kind, tried in order.
-// Knows nothing of pieces, handles and limits; those are region.cpp's and slots.cpp's.
+// Where the memory of a region is from, and how it is kept in memory: one table of functions for
+// each kind, tried in order. Knows nothing of pieces, handles and limits; those are region.cpp's
+// and slots.cpp's.
 //
 // Locks: region.cpp's `changing' is held, but for lock().
 #pragma once
@@ -27,11 +28,11 @@ struct Locked {
 };
 
 struct Kind {
-	// Finds memory for `size' and `flags' of a region: sets mapping, mapped, page_size, base. 0, an errno, or `declines': the next kind
-	// is to be tried.
+	// Finds memory for `size' and `flags' of a region: sets mapping, mapped, page_size, base.
+	// 0, an errno, or `declines': the next kind is to be tried.
 	int (*get)(Region *r);
-	// Sees to it that the memory stays where it is, and says in held and reason how and why. Again in a child of fork, which has
-	// the memory but not what held it.
+	// Sees to it that the memory stays where it is, and says in held and reason how and why.
+	// Again in a child of fork, which has the memory but not what held it.
 	void (*hold)(Region *r);
 	// Gives the memory back.
 	void (*put)(Region *r);
@@ -41,8 +42,8 @@ constexpr int declines = -1;
 
 // Memory of the library's own: the first kind that has some. 0 or an errno.
 int allocate(Region *r);
-// The program's, at r->base; size bytes from there on. Locks do not nest: of pages that the program, or another region, has locked nothing is
-// changed (Locked).
+// The program's, at r->base; size bytes from there on. Locks do not nest: of pages that the
+// program, or another region, has locked nothing is changed (Locked).
 void import(Region *r);
 
 // For dma_stat, of memory that is registered with a ring as well.
@@ -51,7 +52,8 @@ const char *why_registered(const Region *r);
 // DMA_LAZY: locks the pages that the region lies in, or unlocks them.
 bool lock(Region *r, bool yes);
 
-// Whether memory is a mapping of a file, which can be cut and grown again: the pages are not to be pinned. True also if that cannot be found out.
+// Whether memory is a mapping of a file, which can be cut and grown again: the pages are not to be
+// pinned. True also if that cannot be found out.
 bool is_file(const char *base, size_t size);
 
 } // namespace backing

@@ -32,7 +32,8 @@ void found_data(Association *a)
 // What a thread that is to wait needs, once the lock is released.
 struct Blocking {
 	uint32_t life;
-	Association *of; // which is looked at again by its life: the number may be another socket's by then
+	Association *of; // which is looked at again by its life: the number may be another socket's
+			 // by then
 	Arrival x;       // room for what it waits for
 	Region *region;  // instead: wait until something comes back to it
 	uint32_t seen;   // its given_back; or `arrivals' of a socket that the receiver serves
@@ -66,7 +67,8 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 // Bytes or -errno; -EINPROGRESS: *b says what to wait for.
 ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 {
-	// What has been received ahead is not looked at, nor put together: then neither is what has not.
+	// What has been received ahead is not looked at, nor put together: then neither is what has
+	// not.
 	bool stays = (w.flags & (MSG_PEEK | MSG_WAITALL)) != 0;
 	if (stays && (w.flags & beside) == 0 && (a->latest || wants_ahead(a)))
 		return -EOPNOTSUPP;
@@ -89,7 +91,8 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 	Arrival x;
 	unsigned count = pieces(a, w);
 	ssize_t n;
-	if ((w.flags & MSG_WAITALL) != 0 && (w.flags & MSG_DONTWAIT) == 0 && (x = some_room(a, w)).piece != nullptr)
+	if ((w.flags & MSG_WAITALL) != 0 && (w.flags & MSG_DONTWAIT) == 0 &&
+	    (x = some_room(a, w)).piece != nullptr)
 		n = -EAGAIN; // an attempt would take a part
 	else
 		n = count > 1 ? several(a, w, count, &x) : one(a, w, &x);
@@ -156,7 +159,8 @@ private:
 	Guard<Mutex> guard_;
 };
 
-// In the kernel, with room for what comes; the call itself knows about O_NONBLOCK, time limits and signals.
+// In the kernel, with room for what comes; the call itself knows about O_NONBLOCK, time limits and
+// signals.
 ssize_t block_in_kernel(int fd, const Want &w, Blocking &b, void **address)
 {
 	ssize_t n = b.x.piece != nullptr ? into(fd, &b.x, w, w.flags) : length_of_next(fd, w.flags);
@@ -169,7 +173,8 @@ ssize_t block_in_kernel(int fd, const Want &w, Blocking &b, void **address)
 	if (n >= 0 && a)
 		return hand_out(a.get(), b.x, w, address);
 	if (n > 0 || (n == 0 && w.message))
-		return hand_out_alone(b.x, w, address); // the association has ended, the data is here
+		return hand_out_alone(b.x, w,
+				      address); // the association has ended, the data is here
 	discard(b.x);
 	return n;
 }
@@ -207,12 +212,14 @@ ssize_t sleep_for_room(const Region *r, int fd, uint32_t seen, Patience *p)
 	timespec most = r->slots.is_shared() ? moment : long_time, rest;
 	if (!p->until.never && !p->until.left(rest))
 		return -EAGAIN;
-	if (!p->until.never && (rest.tv_sec < most.tv_sec || (rest.tv_sec == most.tv_sec && rest.tv_nsec < most.tv_nsec)))
+	if (!p->until.never && (rest.tv_sec < most.tv_sec ||
+				(rest.tv_sec == most.tv_sec && rest.tv_nsec < most.tv_nsec)))
 		most = rest;
 	return r->slots.sleep(seen, most) ? 0 : -EINTR;
 }
 
-// Until the receiver has brought something. 0 or -errno. The socket is held from the first time on, if it can be, as by recv.
+// Until the receiver has brought something. 0 or -errno. The socket is held from the first time on,
+// if it can be, as by recv.
 ssize_t sleep_for_arrival(int fd, const Blocking &b, Patience *p, bool *holds)
 {
 	if (ssize_t e = begin_to_wait(fd, p); e != 0)
@@ -227,7 +234,8 @@ ssize_t sleep_for_arrival(int fd, const Blocking &b, Patience *p, bool *holds)
 	return e == EINTR ? -EINTR : e == ETIMEDOUT ? -EAGAIN : 0;
 }
 
-// Until there may be a frame. 0 or -errno. A device that goes away tells nobody: it is looked at now and then.
+// Until there may be a frame. 0 or -errno. A device that goes away tells nobody: it is looked at
+// now and then.
 ssize_t sleep_for_frame(int fd, Patience *p)
 {
 	constexpr timespec moment{0, 250000000};

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Two ways for the events of an armed request. Without DMA_LATEST an event and its piece are one: room in the channel is taken first, then
-// data is received, so that neither is lost. With DMA_LATEST data must be taken even when nobody reads events, and old data
-// goes: there the datagrams are in the association's queue, the events carry none, and each takes the oldest datagram when it is read.
-// As many events are on their way as datagrams are in the queue; dropping one for another changes neither number.
+// Two ways for the events of an armed request. Without DMA_LATEST an event and its piece are one:
+// room in the channel is taken first, then data is received, so that neither is lost. With
+// DMA_LATEST data must be taken even when nobody reads events, and old data goes: there the
+// datagrams are in the association's queue, the events carry none, and each takes the oldest
+// datagram when it is read. As many events are on their way as datagrams are in the queue; dropping
+// one for another changes neither number.
 #include "dma/feed.hpp"
 
 #include "base/memory_order.hpp"
@@ -27,7 +29,7 @@ namespace sigevec::dma::feed {
 
 namespace {
 
-constexpr unsigned at_once = 256;            // then others may have the lock
+constexpr unsigned at_once = 256; // then others may have the lock
 
 receive::Want wanted(const Request *r)
 {
@@ -53,13 +55,15 @@ receive::Want ahead(const Association *a)
 	return w;
 }
 
-// Whether a receive has met the end. A datagram socket that is shut down says EAGAIN to who does not wait.
+// Whether a receive has met the end. A datagram socket that is shut down says EAGAIN to who does
+// not wait.
 bool is_end(const Association *a, ssize_t n)
 {
 	return (n == 0 || (n == -EAGAIN && a->shut && !a->stream)) && receive::at_end(a);
 }
 
-// The oldest in the queue, or what one call finds. Bytes or -errno, and the program's piece. *end: it was the end, and there is no piece.
+// The oldest in the queue, or what one call finds. Bytes or -errno, and the program's piece. *end:
+// it was the end, and there is no piece.
 ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 {
 	Arrival x{};
@@ -67,7 +71,8 @@ ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 	*end = false;
 	if (!queued && a->error != 0)
 		return -std::exchange(a->error, 0);
-	ssize_t n = queued ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n) : receive::one(a, w, &x);
+	ssize_t n = queued ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n)
+			   : receive::one(a, w, &x);
 	*end = a->queue_count <= 1 && is_end(a, n);
 	if (*end && queued)
 		association::pop(a);
@@ -109,7 +114,8 @@ void end_first(Association *a, Outcome *o, ssize_t result)
 	o->last = r;
 }
 
-// An event of an armed request, which has room in its channel. nullptr: there is none, or no memory.
+// An event of an armed request, which has room in its channel. nullptr: there is none, or no
+// memory.
 Request *make_event(const Request *armed)
 {
 	Request *e = requests::create_connection(armed);
@@ -204,7 +210,8 @@ void drop_oldest(Association *a)
 	r->set(State::queued);
 }
 
-// A network device that has no slots drops what comes, and that is the newest: for half of its slots the oldest make room before that.
+// A network device that has no slots drops what comes, and that is the newest: for half of its
+// slots the oldest make room before that.
 void keep_slots(Association *a)
 {
 	ether::Device *d = a->device;
@@ -213,7 +220,8 @@ void keep_slots(Association *a)
 		drop_oldest(a);
 }
 
-// DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; receive::no_room: all room is the program's; 0: there is more.
+// DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; receive::no_room: all room
+// is the program's; 0: there is more.
 ssize_t drain(Association *a)
 {
 	receive::Want w = ahead(a);
@@ -246,7 +254,8 @@ ssize_t drain(Association *a)
 	return 0;
 }
 
-// The first request. 0: there may be more to do; -EAGAIN, receive::no_room or -EBUSY: what has to be waited for.
+// The first request. 0: there may be more to do; -EAGAIN, receive::no_room or -EBUSY: what has to
+// be waited for.
 ssize_t serve_first(Association *a, Outcome *o)
 {
 	Request *r = a->first;
@@ -259,7 +268,9 @@ ssize_t serve_first(Association *a, Outcome *o)
 		end_first(a, o, -ECANCELED);
 		return 0;
 	}
-	ssize_t n = !r->multishot ? serve_one(a, o, r) : a->latest ? serve_latest(a, o, r) : serve_armed(a, o, r);
+	ssize_t n = !r->multishot ? serve_one(a, o, r)
+		    : a->latest   ? serve_latest(a, o, r)
+				  : serve_armed(a, o, r);
 	if (a->first == r) {
 		r->set(State::queued);
 		if (n != 0 && r->is_unwanted())
@@ -275,14 +286,18 @@ int option(int fd, int level, int name)
 	return getsockopt(fd, level, name, &v, &n) == 0 ? v : 0;
 }
 
-// Whether an error that poll tells of may be a message in the error queue, which is for nobody here.
+// Whether an error that poll tells of may be a message in the error queue, which is for nobody
+// here.
 bool has_error_queue(int fd)
 {
-	return option(fd, SOL_SOCKET, SO_ZEROCOPY) != 0 || option(fd, SOL_SOCKET, SO_TIMESTAMPING) != 0 || option(fd, IPPROTO_IP, IP_RECVERR) != 0 ||
+	return option(fd, SOL_SOCKET, SO_ZEROCOPY) != 0 ||
+	       option(fd, SOL_SOCKET, SO_TIMESTAMPING) != 0 ||
+	       option(fd, IPPROTO_IP, IP_RECVERR) != 0 ||
 	       option(fd, IPPROTO_IPV6, IPV6_RECVERR) != 0;
 }
 
-// For async_io_notify: whether there is something, as far as that can be told without taking it. An unconnected socket says only that it is hung up.
+// For async_io_notify: whether there is something, as far as that can be told without taking it. An
+// unconnected socket says only that it is hung up.
 bool has_something(Association *a, bool *error)
 {
 	struct pollfd p = {association::file_of(a), POLLIN | POLLRDHUP, 0};
@@ -299,8 +314,8 @@ bool has_something(Association *a, bool *error)
 	return !nothing;
 }
 
-// For async_io_notify: takes what has come into the region, if that is asked for, so that it is there when the function runs; an error is left to whoever
-// calls next. False: nothing has come.
+// For async_io_notify: takes what has come into the region, if that is asked for, so that it is
+// there when the function runs; an error is left to whoever calls next. False: nothing has come.
 bool fetch(Association *a)
 {
 	if (a->queue_count != 0 || a->error != 0)
@@ -327,7 +342,8 @@ bool fetch(Association *a)
 void tell_drops(Association *a)
 {
 	Request *r = a->first;
-	if (r == nullptr || r->notification.event.notify != SIGEV_EC || !r->change(State::queued, State::trying))
+	if (r == nullptr || r->notification.event.notify != SIGEV_EC ||
+	    !r->change(State::queued, State::trying))
 		return;
 	uint64_t all = ether::device::dropped(a->device);
 	if (all > a->device->told)
@@ -369,7 +385,9 @@ void step(Association *a, Outcome *o, bool arrived)
 		}
 		// Whoever makes room after this says so; once more, against who has made it before.
 		receiver::note_pause();
-		receive::wait_for_room(a, a->first != nullptr && m == receive::no_room ? wanted(a->first) : receive::Want{});
+		receive::wait_for_room(a, a->first != nullptr && m == receive::no_room
+						  ? wanted(a->first)
+						  : receive::Want{});
 		again = true;
 	}
 	if (receiver::serves(a) || a->first != nullptr || a->notify != nullptr)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What arrives at an associated socket without anybody calling sio_recv: for requests that wait, for the queue of DMA_LATEST, for
-// async_io_notify.
+// What arrives at an associated socket without anybody calling sio_recv: for requests that wait,
+// for the queue of DMA_LATEST, for async_io_notify.
 #pragma once
 
 #include "dma/association.hpp"
@@ -16,8 +16,8 @@ struct Outcome {
 	int fd = -1;
 };
 
-// With the association's lock held: receives as much as there is, room and demand for. arrived: the socket has said that there is
-// something. Watches it again, if it has to wait.
+// With the association's lock held: receives as much as there is, room and demand for. arrived: the
+// socket has said that there is something. Watches it again, if it has to wait.
 void step(Association *a, Outcome *o, bool arrived);
 
 // Without a lock.

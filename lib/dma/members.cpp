@@ -15,10 +15,11 @@ namespace sigevec::dma {
 
 namespace {
 
-constexpr uint32_t own_counters = 16;         // threads with counters of their own; the others share some
+constexpr uint32_t own_counters = 16; // threads with counters of their own; the others share some
 // Beside the process's number: what else is to stand there is not there yet; it has let go.
-constexpr uint32_t entering = uint32_t{1} << 31, has_left = uint32_t{1} << 30, number_mask = has_left - 1;
-constexpr uint32_t of_everybody = ~uint32_t{0};  // a parent that is not known
+constexpr uint32_t entering = uint32_t{1} << 31, has_left = uint32_t{1} << 30,
+		   number_mask = has_left - 1;
+constexpr uint32_t of_everybody = ~uint32_t{0}; // a parent that is not known
 constexpr uint32_t of_nobody = 0;
 
 // What is the same as long as a process runs one program. Zero: not known.
@@ -28,7 +29,8 @@ struct Identity {
 	bool there, zombie;
 };
 
-// Fields of /proc/PID/stat, counted as in proc(5); what stands before the state may have any characters.
+// Fields of /proc/PID/stat, counted as in proc(5); what stands before the state may have any
+// characters.
 constexpr int state_field = 3, start_field = 22, stack_field = 28;
 
 Identity parse(const char *text)
@@ -127,8 +129,9 @@ void Members::join()
 {
 	// The parent's place may have been given away since.
 	uint32_t parent = my_process_ == 0 ? of_nobody
-			  : me_ != 0 && table_->member[me_].process.load(mo::acquire) == my_process_ ? me_
-															: of_everybody;
+			  : me_ != 0 && table_->member[me_].process.load(mo::acquire) == my_process_
+				  ? me_
+				  : of_everybody;
 	auto process = static_cast<uint32_t>(syscall(SYS_getpid));
 	int saved = errno;
 	Identity i = look_at(0);
@@ -171,7 +174,8 @@ inline void count(std::atomic<uint32_t> &c, bool alone)
 
 } // namespace
 
-// The counter is changed before the units and records, which is done by locked instructions, and after them.
+// The counter is changed before the units and records, which is done by locked instructions, and
+// after them.
 Members::Transit::Transit(const Members &m)
 {
 	unsigned number = thread_number();
@@ -201,7 +205,8 @@ bool Members::quiet(uint64_t living, uint64_t *sum) const
 	std::atomic_thread_fence(mo::seq_cst);
 	for (; living != 0; living &= living - 1)
 		for (auto &t : table_->transit[__builtin_ctzll(living)]) {
-			uint32_t ended = t.ended.load(mo::acquire), begun = t.begun.load(mo::acquire);
+			uint32_t ended = t.ended.load(mo::acquire),
+				 begun = t.begun.load(mo::acquire);
 			quiet = quiet && begun == ended;
 			*sum += begun;
 		}
@@ -238,7 +243,8 @@ bool Members::is_dead(uint32_t at) const
 	if ((process & has_left) != 0)
 		return true;
 	uint64_t space = table_->member[me_].space.load(mo::relaxed);
-	if (me_ == 0 || space == 0 || ((process & entering) == 0 && m.space.load(mo::relaxed) != space))
+	if (me_ == 0 || space == 0 ||
+	    ((process & entering) == 0 && m.space.load(mo::relaxed) != space))
 		return false;
 	int saved = errno;
 	bool gone = syscall(SYS_kill, process & number_mask, 0) != 0 && errno == ESRCH;
@@ -262,7 +268,8 @@ uint32_t Members::begin_reaping(uint32_t after, bool theirs)
 	}
 	if (dead == 0 || me_ == 0)
 		return 0;
-	// One at a time: the place of a dead one is not used again while somebody looks for what it had.
+	// One at a time: the place of a dead one is not used again while somebody looks for what it
+	// had.
 	uint32_t reaper = table_->reaper.load(mo::acquire);
 	bool free = reaper == 0 || (reaper < most && reaper != me_ && is_dead(reaper));
 	if (!free || !table_->reaper.compare_exchange_strong(reaper, me_, mo::acq_rel))

@@ -28,7 +28,8 @@ template <class F> void each_descriptor(const Ancillary *a, F f)
 {
 	auto *m = const_cast<struct msghdr *>(&a->told);
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != nullptr; c = CMSG_NXTHDR(m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_PIDFD))
+		if (c->cmsg_level != SOL_SOCKET ||
+		    (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_PIDFD))
 			continue;
 		for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
 			int fd;
@@ -41,7 +42,8 @@ template <class F> void each_descriptor(const Ancillary *a, F f)
 bool is_still(int fd, uint64_t dev, uint64_t ino)
 {
 	struct stat st;
-	return fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
+	return fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino &&
+	       (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
 }
 
 // Calls f with each that is still what has come.
@@ -90,7 +92,9 @@ void keep_files(Ancillary *a)
 	if (a->files == 0)
 		return;
 	Ancillary *none = nullptr;
-	for (a->place = 0; a->place < most_kept && !kept[a->place].compare_exchange_strong(none, a, mo::acq_rel); none = nullptr)
+	for (a->place = 0;
+	     a->place < most_kept && !kept[a->place].compare_exchange_strong(none, a, mo::acq_rel);
+	     none = nullptr)
 		a->place++;
 }
 
@@ -165,7 +169,8 @@ bool store(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int 
 		head.header.msg_control = h->control;
 	head.header.msg_iov = &h->vector;
 	head.header.msg_iovlen = 1;
-	return region::store(r, piece, &head, sizeof head) && region::store(r, &h->address, &a->address, a->told.msg_namelen) &&
+	return region::store(r, piece, &head, sizeof head) &&
+	       region::store(r, &h->address, &a->address, a->told.msg_namelen) &&
 	       region::store(r, h->control, a->control, a->told.msg_controllen);
 }
 

@@ -16,7 +16,8 @@ namespace {
 // A descriptor or -1; errno ENOENT also for a device that no module has.
 int open_device()
 {
-	int fd = static_cast<int>(syscall(SYS_openat, AT_FDCWD, SIGEVEC_DEVICE, O_RDWR | O_CLOEXEC, 0));
+	int fd = static_cast<int>(
+		syscall(SYS_openat, AT_FDCWD, SIGEVEC_DEVICE, O_RDWR | O_CLOEXEC, 0));
 	if (fd < 0 && (errno == ENXIO || errno == ENODEV))
 		errno = ENOENT;
 	return fd;
@@ -49,7 +50,8 @@ void *map(size_t size, int node, int *error)
 		*error = errno;
 		return nullptr;
 	}
-	// MAP_POPULATE: a large pool is entered as it is touched, and whoever holds memory for transfers wants no faults.
+	// MAP_POPULATE: a large pool is entered as it is touched, and whoever holds memory for
+	// transfers wants no faults.
 	void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	*error = m == MAP_FAILED ? errno : 0;
 	sys::close(fd);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Pools of the kernel module (sigevec(4)): the memory of regions, and async_io_notify for their descriptors.
+// Pools of the kernel module (sigevec(4)): the memory of regions, and async_io_notify for their
+// descriptors.
 //
-// The library keeps no descriptor of a pool: a mapping holds it. A program that has one of its own may transfer with it and be notified.
+// The library keeps no descriptor of a pool: a mapping holds it. A program that has one of its own
+// may transfer with it and be notified.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +12,8 @@
 
 namespace sigevec::dma::pool {
 
-// Memory of a pool of its own, whole pages. nullptr: *error says why not, ENOENT that there is no module. node: -1 any.
+// Memory of a pool of its own, whole pages. nullptr: *error says why not, ENOENT that there is no
+// module. node: -1 any.
 void *map(size_t size, int node, int *error);
 
 // Which pool it is the descriptor of; 0: of none, with errno (EBADF). Async-signal-safe.

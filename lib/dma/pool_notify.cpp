@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// async_io_notify for a pool: an eventfd that the kernel module signals and the receiver's thread waits for.
+// async_io_notify for a pool: an eventfd that the kernel module signals and the receiver's thread
+// waits for.
 //
-// A watch belongs to a number of the program's table and remembers which pool that was. It holds nothing of the pool's: the module signals the
-// eventfd also when the last descriptor is closed, and what is then found under the number is no longer that pool.
+// A watch belongs to a number of the program's table and remembers which pool that was. It holds
+// nothing of the pool's: the module signals the eventfd also when the last descriptor is closed,
+// and what is then found under the number is no longer that pool.
 #include "dma/feed.hpp"
 #include "dma/pool.hpp"
 
@@ -42,7 +44,8 @@ bool still_there(const Watch *w)
 	return identity(w->fd) == w->pool;
 }
 
-// With `lock' held. The module forgets the eventfd, if the pool can still be reached, else with the pool.
+// With `lock' held. The module forgets the eventfd, if the pool can still be reached, else with the
+// pool.
 void end(Watch *w)
 {
 	struct sigevec_pool_listen l = {};

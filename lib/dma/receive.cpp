@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Data is received straight into pieces, and a piece is given to the program as large as what is in it.
+// Data is received straight into pieces, and a piece is given to the program as large as what is in
+// it.
 #include "dma/receive_impl.hpp"
 
 #include "base/memory_order.hpp"
@@ -111,8 +112,9 @@ ssize_t into(int fd, Arrival *x, const Want &w, int flags)
 
 namespace {
 
-// Another process may have taken the datagram whose length was looked at: what the next one has beyond the room for that lies here for a moment. Longer
-// than any datagram; who does not need it touches none of its pages.
+// Another process may have taken the datagram whose length was looked at: what the next one has
+// beyond the room for that lies here for a moment. Longer than any datagram; who does not need it
+// touches none of its pages.
 constexpr size_t longest = size_t{1} << 20;
 char beyond[longest];
 Mutex beyond_lock;
@@ -148,7 +150,8 @@ void note_full(const Association *a, const Want &w)
 	each_region(a, w, [](Region *r) { r->full.fetch_add(1, mo::relaxed); });
 }
 
-// Without room: the end of a stream and errors need none. A datagram may need less than was asked for.
+// Without room: the end of a stream and errors need none. A datagram may need less than was asked
+// for.
 ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 {
 	ssize_t n = length_of_next(association::file_of(a), MSG_DONTWAIT);
@@ -180,7 +183,8 @@ ssize_t without_room(const Association *a, const Want &w, Arrival *x)
 	return no_room;
 }
 
-// An arrival without the head that is wanted, or in another region than is wanted. 0, no_room or -errno: then it is what it was.
+// An arrival without the head that is wanted, or in another region than is wanted. 0, no_room or
+// -errno: then it is what it was.
 int move(const Association *a, const Want &w, Arrival *x)
 {
 	Arrival with = room(a, w, x->n == 0 ? 1 : x->n, w.message);
@@ -214,7 +218,8 @@ ssize_t one(Association *a, const Want &w, Arrival *x)
 	if (a->device != nullptr)
 		return ether::device::take(a, x);
 	*x = some_room(a, w);
-	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT) : without_room(a, w, x);
+	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT)
+				   : without_room(a, w, x);
 }
 
 bool at_end(const Association *a)
@@ -225,7 +230,8 @@ bool at_end(const Association *a)
 	struct pollfd p = {association::file_of(a), POLLRDHUP, 0};
 	constexpr timespec none{0, 0};
 	int left = 0;
-	return syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP)) != 0 && ioctl(p.fd, FIONREAD, &left) == 0 &&
+	return syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) == 1 &&
+	       (p.revents & (POLLRDHUP | POLLHUP)) != 0 && ioctl(p.fd, FIONREAD, &left) == 0 &&
 	       left == 0;
 }
 
@@ -260,7 +266,8 @@ ssize_t give(const Association *a, const Arrival &x, size_t n, void **address)
 	return static_cast<ssize_t>(n);
 }
 
-ssize_t give_message(const Association *a, const Arrival &x, const Want &w, size_t n, void **address)
+ssize_t give_message(const Association *a, const Arrival &x, const Want &w, size_t n,
+		     void **address)
 {
 	if (!ancillary::store(x.head, x.region, x.piece, n, w.flags, n < x.n ? MSG_TRUNC : 0)) {
 		discard(x);
@@ -305,7 +312,8 @@ ssize_t hand_out_otherwise(const Association *a, Arrival x, const Want &w, void 
 
 ssize_t hand_out(const Association *a, const Arrival &x, const Want &w, void **address)
 {
-	bool as_it_is = x.n != 0 && (w.region == nullptr || x.region == w.region) && !w.message && x.head == nullptr;
+	bool as_it_is = x.n != 0 && (w.region == nullptr || x.region == w.region) && !w.message &&
+			x.head == nullptr;
 	if (!as_it_is)
 		return hand_out_otherwise(a, x, w, address);
 	return give(a, x, x.n < w.size ? x.n : w.size, address);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The steps of receiving, for its own files: receive.cpp (into one piece), ahead.cpp (into several), call.cpp (sio_recv). With the
-// association's lock held, but for what only takes a descriptor.
+// The steps of receiving, for its own files: receive.cpp (into one piece), ahead.cpp (into
+// several), call.cpp (sio_recv). With the association's lock held, but for what only takes a
+// descriptor.
 #pragma once
 
 #include "dma/message.hpp"
@@ -9,8 +10,9 @@
 
 namespace sigevec::dma::receive {
 
-constexpr uint8_t most_ahead = 32;  // pieces for one call of the kernel's
-constexpr uint8_t long_streak = 32; // calls that have found data, from which on it is received in advance
+constexpr uint8_t most_ahead = 32; // pieces for one call of the kernel's
+constexpr uint8_t long_streak =
+	32; // calls that have found data, from which on it is received in advance
 
 inline char *data_of(const Arrival &x)
 {
@@ -19,7 +21,8 @@ inline char *data_of(const Arrival &x)
 
 // receive.cpp
 
-// A piece with room for size bytes, in the first region that has one. piece is nullptr: there is none.
+// A piece with room for size bytes, in the first region that has one. piece is nullptr: there is
+// none.
 Arrival room(const Association *a, const Want &w, size_t size, bool head);
 // The same; of a stream what there is room for will do, unless all is asked for.
 Arrival some_room(const Association *a, const Want &w);

@@ -28,7 +28,8 @@ namespace receiver {
 
 namespace {
 
-// Room that a child of fork makes is found at this interval, while there is somebody who waits for some.
+// Room that a child of fork makes is found at this interval, while there is somebody who waits for
+// some.
 constexpr int look_again_ms = 20;
 // And so are network devices that have gone, or been closed.
 constexpr int devices_ms = 1000;
@@ -40,13 +41,16 @@ constexpr uint32_t send_mark = 1u << 31;
 
 // Held while a thread is started; after an association's lock, before nothing.
 Mutex starting;
-// nullptr: there is none. One that the program has closed is replaced, its thread ends when it next wakes.
+// nullptr: there is none. One that the program has closed is replaced, its thread ends when it next
+// wakes.
 std::atomic<Instance *> current{nullptr};
 thread_local Instance *own __attribute__((tls_model("initial-exec"))) = nullptr;
 
 int longest_sleep()
 {
-	return some_paused.load(mo::seq_cst) ? look_again_ms : ether::device::any() ? devices_ms : -1;
+	return some_paused.load(mo::seq_cst) ? look_again_ms
+	       : ether::device::any()        ? devices_ms
+					     : -1;
 }
 
 void handle(const struct epoll_event &e)
@@ -122,7 +126,9 @@ void *main(void *p)
 		}
 		i->asleep.store(1, mo::seq_cst);
 		struct epoll_event v[64];
-		int n = static_cast<int>(syscall(SYS_epoll_pwait, i->epoll, v, 64, i->lacking ? look_again_ms : longest_sleep(), nullptr, 0));
+		int n = static_cast<int>(syscall(SYS_epoll_pwait, i->epoll, v, 64,
+						 i->lacking ? look_again_ms : longest_sleep(),
+						 nullptr, 0));
 		int error = errno;
 		does_not_sleep(i);
 		bool look = n <= 0;
@@ -168,7 +174,8 @@ Instance *start()
 	return i;
 }
 
-// The instance, started if there is none that can be used; nullptr: it cannot be had. Instances are never freed.
+// The instance, started if there is none that can be used; nullptr: it cannot be had. Instances are
+// never freed.
 Instance *usable()
 {
 	Instance *i = current.load(mo::acquire);
@@ -224,7 +231,8 @@ bool add(int epoll, int file, uint32_t events, uint64_t data)
 	struct epoll_event e = {};
 	e.events = events;
 	e.data.u64 = data;
-	return epoll_ctl(epoll, EPOLL_CTL_MOD, file, &e) == 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, file, &e) == 0;
+	return epoll_ctl(epoll, EPOLL_CTL_MOD, file, &e) == 0 ||
+	       epoll_ctl(epoll, EPOLL_CTL_ADD, file, &e) == 0;
 }
 
 } // namespace
@@ -237,7 +245,8 @@ bool watch(Association *a)
 	if (i == nullptr)
 		return false;
 	if (!a->watched) {
-		a->watched = add(i->epoll, association::file_of(a), EPOLLIN | EPOLLRDHUP | (a->edge ? EPOLLET : EPOLLONESHOT),
+		a->watched = add(i->epoll, association::file_of(a),
+				 EPOLLIN | EPOLLRDHUP | (a->edge ? EPOLLET : EPOLLONESHOT),
 				 uint64_t{a->life} << 32 | a->index);
 		if (!a->watched && own == i)
 			i->lacking = a->watched = true;
@@ -263,7 +272,8 @@ bool watch_sends(int file, uint32_t index, uint32_t life)
 {
 	Instance *i = usable();
 	// Errors are told always, and the queue of errors is what it is about.
-	return i != nullptr && add(i->epoll, file, EPOLLET, uint64_t{life} << 32 | send_mark | index);
+	return i != nullptr &&
+	       add(i->epoll, file, EPOLLET, uint64_t{life} << 32 | send_mark | index);
 }
 
 int fetch(int held)

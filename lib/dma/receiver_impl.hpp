@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The receiver's own files: receiver_numbers.cpp (what the thread waits with), receiver_serve.cpp (what it does with a socket that has something),
-// receiver.cpp (the thread, and what others ask of it).
+// The receiver's own files: receiver_numbers.cpp (what the thread waits with), receiver_serve.cpp
+// (what it does with a socket that has something), receiver.cpp (the thread, and what others ask of
+// it).
 #pragma once
 
 #include "dma/association.hpp"
@@ -17,8 +18,9 @@ constexpr uint64_t wake_mark = ~uint64_t{0};
 // Blocked in all threads of the library's own; only the receiver's gets it.
 constexpr int wake_signal = SIGURG;
 
-// A thread and what it waits with. In the program's table, where the program may close it, or use the number for something else: so each has a
-// copy in the helper's table, with which it is compared before it is used.
+// A thread and what it waits with. In the program's table, where the program may close it, or use
+// the number for something else: so each has a copy in the helper's table, with which it is
+// compared before it is used.
 struct Instance {
 	int epoll = -1, alarm = -1; // alarm: a signalfd, which is never read
 	int epoll_copy = -1, alarm_copy = -1;
@@ -45,7 +47,8 @@ void does_not_sleep(Instance *i);
 
 // ---- receiver_serve.cpp
 
-// The socket of an association for a scope, with its lock held: the program's number if that is still it, or else a number for the moment, if requests hold it.
+// The socket of an association for a scope, with its lock held: the program's number if that is
+// still it, or else a number for the moment, if requests hold it.
 class Inside {
 public:
 	explicit Inside(Association *a);
@@ -71,7 +74,8 @@ void look_at_devices();
 
 // The calling thread's instance, if it is a receiver's.
 Instance *own_instance();
-// Set before an association that is about to pause looks for room for the last time; who has made room looks at it after that.
+// Set before an association that is about to pause looks for room for the last time; who has made
+// room looks at it after that.
 extern std::atomic<bool> some_paused;
 
 } // namespace sigevec::dma::receiver

@@ -4,9 +4,9 @@
 #include "base/memory_order.hpp"
 #include "base/own_number.hpp"
 #include "base/same_file.hpp"
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "runtime/helper.hpp"
-#include "base/syscalls.hpp"
 
 #include <cerrno>
 #include <sys/signalfd.h>
@@ -21,8 +21,10 @@ bool is_still(int fd, int copy)
 {
 	if (fd < 0)
 		return false;
-	Same s = copy >= 0 ? same_file(table::own_thread(), fd, table::thread_of_helper(), copy) : Same::unknown;
-	return s == Same::yes || (s == Same::unknown && !(copy >= 0 && can_compare()) && bell::is_ours(fd));
+	Same s = copy >= 0 ? same_file(table::own_thread(), fd, table::thread_of_helper(), copy)
+			   : Same::unknown;
+	return s == Same::yes ||
+	       (s == Same::unknown && !(copy >= 0 && can_compare()) && bell::is_ours(fd));
 }
 
 } // namespace
@@ -99,7 +101,8 @@ bool make_numbers(Instance *i)
 
 void close_numbers_in_child(Instance *i)
 {
-	for (auto [fd, copy] : {std::pair{i->epoll, i->epoll_copy}, std::pair{i->alarm, i->alarm_copy}})
+	for (auto [fd, copy] :
+	     {std::pair{i->epoll, i->epoll_copy}, std::pair{i->alarm, i->alarm_copy}})
 		if (is_still(fd, copy))
 			sys::close(fd);
 	i->epoll = i->alarm = -1;

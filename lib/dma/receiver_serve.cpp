@@ -2,12 +2,12 @@
 #include "dma/receiver_impl.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "dma/feed.hpp"
 #include "dma/receiver.hpp"
 #include "ether/device.hpp"
-#include "base/syscalls.hpp"
 
 #include <fcntl.h>
 
@@ -21,8 +21,8 @@ Inside::Inside(Association *a) : a_(a)
 	}
 	Instance *own = own_instance();
 	int fd = a->held >= 0 && own != nullptr && own->can_fetch ? own->way.fetch(a->held)
-		 : a->held_here >= 0				  ? fcntl(a->held_here, F_DUPFD_CLOEXEC, 3)
-								  : -1;
+		 : a->held_here >= 0 ? fcntl(a->held_here, F_DUPFD_CLOEXEC, 3)
+				     : -1;
 	if (fd < 0)
 		return;
 	a->inside = fd;
@@ -43,7 +43,8 @@ Inside::~Inside()
 
 namespace {
 
-// What an event has told. Errors and hang-ups are told of without end while nobody takes them: then only of changes.
+// What an event has told. Errors and hang-ups are told of without end while nobody takes them: then
+// only of changes.
 void note_event(Association *a, uint32_t events)
 {
 	a->shut = a->shut || (events & (EPOLLRDHUP | EPOLLHUP)) != 0;
@@ -68,17 +69,19 @@ void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events)
 		if (arrived)
 			note_event(a, events);
 		if (a->armed != nullptr && a->paused) {
-			// It is the owner of the ring who goes on, with a socket that the ring holds.
+			// It is the owner of the ring who goes on, with a socket that the ring
+			// holds.
 			a->paused = false;
 			channel::ring_bell(a->armed_in);
 			bell::ring(a->armed_in, bell::Which::wake);
 			return;
 		}
 		Inside in(a);
-		// A child of fork may have kept a socket open that the program has closed here. What requests hold may just not be had: the program's table
-		// is full.
+		// A child of fork may have kept a socket open that the program has closed here.
+		// What requests hold may just not be had: the program's table is full.
 		if (!in) {
-			bool later = own_instance() != nullptr && (a->held >= 0 || a->held_here >= 0);
+			bool later =
+				own_instance() != nullptr && (a->held >= 0 || a->held_here >= 0);
 			if (later)
 				own_instance()->lacking = a->watched = true;
 			return;
@@ -134,7 +137,9 @@ void look_at_devices()
 	association::forget_closed();
 	ether::device::sweep();
 	each_association([](Association *a) {
-		bool over = a->fd >= 0 && a->device != nullptr && (a->first != nullptr || a->notify != nullptr) && ether::device::failed(a->device);
+		bool over = a->fd >= 0 && a->device != nullptr &&
+			    (a->first != nullptr || a->notify != nullptr) &&
+			    ether::device::failed(a->device);
 		a->watched = a->watched || over;
 		return over;
 	});

@@ -2,8 +2,8 @@
 //
 // What stands at the first unit of a piece, for all processes that share the region.
 //
-// Any of them can write there what it likes, so a record is only ever a copy, read once: it says whose the piece is and how long, and never reaches
-// beyond the region (units_within).
+// Any of them can write there what it likes, so a record is only ever a copy, read once: it says
+// whose the piece is and how long, and never reaches beyond the region (units_within).
 #pragma once
 
 #include "dma/message.hpp"
@@ -13,13 +13,16 @@ namespace sigevec::dma {
 
 struct Record {
 	static constexpr uint64_t in_use = uint64_t{1} << 63;
-	static constexpr uint64_t busy = uint64_t{1} << 62;     // the library is at work on it
-	static constexpr uint64_t released = uint64_t{1} << 61; // by the program, while something held it
+	static constexpr uint64_t busy = uint64_t{1} << 62; // the library is at work on it
+	static constexpr uint64_t released = uint64_t{1}
+					     << 61; // by the program, while something held it
 	static constexpr uint64_t with_head = uint64_t{1} << 60;
-	static constexpr uint64_t in_slot = uint64_t{1} << 59, in_large_slot = uint64_t{1} << 58, any_slot = in_slot | in_large_slot;
+	static constexpr uint64_t in_slot = uint64_t{1} << 59, in_large_slot = uint64_t{1} << 58,
+				  any_slot = in_slot | in_large_slot;
 	static constexpr uint64_t was_held = uint64_t{1} << 57; // something has held it, or does
 	static constexpr unsigned owner_shift = 48;
-	static constexpr uint64_t size_mask = (uint64_t{1} << 40) - 1; // bytes as the program knows them
+	static constexpr uint64_t size_mask =
+		(uint64_t{1} << 40) - 1; // bytes as the program knows them
 
 	uint64_t word;
 

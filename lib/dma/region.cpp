@@ -58,7 +58,8 @@ Region *free_place()
 
 void reset_counters(Region *r)
 {
-	for (auto *c : {&r->sent, &r->received, &r->zero_copy, &r->copied, &r->rearms, &r->full, &r->dropped})
+	for (auto *c :
+	     {&r->sent, &r->received, &r->zero_copy, &r->copied, &r->rearms, &r->full, &r->dropped})
 		c->store(0, mo::relaxed);
 	r->requests.store(0, mo::relaxed);
 	r->sockets.store(0, mo::relaxed);
@@ -71,7 +72,8 @@ bool overlaps(const char *base, size_t size)
 {
 	for (uint32_t i = 0; i < in_table.load(mo::relaxed); i++) {
 		const Region &r = table[i];
-		if (r.handle.load(mo::relaxed) != 0 && base < r.base + r.size && r.base < base + size)
+		if (r.handle.load(mo::relaxed) != 0 && base < r.base + r.size &&
+		    r.base < base + size)
 			return true;
 	}
 	return false;
@@ -84,7 +86,8 @@ bool is_mapped(const char *p, size_t n)
 	uintptr_t from = page_of(p);
 	uintptr_t end = reinterpret_cast<uintptr_t>(p) + n;
 	for (; from < end; from += at_once)
-		if (mincore(reinterpret_cast<void *>(from), end - from < at_once ? end - from : at_once, in_core) != 0)
+		if (mincore(reinterpret_cast<void *>(from),
+			    end - from < at_once ? end - from : at_once, in_core) != 0)
 			return false;
 	return true;
 }
@@ -167,7 +170,8 @@ Region *imported_in(uintptr_t from, size_t n, const Region *but)
 	for (uint32_t i = 0; i < in_table.load(mo::relaxed); i++) {
 		Region &r = table[i];
 		auto base = reinterpret_cast<uintptr_t>(r.base);
-		if (&r != but && r.handle.load(mo::relaxed) != 0 && r.mapping == nullptr && base < from + n && from < base + r.size)
+		if (&r != but && r.handle.load(mo::relaxed) != 0 && r.mapping == nullptr &&
+		    base < from + n && from < base + r.size)
 			return &r;
 	}
 	return nullptr;
@@ -225,7 +229,8 @@ Region *around(const void *p, size_t len)
 	uint32_t n = in_table.load(mo::acquire);
 	for (uint32_t i = 0; i < n; i++) {
 		Region &r = table[i];
-		if (r.handle.load(mo::acquire) != 0 && from >= r.base && len <= r.size && from <= r.base + r.size - len)
+		if (r.handle.load(mo::acquire) != 0 && from >= r.base && len <= r.size &&
+		    from <= r.base + r.size - len)
 			return &r;
 	}
 	return nullptr;
@@ -237,7 +242,8 @@ bool store(const Region *r, void *to, const void *from, size_t n)
 		return true;
 	if (r->mapping == nullptr) {
 		struct iovec source = {const_cast<void *>(from), n}, target = {to, n};
-		long done = syscall(SYS_process_vm_writev, getpid(), &source, 1UL, &target, 1UL, 0UL);
+		long done =
+			syscall(SYS_process_vm_writev, getpid(), &source, 1UL, &target, 1UL, 0UL);
 		if (done >= 0 || (errno != ENOSYS && errno != EPERM))
 			return done == static_cast<long>(n);
 	}
@@ -263,7 +269,8 @@ void follow_requests(Region *r)
 
 void change_requests(Region *r, uint32_t by)
 {
-	bool lazy = (r->flags & DMA_LAZY) != 0; // before: with the last request it may be freed, and be another
+	bool lazy = (r->flags & DMA_LAZY) !=
+		    0; // before: with the last request it may be freed, and be another
 	uint32_t n = r->requests.fetch_add(by, mo::seq_cst) + by;
 	if (!lazy || n > 1)
 		return;

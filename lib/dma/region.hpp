@@ -2,11 +2,13 @@
 //
 // DMA regions: memory, its pieces, and how it is held.
 //
-// A handle is a number, never an address: place in the table and generation. So any value may be passed to any call. The table never
-// shrinks and is the process's own; after fork the child has a copy, and the memory and the state of its pieces are the same pages.
+// A handle is a number, never an address: place in the table and generation. So any value may be
+// passed to any call. The table never shrinks and is the process's own; after fork the child has a
+// copy, and the memory and the state of its pieces are the same pages.
 //
-// Lifetimes: a region lives from dma_alloc to dma_free, which refuses while requests or sockets use it (`users'); that no
-// other thread is inside a sio_* call on it is the program's part. Locks: `changing' is held by dma_alloc, dma_import and dma_free.
+// Lifetimes: a region lives from dma_alloc to dma_free, which refuses while requests or sockets use
+// it (`users'); that no other thread is inside a sio_* call on it is the program's part. Locks:
+// `changing' is held by dma_alloc, dma_import and dma_free.
 #pragma once
 
 #include "dma/backing.hpp"
@@ -21,10 +23,10 @@ namespace sigevec::dma {
 struct Region {
 	std::atomic<uintptr_t> handle; // 0: free
 	uint64_t generation;
-	char *base;    // as the program sees it: where the first piece can be
-	size_t size;   // as given
-	void *mapping; // of ours; nullptr: imported
-	bool of_file;  // imported, and a mapping of a file
+	char *base;            // as the program sees it: where the first piece can be
+	size_t size;           // as given
+	void *mapping;         // of ours; nullptr: imported
+	bool of_file;          // imported, and a mapping of a file
 	backing::Locked pages; // imported
 	int pool_error; // why it is no pool of the kernel module's; ENOENT: there is no module
 	size_t mapped;
@@ -36,19 +38,22 @@ struct Region {
 	dma_held held;
 	const char *reason;
 
-	// The ring of a driver that the memory is registered with; nullptr: none. Written by that driver, in answer to dma_alloc and dma_free or
-	// when it starts a request that uses the region, so never while it is made or ended.
+	// The ring of a driver that the memory is registered with; nullptr: none. Written by that
+	// driver, in answer to dma_alloc and dma_free or when it starts a request that uses the
+	// region, so never while it is made or ended.
 	std::atomic<const void *> ring;
-	// Whether it is still to be, if a request goes through a ring that it is not registered with: another driver's, or a child's.
+	// Whether it is still to be, if a request goes through a ring that it is not registered
+	// with: another driver's, or a child's.
 	std::atomic<bool> for_ring;
 
 	// Outstanding requests, and associations. dma_free takes both from 0 to `gone'.
 	std::atomic<uint32_t> requests, sockets;
-	// DMA_LAZY: whether the memory is locked, and who is just changing that. Nobody waits for it: who finds it taken
-	// leaves the change to who has it, who looks once more.
+	// DMA_LAZY: whether the memory is locked, and who is just changing that. Nobody waits for
+	// it: who finds it taken leaves the change to who has it, who looks once more.
 	std::atomic<bool> locked, locking;
 
-	// Sends to be made with a copy before another one is tried without, and how many that will be after the next failure. Hints.
+	// Sends to be made with a copy before another one is tried without, and how many that will
+	// be after the next failure. Hints.
 	std::atomic<uint32_t> pause, next_pause;
 
 	// Counters, relaxed.
@@ -70,13 +75,14 @@ Region *at(uint32_t index);
 uint32_t index_of(const Region *r);
 // What dma_free has to be called with.
 size_t given_size(const Region *r);
-// Another imported one that has some of this memory; nullptr: none. With `changing' held, or while neither ends.
+// Another imported one that has some of this memory; nullptr: none. With `changing' held, or while
+// neither ends.
 Region *imported_in(uintptr_t from, size_t n, const Region *but);
 // The one that has all of this memory; nullptr: none.
 Region *around(const void *p, size_t len);
 
-// The library's own writing into pieces. The program may cut the file that its imported memory is a mapping of, or not let it be written: then this is
-// false. Async-signal-safe.
+// The library's own writing into pieces. The program may cut the file that its imported memory is a
+// mapping of, or not let it be written: then this is false. Async-signal-safe.
 bool store(const Region *r, void *to, const void *from, size_t n);
 
 // An asynchronous request begins to use the region, and uses it no more. Async-signal-safe.

@@ -20,7 +20,9 @@ void ask_driver(Region *r, bool keep)
 bool is_wanted(const Region *r)
 {
 	// What a file loses and gets again has other pages.
-	return !r->of_file && (config::force == config::Force::automatic || config::force == config::Force::uring) &&
+	return !r->of_file &&
+	       (config::force == config::Force::automatic ||
+		config::force == config::Force::uring) &&
 	       (r->held == dma_locked || r->held == dma_by_module);
 }
 

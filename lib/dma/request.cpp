@@ -111,7 +111,8 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 	if (!a)
 		return reserve(c, r, message);
 	// What waits takes the next data there is, as much as has come.
-	if ((c.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0 || (a->stream && (c.flags & MSG_WAITALL) != 0))
+	if ((c.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0 ||
+	    (a->stream && (c.flags & MSG_WAITALL) != 0))
 		return EOPNOTSUPP;
 	if (c.len == 0)
 		return EINVAL;
@@ -131,7 +132,9 @@ int prepare_wait(Call &c, size_t size, bool message)
 	constexpr int unfit = MSG_TRUNC | MSG_PEEK | MSG_WAITALL;
 	if (!c.multishot && (c.flags & unfit) != 0)
 		return EOPNOTSUPP;
-	if (size == 0 || (!message && size > SSIZE_MAX) || (c.flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != 0 || (c.multishot && c.message != nullptr))
+	if (size == 0 || (!message && size > SSIZE_MAX) ||
+	    (c.flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != 0 ||
+	    (c.multishot && c.message != nullptr))
 		return EINVAL;
 	c.dma = {};
 	c.dma.kind = Use::Kind::wait;
@@ -198,7 +201,8 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 		return;
 	Region *r = region::at(use.region);
 	// MSG_TRUNC tells of more than the piece has.
-	if (size_t most = use.size - (use.message ? sizeof(MessageHead) : 0); use.kind == Use::Kind::receive && done > most)
+	if (size_t most = use.size - (use.message ? sizeof(MessageHead) : 0);
+	    use.kind == Use::Kind::receive && done > most)
 		done = most;
 	switch (use.kind) {
 	case Use::Kind::send:
@@ -283,7 +287,8 @@ void describe(Request *r, struct event_data *d)
 	d->ev_type = event_type_dma;
 	Region *in = address != nullptr ? region::around(address, 1) : nullptr;
 	d->ev_un.ev_dma.fd = r->fd.load(mo::relaxed);
-	d->ev_un.ev_dma.mem = in != nullptr ? reinterpret_cast<dma_mem_t>(in->handle.load(mo::relaxed)) : nullptr;
+	d->ev_un.ev_dma.mem =
+		in != nullptr ? reinterpret_cast<dma_mem_t>(in->handle.load(mo::relaxed)) : nullptr;
 	d->ev_un.ev_dma.buf = address;
 	ancillary::hand_over(std::exchange(r->dma.head, nullptr), r->call_flags);
 	let_region_go(r->dma);

@@ -31,13 +31,13 @@ struct Sender {
 	Mutex lock;
 	std::atomic<uint64_t> cookie; // of the socket; 0: free
 	uint32_t life;
-	int fd;          // its number
-	int held;        // while something is outstanding: in the helper's table; or -1
-	int held_here;   // or in the program's, if nothing can be fetched from there
+	int fd;        // its number
+	int held;      // while something is outstanding: in the helper's table; or -1
+	int held_here; // or in the program's, if nothing can be fetched from there
 	bool usable;
-	bool detached;   // its number is another socket's
-	bool busy;       // somebody is in the kernel with a send
-	uint32_t next;   // what the kernel will call the next send
+	bool detached;          // its number is another socket's
+	bool busy;              // somebody is in the kernel with a send
+	uint32_t next;          // what the kernel will call the next send
 	ZeroCopy *first, *last; // outstanding, in the kernel's order
 };
 
@@ -45,17 +45,20 @@ Pool<Sender, 6, most_senders / 64> pool;
 ByDescriptor<Sender> table;
 Mutex making;
 
-// Another program on this machine by the loopback device, or by an address of its own: the kernel always copies.
+// Another program on this machine by the loopback device, or by an address of its own: the kernel
+// always copies.
 bool peer_is_here(int fd)
 {
 	struct sockaddr_in6 own = {}, peer = {};
 	socklen_t n = sizeof own, m = sizeof peer;
-	auto *a = reinterpret_cast<struct sockaddr *>(&own), *b = reinterpret_cast<struct sockaddr *>(&peer);
+	auto *a = reinterpret_cast<struct sockaddr *>(&own),
+	     *b = reinterpret_cast<struct sockaddr *>(&peer);
 	if (getsockname(fd, a, &n) != 0 || getpeername(fd, b, &m) != 0)
 		return true;
 	if (a->sa_family == AF_INET6)
 		return memcmp(&own.sin6_addr, &peer.sin6_addr, sizeof own.sin6_addr) == 0;
-	in_addr_t from = reinterpret_cast<struct sockaddr_in *>(a)->sin_addr.s_addr, to = reinterpret_cast<struct sockaddr_in *>(b)->sin_addr.s_addr;
+	in_addr_t from = reinterpret_cast<struct sockaddr_in *>(a)->sin_addr.s_addr,
+		  to = reinterpret_cast<struct sockaddr_in *>(b)->sin_addr.s_addr;
 	return from == to || ntohl(to) >> 24 == IN_LOOPBACKNET;
 }
 
@@ -63,10 +66,12 @@ bool peer_is_here(int fd)
 bool suits(int fd)
 {
 	int domain, type, on;
-	if (!get_option(fd, SOL_SOCKET, SO_DOMAIN, &domain) || !get_option(fd, SOL_SOCKET, SO_TYPE, &type) || type != SOCK_STREAM ||
+	if (!get_option(fd, SOL_SOCKET, SO_DOMAIN, &domain) ||
+	    !get_option(fd, SOL_SOCKET, SO_TYPE, &type) || type != SOCK_STREAM ||
 	    (domain != AF_INET && domain != AF_INET6) || peer_is_here(fd))
 		return false;
-	if (!get_option(fd, SOL_SOCKET, SO_ZEROCOPY, &on) || on != 0 || !get_option(fd, SOL_SOCKET, SO_TIMESTAMPING, &on) || on != 0)
+	if (!get_option(fd, SOL_SOCKET, SO_ZEROCOPY, &on) || on != 0 ||
+	    !get_option(fd, SOL_SOCKET, SO_TIMESTAMPING, &on) || on != 0)
 		return false;
 	on = 1;
 	return setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on) == 0;
@@ -88,7 +93,8 @@ void free_if_done(Sender *s)
 	}
 }
 
-// The socket's Sender, made if there is none; nullptr: no memory. By the time it is locked it may be another socket's.
+// The socket's Sender, made if there is none; nullptr: no memory. By the time it is locked it may
+// be another socket's.
 Sender *sender_of(int fd, uint64_t cookie)
 {
 	auto *place = table.find(fd);
@@ -154,7 +160,8 @@ bool hold_socket(Sender *s, int fd)
 		s->held = held >= 0 ? held : -1;
 	} else
 		s->held_here = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if ((s->held >= 0 || s->held_here >= 0) && socket_cookie(fd) == s->cookie && receiver::watch_sends(fd, s->index, s->life))
+	if ((s->held >= 0 || s->held_here >= 0) && socket_cookie(fd) == s->cookie &&
+	    receiver::watch_sends(fd, s->index, s->life))
 		return true;
 	free_if_done(s);
 	return false;
@@ -224,7 +231,8 @@ void drain(Sender *s, int file)
 				continue;
 			memcpy(&e, CMSG_DATA(c), sizeof e);
 			if (e.ee_origin == SO_EE_ORIGIN_ZEROCOPY)
-				let_go(s, e.ee_info, e.ee_data, (e.ee_code & SO_EE_CODE_ZEROCOPY_COPIED) != 0);
+				let_go(s, e.ee_info, e.ee_data,
+				       (e.ee_code & SO_EE_CODE_ZEROCOPY_COPIED) != 0);
 		}
 	}
 }
@@ -260,8 +268,9 @@ ssize_t call(int fd, Region *r, const struct msghdr &m, int flags)
 	for (size_t i = 0; i < m.msg_iovlen && i < Use::most_pieces; i++)
 		len += m.msg_iov[i].iov_len;
 	ssize_t n = -EOPNOTSUPP;
-	if (len >= zero_copy::least && m.msg_iovlen <= Use::most_pieces && m.msg_controllen == 0 && m.msg_namelen == 0 &&
-	    (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE)) == 0 && zero_copy::is_time(r))
+	if (len >= zero_copy::least && m.msg_iovlen <= Use::most_pieces && m.msg_controllen == 0 &&
+	    m.msg_namelen == 0 && (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE)) == 0 &&
+	    zero_copy::is_time(r))
 		n = without_copy(fd, r, m, flags);
 	if (n == -EOPNOTSUPP) {
 		n = sys::sendmsg(fd, &m, flags | MSG_NOSIGNAL);
@@ -310,7 +319,9 @@ void watch_again()
 		Sender *s = pool.at(i);
 		Guard<Mutex> g(s->lock);
 		if (s->cookie != 0 && s->first != nullptr)
-			with_number(s, [s](int number) { receiver::watch_sends(number, s->index, s->life); });
+			with_number(s, [s](int number) {
+				receiver::watch_sends(number, s->index, s->life);
+			});
 	}
 }
 

@@ -2,14 +2,16 @@
 //
 // sio_send: a copy, or none (MSG_ZEROCOPY).
 //
-// The same rule as for asynchronous sends (dma/zero_copy.hpp) says which is tried: large ones over TCP, with a pause after each that the kernel
-// had to copy after all. The kernel says in the socket's error queue when it has let go of the memory, and whether it copied; until then the
+// The same rule as for asynchronous sends (dma/zero_copy.hpp) says which is tried: large ones over
+// TCP, with a pause after each that the kernel had to copy after all. The kernel says in the
+// socket's error queue when it has let go of the memory, and whether it copied; until then the
 // pieces are held, whatever the program releases. The receiver's thread reads that queue.
 //
-// Lifetimes: a Sender belongs to a socket, from its first such send until its number is another socket's. It holds the socket, in the
-// helper's table, while the kernel has not let go of everything, for a closed socket's queue cannot be read. In a child of fork there are none: the
-// numbers that the kernel gives to sends are the socket's, and the parent counts them. Locks: `making' before a Sender's own, which is
-// held for system calls that do not wait.
+// Lifetimes: a Sender belongs to a socket, from its first such send until its number is another
+// socket's. It holds the socket, in the helper's table, while the kernel has not let go of
+// everything, for a closed socket's queue cannot be read. In a child of fork there are none: the
+// numbers that the kernel gives to sends are the socket's, and the parent counts them. Locks:
+// `making' before a Sender's own, which is held for system calls that do not wait.
 #pragma once
 
 #include "dma/region.hpp"

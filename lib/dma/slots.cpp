@@ -20,7 +20,8 @@ size_t size_of_holds(uint32_t units)
 
 bool Slots::map_holds()
 {
-	void *m = mmap(nullptr, size_of_holds(units_.count()), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *m = mmap(nullptr, size_of_holds(units_.count()), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	holds_ = m != MAP_FAILED ? static_cast<std::atomic<uint32_t> *>(m) : nullptr;
 	return holds_ != nullptr;
 }
@@ -30,13 +31,15 @@ bool Slots::create(const char *base, uint32_t units)
 	size_t page = page_size();
 	size_t header = sizeof(Shared) + Members::memory() + round_up(Units::memory(units), 64);
 	size_t inner = round_up(header + units * 2 * sizeof(uint64_t), page);
-	void *m = mmap(nullptr, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *m = mmap(nullptr, inner + 2 * page, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m == MAP_FAILED)
 		return false;
 	mapping_ = static_cast<char *>(m);
 	mapped_ = inner + 2 * page;
 	char *at = mapping_ + page;
-	if (mmap(at, inner, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED) {
+	if (mmap(at, inner, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED) {
 		munmap(mapping_, mapped_);
 		return false;
 	}
@@ -65,7 +68,8 @@ void Slots::after_fork()
 {
 	members_.join();
 	// The pages are replaced where they are.
-	mmap(holds_, size_of_holds(units_.count()), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	mmap(holds_, size_of_holds(units_.count()), PROT_READ | PROT_WRITE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 // ---- taking pieces
@@ -101,7 +105,8 @@ char *Slots::reserve_as(uint64_t state, size_t size)
 	for (;;) {
 		{
 			Members::Transit t(members_);
-			if (uint32_t at = units_.claim(units_of(size), units_.aligned(step, 0)); at != no_unit)
+			if (uint32_t at = units_.claim(units_of(size), units_.aligned(step, 0));
+			    at != no_unit)
 				return begin_piece(at, state, size);
 		}
 		if (!reap(true))
@@ -124,7 +129,8 @@ uint32_t Slots::reserve_slots(size_t size, const char *from, uint32_t most, char
 	Members::Transit t(members_);
 	uint32_t at[most_slots];
 	uint32_t step = units_of(size);
-	uint32_t n = units_.claim_runs(step, units_.aligned(step, reinterpret_cast<uintptr_t>(from)), most, at);
+	uint32_t n = units_.claim_runs(
+		step, units_.aligned(step, reinterpret_cast<uintptr_t>(from)), most, at);
 	for (uint32_t i = 0; i < n; i++)
 		slots[i] = begin_piece(at[i], Record::busy, size);
 	return n;
@@ -214,20 +220,23 @@ void Slots::end(uint32_t first, Record r)
 	}
 	uint32_t at = slot_of(first, r);
 	units_.give_back(at, units_of(r.slot_size()));
-	// The kernel is to get the same slots again, not one after the other all of a large region, which no cache holds.
+	// The kernel is to get the same slots again, not one after the other all of a large region,
+	// which no cache holds.
 	units_.prefer(at);
 }
 
 bool Slots::release(const void *piece, size_t size)
 {
 	auto *p = static_cast<const char *>(piece);
-	if (p < base_ || p >= base_ + units_.count() * unit || static_cast<size_t>(p - base_) % unit != 0)
+	if (p < base_ || p >= base_ + units_.count() * unit ||
+	    static_cast<size_t>(p - base_) % unit != 0)
 		return false;
 	Members::Transit t(members_);
 	uint32_t at = index_of(p);
 	for (;;) {
 		Record r = read(at);
-		bool size_fits = r.size() == size || (r.has(Record::with_head) && size == sizeof(struct msghdr));
+		bool size_fits = r.size() == size ||
+				 (r.has(Record::with_head) && size == sizeof(struct msghdr));
 		if (!r.is_programs() || !size_fits)
 			return false;
 		bool held = r.has(Record::was_held);
@@ -271,16 +280,19 @@ uint32_t Slots::piece_around(uint32_t at, Record *r) const
 
 bool Slots::fits(const void *p, size_t len, uint32_t first, Record r) const
 {
-	return r.is_programs() && static_cast<const char *>(p) + len <= base_ + first * unit + r.bytes();
+	return r.is_programs() &&
+	       static_cast<const char *>(p) + len <= base_ + first * unit + r.bytes();
 }
 
 uint32_t Slots::hold(const void *p, size_t len)
 {
 	auto *from = static_cast<const char *>(p);
-	if (!can_hold() || from < base_ || len > units_.count() * unit || from > base_ + units_.count() * unit - len)
+	if (!can_hold() || from < base_ || len > units_.count() * unit ||
+	    from > base_ + units_.count() * unit - len)
 		return no_unit;
 	Record r;
-	uint32_t first = piece_around(from == base_ + units_.count() * unit ? units_.count() - 1 : index_of(from), &r);
+	uint32_t first = piece_around(
+		from == base_ + units_.count() * unit ? units_.count() - 1 : index_of(from), &r);
 	if (first == no_unit || !fits(p, len, first, r))
 		return no_unit;
 	holds_[first].fetch_add(1, mo::seq_cst);
@@ -333,11 +345,13 @@ bool Slots::some_return()
 bool Slots::reap_pieces(uint32_t dead, bool theirs)
 {
 	bool some = false;
-	for (uint32_t at = units_.next_taken(0); at < units_.count(); at = units_.next_taken(at + 1)) {
+	for (uint32_t at = units_.next_taken(0); at < units_.count();
+	     at = units_.next_taken(at + 1)) {
 		Record r = read(at);
 		if ((holders_[at].load(mo::relaxed) >> dead & 1) != 0)
 			drop_bit(at, uint64_t{1} << dead, nullptr);
-		bool its = r && r.owner() == dead && (r.has(Record::busy) || (theirs && r.is_programs()));
+		bool its = r && r.owner() == dead &&
+			   (r.has(Record::busy) || (theirs && r.is_programs()));
 		Members::Transit t(members_);
 		if (its && r.has(Record::was_held) && r.is_programs()) {
 			// Somebody else may be sending it.
@@ -365,9 +379,11 @@ bool Slots::is_lost(uint32_t at) const
 	Record r = read(first);
 	if (r && at - first < count_of(first, r))
 		return false;
-	// Of a slot the frame's record stands behind the beginning; the frame may be shorter than the slot.
+	// Of a slot the frame's record stands behind the beginning; the frame may be shorter than
+	// the slot.
 	constexpr uint32_t longest = 4096 / unit;
-	for (uint32_t i = at < longest ? 0 : at - longest; i < at + longest && i < units_.count(); i++)
+	for (uint32_t i = at < longest ? 0 : at - longest; i < at + longest && i < units_.count();
+	     i++)
 		if (r = read(i); r.has(Record::any_slot)) {
 			uint32_t slot = slot_of(i, r);
 			if (at >= slot && at - slot < units_of(r.slot_size()))
@@ -376,15 +392,17 @@ bool Slots::is_lost(uint32_t at) const
 	return true;
 }
 
-// Units that were claimed, and not yet or no longer a piece's, when their process died. Each is only given back if nobody alive has changed
-// anything while it was looked at: then nobody can have it. all: there is no more of that.
+// Units that were claimed, and not yet or no longer a piece's, when their process died. Each is
+// only given back if nobody alive has changed anything while it was looked at: then nobody can have
+// it. all: there is no more of that.
 bool Slots::reap_lost(uint64_t living, bool *all)
 {
 	constexpr int attempts = 100;
 	bool some = false;
 	*all = true;
 	uint32_t next;
-	for (uint32_t at = units_.next_taken(0); at < units_.count(); at = units_.next_taken(next)) {
+	for (uint32_t at = units_.next_taken(0); at < units_.count();
+	     at = units_.next_taken(next)) {
 		Record r = read(at);
 		next = at + (r ? std::max(count_of(at, r), 1u) : 1);
 		if (r || !is_lost(at))
@@ -394,7 +412,8 @@ bool Slots::reap_lost(uint64_t living, bool *all)
 			uint64_t before, after;
 			bool quiet = members_.quiet(living, &before);
 			bool lost = is_lost(at);
-			done = !lost || (quiet && members_.quiet(living, &after) && after == before);
+			done = !lost ||
+			       (quiet && members_.quiet(living, &after) && after == before);
 			if (done && lost) {
 				units_.give_back(at, 1);
 				some = true;
@@ -413,7 +432,9 @@ bool Slots::reap(bool theirs)
 		some = reap_pieces(dead, no_heirs) || some;
 		if (members_.died_in_transit(dead))
 			some = reap_lost(members_.living(), &all) || some;
-		members_.end_reaping(dead, !all ? Members::Left::more : no_heirs ? Members::Left::nothing : Members::Left::to_heirs);
+		members_.end_reaping(dead, !all       ? Members::Left::more
+					   : no_heirs ? Members::Left::nothing
+						      : Members::Left::to_heirs);
 	}
 	return some;
 }

@@ -2,21 +2,26 @@
 //
 // The pieces of a region: runs of units (dma/units.hpp), and whose they are.
 //
-// A record for each piece (dma/record.hpp) stands at its first unit, and which processes hold it. Records, holders and bitmap are in a mapping of their own, between pages that cannot be touched, so
-// that a write past the end of a piece cannot reach them; the mapping is shared with children, as the pieces are. Everything is changed
-// by compare-exchange.
+// A record for each piece (dma/record.hpp) stands at its first unit, and which processes hold it.
+// Records, holders and bitmap are in a mapping of their own, between pages that cannot be touched,
+// so that a write past the end of a piece cannot reach them; the mapping is shared with children,
+// as the pieces are. Everything is changed by compare-exchange.
 //
-// Who owns what: a bit is claimed before the record is written (release), and the record is cleared before the bits are
-// given back. Whoever changes the record to 0 owns the units until then. A piece that the library itself is at work on is `busy':
-// the program cannot release it, whatever it passes.
+// Who owns what: a bit is claimed before the record is written (release), and the record is cleared
+// before the bits are given back. Whoever changes the record to 0 owns the units until then. A
+// piece that the library itself is at work on is `busy': the program cannot release it, whatever it
+// passes.
 //
-// Holding: how often this process holds a piece is counted in memory of its own. What the others must know is a bit in the piece's
-// word of holders, set with each hold and cleared with the last unhold. The word has a version, which each hold changes, so that an unhold
-// that has seen no hold clears no bit of a later one. A released piece is free when nobody holds it: release sets `released', then
-// looks at the holders; unhold clears its bit, then looks at the record. Both are seq_cst, so at least one of them sees both.
+// Holding: how often this process holds a piece is counted in memory of its own. What the others
+// must know is a bit in the piece's word of holders, set with each hold and cleared with the last
+// unhold. The word has a version, which each hold changes, so that an unhold that has seen no hold
+// clears no bit of a later one. A released piece is free when nobody holds it: release sets
+// `released', then looks at the holders; unhold clears its bit, then looks at the record. Both are
+// seq_cst, so at least one of them sees both.
 //
-// Processes that die: their busy pieces, what they held, and the pieces that no living process can have got of them by fork come back when room is
-// missing (dma/members.hpp). What was nobody's when they died is found by reap_lost().
+// Processes that die: their busy pieces, what they held, and the pieces that no living process can
+// have got of them by fork come back when room is missing (dma/members.hpp). What was nobody's when
+// they died is found by reap_lost().
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -27,7 +32,8 @@ namespace sigevec::dma {
 
 class Slots {
 public:
-	// For memory that begins at base; units may be claimed from the first one on. False: no memory.
+	// For memory that begins at base; units may be claimed from the first one on. False: no
+	// memory.
 	bool create(const char *base, uint32_t units);
 	// Nobody may be using it.
 	void destroy();
@@ -36,11 +42,12 @@ public:
 
 	// Takes a busy piece of size bytes (not 0); nullptr: there is no room for it.
 	char *reserve(size_t size);
-	// The same for what may arrive, most of which is likely to be given back: wherever there is room, close to the last one, so that
-	// small arrivals that the program keeps do not take the room of large ones.
+	// The same for what may arrive, most of which is likely to be given back: wherever there is
+	// room, close to the last one, so that small arrivals that the program keeps do not take
+	// the room of large ones.
 	char *reserve_for_arrival(size_t size);
-	// The program's own from now on: of its size, cut to n bytes (not 0), which it must be released with. message: it
-	// begins with a MessageHead, which is not counted in n.
+	// The program's own from now on: of its size, cut to n bytes (not 0), which it must be
+	// released with. message: it begins with a MessageHead, which is not counted in n.
 	void give(char *piece, size_t size, size_t n, bool message);
 	// reserve and give in one.
 	char *reserve_for_program(size_t size);
@@ -51,17 +58,20 @@ public:
 	// Gives the units before `rest' back, which then begins a busy piece; size: of what stays.
 	void drop_front(char *piece, char *rest, size_t size);
 
-	// For Ethernet frames (ether/device.hpp): busy pieces of size bytes, 2048 or 4096, each at a multiple of that behind `from', a page's
-	// beginning. How many of them there are, at most `most', which is at most most_slots.
+	// For Ethernet frames (ether/device.hpp): busy pieces of size bytes, 2048 or 4096, each at
+	// a multiple of that behind `from', a page's beginning. How many of them there are, at most
+	// `most', which is at most most_slots.
 	static constexpr uint32_t most_slots = 32;
 	uint32_t reserve_slots(size_t size, const char *from, uint32_t most, char **slots);
-	// n bytes at data, behind the first unit of such a piece, are a busy piece of their own from now on; the slot goes with it.
+	// n bytes at data, behind the first unit of such a piece, are a busy piece of their own
+	// from now on; the slot goes with it.
 	void open_slot(char *data, size_t size, size_t n);
 
 	// By the program. False: it is none of its pieces, or not of this size.
 	bool release(const void *piece, size_t size);
 
-	// A request works on [p, p + len): the piece that holds it all is not used again before unhold. no_unit: there is none.
+	// A request works on [p, p + len): the piece that holds it all is not used again before
+	// unhold. no_unit: there is none.
 	uint32_t hold(const void *p, size_t len);
 	// Whether this process can: more share the region than can be told apart.
 	bool can_hold() const { return members_.me() != 0; }
@@ -69,13 +79,17 @@ public:
 	void hold_again(uint32_t first) { holds_[first].fetch_add(1, mo::relaxed); }
 	void unhold(uint32_t first);
 
-	// Whether a piece will come back without the program's doing: released, but held by a process that lives.
+	// Whether a piece will come back without the program's doing: released, but held by a
+	// process that lives.
 	bool some_return();
-	// Gives back what the library had in dead processes, and what these processes themselves had, if that is wanted (theirs). True: something
-	// came back. Async-signal-safe.
+	// Gives back what the library had in dead processes, and what these processes themselves
+	// had, if that is wanted (theirs). True: something came back. Async-signal-safe.
 	bool reap(bool theirs);
 	// Whether other processes share the region, whose death nobody tells of.
-	bool is_shared() const { return (members_.living() & ~uint64_t{1} & ~(uint64_t{1} << members_.me())) != 0; }
+	bool is_shared() const
+	{
+		return (members_.living() & ~uint64_t{1} & ~(uint64_t{1} << members_.me())) != 0;
+	}
 	// Bytes of pieces that rings have for what may arrive.
 	void add_lent(int64_t bytes) { members_.add_lent(bytes); }
 	size_t lent() const { return members_.lent(); }
@@ -88,17 +102,23 @@ public:
 
 	size_t used() const { return units_.used() * unit; }
 	uint32_t units() const { return units_.count(); }
-	static uint32_t units_of(size_t size) { return static_cast<uint32_t>((size + unit - 1) / unit); }
+	static uint32_t units_of(size_t size)
+	{
+		return static_cast<uint32_t>((size + unit - 1) / unit);
+	}
 
 private:
 	struct alignas(64) Shared {
-		std::atomic<uint32_t> returning; // about how many pieces are released, but held: 0 is believed
+		std::atomic<uint32_t>
+			returning; // about how many pieces are released, but held: 0 is believed
 	};
-	static constexpr uint64_t member_mask = (uint64_t{1} << Members::most) - 1, one_version = uint64_t{1} << Members::most;
+	static constexpr uint64_t member_mask = (uint64_t{1} << Members::most) - 1,
+				  one_version = uint64_t{1} << Members::most;
 
 	uint32_t index_of(const void *p) const
 	{
-		return static_cast<uint32_t>((static_cast<const char *>(p) - base_) / static_cast<ptrdiff_t>(unit));
+		return static_cast<uint32_t>((static_cast<const char *>(p) - base_) /
+					     static_cast<ptrdiff_t>(unit));
 	}
 	Record read(uint32_t at) const { return {record_[at].load(mo::seq_cst)}; }
 	bool change(uint32_t at, Record from, uint64_t to)
@@ -107,7 +127,10 @@ private:
 	}
 	uint64_t mine() const { return Record::in_use | Record::of(members_.me()); }
 	uint64_t my_bit() const { return uint64_t{1} << members_.me(); }
-	uint32_t count_of(uint32_t first, Record r) const { return r.units_within(units_.count() - first); }
+	uint32_t count_of(uint32_t first, Record r) const
+	{
+		return r.units_within(units_.count() - first);
+	}
 	char *begin_piece(uint32_t first, uint64_t state, size_t size);
 	char *reserve_as(uint64_t state, size_t size);
 	bool fits(const void *p, size_t len, uint32_t first, Record r) const;

@@ -53,12 +53,15 @@ uint64_t Units::load(uint32_t word) const
 
 uint64_t Units::aligned(uint32_t step, uintptr_t from) const
 {
-	auto skew = static_cast<uint32_t>((reinterpret_cast<uintptr_t>(base_) - from) / unit) & (step - 1);
+	auto skew = static_cast<uint32_t>((reinterpret_cast<uintptr_t>(base_) - from) / unit) &
+		    (step - 1);
 	return ~uint64_t{0} / ones(step) << ((step - skew) & (step - 1));
 }
 
-// Calls f with each word that a run has units in, and their bits, until it says no. How many units come before that.
-template <class F> [[gnu::always_inline]] inline uint32_t Units::each_word(uint32_t first, uint32_t count, F f)
+// Calls f with each word that a run has units in, and their bits, until it says no. How many units
+// come before that.
+template <class F>
+[[gnu::always_inline]] inline uint32_t Units::each_word(uint32_t first, uint32_t count, F f)
 {
 	uint32_t n = 0;
 	while (n < count) {
@@ -80,7 +83,8 @@ void Units::give_back(uint32_t first, uint32_t count)
 	if (count > count_ - first)
 		count = count_ - first;
 	each_word(first, count, [this](uint32_t word, uint64_t mask) {
-		// seq_cst, as wait_for_room: either this sees that somebody waits, or that one's second look sees the room.
+		// seq_cst, as wait_for_room: either this sees that somebody waits, or that one's
+		// second look sees the room.
 		bitmap_[word].fetch_and(~mask, mo::seq_cst);
 		return true;
 	});
@@ -100,13 +104,17 @@ void Units::tell_starved()
 
 bool Units::sleep(uint32_t seen, const timespec &most) const
 {
-	return syscall(SYS_futex, &shared_->given_back, FUTEX_WAIT, seen, &most, nullptr, 0) == 0 || errno != EINTR;
+	return syscall(SYS_futex, &shared_->given_back, FUTEX_WAIT, seen, &most, nullptr, 0) == 0 ||
+	       errno != EINTR;
 }
 
-// Up to `most' runs within a word, which do not overlap if that is more than one. The bits at which they begin.
-[[gnu::always_inline]] inline uint64_t Units::claim_in_word(uint32_t word, uint32_t count, uint64_t allowed, uint32_t most)
+// Up to `most' runs within a word, which do not overlap if that is more than one. The bits at which
+// they begin.
+[[gnu::always_inline]] inline uint64_t Units::claim_in_word(uint32_t word, uint32_t count,
+							    uint64_t allowed, uint32_t most)
 {
-	uint64_t w = bitmap_[word].load(mo::relaxed), behind_end = word + 1 == words_ ? behind_end_ : 0;
+	uint64_t w = bitmap_[word].load(mo::relaxed),
+		 behind_end = word + 1 == words_ ? behind_end_ : 0;
 	for (;;) {
 		uint64_t at = 0, mask = w, taken = w | behind_end;
 		uint64_t free = taken == ~uint64_t{0} ? 0 : runs(~taken, count) & allowed;
@@ -114,8 +122,10 @@ bool Units::sleep(uint32_t seen, const timespec &most) const
 			at |= free & -free;
 			mask |= ones(count) << __builtin_ctzll(free);
 		}
-		// Acquire: pairs with give_back, so that nothing of the piece before it is still on its way.
-		if (at == 0 || bitmap_[word].compare_exchange_weak(w, mask, mo::acquire, mo::relaxed))
+		// Acquire: pairs with give_back, so that nothing of the piece before it is still on
+		// its way.
+		if (at == 0 ||
+		    bitmap_[word].compare_exchange_weak(w, mask, mo::acquire, mo::relaxed))
 			return at;
 	}
 }
@@ -144,7 +154,8 @@ bool Units::claim_all(uint32_t first, uint32_t count)
 		do {
 			if ((w & mask) != 0)
 				return false;
-		} while (!bitmap_[word].compare_exchange_weak(w, w | mask, mo::acquire, mo::relaxed));
+		} while (!bitmap_[word].compare_exchange_weak(w, w | mask, mo::acquire,
+							      mo::relaxed));
 		return true;
 	});
 	if (n != 0 && n != count)
@@ -160,7 +171,8 @@ uint32_t Units::claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed)
 			start = (start / word_bits + 1) * word_bits;
 			continue;
 		}
-		start = start / word_bits * word_bits + static_cast<uint32_t>(__builtin_ctzll(here));
+		start = start / word_bits * word_bits +
+			static_cast<uint32_t>(__builtin_ctzll(here));
 		uint32_t n = free_from(start, count);
 		if (n == count && claim_all(start, count))
 			return start;
@@ -224,7 +236,8 @@ uint32_t Units::claim_runs(uint32_t count, uint64_t allowed, uint32_t most, uint
 {
 	uint32_t n = 0, begin = begin_of_this_thread(), last = begin;
 	for (uint32_t i = 0, word = begin; i < words_ && n < most; i++) {
-		for (uint64_t at = claim_in_word(word, count, allowed, most - n); at != 0; at &= at - 1) {
+		for (uint64_t at = claim_in_word(word, count, allowed, most - n); at != 0;
+		     at &= at - 1) {
 			first[n++] = word * word_bits + static_cast<uint32_t>(__builtin_ctzll(at));
 			last = word;
 		}

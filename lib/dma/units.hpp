@@ -2,9 +2,10 @@
 //
 // The units of a region: which of them are taken.
 //
-// A bitmap with a bit for each 128 bytes, in memory that is shared with children. Everything is changed by compare-exchange: no lock, so a process
-// that dies holds nobody up. Whoever has set a bit owns the unit until it clears it. A child may write anything there: then units have
-// two owners or none, but no unit is ever one that the region has not got.
+// A bitmap with a bit for each 128 bytes, in memory that is shared with children. Everything is
+// changed by compare-exchange: no lock, so a process that dies holds nobody up. Whoever has set a
+// bit owns the unit until it clears it. A child may write anything there: then units have two
+// owners or none, but no unit is ever one that the region has not got.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -26,21 +27,27 @@ public:
 	// For memory of a region that begins at base.
 	void create(void *memory, const char *base, uint32_t count);
 
-	// The bits, the same in every word, of units whose address is a multiple of step units behind `from'. step: a power of two below 64.
+	// The bits, the same in every word, of units whose address is a multiple of step units
+	// behind `from'. step: a power of two below 64.
 	uint64_t aligned(uint32_t step, uintptr_t from) const;
 
-	// Takes that many, one after the other, that begin at one of the bits `allowed'. The first of them, or no_unit.
+	// Takes that many, one after the other, that begin at one of the bits `allowed'. The first
+	// of them, or no_unit.
 	uint32_t claim(uint32_t count, uint64_t allowed);
 	// The same wherever they begin, as close to the last ones as can be.
 	uint32_t claim_close(uint32_t count);
 	// Up to `most' such runs; how many. At least one if there is one.
 	uint32_t claim_runs(uint32_t count, uint64_t allowed, uint32_t most, uint32_t *first);
 	void give_back(uint32_t first, uint32_t count);
-	// The caller's next ones are to be looked for from here on, if that is further to the front than they would be.
+	// The caller's next ones are to be looked for from here on, if that is further to the front
+	// than they would be.
 	void prefer(uint32_t at);
 
 	// Acquire: with what its owner has written before.
-	bool taken(uint32_t at) const { return (bitmap_[at / word_bits].load(mo::acquire) >> (at % word_bits) & 1) != 0; }
+	bool taken(uint32_t at) const
+	{
+		return (bitmap_[at / word_bits].load(mo::acquire) >> (at % word_bits) & 1) != 0;
+	}
 	uint32_t used() const;
 	// The first that is taken from `at' on; count(): there is none.
 	uint32_t next_taken(uint32_t at) const;
@@ -48,7 +55,8 @@ public:
 
 	// Set by who found no room, and looks once more then; give_back() tells after that.
 	void wait_for_room() { shared_->starved.store(1, mo::seq_cst); }
-	// Sleeps until something has been given back since `seen', at most for so long. False: a signal came.
+	// Sleeps until something has been given back since `seen', at most for so long. False: a
+	// signal came.
 	uint32_t given_back() const { return shared_->given_back.load(mo::acquire); }
 	bool sleep(uint32_t seen, const timespec &most) const;
 	// Those who sleep look once more.
@@ -90,7 +98,8 @@ private:
 	std::atomic<uint64_t> *bitmap_;
 };
 
-// By who gives units back while somebody waits for room: defined by the receiver (dma/receiver.cpp).
+// By who gives units back while somebody waits for room: defined by the receiver
+// (dma/receiver.cpp).
 void room_made();
 
 } // namespace sigevec::dma

@@ -32,16 +32,18 @@ struct Use {
 
 	Kind kind;
 	bool message;
-	uint8_t pieces;   // send: how many it holds
-	uint16_t region;  // its place in the table
+	uint8_t pieces;             // send: how many it holds
+	uint16_t region;            // its place in the table
 	uint32_t unit[most_pieces]; // send: what it holds
-	char *piece;      // receive, arrival: nullptr: none
-	size_t size;      // receive: of the piece; wait: the most that is wanted
-	Ancillary *head;  // receive of a message, or arrival of one whose event is unread: what comes beside the data
-	uint16_t kept;    // arrival, while its event is unread: the place of the region of the piece, plus 1
+	char *piece;                // receive, arrival: nullptr: none
+	size_t size;                // receive: of the piece; wait: the most that is wanted
+	Ancillary *head; // receive of a message, or arrival of one whose event is unread: what
+			 // comes beside the data
+	uint16_t kept; // arrival, while its event is unread: the place of the region of the piece,
+		       // plus 1
 	uint32_t association, life; // latest
-	void *zero_copy;  // send: the one that is under way (dma/zero_copy.hpp)
-	bool told_copies; // send: the kernel tells whether it copied
+	void *zero_copy;            // send: the one that is under way (dma/zero_copy.hpp)
+	bool told_copies;           // send: the kernel tells whether it copied
 
 	explicit operator bool() const { return kind != Kind::none; }
 };

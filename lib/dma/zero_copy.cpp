@@ -40,8 +40,9 @@ bool is_time(Region *r)
 
 bool wanted(const Call &c)
 {
-	if (c.dma.kind != Use::Kind::send || c.op != Op::send || c.len < least || c.vector != nullptr || c.message != nullptr ||
-	    c.flags != 0 || unknown.load(mo::relaxed))
+	if (c.dma.kind != Use::Kind::send || c.op != Op::send || c.len < least ||
+	    c.vector != nullptr || c.message != nullptr || c.flags != 0 ||
+	    unknown.load(mo::relaxed))
 		return false;
 	return is_time(region::at(c.dma.region));
 }
@@ -53,8 +54,9 @@ void without_ring()
 
 bool possible(const Request *r)
 {
-	return r->dma.kind == Use::Kind::send && r->op == Op::send && r->len - r->done >= least && r->vector == nullptr &&
-	       r->message == nullptr && r->call_flags == 0 && !unknown.load(mo::relaxed);
+	return r->dma.kind == Use::Kind::send && r->op == Op::send && r->len - r->done >= least &&
+	       r->vector == nullptr && r->message == nullptr && r->call_flags == 0 &&
+	       !unknown.load(mo::relaxed);
 }
 
 ZeroCopy *begin(Request *r, int file, size_t len)
@@ -62,7 +64,9 @@ ZeroCopy *begin(Request *r, int file, size_t len)
 	if (!possible(r) || len < least || !over_ip(file))
 		return nullptr;
 	Region *in = region::at(r->dma.region);
-	auto *z = in->pause.load(mo::relaxed) == 0 ? static_cast<ZeroCopy *>(malloc(sizeof(ZeroCopy))) : nullptr;
+	auto *z = in->pause.load(mo::relaxed) == 0
+			  ? static_cast<ZeroCopy *>(malloc(sizeof(ZeroCopy)))
+			  : nullptr;
 	if (z == nullptr)
 		return nullptr;
 	z->request = r;

@@ -91,7 +91,8 @@ void note(uint64_t dev, uint64_t ino, Way way, bool success)
 			word.store(0, mo::relaxed);
 		return;
 	}
-	uint32_t failures = unpack(before).failures + (unpack(before).failures < most_failures ? 1 : 0);
+	uint32_t failures =
+		unpack(before).failures + (unpack(before).failures < most_failures ? 1 : 0);
 	word.store(pack({(1u << failures) - 1, failures}), mo::relaxed);
 }
 

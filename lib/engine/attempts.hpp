@@ -2,17 +2,22 @@
 //
 // Which attempts pay, learned for each file.
 //
-// An attempt is the cheapest way if it succeeds, and is paid for in vain if not. What makes it fail stays so for a while: the file is not in the cache, the kernel has
-// the file's times to change, the device's queue is full. So after a failure the next attempts are left out: one, then three, seven, up to 63; the
-// one after that is made and tells whether it still is so. A success forgets all of it: a file that turns warm is noticed within some dozens of requests.
+// An attempt is the cheapest way if it succeeds, and is paid for in vain if not. What makes it fail
+// stays so for a while: the file is not in the cache, the kernel has the file's times to change,
+// the device's queue is full. So after a failure the next attempts are left out: one, then three,
+// seven, up to 63; the one after that is made and tells whether it still is so. A success forgets
+// all of it: a file that turns warm is noticed within some dozens of requests.
 //
-//	way           what is tried                                    a failure costs (Linux 6.18, ext4)
-//	read          a buffered read in the call, RWF_NOWAIT          the device's read is started in the call: 40 µs
-//	write         a buffered write in the call                     it has waited; for it there is no RWF_NOWAIT on ext4, so it is timed
-//	direct_read   kernel AIO with RWF_NOWAIT                       3 µs, and then the hand-over all the same
-//	direct_write  the same
+//   way           what is tried               a failure costs (Linux 6.18, ext4)
+//   read          a buffered read in the      the device's read is started in the call: 40 µs
+//                 call, RWF_NOWAIT
+//   write         a buffered write in the     it has waited; for it there is no RWF_NOWAIT on
+//                 call                        ext4, so it is timed
+//   direct_read   kernel AIO with RWF_NOWAIT  3 µs, and then the hand-over all the same
+//   direct_write  the same
 //
-// What is remembered is a hint: a place may be another file's, of the same inode number later or by chance. That costs an attempt, never a result.
+// What is remembered is a hint: a place may be another file's, of the same inode number later or by
+// chance. That costs an attempt, never a result.
 //
 // Locks: none; two threads that change the same word lose one of the changes. Async-signal-safe.
 #pragma once

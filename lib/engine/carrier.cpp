@@ -36,9 +36,11 @@ struct Carrier {
 	int error = 0;
 	bool for_driver = false;
 	bool settled = true;
-	Rights rights{}; // the caller's
-	long pause = 1000000; // before the next attempt, in nanoseconds, where nothing tells when there is room
-	// The files that the request needs, the highest first: its own, and those that travel with it.
+	Rights rights{};      // the caller's
+	long pause = 1000000; // before the next attempt, in nanoseconds, where nothing tells when
+			      // there is room
+	// The files that the request needs, the highest first: its own, and those that travel with
+	// it.
 	unsigned count = 0;
 	int keep[254];
 };
@@ -51,8 +53,9 @@ std::atomic<uint32_t> carriers{0};
 
 // ---- what is needed
 
-// Whether the kernel asks who makes the call. Who reads has been asked when the file was opened; files whose content is made
-// when they are read (/proc) are of size 0, and may ask again. So may whatever is written to: a file, to see whether it stays set-user-ID.
+// Whether the kernel asks who makes the call. Who reads has been asked when the file was opened;
+// files whose content is made when they are read (/proc) are of size 0, and may ask again. So may
+// whatever is written to: a file, to see whether it stays set-user-ID.
 bool depends_on_rights(const Call &c, const Descriptor &d)
 {
 	switch (c.op) {
@@ -102,11 +105,13 @@ struct sockaddr_un *path_of(Request *r)
 		return nullptr;
 	const struct msghdr &h = r->message->header;
 	auto *a = static_cast<struct sockaddr_un *>(h.msg_name);
-	bool named = a != nullptr && h.msg_namelen > offsetof(struct sockaddr_un, sun_path) && h.msg_namelen <= sizeof *a;
+	bool named = a != nullptr && h.msg_namelen > offsetof(struct sockaddr_un, sun_path) &&
+		     h.msg_namelen <= sizeof *a;
 	return named && a->sun_family == AF_UNIX && a->sun_path[0] != '\0' ? a : nullptr;
 }
 
-// The name becomes what it stands for now. 0; or why it stands for nothing. *held: whatever happens later, it is that.
+// The name becomes what it stands for now. 0; or why it stands for nothing. *held: whatever happens
+// later, it is that.
 int resolve(Request *r, bool *held)
 {
 	struct sockaddr_un *a = path_of(r);
@@ -114,13 +119,16 @@ int resolve(Request *r, bool *held)
 	if (a == nullptr)
 		return 0;
 	char path[sizeof a->sun_path + 1] = {};
-	memcpy(path, a->sun_path, r->message->header.msg_namelen - offsetof(struct sockaddr_un, sun_path));
+	memcpy(path, a->sun_path,
+	       r->message->header.msg_namelen - offsetof(struct sockaddr_un, sun_path));
 	int fd = open(path, O_PATH | O_CLOEXEC);
 	if (fd < 0)
 		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? 0 : -errno;
 	if (is_proc("/proc/thread-self/fd")) {
 		int n = snprintf(a->sun_path, sizeof a->sun_path, "/proc/thread-self/fd/%d", fd);
-		r->message->header.msg_namelen = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path)) + static_cast<socklen_t>(n) + 1;
+		r->message->header.msg_namelen =
+			static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path)) +
+			static_cast<socklen_t>(n) + 1;
 		*held = true;
 	}
 	return 0;
@@ -141,7 +149,8 @@ int prepare(Carrier *c)
 
 // ---- one attempt
 
-// libc's setuid and its like wait while one exists: the thread has the caller's rights, whatever the process has now.
+// libc's setuid and its like wait while one exists: the thread has the caller's rights, whatever
+// the process has now.
 class AsCaller {
 public:
 	explicit AsCaller(const Rights &callers) : before_(block())
@@ -178,7 +187,8 @@ ssize_t attempt_briefly(Carrier *c, Request *r)
 	AsCaller as(c->rights);
 	if (r->op == Op::connect)
 		return transfer::begin_connect(c->file, r->message->header, true);
-	return r->kind == Kind::socket ? transfer::attempt(r, c->file) : transfer::one_call(r, c->file);
+	return r->kind == Kind::socket ? transfer::attempt(r, c->file)
+				       : transfer::one_call(r, c->file);
 }
 
 ssize_t attempt(Carrier *c, Request *r)
@@ -207,7 +217,8 @@ void wait_for_room(Carrier *c, Request *r)
 	struct pollfd p = {c->file, POLLOUT, 0};
 	bool ready = ::poll(&p, 1, 0) > 0;
 	// It says that there is room; but the room that is missing is another socket's.
-	if (ready || r->deadline != 0 || (r->op != Op::connect && !transfer::readiness_tells_all(c->file)))
+	if (ready || r->deadline != 0 ||
+	    (r->op != Op::connect && !transfer::readiness_tells_all(c->file)))
 		pause(c);
 	else
 		::poll(&p, 1, -1);
@@ -228,7 +239,8 @@ bool is_over(const Carrier *c, Request *r)
 // A whole write, which only a limit, an error or a signal has cut short.
 bool is_whole(const Carrier *c, const Request *r, ssize_t n)
 {
-	return c->settled && r->op == Op::write && r->kind == Kind::socket && n > 0 && !c->stop.load(mo::acquire);
+	return c->settled && r->op == Op::write && r->kind == Kind::socket && n > 0 &&
+	       !c->stop.load(mo::acquire);
 }
 
 ssize_t carry_out(Carrier *c, Request *r)
@@ -291,9 +303,12 @@ void *carrier_main(void *p)
 void note_files(Carrier *c, const Request *r)
 {
 	c->keep[c->count++] = c->file;
-	struct msghdr *m = r->message != nullptr && r->op == Op::send ? &r->message->header : nullptr;
-	for (struct cmsghdr *h = m != nullptr ? CMSG_FIRSTHDR(m) : nullptr; h != nullptr; h = CMSG_NXTHDR(m, h)) {
-		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS || h->cmsg_len < CMSG_LEN(0))
+	struct msghdr *m =
+		r->message != nullptr && r->op == Op::send ? &r->message->header : nullptr;
+	for (struct cmsghdr *h = m != nullptr ? CMSG_FIRSTHDR(m) : nullptr; h != nullptr;
+	     h = CMSG_NXTHDR(m, h)) {
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS ||
+		    h->cmsg_len < CMSG_LEN(0))
 			continue;
 		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		// The kernel takes 253; what is more, or no number, it refuses.
@@ -332,7 +347,8 @@ bool names_unix(const Call &c)
 		return false;
 	const auto *a = static_cast<const struct sockaddr *>(c.message->msg_name);
 	// Another socket says that it has no such addresses, whatever there is by that name.
-	return a != nullptr && c.message->msg_namelen >= sizeof a->sa_family && a->sa_family == AF_UNIX && socket_option(c.fd, SO_DOMAIN) == AF_UNIX;
+	return a != nullptr && c.message->msg_namelen >= sizeof a->sa_family &&
+	       a->sa_family == AF_UNIX && socket_option(c.fd, SO_DOMAIN) == AF_UNIX;
 }
 
 bool sends_descriptors(const Call &c)
@@ -347,7 +363,8 @@ bool needed(const Call &c, const Descriptor &d, ssize_t out)
 		return true;
 	if (!depends_on_rights(c, d))
 		return false;
-	return !(c.op == Op::write && d.exact_inode ? rights::write_alike() : rights::are_the_helpers());
+	return !(c.op == Op::write && d.exact_inode ? rights::write_alike()
+						    : rights::are_the_helpers());
 }
 
 int attach(Request *r)

@@ -170,7 +170,8 @@ void Driver::start_file(Request *r)
 		completion::finish(r, r->file); // the helper's table is full
 		return;
 	}
-	// The ring passes every fsync to a thread of the kernel's; a worker does the same with less ado.
+	// The ring passes every fsync to a thread of the kernel's; a worker does the same with less
+	// ado.
 	bool by_ring = has_ring_ && (!r->is_sync() || config::force == config::Force::uring);
 	if (by_ring && r->change(State::queued, State::in_ring))
 		ring_.start(r, r->file);
@@ -257,9 +258,13 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 	bool cancelled = was_cancelled(r, n);
 	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
 	r->cancel_reply = nullptr;
-	// Only the plain call says that a file has ended, or that it has no offset; and a worker, what is to be done about O_DIRECT.
-	bool doubtful = n == -ESPIPE || n == -EOPNOTSUPP || (n == -EINVAL && transfer::submitted_buffered(r)) || (n == 0 && r->is_read() && r->done == 0);
-	if (!cancelled && (doubtful || n == -EAGAIN || n == -EINTR || n == -ECANCELED || transfer::advance(r, n))) {
+	// Only the plain call says that a file has ended, or that it has no offset; and a worker,
+	// what is to be done about O_DIRECT.
+	bool doubtful = n == -ESPIPE || n == -EOPNOTSUPP ||
+			(n == -EINVAL && transfer::submitted_buffered(r)) ||
+			(n == 0 && r->is_read() && r->done == 0);
+	if (!cancelled && (doubtful || n == -EAGAIN || n == -EINTR || n == -ECANCELED ||
+			   transfer::advance(r, n))) {
 		// A worker finishes what the ring could not, or only in part.
 		r->set(State::running);
 		if (reply != nullptr)
@@ -279,9 +284,11 @@ void Driver::cancellation_from_ring(Request *r, ssize_t result)
 {
 	if (result >= 0 || r->get_state() != State::in_ring || r->cancel_reply == nullptr)
 		return;
-	// A file's transfer is under way: a thread of the kernel's is at it, or the file's own driver, where the ring does not find it.
-	// On a stream, -EALREADY: a thread of the kernel's is at it, and has been interrupted, or it is just being woken, and may well wait again after
-	// that. -ENOENT: not found where it waits, for the same reason. Asked once more, it is found, or has ended.
+	// A file's transfer is under way: a thread of the kernel's is at it, or the file's own
+	// driver, where the ring does not find it. On a stream, -EALREADY: a thread of the kernel's
+	// is at it, and has been interrupted, or it is just being woken, and may well wait again
+	// after that. -ENOENT: not found where it waits, for the same reason. Asked once more, it
+	// is found, or has ended.
 	if (!r->on_stream())
 		answer_request(r, AIO_NOTCANCELED);
 	else
@@ -349,9 +356,11 @@ void Driver::look()
 			stream::leave(s->word);
 			requests::release(r);
 		}
-		if (s->busy && s->first != nullptr && s->first->is_by_thread() && s->first->cancel_reply != nullptr)
+		if (s->busy && s->first != nullptr && s->first->is_by_thread() &&
+		    s->first->cancel_reply != nullptr)
 			stop_again(s->first);
-		if (s->first != first || (s->first != nullptr && s->armed && may_be_stopped(s->first)))
+		if (s->first != first ||
+		    (s->first != nullptr && s->armed && may_be_stopped(s->first)))
 			s->armed = false;
 		if (!s->busy && !s->armed)
 			step(s);
@@ -375,7 +384,8 @@ int Driver::patience()
 	return ms;
 }
 
-// Before it sleeps. True: nobody has anything for it, and who has later wakes it (runtime/wakeup.hpp).
+// Before it sleeps. True: nobody has anything for it, and who has later wakes it
+// (runtime/wakeup.hpp).
 bool Driver::nothing_new()
 {
 	helper_->wakeup.will_sleep();
@@ -425,7 +435,8 @@ bool Driver::prepare()
 {
 	rights::helper_has(Rights::own());
 	helper_->wakeup.set_up();
-	bool wanted = config::force == config::Force::automatic || config::force == config::Force::uring;
+	bool wanted =
+		config::force == config::Force::automatic || config::force == config::Force::uring;
 	has_ring_ = wanted && ring_.open(config::limits.ring.load(mo::relaxed), &helper_->wakeup);
 	helper_->has_ring.store(has_ring_, mo::relaxed);
 	if (has_ring_)

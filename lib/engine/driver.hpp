@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// The driver: the helper's first thread. It keeps the order of streams and the fsyncs that wait, and has an io_uring where
-// there is one, else an epoll descriptor.
+// The driver: the helper's first thread. It keeps the order of streams and the fsyncs that wait,
+// and has an io_uring where there is one, else an epoll descriptor.
 //
-// All it keeps belongs to its thread alone: nothing here is locked. Other threads speak to it through its inbox (runtime/helper.hpp).
+// All it keeps belongs to its thread alone: nothing here is locked. Other threads speak to it
+// through its inbox (runtime/helper.hpp).
 #pragma once
 
 #include "runtime/helper.hpp"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The driver's state and its steps, for its own files: driver.cpp (what arrives, files, cancelling, the loop) and
-// driver_streams.cpp (streams), driver_wait.cpp (how they wait). All of it belongs to the driver's thread.
+// The driver's state and its steps, for its own files: driver.cpp (what arrives, files, cancelling,
+// the loop) and driver_streams.cpp (streams), driver_wait.cpp (how they wait). All of it belongs to
+// the driver's thread.
 #pragma once
 
 #include "engine/driver.hpp"
@@ -106,8 +107,10 @@ private:
 	Request *waiting_syncs_ = nullptr;
 	Ring ring_;
 	bool has_ring_ = false;
-	int epoll_ = -1; // for what the ring would wait for otherwise than the call does; without a ring, for everything
-	uint64_t next_look_ = 0;     // no stream is to be looked at by the clock before that; monotonic, in ns; 0: none is
+	int epoll_ = -1; // for what the ring would wait for otherwise than the call does; without a
+			 // ring, for everything
+	uint64_t next_look_ = 0; // no stream is to be looked at by the clock before that;
+				 // monotonic, in ns; 0: none is
 	bool look_ = false;
 	bool retry_ = false; // a carrier is to be interrupted, which may take several attempts
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The driver's streams: what can be started is started, one request of a stream at a time, by the ring, or by attempts that do
-// not wait and epoll.
+// The driver's streams: what can be started is started, one request of a stream at a time, by the
+// ring, or by attempts that do not wait and epoll.
 #include "engine/driver_impl.hpp"
 
 #include "base/memory_order.hpp"
@@ -18,8 +18,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 namespace sigevec::driver {
 
@@ -43,7 +43,8 @@ void Driver::step(Stream *s)
 
 namespace {
 
-// A connection of a multishot request needs room for its event before it is taken; without, the stream waits until there is.
+// A connection of a multishot request needs room for its event before it is taken; without, the
+// stream waits until there is.
 bool ready_for_connection(Request *r)
 {
 	if (!r->multishot || r->connection != nullptr)
@@ -60,7 +61,8 @@ void Driver::forget_connection(Request *r)
 	r->connection = nullptr;
 }
 
-// Nobody wants it any more, and nothing of it has gone out. A receive that has something ends with that.
+// Nobody wants it any more, and nothing of it has gone out. A receive that has something ends with
+// that.
 bool Driver::may_be_stopped(const Request *r)
 {
 	return r->is_unwanted() && (r->done == 0 || r->is_read());
@@ -84,13 +86,15 @@ bool Driver::start(Stream *s, Request *r)
 		return false;
 	bool connecting = r->op == Op::connect && r->polled;
 	if (connecting)
-		r->change(State::running, State::queued); // begun in the call: it can be cancelled now
+		r->change(State::running,
+			  State::queued); // begun in the call: it can be cancelled now
 	if (!has_ring_ || connecting || differs_in_ring(r, s->file))
 		return try_now(s, r);
 	return start_in_ring(s, r);
 }
 
-// By a thread of its caller's. As in the ring, whether it can still be cancelled is to be asked there.
+// By a thread of its caller's. As in the ring, whether it can still be cancelled is to be asked
+// there.
 bool Driver::start_carried(Stream *s, Request *r)
 {
 	if (r->done == 0 && !r->change(State::queued, State::in_ring))
@@ -133,7 +137,8 @@ bool Driver::start_in_ring(Stream *s, Request *r)
 {
 	if (r->done == 0 && !r->change(State::queued, State::in_ring))
 		return true;
-	// What cannot be read or written at all (an epoll descriptor, a pidfd, a write to a timerfd), the ring would wait for.
+	// What cannot be read or written at all (an epoll descriptor, a pidfd, a write to a
+	// timerfd), the ring would wait for.
 	if (ssize_t e = transfer::unable(r, s->file); e != 0) {
 		r->set(State::running);
 		end_first(s, e);
@@ -162,7 +167,8 @@ bool listening(const Stream *s)
 
 } // namespace
 
-// A terminal, for one, cannot be asked without waiting; but what is ready does not wait, nor does a terminal that is set so.
+// A terminal, for one, cannot be asked without waiting; but what is ready does not wait, nor does a
+// terminal that is set so.
 bool Driver::asks_worker(Stream *s, Request *r)
 {
 	if (r->nonblocking() || ready(s))
@@ -192,7 +198,8 @@ ssize_t Driver::attempt(Stream *s, Request *r, bool *given)
 	return -EAGAIN;
 }
 
-// Whether a write to what cannot be asked has to wait only the call itself says: what it refuses, it refuses at once. True.
+// Whether a write to what cannot be asked has to wait only the call itself says: what it refuses,
+// it refuses at once. True.
 bool Driver::ask_briefly(Stream *s, Request *r)
 {
 	r->waited = r->briefly = true;
@@ -252,7 +259,8 @@ bool Driver::transferred(Stream *s, Request *r, ssize_t n)
 	return more;
 }
 
-// As in the ring, whether it can still be cancelled is to be asked here, if nothing of it has been done.
+// As in the ring, whether it can still be cancelled is to be asked here, if nothing of it has been
+// done.
 void Driver::give_to_worker(Stream *s, Request *r)
 {
 	r->set(r->done == 0 ? State::in_ring : State::running);
@@ -275,7 +283,8 @@ void Driver::begin_by_worker(Stream *s, Request *r)
 	pass_to_worker(s, r);
 }
 
-// Whoever wants to cancel it meanwhile waits for that moment: afterwards nothing is taken any more. True: r is not the first any more.
+// Whoever wants to cancel it meanwhile waits for that moment: afterwards nothing is taken any more.
+// True: r is not the first any more.
 bool Driver::give_to_program(Stream *s, Request *r)
 {
 	r->set(r->done == 0 && r->is_read() ? State::trying : State::running);
@@ -309,7 +318,8 @@ int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 	r->by_worker = r->briefly = false;
 	r->stop.store(false, mo::relaxed);
 	r->polled = r->op == Op::connect && r->result == -EINPROGRESS;
-	bool again = r->polled || ((r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() && (briefly || r->kind == Kind::socket));
+	bool again = r->polled || ((r->result == -EAGAIN || r->result == -EINTR) &&
+				   !r->nonblocking() && (briefly || r->kind == Kind::socket));
 	if (r->result == -ECANCELED || (again && !wanted && r->done == 0)) {
 		r->set(State::running);
 		end_first(s, -ECANCELED);
@@ -328,7 +338,8 @@ int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 	return AIO_ALLDONE;
 }
 
-// fd is the program's: whoever ends the request, or the connection of a multishot one, may have to close it there. True: r goes on.
+// fd is the program's: whoever ends the request, or the connection of a multishot one, may have to
+// close it there. True: r goes on.
 bool Driver::accepted(Stream *s, Request *r, int fd)
 {
 	// Not read again below: the program's thread may have ended r by then.
@@ -370,7 +381,8 @@ void Driver::end_first(Stream *s, ssize_t result)
 	Request *r = take_first(s);
 	forget_connection(r);
 	meter::done_by(r, has_ring_ ? meter::By::uring : meter::By::threads);
-	// Descriptors that have come are the program's: if nobody wants them any more, they are closed there.
+	// Descriptors that have come are the program's: if nobody wants them any more, they are
+	// closed there.
 	if (r->message != nullptr && r->message->received != nullptr)
 		program_thread::end(r, result);
 	else
@@ -415,7 +427,8 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 		step(s);
 		return;
 	}
-	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()) || transfer::connects_already(r->op, n))) {
+	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()) ||
+			   transfer::connects_already(r->op, n))) {
 		// Not its end: the ring has no way to wait for this descriptor, or was disturbed.
 		answer_request(r, AIO_NOTCANCELED);
 		give_to_worker(s, r);
@@ -426,7 +439,9 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 	r->cancel_reply = nullptr;
 	bool more = ended_by_ring(s, r, n, cancelled, stops);
 	if (reply != nullptr)
-		answer(reply, cancelled || stops ? AIO_CANCELED : more ? AIO_NOTCANCELED : AIO_ALLDONE);
+		answer(reply, cancelled || stops ? AIO_CANCELED
+			      : more             ? AIO_NOTCANCELED
+						 : AIO_ALLDONE);
 	step(s);
 }
 

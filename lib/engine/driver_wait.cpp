@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
-// How the driver's streams wait: between attempts, in an epoll instance that tells of changes, and of each only once. A descriptor that is
-// said to be ready and has nothing for the request (the other side has closed, an error lies in the error queue) is not looked at again before
-// something changes.
+// How the driver's streams wait: between attempts, in an epoll instance that tells of changes, and
+// of each only once. A descriptor that is said to be ready and has nothing for the request (the
+// other side has closed, an error lies in the error queue) is not looked at again before something
+// changes.
 //
-// Why no change is missed: the instance is told of the descriptor, or looks at it anew, after an attempt in vain; what it has told while the
-// stream was busy with an attempt elsewhere is noted, and leads to another one.
+// Why no change is missed: the instance is told of the descriptor, or looks at it anew, after an
+// attempt in vain; what it has told while the stream was busy with an attempt elsewhere is noted,
+// and leads to another one.
 #include "engine/driver_impl.hpp"
 
+#include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/receive.hpp"
 #include "engine/transfer.hpp"
-#include "base/syscalls.hpp"
 
 #include <climits>
 #include <fcntl.h>
@@ -24,10 +26,11 @@ namespace sigevec::driver {
 namespace {
 
 // Before a stream that waits is looked at by the clock.
-constexpr uint64_t millisecond = 1000000, first_pause = 5 * millisecond, longest_pause = 80 * millisecond;
+constexpr uint64_t millisecond = 1000000, first_pause = 5 * millisecond,
+		   longest_pause = 80 * millisecond;
 
-// The kernel has woken the driver for what then did not go so often that there is something it goes on telling of, an error that
-// is the program's to fetch.
+// The kernel has woken the driver for what then did not go so often that there is something it goes
+// on telling of, an error that is the program's to fetch.
 constexpr uint8_t most_in_vain = 4;
 
 // What is waited for: the words of poll and epoll are the same. Errors are told of in any case.
@@ -42,9 +45,10 @@ uint32_t readiness(const Stream *s)
 
 } // namespace
 
-// What waits for room on a socket does not wait in the ring. That sends an empty datagram once there is room for the whole (AF_UNIX; Linux 6.18),
-// takes a peer that has shut down its writing side for a sign of room, then gives the send to a thread of the kernel's, where a cancellation does
-// not find it, and swallows an error that comes after a part.
+// What waits for room on a socket does not wait in the ring. That sends an empty datagram once
+// there is room for the whole (AF_UNIX; Linux 6.18), takes a peer that has shut down its writing
+// side for a sign of room, then gives the send to a thread of the kernel's, where a cancellation
+// does not find it, and swallows an error that comes after a part.
 bool Driver::waits_by_readiness(const Request *r)
 {
 	return r->kind == Kind::socket && (r->op == Op::send || r->op == Op::write);
@@ -54,11 +58,13 @@ bool Driver::differs_in_ring(const Request *r, int file)
 {
 	if (waits_by_readiness(r))
 		return !dma::zero_copy::possible(r) || r->nonblocking();
-	// The ring reports more than poll does, accepts without a number for the connection, waits for data even where O_NONBLOCK says not to, and
-	// does not where an O_NONBLOCK socket's is to be waited for.
+	// The ring reports more than poll does, accepts without a number for the connection, waits
+	// for data even where O_NONBLOCK says not to, and does not where an O_NONBLOCK socket's is
+	// to be waited for.
 	bool nonblocking_socket = r->op == Op::recv && (r->flags & O_NONBLOCK) != 0;
 	bool asked_briefly = r->op == Op::write && r->kind == Kind::anonymous;
-	return r->waited || asked_briefly || r->op == Op::poll || r->in_program || r->nonblocking() || nonblocking_socket || transfer::must_block(r) ||
+	return r->waited || asked_briefly || r->op == Op::poll || r->in_program ||
+	       r->nonblocking() || nonblocking_socket || transfer::must_block(r) ||
 	       transfer::waits_its_own_way(r, file);
 }
 
@@ -80,13 +86,15 @@ int Driver::watch(OpenFile *o, uint32_t events)
 	struct epoll_event e = {};
 	e.events = events | EPOLLET;
 	e.data.ptr = o;
-	if (!has_epoll() || (epoll_ctl(epoll_, EPOLL_CTL_MOD, o->file, &e) != 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, o->file, &e) != 0))
+	if (!has_epoll() || (epoll_ctl(epoll_, EPOLL_CTL_MOD, o->file, &e) != 0 &&
+			     epoll_ctl(epoll_, EPOLL_CTL_ADD, o->file, &e) != 0))
 		return errno;
 	o->told = events;
 	return 0;
 }
 
-// True: r, which has found nothing, is to be tried again, or has ended. False: it waits; it is queued, or has begun.
+// True: r, which has found nothing, is to be tried again, or has ended. False: it waits; it is
+// queued, or has begun.
 bool Driver::wait_until_ready(Stream *s, Request *r)
 {
 	forget_connection(r);
@@ -126,7 +134,8 @@ bool Driver::cannot_watch(Stream *s, int error)
 	}
 	// It cannot be waited for, so it never has to be: a worker asks it.
 	State now = r->get_state();
-	if (now == State::running || now == State::in_ring || r->change(State::queued, State::running))
+	if (now == State::running || now == State::in_ring ||
+	    r->change(State::queued, State::running))
 		give_to_worker(s, r);
 	return false;
 }
@@ -163,7 +172,8 @@ void Driver::take_ready(int ms)
 	helper_->wakeup.does_not_sleep();
 	for (; n > 0; n = n == 64 ? epoll_wait(epoll_, v, 64, 0) : 0)
 		for (int i = 0; i < n; i++)
-			if (auto *o = static_cast<OpenFile *>(v[i].data.ptr); o != nullptr && o->uses != 0)
+			if (auto *o = static_cast<OpenFile *>(v[i].data.ptr);
+			    o != nullptr && o->uses != 0)
 				file_is_ready(o, v[i].events);
 }
 
@@ -193,7 +203,8 @@ void Driver::note_wait(Stream *s, Request *r)
 		next_look_ = due;
 }
 
-// Not everything that ends the wait of a call is told by readiness: where it is not, the clock tells when to look.
+// Not everything that ends the wait of a call is told by readiness: where it is not, the clock
+// tells when to look.
 void Driver::note_wait_for_room(Stream *s, Request *r)
 {
 	Clock &c = s->clock;
@@ -222,7 +233,8 @@ void Driver::time_has_come(Stream *s, uint64_t now)
 	Request *r = s->first;
 	s->armed = false;
 	c.pause = c.pause * 2 < longest_pause ? c.pause * 2 : longest_pause;
-	if (!r->is_read() && r->deadline != 0 && now >= r->deadline && (r->get_state() == State::running || r->change(State::queued, State::running)))
+	if (!r->is_read() && r->deadline != 0 && now >= r->deadline &&
+	    (r->get_state() == State::running || r->change(State::queued, State::running)))
 		end_first(s, transfer::total(r, -EAGAIN));
 	step(s); // which tries a read once more
 }

@@ -19,7 +19,8 @@ namespace sigevec::file_system {
 
 namespace {
 
-// A number and the answer, in one word: the number's upper bits that are lost are 0 in every mount's and device's.
+// A number and the answer, in one word: the number's upper bits that are lost are 0 in every
+// mount's and device's.
 constexpr unsigned answer_bits = 3;
 constexpr unsigned remembered = 32;
 std::atomic<uint64_t> answers[remembered];
@@ -80,7 +81,8 @@ Type of(int fd, const Descriptor &d)
 {
 	uint64_t number = d.mount != 0 ? d.mount : d.dev;
 	Type t;
-	bool trusted = known(number, &t) && (d.mount != 0 || (t != Type::memory && t != Type::exact));
+	bool trusted =
+		known(number, &t) && (d.mount != 0 || (t != Type::memory && t != Type::exact));
 	if (trusted)
 		return t;
 	if (!ask(fd, &t))

@@ -34,8 +34,10 @@ bool whole(const Call &c, ssize_t n)
 // What is written must be the file that is remembered, or nothing is: see in_memory below.
 bool may_be_tried(const Call &c, const Guess &g)
 {
-	bool known = c.op == Op::read || (c.op == Op::write && g.d.kind == Kind::memory && (g.d.flags & (O_SYNC | O_DSYNC)) == 0);
-	return known && c.len != 0 && c.len <= transfer::copied_in_call && c.done == 0 && !c.event.needs_memory();
+	bool known = c.op == Op::read || (c.op == Op::write && g.d.kind == Kind::memory &&
+					  (g.d.flags & (O_SYNC | O_DSYNC)) == 0);
+	return known && c.len != 0 && c.len <= transfer::copied_in_call && c.done == 0 &&
+	       !c.event.needs_memory();
 }
 
 // Whether it still is the file in memory, which nothing waits for, and is to be tried.
@@ -68,14 +70,17 @@ Attempt attempt(const Call &c)
 		a.result = -EAGAIN;
 		return a;
 	}
-	a.result = transfer::at_offset(c.op == Op::read, c.fd, {c.buf, c.len, c.offset, c.vector, c.vector_count}, memory ? 0 : RWF_NOWAIT);
+	a.result = transfer::at_offset(c.op == Op::read, c.fd,
+				       {c.buf, c.len, c.offset, c.vector, c.vector_count},
+				       memory ? 0 : RWF_NOWAIT);
 	bool believed = whole(c, a.result) || (memory && c.op == Op::read && a.result >= 0);
 	a.answer = believed ? Answer::ended : Answer::doubt;
 	bool cold = a.result == -EAGAIN || a.result == -EOPNOTSUPP;
 	if (believed)
 		stats::count(stats::inline_done);
 	else if (cold)
-		passed_on(a.result == -EAGAIN ? stats::inline_cold : stats::inline_unsupported, c.fd);
+		passed_on(a.result == -EAGAIN ? stats::inline_cold : stats::inline_unsupported,
+			  c.fd);
 	if (!memory && (believed || cold))
 		attempts::note(g.d.dev, g.d.ino, attempts::Way::read, believed);
 	return a;
@@ -84,7 +89,8 @@ Attempt attempt(const Call &c)
 void remember(const Descriptor &d)
 {
 	Guess &g = slot(d.fd);
-	bool file = (d.kind == Kind::file && (d.flags & O_DIRECT) == 0 && !d.plain_calls_only) || d.kind == Kind::memory;
+	bool file = (d.kind == Kind::file && (d.flags & O_DIRECT) == 0 && !d.plain_calls_only) ||
+		    d.kind == Kind::memory;
 	if (file)
 		g = {uses, d};
 	else if (g.d.fd == d.fd)

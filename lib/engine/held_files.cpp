@@ -30,7 +30,8 @@ Shard &shard_of(uint64_t ino)
 
 bool is_of(const HeldFile *f, const Request *r)
 {
-	return f->ino == r->ino.load(mo::relaxed) && f->dev == r->dev.load(mo::relaxed) && f->flags == r->flags;
+	return f->ino == r->ino.load(mo::relaxed) && f->dev == r->dev.load(mo::relaxed) &&
+	       f->flags == r->flags;
 }
 
 // False: its last user is about to close it.
@@ -68,7 +69,14 @@ HeldFile *make(const Request *r)
 	void *m = malloc(sizeof(HeldFile));
 	if (m == nullptr)
 		return nullptr;
-	return new (m) HeldFile{nullptr, r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), r->flags, -1, most_joined, {1}, {false}};
+	return new (m) HeldFile{nullptr,
+				r->dev.load(mo::relaxed),
+				r->ino.load(mo::relaxed),
+				r->flags,
+				-1,
+				most_joined,
+				{1},
+				{false}};
 }
 
 // With a file of its own, which others may join from now on.

@@ -2,10 +2,11 @@
 //
 // Engine "inline": what neither waits nor takes long is done within the call.
 //
-// Files: a small read that the page cache can serve (RWF_NOWAIT), a small write that it takes, and small transfers of files that live in memory. Streams:
-// what is there can be read, and what there is room for be written, when nothing is queued before it. Never: O_SYNC, O_DIRECT,
-// fsync, large transfers. Pipes are not written to here, because the thread is the application's: it must not get SIGPIPE, nor
-// SIGXFSZ for a write beyond RLIMIT_FSIZE.
+// Files: a small read that the page cache can serve (RWF_NOWAIT), a small write that it takes, and
+// small transfers of files that live in memory. Streams: what is there can be read, and what there
+// is room for be written, when nothing is queued before it. Never: O_SYNC, O_DIRECT, fsync, large
+// transfers. Pipes are not written to here, because the thread is the application's: it must not
+// get SIGPIPE, nor SIGXFSZ for a write beyond RLIMIT_FSIZE.
 #include "engine/engine.hpp"
 
 #include "base/socket_option.hpp"
@@ -58,7 +59,8 @@ bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	if (!pays(d, Way::read))
 		return false;
-	// At the offset alone: should the number have become another file since it was looked at, nothing is taken from a stream.
+	// At the offset alone: should the number have become another file since it was looked at,
+	// nothing is taken from a stream.
 	ssize_t n = transfer::at_offset(true, d.fd, whole(c), RWF_NOWAIT);
 	attempts::note(d.dev, d.ino, Way::read, n != -EAGAIN && n != -EOPNOTSUPP);
 	if (n == -EAGAIN || n == -EOPNOTSUPP || n == -ESPIPE || !complete(c, d, n)) {
@@ -74,20 +76,22 @@ bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
 	if (c.op == Op::write && !transfer::may_be_written_in_call(c.offset, c.len, d))
 		return false;
 	ssize_t n = transfer::at_offset(c.op == Op::read, d.fd, whole(c), 0);
-	// Part of a write can fail (the size limit of the file system): the threads know how to go on.
+	// Part of a write can fail (the size limit of the file system): the threads know how to go
+	// on.
 	if (n == -ESPIPE || (n >= 0 && c.op == Op::write && static_cast<size_t>(n) != c.len))
 		return false;
 	*result = n;
 	return true;
 }
 
-// Whether the page at an end of a write is there, if it is written in part: otherwise it is read from the device first. Asked for without a read,
-// which would change the file's time of access.
+// Whether the page at an end of a write is there, if it is written in part: otherwise it is read
+// from the device first. Asked for without a read, which would change the file's time of access.
 bool page_is_there(const Descriptor &d, off_t end)
 {
 	auto size = static_cast<off_t>(getpagesize());
 	off_t page = end / size * size;
-	return page == end || page >= d.size || transfer::in_cache(d.fd, page, static_cast<size_t>(size));
+	return page == end || page >= d.size ||
+	       transfer::in_cache(d.fd, page, static_cast<size_t>(size));
 }
 
 bool covers_pages(const Call &c, const Descriptor &d)
@@ -96,10 +100,12 @@ bool covers_pages(const Call &c, const Descriptor &d)
 	return page_is_there(d, c.offset) && (end >= d.size || page_is_there(d, end));
 }
 
-// Where a copy into the cache waits for nothing that can be known beforehand: neither for a write of the library's own to the file, nor for the device.
+// Where a copy into the cache waits for nothing that can be known beforehand: neither for a write
+// of the library's own to the file, nor for the device.
 bool may_be_copied(const Call &c, const Descriptor &d)
 {
-	if (!d.exact_inode || (d.flags & O_APPEND) != 0 || c.offset > LLONG_MAX - static_cast<off_t>(c.len))
+	if (!d.exact_inode || (d.flags & O_APPEND) != 0 ||
+	    c.offset > LLONG_MAX - static_cast<off_t>(c.len))
 		return false;
 	if (order::sync_outstanding() || !transfer::may_be_written_in_call(c.offset, c.len, d)) {
 		passed_on(stats::inline_queued, d.fd);
@@ -111,7 +117,8 @@ bool may_be_copied(const Call &c, const Descriptor &d)
 // What is longer than a hand-over was no gain.
 constexpr long long slow_ns = 50000;
 
-// ext4 has no write that does not wait. It copies into the cache, and waits only where other programs hold the file or have filled the cache: learned by its time.
+// ext4 has no write that does not wait. It copies into the cache, and waits only where other
+// programs hold the file or have filled the cache: learned by its time.
 bool write_cached(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	if (!may_be_copied(c, d))
@@ -119,7 +126,8 @@ bool write_cached(const Call &c, const Descriptor &d, ssize_t *result)
 	timespec begin = monotonic_now();
 	ssize_t n = transfer::at_offset(false, d.fd, whole(c), 0);
 	timespec end = monotonic_now();
-	bool quick = (end.tv_sec - begin.tv_sec) * 1000000000ll + (end.tv_nsec - begin.tv_nsec) < slow_ns;
+	bool quick = (end.tv_sec - begin.tv_sec) * 1000000000ll + (end.tv_nsec - begin.tv_nsec) <
+		     slow_ns;
 	attempts::note(d.dev, d.ino, Way::write, quick);
 	if (!quick)
 		passed_on(stats::inline_slow, d.fd);
@@ -162,7 +170,8 @@ ssize_t try_stream(const Call &c, const Descriptor &d)
 {
 	bool inward = is_inward(c.op);
 	if (c.op == Op::accept) {
-		// Without O_NONBLOCK the call might wait, though a connection was there a moment ago.
+		// Without O_NONBLOCK the call might wait, though a connection was there a moment
+		// ago.
 		if ((d.flags & O_NONBLOCK) == 0)
 			return -EAGAIN;
 		long fd = syscall(SYS_accept4, d.fd, nullptr, nullptr, c.flags);
@@ -170,7 +179,8 @@ ssize_t try_stream(const Call &c, const Descriptor &d)
 	}
 	if (!is_socket_call(c.op))
 		return transfer::without_waiting(inward, d.kind, d.fd, whole(c));
-	ssize_t n = transfer::message_without_waiting(inward, d.fd, c.flags, c.message, true, whole(c));
+	ssize_t n =
+		transfer::message_without_waiting(inward, d.fd, c.flags, c.message, true, whole(c));
 	if (n >= 0 && c.result != nullptr) {
 		c.result->msg_namelen = c.message->msg_namelen;
 		c.result->msg_controllen = c.message->msg_controllen;
@@ -188,7 +198,8 @@ bool read_stream(const Call &c, const Descriptor &d, ssize_t *result)
 	return true;
 }
 
-// With the stream's claim held. When not all is written, the claim goes to the driver with the rest.
+// With the stream's claim held. When not all is written, the claim goes to the driver with the
+// rest.
 bool write_stream(const Call &c, const Descriptor &d, uint32_t word, ssize_t *result)
 {
 	ssize_t n = try_stream(c, d);
@@ -234,7 +245,8 @@ bool poll_now(const Call &c, ssize_t *result)
 bool beside_the_stream(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	bool nothing = c.op == Op::read || c.op == Op::write;
-	*result = nothing ? transfer::of_nothing(c.op == Op::read, d.fd, whole(c)) : try_stream(c, d);
+	*result =
+		nothing ? transfer::of_nothing(c.op == Op::read, d.fd, whole(c)) : try_stream(c, d);
 	return true;
 }
 
@@ -249,7 +261,8 @@ bool datagrams(int fd)
 	return socket_option(fd, SO_TYPE) == SOCK_DGRAM;
 }
 
-// Where it does not wait: where O_NONBLOCK says so, and for datagrams, which have nothing to wait for.
+// Where it does not wait: where O_NONBLOCK says so, and for datagrams, which have nothing to wait
+// for.
 bool connect_now(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	if ((d.flags & O_NONBLOCK) == 0 && !datagrams(d.fd))
@@ -311,7 +324,9 @@ bool is_beside_the_stream(const Call &c, const Descriptor &d)
 {
 	if (c.op == Op::recv)
 		return (c.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
-	return c.len == 0 && ((c.op == Op::read && (d.kind == Kind::socket || d.kind == Kind::fifo)) || (c.op == Op::write && d.kind == Kind::fifo));
+	return c.len == 0 &&
+	       ((c.op == Op::read && (d.kind == Kind::socket || d.kind == Kind::fifo)) ||
+		(c.op == Op::write && d.kind == Kind::fifo));
 }
 
 const Engine engines::inline_ = {"inline", works, attempt, nullptr};

@@ -54,24 +54,28 @@ void refused(Context &c, Request *r, int error)
 	take_events(c);
 	if (error == -EAGAIN)
 		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
-	// Whatever the reason, a filter's refusal among them: the plain call says whether it is the request's.
+	// Whatever the reason, a filter's refusal among them: the plain call says whether it is the
+	// request's.
 	if (pass_on(r))
 		return;
 	leave_context(r);
 	completion::finish(r, error);
 }
 
-// Whether an event that came after `from' is a refusal. They are only looked at: another thread may be taking them.
+// Whether an event that came after `from' is a refusal. They are only looked at: another thread may
+// be taking them.
 bool refusal_since(const Ring *r, uint32_t from)
 {
 	uint32_t tail = r->tail.load(mo::acquire);
 	for (uint32_t i = from; i != tail; i = (i + 1) % r->size)
-		if (auto result = static_cast<ssize_t>(r->events[i].res); result == -EAGAIN || result == -EOPNOTSUPP)
+		if (auto result = static_cast<ssize_t>(r->events[i].res);
+		    result == -EAGAIN || result == -EOPNOTSUPP)
 			return true;
 	return false;
 }
 
-// Waits until the events before `to' have been taken and worked off, by this thread or by the one that leads.
+// Waits until the events before `to' have been taken and worked off, by this thread or by the one
+// that leads.
 void wait_until_taken(Context &c, uint32_t to)
 {
 	const Ring *r = c.ring.load(mo::relaxed);
@@ -101,7 +105,8 @@ void submit_iocbs(Context &c, Request **v, struct iocb **p, int n)
 	c.submissions.fetch_add(1, mo::release);
 	for (int i = 0; i < n;) {
 		auto done = static_cast<int>(
-			call_kernel(SYS_io_submit, reinterpret_cast<long>(c.ring.load(mo::relaxed)), n - i, reinterpret_cast<long>(p + i)));
+			call_kernel(SYS_io_submit, reinterpret_cast<long>(c.ring.load(mo::relaxed)),
+				    n - i, reinterpret_cast<long>(p + i)));
 		if (done > 0) {
 			i += done;
 			continue;
@@ -125,8 +130,8 @@ void submit_all(Context &c, Request **v, int n)
 	const Ring *ring = c.ring.load(mo::relaxed);
 	uint32_t before = ring->tail.load(mo::relaxed);
 	submit_iocbs(c, v, p, n);
-	// What the kernel would not start without blocking has ended already, and goes on elsewhere while the descriptor is
-	// still the caller's.
+	// What the kernel would not start without blocking has ended already, and goes on elsewhere
+	// while the descriptor is still the caller's.
 	if (refusal_since(ring, before))
 		wait_until_taken(c, ring->tail.load(mo::acquire));
 	// They may have ended and become others meanwhile.
@@ -152,8 +157,10 @@ bool works(const char **reason)
 
 bool suitable(const Request *r)
 {
-	// Appending writes keep their order in a file queue; synchronous ones may wait inside io_submit.
-	return !r->on_stream() && !r->is_sync() && (r->is_read() || (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0);
+	// Appending writes keep their order in a file queue; synchronous ones may wait inside
+	// io_submit.
+	return !r->on_stream() && !r->is_sync() &&
+	       (r->is_read() || (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0);
 }
 
 bool submit(Request *r)
@@ -168,7 +175,8 @@ bool submit(Request *r)
 	auto index = static_cast<int>(c - all);
 	Batch *list = r->notification.batch;
 	bool told = !r->notification.event.silent() || (list != nullptr && !list->waited);
-	// Who is to be told must be told though nobody waits: without a thread to listen others have to do it, or refuse.
+	// Who is to be told must be told though nobody waits: without a thread to listen others
+	// have to do it, or refuse.
 	if (told && !start_listening(index)) {
 		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
 		return false;
@@ -206,10 +214,12 @@ int verdict(int fd, bool read, int flags)
 	i.aio_lio_opcode = read ? IO_CMD_PREADV : IO_CMD_PWRITEV;
 	i.aio_fildes = fd;
 	i.aio_rw_flags = flags;
-	// A vector where nothing can be: the call always fails, and the last thing that it fails for is this.
+	// A vector where nothing can be: the call always fails, and the last thing that it fails
+	// for is this.
 	i.u.v.vec = reinterpret_cast<struct iovec *>(-4096l);
 	i.u.v.nr = 1;
-	long e = call_kernel(SYS_io_submit, reinterpret_cast<long>(c->ring.load(mo::relaxed)), 1, reinterpret_cast<long>(&p));
+	long e = call_kernel(SYS_io_submit, reinterpret_cast<long>(c->ring.load(mo::relaxed)), 1,
+			     reinterpret_cast<long>(&p));
 	return e == -EFAULT || e == -EAGAIN ? 0 : static_cast<int>(e);
 }
 
@@ -237,20 +247,55 @@ const sigevec::Engine sigevec::engines::kaio = {"kaio", kaio::works, nullptr, ka
 
 namespace sigevec::kaio {
 
-void poll(int) {}
-int lead(int, bool (*)(void *), void *, const Deadline &, bool) { return EBUSY; }
-bool follow(int, unsigned) { return false; }
-bool need(int) { return true; }
-void need_no_more(int) {}
-bool start_listening(int) { return true; }
-void end_in_background(Request *) {}
-bool exists(int) { return false; }
-int own_index() { return -1; }
-void plug() {}
-void unplug() {}
-int verdict(int, bool, int) { return 0; }
-void start_for_helper(helper::Helper *, void *) {}
-void after_fork() {}
+void poll(int)
+{
+}
+int lead(int, bool (*)(void *), void *, const Deadline &, bool)
+{
+	return EBUSY;
+}
+bool follow(int, unsigned)
+{
+	return false;
+}
+bool need(int)
+{
+	return true;
+}
+void need_no_more(int)
+{
+}
+bool start_listening(int)
+{
+	return true;
+}
+void end_in_background(Request *)
+{
+}
+bool exists(int)
+{
+	return false;
+}
+int own_index()
+{
+	return -1;
+}
+void plug()
+{
+}
+void unplug()
+{
+}
+int verdict(int, bool, int)
+{
+	return 0;
+}
+void start_for_helper(helper::Helper *, void *)
+{
+}
+void after_fork()
+{
+}
 
 static bool works(const char **reason)
 {

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// Engine "kaio": kernel AIO, for O_DIRECT on files and block devices, submitted by the calling thread.
+// Engine "kaio": kernel AIO, for O_DIRECT on files and block devices, submitted by the calling
+// thread.
 //
-// Each thread has a context of its own (threads beyond 64 share). Nobody reads events with io_getevents: its ring is mapped,
-// and events are taken from it in user space, by whoever looks for results. Who has to sleep until there is an event calls
-// io_pgetevents with a bad address for the events: the kernel waits, fails with EFAULT, and leaves the event in the ring.
+// Each thread has a context of its own (threads beyond 64 share). Nobody reads events with
+// io_getevents: its ring is mapped, and events are taken from it in user space, by whoever looks
+// for results. Who has to sleep until there is an event calls io_pgetevents with a bad address for
+// the events: the kernel waits, fails with EFAULT, and leaves the event in the ring.
 //
-// One thread at a time sleeps on a context: the leader. As long as there is one, only the leader takes events, for all, so
-// that it cannot sleep through the end of what it waits for; others sleep in their bucket (completion/waiters.hpp). A leader
-// that leaves wakes those who follow. Where a request must end although nobody waits for it (it has a notification, or an
-// fsync waits for it), it is counted in `needed', and a background thread leads while that is not 0.
+// One thread at a time sleeps on a context: the leader. As long as there is one, only the leader
+// takes events, for all, so that it cannot sleep through the end of what it waits for; others sleep
+// in their bucket (completion/waiters.hpp). A leader that leaves wakes those who follow. Where a
+// request must end although nobody waits for it (it has a notification, or an fsync waits for it),
+// it is counted in `needed', and a background thread leads while that is not 0.
 //
-// Locks: Context::lock is held with all signals blocked, hence never by an interrupted frame of the same thread; completion
-// runs under it. A signal handler that waits on a context which its own thread leads leads it once more: the interrupted
-// frame is inside the system call and looks again when it returns.
+// Locks: Context::lock is held with all signals blocked, hence never by an interrupted frame of the
+// same thread; completion runs under it. A signal handler that waits on a context which its own
+// thread leads leads it once more: the interrupted frame is inside the system call and looks again
+// when it returns.
 #pragma once
 
 #include "engine/engine.hpp"
@@ -31,18 +35,21 @@ constexpr int contexts = 64;
 void poll(int context);
 
 // Sleeps as the leader until done(arg) holds, which is asked for whenever events have been taken.
-// 0, EINTR, ETIMEDOUT, or EBUSY: another thread leads. With `cancellable' a cancellation point. Async-signal-safe.
+// 0, EINTR, ETIMEDOUT, or EBUSY: another thread leads. With `cancellable' a cancellation point.
+// Async-signal-safe.
 int lead(int context, bool (*done)(void *), void *arg, const Deadline &deadline, bool cancellable);
 
 // Wakes bucket b when the leader leaves. False: nobody leads. Async-signal-safe.
 bool follow(int context, unsigned b);
 
-// Someone needs the events of a context without sleeping on it; pairs of calls. False: no background thread could be
-// asked for, the caller has to look from time to time. Async-signal-safe.
+// Someone needs the events of a context without sleeping on it; pairs of calls. False: no
+// background thread could be asked for, the caller has to look from time to time.
+// Async-signal-safe.
 bool need(int context);
 void need_no_more(int context);
 
-// Starts the background thread with the program's descriptors, before `need'. False: none could be had. Not async-signal-safe.
+// Starts the background thread with the program's descriptors, before `need'. False: none could be
+// had. Not async-signal-safe.
 bool start_listening(int context);
 
 // The same for one request, until it ends. Not async-signal-safe.
@@ -57,10 +64,12 @@ int own_index();
 void plug();
 void unplug();
 
-// What the kernel would say of a transfer before it looks at any memory: 0 or -errno; 0 also where it cannot be asked.
+// What the kernel would say of a transfer before it looks at any memory: 0 or -errno; 0 also where
+// it cannot be asked.
 int verdict(int fd, bool read, int flags);
 
-// By the driver, for a caller that may not start threads: a background thread with the helper's descriptors.
+// By the driver, for a caller that may not start threads: a background thread with the helper's
+// descriptors.
 void start_for_helper(helper::Helper *h, void *context);
 
 void after_fork();

@@ -3,15 +3,15 @@
 
 #ifdef HAVE_LIBAIO
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "completion/completion.hpp"
 #include "completion/waiters.hpp"
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
+#include "request/batch.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
-#include "request/batch.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
@@ -29,7 +29,8 @@ namespace {
 Mutex creation;
 const char *reason = nullptr;
 
-// The number of requests the system has for all (fs.aio-max-nr) may be short: a smaller context is better than none.
+// The number of requests the system has for all (fs.aio-max-nr) may be short: a smaller context is
+// better than none.
 Ring *set_up_ring()
 {
 	io_context_t c = nullptr;
@@ -51,11 +52,13 @@ Ring *set_up_ring()
 	return r;
 }
 
-// A wait on an empty ring that ends at once: seccomp filters know io_getevents, but not always io_pgetevents.
+// A wait on an empty ring that ends at once: seccomp filters know io_getevents, but not always
+// io_pgetevents.
 bool can_wait(Ring *r)
 {
 	timespec zero{};
-	if (sigevec_raw_syscall(SYS_io_pgetevents, reinterpret_cast<long>(r), 1, 1, 0, reinterpret_cast<long>(&zero), 0) == 0)
+	if (sigevec_raw_syscall(SYS_io_pgetevents, reinterpret_cast<long>(r), 1, 1, 0,
+				reinterpret_cast<long>(&zero), 0) == 0)
 		return true;
 	reason = "io_pgetevents is refused";
 	return false;
@@ -135,13 +138,15 @@ bool pass_on(Request *r)
 	bool same = d.dev == r->dev.load(mo::relaxed) && d.ino == r->ino.load(mo::relaxed) &&
 		    d.flags == r->flags;
 	if (!same && r->in_call.load(mo::acquire) == r->state.load(mo::relaxed) >> 8) {
-		// Within its own submission the number is right, and what was remembered of it was not.
+		// Within its own submission the number is right, and what was remembered of it was
+		// not.
 		leave_context(r);
 		return reroute(r, d);
 	}
 	// What was remembered did not say where the file ends.
 	r->size = d.size;
-	if (!same || (r->done > 0 && r->is_read() && r->offset + static_cast<off_t>(r->done) >= d.size))
+	if (!same ||
+	    (r->done > 0 && r->is_read() && r->offset + static_cast<off_t>(r->done) >= d.size))
 		return false;
 	leave_context(r);
 	r->set(State::queued);
@@ -163,8 +168,8 @@ void pass_on_or_end(Request *r, ssize_t result)
 	completion::finish(r, result);
 }
 
-// The number of the file means nothing to this thread. Who sleeps until r ends takes it on; so do its submission, if that has
-// not returned, and the program's background thread.
+// The number of the file means nothing to this thread. Who sleeps until r ends takes it on; so do
+// its submission, if that has not returned, and the program's background thread.
 void leave_to_program(Context &c, Request *r, ssize_t result)
 {
 	r->result = result;
@@ -195,7 +200,8 @@ void handle_event(Context &c, const struct io_event &e)
 	auto result = static_cast<ssize_t>(e.res);
 	bool refused = result == -EAGAIN || result == -EOPNOTSUPP;
 	attempts::note(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed),
-		       r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write, !refused);
+		       r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write,
+		       !refused);
 	if (refused)
 		passed_on(stats::kaio_would_block, r->fd.load(mo::relaxed));
 	r->unfinished = !refused && transfer::advance(r, result);

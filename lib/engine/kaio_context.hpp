@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The contexts of engine "kaio", for its own files: kaio_context.cpp (contexts and their events), kaio_wait.cpp (who sleeps on
-// them), kaio.cpp (submission). The rules of locks and leaders are in kaio.hpp.
+// The contexts of engine "kaio", for its own files: kaio_context.cpp (contexts and their events),
+// kaio_wait.cpp (who sleeps on them), kaio.cpp (submission). The rules of locks and leaders are in
+// kaio.hpp.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -26,8 +27,8 @@ struct Ring {
 };
 constexpr uint32_t ring_magic = 0xa10a10a1;
 
-// The thread that leads where nobody else does. The helper's is asked for where none may be made; it gives way to one that
-// has the program's descriptors.
+// The thread that leads where nobody else does. The helper's is asked for where none may be made;
+// it gives way to one that has the program's descriptors.
 enum class Background : uint8_t { none, of_helper, of_program };
 
 struct alignas(64) Context {
@@ -42,10 +43,11 @@ struct alignas(64) Context {
 	std::atomic<Background> background{Background::none};
 	helper::Helper *helper = nullptr; // whose thread was started for it
 	helper::Post post{};              // that asks for that
-	// Requests that a thread of the helper's could not pass on, for one that has the program's descriptors. Changed with
-	// the lock held.
+	// Requests that a thread of the helper's could not pass on, for one that has the program's
+	// descriptors. Changed with the lock held.
 	std::atomic<Request *> left{nullptr};
-	// A submission is a release, taking an event an acquire: what the kernel's ring orders, in the language's terms.
+	// A submission is a release, taking an event an acquire: what the kernel's ring orders, in
+	// the language's terms.
 	std::atomic<uint32_t> submissions{0};
 };
 
@@ -76,12 +78,12 @@ inline bool led_by_other(const Context &c)
 Context *own_context();
 const char *why_not();
 
-// Works off all events there are, and what was left for a thread that has the program's descriptors. With the context's lock
-// held and signals blocked.
+// Works off all events there are, and what was left for a thread that has the program's
+// descriptors. With the context's lock held and signals blocked.
 void take_events(Context &c);
 
-// A request that this engine could not, or not wholly, carry out goes on elsewhere, by the descriptor's number, if that is
-// still the file. False: it has to end with what there is.
+// A request that this engine could not, or not wholly, carry out goes on elsewhere, by the
+// descriptor's number, if that is still the file. False: it has to end with what there is.
 bool pass_on(Request *r);
 
 // After fork: requests that were being collected are the parent's.

@@ -14,7 +14,8 @@ namespace {
 
 void stop_leading(Context &c)
 {
-	// seq_cst: a follower sets its bit, then looks at the leader; this clears the leader, then looks at the bits.
+	// seq_cst: a follower sets its bit, then looks at the leader; this clears the leader, then
+	// looks at the bits.
 	c.leader.store(nullptr, mo::seq_cst);
 	if (uint32_t f = c.followers.exchange(0, mo::seq_cst); f != 0)
 		waiters::wake(f);
@@ -34,8 +35,9 @@ void cancelled_while_leading(void *p)
 	pthread_sigmask(SIG_SETMASK, l->mask, nullptr);
 }
 
-// Sleeps until there is an event. The application's signals are let in by the kernel, for the length of the sleep only:
-// between a look at the requests and the sleep no handler can run that would take the events away.
+// Sleeps until there is an event. The application's signals are let in by the kernel, for the
+// length of the sleep only: between a look at the requests and the sleep no handler can run that
+// would take the events away.
 int sleep_on(Leading &l, const sigset_t *let_in, const Deadline &deadline, bool cancellable)
 {
 	timespec rest;
@@ -45,16 +47,22 @@ int sleep_on(Leading &l, const sigset_t *let_in, const Deadline &deadline, bool 
 		const sigset_t *mask;
 		size_t size;
 	} mask{let_in, _NSIG / 8};
-	long arg[6] = {reinterpret_cast<long>(l.c->ring.load(mo::relaxed)), 1, 1, 0,
-		       deadline.never ? 0 : reinterpret_cast<long>(&rest), reinterpret_cast<long>(&mask)};
+	long arg[6] = {reinterpret_cast<long>(l.c->ring.load(mo::relaxed)),
+		       1,
+		       1,
+		       0,
+		       deadline.never ? 0 : reinterpret_cast<long>(&rest),
+		       reinterpret_cast<long>(&mask)};
 	if (cancellable)
-		return static_cast<int>(
-			sigevec_cancellable_syscall(cancelled_while_leading, &l, SYS_io_pgetevents, arg));
-	return static_cast<int>(sigevec_raw_syscall(SYS_io_pgetevents, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]));
+		return static_cast<int>(sigevec_cancellable_syscall(cancelled_while_leading, &l,
+								    SYS_io_pgetevents, arg));
+	return static_cast<int>(sigevec_raw_syscall(SYS_io_pgetevents, arg[0], arg[1], arg[2],
+						    arg[3], arg[4], arg[5]));
 }
 
-// The kernel never restarts io_pgetevents, but a wait without time-out goes on after a handler with SA_RESTART (POSIX, and
-// glibc), and ends after any other. Which handler ran is not told: where a process has both, they are let in by turns.
+// The kernel never restarts io_pgetevents, but a wait without time-out goes on after a handler with
+// SA_RESTART (POSIX, and glibc), and ends after any other. Which handler ran is not told: where a
+// process has both, they are let in by turns.
 struct Handlers {
 	bool restart = false, interrupt = false;
 	sigset_t mask_of_restart, mask_of_interrupt; // with which only these are let in
@@ -63,7 +71,8 @@ struct Handlers {
 	{
 		for (int s = 1; s < _NSIG; s++) {
 			struct sigaction a;
-			if (sigismember(mask, s) == 1 || sigaction(s, nullptr, &a) != 0 || a.sa_handler == SIG_DFL || a.sa_handler == SIG_IGN)
+			if (sigismember(mask, s) == 1 || sigaction(s, nullptr, &a) != 0 ||
+			    a.sa_handler == SIG_DFL || a.sa_handler == SIG_IGN)
 				continue;
 			bool restarts = (a.sa_flags & SA_RESTART) != 0;
 			sigaddset(restarts ? &mask_of_interrupt : &mask_of_restart, s);
@@ -72,7 +81,8 @@ struct Handlers {
 	}
 };
 
-// Most requests end sooner than it would take to ask for the handlers; so long a signal can wait, and a turn.
+// Most requests end sooner than it would take to ask for the handlers; so long a signal can wait,
+// and a turn.
 constexpr timespec moment{0, 1000000}, turn{0, 5000000};
 
 // One sleep without a time-out of the caller's. 0, -EINTR, or what sleep_on() says.
@@ -85,7 +95,9 @@ int sleep_for_ever(Leading &l, unsigned round, bool cancellable)
 	}
 	Handlers h(l.mask);
 	bool both = h.restart && h.interrupt, interrupts = both ? round % 2 == 0 : h.interrupt;
-	const sigset_t *let_in = !both ? l.mask : interrupts ? &h.mask_of_interrupt : &h.mask_of_restart;
+	const sigset_t *let_in = !both        ? l.mask
+				 : interrupts ? &h.mask_of_interrupt
+					      : &h.mask_of_restart;
 	int e = sleep_on(l, let_in, both ? Deadline::after(&turn) : Deadline{}, cancellable);
 	return e == -EINTR && !interrupts ? 0 : e;
 }
@@ -96,13 +108,15 @@ void take_all(Context &c)
 	take_events(c);
 }
 
-int sleep_until(Leading &l, bool (*done)(void *), void *arg, const Deadline &deadline, bool cancellable)
+int sleep_until(Leading &l, bool (*done)(void *), void *arg, const Deadline &deadline,
+		bool cancellable)
 {
 	for (unsigned round = 0;; round++) {
 		take_all(*l.c);
 		if (done(arg))
 			return 0;
-		int e = deadline.never ? sleep_for_ever(l, round, cancellable) : sleep_on(l, l.mask, deadline, cancellable);
+		int e = deadline.never ? sleep_for_ever(l, round, cancellable)
+				       : sleep_on(l, l.mask, deadline, cancellable);
 		if (!deadline.never && (e == 0 || e == -ETIMEDOUT))
 			return has_events(l.c->ring.load(mo::relaxed)) ? EAGAIN : ETIMEDOUT;
 		// A wait that would end by its time is never restarted.
@@ -154,7 +168,8 @@ void add_need(Context &c)
 bool start_background(Context &c)
 {
 	constexpr Background mine = Background::of_program;
-	if (c.background.load(mo::acquire) == mine || c.background.exchange(mine, mo::acq_rel) == mine)
+	if (c.background.load(mo::acquire) == mine ||
+	    c.background.exchange(mine, mo::acq_rel) == mine)
 		return true;
 	if (start_thread(background_main, &c, "sigevec-kaio") == 0)
 		return true;
@@ -182,7 +197,8 @@ void *background_main(void *p)
 	auto index = static_cast<int>(c - all);
 	unsigned b = waiters::own_bucket();
 	for (;;) {
-		if (helper::on_helper_thread() && c->background.load(mo::acquire) != Background::of_helper)
+		if (helper::on_helper_thread() &&
+		    c->background.load(mo::acquire) != Background::of_helper)
 			return nullptr;
 		if (nothing_needed(c)) {
 			futex_wait(c->needed, 0, nullptr);

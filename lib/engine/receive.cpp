@@ -27,14 +27,15 @@ int64_t limit_of_socket(int fd)
 {
 	struct timeval t = {};
 	socklen_t size = sizeof t;
-	if (getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, &size) != 0 || (t.tv_sec == 0 && t.tv_usec == 0))
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, &size) != 0 ||
+	    (t.tv_sec == 0 && t.tv_usec == 0))
 		return -1;
 	constexpr int64_t never = INT64_MAX / 4000000000;
 	return t.tv_sec > never ? -1 : t.tv_sec * int64_t{1000000000} + t.tv_usec * 1000;
 }
 
-// Without VMIN a read waits for VTIME tenths of a second, and ends with nothing. What both together say, the call that is made when there
-// is something knows.
+// Without VMIN a read waits for VTIME tenths of a second, and ends with nothing. What both together
+// say, the call that is made when there is something knows.
 int64_t limit_of_terminal(int fd)
 {
 	struct termios t;
@@ -70,7 +71,8 @@ bool at_mark(int fd)
 
 enum class Ahead { data, nothing, end };
 
-// What a receive that has a part and goes on finds. An end, and an error with it, is not fetched: it is the next call's.
+// What a receive that has a part and goes on finds. An end, and an error with it, is not fetched:
+// it is the next call's.
 Ahead look_ahead(int fd)
 {
 	short state = state_of(fd);
@@ -95,10 +97,13 @@ ssize_t attempt_once(Request *r, int fd)
 {
 	if (r->op == Op::read)
 		return without_waiting(true, r->kind, fd, rest(r));
-	return message_without_waiting(true, fd, r->call_flags, r->message != nullptr ? &r->message->header : nullptr, r->done == 0, rest(r));
+	return message_without_waiting(true, fd, r->call_flags,
+				       r->message != nullptr ? &r->message->header : nullptr,
+				       r->done == 0, rest(r));
 }
 
-// n bytes have been seen of those that are all to be there. No more will be if they end, or at the urgent byte.
+// n bytes have been seen of those that are all to be there. No more will be if they end, or at the
+// urgent byte.
 ssize_t peeked(const Request *r, int fd, ssize_t n)
 {
 	if (n <= 0 || static_cast<size_t>(n) >= r->len)
@@ -109,14 +114,17 @@ ssize_t peeked(const Request *r, int fd, ssize_t n)
 	return all ? n : -EAGAIN;
 }
 
-// A receive of nothing over TCP, once it has been woken, ends whatever has come, and leaves that where it is.
+// A receive of nothing over TCP, once it has been woken, ends whatever has come, and leaves that
+// where it is.
 bool wakes_for_nothing(const Request *r, int fd)
 {
-	return r->op == Op::recv && r->len == 0 && r->waited && socket_option(fd, SO_DOMAIN) != AF_UNIX && socket_option(fd, SO_TYPE) == SOCK_STREAM &&
-	       state_of(fd) != 0;
+	return r->op == Op::recv && r->len == 0 && r->waited &&
+	       socket_option(fd, SO_DOMAIN) != AF_UNIX &&
+	       socket_option(fd, SO_TYPE) == SOCK_STREAM && state_of(fd) != 0;
 }
 
-// An attempt has found nothing. Where messages are received no more, the call that waits ends with nothing.
+// An attempt has found nothing. Where messages are received no more, the call that waits ends with
+// nothing.
 ssize_t found_nothing(Request *r, int fd)
 {
 	if ((state_of(fd) & POLLRDHUP) == 0)
@@ -135,7 +143,8 @@ int flags_that_count(int fd, int flags)
 {
 	int type = socket_option(fd, SO_TYPE);
 	bool message = type >= 0 && type != SOCK_STREAM;
-	bool meaningless = message || ((flags & MSG_PEEK) != 0 && socket_option(fd, SO_DOMAIN) == AF_UNIX);
+	bool meaningless =
+		message || ((flags & MSG_PEEK) != 0 && socket_option(fd, SO_DOMAIN) == AF_UNIX);
 	return meaningless ? flags & ~MSG_WAITALL : flags;
 }
 
@@ -146,7 +155,8 @@ bool waits_its_own_way(const Request *r, int fd)
 		return r->len == 0 || (r->call_flags & MSG_WAITALL) != 0;
 	if (r->op != Op::read)
 		return false;
-	return r->kind == Kind::socket ? limit_of_socket(fd) >= 0 : r->kind == Kind::device && is_terminal(fd, &t);
+	return r->kind == Kind::socket ? limit_of_socket(fd) >= 0
+				       : r->kind == Kind::device && is_terminal(fd, &t);
 }
 
 ssize_t receive(Request *r, int fd)
@@ -172,7 +182,9 @@ int64_t time_limit(const Request *r, int fd)
 {
 	if (r->op != Op::read)
 		return -1;
-	return r->kind == Kind::socket ? limit_of_socket(fd) : r->kind == Kind::device ? limit_of_terminal(fd) : -1;
+	return r->kind == Kind::socket   ? limit_of_socket(fd)
+	       : r->kind == Kind::device ? limit_of_terminal(fd)
+					 : -1;
 }
 
 ssize_t timed_out(const Request *r)

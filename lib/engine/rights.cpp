@@ -51,7 +51,8 @@ Rights Rights::own()
 
 bool Rights::settled() const
 {
-	return all_equal(user) && all_equal(group) && effective[0] == permitted[0] && effective[1] == permitted[1];
+	return all_equal(user) && all_equal(group) && effective[0] == permitted[0] &&
+	       effective[1] == permitted[1];
 }
 
 bool Rights::plain() const
@@ -87,7 +88,8 @@ namespace {
 // What the helper's threads have. Never freed: they change seldom, and somebody may be reading.
 std::atomic<const Rights *> known{nullptr};
 std::atomic<uint32_t> generation{1}; // of the process
-// In which generation this thread was found to have the helper's rights, without a way to get any others.
+// In which generation this thread was found to have the helper's rights, without a way to get any
+// others.
 thread_local uint32_t same_for_good __attribute__((tls_model("initial-exec"))) = 0;
 
 bool equal(const Rights &mine)
@@ -101,14 +103,16 @@ bool same_promise(const Rights &r)
 	return r.no_new_privileges == (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 }
 
-// What counts for files: four calls of the six. What has been put by is not asked for: r has nothing, and the thread's cannot become the helper's.
+// What counts for files: four calls of the six. What has been put by is not asked for: r has
+// nothing, and the thread's cannot become the helper's.
 bool same_for_files(const Rights &r)
 {
 	struct __user_cap_header_struct h = header();
 	struct __user_cap_data_struct d[2] = {};
 	return r.settled() && static_cast<uid_t>(syscall(SYS_setfsuid, no_change)) == r.user[3] &&
-	       static_cast<gid_t>(syscall(SYS_setfsgid, no_change)) == r.group[3] && syscall(SYS_capget, &h, d) == 0 &&
-	       d[0].effective == r.effective[0] && d[1].effective == r.effective[1] && same_promise(r);
+	       static_cast<gid_t>(syscall(SYS_setfsgid, no_change)) == r.group[3] &&
+	       syscall(SYS_capget, &h, d) == 0 && d[0].effective == r.effective[0] &&
+	       d[1].effective == r.effective[1] && same_promise(r);
 }
 
 } // namespace

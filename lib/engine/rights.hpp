@@ -2,8 +2,9 @@
 //
 // What a thread may do: its credentials.
 //
-// Threads of one process have them each for itself. libc's setuid and its like change those of every thread; a raw system call,
-// setfsuid or capset changes the caller's alone. What a helper does for a thread it must not do with other rights than the thread's.
+// Threads of one process have them each for itself. libc's setuid and its like change those of
+// every thread; a raw system call, setfsuid or capset changes the caller's alone. What a helper
+// does for a thread it must not do with other rights than the thread's.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,8 @@ struct Rights {
 	static Rights own();
 	bool operator==(const Rights &) const = default;
 
-	// No others can be had by a call that any thread may make at any time: none has been put by.
+	// No others can be had by a call that any thread may make at any time: none has been put
+	// by.
 	bool settled() const;
 	// And without a capability: they stay what they are until exec.
 	bool plain() const;
@@ -34,7 +36,8 @@ namespace rights {
 
 // Whether the helper's threads have the calling thread's rights, and keep them as long as it does.
 bool are_the_helpers();
-// The same for a write to a file of a local file system, of which the kernel asks less: not who the thread is to others (SCM_CREDENTIALS), nor what it has put by.
+// The same for a write to a file of a local file system, of which the kernel asks less: not who the
+// thread is to others (SCM_CREDENTIALS), nor what it has put by.
 bool write_alike();
 
 // By a thread of the helper: what it has now.

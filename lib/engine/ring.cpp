@@ -29,7 +29,8 @@ const char *Ring::why_not()
 namespace {
 
 // What a completion is about, in the low bits of user_data; requests are aligned to 8.
-constexpr uint64_t request_tag = 0, cancellation_tag = 1, wakeup_tag = 2, zero_copy_tag = 3, readiness_tag = 4, tag_mask = 7;
+constexpr uint64_t request_tag = 0, cancellation_tag = 1, wakeup_tag = 2, zero_copy_tag = 3,
+		   readiness_tag = 4, tag_mask = 7;
 
 // A transfer this long is copied by a worker of the ring's, not within the driver's submission.
 constexpr size_t large = 256 * 1024;
@@ -62,8 +63,8 @@ int set_up(OwnRing *ring, unsigned entries, unsigned how)
 	return e;
 }
 
-// Where a sleep in the ring cannot be told from a wait for a device the driver sleeps on the ring's descriptor, which says nothing of completions
-// that are deferred until somebody asks.
+// Where a sleep in the ring cannot be told from a wait for a device the driver sleeps on the ring's
+// descriptor, which says nothing of completions that are deferred until somebody asks.
 int set_up(OwnRing *ring, unsigned entries)
 {
 	int e = set_up(ring, entries, IORING_SETUP_DEFER_TASKRUN);
@@ -111,7 +112,8 @@ void prepare_socket_call(struct io_uring_sqe *sqe, Request *r, int file)
 {
 	if (r->op == Op::connect) {
 		const struct msghdr &h = r->message->header;
-		io_uring_prep_connect(sqe, file, static_cast<const struct sockaddr *>(h.msg_name), h.msg_namelen);
+		io_uring_prep_connect(sqe, file, static_cast<const struct sockaddr *>(h.msg_name),
+				      h.msg_namelen);
 	} else
 		prepare_message(sqe, r, file);
 }
@@ -119,10 +121,13 @@ void prepare_socket_call(struct io_uring_sqe *sqe, Request *r, int file)
 void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfer::Piece &p)
 {
 	if (p.vector != nullptr)
-		io_uring_prep_writev(sqe, file, p.vector, static_cast<unsigned>(p.vector_count), static_cast<uint64_t>(p.offset));
+		io_uring_prep_writev(sqe, file, p.vector, static_cast<unsigned>(p.vector_count),
+				     static_cast<uint64_t>(p.offset));
 	else
-		io_uring_prep_write(sqe, file, p.buf, static_cast<unsigned>(p.len), static_cast<uint64_t>(p.offset));
-	// fcntl may have set O_APPEND since. Where the kernel does not know the flag, a worker makes the call.
+		io_uring_prep_write(sqe, file, p.buf, static_cast<unsigned>(p.len),
+				    static_cast<uint64_t>(p.offset));
+	// fcntl may have set O_APPEND since. Where the kernel does not know the flag, a worker
+	// makes the call.
 	if (!is_stream(r->kind))
 		sqe->rw_flags = RWF_NOAPPEND;
 }
@@ -130,9 +135,11 @@ void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfe
 void prepare_read(struct io_uring_sqe *sqe, int file, const transfer::Piece &p)
 {
 	if (p.vector != nullptr)
-		io_uring_prep_readv(sqe, file, p.vector, static_cast<unsigned>(p.vector_count), static_cast<uint64_t>(p.offset));
+		io_uring_prep_readv(sqe, file, p.vector, static_cast<unsigned>(p.vector_count),
+				    static_cast<uint64_t>(p.offset));
 	else
-		io_uring_prep_read(sqe, file, p.buf, static_cast<unsigned>(p.len), static_cast<uint64_t>(p.offset));
+		io_uring_prep_read(sqe, file, p.buf, static_cast<unsigned>(p.len),
+				   static_cast<uint64_t>(p.offset));
 }
 
 } // namespace
@@ -146,7 +153,8 @@ bool Ring::open(unsigned entries, Wakeup *w)
 		ring_.close();
 		return false;
 	}
-	// What the ring passes on to threads of the kernel's has as many as the library's own; four to a processor without this.
+	// What the ring passes on to threads of the kernel's has as many as the library's own; four
+	// to a processor without this.
 	unsigned workers[2] = {config::limits.threads.load(mo::relaxed), 0};
 	io_uring_register_iowq_max_workers(&ring_, workers);
 	return true;
@@ -187,7 +195,8 @@ void Ring::watch_wakeup()
 	if (woken_by_ >= 0)
 		io_uring_prep_poll_multishot(sqe, woken_by_, POLLIN);
 	else {
-		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG, &wakeup_->word(), 0, Wakeup::asleep);
+		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG,
+				 &wakeup_->word(), 0, Wakeup::asleep);
 		sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
 	}
 	sqe->user_data = wakeup_tag;
@@ -211,7 +220,8 @@ void Ring::start(Request *r, int file)
 			prepare_read(sqe, file, p);
 		else
 			prepare_write(sqe, r, file, p);
-		// A terminal's driver waits for room within the submission, whatever it is asked (Linux 6.18).
+		// A terminal's driver waits for room within the submission, whatever it is asked
+		// (Linux 6.18).
 		bool may_wait = r->kind >= Kind::device && !r->is_read();
 		if (may_wait || (!r->on_stream() && p.len > large))
 			sqe->flags |= IOSQE_ASYNC;
@@ -274,14 +284,16 @@ bool Ring::next(Completion *c)
 		return tell(reinterpret_cast<uint64_t>(p->object), -ECANCELED, true, c);
 	}
 	if (untaken_ != 0) {
-		const struct io_uring_sqe *sqe = &ring_.sq.sqes[(ring_.sq.sqe_tail - untaken_--) & *ring_.sq.kring_mask];
+		const struct io_uring_sqe *sqe =
+			&ring_.sq.sqes[(ring_.sq.sqe_tail - untaken_--) & *ring_.sq.kring_mask];
 		return tell(sqe->user_data, -ECANCELED, true, c);
 	}
 	if (io_uring_peek_cqe(&ring_, &cqe) != 0)
 		return false;
 	while ((cqe->flags & IORING_CQE_F_NOTIF) != 0) {
 		bool copied = (static_cast<uint32_t>(cqe->res) & IORING_NOTIF_USAGE_ZC_COPIED) != 0;
-		dma::zero_copy::released(reinterpret_cast<dma::ZeroCopy *>(cqe->user_data & ~tag_mask), copied);
+		dma::zero_copy::released(
+			reinterpret_cast<dma::ZeroCopy *>(cqe->user_data & ~tag_mask), copied);
 		io_uring_cqe_seen(&ring_, cqe);
 		if (io_uring_peek_cqe(&ring_, &cqe) != 0)
 			return false;
@@ -362,13 +374,27 @@ bool Ring::probe()
 	return false;
 }
 
-void Ring::start(Request *, int) {}
-void Ring::keep(dma::Region *) {}
-void Ring::let_go(dma::Region *) {}
-void Ring::watch(int) {}
-void Ring::cancel(Request *) {}
-void Ring::leave() {}
-void Ring::wait(int) {}
+void Ring::start(Request *, int)
+{
+}
+void Ring::keep(dma::Region *)
+{
+}
+void Ring::let_go(dma::Region *)
+{
+}
+void Ring::watch(int)
+{
+}
+void Ring::cancel(Request *)
+{
+}
+void Ring::leave()
+{
+}
+void Ring::wait(int)
+{
+}
 bool Ring::next(Completion *)
 {
 	return false;

@@ -2,8 +2,9 @@
 //
 // The driver's io_uring.
 //
-// SINGLE_ISSUER and DEFER_TASKRUN (before Linux 6.15 COOP_TASKRUN): only the driver submits, and completions are worked off in its thread, when it asks. So no request
-// depends on the life of an application's thread, and none interrupts a system call of the application's.
+// SINGLE_ISSUER and DEFER_TASKRUN (before Linux 6.15 COOP_TASKRUN): only the driver submits, and
+// completions are worked off in its thread, when it asks. So no request depends on the life of an
+// application's thread, and none interrupts a system call of the application's.
 #pragma once
 
 #include "base/own_ring.hpp"
@@ -31,14 +32,16 @@ public:
 
 	// Starts what is left of r on the driver's descriptor file. Submitted by the next wait.
 	void start(Request *r, int file);
-	// Registers the memory of a region, if it is to be and is not yet; tells the region (Region::ring, for_ring). Drops it again.
+	// Registers the memory of a region, if it is to be and is not yet; tells the region
+	// (Region::ring, for_ring). Drops it again.
 	void keep(dma::Region *r);
 	void let_go(dma::Region *r);
 	// From now on: says when the epoll descriptor has something to tell (What::readiness).
 	void watch(int epoll);
 	void cancel(Request *r);
 
-	// The kernel refuses to let it be entered. leave(): what was in it is told of as cancelled, now and then, until nothing is outstanding.
+	// The kernel refuses to let it be entered. leave(): what was in it is told of as cancelled,
+	// now and then, until nothing is outstanding.
 	bool lost() const { return lost_; }
 	void leave();
 	bool outstanding() const { return outstanding_ != 0; }
@@ -62,8 +65,13 @@ private:
 	bool make_table();
 	void use_registered(struct io_uring_sqe *sqe, const Request *r);
 	OwnRing ring_;
-	enum class Table : uint8_t { none, made, refused } table_ = Table::none; // of registered memory
-	// How its owner is woken: by a descriptor, or (-1) by the futex; whether the ring waits for that.
+	enum class Table : uint8_t {
+		none,
+		made,
+		refused
+	} table_ = Table::none; // of registered memory
+	// How its owner is woken: by a descriptor, or (-1) by the futex; whether the ring waits for
+	// that.
 	Wakeup *wakeup_;
 	int woken_by_ = -1;
 	bool watched_ = false;

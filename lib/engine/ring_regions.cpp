@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Regions registered with the driver's ring: the kernel has looked up their pages once, and pins them. A region's number is its
-// place in the table of regions.
+// Regions registered with the driver's ring: the kernel has looked up their pages once, and pins
+// them. A region's number is its place in the table of regions.
 #include "engine/ring.hpp"
 
 #ifdef HAVE_LIBURING
@@ -23,7 +23,9 @@ constexpr size_t most_bytes = size_t{1} << 30;
 bool Ring::make_table()
 {
 	if (table_ == Table::none)
-		table_ = io_uring_register_buffers_sparse(&ring_, dma::region::most) == 0 ? Table::made : Table::refused;
+		table_ = io_uring_register_buffers_sparse(&ring_, dma::region::most) == 0
+				 ? Table::made
+				 : Table::refused;
 	return table_ == Table::made;
 }
 
@@ -33,7 +35,8 @@ void Ring::keep(Region *r)
 		return;
 	struct iovec v = {r->base, r->size};
 	if (r->size <= most_bytes && make_table() &&
-	    io_uring_register_buffers_update_tag(&ring_, dma::region::index_of(r), &v, nullptr, 1) == 1)
+	    io_uring_register_buffers_update_tag(&ring_, dma::region::index_of(r), &v, nullptr,
+						 1) == 1)
 		r->ring.store(this, mo::relaxed);
 	else
 		r->for_ring.store(false, mo::relaxed);
@@ -52,7 +55,8 @@ void Ring::let_go(Region *r)
 void Ring::use_registered(struct io_uring_sqe *sqe, const Request *r)
 {
 	Region *in = dma::region::at(r->dma.region);
-	bool file = (sqe->opcode == IORING_OP_READ || sqe->opcode == IORING_OP_WRITE) && !r->on_stream();
+	bool file = (sqe->opcode == IORING_OP_READ || sqe->opcode == IORING_OP_WRITE) &&
+		    !r->on_stream();
 	if ((!file && sqe->opcode != IORING_OP_SEND_ZC) || r->dma.region == dma::no_region)
 		return;
 	keep(in);
@@ -60,7 +64,8 @@ void Ring::use_registered(struct io_uring_sqe *sqe, const Request *r)
 	if (in->ring.load(mo::relaxed) != this || in->mapping == nullptr)
 		return;
 	if (file)
-		sqe->opcode = sqe->opcode == IORING_OP_READ ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
+		sqe->opcode = sqe->opcode == IORING_OP_READ ? IORING_OP_READ_FIXED
+							    : IORING_OP_WRITE_FIXED;
 	else
 		sqe->ioprio |= IORING_RECVSEND_FIXED_BUF;
 	sqe->buf_index = static_cast<uint16_t>(dma::region::index_of(in));

@@ -14,27 +14,32 @@ namespace sigevec::select {
 
 namespace {
 
-constexpr const Engine *engine_list[] = {&engines::inline_, &engines::kaio, &engines::uring, &engines::threads};
+constexpr const Engine *engine_list[] = {&engines::inline_, &engines::kaio, &engines::uring,
+					 &engines::threads};
 
 bool direct(const Request *r)
 {
 	return ((r->flags & O_DIRECT) != 0 && r->kind == Kind::file) || r->kind == Kind::pool;
 }
 
-// Kernel AIO begins a write within the call of the program's thread, and copies there what is cached. What it has done in part goes on by the
-// number, if that is still the file: more than one call moves must not be begun.
+// Kernel AIO begins a write within the call of the program's thread, and copies there what is
+// cached. What it has done in part goes on by the number, if that is still the file: more than one
+// call moves must not be begun.
 const Engine *by_kernel_aio(const Request *r)
 {
 	if (r->len > (direct(r) ? transfer::most_at_once : transfer::copied_in_call))
 		return nullptr;
-	return r->op == Op::write && transfer::beyond_size_limit(r->offset, r->len) ? nullptr : &engines::kaio;
+	return r->op == Op::write && transfer::beyond_size_limit(r->offset, r->len)
+		       ? nullptr
+		       : &engines::kaio;
 }
 
 // The kernel may have refused the last ones: then a worker waits.
 const Engine *direct_engine(const Request *r)
 {
 	auto way = r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write;
-	if (r->kind == Kind::pool || attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way))
+	if (r->kind == Kind::pool ||
+	    attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way))
 		return by_kernel_aio(r);
 	passed_on(stats::kaio_left_out, r->fd.load(mo::relaxed));
 	return r->is_read() ? &engines::uring : nullptr;
@@ -55,8 +60,8 @@ const Engine *preferred(const Request *r)
 		return nullptr;
 	if (direct(r))
 		return direct_engine(r);
-	// A read that is not in the cache waits in the ring without a thread. Buffered writes would be passed on to a thread of
-	// the kernel's one by one; the file queue does that in batches.
+	// A read that is not in the cache waits in the ring without a thread. Buffered writes would
+	// be passed on to a thread of the kernel's one by one; the file queue does that in batches.
 	return r->is_read() && r->kind == Kind::file ? &engines::uring : nullptr;
 }
 

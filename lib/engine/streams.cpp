@@ -28,12 +28,14 @@ pid_t own_thread()
 
 // ---- which file it is ----
 
-// In the helper's table the number is out of the way of others, which get the lowest; only where the table is its own.
+// In the helper's table the number is out of the way of others, which get the lowest; only where
+// the table is its own.
 bool Identity::usable()
 {
 	if (!tried_) {
 		tried_ = true;
-		if (helper::own_helper()->private_table() && (epoll_ = epoll_create1(EPOLL_CLOEXEC)) >= 0)
+		if (helper::own_helper()->private_table() &&
+		    (epoll_ = epoll_create1(EPOLL_CLOEXEC)) >= 0)
 			number_ = fcntl(epoll_, F_DUPFD_CLOEXEC, 0);
 	}
 	return number_ >= 0;
@@ -45,8 +47,10 @@ bool Identity::by_epoll(int a, int b)
 		return false;
 	struct epoll_event none = {};
 	bool same = false;
-	if (dup3(a, number_, O_CLOEXEC) >= 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, number_, &none) == 0) {
-		same = dup3(b, number_, O_CLOEXEC) >= 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, number_, &none) != 0 && errno == EEXIST;
+	if (dup3(a, number_, O_CLOEXEC) >= 0 &&
+	    epoll_ctl(epoll_, EPOLL_CTL_ADD, number_, &none) == 0) {
+		same = dup3(b, number_, O_CLOEXEC) >= 0 &&
+		       epoll_ctl(epoll_, EPOLL_CTL_ADD, number_, &none) != 0 && errno == EEXIST;
 		epoll_ctl(epoll_, EPOLL_CTL_DEL, number_, nullptr);
 		dup3(a, number_, O_CLOEXEC);
 		epoll_ctl(epoll_, EPOLL_CTL_DEL, number_, nullptr);
@@ -69,7 +73,8 @@ bool Identity::same(const OpenFile &a, int file, const Request *r)
 
 // ---- files ----
 
-// Others are each a stream of their own, and share what holds the file if they came by the same number.
+// Others are each a stream of their own, and share what holds the file if they came by the same
+// number.
 bool Streams::in_order(const Request *r)
 {
 	return r->kind != Kind::anonymous && r->op != Op::poll;
@@ -77,7 +82,10 @@ bool Streams::in_order(const Request *r)
 
 uint32_t Streams::slot(uint64_t dev, uint64_t ino, int number)
 {
-	return static_cast<uint32_t>((ino * 0x9e3779b97f4a7c15ull ^ dev ^ static_cast<uint64_t>(number) * 0xc2b2ae3d27d4eb4full) >> 40) % size;
+	return static_cast<uint32_t>((ino * 0x9e3779b97f4a7c15ull ^ dev ^
+				      static_cast<uint64_t>(number) * 0xc2b2ae3d27d4eb4full) >>
+				     40) %
+	       size;
 }
 
 namespace {
@@ -95,7 +103,8 @@ OpenFile *Streams::find(const Request *r, int file)
 	uint64_t dev = r->dev.load(mo::relaxed), ino = r->ino.load(mo::relaxed);
 	int number = number_of(r, in_order(r));
 	for (OpenFile *o = table_[slot(dev, ino, number)]; o != nullptr; o = o->next)
-		if (o->ino == ino && o->dev == dev && o->number == number && o->kind == r->kind && identity_.same(*o, file, r))
+		if (o->ino == ino && o->dev == dev && o->number == number && o->kind == r->kind &&
+		    identity_.same(*o, file, r))
 			return o;
 	return nullptr;
 }
@@ -112,7 +121,8 @@ OpenFile *Streams::make_file(const Request *r, int file)
 	uint64_t dev = r->dev.load(mo::relaxed), ino = r->ino.load(mo::relaxed);
 	int number = number_of(r, in_order(r));
 	OpenFile *&head = table_[slot(dev, ino, number)];
-	head = new (m) OpenFile{head, dev, ino, number, r->kind, r->flags, file, 0, 0, nullptr, {nullptr, nullptr}};
+	head = new (m) OpenFile{head, dev, ino, number,  r->kind,           r->flags,
+				file, 0,   0,   nullptr, {nullptr, nullptr}};
 	return head;
 }
 
@@ -124,7 +134,8 @@ void Streams::let_go(OpenFile *o)
 	while (*p != o)
 		p = &(*p)->next;
 	*p = o->next;
-	// The program still has the file open: closing this descriptor would not take it out of the epoll set.
+	// The program still has the file open: closing this descriptor would not take it out of the
+	// epoll set.
 	if (epoll_ >= 0 && o->told != 0)
 		epoll_ctl(epoll_, EPOLL_CTL_DEL, o->file, nullptr);
 	copies::close(o->file);

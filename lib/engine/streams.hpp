@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// The driver's streams: one for each direction of each open file (a socket, a pipe's end, a terminal, another device) that has
-// requests queued.
+// The driver's streams: one for each direction of each open file (a socket, a pipe's end, a
+// terminal, another device) that has requests queued.
 //
-// An inode is not an open file: all pseudo-terminal masters share one, and so do the ends of a pipe, the descriptors of a FIFO opened
-// twice, and every open of many devices. Each request brings a descriptor of its own in the driver's table, and the kernel is asked
-// whether it is one of the open files that are there (kcmp). Where it does not say, see class Identity. The streams of a file share one
-// held descriptor.
+// An inode is not an open file: all pseudo-terminal masters share one, and so do the ends of a
+// pipe, the descriptors of a FIFO opened twice, and every open of many devices. Each request brings
+// a descriptor of its own in the driver's table, and the kernel is asked whether it is one of the
+// open files that are there (kcmp). Where it does not say, see class Identity. The streams of a
+// file share one held descriptor.
 //
 // All of it belongs to the driver's thread.
 #pragma once
@@ -22,7 +23,7 @@ struct Stream;
 struct OpenFile {
 	OpenFile *next;
 	uint64_t dev, ino;
-	int number;         // by which requests in no order know it, in the program's table; of others any
+	int number; // by which requests in no order know it, in the program's table; of others any
 	Kind kind;
 	int flags;
 	int file;           // in the helper's table
@@ -32,7 +33,8 @@ struct OpenFile {
 	Stream *ordered[2]; // of them that of each direction, if its requests are in an order
 };
 
-// When a stream that waits is looked at without having become ready: readiness does not tell of all that ends a wait.
+// When a stream that waits is looked at without having become ready: readiness does not tell of all
+// that ends a wait.
 struct Clock {
 	uint64_t due;   // monotonic, in ns; 0: never
 	uint64_t pause; // before the next look
@@ -41,7 +43,7 @@ struct Clock {
 };
 
 struct Stream {
-	Stream *next, *previous; // all there are; the closed ones
+	Stream *next, *previous;            // all there are; the closed ones
 	Stream *sibling, *previous_sibling; // of the same file
 	OpenFile *open;
 	bool read;
@@ -61,8 +63,9 @@ public:
 	bool same(const OpenFile &a, int file, const Request *r);
 
 private:
-	// Where kcmp is refused. A socket has one file. Of a pipe or FIFO all files with the same flags do the same. Devices are compared by an
-	// epoll instance, which knows a file and a number together: what is at the number must be the file that it has seen there.
+	// Where kcmp is refused. A socket has one file. Of a pipe or FIFO all files with the same
+	// flags do the same. Devices are compared by an epoll instance, which knows a file and a
+	// number together: what is at the number must be the file that it has seen there.
 	bool by_epoll(int a, int b);
 	bool usable();
 	bool tried_ = false;
@@ -71,9 +74,11 @@ private:
 
 class Streams {
 public:
-	// The stream of r, made if there is none. The file is the stream's from now on, or is closed. nullptr: no memory.
+	// The stream of r, made if there is none. The file is the stream's from now on, or is
+	// closed. nullptr: no memory.
 	Stream *make(const Request *r, int file);
-	// Takes it out, and closes its file after the last. It may still be named by events in hand: see sweep.
+	// Takes it out, and closes its file after the last. It may still be named by events in
+	// hand: see sweep.
 	void close(Stream *s);
 	void sweep();
 

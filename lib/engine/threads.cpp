@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Engine "threads": what no other engine can do here. Blocking calls by the helper's workers; streams by readiness, by the
-// driver, so that a descriptor which never becomes ready costs no thread.
+// Engine "threads": what no other engine can do here. Blocking calls by the helper's workers;
+// streams by readiness, by the driver, so that a descriptor which never becomes ready costs no
+// thread.
 #include "engine/engine.hpp"
 
 #include "base/memory_order.hpp"
@@ -21,10 +22,12 @@ bool works(const char **reason)
 	return true;
 }
 
-// O_DIRECT writes run side by side in the kernel, other writes to an inode do not, and O_APPEND must not.
+// O_DIRECT writes run side by side in the kernel, other writes to an inode do not, and O_APPEND
+// must not.
 bool one_at_a_time(const Request *r)
 {
-	return r->op == Op::write && !is_stream(r->kind) && ((r->flags & O_APPEND) != 0 || (r->flags & O_DIRECT) == 0);
+	return r->op == Op::write && !is_stream(r->kind) &&
+	       ((r->flags & O_APPEND) != 0 || (r->flags & O_DIRECT) == 0);
 }
 
 bool waits(const Request *sync)
@@ -32,7 +35,8 @@ bool waits(const Request *sync)
 	return sync->waits_for.load(mo::acquire) != 1;
 }
 
-// A write whose queue has ended is about to end: looked for, since the way by the driver takes longer.
+// A write whose queue has ended is about to end: looked for, since the way by the driver takes
+// longer.
 bool still_waits(const Request *sync)
 {
 	for (int i = 0; i < 100 && waits(sync); i++)

@@ -13,17 +13,17 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <climits>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <iterator>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -81,14 +81,16 @@ uint64_t mount_of(const struct statx &x)
 	return (x.stx_mask & STATX_MNT_ID_UNIQUE) != 0 ? x.stx_mnt_id : 0;
 }
 
-// The members of fstat that are of use here, without the times: a file whose times have been asked for gets a new one, and with
-// it a journal entry, at its next write, however soon that is (multigrain timestamps, Linux 6.13). On NFS the times of a file that
-// is being written would even have to be waited for.
+// The members of fstat that are of use here, without the times: a file whose times have been asked
+// for gets a new one, and with it a journal entry, at its next write, however soon that is
+// (multigrain timestamps, Linux 6.13). On NFS the times of a file that is being written would even
+// have to be waited for.
 bool look_at(int fd, Descriptor *d, mode_t *mode)
 {
 	struct statx x;
 	off_t size;
-	if (sys::statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_SIZE | STATX_MNT_ID_UNIQUE, &x) == 0) {
+	if (sys::statx(fd, "", AT_EMPTY_PATH,
+		       STATX_TYPE | STATX_INO | STATX_SIZE | STATX_MNT_ID_UNIQUE, &x) == 0) {
 		*mode = x.stx_mode;
 		d->dev = makedev(x.stx_dev_major, x.stx_dev_minor);
 		d->ino = x.stx_ino;
@@ -124,15 +126,19 @@ struct msghdr message(const struct iovec *v, size_t n)
 ssize_t on_socket(bool read, int fd, const struct iovec *v, int n, int flags)
 {
 	struct msghdr m = message(v, static_cast<size_t>(n));
-	return result(read ? sys::recvmsg(fd, &m, flags) : sys::sendmsg(fd, &m, flags | MSG_NOSIGNAL));
+	return result(read ? sys::recvmsg(fd, &m, flags)
+			   : sys::sendmsg(fd, &m, flags | MSG_NOSIGNAL));
 }
 
-// At the offset where the file has one, else where it stands: Linux says ESPIPE where others ignore the offset.
+// At the offset where the file has one, else where it stands: Linux says ESPIPE where others ignore
+// the offset.
 ssize_t vector_call(bool read, int fd, const struct iovec *v, int n, off_t offset, int flags)
 {
-	ssize_t r = result(read ? sys::preadv2(fd, v, n, offset, flags) : sys::pwritev2(fd, v, n, offset, flags));
+	ssize_t r = result(read ? sys::preadv2(fd, v, n, offset, flags)
+				: sys::pwritev2(fd, v, n, offset, flags));
 	if (r == -ESPIPE)
-		r = result(read ? sys::preadv2(fd, v, n, -1, flags) : sys::pwritev2(fd, v, n, -1, flags));
+		r = result(read ? sys::preadv2(fd, v, n, -1, flags)
+				: sys::pwritev2(fd, v, n, -1, flags));
 	return r;
 }
 
@@ -152,8 +158,10 @@ bool describe(int fd, Descriptor *d)
 bool still_in_memory(const Descriptor &d)
 {
 	struct statx x;
-	return d.mount != 0 && sys::statx(d.fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID_UNIQUE, &x) == 0 && mount_of(x) == d.mount &&
-	       x.stx_ino == d.ino && makedev(x.stx_dev_major, x.stx_dev_minor) == d.dev;
+	return d.mount != 0 &&
+	       sys::statx(d.fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID_UNIQUE, &x) == 0 &&
+	       mount_of(x) == d.mount && x.stx_ino == d.ino &&
+	       makedev(x.stx_dev_major, x.stx_dev_minor) == d.dev;
 }
 
 void cut(Vector *v, size_t used)
@@ -172,10 +180,12 @@ void cut(Vector *v, size_t used)
 
 Piece rest(Request *r)
 {
-	Piece p{static_cast<char *>(r->buf) + r->done, r->len - r->done, r->offset + static_cast<off_t>(r->done), nullptr, 0};
+	Piece p{static_cast<char *>(r->buf) + r->done, r->len - r->done,
+		r->offset + static_cast<off_t>(r->done), nullptr, 0};
 	if (r->vector == nullptr)
 		return p;
-	// r->len counts what was asked for; the vector itself is cut from the front as it is used up.
+	// r->len counts what was asked for; the vector itself is cut from the front as it is used
+	// up.
 	size_t have = 0;
 	for (int i = 0; i < r->vector->count; i++)
 		have += r->vector->v[i].iov_len;
@@ -189,17 +199,20 @@ Piece rest(Request *r)
 ssize_t at_offset(bool read, int fd, const Piece &p, int flags)
 {
 	if (p.vector == nullptr && flags == 0)
-		return result(read ? sys::pread(fd, p.buf, p.len, p.offset) : sys::pwrite(fd, p.buf, p.len, p.offset));
+		return result(read ? sys::pread(fd, p.buf, p.len, p.offset)
+				   : sys::pwrite(fd, p.buf, p.len, p.offset));
 	struct iovec one = {p.buf, p.len};
 	const struct iovec *v = p.vector != nullptr ? p.vector : &one;
 	int n = p.vector != nullptr ? p.vector_count : 1;
-	return result(read ? sys::preadv2(fd, v, n, p.offset, flags) : sys::pwritev2(fd, v, n, p.offset, flags));
+	return result(read ? sys::preadv2(fd, v, n, p.offset, flags)
+			   : sys::pwritev2(fd, v, n, p.offset, flags));
 }
 
 ssize_t of_nothing(bool read, int fd, const Piece &p)
 {
 	if (p.vector != nullptr)
-		return result(read ? sys::preadv2(fd, p.vector, p.vector_count, -1, 0) : sys::pwritev2(fd, p.vector, p.vector_count, -1, 0));
+		return result(read ? sys::preadv2(fd, p.vector, p.vector_count, -1, 0)
+				   : sys::pwritev2(fd, p.vector, p.vector_count, -1, 0));
 	return result(syscall(read ? SYS_read : SYS_write, fd, p.buf, 0));
 }
 
@@ -208,14 +221,15 @@ ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p)
 	struct iovec one = {p.buf, p.len};
 	const struct iovec *v = p.vector != nullptr ? p.vector : &one;
 	int n = p.vector != nullptr ? p.vector_count : 1;
-	// read() of nothing returns 0, where recv would look at the connection. write() of nothing sends an empty datagram, which
-	// writev() does not.
+	// read() of nothing returns 0, where recv would look at the connection. write() of nothing
+	// sends an empty datagram, which writev() does not.
 	if (kind == Kind::socket && (p.len != 0 || (!read && p.vector == nullptr)))
 		return on_socket(read, fd, v, n, MSG_DONTWAIT);
 	return vector_call(read, fd, v, n, kind == Kind::fifo ? -1 : p.offset, RWF_NOWAIT);
 }
 
-ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *header, bool control, const Piece &p)
+ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *header, bool control,
+				const Piece &p)
 {
 	struct iovec one = {p.buf, p.len};
 	struct msghdr m = header != nullptr ? *header : msghdr{};
@@ -239,8 +253,8 @@ ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *h
 
 namespace {
 
-// A call that has waited, or done a part, ends with the error that broke the connection, and fetches it; a new one on an AF_UNIX stream would
-// look at the shutdown first.
+// A call that has waited, or done a part, ends with the error that broke the connection, and
+// fetches it; a new one on an AF_UNIX stream would look at the shutdown first.
 ssize_t after_wait(const Request *r, int fd, ssize_t n)
 {
 	if (n != -EPIPE || r->kind != Kind::socket || (!r->waited && r->done == 0))
@@ -259,7 +273,9 @@ ssize_t attempt(Request *r, int fd)
 	struct msghdr *header = r->message != nullptr ? &r->message->header : nullptr;
 	switch (r->op) {
 	case Op::send:
-		return after_wait(r, fd, message_without_waiting(false, fd, r->call_flags, header, r->done == 0, rest(r)));
+		return after_wait(r, fd,
+				  message_without_waiting(false, fd, r->call_flags, header,
+							  r->done == 0, rest(r)));
 	case Op::poll: {
 		struct pollfd p = {fd, static_cast<short>(r->call_flags), 0};
 		int n = ::poll(&p, 1, 0);
@@ -274,7 +290,8 @@ ssize_t attempt(Request *r, int fd)
 
 ssize_t unable(const Request *r, int fd)
 {
-	if ((r->op != Op::read && r->op != Op::write) || (r->kind != Kind::anonymous && r->kind != Kind::device))
+	if ((r->op != Op::read && r->op != Op::write) ||
+	    (r->kind != Kind::anonymous && r->kind != Kind::device))
 		return 0;
 	return result(r->op == Op::read ? readv(fd, nullptr, 0) : writev(fd, nullptr, 0));
 }
@@ -310,7 +327,8 @@ namespace {
 
 template <class F> void each_descriptor(struct msghdr *m, F f)
 {
-	for (struct cmsghdr *c = m->msg_control != nullptr ? CMSG_FIRSTHDR(m) : nullptr; c != nullptr; c = CMSG_NXTHDR(m, c))
+	for (struct cmsghdr *c = m->msg_control != nullptr ? CMSG_FIRSTHDR(m) : nullptr;
+	     c != nullptr; c = CMSG_NXTHDR(m, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 			for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
 				int fd;
@@ -327,7 +345,8 @@ void note_received(Message *m)
 	each_descriptor(&m->header, [&](int) { n++; });
 	if (n == 0 || m->received != nullptr)
 		return;
-	m->received = static_cast<Received *>(malloc(sizeof(Received) + n * sizeof m->received->v[0]));
+	m->received =
+		static_cast<Received *>(malloc(sizeof(Received) + n * sizeof m->received->v[0]));
 	if (m->received == nullptr)
 		return;
 	m->received->count = 0;
@@ -364,8 +383,9 @@ bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)
 
 namespace {
 
-// While one exists, its thread is interrupted again and again (compat/interrupt.h): a call that it makes does not wait for longer than a
-// moment. What the thread was about to call when the first signal came, the next one ends.
+// While one exists, its thread is interrupted again and again (compat/interrupt.h): a call that it
+// makes does not wait for longer than a moment. What the thread was about to call when the first
+// signal came, the next one ends.
 class Moment {
 public:
 	Moment()
@@ -375,7 +395,8 @@ public:
 		e.sigev_signo = sigevec_interruption;
 		e._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
 		constexpr struct itimerspec often = {{0, 2000000}, {0, 1000000}};
-		made_ = sigevec_can_interrupt() != 0 && syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer_) == 0;
+		made_ = sigevec_can_interrupt() != 0 &&
+			syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer_) == 0;
 		if (made_)
 			syscall(SYS_timer_settime, timer_, 0, &often, nullptr);
 	}
@@ -397,19 +418,23 @@ ssize_t call_connect(int fd, const struct msghdr &to)
 	return result(static_cast<ssize_t>(syscall(SYS_connect, fd, to.msg_name, to.msg_namelen)));
 }
 
-// TCP, whose socket stays one that is about to connect until a call of connect() has fetched the end.
+// TCP, whose socket stays one that is about to connect until a call of connect() has fetched the
+// end.
 bool remembers(int fd)
 {
 	int protocol = 0;
-	return get_option(fd, SOL_SOCKET, SO_PROTOCOL, &protocol) && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
+	return get_option(fd, SOL_SOCKET, SO_PROTOCOL, &protocol) &&
+	       (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
 }
 
-// With no error left, and no connection either: somebody else has fetched the error, or shut the socket down.
+// With no error left, and no connection either: somebody else has fetched the error, or shut the
+// socket down.
 bool closed_again(int fd)
 {
 	struct tcp_info info = {};
 	socklen_t size = sizeof info;
-	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_CLOSE;
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+	       info.tcpi_state == TCP_CLOSE;
 }
 
 ssize_t connect_briefly(int fd, const struct msghdr &to)
@@ -423,8 +448,9 @@ ssize_t connect_briefly(int fd, const struct msghdr &to)
 
 ssize_t forget_connect(int fd, int error)
 {
-	// As connect() does that fetches an error: the program may connect anew. Connecting to nothing never begins a connection, as
-	// connect() itself would where shutdown() has ended the first one.
+	// As connect() does that fetches an error: the program may connect anew. Connecting to
+	// nothing never begins a connection, as connect() itself would where shutdown() has ended
+	// the first one.
 	constexpr struct sockaddr nothing = {AF_UNSPEC, {}};
 	syscall(SYS_connect, fd, &nothing, sizeof nothing);
 	return -error;
@@ -447,15 +473,24 @@ ssize_t begin_connect(int fd, const struct msghdr &to, bool briefly)
 
 ssize_t failed_connect(int fd, ssize_t error)
 {
-	// What the network says comes after the connect has begun, and only then is there something to be forgotten.
-	constexpr ssize_t from_network[] = {-ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENETUNREACH, -ECONNRESET, -ECONNABORTED, -EHOSTDOWN};
-	bool begun = std::find(std::begin(from_network), std::end(from_network), error) != std::end(from_network);
-	return begun && remembers(fd) && closed_again(fd) ? forget_connect(fd, static_cast<int>(-error)) : error;
+	// What the network says comes after the connect has begun, and only then is there something
+	// to be forgotten.
+	constexpr ssize_t from_network[] = {-ECONNREFUSED, -ETIMEDOUT,  -EHOSTUNREACH,
+					    -ENETUNREACH,  -ECONNRESET, -ECONNABORTED,
+					    -EHOSTDOWN};
+	bool begun = std::find(std::begin(from_network), std::end(from_network), error) !=
+		     std::end(from_network);
+	return begun && remembers(fd) && closed_again(fd)
+		       ? forget_connect(fd, static_cast<int>(-error))
+		       : error;
 }
 
 ssize_t accept_briefly(int fd, int flags)
 {
-	auto call = [&] { return result(static_cast<ssize_t>(syscall(SYS_accept4, fd, nullptr, nullptr, flags))); };
+	auto call = [&] {
+		return result(
+			static_cast<ssize_t>(syscall(SYS_accept4, fd, nullptr, nullptr, flags)));
+	};
 	int now = fcntl(fd, F_GETFL);
 	if (now >= 0 && (now & O_NONBLOCK) != 0)
 		return call();
@@ -477,7 +512,8 @@ ssize_t end_of_connect(int fd, const struct msghdr &to)
 		return forget_connect(fd, error);
 	if (closed_again(fd))
 		return forget_connect(fd, ECONNABORTED);
-	// It does not wait, unless somebody has just shut the socket down: then this is a new connection.
+	// It does not wait, unless somebody has just shut the socket down: then this is a new
+	// connection.
 	ssize_t n = connect_briefly(fd, to);
 	return n == -EISCONN ? 0 : n == -EINPROGRESS || n == -EALREADY || n == -EINTR ? -EAGAIN : n;
 }
@@ -497,14 +533,17 @@ ssize_t blocking_message(Request *r, int fd)
 		plain.msg_iov = &one;
 		plain.msg_iovlen = 1;
 	}
-	return result(r->op == Op::recv ? sys::recvmsg(fd, m, r->call_flags) : sys::sendmsg(fd, m, r->call_flags | MSG_NOSIGNAL));
+	return result(r->op == Op::recv ? sys::recvmsg(fd, m, r->call_flags)
+					: sys::sendmsg(fd, m, r->call_flags | MSG_NOSIGNAL));
 }
 
-// A write of a file lands where the call was told to: fcntl may have changed O_APPEND since (Linux 6.9 for its absence).
+// A write of a file lands where the call was told to: fcntl may have changed O_APPEND since (Linux
+// 6.9 for its absence).
 ssize_t write_as_submitted(const Request *r, int fd, const Piece &p)
 {
 	int asked = r->call_flags & ~RWF_APPEND;
-	ssize_t n = at_offset(false, fd, p, ((r->flags & O_APPEND) != 0 ? RWF_APPEND : RWF_NOAPPEND) | asked);
+	ssize_t n = at_offset(false, fd, p,
+			      ((r->flags & O_APPEND) != 0 ? RWF_APPEND : RWF_NOAPPEND) | asked);
 	return n == -EOPNOTSUPP ? at_offset(false, fd, p, asked) : n;
 }
 
@@ -516,22 +555,26 @@ ssize_t transfer_call(Request *r, int fd)
 		if (ssize_t n = write_as_submitted(r, fd, p); n != -ESPIPE)
 			return n;
 	if (p.vector != nullptr)
-		return vector_call(r->is_read(), fd, p.vector, p.vector_count, r->kind == Kind::fifo ? -1 : p.offset, 0);
+		return vector_call(r->is_read(), fd, p.vector, p.vector_count,
+				   r->kind == Kind::fifo ? -1 : p.offset, 0);
 	if ((r->call_flags & RWF_NOWAIT) != 0)
 		return at_offset(r->is_read(), fd, p, RWF_NOWAIT);
-	ssize_t n = result(r->is_read() ? pread(fd, p.buf, p.len, p.offset) : pwrite(fd, p.buf, p.len, p.offset));
+	ssize_t n = result(r->is_read() ? pread(fd, p.buf, p.len, p.offset)
+					: pwrite(fd, p.buf, p.len, p.offset));
 	if (n == -ESPIPE)
 		n = result(r->is_read() ? read(fd, p.buf, p.len) : write(fd, p.buf, p.len));
 	return n;
 }
 
-// O_DIRECT may have been set since r was submitted, and forbids what need not be aligned: then by an open file without it. It may have been cleared
-// again by now, and set again in a moment. Where there is no /proc, or the file's permissions have changed, the error stays.
+// O_DIRECT may have been set since r was submitted, and forbids what need not be aligned: then by
+// an open file without it. It may have been cleared again by now, and set again in a moment. Where
+// there is no /proc, or the file's permissions have changed, the error stays.
 ssize_t without_direct(Request *r, int fd)
 {
 	char path[40];
 	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
-	int flags = (r->is_read() ? O_RDONLY : O_WRONLY) | (r->flags & (O_APPEND | O_SYNC | O_DSYNC));
+	int flags =
+		(r->is_read() ? O_RDONLY : O_WRONLY) | (r->flags & (O_APPEND | O_SYNC | O_DSYNC));
 	auto other = static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC));
 	if (other < 0)
 		return -EINVAL;
@@ -551,7 +594,8 @@ ssize_t one_call(Request *r, int fd)
 	if (is_socket_call(r->op))
 		return blocking_message(r, fd);
 	if (r->op == Op::fsync)
-		return result(syscall(SYS_fsync, fd)); // no cancellation point: it may be the program's thread
+		return result(syscall(SYS_fsync,
+				      fd)); // no cancellation point: it may be the program's thread
 	if (r->op == Op::fdatasync)
 		return result(syscall(SYS_fdatasync, fd));
 	ssize_t n = transfer_call(r, fd);
@@ -566,7 +610,8 @@ bool in_cache(int fd, off_t offset, size_t len)
 	struct {
 		uint64_t cached, dirty, written_back, evicted, evicted_lately;
 	} pages = {};
-	return syscall(SYS_cachestat, fd, &range, &pages, 0) == 0 && pages.cached * static_cast<uint64_t>(getpagesize()) >= len;
+	return syscall(SYS_cachestat, fd, &range, &pages, 0) == 0 &&
+	       pages.cached * static_cast<uint64_t>(getpagesize()) >= len;
 }
 
 bool may_be_written_in_call(off_t offset, size_t len, const Descriptor &d)
@@ -624,9 +669,13 @@ bool advance(Request *r, ssize_t result)
 	__atomic_store_n(&r->done, r->done + static_cast<size_t>(result), __ATOMIC_RELAXED);
 	if (r->done >= r->len)
 		return false;
-	// A stream gives what it has; a blocking write waits until all is written, a non-blocking one does not.
+	// A stream gives what it has; a blocking write waits until all is written, a non-blocking
+	// one does not.
 	if (r->on_stream())
-		return !r->nonblocking() && (!r->is_read() || (r->op == Op::recv && (r->call_flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL));
+		return !r->nonblocking() &&
+		       (!r->is_read() ||
+			(r->op == Op::recv &&
+			 (r->call_flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL));
 	if (!r->is_read() || static_cast<size_t>(result) >= most_at_once)
 		return true;
 	// A short read of a file is its end, unless the file is longer than that.
@@ -652,7 +701,8 @@ uint64_t limit_of_write(int fd)
 	socklen_t size = sizeof t;
 	if (getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, &size) != 0 || t.tv_sec > (time_t{1} << 32))
 		return 0;
-	return static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_usec) * 1000;
+	return static_cast<uint64_t>(t.tv_sec) * 1000000000 +
+	       static_cast<uint64_t>(t.tv_usec) * 1000;
 }
 
 bool limit_of_each_part(int fd)
@@ -663,13 +713,15 @@ bool limit_of_each_part(int fd)
 bool readiness_tells_all(int fd)
 {
 	int domain = 0, type = 0;
-	if (!get_option(fd, SOL_SOCKET, SO_DOMAIN, &domain) || !get_option(fd, SOL_SOCKET, SO_TYPE, &type))
+	if (!get_option(fd, SOL_SOCKET, SO_DOMAIN, &domain) ||
+	    !get_option(fd, SOL_SOCKET, SO_TYPE, &type))
 		return false;
 	if (domain != AF_UNIX || type != SOCK_DGRAM)
 		return remembers(fd);
 	// A call that waits for room with the receiver is woken by nothing else.
 	int queued = 0, most = 0;
-	return ioctl(fd, SIOCOUTQ, &queued) == 0 && get_option(fd, SOL_SOCKET, SO_SNDBUF, &most) && queued < most;
+	return ioctl(fd, SIOCOUTQ, &queued) == 0 && get_option(fd, SOL_SOCKET, SO_SNDBUF, &most) &&
+	       queued < most;
 }
 
 ssize_t total(const Request *r, ssize_t last)

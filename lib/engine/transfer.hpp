@@ -20,7 +20,8 @@ namespace sigevec::transfer {
 
 // What fd is; false: errno says why (EBADF). Async-signal-safe.
 bool describe(int fd, Descriptor *d);
-// Whether d.fd is still the file in memory that it was, of the same mount. False also if the kernel does not say.
+// Whether d.fd is still the file in memory that it was, of the same mount. False also if the kernel
+// does not say.
 bool still_in_memory(const Descriptor &d);
 
 // What is copied within a call at most: about what a hand-over to a thread costs.
@@ -44,27 +45,33 @@ void cut(Vector *v, size_t used);
 // What is left of r. With a vector this changes r->vector, whose executor must be the caller.
 Piece rest(Request *r);
 
-// One call at the offset: a file that has none says -ESPIPE, and nothing has been moved. Result or -errno. Async-signal-safe.
+// One call at the offset: a file that has none says -ESPIPE, and nothing has been moved. Result or
+// -errno. Async-signal-safe.
 ssize_t at_offset(bool read, int fd, const Piece &p, int flags);
 
 // read, readv, write or writev of no bytes.
 ssize_t of_nothing(bool read, int fd, const Piece &p);
 
-// One call that does not wait. Result or -errno: -EAGAIN nothing there, -EOPNOTSUPP the file cannot say without waiting.
-// Never raises SIGPIPE on a socket; on a pipe the caller must have it blocked. Async-signal-safe.
+// One call that does not wait. Result or -errno: -EAGAIN nothing there, -EOPNOTSUPP the file cannot
+// say without waiting. Never raises SIGPIPE on a socket; on a pipe the caller must have it blocked.
+// Async-signal-safe.
 ssize_t without_waiting(bool read, Kind kind, int fd, const Piece &p);
 
-// One attempt of a send or a receive that does not wait. header: address, control data and results of the call, or nullptr;
-// control: whether the control data still has to go. Never raises SIGPIPE. Result or -errno. Async-signal-safe.
-ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *header, bool control, const Piece &p);
+// One attempt of a send or a receive that does not wait. header: address, control data and results
+// of the call, or nullptr; control: whether the control data still has to go. Never raises SIGPIPE.
+// Result or -errno. Async-signal-safe.
+ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *header, bool control,
+				const Piece &p);
 
 // What is left of r, by such an attempt on fd.
 ssize_t attempt(Request *r, int fd);
 
-// The error of every read or write of a device or an anonymous file, or 0. Asked for without moving anything.
+// The error of every read or write of a device or an anonymous file, or 0. Asked for without moving
+// anything.
 ssize_t unable(const Request *r, int fd);
 
-// The header for the kernel, with what is left: buffer, or the vector if there is one. control: whether the control data still has to go.
+// The header for the kernel, with what is left: buffer, or the vector if there is one. control:
+// whether the control data still has to go.
 struct msghdr *header_for(Message *m, const struct iovec &buffer, Vector *vector, bool control);
 // The same of r. As rest().
 struct msghdr *header_of_rest(Request *r);
@@ -72,7 +79,8 @@ struct msghdr *header_of_rest(Request *r);
 // Stores the results of recvmsg with the caller. Before the end is published.
 void tell_caller(const Message *m);
 
-// Notes the descriptors that have come with a message, and closes them if they are still what they were. By threads with the program's table.
+// Notes the descriptors that have come with a message, and closes them if they are still what they
+// were. By threads with the program's table.
 void note_received(Message *m);
 void close_received(Message *m);
 
@@ -84,53 +92,64 @@ inline bool must_block(const Request *r)
 {
 	return r->op == Op::send && (r->call_flags & MSG_FASTOPEN) != 0;
 }
-// Whether a file on d's file system may be written within a call: neither beyond RLIMIT_FSIZE, nor before what is queued for it.
+// Whether a file on d's file system may be written within a call: neither beyond RLIMIT_FSIZE, nor
+// before what is queued for it.
 bool may_be_written_in_call(off_t offset, size_t len, const Descriptor &d);
-// Whether all of a file's range is in the page cache; false also if the kernel does not say (before Linux 6.5).
+// Whether all of a file's range is in the page cache; false also if the kernel does not say (before
+// Linux 6.5).
 bool in_cache(int fd, off_t offset, size_t len);
 
-// Whether a write would end beyond RLIMIT_FSIZE. Then the thread that makes the call may get SIGXFSZ: it must not be one of the
-// program's. The library's have it blocked. Async-signal-safe.
+// Whether a write would end beyond RLIMIT_FSIZE. Then the thread that makes the call may get
+// SIGXFSZ: it must not be one of the program's. The library's have it blocked. Async-signal-safe.
 bool beyond_size_limit(off_t offset, size_t len);
 
-// What the ring says of a connect that goes on, as the call would wait for it: the program has begun it itself, or the ring, which makes the
-// call once more when it is woken, has begun it anew after shutdown().
+// What the ring says of a connect that goes on, as the call would wait for it: the program has
+// begun it itself, or the ring, which makes the call once more when it is woken, has begun it anew
+// after shutdown().
 inline bool connects_already(Op op, ssize_t n)
 {
 	return op == Op::connect && n == -EALREADY;
 }
 
-// Begins to connect, by a thread that may wait for a moment: 0 or -errno; -EINPROGRESS: it is under way, and the socket, ready to
-// be written, will tell how it ends. A call that would wait for that is interrupted once it has begun. AF_UNIX sockets wait for room in
-// their listener's queue: in the call, or if it is to be brief the end is -EINTR, or -EAGAIN with O_NONBLOCK, and it has not begun.
+// Begins to connect, by a thread that may wait for a moment: 0 or -errno; -EINPROGRESS: it is under
+// way, and the socket, ready to be written, will tell how it ends. A call that would wait for that
+// is interrupted once it has begun. AF_UNIX sockets wait for room in their listener's queue: in the
+// call, or if it is to be brief the end is -EINTR, or -EAGAIN with O_NONBLOCK, and it has not
+// begun.
 ssize_t begin_connect(int fd, const struct msghdr &to, bool briefly);
 // Of which families a connect that is interrupted goes on by itself.
 bool begins_briefly(const struct msghdr &to);
-// After the ring has said that a connect has failed: the socket is to be as connect() leaves it. error.
+// After the ring has said that a connect has failed: the socket is to be as connect() leaves it.
+// error.
 ssize_t failed_connect(int fd, ssize_t error);
-// One connection of a listener in which there is one: the new descriptor, in the caller's table, or -errno. Should somebody else have taken it,
-// the call lasts for a moment: -EINTR.
+// One connection of a listener in which there is one: the new descriptor, in the caller's table, or
+// -errno. Should somebody else have taken it, the call lasts for a moment: -EINTR.
 ssize_t accept_briefly(int fd, int flags);
-// How a connect that has begun has ended, once the socket is ready to be written: 0 or -errno; -EAGAIN: not yet. Does not wait.
+// How a connect that has begun has ended, once the socket is ready to be written: 0 or -errno;
+// -EAGAIN: not yet. Does not wait.
 ssize_t end_of_connect(int fd, const struct msghdr &to);
 
-// What a poll that has found something ends with. A descriptor without a file, as one of O_PATH, is a bad one.
+// What a poll that has found something ends with. A descriptor without a file, as one of O_PATH, is
+// a bad one.
 inline ssize_t poll_result(short found)
 {
 	return (found & POLLNVAL) != 0 ? -EBADF : found;
 }
 
-// A transfer of a file that was opened without O_DIRECT when it was submitted. What the kernel has against it may be O_DIRECT, set since.
+// A transfer of a file that was opened without O_DIRECT when it was submitted. What the kernel has
+// against it may be O_DIRECT, set since.
 inline bool submitted_buffered(const Request *r)
 {
-	return (r->op == Op::read || r->op == Op::write) && r->kind == Kind::file && (r->flags & O_DIRECT) == 0;
+	return (r->op == Op::read || r->op == Op::write) && r->kind == Kind::file &&
+	       (r->flags & O_DIRECT) == 0;
 }
 
 // One call that waits, with what is left of r. Result or -errno.
 ssize_t one_call(Request *r, int fd);
 
-// The whole request by blocking calls, as one read or write of a blocking descriptor would do it. Result or -errno: -ECANCELED if it was stopped,
-// -EINTR if it was only to be tried and would have to wait.
+// The whole request by blocking calls, as one read or write of a blocking descriptor would do it.
+// Result or -errno: -ECANCELED if it was stopped, -EINTR if it was only to be tried and would have
+// to wait.
 ssize_t blocking(Request *r, int fd);
 
 // Adds a partial result to r->done. True: more is to be transferred.
@@ -138,7 +157,8 @@ bool advance(Request *r, ssize_t result);
 
 // The same, of a call on fd that has come back with its result.
 bool goes_on(Request *r, int fd, ssize_t result);
-// Whether a connection has ended of whose send a part is out: the error stays with the socket, for the next call.
+// Whether a connection has ended of whose send a part is out: the error stays with the socket, for
+// the next call.
 bool is_broken(int fd);
 
 // What ends the wait of a send or a write for room, on a socket.
@@ -146,7 +166,8 @@ bool is_broken(int fd);
 uint64_t limit_of_write(int fd);
 // Whether that begins anew with each part.
 bool limit_of_each_part(int fd);
-// Whether all that ends it makes the socket ready to be written, too: not a shutdown of AF_UNIX sockets, and who knows of other families.
+// Whether all that ends it makes the socket ready to be written, too: not a shutdown of AF_UNIX
+// sockets, and who knows of other families.
 bool readiness_tells_all(int fd);
 
 // The result of the whole request, when its last part gave `last'.

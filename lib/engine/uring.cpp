@@ -33,7 +33,8 @@ bool submit(Request *r)
 		passed_on(stats::uring_unavailable, r->fd.load(mo::relaxed));
 		return false;
 	}
-	return r->kind == Kind::file && r->op == Op::read ? held_files::to_driver(r) : helper::to_driver(r);
+	return r->kind == Kind::file && r->op == Op::read ? held_files::to_driver(r)
+							  : helper::to_driver(r);
 }
 
 } // namespace

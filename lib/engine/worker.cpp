@@ -59,8 +59,10 @@ void serve(Helper *h, Post *p)
 {
 	if (p->what != What::offer) {
 		What what = p->what;
-		serve(h, what, what == What::file_queue ? filequeue::first(static_cast<FileQueue *>(p->object))
-							: static_cast<Request *>(p->object));
+		serve(h, what,
+		      what == What::file_queue
+			      ? filequeue::first(static_cast<FileQueue *>(p->object))
+			      : static_cast<Request *>(p->object));
 		return;
 	}
 	helper::Taken t;
@@ -177,8 +179,10 @@ bool watch(Helper *h)
 		return true;
 	}
 	timespec now = monotonic_now();
-	if (now.tv_sec - h->watch_since.tv_sec > 1 || (now.tv_sec > h->watch_since.tv_sec && now.tv_nsec >= h->watch_since.tv_nsec)) {
-		// More may be stuck than the limit allows, if it has been lowered: the new one is to stay all the same.
+	if (now.tv_sec - h->watch_since.tv_sec > 1 ||
+	    (now.tv_sec > h->watch_since.tv_sec && now.tv_nsec >= h->watch_since.tv_nsec)) {
+		// More may be stuck than the limit allows, if it has been lowered: the new one is
+		// to stay all the same.
 		uint32_t least = h->workers.load(mo::relaxed) + 1, allowed = limit(h);
 		if (least > allowed)
 			h->extra.fetch_add(least - allowed, mo::relaxed);

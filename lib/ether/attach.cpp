@@ -26,7 +26,8 @@ namespace {
 
 constexpr uint32_t largest_chunk = 4096;
 constexpr uint32_t entries = 2048;
-constexpr uint32_t headroom = 256;        // XDP_PACKET_HEADROOM: the kernel leaves it free before each frame
+constexpr uint32_t headroom =
+	256; // XDP_PACKET_HEADROOM: the kernel leaves it free before each frame
 constexpr uint32_t around_a_frame = 14 + 8; // its header, and two VLAN tags
 
 bool set(int fd, int name, uint32_t value)
@@ -46,14 +47,15 @@ int register_memory(int fd, void *memory, size_t size, uint32_t chunk)
 
 bool make_rings(int fd, uint32_t n)
 {
-	return set(fd, XDP_UMEM_FILL_RING, n) && set(fd, XDP_UMEM_COMPLETION_RING, n) && set(fd, XDP_RX_RING, n) &&
-	       set(fd, XDP_TX_RING, n);
+	return set(fd, XDP_UMEM_FILL_RING, n) && set(fd, XDP_UMEM_COMPLETION_RING, n) &&
+	       set(fd, XDP_RX_RING, n) && set(fd, XDP_TX_RING, n);
 }
 
 bool map(int fd, uint64_t place, const struct xdp_ring_offset &o, size_t entry, Ring *r)
 {
 	r->mapped = o.desc + entries * entry;
-	r->mapping = mmap(nullptr, r->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, static_cast<off_t>(place));
+	r->mapping = mmap(nullptr, r->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
+			  static_cast<off_t>(place));
 	if (r->mapping == MAP_FAILED) {
 		r->mapping = nullptr;
 		return false;
@@ -92,7 +94,8 @@ bool map_all(Device *d)
 	       map(d->fd, XDP_UMEM_PGOFF_COMPLETION_RING, o.cr, sizeof(uint64_t), &d->completed);
 }
 
-// 0 or an errno. Who had the queue before may have been closed, and the kernel takes that apart a moment later.
+// 0 or an errno. Who had the queue before may have been closed, and the kernel takes that apart a
+// moment later.
 int bind_patiently(int fd, const struct sockaddr_xdp &to)
 {
 	constexpr int attempts = 250;
@@ -102,7 +105,8 @@ int bind_patiently(int fd, const struct sockaddr_xdp &to)
 			return 0;
 		if (errno != EBUSY || i == attempts)
 			return errno;
-		syscall(SYS_nanosleep, &moment, nullptr); // raw: libc's is a cancellation point, and locks are held
+		syscall(SYS_nanosleep, &moment,
+			nullptr); // raw: libc's is a cancellation point, and locks are held
 	}
 }
 
@@ -118,9 +122,13 @@ int bind_queue(Device *d, const Device *other)
 		d->in_parts = other->in_parts;
 		return bind_patiently(d->fd, to);
 	}
-	// Best first. Left to the kernel, a driver that can do without copies but knows no frames in parts would copy.
-	constexpr uint16_t ways[] = {XDP_ZEROCOPY | XDP_USE_SG, XDP_ZEROCOPY, XDP_COPY | XDP_USE_SG, XDP_COPY};
-	int unwanted = (d->flags & ETHER_COPY) != 0 ? XDP_ZEROCOPY : (d->flags & ETHER_ZEROCOPY) != 0 ? XDP_COPY : 0;
+	// Best first. Left to the kernel, a driver that can do without copies but knows no frames
+	// in parts would copy.
+	constexpr uint16_t ways[] = {XDP_ZEROCOPY | XDP_USE_SG, XDP_ZEROCOPY, XDP_COPY | XDP_USE_SG,
+				     XDP_COPY};
+	int unwanted = (d->flags & ETHER_COPY) != 0       ? XDP_ZEROCOPY
+		       : (d->flags & ETHER_ZEROCOPY) != 0 ? XDP_COPY
+							  : 0;
 	int e = EINVAL;
 	for (uint16_t way : ways) {
 		if ((way & unwanted) != 0)
@@ -129,7 +137,8 @@ int bind_queue(Device *d, const Device *other)
 		e = bind_patiently(d->fd, to);
 		d->in_parts = (way & XDP_USE_SG) != 0;
 		// A driver may refuse to do without copies for reasons of its own.
-		bool another_may_do = e == EINVAL || e == EOPNOTSUPP || ((way & XDP_ZEROCOPY) != 0 && e != 0 && e != EBUSY);
+		bool another_may_do = e == EINVAL || e == EOPNOTSUPP ||
+				      ((way & XDP_ZEROCOPY) != 0 && e != 0 && e != EBUSY);
 		if (!another_may_do)
 			return e;
 	}
@@ -142,11 +151,15 @@ bool is_there(const Device *d)
 	return get_option(d->fd, SOL_SOCKET, SO_COOKIE, &c) && c == d->cookie;
 }
 
-// A socket that has been bound stays so: the number gets another one, with what the program has set of it. 0 or an errno.
+// A socket that has been bound stays so: the number gets another one, with what the program has set
+// of it. 0 or an errno.
 int renew(Device *d)
 {
 	int status = fcntl(d->fd, F_GETFL), of_number = fcntl(d->fd, F_GETFD);
-	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC | (status >= 0 && (status & O_NONBLOCK) != 0 ? SOCK_NONBLOCK : 0), 0);
+	int fd = socket(AF_XDP,
+			SOCK_RAW | SOCK_CLOEXEC |
+				(status >= 0 && (status & O_NONBLOCK) != 0 ? SOCK_NONBLOCK : 0),
+			0);
 	if (fd < 0)
 		return errno;
 	struct timeval limit;
@@ -200,13 +213,15 @@ int attach(Device *d, dma::Region *r, size_t slot)
 		ring->mapping = nullptr;
 	d->with_kernel = d->sending = d->oldest = d->newest = 0;
 	d->zero_copy = false;
-	d->kernels = static_cast<uint64_t *>(calloc(d->memory_size / d->chunk / 64 + 1, sizeof(uint64_t)));
+	d->kernels = static_cast<uint64_t *>(
+		calloc(d->memory_size / d->chunk / 64 + 1, sizeof(uint64_t)));
 	d->flying = static_cast<Flight *>(malloc(flights * sizeof(Flight)));
 	d->error = 0;
 	d->told = 0;
 	for (auto *c : {&d->frames_in, &d->frames_out, &d->bytes_in, &d->bytes_out, &d->too_large})
 		c->store(0, mo::relaxed);
-	// Half of what there is goes to the device; the rest is for what the program keeps and sends.
+	// Half of what there is goes to the device; the rest is for what the program keeps and
+	// sends.
 	size_t used = r->slots.used();
 	size_t free = used < d->memory_size ? (d->memory_size - used) / d->chunk / 2 : 0;
 	d->wanted = free == 0 ? 1 : free < entries ? static_cast<uint32_t>(free) : entries;
@@ -214,7 +229,8 @@ int attach(Device *d, dma::Region *r, size_t slot)
 	if (e == 0) {
 		struct xdp_options o = {};
 		socklen_t n = sizeof o;
-		d->zero_copy = getsockopt(d->fd, SOL_XDP, XDP_OPTIONS, &o, &n) == 0 && (o.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+		d->zero_copy = getsockopt(d->fd, SOL_XDP, XDP_OPTIONS, &o, &n) == 0 &&
+			       (o.flags & XDP_OPTIONS_ZEROCOPY) != 0;
 		d->region.store(r, mo::release);
 		refill(d);
 		e = program::give(d->program, d->queue, d->fd);
@@ -248,10 +264,12 @@ void detach(Device *d)
 	if (r != nullptr && d->completed.mapping != nullptr)
 		reap(d);
 	unmap(d);
-	// The kernel lets go of the memory with the socket. The program's number gets another one, unless it is no longer that socket.
+	// The kernel lets go of the memory with the socket. The program's number gets another one,
+	// unless it is no longer that socket.
 	if (d->bound && is_there(d) && renew(d) == 0)
 		d->bound = false;
-	// A device that reads and writes the memory itself is told a moment later; then the queue can be had.
+	// A device that reads and writes the memory itself is told a moment later; then the queue
+	// can be had.
 	if (d->zero_copy)
 		probe(d->ifindex, d->queue, XDP_COPY);
 	if (r != nullptr)

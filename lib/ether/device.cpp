@@ -64,7 +64,8 @@ int make_promiscuous(unsigned ifindex)
 	struct packet_mreq m = {};
 	m.mr_ifindex = static_cast<int>(ifindex);
 	m.mr_type = PACKET_MR_PROMISC;
-	if (fd < 0 || (bell::mark(fd) && setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m) == 0))
+	if (fd < 0 || (bell::mark(fd) &&
+		       setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m) == 0))
 		return fd;
 	int error = errno;
 	sys::close(fd);
@@ -182,8 +183,10 @@ Device *partner(const Device *d, const dma::Region *r)
 {
 	Device *found = nullptr;
 	for (Device *o = devices.load(mo::acquire); o != nullptr; o = o->next) {
-		bool one = o != d && o->used.load(mo::acquire) && o->region.load(mo::acquire) == r &&
-			   o->ifindex == d->ifindex && ((o->flags ^ d->flags) & (ETHER_COPY | ETHER_ZEROCOPY)) == 0 && is_open(o);
+		bool one = o != d && o->used.load(mo::acquire) &&
+			   o->region.load(mo::acquire) == r && o->ifindex == d->ifindex &&
+			   ((o->flags ^ d->flags) & (ETHER_COPY | ETHER_ZEROCOPY)) == 0 &&
+			   is_open(o);
 		if (one && (found == nullptr || o->queue == d->queue))
 			found = o;
 	}
@@ -194,7 +197,8 @@ bool sweep()
 {
 	Guard<Mutex> g(changing);
 	for (Device *d = devices.load(mo::relaxed); d != nullptr; d = d->next)
-		if (d->used.load(mo::relaxed) && d->region.load(mo::relaxed) == nullptr && !is_open(d))
+		if (d->used.load(mo::relaxed) && d->region.load(mo::relaxed) == nullptr &&
+		    !is_open(d))
 			end(d);
 	return any();
 }
@@ -220,18 +224,21 @@ uint64_t dropped(const Device *d)
 	socklen_t n = sizeof s;
 	if (getsockopt(d->fd, SOL_XDP, XDP_STATISTICS, &s, &n) != 0)
 		return 0;
-	// What a device drops that reads and writes the memory itself it counts itself; the kernel knows how often it has found no slot.
+	// What a device drops that reads and writes the memory itself it counts itself; the kernel
+	// knows how often it has found no slot.
 	uint64_t by_device = d->zero_copy ? s.rx_fill_ring_empty_descs : 0;
 	return s.rx_dropped + s.rx_ring_full + by_device + d->too_large.load(mo::relaxed);
 }
 
 void leave_region(Device *d, dma::Region *r)
 {
-	Guard<Mutex> g(changing); // against stat(), which may find them nowhere for a moment, but never twice
+	Guard<Mutex> g(changing); // against stat(), which may find them nowhere for a moment, but
+				  // never twice
 	if (r != nullptr) {
 		r->received.fetch_add(d->bytes_in.load(mo::relaxed), mo::relaxed);
 		r->sent.fetch_add(d->bytes_out.load(mo::relaxed), mo::relaxed);
-		(d->zero_copy ? r->zero_copy : r->copied).fetch_add(d->frames_out.load(mo::relaxed), mo::relaxed);
+		(d->zero_copy ? r->zero_copy : r->copied)
+			.fetch_add(d->frames_out.load(mo::relaxed), mo::relaxed);
 	}
 	d->region.store(nullptr, mo::release);
 }
@@ -250,7 +257,9 @@ void stat(const dma::Region *r, struct dma_stat *s)
 		(d->zero_copy ? s->sends_zero_copy : s->sends_copied) += sent;
 		if (!is_open(d))
 			continue;
-		enum dma_ether mode = d->zero_copy ? dma_ether_zero_copy : d->program->generic ? dma_ether_generic : dma_ether_copy;
+		enum dma_ether mode = d->zero_copy          ? dma_ether_zero_copy
+				      : d->program->generic ? dma_ether_generic
+							    : dma_ether_copy;
 		if (s->ether == dma_no_ether || mode < s->ether)
 			s->ether = mode;
 		s->frames_received += d->frames_in.load(mo::relaxed);

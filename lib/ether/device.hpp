@@ -2,15 +2,18 @@
 //
 // ether_open: one queue of a network device, an AF_XDP socket whose memory is a region.
 //
-// The descriptor is the socket itself, so that poll and epoll are the kernel's own. What the library maps of it keeps the socket alive after
-// close(): it is let go when that is noticed, by the next ether_open, dma_assoc or dma_free, or by the receiver, which looks once a second.
+// The descriptor is the socket itself, so that poll and epoll are the kernel's own. What the
+// library maps of it keeps the socket alive after close(): it is let go when that is noticed, by
+// the next ether_open, dma_assoc or dma_free, or by the receiver, which looks once a second.
 //
-// Memory: the region's whole pages are the UMEM; a frame arrives in a slot (dma/slots.hpp), a chunk of 2 or 4 KiB that is reserved like any
-// piece, is the kernel's while it is in the fill ring, and is the program's from sio_recv to sio_release. Devices that use one region
-// share one UMEM where they can.
+// Memory: the region's whole pages are the UMEM; a frame arrives in a slot (dma/slots.hpp), a chunk
+// of 2 or 4 KiB that is reserved like any piece, is the kernel's while it is in the fill ring, and
+// is the program's from sio_recv to sio_release. Devices that use one region share one UMEM where
+// they can.
 //
-// Lifetimes: a Device lives from ether_open until its number is found to be closed, its memory for ever. Locks: that of the association
-// protects all of it that sends and receives; the list has its own, which comes after that.
+// Lifetimes: a Device lives from ether_open until its number is found to be closed, its memory for
+// ever. Locks: that of the association protects all of it that sends and receives; the list has its
+// own, which comes after that.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -30,7 +33,7 @@ struct Flight {
 struct Device {
 	Device *next;
 	std::atomic<bool> used;
-	std::atomic<int> fd; // the program's, or the association's duplicate
+	std::atomic<int> fd;          // the program's, or the association's duplicate
 	std::atomic<uint64_t> cookie; // of the socket
 	unsigned ifindex, queue, flags;
 	uint32_t mtu;
@@ -45,16 +48,17 @@ struct Device {
 	uint32_t chunk; // bytes of a slot
 	uint32_t most;  // bytes of a frame
 	bool zero_copy;
-	bool in_parts;  // frames may take several slots
+	bool in_parts; // frames may take several slots
 	Ring receive, transmit, fill, completed;
 	uint32_t with_kernel, wanted; // slots in the fill ring, and how many there are to be
 	uint64_t *kernels;            // which slots those are, a bit for each
 	uint32_t sending;             // entries whose completion is to come
 	uint32_t oldest, newest;      // of them
 	Flight *flying;
-	int error;                    // the device is no more, or 0
-	std::atomic<uint64_t> frames_in, frames_out, bytes_in, bytes_out, too_large; // written with the lock held, read at any time
-	uint64_t told; // drops that an event has told of
+	int error; // the device is no more, or 0
+	std::atomic<uint64_t> frames_in, frames_out, bytes_in, bytes_out,
+		too_large; // written with the lock held, read at any time
+	uint64_t told;     // drops that an event has told of
 };
 
 namespace device {
@@ -65,7 +69,8 @@ namespace device {
 int open(const char *name, unsigned queue, unsigned flags);
 // That of a socket; nullptr: it is none of ours.
 Device *find(uint64_t cookie);
-// A device with the same memory, whose UMEM can be used as well, or nullptr; one with the same queue, if there is one.
+// A device with the same memory, whose UMEM can be used as well, or nullptr; one with the same
+// queue, if there is one.
 Device *partner(const Device *d, const dma::Region *r);
 // The number gets another socket, a duplicate of fd. 0 or an errno.
 int change_socket(Device *d, int fd, int flags);
@@ -89,7 +94,8 @@ void after_fork();
 
 // ---- attach.cpp
 
-// The region becomes the queue's memory; slots of at least `slot' bytes, or as large as the device's frames. 0 or an errno. With the association's lock held.
+// The region becomes the queue's memory; slots of at least `slot' bytes, or as large as the
+// device's frames. 0 or an errno. With the association's lock held.
 int attach(Device *d, dma::Region *r, size_t slot);
 void detach(Device *d);
 // Binds a socket with memory of its own for a moment. 0 or the errno: whether that mode can be.

@@ -24,8 +24,9 @@ using dma::Region;
 
 namespace {
 
-constexpr uint32_t batch = dma::Slots::most_slots; // slots that go to the kernel together, completions that are looked for together
-constexpr uint32_t most_parts = 17; // MAX_SKB_FRAGS
+constexpr uint32_t batch = dma::Slots::most_slots; // slots that go to the kernel together,
+						   // completions that are looked for together
+constexpr uint32_t most_parts = 17;                // MAX_SKB_FRAGS
 
 // A part of a frame, as an entry of the ring has it.
 struct Part {
@@ -56,7 +57,8 @@ Part read_part(Device *d, uint32_t i)
 {
 	auto e = d->receive.read<struct xdp_desc>(i);
 	bool good = is_kernels(d, e.addr) && e.len <= d->chunk - (e.addr & (d->chunk - 1));
-	return {good ? d->memory + e.addr : nullptr, good ? e.len : 0, (e.options & XDP_PKT_CONTD) == 0};
+	return {good ? d->memory + e.addr : nullptr, good ? e.len : 0,
+		(e.options & XDP_PKT_CONTD) == 0};
 }
 
 // The kernel has let go of the slot that has these data.
@@ -71,7 +73,7 @@ char *get_back(Device *d, const char *data)
 // A frame: more parts than any has are not told apart.
 struct Frame {
 	Part part[most_parts + 1];
-	uint32_t parts; // 0: not all of it is there
+	uint32_t parts;  // 0: not all of it is there
 	uint64_t length; // 0: it is none
 };
 
@@ -85,7 +87,8 @@ void measure(Device *d, uint32_t filled, Frame *f)
 		f->part[i] = read_part(d, d->receive.mine + i);
 		// No two parts are in one slot.
 		for (uint32_t j = 0; j < i; j++)
-			if (f->part[i].data != nullptr && f->part[j].data != nullptr && slot_of(d, f->part[i].data) == slot_of(d, f->part[j].data))
+			if (f->part[i].data != nullptr && f->part[j].data != nullptr &&
+			    slot_of(d, f->part[i].data) == slot_of(d, f->part[j].data))
 				f->part[i].data = nullptr;
 		good = good && f->part[i].data != nullptr;
 		f->length += f->part[i].length;
@@ -155,7 +158,8 @@ bool refill(Device *d)
 		f.publish();
 		// Only a device that reads the region itself sleeps for want of slots.
 		if (d->zero_copy && (f.flags->load(mo::relaxed) & XDP_RING_NEED_WAKEUP) != 0)
-			syscall(SYS_recvfrom, d->fd.load(mo::relaxed), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+			syscall(SYS_recvfrom, d->fd.load(mo::relaxed), nullptr, 0, MSG_DONTWAIT,
+				nullptr, nullptr);
 	}
 	return d->with_kernel != 0;
 }
@@ -210,14 +214,16 @@ void reap(Device *d)
 		uint64_t address = d->completed.read<uint64_t>(d->completed.mine++);
 		// Mostly the oldest.
 		uint32_t i = d->oldest;
-		while (i != d->newest && (d->flying[i % flights].first == dma::no_unit || d->flying[i % flights].address != address))
+		while (i != d->newest && (d->flying[i % flights].first == dma::no_unit ||
+					  d->flying[i % flights].address != address))
 			i++;
 		if (i == d->newest)
 			continue; // nothing that has been sent
 		r->slots.unhold(d->flying[i % flights].first);
 		d->flying[i % flights].first = dma::no_unit;
 		d->sending--;
-		while (d->oldest != d->newest && d->flying[d->oldest % flights].first == dma::no_unit)
+		while (d->oldest != d->newest &&
+		       d->flying[d->oldest % flights].first == dma::no_unit)
 			d->oldest++;
 	}
 	d->completed.consumed();
@@ -225,12 +231,15 @@ void reap(Device *d)
 
 namespace {
 
-// Where the frame lies in the queue's memory, held by its piece; a copy if it is elsewhere or in several parts. nullptr: errno is set.
-const char *place(Device *d, Region *r, const struct iovec *v, size_t count, size_t length, uint32_t *first)
+// Where the frame lies in the queue's memory, held by its piece; a copy if it is elsewhere or in
+// several parts. nullptr: errno is set.
+const char *place(Device *d, Region *r, const struct iovec *v, size_t count, size_t length,
+		  uint32_t *first)
 {
 	auto *p = static_cast<const char *>(v[0].iov_base);
 	bool inside = count == 1 && p >= d->memory && p + length <= d->memory + d->memory_size;
-	bool whole = inside && (static_cast<size_t>(p - d->memory) & (d->chunk - 1)) + length <= d->chunk;
+	bool whole = inside &&
+		     (static_cast<size_t>(p - d->memory) & (d->chunk - 1)) + length <= d->chunk;
 	if (inside && (whole || d->in_parts) && (*first = r->slots.hold(p, length)) != dma::no_unit)
 		return p;
 	char *copy = nullptr;
@@ -285,7 +294,8 @@ int kick(Device *d)
 		return 0;
 	// A call sends as many as the kernel likes; what is left it says by EAGAIN.
 	for (int i = 0; i < 64; i++) {
-		if (syscall(SYS_sendto, d->fd.load(mo::relaxed), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0)
+		if (syscall(SYS_sendto, d->fd.load(mo::relaxed), nullptr, 0, MSG_DONTWAIT, nullptr,
+			    0) >= 0)
 			return 0;
 		if (errno != EAGAIN && errno != EBUSY && errno != ENOBUFS)
 			return -errno;
@@ -311,7 +321,8 @@ ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 	if (d->sending >= batch)
 		reap(d);
 	auto parts = static_cast<uint32_t>(length / d->chunk + 2);
-	if (d->transmit.size() - d->sending < parts || d->transmit.room(parts) < parts || flights - (d->newest - d->oldest) < parts) {
+	if (d->transmit.size() - d->sending < parts || d->transmit.room(parts) < parts ||
+	    flights - (d->newest - d->oldest) < parts) {
 		if (int e = kick(d); e != 0)
 			return e;
 		return -EAGAIN;

@@ -77,7 +77,8 @@ struct bpf_insn instruction(unsigned code, unsigned to, unsigned from, int offse
 int load(const char *name, int map)
 {
 	const struct bpf_insn code[] = {
-		instruction(BPF_LDX | BPF_MEM | BPF_W, BPF_REG_2, BPF_REG_1, offsetof(struct xdp_md, rx_queue_index), 0),
+		instruction(BPF_LDX | BPF_MEM | BPF_W, BPF_REG_2, BPF_REG_1,
+			    offsetof(struct xdp_md, rx_queue_index), 0),
 		instruction(BPF_LD | BPF_IMM | BPF_DW, BPF_REG_1, BPF_PSEUDO_MAP_FD, 0, map),
 		instruction(0, 0, 0, 0, 0),
 		instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_3, 0, 0, XDP_PASS),
@@ -164,7 +165,8 @@ int map_of(uint32_t program_number, const char *name)
 	a.info.bpf_fd = static_cast<uint32_t>(program);
 	a.info.info_len = sizeof info;
 	a.info.info = reinterpret_cast<uintptr_t>(&info);
-	bool ours = bpf(BPF_OBJ_GET_INFO_BY_FD, a) == 0 && info.nr_map_ids == 1 && memcmp(info.name, name, name_size) == 0;
+	bool ours = bpf(BPF_OBJ_GET_INFO_BY_FD, a) == 0 && info.nr_map_ids == 1 &&
+		    memcmp(info.name, name, name_size) == 0;
 	syscall(SYS_close, program);
 	return ours ? marked(by_number(BPF_MAP_GET_FD_BY_ID, map_number)) : -1;
 }
@@ -182,7 +184,8 @@ int adopt(Program *p, const char *name)
 		if (p->link < 0)
 			continue;
 		struct bpf_link_info info;
-		bool here = info_of(p->link, &info) && info.type == BPF_LINK_TYPE_XDP && info.xdp.ifindex == p->ifindex;
+		bool here = info_of(p->link, &info) && info.type == BPF_LINK_TYPE_XDP &&
+			    info.xdp.ifindex == p->ifindex;
 		p->map = here ? map_of(info.prog_id, name) : -1;
 		if (p->map >= 0) {
 			bell::mark(p->link);
@@ -200,7 +203,8 @@ Program *join(unsigned ifindex, uint64_t network, int *error)
 	for (Program *p = programs; p != nullptr; p = p->next) {
 		if (p->users == 0)
 			unused = p;
-		else if (p->ifindex == ifindex && p->network == network && bell::is_ours(p->link) && bell::is_ours(p->map)) {
+		else if (p->ifindex == ifindex && p->network == network && bell::is_ours(p->link) &&
+			 bell::is_ours(p->map)) {
 			p->users++;
 			return p;
 		}
@@ -262,7 +266,8 @@ void take_back(const Program *p, unsigned queue)
 	errno = saved;
 }
 
-// The child lets go of what keeps the program on the device, or a parent that is killed would leave it there as long as the child lives.
+// The child lets go of what keeps the program on the device, or a parent that is killed would leave
+// it there as long as the child lives.
 void close_in_child()
 {
 	for (Program *p = programs; p != nullptr; p = p->next)

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// The XDP program that gives the frames of a queue to the socket that has it, and leaves those of other queues to the kernel.
+// The XDP program that gives the frames of a queue to the socket that has it, and leaves those of
+// other queues to the kernel.
 //
-// One program and one map of sockets for a device, whoever uses it. They hang on a bpf link, whose descriptor each process that uses
-// the device has: the kernel takes the program off the device when the last of them is gone, however that process ended. Who comes second
-// finds the link by its number; the program's name tells the network namespace, which the link does not.
+// One program and one map of sockets for a device, whoever uses it. They hang on a bpf link, whose
+// descriptor each process that uses the device has: the kernel takes the program off the device
+// when the last of them is gone, however that process ended. Who comes second finds the link by its
+// number; the program's name tells the network namespace, which the link does not.
 //
-// bpf(2) is called as it is. libxdp would leave its program on the device of a program that was killed, and libbpf with what it needs
-// would be loaded into every program that this library is preloaded to.
+// bpf(2) is called as it is. libxdp would leave its program on the device of a program that was
+// killed, and libbpf with what it needs would be loaded into every program that this library is
+// preloaded to.
 #pragma once
 
 #include <cstdint>

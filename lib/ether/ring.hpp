@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// One of the four rings that an AF_XDP socket shares with the kernel. One side writes, the other reads: who writes publishes its index with
-// release after the entries, who reads loads that with acquire. On this side the association's lock makes all callers one.
+// One of the four rings that an AF_XDP socket shares with the kernel. One side writes, the other
+// reads: who writes publishes its index with release after the entries, who reads loads that with
+// acquire. On this side the association's lock makes all callers one.
 //
-// A child of fork has the socket, and may map and write the rings: the other side's index never says more than a ring holds, and entries are
-// read once and believed only as far as this side knows better (frames.cpp).
+// A child of fork has the socket, and may map and write the rings: the other side's index never
+// says more than a ring holds, and entries are read once and believed only as far as this side
+// knows better (frames.cpp).
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -34,7 +36,8 @@ struct Ring {
 		return copy;
 	}
 
-	// The kernel reads: how many entries may be written; looked at anew if it is less than is wanted.
+	// The kernel reads: how many entries may be written; looked at anew if it is less than is
+	// wanted.
 	uint32_t room(uint32_t wanted)
 	{
 		uint32_t used = mine - theirs;

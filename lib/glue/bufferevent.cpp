@@ -25,7 +25,8 @@ int enable(struct bufferevent *bev, short what)
 		return k->plain->enable(bev, what);
 	count(k);
 	mark(k);
-	if ((what & EV_READ) != 0 && evutil_timerisset(&bev->timeout_read) && event_add(&bev->ev_read, &bev->timeout_read) != 0)
+	if ((what & EV_READ) != 0 && evutil_timerisset(&bev->timeout_read) &&
+	    event_add(&bev->ev_read, &bev->timeout_read) != 0)
 		return -1;
 	return (what & EV_WRITE) != 0 ? k->plain->enable(bev, EV_WRITE) : 0;
 }
@@ -49,8 +50,9 @@ int adjust_timeouts(struct bufferevent *bev)
 	int r = k->plain->adj_timeouts(bev);
 	if (k->mode != Link::Mode::channel || !k->reading)
 		return r;
-	int of_reading = evutil_timerisset(&bev->timeout_read) ? event_add(&bev->ev_read, &bev->timeout_read)
-							       : event_remove_timer(&bev->ev_read);
+	int of_reading = evutil_timerisset(&bev->timeout_read)
+				 ? event_add(&bev->ev_read, &bev->timeout_read)
+				 : event_remove_timer(&bev->ev_read);
 	return r != 0 ? r : of_reading;
 }
 
@@ -69,7 +71,8 @@ int ctrl(struct bufferevent *bev, int op, union bufferevent_ctrl_data *data)
 	}
 }
 
-// From here on nobody is told of anything. The descriptor is the program's again, or is closed soon, when others may be, too.
+// From here on nobody is told of anything. The descriptor is the program's again, or is closed
+// soon, when others may be, too.
 void unlink(struct bufferevent *bev)
 {
 	Link *k = link_of(bev);
@@ -80,7 +83,8 @@ void unlink(struct bufferevent *bev)
 		hand_over(k->loop);
 }
 
-// In the thread of the loop, or when the base is freed. libevent closes the descriptor that its event for reading has.
+// In the thread of the loop, or when the base is freed. libevent closes the descriptor that its
+// event for reading has.
 void destruct(struct bufferevent *bev)
 {
 	Link *k = link_of(bev);
@@ -132,13 +136,15 @@ void take_over(Link *k, struct bufferevent *bev)
 using namespace sigevec;
 using namespace sigevec::glue;
 
-SIGEVEC_EXPORT struct bufferevent *bufferevent_sigevec_new(struct event_base *base, evutil_socket_t fd, int options)
+SIGEVEC_EXPORT struct bufferevent *bufferevent_sigevec_new(struct event_base *base,
+							   evutil_socket_t fd, int options)
 {
 	Loop *l = nullptr;
 	if (base == nullptr || !bufferevents::usable(base) || (l = join(base)) == nullptr)
 		return bufferevents::libevents_new(base, fd, options);
 	void *memory = malloc(sizeof(Link));
-	struct bufferevent *bev = memory == nullptr ? nullptr : bufferevents::libevents_new(base, -1, options);
+	struct bufferevent *bev =
+		memory == nullptr ? nullptr : bufferevents::libevents_new(base, -1, options);
 	if (bev == nullptr) {
 		free(memory);
 		part(l);

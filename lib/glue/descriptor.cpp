@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Whose a link's descriptor is. libevent has it where the channel is no use (what is no socket, or nothing at all), and until a
-// connection stands: the state "connecting" is libevent's own, and ends in its function for writing. That function is called by one
-// of ours, which takes the descriptor back.
+// Whose a link's descriptor is. libevent has it where the channel is no use (what is no socket, or
+// nothing at all), and until a connection stands: the state "connecting" is libevent's own, and
+// ends in its function for writing. That function is called by one of ours, which takes the
+// descriptor back.
 #include "glue/link.hpp"
 
 #include <event2/buffer.h>
@@ -14,7 +15,8 @@ namespace {
 
 constexpr short keeps = EV_PERSIST | EV_FINALIZE;
 
-void assign(struct event *ev, struct bufferevent *bev, evutil_socket_t fd, short what, event_callback_fn f)
+void assign(struct event *ev, struct bufferevent *bev, evutil_socket_t fd, short what,
+	    event_callback_fn f)
 {
 	int priority = event_get_priority(ev);
 	event_del(ev);
@@ -22,7 +24,8 @@ void assign(struct event *ev, struct bufferevent *bev, evutil_socket_t fd, short
 	event_priority_set(ev, priority);
 }
 
-// Gives both events the functions and the waits of a mode; what was added is added again, in the same order.
+// Gives both events the functions and the waits of a mode; what was added is added again, in the
+// same order.
 void enter(Link *k, Link::Mode mode, event_callback_fn read, event_callback_fn write)
 {
 	struct bufferevent *bev = k->bev;
@@ -55,13 +58,15 @@ bool connected(evutil_socket_t fd)
 	return getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &n) == 0;
 }
 
-// libevent's own function; after it the channel takes over if the connection stands. What still waits to write has not found out.
+// libevent's own function; after it the channel takes over if the connection stands. What still
+// waits to write has not found out.
 void then_settle(short what, struct bufferevent *bev, event_callback_fn Link::*plain)
 {
 	Link *k = link_of(bev);
 	(k->*plain)(k->fd, what, bev);
 	LockedBev locked(bev);
-	bool early = plain == &Link::plain_read && event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
+	bool early =
+		plain == &Link::plain_read && event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
 	if (!early && !k->unlinked && k->mode == Link::Mode::settling && connected(k->fd))
 		enter_channel(k);
 }
@@ -99,7 +104,8 @@ void use(Link *k, evutil_socket_t fd)
 		enter_channel(k);
 }
 
-// libevent's own function does all of it, but enables nothing, and asks whether the table is its own.
+// libevent's own function does all of it, but enables nothing, and asks whether the table is its
+// own.
 void exchange(Link *k, evutil_socket_t fd)
 {
 	struct bufferevent *bev = k->bev;

@@ -2,19 +2,21 @@
 //
 // sigevec_event_new: a libevent event for a channel.
 //
-// The channel's events are taken one by one, each just before its callback runs. That there may be more is said beforehand, by making
-// the event active again: so a callback that deletes or frees the event stops the next call as it would with any other event, and nothing
-// has been taken that nobody would hear of. No system call lies between two events that wait.
+// The channel's events are taken one by one, each just before its callback runs. That there may be
+// more is said beforehand, by making the event active again: so a callback that deletes or frees
+// the event stops the next call as it would with any other event, and nothing has been taken that
+// nobody would hear of. No system call lies between two events that wait.
 #include "glue/loop.hpp"
 
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <event2/event_struct.h>
-#include <sigevec/event.h>
 #include <sigevec/ev.h>
+#include <sigevec/event.h>
 
-// libevent's own: event_free() gives memory back where this takes it from. Null in a libevent that does not show it.
+// libevent's own: event_free() gives memory back where this takes it from. Null in a libevent that
+// does not show it.
 extern "C" void *event_mm_malloc_(size_t n) __attribute__((weak));
 
 namespace {
@@ -49,12 +51,14 @@ void run(evutil_socket_t, short what, void *arg)
 	else
 		s->taken = 0;
 	callback(ec, &e, callback_arg);
-	ec_submit(ec); // what the callback kept back, if it has not closed the channel; s may be gone
+	ec_submit(
+		ec); // what the callback kept back, if it has not closed the channel; s may be gone
 }
 
 } // namespace
 
-SIGEVEC_EXPORT struct event *sigevec_event_new(struct event_base *base, ec_t ec, sigevec_event_cb callback, void *arg)
+SIGEVEC_EXPORT struct event *sigevec_event_new(struct event_base *base, ec_t ec,
+					       sigevec_event_cb callback, void *arg)
 {
 	if (base == nullptr || callback == nullptr) {
 		errno = EINVAL;
@@ -64,7 +68,8 @@ SIGEVEC_EXPORT struct event *sigevec_event_new(struct event_base *base, ec_t ec,
 	if (fd < 0)
 		return nullptr;
 	// The size that this libevent has, not the one it had when this was compiled.
-	size_t before = (event_get_struct_event_size() + alignof(Source) - 1) / alignof(Source) * alignof(Source);
+	size_t before = (event_get_struct_event_size() + alignof(Source) - 1) / alignof(Source) *
+			alignof(Source);
 	size_t size = before + sizeof(Source);
 	void *memory = event_mm_malloc_ != nullptr ? event_mm_malloc_(size) : malloc(size);
 	if (memory == nullptr) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// bufferevent_socket_new of a program that knows nothing of the library, into which this one is preloaded: a bufferevent with a channel.
+// bufferevent_socket_new of a program that knows nothing of the library, into which this one is
+// preloaded: a bufferevent with a channel.
 //
-// A program that is linked with libsigevec_event finds this function, too, and gets libevent's own: it has asked for channels by name where it
-// wants them.
+// A program that is linked with libsigevec_event finds this function, too, and gets libevent's own:
+// it has asked for channels by name where it wants them.
 #include "base/memory_order.hpp"
 #include "bufferevent_ops.hpp"
 #include "glue/link.hpp"
@@ -34,7 +35,8 @@ bool preloaded()
 
 } // namespace sigevec::glue
 
-SIGEVEC_EXPORT struct bufferevent *bufferevent_socket_new(struct event_base *base, evutil_socket_t fd, int options)
+SIGEVEC_EXPORT struct bufferevent *bufferevent_socket_new(struct event_base *base,
+							  evutil_socket_t fd, int options)
 {
 	if (sigevec::glue::preloaded())
 		return bufferevent_sigevec_new(base, fd, options);

@@ -2,20 +2,22 @@
 //
 // A bufferevent of libevent's whose descriptor is waited for by the channel of its base.
 //
-// It is an ordinary socket bufferevent, made by libevent, and whatever happens to data is done by libevent's own two functions, which
-// read and write: what a program sees is libevent's doing. Only when they run is ours. Nothing is received before libevent receives it,
-// so a bufferevent that is disabled, freed or given another descriptor leaves everything in the socket.
+// It is an ordinary socket bufferevent, made by libevent, and whatever happens to data is done by
+// libevent's own two functions, which read and write: what a program sees is libevent's doing. Only
+// when they run is ours. Nothing is received before libevent receives it, so a bufferevent that is
+// disabled, freed or given another descriptor leaves everything in the socket.
 //
-// libevent's two events of the bufferevent are not in epoll while the channel waits. `ev_read' has the descriptor, which libevent's TLS
-// looks for there, but waits for nothing: it is a timer, and whether reading is wanted stands in `reading'. `ev_write' waits for
-// writing on the descriptor -1: it is added while libevent wants to write. Both are made active when the channel says so, and have
-// their turn, their priority and their time-outs as ever.
+// libevent's two events of the bufferevent are not in epoll while the channel waits. `ev_read' has
+// the descriptor, which libevent's TLS looks for there, but waits for nothing: it is a timer, and
+// whether reading is wanted stands in `reading'. `ev_write' waits for writing on the descriptor -1:
+// it is added while libevent wants to write. Both are made active when the channel says so, and
+// have their turn, their priority and their time-outs as ever.
 //
-// The bufferevent's table of operations is a copy of libevent's with some functions of ours; the copy is the first member of the Link,
-// which is how a bufferevent leads to its Link.
+// The bufferevent's table of operations is a copy of libevent's with some functions of ours; the
+// copy is the first member of the Link, which is how a bufferevent leads to its Link.
 //
-// All members are read and written under the bufferevent's lock, if it has one, but for `marked' and what
-// leads to the next one.
+// All members are read and written under the bufferevent's lock, if it has one, but for `marked'
+// and what leads to the next one.
 #pragma once
 
 #include "bufferevent_ops.hpp"
@@ -32,15 +34,17 @@ struct Link {
 	struct bufferevent *bev; // nullptr: destructed
 	Loop *loop;
 	event_callback_fn plain_read, plain_write; // libevent's
-	// Who waits for the descriptor: nobody, there is none; the channel; libevent; libevent until the connection stands.
+	// Who waits for the descriptor: nobody, there is none; the channel; libevent; libevent
+	// until the connection stands.
 	enum class Mode : unsigned char { none, channel, plain, settling } mode;
 	bool close_on_free, deferred; // of its options
-	bool unlinked; // its last reference has gone
-	bool reading;  // EV_READ is wanted
-	bool counted;  // among the loop's readers
-	bool read_first; // `ev_read' was added last: libevent runs it before `ev_write' when both are due
+	bool unlinked;                // its last reference has gone
+	bool reading;                 // EV_READ is wanted
+	bool counted;                 // among the loop's readers
+	bool read_first; // `ev_read' was added last: libevent runs it before `ev_write' when both
+			 // are due
 	bool read_due, write_due; // the channel has said so; until activate()
-	size_t left;   // of the output when some of it was last sent
+	size_t left;              // of the output when some of it was last sent
 	evutil_socket_t fd;
 	Request *data, *room; // what is asked of the channel; made when they are needed
 	std::atomic<bool> marked;
@@ -59,8 +63,8 @@ inline bool writing(const Link *k)
 	return event_pending(&k->bev->ev_write, EV_WRITE, nullptr) != 0;
 }
 
-// The bufferevent's lock, which its buffers share. Not bufferevent_lock(), which takes a reference as well, and so must not be
-// called when the last one has gone.
+// The bufferevent's lock, which its buffers share. Not bufferevent_lock(), which takes a reference
+// as well, and so must not be called when the last one has gone.
 class LockedBev {
 public:
 	explicit LockedBev(struct bufferevent *bev) : input_(bev->input) { evbuffer_lock(input_); }
@@ -79,11 +83,12 @@ void read_ready(evutil_socket_t, short what, void *bev);
 void write_ready(evutil_socket_t, short what, void *bev);
 // Asks for what k needs, and takes back what it does not want any more. By the thread of the loop.
 void start(Link *k);
-// A request has ended, and something may be due. False: it has been taken from the link. By the thread of the loop, as activate().
+// A request has ended, and something may be due. False: it has been taken from the link. By the
+// thread of the loop, as activate().
 bool ended(Link *k, Request *r, ssize_t result, int error);
 void activate(Link *k);
-// The link forgets its descriptor: its requests are cancelled and abandoned. In the thread of the loop the channel holds it no longer
-// after hand_over().
+// The link forgets its descriptor: its requests are cancelled and abandoned. In the thread of the
+// loop the channel holds it no longer after hand_over().
 void abandon(Link *k);
 // Whether it reads by the channel has changed: a base with one that does goes on running.
 void count(Link *k);

@@ -25,7 +25,7 @@ constexpr struct timeval no_time = {0, 0};
 Mutex registry;
 Loop *loops; // under `registry'
 
-// --- what the loop does ---------------------------------------------------------------------------------------------
+// --- what the loop does -----------------------------------------------------------------------
 
 bool is_thread(const Loop *l)
 {
@@ -74,7 +74,8 @@ void start_marked(std::atomic<Link *> &list)
 
 bool is_any_marked(const Loop *l)
 {
-	return l->marked.load(mo::acquire) != nullptr || l->marked_soon.load(mo::acquire) != nullptr;
+	return l->marked.load(mo::acquire) != nullptr ||
+	       l->marked_soon.load(mo::acquire) != nullptr;
 }
 
 // As a rule the channel, like other descriptors, has its turn when the base has its next one.
@@ -88,8 +89,9 @@ void schedule_next_turn(Loop *l)
 	}
 }
 
-// Once in each turn it may have one more, behind what is active by then, for those of which no callback can be waiting that is to run
-// before: what is answered at once then costs the base no turn of its own.
+// Once in each turn it may have one more, behind what is active by then, for those of which no
+// callback can be waiting that is to run before: what is answered at once then costs the base no
+// turn of its own.
 void schedule_soon(Loop *l)
 {
 	if (!l->once_more) {
@@ -103,13 +105,15 @@ void schedule_soon(Loop *l)
 bool may_be_soon(const Link *k)
 {
 	const Loop *l = k->loop;
-	return is_thread(l) && !k->deferred && event_get_priority(&k->bev->ev_read) == event_get_priority(&l->soon);
+	return is_thread(l) && !k->deferred &&
+	       event_get_priority(&k->bev->ev_read) == event_get_priority(&l->soon);
 }
 
 void handle(Loop *l, Request *r, ssize_t result, int error)
 {
 	Link *k = r->link.load(mo::acquire);
-	// A link is freed by this thread, or when the loop does not run; it is taken from a request under its own lock.
+	// A link is freed by this thread, or when the loop does not run; it is taken from a request
+	// under its own lock.
 	if (k == nullptr || !ended(k, r, result, error))
 		release(l, r);
 }
@@ -155,7 +159,8 @@ void work(evutil_socket_t, short what, void *arg)
 		start_marked(l->marked_soon);
 		n = take(l, events, &at_once);
 		for (int i = 0; i < n; i++)
-			handle(l, static_cast<Request *>(events[i].ev_data), events[i].ev_result, events[i].ev_errno);
+			handle(l, static_cast<Request *>(events[i].ev_data), events[i].ev_result,
+			       events[i].ev_errno);
 	}
 	activate_due(l);
 	l->working = false;
@@ -170,9 +175,11 @@ void work_wanted(evutil_socket_t fd, short what, void *arg)
 	work(fd, what, arg);
 }
 
-// --- which loops there are --------------------------------------------------------------------------------------------
+// --- which loops there are --------------------------------------------------------------------
 
-void nothing(evutil_socket_t, short, void *) {}
+void nothing(evutil_socket_t, short, void *)
+{
+}
 
 void assign_own(struct event *ev, Loop *l, evutil_socket_t fd, short what, event_callback_fn f)
 {
@@ -196,14 +203,16 @@ void assign(Loop *l, struct event_base *base)
 	event_add(&l->ready, nullptr);
 }
 
-// Without one, other threads would wait for the channel: libevent's own wait costs less, and sees all that is ready at once.
+// Without one, other threads would wait for the channel: libevent's own wait costs less, and sees
+// all that is ready at once.
 bool has_ring()
 {
 	const char *forced = secure_getenv("SIGEVEC_ENGINE");
 	for (const char *other : {"inline", "kaio", "threads"})
 		if (forced != nullptr && strcmp(forced, other) == 0)
 			return false;
-	// Not by making one: the end of a ring disturbs the thread that has made it, some time later, in a call that can be interrupted.
+	// Not by making one: the end of a ring disturbs the thread that has made it, some time
+	// later, in a call that can be interrupted.
 	return syscall(SYS_io_uring_setup, 0, nullptr) < 0 && errno == EFAULT;
 }
 
@@ -228,7 +237,8 @@ Loop *make(struct event_base *base)
 	return l;
 }
 
-// Every link has gone, so nobody is to be told: what was cancelled is waited for, that the base may be freed.
+// Every link has gone, so nobody is to be told: what was cancelled is waited for, that the base may
+// be freed.
 void finish(Loop *l)
 {
 	event_data_t events[batch];
@@ -315,7 +325,8 @@ void mark(Link *k)
 	do
 		k->next = first;
 	while (!list.compare_exchange_weak(first, k, mo::release, mo::relaxed));
-	if (first != nullptr || (is_thread(l) && l->working)) // work() looks at the lists before it returns
+	if (first != nullptr ||
+	    (is_thread(l) && l->working)) // work() looks at the lists before it returns
 		return;
 	if (soon)
 		schedule_soon(l);
@@ -339,7 +350,7 @@ void reads(Loop *l, bool more)
 		event_del(&l->reading);
 }
 
-// --- requests -----------------------------------------------------------------------------------------------------------
+// --- requests ---------------------------------------------------------------------------------
 
 bool start_poll(Loop *l, Request *r, int fd, short events)
 {

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
-// The channel of an event_base: all bufferevents of the base receive and send through it (link.hpp). Its descriptor is an event
-// of the base while requests are outstanding, so a loop ends when libevent's own would.
+// The channel of an event_base: all bufferevents of the base receive and send through it
+// (link.hpp). Its descriptor is an event of the base while requests are outstanding, so a loop ends
+// when libevent's own would.
 //
-// Who changes a bufferevent, in whatever thread, only marks its link. The thread that runs the loop then takes all that are
-// marked, prepares what they need, and hands it to the kernel with one call, which also brings what has ended. That only
-// makes libevent's events active, which then have their turn and priority.
+// Who changes a bufferevent, in whatever thread, only marks its link. The thread that runs the loop
+// then takes all that are marked, prepares what they need, and hands it to the kernel with one
+// call, which also brings what has ended. That only makes libevent's events active, which then have
+// their turn and priority.
 //
-// Locks: a bufferevent's own lock (libevent's), then Loop::lock, then nothing. No lock of ours is held while a callback runs.
-// Lifetime: from the base's first bufferevent until none is left and nothing is outstanding; one that is idle is kept for the
-// next base, so that a server that has no connection for a moment keeps its ring.
+// Locks: a bufferevent's own lock (libevent's), then Loop::lock, then nothing. No lock of ours is
+// held while a callback runs. Lifetime: from the base's first bufferevent until none is left and
+// nothing is outstanding; one that is idle is kept for the next base, so that a server that has no
+// connection for a moment keeps its ring.
 #pragma once
 
 #include <atomic>
@@ -43,7 +46,8 @@ private:
 	Mutex &m_;
 };
 
-// A wait for a descriptor: what is asked of the channel, and the data of its event; allocated by malloc.
+// A wait for a descriptor: what is asked of the channel, and the data of its event; allocated by
+// malloc.
 struct Request {
 	bool outstanding;         // its event has not been handled
 	bool cancelled, listed;   // in `to_cancel'; under the loop's lock
@@ -57,25 +61,27 @@ struct Request {
 struct Loop {
 	struct event_base *base;
 	ec_t ec;
-	pid_t process;       // a child of fork has no part in it
-	// All but the last are libevent's business, not the program's: they neither keep a loop running nor count as its work.
-	struct event ready;   // the channel's descriptor
-	struct event wanted;  // something is marked
-	struct event soon;    // the same, before the base looks at its descriptors; with the priority that events have by themselves
+	pid_t process; // a child of fork has no part in it
+	// All but the last are libevent's business, not the program's: they neither keep a loop
+	// running nor count as its work.
+	struct event ready;  // the channel's descriptor
+	struct event wanted; // something is marked
+	struct event soon; // the same, before the base looks at its descriptors; with the priority
+			   // that events have by themselves
 	struct event reading; // added while there are readers: what keeps a loop running
 	std::atomic<Link *> marked, marked_soon; // the latter for `soon'
-	Link *due, **last_due; // of which an event is due, during work()
-	std::atomic<pthread_t> thread; // that runs the loop; 0: not known yet
-	bool working;                  // that thread is in work()
-	bool once_more;                // `soon' has not been used in this turn of the base
-	bool next_turn;                // `wanted' is added
-	Mutex lock;                    // the channel, and what follows
-	unsigned outstanding;          // requests whose event has not been taken
+	Link *due, **last_due;                   // of which an event is due, during work()
+	std::atomic<pthread_t> thread;           // that runs the loop; 0: not known yet
+	bool working;                            // that thread is in work()
+	bool once_more;       // `soon' has not been used in this turn of the base
+	bool next_turn;       // `wanted' is added
+	Mutex lock;           // the channel, and what follows
+	unsigned outstanding; // requests whose event has not been taken
 	unsigned readers;
-	bool prepared;                 // something that the kernel does not know yet
-	Request *to_cancel;            // by the thread of the loop
-	Request *early;                // their events were taken by hand_over()
-	unsigned links;                // under the registry's lock
+	bool prepared;      // something that the kernel does not know yet
+	Request *to_cancel; // by the thread of the loop
+	Request *early;     // their events were taken by hand_over()
+	unsigned links;     // under the registry's lock
 	Loop *next;
 };
 
@@ -95,9 +101,11 @@ void reads(Loop *l, bool more);
 
 // Starts a request, r's. False: refused, nothing has been done. By the thread of the loop.
 bool start_poll(Loop *l, Request *r, int fd, short events);
-// Cancels it: in the thread of the loop with the next hand_over() or turn, otherwise at that loop's next turn.
+// Cancels it: in the thread of the loop with the next hand_over() or turn, otherwise at that loop's
+// next turn.
 void cancel(Loop *l, Request *r);
-// In the thread of the loop: what was cancelled is so when this returns, and the kernel has let go of its descriptor.
+// In the thread of the loop: what was cancelled is so when this returns, and the kernel has let go
+// of its descriptor.
 void hand_over(Loop *l);
 // Frees one that is not outstanding.
 void release(Loop *l, Request *r);

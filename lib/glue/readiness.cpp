@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// When libevent's functions for reading and writing run: what is asked of the channel, and what its answers lead to.
+// When libevent's functions for reading and writing run: what is asked of the channel, and what its
+// answers lead to.
 #include "glue/link.hpp"
 
 #include "base/memory_order.hpp"
@@ -83,8 +84,8 @@ void start_writing(Link *k)
 		wait_for(k, k->room, POLLOUT);
 }
 
-// io_uring's wait ends with POLLRDHUP as well, which nobody asks for here. It would do so again at once: libevent waits for the room in a
-// connection whose peer has said its last.
+// io_uring's wait ends with POLLRDHUP as well, which nobody asks for here. It would do so again at
+// once: libevent waits for the room in a connection whose peer has said its last.
 bool told(short events, ssize_t result)
 {
 	return (result & (events | POLLERR | POLLHUP | POLLNVAL)) != 0;
@@ -99,13 +100,16 @@ bool room_for_more(Link *k)
 {
 	LockedBev locked(k->bev);
 	struct pollfd p = {k->fd, static_cast<short>(POLLOUT | (k->reading ? POLLIN : 0)), 0};
-	size_t quiet = k->bev->wm_write.low + static_cast<size_t>(bufferevent_get_max_single_write(k->bev));
-	return in_channel(k) && writing(k) && k->left > quiet && poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+	size_t quiet = k->bev->wm_write.low +
+		       static_cast<size_t>(bufferevent_get_max_single_write(k->bev));
+	return in_channel(k) && writing(k) && k->left > quiet && poll(&p, 1, 0) == 1 &&
+	       p.revents == POLLOUT;
 }
 
 } // namespace
 
-// libevent's function may free the bufferevent: what is left of it then lasts until the loop has gone on.
+// libevent's function may free the bufferevent: what is left of it then lasts until the loop has
+// gone on.
 void read_ready(evutil_socket_t, short what, void *arg)
 {
 	auto *bev = static_cast<struct bufferevent *>(arg);
@@ -116,8 +120,9 @@ void read_ready(evutil_socket_t, short what, void *arg)
 		mark(k);
 }
 
-// libevent writes 16 KiB, and then looks at all its descriptors. One that has room for more is written to again at once, as long as that
-// leaves so much that there is nothing to tell the program, and nothing is to be read before.
+// libevent writes 16 KiB, and then looks at all its descriptors. One that has room for more is
+// written to again at once, as long as that leaves so much that there is nothing to tell the
+// program, and nothing is to be read before.
 void write_ready(evutil_socket_t, short what, void *arg)
 {
 	auto *bev = static_cast<struct bufferevent *>(arg);

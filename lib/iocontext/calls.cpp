@@ -3,8 +3,8 @@
 // The calls of interface.h.
 #include "iocontext/interface.h"
 
-#include "base/memory_order.hpp"
 #include "api/check.hpp"
+#include "base/memory_order.hpp"
 #include "engine/kaio.hpp"
 #include "iocontext/context.hpp"
 #include "iocontext/submit.hpp"
@@ -22,7 +22,10 @@ namespace {
 // A use of a context for the length of a call.
 class Use {
 public:
-	explicit Use(const void *address) : context_(process::ready() ? io::acquire(address) : nullptr) {}
+	explicit Use(const void *address)
+	    : context_(process::ready() ? io::acquire(address) : nullptr)
+	{
+	}
 	~Use()
 	{
 		if (context_ != nullptr)
@@ -37,7 +40,8 @@ private:
 	io::Context *context_;
 };
 
-// Whatever is called in a call, the program's errno is not touched, and the thread is not cancelled, as in no system call of these.
+// Whatever is called in a call, the program's errno is not touched, and the thread is not
+// cancelled, as in no system call of these.
 class KeepCaller {
 public:
 	KeepCaller() { pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type_); }
@@ -112,7 +116,8 @@ long submit_all(io::Context *c, long nr, struct iocb *const *iocbs)
 	int e = 0;
 	for (; done < nr && e == 0; done++) {
 		bool there = pages.readable(iocbs + done, sizeof *iocbs);
-		e = there ? io::submit_one(c, reinterpret_cast<uint64_t>(iocbs[done]), &pages) : -EFAULT;
+		e = there ? io::submit_one(c, reinterpret_cast<uint64_t>(iocbs[done]), &pages)
+			  : -EFAULT;
 		if (e != 0)
 			break;
 	}
@@ -148,7 +153,8 @@ SIGEVEC_EXPORT long sigevec_io_cancel(void *context, struct iocb *iocb, struct i
 		io::Operation *o = io::operation_at(i);
 		// Several may have been made from one iocb.
 		if (o->context.load(mo::acquire) == use.get() &&
-		    o->object.load(mo::relaxed) == reinterpret_cast<uint64_t>(iocb) && io::cancel(o))
+		    o->object.load(mo::relaxed) == reinterpret_cast<uint64_t>(iocb) &&
+		    io::cancel(o))
 			return -EINPROGRESS;
 	}
 	return -EINVAL;
@@ -175,8 +181,8 @@ void stop_getting(void *p)
 	io::release(c);
 }
 
-// Nothing need be waited for (min_nr is 0), but there is time, and a buffered transfer is under way: with the kernel it had ended when io_submit
-// returned, and programs rely on that.
+// Nothing need be waited for (min_nr is 0), but there is time, and a buffered transfer is under
+// way: with the kernel it had ended when io_submit returned, and programs rely on that.
 bool waits_for_none(const Getting &g)
 {
 	return g.nr > 0 && !g.deadline.never && g.has_time && g.c->buffered.load(mo::acquire) != 0;
@@ -195,7 +201,9 @@ bool get_events(Getting &g, long *got)
 	*got += n;
 	if (*got >= g.min_nr && !(*got == 0 && waits_for_none(g)))
 		return true;
-	int e = c->dead.load(mo::seq_cst) ? EINVAL : c->sleepers.sleep(seen, g.deadline, g.mask, {stop_getting, &g, g.cancel_type});
+	int e = c->dead.load(mo::seq_cst) ? EINVAL
+					  : c->sleepers.sleep(seen, g.deadline, g.mask,
+							      {stop_getting, &g, g.cancel_type});
 	if (e == 0)
 		return false;
 	// What came at the last moment.
@@ -224,20 +232,23 @@ int read_mask(const struct sigevec_io_mask *from, const sigset_t **mask)
 	return 0;
 }
 
-// As the kernel reckons: a sum of seconds and nanoseconds, whatever they are, which never comes if it is negative.
+// As the kernel reckons: a sum of seconds and nanoseconds, whatever they are, which never comes if
+// it is negative.
 Deadline deadline_of(const struct timespec *timeout)
 {
 	constexpr int64_t second = 1000000000;
 	if (timeout == nullptr || timeout->tv_sec >= INT64_MAX / second)
 		return Deadline::after(nullptr);
-	auto sum = static_cast<int64_t>(static_cast<uint64_t>(timeout->tv_sec) * second + static_cast<uint64_t>(timeout->tv_nsec));
+	auto sum = static_cast<int64_t>(static_cast<uint64_t>(timeout->tv_sec) * second +
+					static_cast<uint64_t>(timeout->tv_nsec));
 	struct timespec clean = {sum / second, sum % second};
 	return sum < 0 ? Deadline::after(nullptr) : Deadline::after(&clean);
 }
 
 } // namespace
 
-SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr, struct io_event *events, const struct timespec *timeout,
+SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr,
+					 struct io_event *events, const struct timespec *timeout,
 					 const struct sigevec_io_mask *masks)
 {
 	KeepCaller keep;
@@ -252,7 +263,13 @@ SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr, st
 	if (min_nr > nr || min_nr < 0)
 		return -EINVAL;
 	io::Context *c = use.get();
-	Getting g{c, min_nr, nr, events, deadline_of(timeout), mask, keep.type(),
+	Getting g{c,
+		  min_nr,
+		  nr,
+		  events,
+		  deadline_of(timeout),
+		  mask,
+		  keep.type(),
 		  timeout != nullptr && (timeout->tv_sec | timeout->tv_nsec) != 0};
 	long got = 0;
 	c->sleepers.asleep.fetch_add(1, mo::seq_cst);

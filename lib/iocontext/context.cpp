@@ -20,26 +20,30 @@ Pool<Operation, 8, config::most_requests / 256> operation_pool;
 
 // ---- the table of contexts, by address ----
 
-// Open addressing; a table is replaced by one of twice the size when half of it has been used, and stays for whoever still reads it. Places
-// are not emptied, but marked, as long as something may come after them.
+// Open addressing; a table is replaced by one of twice the size when half of it has been used, and
+// stays for whoever still reads it. Places are not emptied, but marked, as long as something may
+// come after them.
 struct Table {
 	uint32_t places, used;
 	std::atomic<Context *> place[];
 };
 
 std::atomic<Table *> table{nullptr};
-Mutex changing; // the table, with all signals blocked
+Mutex changing;  // the table, with all signals blocked
 Context removed; // the mark
 
 uint32_t first_place(const Table *t, const void *address)
 {
-	return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address) * 0x9e3779b97f4a7c15ull >> 32) & (t->places - 1);
+	return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address) * 0x9e3779b97f4a7c15ull >>
+				     32) &
+	       (t->places - 1);
 }
 
 // nullptr: there is none.
 std::atomic<Context *> *find(Table *t, const void *address)
 {
-	for (uint32_t i = first_place(t, address), n = 0; n < t->places; i = (i + 1) & (t->places - 1), n++) {
+	for (uint32_t i = first_place(t, address), n = 0; n < t->places;
+	     i = (i + 1) & (t->places - 1), n++) {
 		Context *c = t->place[i].load(mo::acquire);
 		if (c == nullptr)
 			return nullptr;
@@ -58,8 +62,8 @@ void put(Table *t, Context *c)
 	t->place[i].store(c, mo::release);
 }
 
-// Marks that nothing comes after are no longer needed: nobody's search goes beyond them. So a program that sets up and destroys contexts for
-// ever needs no new tables.
+// Marks that nothing comes after are no longer needed: nobody's search goes beyond them. So a
+// program that sets up and destroys contexts for ever needs no new tables.
 void clear_marks(Table *t, uint32_t i)
 {
 	uint32_t mask = t->places - 1;
@@ -73,7 +77,8 @@ void clear_marks(Table *t, uint32_t i)
 
 Table *make_table(uint32_t places)
 {
-	auto *t = static_cast<Table *>(calloc(1, sizeof(Table) + places * sizeof(std::atomic<Context *>)));
+	auto *t = static_cast<Table *>(
+		calloc(1, sizeof(Table) + places * sizeof(std::atomic<Context *>)));
 	if (t != nullptr)
 		t->places = places;
 	return t;
@@ -108,7 +113,8 @@ Table *roomy_table()
 constexpr uint32_t magic = 0xa10a10a1;
 constexpr uint32_t most_events = 0x10000000 / sizeof(struct io_event);
 
-// As the kernel reckons, also beyond what its unsigned numbers have room for: twice what was asked for. 0 and *events, or -errno.
+// As the kernel reckons, also beyond what its unsigned numbers have room for: twice what was asked
+// for. 0 and *events, or -errno.
 int events_for(unsigned nr, uint32_t *events)
 {
 	*events = (nr < 4 ? 4 : nr) * 2;
@@ -120,7 +126,8 @@ int events_for(unsigned nr, uint32_t *events)
 Ring *map_ring(uint32_t events, size_t *bytes)
 {
 	auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-	*bytes = (sizeof(Ring) + (size_t{events} + 2) * sizeof(struct io_event) + page - 1) / page * page;
+	*bytes = (sizeof(Ring) + (size_t{events} + 2) * sizeof(struct io_event) + page - 1) / page *
+		 page;
 	void *m = mmap(nullptr, *bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m == MAP_FAILED)
 		return nullptr;
@@ -260,7 +267,8 @@ int create(unsigned nr, Ring **ring)
 Context *acquire(const void *address)
 {
 	Table *t = table.load(mo::acquire);
-	std::atomic<Context *> *place = t != nullptr && address != nullptr ? find(t, address) : nullptr;
+	std::atomic<Context *> *place =
+		t != nullptr && address != nullptr ? find(t, address) : nullptr;
 	Context *c = place != nullptr ? place->load(mo::acquire) : nullptr;
 	if (c == nullptr || c == &removed)
 		return nullptr;
@@ -381,7 +389,8 @@ int take(Context *c, struct io_event *events, long most)
 		uint32_t head = r->head.load(mo::relaxed) % c->size;
 		uint32_t tail = c->tail.load(mo::acquire);
 		uint32_t there = (tail + c->size - head) % c->size;
-		long count = there < static_cast<unsigned long>(most) ? static_cast<long>(there) : most;
+		long count =
+			there < static_cast<unsigned long>(most) ? static_cast<long>(there) : most;
 		if (count == 0)
 			return 0;
 		if (!writable(events, static_cast<size_t>(count) * sizeof *events))

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: MIT
 //
-// An io_context_t of libaio's: a ring of events in memory of the program's, and what is outstanding.
+// An io_context_t of libaio's: a ring of events in memory of the program's, and what is
+// outstanding.
 //
-// The program reads the ring as it reads the kernel's: an event is there from the moment the tail says so, without a call, and stays
-// until the head has been moved, by io_getevents or by the program. The ring is the program's to write to. Of it only the head is
-// believed, and only as a place within it: a program that scribbles over its ring loses that context's events, and nothing else.
+// The program reads the ring as it reads the kernel's: an event is there from the moment the tail
+// says so, without a call, and stays until the head has been moved, by io_getevents or by the
+// program. The ring is the program's to write to. Of it only the head is believed, and only as a
+// place within it: a program that scribbles over its ring loses that context's events, and nothing
+// else.
 //
-// Who ends a request puts its Operation into the context's inbox, and then into the ring, unless another thread, or an interrupted frame
-// of this one, is doing that: then that looks again. So nobody waits for a lock in order to end a request.
+// Who ends a request puts its Operation into the context's inbox, and then into the ring, unless
+// another thread, or an interrupted frame of this one, is doing that: then that looks again. So
+// nobody waits for a lock in order to end a request.
 //
-// A program that has as many events unread as the ring has room for gets EAGAIN for the next request; there is always room for those
-// that have been accepted.
+// A program that has as many events unread as the ring has room for gets EAGAIN for the next
+// request; there is always room for those that have been accepted.
 //
-// Lifetimes: a Context is never freed, so that a stale pointer to one does no harm. It is in use while `users' is not 0: one for being in the
-// table of contexts, one for each call and each Operation. The last user unmaps the ring. Locks: `readers', with all signals blocked, by
+// Lifetimes: a Context is never freed, so that a stale pointer to one does no harm. It is in use
+// while `users' is not 0: one for being in the table of contexts, one for each call and each
+// Operation. The last user unmaps the ring. Locks: `readers', with all signals blocked, by
 // io_getevents; see sleep.hpp and event_signal.hpp for theirs.
 #pragma once
 
@@ -54,7 +59,7 @@ struct Operation {
 	ssize_t result;
 	EventSignal *signal; // of the eventfd that is to be told, or nullptr
 	bool poll;
-	bool of_file; // counted in Context::of_files
+	bool of_file;  // counted in Context::of_files
 	bool buffered; // counted in Context::buffered
 
 	// Its place in the order of its file (order.hpp), whose locks protect it.
@@ -84,8 +89,10 @@ struct alignas(64) Context {
 	std::atomic<uint32_t> tail{0}; // the ring's, which the program could change
 
 	std::atomic<uint32_t> outstanding{0}; // accepted, and not in the ring
-	std::atomic<uint32_t> of_files{0};    // of them, those that the end of the program waits for, and that have not ended
-	std::atomic<uint32_t> buffered{0};    // of them, transfers of files without O_DIRECT, until they are in the ring
+	std::atomic<uint32_t> of_files{
+		0}; // of them, those that the end of the program waits for, and that have not ended
+	std::atomic<uint32_t> buffered{
+		0}; // of them, transfers of files without O_DIRECT, until they are in the ring
 	Sleepers sleepers;
 	EventSignals signals;
 	Mutex readers;
@@ -93,15 +100,19 @@ struct alignas(64) Context {
 
 // Makes one with room for twice nr events: 0 and the ring, or -errno.
 int create(unsigned nr, Ring **ring);
-// The context at an address, in use until release; nullptr: it is none, or none any more. No address is read.
+// The context at an address, in use until release; nullptr: it is none, or none any more. No
+// address is read.
 Context *acquire(const void *address);
 void release(Context *c);
-// Takes it out of the table: whoever does that ends it. False: another thread was quicker. From then on nothing is accepted.
+// Takes it out of the table: whoever does that ends it. False: another thread was quicker. From
+// then on nothing is accepted.
 bool remove(Context *c);
-// Puts into the ring what has ended and is not there yet; of a context that has been removed, forgets it.
+// Puts into the ring what has ended and is not there yet; of a context that has been removed,
+// forgets it.
 void deliver(Context *c);
 
-// An Operation, with its place in the ring and its use of the context; nullptr: there is no room, or no memory, or the context has been removed.
+// An Operation, with its place in the ring and its use of the context; nullptr: there is no room,
+// or no memory, or the context has been removed.
 Operation *reserve(Context *c);
 // It has not been submitted.
 void give_up(Operation *o);
@@ -109,7 +120,8 @@ void give_up(Operation *o);
 void note_buffered(Operation *o);
 // What is accepted with it is carried out, also at the end of the program.
 void carry_out(Operation *o);
-// Waits for all such operations. Those that are accepted later, by threads that go on, are not waited for.
+// Waits for all such operations. Those that are accepted later, by threads that go on, are not
+// waited for.
 void drain();
 // It has ended, with this result: an event. Any thread; async-signal-safe.
 void ended(Operation *o, ssize_t result);

@@ -3,8 +3,8 @@
 
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
-#include "runtime/helper.hpp"
 #include "base/syscalls.hpp"
+#include "runtime/helper.hpp"
 
 #include <cerrno>
 #include <cstdio>
@@ -43,8 +43,9 @@ void dispose(helper::Chore *e)
 	errno = saved;
 }
 
-// By a thread of the helper's, which must not wait: one by one, for what is more than a counter has room for would be waited for. A counter
-// that is full stays full, as the kernel's own telling leaves it.
+// By a thread of the helper's, which must not wait: one by one, for what is more than a counter has
+// room for would be waited for. A counter that is full stays full, as the kernel's own telling
+// leaves it.
 void write_due(helper::Chore *e)
 {
 	auto *s = static_cast<EventSignal *>(e);
@@ -97,7 +98,8 @@ void EventSignals::drop_idle(pid_t helper)
 {
 	for (EventSignal **p = &first; *p != nullptr;) {
 		EventSignal *i = *p;
-		if (i->users.load(mo::acquire) != 1 || same_file(self(), i->number, helper, i->file) == Same::yes) {
+		if (i->users.load(mo::acquire) != 1 ||
+		    same_file(self(), i->number, helper, i->file) == Same::yes) {
 			p = &i->next;
 			continue;
 		}
@@ -145,7 +147,8 @@ void EventSignals::close_all()
 void tell(EventSignal *s)
 {
 	s->due.fetch_add(1, mo::seq_cst);
-	// Whoever has been asked looks at `due' after it has said that it may be asked again. The use goes along.
+	// Whoever has been asked looks at `due' after it has said that it may be asked again. The
+	// use goes along.
 	if (s->asked.exchange(true, mo::seq_cst))
 		drop(s);
 	else

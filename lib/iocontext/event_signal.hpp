@@ -2,13 +2,16 @@
 //
 // The eventfds that are told of events (IOCB_FLAG_RESFD).
 //
-// A request holds its eventfd, as the kernel does: by a copy in the helper's table of descriptors, which the program can neither see nor
-// close, made at the first request that names it. Later requests find it by comparing files, where the kernel does that. So only threads of
-// the helper's can write to it; others ask the driver.
+// A request holds its eventfd, as the kernel does: by a copy in the helper's table of descriptors,
+// which the program can neither see nor close, made at the first request that names it. Later
+// requests find it by comparing files, where the kernel does that. So only threads of the helper's
+// can write to it; others ask the driver.
 //
-// Locks: EventSignals::lock, with all signals blocked, by submitters only. Lifetimes: an EventSignal has one user for being in its context's
-// list, one for each request, and one while the driver is asked to write. The last one has it closed and freed by a thread of the helper's.
-// What is in the list, and not in use, and not the program's number any more, goes when the next one is made.
+// Locks: EventSignals::lock, with all signals blocked, by submitters only. Lifetimes: an
+// EventSignal has one user for being in its context's list, one for each request, and one while the
+// driver is asked to write. The last one has it closed and freed by a thread of the helper's. What
+// is in the list, and not in use, and not the program's number any more, goes when the next one is
+// made.
 #pragma once
 
 #include "runtime/post.hpp"
@@ -29,7 +32,8 @@ struct EventSignals {
 	Mutex lock;
 	EventSignal *first = nullptr;
 
-	// What fd is: 0 and *s, with a use for the caller's request, or -errno (EBADF, EINVAL: no eventfd, EAGAIN). Not async-signal-safe.
+	// What fd is: 0 and *s, with a use for the caller's request, or -errno (EBADF, EINVAL: no
+	// eventfd, EAGAIN). Not async-signal-safe.
 	int find(int fd, EventSignal **s);
 	// No request will look for one any more.
 	void close_all();

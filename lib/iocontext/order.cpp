@@ -26,7 +26,8 @@ Shard &shard_of(const Operation::Place &p)
 
 bool conflict(const Operation::Place &a, const Operation::Place &b)
 {
-	return a.ino == b.ino && a.dev == b.dev && (a.write || b.write) && a.from < b.to && b.from < a.to;
+	return a.ino == b.ino && a.dev == b.dev && (a.write || b.write) && a.from < b.to &&
+	       b.from < a.to;
 }
 
 // Whether something before o is in its way. With the lock held.

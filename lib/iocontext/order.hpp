@@ -2,12 +2,13 @@
 //
 // Buffered requests of one file take effect in the order of submission.
 //
-// Kernel AIO carries them out within io_submit, one after the other, and programs have come to rely on it. Here two of them run side by side
-// unless their bytes overlap and one of them writes; then the later one is parked, with its file, until the earlier one has ended. Of a write
-// that appends, or that makes the file longer, every byte from there on may be another's.
+// Kernel AIO carries them out within io_submit, one after the other, and programs have come to rely
+// on it. Here two of them run side by side unless their bytes overlap and one of them writes; then
+// the later one is parked, with its file, until the earlier one has ended. Of a write that appends,
+// or that makes the file longer, every byte from there on may be another's.
 //
-// Requests with O_DIRECT are in no order, as with the kernel. A read that the page cache can serve within the call is none of this where no write
-// is outstanding.
+// Requests with O_DIRECT are in no order, as with the kernel. A read that the page cache can serve
+// within the call is none of this where no write is outstanding.
 //
 // Locks: one of 64, by inode, with all signals blocked; no call is made under it.
 #pragma once

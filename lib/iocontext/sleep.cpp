@@ -20,8 +20,9 @@ void set_mask(uint64_t now, uint64_t *before)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &now, before, mask_size);
 }
 
-// The sleeper has left the list: an interruption that is still to come would be the program's next system call's. One of pthread_cancel's
-// goes on to where it was meant for. Whether one was still to come.
+// The sleeper has left the list: an interruption that is still to come would be the program's next
+// system call's. One of pthread_cancel's goes on to where it was meant for. Whether one was still
+// to come.
 bool swallow_interruption()
 {
 	siginfo_t info;
@@ -29,7 +30,8 @@ bool swallow_interruption()
 	uint64_t set = interruption;
 	memset(&info, 0, sizeof info);
 	bool any = false;
-	while (syscall(SYS_rt_sigtimedwait, &set, &info, &none, mask_size) == sigevec_interruption) {
+	while (syscall(SYS_rt_sigtimedwait, &set, &info, &none, mask_size) ==
+	       sigevec_interruption) {
 		any = true;
 		if (info.si_code == SI_TKILL) {
 			syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sigevec_interruption);
@@ -39,7 +41,8 @@ bool swallow_interruption()
 	return any;
 }
 
-// Without a time-out a handler with SA_RESTART would make the sleep go on, which the kernel's own does not.
+// Without a time-out a handler with SA_RESTART would make the sleep go on, which the kernel's own
+// does not.
 constexpr timespec very_long{1000000000, 0};
 
 } // namespace
@@ -68,8 +71,14 @@ int Sleepers::sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mas
 	timespec rest = very_long;
 	if (!deadline.never && !deadline.left(rest))
 		return ETIMEDOUT;
-	long arg[6] = {reinterpret_cast<long>(&arrivals), FUTEX_WAIT_PRIVATE, static_cast<long>(seen), reinterpret_cast<long>(&rest), 0, 0};
-	auto e = static_cast<int>(-sigevec_undone_syscall(undo.undo, undo.arg, undo.cancel_type, SYS_futex, arg));
+	long arg[6] = {reinterpret_cast<long>(&arrivals),
+		       FUTEX_WAIT_PRIVATE,
+		       static_cast<long>(seen),
+		       reinterpret_cast<long>(&rest),
+		       0,
+		       0};
+	auto e = static_cast<int>(
+		-sigevec_undone_syscall(undo.undo, undo.arg, undo.cancel_type, SYS_futex, arg));
 	return e == EAGAIN || (e == ETIMEDOUT && deadline.never) ? 0 : e;
 }
 
@@ -80,7 +89,8 @@ int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset
 	if (!deadline.never) {
 		if (!deadline.left(left))
 			return ETIMEDOUT;
-		if (left.tv_sec < rest.tv_sec || (left.tv_sec == rest.tv_sec && left.tv_nsec < rest.tv_nsec))
+		if (left.tv_sec < rest.tv_sec ||
+		    (left.tv_sec == rest.tv_sec && left.tv_nsec < rest.tv_nsec))
 			rest = left;
 	}
 	uint64_t inside, before;
@@ -98,7 +108,8 @@ int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset
 		e = syscall(SYS_ppoll, nullptr, 0, &rest, &inside, mask_size) < 0 ? errno : 0;
 	{
 		Guard<Mutex> g(lock);
-		for (Masked *p = masked.load(mo::relaxed), *previous = nullptr; p != nullptr; previous = p, p = p->next)
+		for (Masked *p = masked.load(mo::relaxed), *previous = nullptr; p != nullptr;
+		     previous = p, p = p->next)
 			if (p == &me) {
 				if (previous == nullptr)
 					masked.store(me.next, mo::relaxed);
@@ -107,7 +118,8 @@ int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset
 				break;
 			}
 	}
-	// What interrupted the sleep was a signal of the program's if the interruption is still to come.
+	// What interrupted the sleep was a signal of the program's if the interruption is still to
+	// come.
 	bool ours = me.woken && !swallow_interruption();
 	set_mask(before, nullptr);
 	return e == EINTR && !ours ? EINTR : 0;

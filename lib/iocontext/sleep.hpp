@@ -2,12 +2,14 @@
 //
 // io_getevents and io_pgetevents asleep.
 //
-// Why no wake-up is lost: a sleeper counts itself, reads `arrivals', looks at the ring, and sleeps while `arrivals' is unchanged; who has put an
-// event into the ring changes `arrivals', then looks whether anybody sleeps. All are seq_cst.
+// Why no wake-up is lost: a sleeper counts itself, reads `arrivals', looks at the ring, and sleeps
+// while `arrivals' is unchanged; who has put an event into the ring changes `arrivals', then looks
+// whether anybody sleeps. All are seq_cst.
 //
-// A mask of signals that is to hold during the sleep alone (io_pgetevents) must be taken and the sleep begun in one step, which a futex
-// cannot: such a caller sleeps in ppoll, and is woken by the signal that libc keeps for cancellation (compat/interrupt.h), which it has
-// blocked except there. Lock: `lock', with all signals blocked.
+// A mask of signals that is to hold during the sleep alone (io_pgetevents) must be taken and the
+// sleep begun in one step, which a futex cannot: such a caller sleeps in ppoll, and is woken by the
+// signal that libc keeps for cancellation (compat/interrupt.h), which it has blocked except there.
+// Lock: `lock', with all signals blocked.
 #pragma once
 
 #include "runtime/sync.hpp"
@@ -30,22 +32,24 @@ struct Sleepers {
 	// There are more events, or the context is dead. Async-signal-safe.
 	void wake();
 
-	// What is to be undone when the sleep does not return: the thread is cancelled, which it can be only if its type is asynchronous, or a
-	// signal handler leaves by siglongjmp.
+	// What is to be undone when the sleep does not return: the thread is cancelled, which it
+	// can be only if its type is asynchronous, or a signal handler leaves by siglongjmp.
 	struct Undo {
 		void (*undo)(void *);
 		void *arg;
 		int cancel_type; // the program's
 	};
 
-	// By a caller that counts in `asleep', has read `seen' and then found too little. 0, EINTR or ETIMEDOUT.
+	// By a caller that counts in `asleep', has read `seen' and then found too little. 0, EINTR
+	// or ETIMEDOUT.
 	int sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask, const Undo &undo);
 
 private:
 	int sleep_masked(uint32_t seen, const Deadline &deadline, const sigset_t *mask);
 };
 
-// The signals that are pending, and that the mask does not block, are delivered: whether there were any.
+// The signals that are pending, and that the mask does not block, are delivered: whether there were
+// any.
 bool let_in(const sigset_t *mask);
 
 } // namespace sigevec::io

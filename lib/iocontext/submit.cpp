@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/submit.hpp"
 
-#include "base/memory_order.hpp"
 #include "api/check.hpp"
+#include "base/memory_order.hpp"
 #include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
 #include "iocontext/order.hpp"
@@ -68,7 +68,8 @@ int check_priority(int priority)
 	}
 }
 
-constexpr int known_flags = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
+constexpr int known_flags =
+	RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
 
 int check_flags(const struct iocb &i)
 {
@@ -98,19 +99,23 @@ bool anonymous_can(bool read, int fd)
 	if (n < 0)
 		return true;
 	name[n] = 0;
-	for (const char *i : {"anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]", "anon_inode:[userfaultfd]"})
+	for (const char *i : {"anon_inode:[eventfd]", "anon_inode:[timerfd]",
+			      "anon_inode:[signalfd]", "anon_inode:[userfaultfd]"})
 		if (strcmp(name, i) == 0)
 			return true;
 	return false;
 }
 
-// What the kernel would have against a transfer of a file of a kind that not all can be transferred of by kernel AIO, or with such flags: 0 or -errno.
+// What the kernel would have against a transfer of a file of a kind that not all can be transferred
+// of by kernel AIO, or with such flags: 0 or -errno.
 int check_kind(const Descriptor &d, bool read, int flags)
 {
 	if (d.type == S_IFDIR)
 		return -EINVAL;
-	bool all_can = d.kind == Kind::memory || d.kind == Kind::pool || d.kind == Kind::socket || d.kind == Kind::fifo ||
-		       (d.kind == Kind::file && (d.size != 0 || d.exact_inode || d.type == S_IFBLK));
+	bool all_can =
+		d.kind == Kind::memory || d.kind == Kind::pool || d.kind == Kind::socket ||
+		d.kind == Kind::fifo ||
+		(d.kind == Kind::file && (d.size != 0 || d.exact_inode || d.type == S_IFBLK));
 	if (all_can && (flags & (RWF_NOAPPEND | RWF_NOWAIT)) == 0)
 		return 0;
 	int e = kaio::verdict(d.fd, read, flags);
@@ -122,7 +127,8 @@ int read_buffer(const struct iocb &i, bool vector, Call *c)
 {
 	if (!vector) {
 		c->buf = reinterpret_cast<void *>(i.aio_buf);
-		c->len = i.aio_nbytes < transfer::most_at_once ? i.aio_nbytes : transfer::most_at_once;
+		c->len = i.aio_nbytes < transfer::most_at_once ? i.aio_nbytes
+							       : transfer::most_at_once;
 		return in_reach(c->buf, c->len) ? 0 : -EFAULT;
 	}
 	auto n = static_cast<unsigned>(i.aio_nbytes);
@@ -150,12 +156,15 @@ int check_area(const Call &c)
 {
 	off_t end;
 	size_t len = c.len < SSIZE_MAX ? c.len : SSIZE_MAX;
-	return c.offset < 0 || __builtin_add_overflow(c.offset, static_cast<off_t>(len), &end) ? -EINVAL : 0;
+	return c.offset < 0 || __builtin_add_overflow(c.offset, static_cast<off_t>(len), &end)
+		       ? -EINVAL
+		       : 0;
 }
 
 // ---- transfers ----
 
-// What the flags of the iocb add to those of the file. What differs from those only the plain call is told.
+// What the flags of the iocb add to those of the file. What differs from those only the plain call
+// is told.
 void apply_flags(Call *c, Descriptor *d, int flags)
 {
 	int before = d->flags;
@@ -292,7 +301,8 @@ int start_sync(Operation *o, const struct iocb &i, const Descriptor &d)
 
 int start_poll(Operation *o, const struct iocb &i, const Descriptor &d)
 {
-	if (i.aio_buf != static_cast<uint16_t>(i.aio_buf) || i.aio_offset != 0 || i.aio_nbytes != 0 || i.aio_rw_flags != 0)
+	if (i.aio_buf != static_cast<uint16_t>(i.aio_buf) || i.aio_offset != 0 ||
+	    i.aio_nbytes != 0 || i.aio_rw_flags != 0)
 		return -EINVAL;
 	Call c{};
 	c.op = Op::poll;
@@ -343,7 +353,9 @@ int check_and_start(Operation *o, struct iocb *at, const struct iocb &i, bool ch
 	if (!transfer::describe(static_cast<int>(i.aio_fildes), &d) || (d.flags & O_PATH) != 0)
 		return -EBADF;
 	if ((i.aio_flags & IOCB_FLAG_RESFD) != 0)
-		if (int e = o->context.load(mo::relaxed)->signals.find(static_cast<int>(i.aio_resfd), &o->signal); e != 0)
+		if (int e = o->context.load(mo::relaxed)
+				    ->signals.find(static_cast<int>(i.aio_resfd), &o->signal);
+		    e != 0)
 			return e;
 	if (int e = write_key(at, i, changeable); e != 0)
 		return e;
@@ -375,11 +387,12 @@ int submit_one(Context *c, uint64_t address, Pages *pages)
 
 namespace {
 
-// The requests that are operations of contexts are those with neither an aiocb nor a channel. What is read here may be another's by now, but
-// Operations are never freed.
+// The requests that are operations of contexts are those with neither an aiocb nor a channel. What
+// is read here may be another's by now, but Operations are never freed.
 Operation *operation_of(const Request *r, uint64_t word)
 {
-	bool candidate = (r->op == Op::poll || r->op == Op::read || r->op == Op::write) && r->cb.load(mo::relaxed) == nullptr &&
+	bool candidate = (r->op == Op::poll || r->op == Op::read || r->op == Op::write) &&
+			 r->cb.load(mo::relaxed) == nullptr &&
 			 r->channel.load(mo::relaxed) == nullptr;
 	auto *o = candidate ? static_cast<Operation *>(r->data.load(mo::relaxed)) : nullptr;
 	std::atomic_thread_fence(mo::acquire);

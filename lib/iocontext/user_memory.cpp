@@ -20,7 +20,8 @@ constexpr uintptr_t page = 4096;
 bool look(const void *set, void *old)
 {
 	int saved = errno;
-	// No `how' is -1: with a set to read it is refused after that has been read, and without one it is not looked at.
+	// No `how' is -1: with a set to read it is refused after that has been read, and without
+	// one it is not looked at.
 	long r = syscall(SYS_rt_sigprocmask, -1, set, old, mask_size);
 	bool there = r == 0 || errno != EFAULT;
 	errno = saved;
@@ -46,12 +47,14 @@ template <class Look> bool each_page(uintptr_t from, size_t n, Look look_at)
 
 bool readable(const void *p, size_t n)
 {
-	return each_page(reinterpret_cast<uintptr_t>(p), n, [](uintptr_t at) { return look(reinterpret_cast<void *>(at), nullptr); });
+	return each_page(reinterpret_cast<uintptr_t>(p), n,
+			 [](uintptr_t at) { return look(reinterpret_cast<void *>(at), nullptr); });
 }
 
 bool writable(void *p, size_t n)
 {
-	return each_page(reinterpret_cast<uintptr_t>(p), n, [](uintptr_t at) { return look(nullptr, reinterpret_cast<void *>(at)); });
+	return each_page(reinterpret_cast<uintptr_t>(p), n,
+			 [](uintptr_t at) { return look(nullptr, reinterpret_cast<void *>(at)); });
 }
 
 namespace {
@@ -67,7 +70,8 @@ bool touch(uintptr_t at)
 	constexpr uint32_t operation = FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_EQ, 0);
 	std::atomic<uint32_t> nobody{0};
 	int saved = errno;
-	long r = syscall(SYS_futex, &nobody, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0, at / sizeof(uint32_t) * sizeof(uint32_t), operation);
+	long r = syscall(SYS_futex, &nobody, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0,
+			 at / sizeof(uint32_t) * sizeof(uint32_t), operation);
 	bool there = r >= 0;
 	errno = saved;
 	return there;
@@ -105,7 +109,8 @@ bool in_reach(const void *p, size_t n)
 	if (__builtin_add_overflow(reinterpret_cast<uintptr_t>(p), n, &end))
 		return false;
 #if defined __x86_64__
-	// Of the 47 bits, the last page is nobody's. Addresses of 57 bits are only where somebody has asked for them.
+	// Of the 47 bits, the last page is nobody's. Addresses of 57 bits are only where somebody
+	// has asked for them.
 	constexpr uintptr_t limit = (uintptr_t{1} << 47) - page;
 	return end <= limit || (end >> 56 == 0 && readable(p, mask_size));
 #else

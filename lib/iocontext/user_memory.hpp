@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Memory of the program's that may not be there: where the kernel would say EFAULT, the library must not die.
+// Memory of the program's that may not be there: where the kernel would say EFAULT, the library
+// must not die.
 //
-// A look asks the kernel (rt_sigprocmask, which copies eight bytes and does nothing else; a futex operation that changes no bit of a word). What
-// another thread unmaps after it is not seen.
+// A look asks the kernel (rt_sigprocmask, which copies eight bytes and does nothing else; a futex
+// operation that changes no bit of a word). What another thread unmaps after it is not seen.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +26,12 @@ public:
 	bool readable(const void *p, size_t n);
 
 private:
-	uintptr_t changeable_ = UINTPTR_MAX, readable_ = UINTPTR_MAX; // the numbers of the last ones
+	uintptr_t changeable_ = UINTPTR_MAX,
+		  readable_ = UINTPTR_MAX; // the numbers of the last ones
 };
 
-// Whether the kernel would take the range for one of a program's at all; what is in it is another question.
+// Whether the kernel would take the range for one of a program's at all; what is in it is another
+// question.
 bool in_reach(const void *p, size_t n);
 
 } // namespace sigevec::io

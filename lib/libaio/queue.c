@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libaio's functions on top of its calls, for programs whose iocbs have a function of theirs as their data.
+ * libaio's functions on top of its calls, for programs whose iocbs have a function of theirs as
+ * their data.
  */
 #include "iocontext/interface.h"
 
@@ -20,8 +21,8 @@ typedef void function_of_event(void *context, void *object, long result, long re
 
 int io_setup(int nr, void **context);
 int io_destroy(void *context);
-int sigevec_getevents(void *context, long min_nr, long nr, struct event *events, const struct timespec *timeout)
-	__attribute__((visibility("hidden")));
+int sigevec_getevents(void *context, long min_nr, long nr, struct event *events,
+		      const struct timespec *timeout) __attribute__((visibility("hidden")));
 
 EXPORT int io_queue_init(int nr, void **context);
 EXPORT int io_queue_release(void *context);

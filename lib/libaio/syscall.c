@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libc's syscall(), for those who call kernel AIO by it (MariaDB): the calls of kernel AIO go to the contexts of the library's, all others to
- * the kernel as they are. Machines for which the few instructions are not here keep libc's.
+ * libc's syscall(), for those who call kernel AIO by it (MariaDB): the calls of kernel AIO go to
+ * the contexts of the library's, all others to the kernel as they are. Machines for which the few
+ * instructions are not here keep libc's.
  */
 #define _GNU_SOURCE
 #include "iocontext/interface.h"
@@ -13,11 +14,14 @@
 #if defined __x86_64__ || defined __aarch64__
 
 /* From below. */
-long sigevec_aio_syscall(long number, long a, long b, long c, long d, long e, long f) __attribute__((visibility("hidden"), used));
-long sigevec_foreign_call(long number, long a, long b, long c, long d, long e, long f) __attribute__((visibility("hidden")));
+long sigevec_aio_syscall(long number, long a, long b, long c, long d, long e, long f)
+	__attribute__((visibility("hidden"), used));
+long sigevec_foreign_call(long number, long a, long b, long c, long d, long e, long f)
+	__attribute__((visibility("hidden")));
 long sigevec_syscall_failed(long result) __attribute__((visibility("hidden"), used));
 
-/* The calls of kernel AIO, in the arguments that syscall() was called with; the others too, if they come here. */
+/* The calls of kernel AIO, in the arguments that syscall() was called with; the others too, if they
+ * come here. */
 long sigevec_aio_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
 	long result = SIGEVEC_IO_FOREIGN;
@@ -36,10 +40,12 @@ long sigevec_aio_syscall(long number, long a, long b, long c, long d, long e, lo
 		result = sigevec_io_cancel((void *)a, (struct iocb *)b, (struct io_event *)c);
 		break;
 	case SYS_io_getevents:
-		result = sigevec_io_getevents((void *)a, b, c, (struct io_event *)d, (const struct timespec *)e, NULL);
+		result = sigevec_io_getevents((void *)a, b, c, (struct io_event *)d,
+					      (const struct timespec *)e, NULL);
 		break;
 	case SYS_io_pgetevents:
-		result = sigevec_io_getevents((void *)a, b, c, (struct io_event *)d, (const struct timespec *)e,
+		result = sigevec_io_getevents((void *)a, b, c, (struct io_event *)d,
+					      (const struct timespec *)e,
 					      (const struct sigevec_io_mask *)f);
 		break;
 	default:
@@ -54,9 +60,11 @@ long sigevec_aio_syscall(long number, long a, long b, long c, long d, long e, lo
 	return result;
 }
 
-/* By hand, so that a call that returns twice, or on another stack, does what it does with libc's. */
+/* By hand, so that a call that returns twice, or on another stack, does what it does with libc's.
+ */
 #ifdef __x86_64__
-_Static_assert(SYS_io_setup == 206 && SYS_io_cancel == 210 && SYS_io_pgetevents == 333, "the numbers below");
+_Static_assert(SYS_io_setup == 206 && SYS_io_cancel == 210 && SYS_io_pgetevents == 333,
+	       "the numbers below");
 __asm__(".text\n"
 	".globl syscall\n"
 	".type syscall, @function\n"
@@ -86,7 +94,8 @@ __asm__(".text\n"
 	"	.cfi_endproc\n"
 	".size syscall, . - syscall\n");
 #else
-_Static_assert(SYS_io_setup == 0 && SYS_io_getevents == 4 && SYS_io_pgetevents == 292, "the numbers below");
+_Static_assert(SYS_io_setup == 0 && SYS_io_getevents == 4 && SYS_io_pgetevents == 292,
+	       "the numbers below");
 __asm__(".text\n"
 	".globl syscall\n"
 	".type syscall, @function\n"

@@ -63,16 +63,20 @@ struct Event {
 	bool needs_memory() const { return notify == SIGEV_THREAD || notify == SIGEV_EC; }
 
 	// Needs someone to deliver it, even when the program never looks at the request again.
-	bool silent() const { return notify == SIGEV_NONE || (notify == SIGEV_SIGNAL && signo == 0); }
+	bool silent() const
+	{
+		return notify == SIGEV_NONE || (notify == SIGEV_SIGNAL && signo == 0);
+	}
 };
 
-// An Event on its way. Part of the Request, Batch or Wait that it tells of, whose reference it holds while it is queued; or of none of
-// these (channel/posted.hpp).
+// An Event on its way. Part of the Request, Batch or Wait that it tells of, whose reference it
+// holds while it is queued; or of none of these (channel/posted.hpp).
 struct Notification {
 	std::atomic<Notification *> next{nullptr};
 	Event event;
-	Batch *batch = nullptr;     // the list to be counted down once this one is delivered
-	Request *request = nullptr; // the owner, or nullptr: the owner is a Batch or a Wait, if there is one
+	Batch *batch = nullptr; // the list to be counted down once this one is delivered
+	Request *request =
+		nullptr; // the owner, or nullptr: the owner is a Batch or a Wait, if there is one
 	Batch *owner_batch = nullptr;
 	source::Wait *source = nullptr;
 };

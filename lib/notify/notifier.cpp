@@ -15,13 +15,14 @@ namespace sigevec::notifier {
 
 namespace {
 
-// Newest first; a taker turns it round. Pushed to from signal handlers and every kind of thread, hence lock-free.
+// Newest first; a taker turns it round. Pushed to from signal handlers and every kind of thread,
+// hence lock-free.
 std::atomic<Notification *> inbox{nullptr};
 // Oldest first; guarded by `order', which only notification threads take.
 Notification *oldest = nullptr;
 Mutex order;
-// Changes with every push; waited on by idle threads. Pushed before it changes: a thread that read it before looking
-// into the queue cannot sleep through a push.
+// Changes with every push; waited on by idle threads. Pushed before it changes: a thread that read
+// it before looking into the queue cannot sleep through a push.
 std::atomic<uint32_t> pushes{0};
 std::atomic<uint32_t> threads{0}, idle{0};
 
@@ -54,7 +55,8 @@ bool add_thread()
 	return false;
 }
 
-// What a function finds is what a new thread would have: no signal blocked, cancellation enabled and deferred.
+// What a function finds is what a new thread would have: no signal blocked, cancellation enabled
+// and deferred.
 void as_new_thread()
 {
 	sigset_t none;
@@ -109,11 +111,13 @@ void dispatch(Notification &n)
 {
 	stats::count(stats::notify_thread);
 	SIGEVEC_PROBE3(notify, SIGEV_THREAD, 0, n.event.value.sival_ptr);
-	// A thread for each: what an earlier function has changed (affinity, locale, rounding, its thread-local variables) is not to be found.
+	// A thread for each: what an earlier function has changed (affinity, locale, rounding, its
+	// thread-local variables) is not to be found.
 	if (run_on_own_thread(n))
 		return;
 	stats::count(stats::notify_thread_shared);
-	// The function may block for as long as it likes: someone else must be there for the next one.
+	// The function may block for as long as it likes: someone else must be there for the next
+	// one.
 	if (idle.load(mo::relaxed) == 0 && !add_thread())
 		stats::count(stats::notify_thread_shared);
 	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, nullptr);
@@ -162,7 +166,8 @@ void ensure()
 void queue(Notification &n)
 {
 	if (threads.load(mo::relaxed) == 0) {
-		// Not one thread can be made: the function still runs, here, even if here is a thread of the helper's.
+		// Not one thread can be made: the function still runs, here, even if here is a
+		// thread of the helper's.
 		stats::count(stats::notify_thread_shared);
 		BlockSignals keep_mask;
 		run(n, thread_of_its_own_ended);

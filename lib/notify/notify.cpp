@@ -18,7 +18,8 @@ namespace sigevec::notify {
 
 namespace {
 
-// To the process, with what POSIX asks for in siginfo_t. Signal 0 checks and says nothing, as in glibc.
+// To the process, with what POSIX asks for in siginfo_t. Signal 0 checks and says nothing, as in
+// glibc.
 void send_signal(const Event &e)
 {
 	if (e.signo == 0)

@@ -7,11 +7,12 @@
 
 namespace sigevec::notify {
 
-// A signal or nothing: at once. Returns false for the others, which need a Notification. Async-signal-safe.
+// A signal or nothing: at once. Returns false for the others, which need a Notification.
+// Async-signal-safe.
 bool send_now(const Event &e);
 
-// Any kind. The owner of n must hold a reference for it; it is dropped once the notification has been delivered, and the
-// list it belongs to is counted down then. Async-signal-safe.
+// Any kind. The owner of n must hold a reference for it; it is dropped once the notification has
+// been delivered, and the list it belongs to is counted down then. Async-signal-safe.
 void send(Notification &n);
 
 // Drops the owner's reference. Async-signal-safe.

@@ -53,7 +53,8 @@ int one(Request *r, uint64_t word)
 		switch (static_cast<State>(now & 0xff)) {
 		case State::queued:
 			if (r->change_exactly(now, State::cancelled)) {
-				// Against the association, which says where it waits and looks at the state then.
+				// Against the association, which says where it waits and looks at
+				// the state then.
 				std::atomic_thread_fence(mo::seq_cst);
 				uint64_t place = r->association.load(mo::relaxed);
 				completion::finish_cancelled(r);
@@ -99,7 +100,8 @@ unsigned by_search(const Channel *channel, bool all, const void *data)
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
 		uint64_t word = r->state.load(mo::acquire);
-		bool meant = all || (r->cb.load(mo::relaxed) == nullptr && r->data.load(mo::relaxed) == data);
+		bool meant = all || (r->cb.load(mo::relaxed) == nullptr &&
+				     r->data.load(mo::relaxed) == data);
 		if (!meant || !is_of(r, word, channel))
 			continue;
 		end_soon(r, word);

@@ -10,12 +10,13 @@ namespace sigevec::cancel {
 // Whether a request with this state word has yet to end.
 bool outstanding(uint64_t word);
 
-// The truth about one request, whose state was `word' when it was found to be the one that is meant: AIO_CANCELED (its end
-// has been published), AIO_NOTCANCELED or AIO_ALLDONE. Not async-signal-safe.
+// The truth about one request, whose state was `word' when it was found to be the one that is
+// meant: AIO_CANCELED (its end has been published), AIO_NOTCANCELED or AIO_ALLDONE. Not
+// async-signal-safe.
 int one(Request *r, uint64_t word);
 
-// Every request whose event goes to a channel; of one-call requests only, and with this data, unless `all'. Returns how many
-// were found outstanding. Not async-signal-safe.
+// Every request whose event goes to a channel; of one-call requests only, and with this data,
+// unless `all'. Returns how many were found outstanding. Not async-signal-safe.
 unsigned of_channel(const Channel *channel, bool all, const void *data);
 
 } // namespace sigevec::cancel

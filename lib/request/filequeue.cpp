@@ -55,10 +55,12 @@ Same fits(const FileQueue *q, const Request *r)
 {
 	if (q->ino != r->ino.load(mo::relaxed) || q->dev != r->dev.load(mo::relaxed))
 		return Same::no;
-	// Another open file of the same inode, with the same flags, writes alike; but appends must be in the order of their own.
+	// Another open file of the same inode, with the same flags, writes alike; but appends must
+	// be in the order of their own.
 	if (r->exact_inode && q->flags == r->flags && (r->flags & O_APPEND) == 0 && !r->is_sync())
 		return Same::yes;
-	return same_file(static_cast<pid_t>(syscall(SYS_gettid)), r->fd.load(mo::relaxed), helper::get()->thread, q->file);
+	return same_file(static_cast<pid_t>(syscall(SYS_gettid)), r->fd.load(mo::relaxed),
+			 helper::get()->thread, q->file);
 }
 
 // False: the queue has ended.
@@ -81,8 +83,8 @@ bool over(const FileQueue *q)
 
 enum class Joined : uint8_t { yes, no, refused };
 
-// Where the kernel does not compare files (Same::unknown) all of an inode are in one queue, each with its own file, so that the order is kept
-// whichever it is.
+// Where the kernel does not compare files (Same::unknown) all of an inode are in one queue, each
+// with its own file, so that the order is kept whichever it is.
 Joined join_with_file(FileQueue *q, Request *r)
 {
 	if (r->is_sync())
@@ -134,7 +136,8 @@ Request *reversed(Request *r)
 	return result;
 }
 
-// Takes the next request, by way of `list', what has been taken and not yet served; nullptr: there is none, and q has ended.
+// Takes the next request, by way of `list', what has been taken and not yet served; nullptr: there
+// is none, and q has ended.
 Request *take(FileQueue *q, Request *&list)
 {
 	while (list == nullptr) {
@@ -171,7 +174,8 @@ Request *take_live(FileQueue *q, Request *&list)
 // What was queued before it here has ended.
 void synchronize(Request *r, int fd)
 {
-	// Its submitter's share is all that is left; otherwise something else is before it, which the driver waits for.
+	// Its submitter's share is all that is left; otherwise something else is before it, which
+	// the driver waits for.
 	bool free = r->waits_for.load(mo::acquire) == 1;
 	if (!free) {
 		helper::request_from_inside(helper::own_helper(), r, fd);
@@ -207,8 +211,9 @@ bool submit(Request *r)
 		errno = EAGAIN;
 		return false;
 	}
-	new (q) FileQueue{s.queues, r->dev.load(mo::relaxed), r->ino.load(mo::relaxed),
-			  r->flags, -1, r, nullptr};
+	new (q) FileQueue{
+		s.queues, r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), r->flags, -1, r,
+		nullptr};
 	r->post.object = q;
 	// The worker does not look at the number here; who does has the lock.
 	if (!helper::to_worker(helper::What::file_queue, r, &q->file)) {
@@ -249,7 +254,8 @@ Request *first(const FileQueue *q)
 
 namespace {
 
-// The sync's turn: what is queued behind it need not wait for it, nor it for that. False: nothing is, and it has been carried out.
+// The sync's turn: what is queued behind it need not wait for it, nor it for that. False: nothing
+// is, and it has been carried out.
 bool pass_sync(Request *r, int fd, Request *next)
 {
 	if (next == nullptr)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// The one-call requests that are queued, by channel and data, so that ev_cancel costs what it cancels.
+// The one-call requests that are queued, by channel and data, so that ev_cancel costs what it
+// cancels.
 //
-// A request is entered before it is handed over, and taken out by whoever ends it, before its end is told: what is found here may have ended a
-// moment later, which its generation tells. Locks: one for each of 64 groups, held for moments; nothing is taken under it.
+// A request is entered before it is handed over, and taken out by whoever ends it, before its end
+// is told: what is found here may have ended a moment later, which its generation tells. Locks: one
+// for each of 64 groups, held for moments; nothing is taken under it.
 #pragma once
 
 #include "request/request.hpp"

@@ -9,8 +9,8 @@ namespace sigevec::order {
 
 namespace {
 
-// One that is cancelled may be an fsync whose executor has not let go: what that waits for, the next one must wait for, too. Others that are
-// cancelled have closed their place, or are about to.
+// One that is cancelled may be an fsync whose executor has not let go: what that waits for, the
+// next one must wait for, too. Others that are cancelled have closed their place, or are about to.
 bool in_the_way(uint64_t state_word)
 {
 	auto s = static_cast<State>(state_word & 0xff);
@@ -41,7 +41,8 @@ void follow(Request *sync, Request *r)
 		kaio::end_in_background(r);
 		return;
 	}
-	// r has ended and become another request meanwhile: take the link back, unless that one has ended as well.
+	// r has ended and become another request meanwhile: take the link back, unless that one has
+	// ended as well.
 	Request *mine = sync;
 	if (r->dependent.compare_exchange_strong(mine, nullptr, mo::acq_rel))
 		sync->waits_for.fetch_sub(1, mo::relaxed);

@@ -2,10 +2,11 @@
 //
 // aio_fsync waits for what was queued before it.
 //
-// There is no list of a file's requests to keep up to date on every transfer: the rare fsync looks through the pool for
-// outstanding requests on its file and leaves its address in each. One such request can hold one fsync; a second fsync
-// finds the first one outstanding and waits for that, which comes to the same. So an fsync that is cancelled stays in the way of the next
-// one until its executor lets go of it, which is when all before it has ended.
+// There is no list of a file's requests to keep up to date on every transfer: the rare fsync looks
+// through the pool for outstanding requests on its file and leaves its address in each. One such
+// request can hold one fsync; a second fsync finds the first one outstanding and waits for that,
+// which comes to the same. So an fsync that is cancelled stays in the way of the next one until its
+// executor lets go of it, which is when all before it has ended.
 #pragma once
 
 #include "request/request.hpp"
@@ -13,8 +14,8 @@
 
 namespace sigevec::order {
 
-// Held from the creation of an fsync until follow_all has returned, so that of two fsyncs one finds the other. No request
-// needs it in order to end.
+// Held from the creation of an fsync until follow_all has returned, so that of two fsyncs one finds
+// the other. No request needs it in order to end.
 extern Mutex syncs;
 
 // Makes the fsync wait for every outstanding request on its file. Not async-signal-safe.
@@ -23,7 +24,8 @@ void follow_all(Request *sync);
 // Undoes it, before anyone could start the fsync. Not async-signal-safe.
 void unfollow_all(Request *sync);
 
-// A request has ended, or a cancelled fsync is let go: the fsync that waited for it may be free to run. Async-signal-safe.
+// A request has ended, or a cancelled fsync is let go: the fsync that waited for it may be free to
+// run. Async-signal-safe.
 void ended(Request *r);
 
 // Whether any fsync has been accepted and not been freed yet: the journal may be closed to writers.

@@ -2,9 +2,10 @@
 //
 // A pool of objects that keep their address and never go back to the system.
 //
-// Because the memory stays, an object may be looked at by its index at any time, by aio_cancel for example, and a stale
-// index finds a free object instead of freed memory. Taking and giving back are lock-free and async-signal-safe unless the
-// pool has to grow. T has members `uint32_t index' and `std::atomic<uint32_t> next_free', and is constructed once.
+// Because the memory stays, an object may be looked at by its index at any time, by aio_cancel for
+// example, and a stale index finds a free object instead of freed memory. Taking and giving back
+// are lock-free and async-signal-safe unless the pool has to grow. T has members `uint32_t index'
+// and `std::atomic<uint32_t> next_free', and is constructed once.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -19,7 +20,8 @@
 namespace sigevec {
 
 //
-// Reserved: the first chunk is part of the library's own memory, so that a process whose address space is used up has it.
+// Reserved: the first chunk is part of the library's own memory, so that a process whose address
+// space is used up has it.
 template <class T, unsigned ChunkBits, unsigned Chunks, bool Reserved = false> class Pool {
 public:
 	static constexpr uint32_t chunk_size = 1u << ChunkBits;
@@ -35,8 +37,9 @@ public:
 		return grow(limit, free_[own]);
 	}
 
-	// The same for threads that only take what others give back: all of that comes over at once, so that they do not meet at
-	// every object. Who looks meanwhile may find nothing and let the pool grow, or be refused at the limit.
+	// The same for threads that only take what others give back: all of that comes over at
+	// once, so that they do not meet at every object. Who looks meanwhile may find nothing and
+	// let the pool grow, or be refused at the limit.
 	T *take_from_others(uint32_t limit)
 	{
 		unsigned own = thread_number() % shards;
@@ -80,8 +83,9 @@ public:
 private:
 	static constexpr unsigned shards = 16;
 
-	// Low half: index + 1 of the first free object. High half: a count of changes, so that a head which was taken and
-	// given back between a thread's load and its compare-exchange is noticed.
+	// Low half: index + 1 of the first free object. High half: a count of changes, so that a
+	// head which was taken and given back between a thread's load and its compare-exchange is
+	// noticed.
 	struct alignas(64) Head {
 		std::atomic<uint64_t> word{0};
 	};
@@ -92,8 +96,8 @@ private:
 		while (static_cast<uint32_t>(w) != 0) {
 			T *t = at(static_cast<uint32_t>(w) - 1);
 			uint64_t next = t->next_free.load(mo::relaxed);
-			if (h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | next, mo::acq_rel,
-							 mo::acquire))
+			if (h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | next,
+							 mo::acq_rel, mo::acquire))
 				return t;
 		}
 		return nullptr;
@@ -104,8 +108,8 @@ private:
 		uint64_t w = h.word.load(mo::relaxed);
 		do
 			t->next_free.store(static_cast<uint32_t>(w), mo::relaxed);
-		while (!h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | (t->index + 1), mo::acq_rel,
-						     mo::relaxed));
+		while (!h.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32 | (t->index + 1),
+						     mo::acq_rel, mo::relaxed));
 	}
 
 	// The first of `from', whose others go to `to'.
@@ -115,12 +119,14 @@ private:
 		do {
 			if (static_cast<uint32_t>(w) == 0)
 				return nullptr;
-		} while (!from.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32, mo::acq_rel, mo::acquire));
+		} while (!from.word.compare_exchange_weak(w, ((w >> 32) + 1) << 32, mo::acq_rel,
+							  mo::acquire));
 		T *first = at(static_cast<uint32_t>(w) - 1);
 		uint32_t others = first->next_free.load(mo::relaxed);
 		uint64_t old = to.word.load(mo::relaxed);
 		bool whole = static_cast<uint32_t>(old) == 0 &&
-			     to.word.compare_exchange_strong(old, ((old >> 32) + 1) << 32 | others, mo::acq_rel);
+			     to.word.compare_exchange_strong(old, ((old >> 32) + 1) << 32 | others,
+							     mo::acq_rel);
 		while (!whole && others != 0) {
 			T *t = at(others - 1);
 			others = t->next_free.load(mo::relaxed);
@@ -143,7 +149,8 @@ private:
 			return nullptr;
 		T *chunk = chunks_[have >> ChunkBits].load(mo::relaxed);
 		if (chunk == nullptr) {
-			void *m = Reserved && have == 0 ? reserved_ : aligned_alloc(64, chunk_size * sizeof(T));
+			void *m = Reserved && have == 0 ? reserved_
+							: aligned_alloc(64, chunk_size * sizeof(T));
 			if (m == nullptr)
 				return nullptr;
 			chunk = static_cast<T *>(m);
@@ -151,7 +158,8 @@ private:
 				(new (&chunk[i]) T)->index = (have & ~(chunk_size - 1)) + i;
 			chunks_[have >> ChunkBits].store(chunk, mo::release);
 		}
-		// The objects of a chunk come into use together, but never more than the limit in all.
+		// The objects of a chunk come into use together, but never more than the limit in
+		// all.
 		uint32_t end = (have | (chunk_size - 1)) + 1;
 		if (end > limit)
 			end = limit;

@@ -56,8 +56,8 @@ void free_discarded()
 
 Request closed;
 
-// Cancelled requests are let go by their executors, which have been told. A submission that finds no room gives them a
-// moment: a request that has ended takes no room as far as the caller can see.
+// Cancelled requests are let go by their executors, which have been told. A submission that finds
+// no room gives them a moment: a request that has ended takes no room as far as the caller can see.
 bool wait_for_room()
 {
 	for (int i = 0; i < 1000 && lingering.load(mo::acquire) != 0; i++) {
@@ -111,7 +111,8 @@ Request *closed_dependent()
 
 bool full()
 {
-	return pool.size() >= config::limits.requests.load(mo::relaxed) && !pool.has_free() && !wait_for_room();
+	return pool.size() >= config::limits.requests.load(mo::relaxed) && !pool.has_free() &&
+	       !wait_for_room();
 }
 
 Request *create(const Call &c, const Descriptor &d)
@@ -119,7 +120,8 @@ Request *create(const Call &c, const Descriptor &d)
 	free_discarded();
 	Vector *vector = c.vector != nullptr ? copy_vector(c) : nullptr;
 	Message *message = c.message != nullptr ? copy_message(c) : nullptr;
-	bool complete = (vector != nullptr || c.vector == nullptr) && (message != nullptr || c.message == nullptr);
+	bool complete = (vector != nullptr || c.vector == nullptr) &&
+			(message != nullptr || c.message == nullptr);
 	Request *r = complete ? pool.take(config::limits.requests.load(mo::relaxed)) : nullptr;
 	if (r == nullptr) {
 		free(vector);
@@ -181,7 +183,9 @@ Request *create(const Call &c, const Descriptor &d)
 		order::sync_begins();
 	uint64_t generation = (r->state.load(mo::relaxed) >> 8) + 1;
 	// What has nothing to carry out cannot be cancelled, nor can what has begun.
-	State first = c.op == Op::event ? State::done : c.done != 0 ? State::running : State::queued;
+	State first = c.op == Op::event ? State::done
+		      : c.done != 0     ? State::running
+					: State::queued;
 	r->state.store(generation << 8 | static_cast<uint8_t>(first), mo::release);
 	return r;
 }

@@ -2,15 +2,16 @@
 //
 // A request: one asynchronous operation from its submission to its notification.
 //
-// A request that an engine can carry out within the call never becomes a Request; it stays a Call on the stack. All others
-// live in one pool. Lifetimes: a request is born with two references. One is the executor's, the engine's that was handed the
-// request, until it lets go. The other is the teller's, whoever publishes the end (the executor or aio_cancel), and goes on to
-// the notification until that has been delivered. Whoever changes the state from `queued' to something
-// else decides the request's fate; see State.
+// A request that an engine can carry out within the call never becomes a Request; it stays a Call
+// on the stack. All others live in one pool. Lifetimes: a request is born with two references. One
+// is the executor's, the engine's that was handed the request, until it lets go. The other is the
+// teller's, whoever publishes the end (the executor or aio_cancel), and goes on to the notification
+// until that has been delivered. Whoever changes the state from `queued' to something else decides
+// the request's fate; see State.
 #pragma once
 
-#include "base/memory_order.hpp"
 #include "base/chains.hpp"
+#include "base/memory_order.hpp"
 #include "dma/use.hpp"
 #include "notify/event.hpp"
 #include "runtime/post.hpp"
@@ -52,12 +53,12 @@ inline bool is_inward(Op op)
 
 // What a descriptor is, as far as engines care.
 enum class Kind : uint8_t {
-	file,   // regular file or block device: positional, never "no data yet"
-	memory, // regular file of tmpfs or ramfs: the same, and never a wait for a device
-	pool,   // a pool of the kernel module: positional, and copied by the kernel meanwhile
-	socket, // a stream: may have to wait for data or room
-	fifo,   // the same: pipe or FIFO
-	device, // the same: terminals, /dev/zero, ...
+	file,      // regular file or block device: positional, never "no data yet"
+	memory,    // regular file of tmpfs or ramfs: the same, and never a wait for a device
+	pool,      // a pool of the kernel module: positional, and copied by the kernel meanwhile
+	socket,    // a stream: may have to wait for data or room
+	fifo,      // the same: pipe or FIFO
+	device,    // the same: terminals, /dev/zero, ...
 	anonymous, // the same without an inode of its own: eventfd, timerfd, ...
 };
 
@@ -73,7 +74,7 @@ struct Descriptor {
 	Kind kind;
 	uint64_t dev, ino;
 	uint64_t mount; // which the kernel never gives again; 0: it does not say
-	off_t size; // regular files
+	off_t size;     // regular files
 	// What is not a plain call may end before the file does: it is on FUSE.
 	bool plain_calls_only;
 	// No other file has its inode number.
@@ -81,7 +82,8 @@ struct Descriptor {
 	uint32_t type; // S_IFREG and its like
 };
 
-// Memory that belongs to a request. Freed through `next' when that happens where free() may not be called.
+// Memory that belongs to a request. Freed through `next' when that happens where free() may not be
+// called.
 struct Block {
 	Block *next;
 };
@@ -103,11 +105,11 @@ struct Received : Block {
 
 // What a socket call says beside its buffers, copied at submission.
 struct Message : Block {
-	Received *received; // or nullptr
+	Received *received;    // or nullptr
 	struct msghdr header;  // as the kernel gets it; the buffers are put in for each attempt
 	struct msghdr *result; // the caller's, for what recvmsg tells there; or nullptr
 	struct sockaddr_storage address; // the destination
-	struct iovec buffer;   // for a request without a vector
+	struct iovec buffer;             // for a request without a vector
 };
 
 struct Batch;
@@ -124,7 +126,7 @@ struct Call {
 	Op op;
 	int fd;
 	void *buf;
-	size_t len; // bytes in all
+	size_t len;                 // bytes in all
 	const struct iovec *vector; // the caller's, or nullptr
 	int vector_count;
 	off_t offset;
@@ -134,18 +136,22 @@ struct Call {
 	size_t done;  // of len: what has been transferred before
 	int shown_fd; // when fd is a duplicate: 1 + what the event is to say; else 0
 	bool multishot;
-	struct msghdr *message; // address and control data of a socket call, on the caller's stack; or nullptr
+	struct msghdr *message; // address and control data of a socket call, on the caller's stack;
+				// or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr
-	dma::Use dma; // of a region
-	uint64_t begun; // when, in ns, if it is timed (runtime/meter.hpp); or 0
+	dma::Use dma;           // of a region
+	uint64_t begun;         // when, in ns, if it is timed (runtime/meter.hpp); or 0
 };
 
 // Who decides. Transitions, each a compare-exchange on the word that also holds the generation:
-//   queued -> cancelled  by aio_cancel: it publishes ECANCELED; the executor finds the state and lets go
-//   queued -> trying     by an executor around a non-blocking attempt; back to queued when there was nothing
+//   queued -> cancelled  by aio_cancel: it publishes ECANCELED; the executor finds the state and
+//                        lets go
+//   queued -> trying     by an executor around a non-blocking attempt; back to queued when there
+//                        was nothing
 //   queued -> running    by an executor: from here on it cannot be cancelled
 //   queued -> in_ring    by the driver: io_uring has it, only the driver can cancel it
-//   any    -> ending     by the executor, before the result is published: for a moment nobody can say whether it has ended
+//   any    -> ending     by the executor, before the result is published: for a moment nobody can
+//                        say whether it has ended
 //   ending -> done       by the executor, after that
 enum class State : uint8_t { free, queued, trying, running, in_ring, ending, cancelled, done };
 
@@ -153,11 +159,12 @@ struct Request {
 	uint32_t index;
 	std::atomic<uint32_t> next_free;
 
-	// Generation in the upper bits, State in the lower eight: a canceller's view of a request that has ended and come
-	// back as another one can never match.
+	// Generation in the upper bits, State in the lower eight: a canceller's view of a request
+	// that has ended and come back as another one can never match.
 	std::atomic<uint64_t> state;
 
-	// Read by aio_cancel of other threads while the request may be ending: hence atomic. Stable within a generation.
+	// Read by aio_cancel of other threads while the request may be ending: hence atomic. Stable
+	// within a generation.
 	std::atomic<struct aiocb *> cb;
 	std::atomic<int> fd;
 	std::atomic<uint64_t> dev, ino;
@@ -171,11 +178,12 @@ struct Request {
 	Kind kind;
 	bool plain_calls_only, exact_inode; // as in Descriptor
 	bool front; // a write of which a part went out within the call: nothing may come between
-	bool multishot; // of an event: the result is a new descriptor
-	bool in_program; // descriptors go with the message: to be carried out with the program's table of descriptors
+	bool multishot;  // of an event: the result is a new descriptor
+	bool in_program; // descriptors go with the message: to be carried out with the program's
+			 // table of descriptors
 	int flags;
-	int call_flags; // of a socket call; the events of a poll; RWF_* of a write
-	int shown_fd;   // as in Call
+	int call_flags;   // of a socket call; the events of a poll; RWF_* of a write
+	int shown_fd;     // as in Call
 	Carrier *carrier; // that carries it out as the caller (engine/carrier.hpp), or nullptr
 	Message *message;
 	void *buf;
@@ -194,24 +202,29 @@ struct Request {
 	driver::Stream *stream;
 	// The list the request stands in, one at a time: a file queue, a stream.
 	std::atomic<Request *> next;
-	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only says when it is ready; of a
-	// multishot request, what will tell of the next connection. A connect that is polled has begun.
+	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only
+	// says when it is ready; of a multishot request, what will tell of the next connection. A
+	// connect that is polled has begun.
 	void *cancel_reply;
 	bool polled;
 	Request *connection;
-	// Whether it has waited for data or room, and until when it may (monotonic, in ns; 0: for ever).
+	// Whether it has waited for data or room, and until when it may (monotonic, in ns; 0: for
+	// ever).
 	bool waited;
 	uint64_t deadline;
-	// Of a call that a worker makes for the driver: whether it does; that worker, or 0; that it is to end with ECANCELED if nothing of it has been done; that
-	// it is only to see whether it has to wait.
+	// Of a call that a worker makes for the driver: whether it does; that worker, or 0; that it
+	// is to end with ECANCELED if nothing of it has been done; that it is only to see whether
+	// it has to wait.
 	bool by_worker;
 	std::atomic<pid_t> worker;
 	std::atomic<bool> stop;
 	bool briefly;
-	// The generation that is to end at the next occasion: it could not be cancelled a moment ago.
+	// The generation that is to end at the next occasion: it could not be cancelled a moment
+	// ago.
 	std::atomic<uint64_t> unwanted;
 
-	// An fsync that must wait for this request: nullptr none, else the fsync; closed_dependent() once this has ended.
+	// An fsync that must wait for this request: nullptr none, else the fsync;
+	// closed_dependent() once this has ended.
 	std::atomic<Request *> dependent;
 	// In an fsync: how many requests it still waits for, plus one until the driver has it.
 	std::atomic<uint32_t> waits_for;
@@ -219,17 +232,19 @@ struct Request {
 	std::atomic<int> context; // kernel-AIO context, or -1
 	// Where it waits for an associated socket (dma/association.hpp), or 0.
 	std::atomic<uint64_t> association;
-	// The generation while the submitting call has not returned: until then `fd' is the number that was meant.
+	// The generation while the submitting call has not returned: until then `fd' is the number
+	// that was meant.
 	std::atomic<uint64_t> in_call;
 	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
 	std::atomic<uint8_t> background;
 	dma::Use dma; // of a region
-	// That has carried it out, for figures: a canceller may look at it while its executor notes it.
+	// That has carried it out, for figures: a canceller may look at it while its executor notes
+	// it.
 	std::atomic<stats_file::By> engine;
-	uint64_t begun; // as in Call
-	ssize_t result; // of what one thread did, on its way to the thread that ends the request
+	uint64_t begun;  // as in Call
+	ssize_t result;  // of what one thread did, on its way to the thread that ends the request
 	bool unfinished; // kernel AIO has transferred a part
-	bool indexed;    // by of_data. Written by a canceller, too: not beside what the driver reads
+	bool indexed; // by of_data. Written by a canceller, too: not beside what the driver reads
 	Notification notification;
 	std::atomic<uint8_t> references;
 
@@ -239,8 +254,8 @@ struct Request {
 		uint64_t w = state.load(mo::acquire);
 		if ((w & 0xff) != static_cast<uint8_t>(from))
 			return false;
-		return state.compare_exchange_strong(w, (w & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
-						     mo::acq_rel);
+		return state.compare_exchange_strong(
+			w, (w & ~uint64_t{0xff}) | static_cast<uint8_t>(to), mo::acq_rel);
 	}
 	void set(State to)
 	{
@@ -250,15 +265,17 @@ struct Request {
 	// As change, for one generation only.
 	bool change_exactly(uint64_t word, State to)
 	{
-		return state.compare_exchange_strong(word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to),
-						     mo::acq_rel);
+		return state.compare_exchange_strong(
+			word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to), mo::acq_rel);
 	}
-	// A read or write of no bytes. What a device makes of it is its own affair, and in no order with what waits there.
+	// A read or write of no bytes. What a device makes of it is its own affair, and in no order
+	// with what waits there.
 	bool of_nothing() const { return len == 0 && (op == Op::read || op == Op::write); }
 	// The driver keeps it: a transfer on a stream, in order, or a poll.
 	bool on_stream() const
 	{
-		return op == Op::poll || (is_stream(kind) && !is_sync() && !(of_nothing() && kind >= Kind::device));
+		return op == Op::poll ||
+		       (is_stream(kind) && !is_sync() && !(of_nothing() && kind >= Kind::device));
 	}
 	bool is_read() const { return is_inward(op); }
 	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
@@ -281,22 +298,24 @@ namespace requests {
 // Whether the limit is reached, in which case even what would need no Request is refused.
 bool full();
 
-// What a call says beside its buffer, in memory of its own, for free(); nullptr: there is none. c has a vector, or a message.
+// What a call says beside its buffer, in memory of its own, for free(); nullptr: there is none. c
+// has a vector, or a message.
 Vector *copy_vector(const Call &c);
 Message *copy_message(const Call &c);
 
 // A request in state queued (an event: done), or nullptr (the limit, or no memory).
 Request *create(const Call &c, const Descriptor &d);
 
-// What tells of one connection of a multishot request: a request that has nothing to carry out. nullptr: no memory, or no
-// room in the channel; then the driver is told to look when there is.
+// What tells of one connection of a multishot request: a request that has nothing to carry out.
+// nullptr: no memory, or no room in the channel; then the driver is told to look when there is.
 Request *create_connection(const Request *multishot);
 // It was not needed.
 void discard_connection(Request *r);
 // Frees memory where free() may not be called: async-signal-safe.
 void free_later(Block *b);
 
-// A request that no engine took: drops both references. False: aio_cancel was quicker and has told its end.
+// A request that no engine took: drops both references. False: aio_cancel was quicker and has told
+// its end.
 bool abandon(Request *r);
 
 // Drops one reference; the last one frees the request. Async-signal-safe.
@@ -305,7 +324,8 @@ void release(Request *r);
 // A request has been cancelled; its executor has yet to let go.
 void linger();
 
-// Every request that ever was, for aio_cancel and aio_fsync; also the most that have been outstanding at once.
+// Every request that ever was, for aio_cancel and aio_fsync; also the most that have been
+// outstanding at once.
 uint32_t size();
 Request *at(uint32_t index);
 

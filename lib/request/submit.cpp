@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "request/submit.hpp"
 
-#include "base/memory_order.hpp"
 #include "aiocb.hpp"
+#include "base/memory_order.hpp"
 #include "channel/bell.hpp"
 #include "completion/completion.hpp"
 #include "dma/request.hpp"
@@ -67,7 +67,8 @@ int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 		r->engine.store(engine, mo::relaxed);
 		completion::finish(r, result);
 	} else {
-		SIGEVEC_PROBE4(complete, c.cb, static_cast<int>(c.op), result, static_cast<int>(engine));
+		SIGEVEC_PROBE4(complete, c.cb, static_cast<int>(c.op), result,
+			       static_cast<int>(engine));
 		meter::ended_in_call(c, kind, engine, result);
 		completion::finish_call(c, result);
 	}
@@ -104,13 +105,15 @@ void note_request(const Call &c, Request *r)
 // It cannot be handed over.
 int not_queued(const Call &c, const Descriptor &d, Request *r, ssize_t out, int error)
 {
-	// Bytes that are out cannot be taken back: the request ends short, as a write that was interrupted does.
+	// Bytes that are out cannot be taken back: the request ends short, as a write that was
+	// interrupted does.
 	if (out > 0)
 		return ended(c, d.kind, By::inline_, r, out);
 	return r == nullptr || requests::abandon(r) ? refuse(c, error) : 0;
 }
 
-// What must be there before r is handed over. 0; an errno of the call; or -errno, with which r is to end.
+// What must be there before r is handed over. 0; an errno of the call; or -errno, with which r is
+// to end.
 int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 {
 	note_request(c, r);
@@ -121,7 +124,8 @@ int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out
 		int e = carrier::attach(r);
 		return e == -EAGAIN ? EAGAIN : e;
 	}
-	r->in_program = c.op == Op::accept || transfer::may_carry_descriptors(c.op, c.fd, c.message);
+	r->in_program =
+		c.op == Op::accept || transfer::may_carry_descriptors(c.op, c.fd, c.message);
 	return r->in_program && !program_thread::ensure() ? EAGAIN : 0;
 }
 
@@ -142,11 +146,12 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 	return error < 0 ? ended(c, d.kind, By::none, r, error) : not_queued(c, d, r, out, error);
 }
 
-// A file in memory has nothing to be written back, and nothing is before this: the call says so in a tenth of a microsecond.
+// A file in memory has nothing to be written back, and nothing is before this: the call says so in
+// a tenth of a microsecond.
 bool ends_at_once(const Descriptor &d, Request *r)
 {
-	return d.kind == Kind::memory && select::inline_allowed() && r->waits_for.load(mo::acquire) == 1 &&
-	       r->change(State::queued, State::running);
+	return d.kind == Kind::memory && select::inline_allowed() &&
+	       r->waits_for.load(mo::acquire) == 1 && r->change(State::queued, State::running);
 }
 
 // With order::syncs held. *at_once: it is to be ended by the call, without the lock.
@@ -202,7 +207,8 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r, bool cold)
 		return queue_on_association(c, d, r);
 	ssize_t result = -1;
 	// A name is resolved in the call if anything can be done in it.
-	bool at_once = is_beside_the_stream(c, d) || (select::inline_allowed() && !cold) || carrier::names_unix(c);
+	bool at_once = is_beside_the_stream(c, d) || (select::inline_allowed() && !cold) ||
+		       carrier::names_unix(c);
 	if (at_once && engines::inline_.attempt(c, d, &result))
 		return ended(c, d.kind, By::inline_, r, result);
 	return queue_transfer(c, d, r, result);
@@ -262,8 +268,9 @@ int start_known(const Call &c, const Descriptor &d, Request *r, const guess::Att
 	// A device has no offset to read the same again from.
 	if (tried && before.result > 0 && is_stream(d.kind))
 		return ended(c, d.kind, By::inline_, r, before.result);
-	bool cold = tried && !is_stream(d.kind) && (before.result == -EAGAIN || before.result == -EOPNOTSUPP ||
-			      (before.result > 0 && c.offset + before.result < d.size));
+	bool cold = tried && !is_stream(d.kind) &&
+		    (before.result == -EAGAIN || before.result == -EOPNOTSUPP ||
+		     (before.result > 0 && c.offset + before.result < d.size));
 	if (c.op == Op::read || c.op == Op::write)
 		guess::remember(d);
 	return start_transfer(c, d, r, cold);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// What belongs to descriptors of the program: a table by number, of pointers to what lives elsewhere. It knows nothing of
-// descriptors; who uses it finds out whether a number still is what it was.
+// What belongs to descriptors of the program: a table by number, of pointers to what lives
+// elsewhere. It knows nothing of descriptors; who uses it finds out whether a number still is what
+// it was.
 //
-// Lifetimes: grows by chunks as numbers come up, and a chunk, once made, stays. Locks: none; a place is found in signal handlers, too.
+// Lifetimes: grows by chunks as numbers come up, and a chunk, once made, stays. Locks: none; a
+// place is found in signal handlers, too.
 #pragma once
 
 #include "base/memory_order.hpp"

@@ -15,7 +15,8 @@ const char *stats_file = nullptr;
 
 namespace {
 
-template <class T> void read_number(const char *name, std::atomic<T> &to, uint64_t min, uint64_t max)
+template <class T>
+void read_number(const char *name, std::atomic<T> &to, uint64_t min, uint64_t max)
 {
 	const char *s = secure_getenv(name);
 	if (s == nullptr || *s == '\0')
@@ -31,8 +32,10 @@ struct Name {
 	Force force;
 };
 
-constexpr Name names[] = {
-	{"inline", Force::inline_}, {"kaio", Force::kaio}, {"uring", Force::uring}, {"threads", Force::threads}};
+constexpr Name names[] = {{"inline", Force::inline_},
+			  {"kaio", Force::kaio},
+			  {"uring", Force::uring},
+			  {"threads", Force::threads}};
 
 } // namespace
 
@@ -42,10 +45,12 @@ void read_environment()
 	read_number("SIGEVEC_REQUESTS", limits.requests, 1, most_requests);
 	read_number("SIGEVEC_RING", limits.ring, 1, most_ring);
 	read_number("SIGEVEC_IDLE", limits.idle, 0, 1000000);
-	limits.dma.store(static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) / 2 * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)),
+	limits.dma.store(static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) / 2 *
+				 static_cast<uint64_t>(sysconf(_SC_PAGESIZE)),
 			 mo::relaxed);
 	read_number("SIGEVEC_DMA", limits.dma, 0, UINT64_MAX);
-	// The file is written with the program's rights: a set-user-ID program takes no name from its caller.
+	// The file is written with the program's rights: a set-user-ID program takes no name from
+	// its caller.
 	stats_file = secure_getenv("SIGEVEC_STATS");
 	if (const char *s = secure_getenv("SIGEVEC_ENGINE"))
 		for (const Name &n : names)

@@ -29,7 +29,8 @@ bool may_hold_message_queue(const Range &r)
 	bool found = r.end - r.first > most;
 	struct statfs s;
 	for (unsigned fd = r.first; fd < r.end && !found; fd++)
-		found = fstatfs(static_cast<int>(fd), &s) == 0 && static_cast<uint64_t>(s.f_type) == message_queue_magic;
+		found = fstatfs(static_cast<int>(fd), &s) == 0 &&
+			static_cast<uint64_t>(s.f_type) == message_queue_magic;
 	return found;
 }
 
@@ -48,7 +49,8 @@ bool close_by_child(Range r)
 {
 	alignas(64) char stack[8192];
 	// Without a signal at its end the program's wait() does not find it.
-	pid_t child = clone(close_all, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_FILES, &r);
+	pid_t child =
+		clone(close_all, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_FILES, &r);
 	if (child < 0)
 		return false;
 	while (syscall(SYS_wait4, child, nullptr, __WALL, nullptr) < 0 && errno == EINTR)
@@ -61,7 +63,9 @@ unsigned all_numbers()
 {
 	constexpr unsigned enough = 1u << 20;
 	struct rlimit r;
-	return getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_max < enough ? static_cast<unsigned>(r.rlim_max) : enough;
+	return getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_max < enough
+		       ? static_cast<unsigned>(r.rlim_max)
+		       : enough;
 }
 
 } // namespace
@@ -92,7 +96,8 @@ void close_range(unsigned first, unsigned end)
 		close_all(&r);
 }
 
-// The kernel copies 64 at least, and whole words of its bit map; what it is asked to close it may copy first, and so the range begins above.
+// The kernel copies 64 at least, and whole words of its bit map; what it is asked to close it may
+// copy first, and so the range begins above.
 unsigned make_private_table(int kept)
 {
 	constexpr unsigned word = 64;

@@ -2,17 +2,17 @@
 #include "runtime/hand_over.hpp"
 
 #include "base/memory_order.hpp"
-#include "base/socket_option.hpp"
 #include "base/same_file.hpp"
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "config.h"
 #include "runtime/copies.hpp"
 
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <dirent.h>
-#include <cstdlib>
 #include <fcntl.h>
 #include <initializer_list>
 #include <poll.h>
@@ -37,10 +37,12 @@ namespace {
 #ifdef SIGEVEC_SANITIZER
 constexpr int first_closed = 3; // reports go to standard error
 #else
-constexpr int first_closed = 0; // not even standard error: whoever reads its other end waits for the last close
+constexpr int first_closed =
+	0; // not even standard error: whoever reads its other end waits for the last close
 #endif
 
-// Leaves the program's table; with `kept' (-1: nothing) and nothing else. False: the kernel refuses.
+// Leaves the program's table; with `kept' (-1: nothing) and nothing else. False: the kernel
+// refuses.
 bool make_private_table(int kept)
 {
 	constexpr auto first = static_cast<unsigned>(first_closed);
@@ -85,7 +87,8 @@ bool set_up_files(Files *f)
 
 namespace {
 
-// Of the library's own numbers none is below 3: 0 to 2 are the program's even while it has closed them.
+// Of the library's own numbers none is below 3: 0 to 2 are the program's even while it has closed
+// them.
 int above_standard(int fd)
 {
 	if (fd > 2)
@@ -151,10 +154,12 @@ bool send_along(Files *f, Offer *o)
 	c->cmsg_len = CMSG_LEN(o->count * sizeof(int));
 	memcpy(CMSG_DATA(c), o->numbers, o->count * sizeof(int));
 	errno = EAGAIN;
-	if (socket_cookie(f->courier_tx) == f->courier_cookie && sys::sendmsg(f->courier_tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+	if (socket_cookie(f->courier_tx) == f->courier_cookie &&
+	    sys::sendmsg(f->courier_tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		return true;
 	if (errno != EBADF)
-		errno = EAGAIN; // also ETOOMANYREFS: what other programs of this user have in flight is not waited for
+		errno = EAGAIN; // also ETOOMANYREFS: what other programs of this user have in
+				// flight is not waited for
 	f->sending.unlock();
 	return false;
 }
@@ -167,7 +172,8 @@ void sent_along(Files *f)
 
 namespace {
 
-// Whether a message is the offer's, from this process. Its descriptors, if it has any: fds, or closed.
+// Whether a message is the offer's, from this process. Its descriptors, if it has any: fds, or
+// closed.
 bool accept_message(const Offer *o, struct msghdr *m, uint64_t number, ssize_t n, int *fds)
 {
 	bool own = false;
@@ -187,7 +193,8 @@ bool accept_message(const Offer *o, struct msghdr *m, uint64_t number, ssize_t n
 			memcpy(got, CMSG_DATA(c), count * sizeof(int));
 		}
 	}
-	bool right = own && n == static_cast<ssize_t>(sizeof number) && number == o->sent_as && count == o->count;
+	bool right = own && n == static_cast<ssize_t>(sizeof number) && number == o->sent_as &&
+		     count == o->count;
 	for (unsigned i = 0; i < count; i++) {
 		if (right)
 			fds[i] = got[i];
@@ -218,12 +225,14 @@ void receive_files(Files *f, const Offer *o, int *fds)
 	}
 }
 
-// The pidfd names the table of the process's first thread. Another thread may have left that (CLONE_FILES), and the first may have ended.
+// The pidfd names the table of the process's first thread. Another thread may have left that
+// (CLONE_FILES), and the first may have ended.
 int fetch(Files *f, const Offer *o, int number)
 {
 	int fd = fetch_from(f->process, number);
 	auto self = static_cast<pid_t>(syscall(SYS_gettid));
-	if (o->thread == getpid() || (fd >= 0 && same_file(o->thread, number, self, fd) == Same::yes))
+	if (o->thread == getpid() ||
+	    (fd >= 0 && same_file(o->thread, number, self, fd) == Same::yes))
 		return fd;
 	int thread = open_process(o->thread, PIDFD_THREAD);
 	if (thread < 0)
@@ -252,7 +261,8 @@ void take(Files *f, Offer *o, Taken *t)
 	for (unsigned i = 0; i < o->count; i++) {
 		t->objects[i] = o->objects[i];
 		if (f->way != Files::Way::courier)
-			t->files[i] = f->way == Files::Way::fetch ? fetch(f, o, o->numbers[i]) : duplicate(o->numbers[i]);
+			t->files[i] = f->way == Files::Way::fetch ? fetch(f, o, o->numbers[i])
+								  : duplicate(o->numbers[i]);
 		o->files[i] = t->files[i];
 	}
 	// Release: of the files; after this the offer is its submitter's, who may have left.

@@ -2,18 +2,21 @@
 //
 // How a file gets from the program's table of descriptors into the helper's, and back.
 //
-// A request that cannot be carried out at once must hold the file it was submitted on. A dup() in the program's table would
-// hold it too, but it would use up the program's numbers, a program that closes all its descriptors would close it, its
-// close() would release the program's POSIX record locks on the file, which belong to process and inode, and a child of fork would have it.
-// So the submitter makes an Offer, in memory, and waits; a thread of the helper's takes the file out of the submitter's table
-// (pidfd_getfd) and answers. 5 µs of the caller's processor time, 10 until it returns, where SCM_RIGHTS took 8 and 15, and needed a socket in
-// the program's table that a child could write to, and a place among the descriptors in flight of a whole user.
+// A request that cannot be carried out at once must hold the file it was submitted on. A dup() in
+// the program's table would hold it too, but it would use up the program's numbers, a program that
+// closes all its descriptors would close it, its close() would release the program's POSIX record
+// locks on the file, which belong to process and inode, and a child of fork would have it. So the
+// submitter makes an Offer, in memory, and waits; a thread of the helper's takes the file out of
+// the submitter's table (pidfd_getfd) and answers. 5 µs of the caller's processor time, 10 until it
+// returns, where SCM_RIGHTS took 8 and 15, and needed a socket in the program's table that a child
+// could write to, and a place among the descriptors in flight of a whole user.
 //
-// Where the kernel or a seccomp filter refuses pidfd_getfd, the submitter sends the file over a socketpair beside the offer (the courier). What
-// comes over it is believed only with the process's own credentials, which the kernel attaches, and the offer's number.
+// Where the kernel or a seccomp filter refuses pidfd_getfd, the submitter sends the file over a
+// socketpair beside the offer (the courier). What comes over it is believed only with the process's
+// own credentials, which the kernel attaches, and the offer's number.
 //
-// Lifetimes: an Offer is on the submitter's stack, and is not touched after its answer. The submitter blocks signals, so that no handler
-// leaves it by a longjmp.
+// Lifetimes: an Offer is on the submitter's stack, and is not touched after its answer. The
+// submitter blocks signals, so that no handler leaves it by a longjmp.
 #pragma once
 
 #include "runtime/post.hpp"
@@ -30,13 +33,13 @@ constexpr unsigned most_offered = 64;
 
 struct Offer {
 	Post post;
-	What what;                  // request, job, file_queue; or hold: the number is all that is wanted
-	void *const *objects;       // whose files they are
-	const int *numbers;         // in the submitter's table
-	int *files;                 // the answer: in the helper's table, or -errno
+	What what;            // request, job, file_queue; or hold: the number is all that is wanted
+	void *const *objects; // whose files they are
+	const int *numbers;   // in the submitter's table
+	int *files;           // the answer: in the helper's table, or -errno
 	unsigned count;
-	pid_t thread;               // the submitter
-	uint64_t sent_as = 0;       // by the courier
+	pid_t thread;         // the submitter
+	uint64_t sent_as = 0; // by the courier
 	std::atomic<uint32_t> answered{0};
 };
 
@@ -49,16 +52,16 @@ struct Files {
 		shared,  // the helper's table is the program's: dup
 	};
 	Way way = Way::none;
-	int process = -1;                  // in the helper's table: a pidfd of the process
-	int courier_tx = -1;               // in the program's table
-	int courier_rx = -1;               // in the helper's table
-	uint64_t courier_cookie = 0;       // what courier_tx was when it was made
-	uint64_t sent = 0;                 // with `sending' held
+	int process = -1;            // in the helper's table: a pidfd of the process
+	int courier_tx = -1;         // in the program's table
+	int courier_rx = -1;         // in the helper's table
+	uint64_t courier_cookie = 0; // what courier_tx was when it was made
+	uint64_t sent = 0;           // with `sending' held
 	Mutex sending;
 };
 
-// By the helper's first thread: leaves the program's table for an empty one, and finds a way for files. False: there is none but by a courier, and none
-// has been made.
+// By the helper's first thread: leaves the program's table for an empty one, and finds a way for
+// files. False: there is none but by a courier, and none has been made.
 bool set_up_files(Files *f);
 // In the program's table, before the helper's thread is started. False: errno.
 bool make_courier(Files *f);
@@ -66,13 +69,15 @@ bool make_courier(Files *f);
 void leave_courier(Files *f);
 void discard_courier(Files *f);
 
-// By the submitter, before the offer is seen. False: errno, nothing has been sent. Then answered() must be waited for.
+// By the submitter, before the offer is seen. False: errno, nothing has been sent. Then answered()
+// must be waited for.
 bool send_along(Files *f, Offer *o);
 void sent_along(Files *f);
 // Sleeps until the offer has been answered. soon: it is worth looking for a moment.
 void wait_for_answer(Offer *o, bool soon);
 
-// By a thread of the helper's: takes the files and answers, after which the offer is gone; its files and objects are in the caller's arrays.
+// By a thread of the helper's: takes the files and answers, after which the offer is gone; its
+// files and objects are in the caller's arrays.
 struct Taken {
 	What what;
 	unsigned count;
@@ -81,7 +86,8 @@ struct Taken {
 };
 void take(Files *f, Offer *o, Taken *t);
 
-// In a child of fork: what the program's table holds of the parent's is closed, if it still is what it was. Async-signal-safe.
+// In a child of fork: what the program's table holds of the parent's is closed, if it still is what
+// it was. Async-signal-safe.
 void close_in_child(Files *f);
 
 } // namespace sigevec::helper

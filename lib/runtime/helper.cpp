@@ -220,7 +220,8 @@ void Plug::flush()
 		objects[i] = requests_[i];
 		numbers[i] = requests_[i]->fd.load(mo::relaxed);
 	}
-	int error = count_ == 0 || offer(What::request, objects, numbers, files, count_) ? 0 : errno;
+	int error =
+		count_ == 0 || offer(What::request, objects, numbers, files, count_) ? 0 : errno;
 	for (unsigned i = 0; i < count_; i++)
 		if (error != 0 || files[i] < 0)
 			end_unsent(requests_[i], error != 0 ? error : refusal(files[i]));

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
-// The helper: threads with a table of descriptors of their own, where requests hold the files that they were submitted on.
+// The helper: threads with a table of descriptors of their own, where requests hold the files that
+// they were submitted on.
 //
-// The first one is the driver (engine/driver.hpp), which starts the workers (engine/worker.hpp) and other threads that share its table.
-// What is told to them travels in memory (runtime/post.hpp), files by runtime/hand_over.hpp. Nothing of it is in the
-// program's table, and so nothing can be closed by the program, or used by a child of fork; where pidfd_getfd is refused, one socket is.
+// The first one is the driver (engine/driver.hpp), which starts the workers (engine/worker.hpp) and
+// other threads that share its table. What is told to them travels in memory (runtime/post.hpp),
+// files by runtime/hand_over.hpp. Nothing of it is in the program's table, and so nothing can be
+// closed by the program, or used by a child of fork; where pidfd_getfd is refused, one socket is.
 // If the kernel refuses a table of its own, the helper works in the program's.
 //
-// Lifetimes: a Helper is never freed. Locks: `starting' is held by submissions only; no request needs it in order to end.
+// Lifetimes: a Helper is never freed. Locks: `starting' is held by submissions only; no request
+// needs it in order to end.
 #pragma once
 
-#include "base/memory_order.hpp"
 #include "base/inbox.hpp"
+#include "base/memory_order.hpp"
 #include "request/request.hpp"
 #include "runtime/hand_over.hpp"
 #include "runtime/jobs.hpp"
@@ -38,14 +41,15 @@ struct Helper {
 	enum Start : uint32_t { starting, ready, failed };
 	std::atomic<uint32_t> start;
 
-	Inbox<Post> inbox;             // to the driver
+	Inbox<Post> inbox; // to the driver
 	Wakeup wakeup;
 	std::atomic<bool> look;        // the driver is to look at what it keeps
 	std::atomic<bool> want_worker; // and to start another worker
 	Jobs jobs;                     // to the workers
 
 	std::atomic<uint32_t> workers;      // engine/worker.cpp
-	std::atomic<uint32_t> taken, extra; // jobs taken by workers; threads beyond the limit, while those within it are stuck
+	std::atomic<uint32_t> taken, extra; // jobs taken by workers; threads beyond the limit,
+					    // while those within it are stuck
 	std::atomic<bool> worker_asked;
 	bool watched;         // the driver's: jobs wait for a worker
 	uint32_t watch_taken; // the same: `taken' when it last changed, and when that was
@@ -57,12 +61,13 @@ struct Helper {
 
 // The running helper, started if need be; nullptr: no thread could be had. Not async-signal-safe.
 Helper *get();
-// The same without waiting until it is ready. So a program that reaches a limit for threads after its first request has one.
+// The same without waiting until it is ready. So a program that reaches a limit for threads after
+// its first request has one.
 void begin();
 
-// Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has been done.
-// Async-signal-safe once the helper runs.
-// file: as for to_worker; not while this thread collects.
+// Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has
+// been done. Async-signal-safe once the helper runs. file: as for to_worker; not while this thread
+// collects.
 bool to_driver(Request *r, int *file = nullptr);
 // what: job; or file_queue, which r begins.
 // file: the number in the helper's table, or nullptr.
@@ -70,8 +75,9 @@ bool to_worker(What what, Request *r, int *file = nullptr);
 // The number of a copy in the helper's table, or -errno. To be closed by close_inside.
 int hold(int fd);
 
-// While one exists, what its thread hands to the driver is collected, and goes to it together at the end. A request that then
-// cannot be handed over ends with the error. What the driver gets together it submits to its ring at once.
+// While one exists, what its thread hands to the driver is collected, and goes to it together at
+// the end. A request that then cannot be handed over ends with the error. What the driver gets
+// together it submits to its ring at once.
 class Plug {
 public:
 	Plug();
@@ -91,7 +97,8 @@ private:
 // Whether this thread has a Plug.
 bool collecting();
 
-// From a thread of the helper, or of the program: something for the driver. Async-signal-safe; errno is kept.
+// From a thread of the helper, or of the program: something for the driver. Async-signal-safe;
+// errno is kept.
 void post(Helper *h, Post *p);
 // From a thread of the helper, the file being r->file already.
 void job_from_inside(Helper *h, Request *r);
@@ -101,7 +108,8 @@ void request_from_inside(Helper *h, Request *r, int fd);
 
 // Closes a number in the table of the helper. Any thread.
 void close_inside(int fd);
-// By the driver, or at once by a thread of the helper's. False: there is no helper. Async-signal-safe.
+// By the driver, or at once by a thread of the helper's. False: there is no helper.
+// Async-signal-safe.
 bool run_chore(Chore *c);
 
 // By the driver, of What::close.
@@ -120,14 +128,17 @@ inline void run(Request *)
 // Asks the driver for another worker. Async-signal-safe, any thread.
 void ask_for_worker(Helper *h);
 
-// Asks the driver to start kaio::start_for_helper; p: the context's. Async-signal-safe; false: there is no helper.
+// Asks the driver to start kaio::start_for_helper; p: the context's. Async-signal-safe; false:
+// there is no helper.
 bool start_background(Post *p, void *context);
 
-// What a thread waits for that has asked the driver something: on its stack, gone as soon as the answer is there.
+// What a thread waits for that has asked the driver something: on its stack, gone as soon as the
+// answer is there.
 struct Reply {
 	Post post{};
 	std::atomic<uint32_t> answer{0}; // 0: none yet
-	// By the driver. Release: with what it has done. Waking nobody at an address that was good is no harm.
+	// By the driver. Release: with what it has done. Waking nobody at an address that was good
+	// is no harm.
 	void give(uint32_t a)
 	{
 		answer.store(a, mo::release);
@@ -155,7 +166,8 @@ struct RegionReply : Reply {
 // To hear what rights it has now (engine/rights.hpp). The answer: 1.
 struct RightsReply : Reply {};
 
-// Something short that is to be done with the helper's table of descriptors. It waits for nothing, and for no lock that is held while an errand is run.
+// Something short that is to be done with the helper's table of descriptors. It waits for nothing,
+// and for no lock that is held while an errand is run.
 struct Errand : Reply {
 	explicit Errand(void (*f)(Errand *)) : run(f) {}
 	void (*run)(Errand *);

@@ -88,7 +88,8 @@ Post *Jobs::take(Spin &spin, bool expected, const timespec &most)
 			seen = changes_.load(mo::seq_cst);
 		}
 		uint32_t nobody = 0;
-		if (!looked && (expected || !spin.skip()) && lookers_.compare_exchange_strong(nobody, 1, mo::seq_cst)) {
+		if (!looked && (expected || !spin.skip()) &&
+		    lookers_.compare_exchange_strong(nobody, 1, mo::seq_cst)) {
 			looked = true;
 			spin.until([this] { return queued_.load(mo::relaxed) != 0; });
 			lookers_.store(0, mo::seq_cst);

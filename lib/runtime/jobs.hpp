@@ -2,11 +2,12 @@
 //
 // The queue of jobs for the workers, and where idle workers wait.
 //
-// Lock: one, for a few instructions; submitters hold it with all signals blocked. What is queued is taken in order. A worker that finds nothing looks at memory for a moment, one at a
-// time, before it sleeps (runtime/spin.hpp).
+// Lock: one, for a few instructions; submitters hold it with all signals blocked. What is queued is
+// taken in order. A worker that finds nothing looks at memory for a moment, one at a time, before
+// it sleeps (runtime/spin.hpp).
 //
-// No wake-up is lost: whoever queues a job changes `changes_' under the lock; a worker reads it under the lock that it found nothing under,
-// and sleeps only while it is unchanged.
+// No wake-up is lost: whoever queues a job changes `changes_' under the lock; a worker reads it
+// under the lock that it found nothing under, and sleeps only while it is unchanged.
 #pragma once
 
 #include "runtime/post.hpp"

@@ -120,13 +120,15 @@ void thread_ends(void *)
 {
 	if (!is_first())
 		return;
-	// Either a thread of the library's that is started now is seen there, or its creator sees this.
+	// Either a thread of the library's that is started now is seen there, or its creator sees
+	// this.
 	first_has_left.store(true, mo::seq_cst);
 	if (process::ready())
 		begin_to_look();
 }
 
-// The first thread loads the library, most often. Its end is heard of whether or not it ever submits anything.
+// The first thread loads the library, most often. Its end is heard of whether or not it ever
+// submits anything.
 __attribute__((constructor)) void at_load()
 {
 	have_key = pthread_key_create(&key, thread_ends) == 0;

@@ -13,7 +13,8 @@ using namespace stats_file;
 std::atomic<File *> file{nullptr};
 thread_local uint32_t untimed __attribute__((tls_model("initial-exec"))) = 0;
 
-static_assert(static_cast<unsigned>(Op::poll) + 1 == operations && static_cast<unsigned>(Kind::anonymous) + 1 == kinds);
+static_assert(static_cast<unsigned>(Op::poll) + 1 == operations &&
+	      static_cast<unsigned>(Kind::anonymous) + 1 == kinds);
 
 namespace {
 
@@ -38,8 +39,9 @@ unsigned operation(Op op)
 // Bytes, not a descriptor or what poll says.
 bool is_transfer(Op op)
 {
-	constexpr unsigned transfers = 1u << static_cast<unsigned>(Op::read) | 1u << static_cast<unsigned>(Op::write) |
-				       1u << static_cast<unsigned>(Op::send) | 1u << static_cast<unsigned>(Op::recv);
+	constexpr unsigned transfers =
+		1u << static_cast<unsigned>(Op::read) | 1u << static_cast<unsigned>(Op::write) |
+		1u << static_cast<unsigned>(Op::send) | 1u << static_cast<unsigned>(Op::recv);
 	return (transfers >> static_cast<unsigned>(op) & 1) != 0;
 }
 
@@ -51,9 +53,11 @@ void note_largest(Word &w, uint64_t n)
 }
 
 // One request has ended. `begun' 0: not timed; otherwise it counts as `weight' in the latencies.
-void count_one(File *f, Op op, By engine, Kind kind, ssize_t result, uint64_t begun, unsigned weight)
+void count_one(File *f, Op op, By engine, Kind kind, ssize_t result, uint64_t begun,
+	       unsigned weight)
 {
-	unsigned i = cell_of(operation(op), static_cast<unsigned>(engine), static_cast<unsigned>(kind));
+	unsigned i =
+		cell_of(operation(op), static_cast<unsigned>(engine), static_cast<unsigned>(kind));
 	stats::Place p = stats::place();
 	Cell &cell = f->row[p.row].cell[i];
 	stats::add(cell.requests, 1, p.own);
@@ -128,8 +132,11 @@ void count_end(Request *r, ssize_t result)
 	if (!is_request(r))
 		return;
 	By by = r->engine.load(mo::relaxed);
-	By engine = by == By::none && r->dma.kind == dma::Use::Kind::wait && result >= 0 ? By::region : by;
-	count_one(on(), r->op, engine, r->kind, result, r->begun, engine == By::inline_ ? in_call : 1);
+	By engine = by == By::none && r->dma.kind == dma::Use::Kind::wait && result >= 0
+			    ? By::region
+			    : by;
+	count_one(on(), r->op, engine, r->kind, result, r->begun,
+		  engine == By::inline_ ? in_call : 1);
 	flow_ended(on(), r->op, r->kind);
 }
 
@@ -167,12 +174,14 @@ stats_file::Channel *channel_opened(int fd, unsigned flags, uint64_t limit)
 		return nullptr;
 	for (stats_file::Channel &c : f->channel) {
 		uint64_t unused = 0;
-		if (c.used.load(mo::relaxed) != 0 || !c.used.compare_exchange_strong(unused, 1, mo::acquire))
+		if (c.used.load(mo::relaxed) != 0 ||
+		    !c.used.compare_exchange_strong(unused, 1, mo::acquire))
 			continue;
 		c.fd.store(static_cast<uint64_t>(fd), mo::relaxed);
 		c.flags.store(flags, mo::relaxed);
 		c.limit.store(limit, mo::relaxed);
-		for (Word *w : {&c.pushed, &c.delivered, &c.refused, &c.dropped, &c.high_water, &c.admitted})
+		for (Word *w :
+		     {&c.pushed, &c.delivered, &c.refused, &c.dropped, &c.high_water, &c.admitted})
 			w->store(0, mo::relaxed);
 		c.used.store(2, mo::release);
 		return &c;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// What is counted only with SIGEVEC_STATS: requests and bytes by operation, engine and kind of descriptor, latencies, what is
-// outstanding, and the queues of channels. Without it each of these is one test of a pointer.
+// What is counted only with SIGEVEC_STATS: requests and bytes by operation, engine and kind of
+// descriptor, latencies, what is outstanding, and the queues of channels. Without it each of these
+// is one test of a pointer.
 //
-// To read the clock twice takes longer than to count; requests that end within the call are too quick for it. Of these one in 128 is
-// timed on the average, at random so that no rhythm of the program's is followed, and counts for 128; in the ring of an EC_SINGLE
-// channel one in four. All others are timed.
+// To read the clock twice takes longer than to count; requests that end within the call are too
+// quick for it. Of these one in 128 is timed on the average, at random so that no rhythm of the
+// program's is followed, and counts for 128; in the ring of an EC_SINGLE channel one in four. All
+// others are timed.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -77,7 +79,8 @@ inline void abandoned(const Request *r)
 // An engine has carried r out, whose end follows.
 inline void done_by(Request *r, By engine)
 {
-	constexpr stats::Counter counter[] = {stats::inline_done, stats::kaio_done, stats::uring_done, stats::threads_done};
+	constexpr stats::Counter counter[] = {stats::inline_done, stats::kaio_done,
+					      stats::uring_done, stats::threads_done};
 	r->engine.store(engine, mo::relaxed);
 	stats::count(counter[static_cast<unsigned>(engine) - 1]);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the library's threads tell one another. It travels in memory of the process, which no child, peer or other process can write:
-// never over a descriptor.
+// What the library's threads tell one another. It travels in memory of the process, which no child,
+// peer or other process can write: never over a descriptor.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,8 @@
 namespace sigevec::helper {
 
 enum class What : uint8_t {
-	offer,      // to the driver or a worker: files to be taken out of the submitter's table (runtime/hand_over.hpp)
+	offer,      // to the driver or a worker: files to be taken out of the submitter's table
+		    // (runtime/hand_over.hpp)
 	hold,       // in an offer: a number in the helper's table
 	request,    // to the driver: a request with its file
 	job,        // to a worker: the same

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// Probes for tracers (systemtap, bpftrace, perf), of the provider "libsigevec". Each is one instruction that does nothing, and a
-// note in the ELF file that says where it is and where its arguments are; without <sys/sdt.h> there are none.
+// Probes for tracers (systemtap, bpftrace, perf), of the provider "libsigevec". Each is one
+// instruction that does nothing, and a note in the ELF file that says where it is and where its
+// arguments are; without <sys/sdt.h> there are none.
 //
 //   submit(aiocb, operation, descriptor, length)       a request was accepted
-//   complete(aiocb, operation, result, engine)          it has ended; the result is -errno for an error
-//   notify(how, signal or channel, value)               its end is told: how is SIGEV_SIGNAL, SIGEV_THREAD or SIGEV_EC
-//   fallback(counter, descriptor)                       an engine passed it on: which counter of sigevec_get_stats tells why
+//   complete(aiocb, operation, result, engine)          it has ended; the result is -errno for an
+//                                                       error
+//   notify(how, signal or channel, value)               its end is told: how is SIGEV_SIGNAL,
+//                                                       SIGEV_THREAD or SIGEV_EC
+//   fallback(counter, descriptor)                       an engine passed it on: which counter of
+//                                                       sigevec_get_stats tells why
 //
-// aiocb is a null pointer for an ev_* call. Operations and engines are numbers of stats_file.hpp, in this order.
+// aiocb is a null pointer for an ev_* call. Operations and engines are numbers of stats_file.hpp,
+// in this order.
 #pragma once
 
 #include "config.h"
@@ -23,7 +28,8 @@
 // Nothing is evaluated, but what is there only for a probe counts as used.
 #define SIGEVEC_PROBE2(name, a, b) static_cast<void>(sizeof(a) + sizeof(b))
 #define SIGEVEC_PROBE3(name, a, b, c) static_cast<void>(sizeof(a) + sizeof(b) + sizeof(c))
-#define SIGEVEC_PROBE4(name, a, b, c, d) static_cast<void>(sizeof(a) + sizeof(b) + sizeof(c) + sizeof(d))
+#define SIGEVEC_PROBE4(name, a, b, c, d)                                                           \
+	static_cast<void>(sizeof(a) + sizeof(b) + sizeof(c) + sizeof(d))
 #endif
 
 namespace sigevec {

@@ -19,8 +19,8 @@
 #include "iocontext/context.hpp"
 #include "iocontext/order.hpp"
 #include "notify/notifier.hpp"
-#include "request/index.hpp"
 #include "request/filequeue.hpp"
+#include "request/index.hpp"
 #include "request/order.hpp"
 #include "request/request.hpp"
 #include "request/stream.hpp"
@@ -42,7 +42,8 @@ std::atomic<Page *> page{nullptr};
 
 namespace {
 
-// Whether set_up has run before in this address space: then this is a child, and all state is the parent's.
+// Whether set_up has run before in this address space: then this is a child, and all state is the
+// parent's.
 bool inherited = false;
 
 Page *make_page()
@@ -59,8 +60,9 @@ Page *make_page()
 	return expected;
 }
 
-// Forget everything of the parent's. Nothing that the parent still uses is written to: locks, lists and threads are this
-// process's copies, kernel contexts and sockets are only let go. From the users of a thing to the thing itself.
+// Forget everything of the parent's. Nothing that the parent still uses is written to: locks, lists
+// and threads are this process's copies, kernel contexts and sockets are only let go. From the
+// users of a thing to the thing itself.
 void forget_parent()
 {
 	ether::device::after_fork();
@@ -92,8 +94,9 @@ void forget_parent()
 	last_thread::after_fork();
 }
 
-// In a child of fork, which may never call the library: what it must not have of the parent's in its table of descriptors is
-// closed. Nothing of it would be of use there, but a peer is to see the end of what the parent closes. Children of _Fork and clone do without.
+// In a child of fork, which may never call the library: what it must not have of the parent's in
+// its table of descriptors is closed. Nothing of it would be of use there, but a peer is to see the
+// end of what the parent closes. Children of _Fork and clone do without.
 void in_child()
 {
 	channel::close_in_child();

@@ -2,9 +2,9 @@
 //
 // Which process this is: start-up at the first call, and a new start after fork.
 //
-// Nothing happens when the library is loaded. The first submission sets it up. One page is marked MADV_WIPEONFORK: in a
-// child of fork (or _Fork, or clone) it reads as zero, so that a child is noticed without a system call and without a
-// handler that would run in every fork of the program.
+// Nothing happens when the library is loaded. The first submission sets it up. One page is marked
+// MADV_WIPEONFORK: in a child of fork (or _Fork, or clone) it reads as zero, so that a child is
+// noticed without a system call and without a handler that would run in every fork of the program.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -21,7 +21,8 @@ struct Page {
 
 extern std::atomic<Page *> page;
 
-// True when this process has used the library: only then may kernel objects be touched. Async-signal-safe.
+// True when this process has used the library: only then may kernel objects be touched.
+// Async-signal-safe.
 inline bool ready()
 {
 	Page *p = page.load(mo::acquire);
@@ -30,7 +31,8 @@ inline bool ready()
 
 bool set_up();
 
-// First statement of every entry point that starts something. False: no memory. Not async-signal-safe.
+// First statement of every entry point that starts something. False: no memory. Not
+// async-signal-safe.
 inline bool ensure()
 {
 	return ready() || set_up();

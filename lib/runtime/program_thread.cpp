@@ -36,9 +36,12 @@ table::Way way;
 void try_call(Request *r)
 {
 	int number = r->fd.load(mo::relaxed);
-	bool same = same_file(table::own_thread(), number, table::thread_of_helper(), r->file) == Same::yes;
+	bool same = same_file(table::own_thread(), number, table::thread_of_helper(), r->file) ==
+		    Same::yes;
 	int file = same ? number : way.fetch(r->file);
-	r->result = file < 0 ? file : r->op == Op::accept ? transfer::accept_briefly(file, r->call_flags) : transfer::attempt(r, file);
+	r->result = file < 0              ? file
+		    : r->op == Op::accept ? transfer::accept_briefly(file, r->call_flags)
+					  : transfer::attempt(r, file);
 	if (!same && file >= 0)
 		sys::close(file);
 	if (r->result >= 0 && r->message != nullptr && r->op == Op::recv)
@@ -55,7 +58,8 @@ void *main(void *)
 		if (p == nullptr)
 			futex_wait(posts, seen, nullptr);
 		while (p != nullptr) {
-			// The request may have ended, and its post be another's, once it has been given back.
+			// The request may have ended, and its post be another's, once it has been
+			// given back.
 			Post *next = p->next;
 			auto *r = static_cast<Request *>(p->object);
 			if (p->what == What::call)

@@ -2,10 +2,10 @@
 //
 // Looking at memory for a moment before going to sleep.
 //
-// A sleep and a wake-up cost more than a small write takes, so whoever expects something at once looks for it first. How long is
-// bounded, and it is learned: after a look in vain the next ones are left out, twice as many each time, so that a thread
-// whose requests take longer, or whose processor is wanted by others, loses next to nothing. Nobody may spin while holding
-// a lock.
+// A sleep and a wake-up cost more than a small write takes, so whoever expects something at once
+// looks for it first. How long is bounded, and it is learned: after a look in vain the next ones
+// are left out, twice as many each time, so that a thread whose requests take longer, or whose
+// processor is wanted by others, loses next to nothing. Nobody may spin while holding a lock.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -15,11 +15,12 @@ namespace sigevec {
 
 class Spin {
 public:
-	// Whether the process may use more than one processor: otherwise nothing can change while one looks. Set once, before
-	// anything else.
+	// Whether the process may use more than one processor: otherwise nothing can change while
+	// one looks. Set once, before anything else.
 	static std::atomic<bool> allowed;
 	static void set_up();
-	// Callers that are looking for the end of a request, and how many have seen it: a worker's hint that more will come.
+	// Callers that are looking for the end of a request, and how many have seen it: a worker's
+	// hint that more will come.
 	static std::atomic<uint32_t> looking, met;
 
 	// Whether the next look is to be left out. To be asked once for each.
@@ -44,7 +45,9 @@ public:
 				relax();
 			}
 			timespec now = monotonic_now();
-			if ((now.tv_sec - start.tv_sec) * 1000000000 + (now.tv_nsec - start.tv_nsec) > most_ns)
+			if ((now.tv_sec - start.tv_sec) * 1000000000 +
+				    (now.tv_nsec - start.tv_nsec) >
+			    most_ns)
 				break;
 		}
 		if (failures_ < most_failures)

@@ -58,7 +58,8 @@ static_assert(counters <= stats_file::most_counters);
 uint64_t process_start()
 {
 	char text[1024];
-	int fd = static_cast<int>(syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC));
+	int fd = static_cast<int>(
+		syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC));
 	long n = fd >= 0 ? syscall(SYS_read, fd, text, sizeof text - 1) : -1;
 	if (fd >= 0)
 		sys::close(fd);
@@ -88,23 +89,27 @@ void describe(Header *h, bool by_several)
 	std::atomic_ref(h->magic).store(stats_file::magic, mo::release);
 }
 
-// Of the process that has made the file. The file itself is not asked: a child may have written to it.
+// Of the process that has made the file. The file itself is not asked: a child may have written to
+// it.
 pid_t kept_by = 0;
 bool shared = false;
 
-// At a normal exit nobody asks any more. A child that has not used the library leaves its parent's file alone.
+// At a normal exit nobody asks any more. A child that has not used the library leaves its parent's
+// file alone.
 __attribute__((destructor)) void at_exit()
 {
 	if (meter::on() != nullptr && kept_by == getpid())
 		stats_place::remove_name();
 }
 
-// A child that never calls the library has nothing of its parent's to write to. One that is made without fork's handlers can still write
-// figures that are not true, but nothing in the file is used for anything else.
+// A child that never calls the library has nothing of its parent's to write to. One that is made
+// without fork's handlers can still write figures that are not true, but nothing in the file is
+// used for anything else.
 void in_child()
 {
 	if (File *f = meter::on(); f != nullptr && !shared)
-		mmap(f, sizeof *f, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		mmap(f, sizeof *f, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		     -1, 0);
 }
 
 void watch_forks()

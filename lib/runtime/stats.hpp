@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Counters, and the file in which they are kept when SIGEVEC_STATS asks for it. What is counted only then is in meter.hpp.
+// Counters, and the file in which they are kept when SIGEVEC_STATS asks for it. What is counted
+// only then is in meter.hpp.
 //
-// Each of the first threads has a row of counters of its own, so that counting takes one ordinary instruction and shares no cache
-// line. Only that thread writes to it, its signal handlers included.
+// Each of the first threads has a row of counters of its own, so that counting takes one ordinary
+// instruction and shares no cache line. Only that thread writes to it, its signal handlers
+// included.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -24,13 +26,13 @@ enum Counter : unsigned {
 	kaio_done,
 	uring_done,
 	threads_done,
-	inline_cold,       // not in the page cache: passed on
+	inline_cold,        // not in the page cache: passed on
 	inline_unsupported, // the file system has no RWF_NOWAIT
-	inline_large,      // too large to be copied in the call
-	inline_queued,     // requests before it on the stream, or the file
-	kaio_would_block,  // the kernel would have had to block at submission
-	kaio_full,         // no slot in the context, or no context
-	uring_unavailable, // refused by the kernel or switched off
+	inline_large,       // too large to be copied in the call
+	inline_queued,      // requests before it on the stream, or the file
+	kaio_would_block,   // the kernel would have had to block at submission
+	kaio_full,          // no slot in the context, or no context
+	uring_unavailable,  // refused by the kernel or switched off
 	notify_signal,
 	notify_signal_lost, // the queue of signals was full (RLIMIT_SIGPENDING)
 	notify_thread,

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// The layout of a statistics file, as the library writes it and sigevec(1) reads it. Whatever changes here changes `version'.
+// The layout of a statistics file, as the library writes it and sigevec(1) reads it. Whatever
+// changes here changes `version'.
 //
-// The file is mapped memory of the process, so it holds the state of the last instruction before a crash. All words are only added
-// to, but for `largest' and what describes a channel; sums over the rows are the process's figures.
+// The file is mapped memory of the process, so it holds the state of the last instruction before a
+// crash. All words are only added to, but for `largest' and what describes a channel; sums over the
+// rows are the process's figures.
 #pragma once
 
 #include <atomic>
@@ -23,18 +25,22 @@ constexpr unsigned rows = 20, own_rows = 16;
 constexpr unsigned most_counters = 64, name_size = 32;
 constexpr unsigned operations = 9, engines = 6, kinds = 7;
 constexpr unsigned cells = operations * engines * kinds;
-constexpr const char *operation_names[operations] = {"read", "write", "fsync", "fdatasync", "send", "recv", "accept", "connect", "poll"};
+constexpr const char *operation_names[operations] = {
+	"read", "write", "fsync", "fdatasync", "send", "recv", "accept", "connect", "poll"};
 // Region: received into a DMA region by the receiver. None: ended without having been carried out.
 enum class By : uint8_t { none, inline_, kaio, uring, threads, region };
-constexpr const char *engine_names[engines] = {"none", "inline", "kaio", "uring", "threads", "region"};
-constexpr const char *kind_names[kinds] = {"file", "memory", "pool", "socket", "fifo", "device", "other"};
+constexpr const char *engine_names[engines] = {"none",  "inline",  "kaio",
+					       "uring", "threads", "region"};
+constexpr const char *kind_names[kinds] = {"file", "memory", "pool", "socket",
+					   "fifo", "device", "other"};
 
 constexpr unsigned cell_of(unsigned operation, unsigned engine, unsigned kind)
 {
 	return (operation * engines + engine) * kinds + kind;
 }
 
-// Latencies in nanoseconds: what is below 32 in bucket 0, then four buckets for each doubling; the last one is open.
+// Latencies in nanoseconds: what is below 32 in bucket 0, then four buckets for each doubling; the
+// last one is open.
 constexpr unsigned buckets = 128;
 constexpr unsigned bucket_of(uint64_t ns)
 {
@@ -52,10 +58,11 @@ constexpr uint64_t bucket_end(unsigned bucket)
 }
 
 struct Header {
-	uint64_t magic; // written last
+	uint64_t magic;         // written last
 	uint32_t version, size; // of the file
 	uint32_t counters, pid;
-	uint64_t process_start; // field 22 of /proc/PID/stat: tells a process from a later one with its number
+	uint64_t process_start; // field 22 of /proc/PID/stat: tells a process from a later one with
+				// its number
 	uint64_t opened;        // CLOCK_REALTIME, ns
 	uint32_t shared;        // 1: several processes may add to it
 	char program[60];
@@ -78,7 +85,8 @@ struct alignas(4096) Row {
 	Flow flow[operations * kinds];
 };
 
-// Of one cell. Of what ends quickly not every request is timed, and each of these counts as several.
+// Of one cell. Of what ends quickly not every request is timed, and each of these counts as
+// several.
 struct Latency {
 	Word bucket[buckets];
 	Word largest;
@@ -89,8 +97,8 @@ constexpr unsigned channels = 64;
 struct alignas(64) Channel {
 	Word used; // 0: free, 1: being filled in, 2: in use
 	Word fd, flags, limit;
-	// In one cache line: who submits and who reads pay for it once. What has been pushed and not delivered is in the queue; the rest
-	// of what has room is outstanding.
+	// In one cache line: who submits and who reads pay for it once. What has been pushed and
+	// not delivered is in the queue; the rest of what has room is outstanding.
 	Word admitted, pushed, delivered;
 	Word refused, dropped, high_water;
 };

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// Where statistics lie, and whom their names belong to: a folder for each user, /dev/shm/sigevec-UID. The library makes files there, sigevec(1)
-// reads and removes them, and both ask these functions whether a folder or a file is what it seems.
+// Where statistics lie, and whom their names belong to: a folder for each user,
+// /dev/shm/sigevec-UID. The library makes files there, sigevec(1) reads and removes them, and both
+// ask these functions whether a folder or a file is what it seems.
 //
-// /dev/shm is everybody's, so a name in it says nothing: what counts is the owner and the mode of what has been opened. Only the owner of
-// such a folder can put anything into it, and only the owner of such a file can write to it, cut it or give it another link.
+// /dev/shm is everybody's, so a name in it says nothing: what counts is the owner and the mode of
+// what has been opened. Only the owner of such a folder can put anything into it, and only the
+// owner of such a file can write to it, cut it or give it another link.
 #pragma once
 
 #include <cerrno>
@@ -21,7 +23,8 @@ constexpr char shared_memory[] = "/dev/shm", prefix[] = "sigevec-", run_prefix[]
 // No cancellation point, as everything in the library.
 inline int open_at(int folder, const char *name, int flags, mode_t permissions = 0)
 {
-	return static_cast<int>(syscall(SYS_openat, folder, name, O_CLOEXEC | O_NOFOLLOW | flags, permissions));
+	return static_cast<int>(
+		syscall(SYS_openat, folder, name, O_CLOEXEC | O_NOFOLLOW | flags, permissions));
 }
 
 inline void close(int fd)
@@ -38,7 +41,8 @@ struct Name {
 inline Name name_of(uid_t user)
 {
 	Name n;
-	snprintf(n.text, sizeof n.text, "%s/%s%u", shared_memory, prefix, static_cast<unsigned>(user));
+	snprintf(n.text, sizeof n.text, "%s/%s%u", shared_memory, prefix,
+		 static_cast<unsigned>(user));
 	return n;
 }
 
@@ -51,7 +55,8 @@ inline bool is_folder_of(const struct stat &st, uid_t user)
 // Nobody but the user can change it, and it is no other file of his by another name.
 inline bool is_file_of(const struct stat &st, uid_t user)
 {
-	return S_ISREG(st.st_mode) && st.st_uid == user && st.st_nlink == 1 && (st.st_mode & 022) == 0;
+	return S_ISREG(st.st_mode) && st.st_uid == user && st.st_nlink == 1 &&
+	       (st.st_mode & 022) == 0;
 }
 
 // The folder `name' in another one, when it is the user's alone; -1 with errno.

@@ -27,7 +27,8 @@ namespace {
 uid_t owner;
 char name[16];
 
-// Those of this machine's own disks and memory. What another process serves (FUSE, a network) it may cut, whoever seems to be the owner.
+// Those of this machine's own disks and memory. What another process serves (FUSE, a network) it
+// may cut, whoever seems to be the owner.
 bool on_own_file_system(int fd)
 {
 	constexpr unsigned long known[] = {
@@ -49,7 +50,8 @@ bool on_own_file_system(int fd)
 	return false;
 }
 
-// The signal of a file that would become larger than RLIMIT_FSIZE goes to the thread that has made it so. It stays with us.
+// The signal of a file that would become larger than RLIMIT_FSIZE goes to the thread that has made
+// it so. It stays with us.
 class NoSizeSignal {
 public:
 	NoSizeSignal()
@@ -87,17 +89,20 @@ bool reserve(int fd)
 bool can_be_mapped(int fd)
 {
 	struct stat st;
-	return sys::fstat(fd, &st) == 0 && stats_folder::is_file_of(st, geteuid()) && on_own_file_system(fd) && reserve(fd);
+	return sys::fstat(fd, &st) == 0 && stats_folder::is_file_of(st, geteuid()) &&
+	       on_own_file_system(fd) && reserve(fd);
 }
 
-// Any file with something else in it is not ours to write to or to remove. One without a magic number is just being set up by another process.
+// Any file with something else in it is not ours to write to or to remove. One without a magic
+// number is just being set up by another process.
 bool holds_statistics(int fd)
 {
 	struct stat st;
 	uint64_t word = 0;
 	if (sys::fstat(fd, &st) != 0 || !stats_folder::is_file_of(st, geteuid()))
 		return false;
-	return st.st_size == 0 || (st.st_size == sizeof(File) && sys::pread(fd, &word, sizeof word, 0) == sizeof word &&
+	return st.st_size == 0 || (st.st_size == sizeof(File) &&
+				   sys::pread(fd, &word, sizeof word, 0) == sizeof word &&
 				   (word == stats_file::magic || word == 0));
 }
 
@@ -129,8 +134,8 @@ int make(int folder)
 
 constexpr unsigned most_left = 16;
 
-// A process that ends by _exit, as children often do, leaves its file as one does that crashes. Keeps that within bounds: every
-// process that adds one removes the oldest when there are many.
+// A process that ends by _exit, as children often do, leaves its file as one does that crashes.
+// Keeps that within bounds: every process that adds one removes the oldest when there are many.
 void remove_oldest(int folder)
 {
 	int own = open_at(folder, ".", O_RDONLY | O_DIRECTORY);
@@ -147,8 +152,8 @@ void remove_oldest(int folder)
 		struct stat st;
 		char *end;
 		long pid = strtol(e->d_name, &end, 10);
-		if (*end != '\0' || pid <= 0 || kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH ||
-		    fstatat(own, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		if (*end != '\0' || pid <= 0 || kill(static_cast<pid_t>(pid), 0) == 0 ||
+		    errno != ESRCH || fstatat(own, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 			continue;
 		left++;
 		if (st.st_ctime < oldest_time) {
@@ -182,7 +187,8 @@ bool is_fit(int folder)
 	struct stat st;
 	if (sys::fstat(folder, &st) != 0)
 		return false;
-	return (st.st_mode & S_ISVTX) != 0 || ((st.st_uid == geteuid() || st.st_uid == 0) && (st.st_mode & S_IWOTH) == 0);
+	return (st.st_mode & S_ISVTX) != 0 ||
+	       ((st.st_uid == geteuid() || st.st_uid == 0) && (st.st_mode & S_IWOTH) == 0);
 }
 
 int open_in_folder()

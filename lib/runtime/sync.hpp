@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// The few primitives that everything else is built on: system calls, futex words, locks, blocked signals.
+// The few primitives that everything else is built on: system calls, futex words, locks, blocked
+// signals.
 //
-// No function here allocates, and none but Mutex may be used while another thread's progress depends on this one's.
+// No function here allocates, and none but Mutex may be used while another thread's progress
+// depends on this one's.
 #pragma once
 
 #include <atomic>
@@ -59,7 +61,8 @@ private:
 	Lockable &l_;
 };
 
-// Waits while word == value. timeout is relative. Returns 0, EAGAIN (the value differs), EINTR or ETIMEDOUT.
+// Waits while word == value. timeout is relative. Returns 0, EAGAIN (the value differs), EINTR or
+// ETIMEDOUT.
 inline int futex_wait(const std::atomic<uint32_t> &word, uint32_t value, const timespec *timeout)
 {
 	long r = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, timeout, nullptr, 0);
@@ -96,7 +99,8 @@ inline uint64_t monotonic_ns()
 	return static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_nsec);
 }
 
-// A point in time, or never. Relative time-outs become one once, so that restarts do not stretch them.
+// A point in time, or never. Relative time-outs become one once, so that restarts do not stretch
+// them.
 struct Deadline {
 	bool never = true;
 	timespec at{};
@@ -140,7 +144,8 @@ struct Deadline {
 
 // Starts a detached thread with all signals blocked. Returns 0 or the error of pthread_create.
 int start_thread(void *(*main)(void *), void *arg, const char *name);
-// The same for one that may have to run the program's functions: with the stack that a new thread has by default.
+// The same for one that may have to run the program's functions: with the stack that a new thread
+// has by default.
 int start_program_thread(void *(*main)(void *), void *arg, const char *name);
 
 } // namespace sigevec

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/table.hpp"
 
-#include "base/socket_option.hpp"
 #include "base/own_number.hpp"
 #include "base/same_file.hpp"
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/helper.hpp"
 
@@ -38,7 +38,8 @@ pid_t thread_of_helper()
 // The old number, if the program has closed it, is the program's.
 bool Way::reopen()
 {
-	number_ = own_number(static_cast<int>(syscall(SYS_pidfd_open, thread_of_helper(), PIDFD_THREAD)));
+	number_ = own_number(
+		static_cast<int>(syscall(SYS_pidfd_open, thread_of_helper(), PIDFD_THREAD)));
 	struct stat st;
 	if (number_ >= 0 && sys::fstat(number_, &st) == 0) {
 		dev_ = st.st_dev;
@@ -111,7 +112,8 @@ int Way::receive(int inner)
 		ssize_t n = sys::recvmsg(number_, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&m) : nullptr; c != nullptr && c->cmsg_type == SCM_RIGHTS)
+		if (struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&m) : nullptr;
+		    c != nullptr && c->cmsg_type == SCM_RIGHTS)
 			memcpy(&fd, CMSG_DATA(c), sizeof fd);
 		if (n >= 0 && announced == inner)
 			return fd >= 0 ? fd : -EMFILE;
@@ -147,7 +149,8 @@ void Way::close_in_child()
 	// Where pidfds of threads exist, each has an inode of its own.
 	struct stat st;
 	bool same = by_socket_ ? socket_cookie(number_) == cookie_
-			       : sys::fstat(number_, &st) == 0 && st.st_dev == dev_ && st.st_ino == ino_;
+			       : sys::fstat(number_, &st) == 0 && st.st_dev == dev_ &&
+					 st.st_ino == ino_;
 	if (!shared_ && same)
 		sys::close(number_);
 }

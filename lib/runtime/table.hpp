@@ -2,9 +2,10 @@
 //
 // Descriptors out of the helper's table into the program's.
 //
-// By a pidfd of the driver's thread, where there are such (Linux 6.9): whatever else its number is by then, the call fails and does nothing. Elsewhere by a
-// socket, which the driver sends to before it says so in memory; its identity is compared before it is read. Either number belongs to the thread that
-// uses it (runtime/program_thread.cpp); nobody else does.
+// By a pidfd of the driver's thread, where there are such (Linux 6.9): whatever else its number is
+// by then, the call fails and does nothing. Elsewhere by a socket, which the driver sends to before
+// it says so in memory; its identity is compared before it is read. Either number belongs to the
+// thread that uses it (runtime/program_thread.cpp); nobody else does.
 #pragma once
 
 #include <cstdint>
@@ -38,12 +39,12 @@ private:
 	bool make_pair();
 	int receive(int inner);
 
-	int number_ = -1;      // in the program's table: a pidfd, or the receiving end
-	int inner_tx_ = -1;    // in the helper's table: the sending end
-	uint64_t cookie_ = 0;  // of the receiving end
+	int number_ = -1;            // in the program's table: a pidfd, or the receiving end
+	int inner_tx_ = -1;          // in the helper's table: the sending end
+	uint64_t cookie_ = 0;        // of the receiving end
 	uint64_t dev_ = 0, ino_ = 0; // of the pidfd
 	bool by_socket_ = false;
-	bool shared_ = false;  // there is one table
+	bool shared_ = false; // there is one table
 };
 
 } // namespace sigevec::table

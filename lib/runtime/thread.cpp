@@ -17,8 +17,8 @@ struct Start {
 	const char *name;
 };
 
-// The library's own threads run no code of the application's, so they need little stack; the sanitizers need more. Where there is no address space
-// left for that, less will do.
+// The library's own threads run no code of the application's, so they need little stack; the
+// sanitizers need more. Where there is no address space left for that, less will do.
 constexpr size_t usual = 256 * 1024, less = 64 * 1024, least = 32 * 1024;
 
 void *enter(void *p)
@@ -38,7 +38,8 @@ int create(pthread_t *t, size_t stack, Start *s)
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	// The mask is inherited: the application's signals are never handled on a thread it does not know.
+	// The mask is inherited: the application's signals are never handled on a thread it does
+	// not know.
 	BlockSignals blocked;
 	int e = stack == 0 ? 0 : pthread_attr_setstacksize(&attr, stack);
 	if (e == 0)

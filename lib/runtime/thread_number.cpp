@@ -16,7 +16,8 @@ namespace {
 constexpr unsigned words = 16;
 std::atomic<uint64_t> taken[words];
 pthread_key_t key;
-// 0: no key yet, 1: being made, 2: made. A thread that comes in between takes a shared number and keeps it.
+// 0: no key yet, 1: being made, 2: made. A thread that comes in between takes a shared number and
+// keeps it.
 std::atomic<int> key_state{0};
 
 void give_back(void *value)
@@ -43,7 +44,8 @@ int take_bit()
 		uint64_t v = taken[w].load(mo::relaxed);
 		while (v != ~uint64_t{0}) {
 			auto bit = static_cast<unsigned>(__builtin_ctzll(~v));
-			if (taken[w].compare_exchange_weak(v, v | (uint64_t{1} << bit), mo::acquire))
+			if (taken[w].compare_exchange_weak(v, v | (uint64_t{1} << bit),
+							   mo::acquire))
 				return static_cast<int>(w * 64 + bit);
 		}
 	}
@@ -56,7 +58,8 @@ int take_thread_number()
 {
 	int n = have_key() ? take_bit() : -1;
 	if (n >= 0) {
-		// Only this store may allocate, and a thread's first call is a submission, which may.
+		// Only this store may allocate, and a thread's first call is a submission, which
+		// may.
 		pthread_setspecific(key, reinterpret_cast<void *>(static_cast<uintptr_t>(n) + 1));
 	} else {
 		static std::atomic<unsigned> shared{0};

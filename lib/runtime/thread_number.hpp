@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A small number for each thread that uses the library, to spread it over shards. Numbers of ended threads are used again.
+// A small number for each thread that uses the library, to spread it over shards. Numbers of ended
+// threads are used again.
 #pragma once
 
 namespace sigevec {
@@ -10,7 +11,8 @@ extern thread_local int thread_number_plus_one __attribute__((tls_model("initial
 int take_thread_number();
 } // namespace detail
 
-// 0, 1, 2, ... Async-signal-safe once the thread has one; threads beyond the first 1,024 share numbers.
+// 0, 1, 2, ... Async-signal-safe once the thread has one; threads beyond the first 1,024 share
+// numbers.
 inline unsigned thread_number()
 {
 	int n = detail::thread_number_plus_one;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// Wakes the driver, which sleeps in its ring or in epoll_wait, without a descriptor: a number in the program's table could be closed and used
-// again, and a child of fork would have it.
+// Wakes the driver, which sleeps in its ring or in epoll_wait, without a descriptor: a number in
+// the program's table could be closed and used again, and a child of fork would have it.
 //
-// Where the ring can wait for a futex (Linux 6.7) it waits for the word here. Elsewhere a signal is sent to the driver's thread, which has
-// it blocked and reads it from a signalfd: only that thread ever sees it, whatever the program does with signals.
+// Where the ring can wait for a futex (Linux 6.7) it waits for the word here. Elsewhere a signal is
+// sent to the driver's thread, which has it blocked and reads it from a signalfd: only that thread
+// ever sees it, whatever the program does with signals.
 //
-// Why no wake-up is lost: whoever has something for the driver puts it where the driver looks, then sets the word. The driver clears the
-// word, then looks, then sleeps. All four are seq_cst: either the driver sees what was put, or the caller sees the word cleared, and wakes.
+// Why no wake-up is lost: whoever has something for the driver puts it where the driver looks, then
+// sets the word. The driver clears the word, then looks, then sleeps. All four are seq_cst: either
+// the driver sees what was put, or the caller sees the word cleared, and wakes.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -26,14 +28,16 @@ public:
 		thread_ = static_cast<pid_t>(syscall(SYS_gettid));
 	}
 
-	// The same, where there is no ring that waits for the word, from the next will_sleep on: the descriptor to be waited for, in its own table. -1: errno.
+	// The same, where there is no ring that waits for the word, from the next will_sleep on:
+	// the descriptor to be waited for, in its own table. -1: errno.
 	int by_signal()
 	{
 		sigset_t s;
 		sigemptyset(&s);
 		sigaddset(&s, number);
 		if (descriptor_.load(mo::relaxed) < 0)
-			descriptor_.store(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK), mo::seq_cst);
+			descriptor_.store(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK),
+					  mo::seq_cst);
 		return descriptor_.load(mo::relaxed);
 	}
 

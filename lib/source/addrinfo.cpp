@@ -32,7 +32,7 @@ struct List {
 	List *next, *previous; // as long as some wait
 	Wait *wait;
 	int left, n;
-	int begun; // those before this one wait no more
+	int begun;  // those before this one wait no more
 	bool alone; // has a thread of its own, and is not among the lists
 	Entry v[];
 };
@@ -125,7 +125,8 @@ Entry *find_waiting()
 	return first != nullptr ? &first->v[first->begun] : nullptr;
 }
 
-// With the lock held, which is given up meanwhile: the next request for this thread. nullptr: it is counted no more.
+// With the lock held, which is given up meanwhile: the next request for this thread. nullptr: it is
+// counted no more.
 Entry *next_request()
 {
 	Entry *e;
@@ -202,7 +203,8 @@ bool see_to_threads(int n)
 {
 	starts.fetch_add(1, mo::relaxed);
 	futex_wake(starts, n);
-	for (int wanted = n - static_cast<int>(idle); wanted > 0 && threads < most_threads(); wanted--) {
+	for (int wanted = n - static_cast<int>(idle); wanted > 0 && threads < most_threads();
+	     wanted--) {
 		if (start_thread(common_thread, nullptr, "sigevec-names") != 0)
 			break;
 		threads++;
@@ -218,7 +220,8 @@ bool cancel_list(Wait *w, bool)
 	{
 		Guard<Mutex> g(lock);
 		auto *l = static_cast<List *>(w->names.own);
-		for (int i = l != nullptr ? l->begun : 0; l != nullptr && ended == nullptr && i < l->n; i++)
+		for (int i = l != nullptr ? l->begun : 0;
+		     l != nullptr && ended == nullptr && i < l->n; i++)
 			if (l->v[i].state == State::waiting)
 				ended = end(&l->v[i], EAI_CANCELED);
 	}
@@ -230,7 +233,8 @@ constexpr source::Kind kind = {tell, nullptr, cancel_list, nullptr, nullptr, fal
 
 List *make(struct gaicb *list[], int n, Wait *w)
 {
-	auto *l = static_cast<List *>(calloc(1, sizeof(List) + static_cast<size_t>(n) * sizeof(Entry)));
+	auto *l = static_cast<List *>(
+		calloc(1, sizeof(List) + static_cast<size_t>(n) * sizeof(Entry)));
 	if (l == nullptr)
 		return nullptr;
 	l->wait = w;
@@ -317,7 +321,8 @@ void count(const struct gaicb *const list[], int n, bool *here, bool *in_libc)
 int start(struct gaicb *list[], int n, const struct sigevent &e)
 {
 	int failed = 0; // of getaddrinfo_a, not an errno
-	int error = source::submit(&kind, e.sigev_ec, e.sigev_value, [&](Wait *w) { return failed = begin(list, n, w); });
+	int error = source::submit(&kind, e.sigev_ec, e.sigev_value,
+				   [&](Wait *w) { return failed = begin(list, n, w); });
 	if (error == 0 || failed != 0)
 		return failed;
 	errno = error;

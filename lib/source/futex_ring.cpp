@@ -34,7 +34,8 @@ bool knows_futexes(struct io_uring *ring)
 void prepare(struct io_uring_sqe *sqe, const void *word, uint32_t value, bool shared)
 {
 	constexpr int is_u32 = 2;
-	io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | (shared ? 0 : FUTEX_PRIVATE_FLAG), word, 0, value);
+	io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe,
+			 is_u32 | (shared ? 0 : FUTEX_PRIVATE_FLAG), word, 0, value);
 	sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
 }
 
@@ -54,7 +55,9 @@ bool FutexRing::open()
 {
 	if (config::force != config::Force::automatic && config::force != config::Force::uring)
 		return false;
-	if (ring_.open(entries, 0, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP) != 0)
+	if (ring_.open(entries, 0,
+		       IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			       IORING_SETUP_CLAMP) != 0)
 		return false;
 	// Registered, it needs no number that the program could close, or a child of fork inherit.
 	if (!knows_futexes(&ring_) || io_uring_register_ring_fd(&ring_) != 1) {
@@ -115,7 +118,8 @@ void FutexRing::sleep(Wait *w)
 		return;
 	sqe->flags |= IOSQE_IO_LINK;
 	sqe = get_sqe(1);
-	io_uring_prep_link_timeout(sqe, &w->sync.deadline, IORING_TIMEOUT_ABS | IORING_TIMEOUT_REALTIME);
+	io_uring_prep_link_timeout(sqe, &w->sync.deadline,
+				   IORING_TIMEOUT_ABS | IORING_TIMEOUT_REALTIME);
 	sqe->user_data = unheard;
 }
 
@@ -137,8 +141,8 @@ bool FutexRing::many_remainders() const
 	return remainders_ > few && remainders_ > sleeping_ / 2;
 }
 
-// A remainder keeps a reference to its wait. A wake-up of a word that processes share could not be passed on once the memory has gone; and
-// kinds with more than one word may sleep again after this.
+// A remainder keeps a reference to its wait. A wake-up of a word that processes share could not be
+// passed on once the memory has gone; and kinds with more than one word may sleep again after this.
 bool FutexRing::leave(Wait *w)
 {
 	if (lost_.load(mo::relaxed)) {
@@ -264,8 +268,12 @@ bool FutexRing::open()
 {
 	return false;
 }
-void FutexRing::close() {}
-void FutexRing::sleep(source::Wait *) {}
+void FutexRing::close()
+{
+}
+void FutexRing::sleep(source::Wait *)
+{
+}
 bool FutexRing::interrupt(source::Wait *)
 {
 	return true;
@@ -274,13 +282,19 @@ bool FutexRing::leave(source::Wait *)
 {
 	return false;
 }
-void FutexRing::listen(const std::atomic<uint32_t> &, uint32_t, int) {}
+void FutexRing::listen(const std::atomic<uint32_t> &, uint32_t, int)
+{
+}
 bool FutexRing::may_close()
 {
 	return true;
 }
-void FutexRing::wait() {}
-void FutexRing::awake() {}
+void FutexRing::wait()
+{
+}
+void FutexRing::awake()
+{
+}
 bool FutexRing::next(source::Wait **)
 {
 	return false;

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// How a watcher sleeps on any number of words: an io_uring of its own (IORING_OP_FUTEX_WAIT, Linux 6.7). It belongs to the thread that opened
-// it, and has no number in the program's table of descriptors. futex_words.hpp does the same without a ring.
+// How a watcher sleeps on any number of words: an io_uring of its own (IORING_OP_FUTEX_WAIT, Linux
+// 6.7). It belongs to the thread that opened it, and has no number in the program's table of
+// descriptors. futex_words.hpp does the same without a ring.
 //
-// The kernel keeps the requests of a ring in one list, and a request that is to be cancelled is looked for there. So a wait that is ended at once (leave)
-// leaves its request behind instead; whoever wakes such a remainder has meant another waiter, so the wake-up is passed on. When half of all are
-// remainders all requests are cancelled at once, and those of the others made again.
+// The kernel keeps the requests of a ring in one list, and a request that is to be cancelled is
+// looked for there. So a wait that is ended at once (leave) leaves its request behind instead;
+// whoever wakes such a remainder has meant another waiter, so the wake-up is passed on. When half
+// of all are remainders all requests are cancelled at once, and those of the others made again.
 //
-// Only the thread that opened it calls wait() and what submits; all but wait() are called with the watcher's turn.
+// Only the thread that opened it calls wait() and what submits; all but wait() are called with the
+// watcher's turn.
 #pragma once
 
 #include "base/own_ring.hpp"
@@ -30,9 +33,11 @@ public:
 	bool interrupt(source::Wait *w);
 	// It has ended, and was told of.
 	void forget(source::Wait *) {}
-	// It has ended without that; all that sleep on its word do, in this process alone. By any thread. True: ours is to call listen() soon.
+	// It has ended without that; all that sleep on its word do, in this process alone. By any
+	// thread. True: ours is to call listen() soon.
 	bool leave(source::Wait *w);
-	// Tells of a word of the watcher's own, once. The next sleep is for so many seconds at most (-1: for ever).
+	// Tells of a word of the watcher's own, once. The next sleep is for so many seconds at most
+	// (-1: for ever).
 	void listen(const std::atomic<uint32_t> &word, uint32_t value, int seconds);
 
 	// Nothing is left behind; otherwise it will be, after another wait().
@@ -59,13 +64,15 @@ private:
 	bool listens_ = false, clearing_ = false;
 	int seconds_ = -1;
 	source::Wait *asleep_ = nullptr; // all whose requests are in the kernel
-	// A filter that came later refuses to enter the ring: all are looked at now and then. told_: of them, in this round.
+	// A filter that came later refuses to enter the ring: all are looked at now and then.
+	// told_: of them, in this round.
 	std::atomic<bool> lost_{false};
 	source::Wait *told_ = nullptr;
 	const std::atomic<uint32_t> *own_ = nullptr;
 	uint32_t own_value_ = 0;
 	struct io_uring_sqe nowhere_;
-	unsigned sleeping_ = 0, remainders_ = 0; // requests in the kernel; those left behind are among them
+	unsigned sleeping_ = 0,
+		 remainders_ = 0; // requests in the kernel; those left behind are among them
 #endif
 };
 

@@ -17,7 +17,8 @@ bool before(const struct __kernel_timespec &a, const struct __kernel_timespec &b
 
 uint32_t value_of(const Wait *w)
 {
-	return std::atomic_ref<uint32_t>(*static_cast<uint32_t *>(const_cast<void *>(w->sync.word))).load(mo::relaxed);
+	return std::atomic_ref<uint32_t>(*static_cast<uint32_t *>(const_cast<void *>(w->sync.word)))
+		.load(mo::relaxed);
 }
 
 void FutexWords::sleep(Wait *w)
@@ -58,8 +59,10 @@ void FutexWords::add_words()
 			continue;
 		const source::SyncCall &c = s.first->sync;
 		slot_of_[count_] = c.slot;
-		words_[count_++] = {c.value, reinterpret_cast<uint64_t>(c.word), FUTEX_32 | (c.shared ? 0u : unsigned{FUTEX_PRIVATE_FLAG}), 0};
-		for (const Wait *w = s.timed != 0 ? s.first : nullptr; w != nullptr; w = w->sync.behind)
+		words_[count_++] = {c.value, reinterpret_cast<uint64_t>(c.word),
+				    FUTEX_32 | (c.shared ? 0u : unsigned{FUTEX_PRIVATE_FLAG}), 0};
+		for (const Wait *w = s.timed != 0 ? s.first : nullptr; w != nullptr;
+		     w = w->sync.behind)
 			if (w->sync.timed && (!limited_ || before(w->sync.deadline, limit_))) {
 				limit_ = w->sync.deadline;
 				limited_ = true;
@@ -95,7 +98,8 @@ void FutexWords::wait()
 	constexpr timespec moment{0, 1000000};
 	long n = syscall(SYS_futex_waitv, words_, count_, 0, limited_ ? &limit_ : nullptr, clock_);
 	if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ETIMEDOUT)
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, nullptr); // a word is no memory any more: the others still go on
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment,
+				nullptr); // a word is no memory any more: the others still go on
 	woken_ = n >= 0;
 }
 

@@ -2,15 +2,18 @@
 //
 // How a watcher sleeps on up to 127 words without a ring: futex_waitv (Linux 5.16).
 //
-// A slot is one word to sleep on. Waits for the same semaphore or mutex share a slot, in the order in which they came: what wakes the
-// first of them is for whichever is first, and where that one sleeps on, so do all. Waits of other kinds, which sleep on more
-// than one word of their object, have a slot each.
+// A slot is one word to sleep on. Waits for the same semaphore or mutex share a slot, in the order
+// in which they came: what wakes the first of them is for whichever is first, and where that one
+// sleeps on, so do all. Waits of other kinds, which sleep on more than one word of their object,
+// have a slot each.
 //
-// When futex_waitv returns all slots are looked at, for the kernel says of one word only that it was woken: a wake-up of another must not
-// be lost. A word that has its old value needs nothing, whether it was woken or not: the blocking functions would go to sleep again.
+// When futex_waitv returns all slots are looked at, for the kernel says of one word only that it
+// was woken: a wake-up of another must not be lost. A word that has its old value needs nothing,
+// whether it was woken or not: the blocking functions would go to sleep again.
 //
-// A wait that is ended at once leaves its slot while the thread sleeps on the word. If nobody else is there then, and the thread is woken, that may
-// have been meant for another waiter of the word, and is passed on.
+// A wait that is ended at once leaves its slot while the thread sleeps on the word. If nobody else
+// is there then, and the thread is woken, that may have been meant for another waiter of the word,
+// and is passed on.
 //
 // The functions are FutexRing's, and so are who calls them.
 #pragma once
@@ -55,7 +58,7 @@ private:
 	const std::atomic<uint32_t> *own_;
 	uint32_t own_value_;
 	bool own_told_ = true;
-	unsigned looked_at_ = slots; // slots since the last sleep
+	unsigned looked_at_ = slots;   // slots since the last sleep
 	source::Wait *told_ = nullptr; // of a slot, and not yet looked at again
 	struct __kernel_timespec now_ = {};
 };

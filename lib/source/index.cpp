@@ -14,7 +14,7 @@ struct Group {
 	Chains<Wait, &Wait::of_channel> by_channel;
 	Chains<Wait, &Wait::of_data> by_data;
 	Canceller *cancellers = nullptr;
-	unsigned waiting = 0;	       // of them, for others to leave
+	unsigned waiting = 0;          // of them, for others to leave
 	std::atomic<uint32_t> left{0}; // changes with each that leaves
 };
 
@@ -40,7 +40,8 @@ void take_out(Group &g, Wait *w)
 }
 
 // With the lock held: every wait of a chain that is meant, to the end of a list.
-template <class Chain, class Meant> void move_all(Group &g, Chain &chain, uint64_t hash, Meant meant, Wait ***end)
+template <class Chain, class Meant>
+void move_all(Group &g, Chain &chain, uint64_t hash, Meant meant, Wait ***end)
 {
 	for (Wait *w = chain.first(hash), *next; w != nullptr; w = next) {
 		next = chain.next(w);
@@ -98,10 +99,16 @@ Wait *take(Canceller *me, bool all, const void *data)
 	g.cancellers = me;
 	Wait *first = nullptr, **end = &first;
 	if (all)
-		move_all(g, g.by_channel, hash_of(c, nullptr), [&](const Wait *w) { return w->channel == c; }, &end);
+		move_all(
+			g, g.by_channel, hash_of(c, nullptr),
+			[&](const Wait *w) { return w->channel == c; }, &end);
 	else
-		move_all(g, g.by_data, hash_of(c, data),
-			 [&](const Wait *w) { return w->channel == c && w->kind->one_call && data_of(w) == data; }, &end);
+		move_all(
+			g, g.by_data, hash_of(c, data),
+			[&](const Wait *w) {
+				return w->channel == c && w->kind->one_call && data_of(w) == data;
+			},
+			&end);
 	return first;
 }
 

@@ -27,7 +27,10 @@ constexpr int at_once = 16;
 
 // epoll_ctl with numbers of the helper's.
 struct Control : helper::Errand {
-	Control(Channel *c, int o, const source::Wait *w) : Errand(run_it), channel(c), operation(o), wait(w) {}
+	Control(Channel *c, int o, const source::Wait *w)
+	    : Errand(run_it), channel(c), operation(o), wait(w)
+	{
+	}
 	static void run_it(Errand *e);
 	Channel *channel;
 	int operation;
@@ -43,7 +46,8 @@ void Control::run_it(Errand *e)
 	wanted.data.u64 = source::handle(control->wait);
 	// Closed by this thread, after it has been taken from the channel.
 	int instance = control->channel->inner_copy.load(mo::seq_cst);
-	if (instance < 0 || epoll_ctl(instance, control->operation, control->wait->fd, &wanted) != 0)
+	if (instance < 0 ||
+	    epoll_ctl(instance, control->operation, control->wait->fd, &wanted) != 0)
 		control->error = instance < 0 ? EBADF : errno;
 }
 
@@ -165,7 +169,8 @@ void forget(const source::Wait *w)
 
 namespace {
 
-// What comes from the instance is only a number: the wait that it means may be over, or of another channel, or no descriptor's.
+// What comes from the instance is only a number: the wait that it means may be over, or of another
+// channel, or no descriptor's.
 void tell(const Channel *c, uint64_t handle)
 {
 	source::Wait *w = source::find(handle);
@@ -199,7 +204,9 @@ long wait_for(int fd, const struct timespec &rest, struct epoll_event *e)
 	long n = syscall(SYS_epoll_pwait2, fd, e, 1, &rest, nullptr, 0);
 	if (n >= 0 || errno != ENOSYS)
 		return n;
-	int64_t ms = rest.tv_sec > INT_MAX / 1000 - 1 ? INT_MAX : rest.tv_sec * 1000 + (rest.tv_nsec + 999999) / 1000000;
+	int64_t ms = rest.tv_sec > INT_MAX / 1000 - 1
+			     ? INT_MAX
+			     : rest.tv_sec * 1000 + (rest.tv_nsec + 999999) / 1000000;
 	return syscall(SYS_epoll_pwait, fd, e, 1, ms, nullptr, 0);
 }
 

@@ -41,8 +41,9 @@ void removed(Wait *w)
 		source::give_up(w);
 }
 
-// The registration goes, and the kernel says so in the socket: whoever reads that ends the wait, unless a message was quicker; or this
-// call, should the socket be read no more. Had the program closed the queue, the registration would be gone; so the number still is the queue's.
+// The registration goes, and the kernel says so in the socket: whoever reads that ends the wait,
+// unless a message was quicker; or this call, should the socket be read no more. Had the program
+// closed the queue, the registration would be gone; so the number still is the queue's.
 bool cancel(Wait *w, bool destroy)
 {
 	inner::collect(w->channel);
@@ -71,9 +72,11 @@ void Receive::run_it(Errand *e)
 	struct sockaddr_nl from = {};
 	socklen_t length = sizeof from;
 	do {
-		if (syscall(SYS_recvfrom, r->socket, r->cookie, sizeof *r->cookie, MSG_DONTWAIT, &from, &length) != sizeof *r->cookie)
+		if (syscall(SYS_recvfrom, r->socket, r->cookie, sizeof *r->cookie, MSG_DONTWAIT,
+			    &from, &length) != sizeof *r->cookie)
 			return;
-	} while (length != sizeof from || from.nl_family != AF_NETLINK || from.nl_pid != 0); // from anybody but the kernel
+	} while (length != sizeof from || from.nl_family != AF_NETLINK ||
+		 from.nl_pid != 0); // from anybody but the kernel
 	r->received = true;
 }
 
@@ -94,7 +97,8 @@ void ready(Wait *w)
 
 constexpr source::Kind registration = {tell, nullptr, cancel, nullptr, ready, true};
 
-// The socket is the registration's own: in the program's table, where the kernel wants its number, it is for that long only.
+// The socket is the registration's own: in the program's table, where the kernel wants its number,
+// it is for that long only.
 int register_queue(mqd_t queue, Wait *w)
 {
 	int fd = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
@@ -122,7 +126,8 @@ int register_queue(mqd_t queue, Wait *w)
 
 int notify(mqd_t queue, const struct sigevent &e)
 {
-	return source::submit(&registration, e.sigev_ec, e.sigev_value, [=](Wait *w) { return register_queue(queue, w); });
+	return source::submit(&registration, e.sigev_ec, e.sigev_value,
+			      [=](Wait *w) { return register_queue(queue, w); });
 }
 
 } // namespace sigevec::mq

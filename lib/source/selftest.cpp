@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Whether this libc's objects work as the protocols believe: each protocol takes turns with libc's own functions, on objects of its
-// own, when it is first needed. What fails once is refused for good (ENOTSUP).
+// Whether this libc's objects work as the protocols believe: each protocol takes turns with libc's
+// own functions, on objects of its own, when it is first needed. What fails once is refused for
+// good (ENOTSUP).
 #include "base/memory_order.hpp"
 #include "nptl.hpp"
 #include "runtime/sync.hpp"
@@ -21,7 +22,10 @@ constexpr int rounds = 4;
 // A wait of the test's: nothing of it is seen by others.
 struct Trial {
 	Wait w;
-	Trial(const Protocol *p, void *object, pthread_mutex_t *mutex = nullptr) { prepare(&w, p, object, mutex); }
+	Trial(const Protocol *p, void *object, pthread_mutex_t *mutex = nullptr)
+	{
+		prepare(&w, p, object, mutex);
+	}
 	bool step() { return w.sync.protocol->step(&w); }
 	bool waits() { return !step(); }
 	bool withdraws()
@@ -41,9 +45,11 @@ bool try_semaphore()
 		return false;
 	for (int i = 0; i < rounds; i++) {
 		Trial a(&semaphore_protocol, &s), b(&semaphore_protocol, &s);
-		if (!a.waits() || !b.waits() || nptl::semaphore(&s).load() != 2 * nptl::one_waiter || !b.withdraws())
+		if (!a.waits() || !b.waits() ||
+		    nptl::semaphore(&s).load() != 2 * nptl::one_waiter || !b.withdraws())
 			return false;
-		if (sem_post(&s) != 0 || !a.step() || sem_trywait(&s) == 0 || nptl::semaphore(&s).load() != 0)
+		if (sem_post(&s) != 0 || !a.step() || sem_trywait(&s) == 0 ||
+		    nptl::semaphore(&s).load() != 0)
 			return false;
 	}
 	return true;
@@ -59,12 +65,14 @@ bool try_mutex_of(int type)
 		return false;
 	for (int i = 0; i < rounds; i++) {
 		Trial a(&mutex_protocol, &m), b(&mutex_protocol, &m);
-		if (pthread_mutex_lock(&m) != 0 || !a.waits() || !b.waits() || !b.withdraws() || pthread_mutex_unlock(&m) != 0)
+		if (pthread_mutex_lock(&m) != 0 || !a.waits() || !b.waits() || !b.withdraws() ||
+		    pthread_mutex_unlock(&m) != 0)
 			return false;
 		if (!a.step() || pthread_mutex_trylock(&m) != EBUSY)
 			return false;
 		a.adopt();
-		if (pthread_mutex_unlock(&m) != 0 || pthread_mutex_trylock(&m) != 0 || pthread_mutex_unlock(&m) != 0)
+		if (pthread_mutex_unlock(&m) != 0 || pthread_mutex_trylock(&m) != 0 ||
+		    pthread_mutex_unlock(&m) != 0)
 			return false;
 	}
 	return nptl::lock_of(&m).load() == 0 && m.__data.__owner == 0 && m.__data.__nusers == 0;
@@ -85,7 +93,8 @@ bool try_barrier()
 		Trial a(&barrier_protocol, &b), gone(&barrier_protocol, &b);
 		if (!gone.waits() || !gone.withdraws() || !a.waits())
 			return false;
-		if (pthread_barrier_wait(&b) != PTHREAD_BARRIER_SERIAL_THREAD || !a.step() || a.w.sync.serial)
+		if (pthread_barrier_wait(&b) != PTHREAD_BARRIER_SERIAL_THREAD || !a.step() ||
+		    a.w.sync.serial)
 			return false;
 	}
 	return nptl::layout(&b)->in == nptl::layout(&b)->out && pthread_barrier_destroy(&b) == 0;
@@ -99,9 +108,11 @@ bool free_now(pthread_rwlock_t *l)
 bool try_readers(pthread_rwlock_t *l)
 {
 	Trial a(&read_protocol, l), gone(&read_protocol, l);
-	if (pthread_rwlock_wrlock(l) != 0 || !a.waits() || !gone.waits() || !gone.withdraws() || pthread_rwlock_unlock(l) != 0)
+	if (pthread_rwlock_wrlock(l) != 0 || !a.waits() || !gone.waits() || !gone.withdraws() ||
+	    pthread_rwlock_unlock(l) != 0)
 		return false;
-	return a.step() && pthread_rwlock_trywrlock(l) == EBUSY && pthread_rwlock_unlock(l) == 0 && free_now(l);
+	return a.step() && pthread_rwlock_trywrlock(l) == EBUSY && pthread_rwlock_unlock(l) == 0 &&
+	       free_now(l);
 }
 
 bool try_writers(pthread_rwlock_t *l, bool held_by_writer)
@@ -109,7 +120,8 @@ bool try_writers(pthread_rwlock_t *l, bool held_by_writer)
 	Trial a(&write_protocol, l), gone(&write_protocol, l);
 	if ((held_by_writer ? pthread_rwlock_wrlock(l) : pthread_rwlock_rdlock(l)) != 0)
 		return false;
-	if (!gone.waits() || !gone.withdraws() || !a.waits() || pthread_rwlock_unlock(l) != 0 || !a.step())
+	if (!gone.waits() || !gone.withdraws() || !a.waits() || pthread_rwlock_unlock(l) != 0 ||
+	    !a.step())
 		return false;
 	if (pthread_rwlock_tryrdlock(l) != EBUSY)
 		return false;
@@ -119,7 +131,8 @@ bool try_writers(pthread_rwlock_t *l, bool held_by_writer)
 
 bool try_rwlock()
 {
-	for (int kind : {PTHREAD_RWLOCK_PREFER_READER_NP, PTHREAD_RWLOCK_PREFER_WRITER_NP, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP}) {
+	for (int kind : {PTHREAD_RWLOCK_PREFER_READER_NP, PTHREAD_RWLOCK_PREFER_WRITER_NP,
+			 PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP}) {
 		pthread_rwlockattr_t attributes;
 		pthread_rwlock_t l;
 		pthread_rwlockattr_init(&attributes);
@@ -138,12 +151,15 @@ uint32_t waiters_of(pthread_cond_t *c)
 	return nptl::words(nptl::layout(c), nptl::condition_with_references())->waiters;
 }
 
-// In later versions of glibc the words may mean something else: the wait then takes a signal that is none.
+// In later versions of glibc the words may mean something else: the wait then takes a signal that
+// is none.
 bool try_signal(pthread_cond_t *c, pthread_mutex_t *m, bool broadcast)
 {
-	Trial a(&condition_protocol, c, m), b(&condition_protocol, c, m), gone(&condition_protocol, c, m);
+	Trial a(&condition_protocol, c, m), b(&condition_protocol, c, m),
+		gone(&condition_protocol, c, m);
 	for (Trial *t : {&a, &gone, &b})
-		if (pthread_mutex_lock(m) != 0 || !t->waits() || pthread_mutex_trylock(m) != 0 || pthread_mutex_unlock(m) != 0)
+		if (pthread_mutex_lock(m) != 0 || !t->waits() || pthread_mutex_trylock(m) != 0 ||
+		    pthread_mutex_unlock(m) != 0)
 			return false;
 	if (!a.waits() || !gone.withdraws() || waiters_of(c) != 16)
 		return false;
@@ -181,8 +197,9 @@ struct Entry {
 };
 
 Entry table[] = {
-	{&semaphore_protocol, try_semaphore}, {&mutex_protocol, try_mutex}, {&barrier_protocol, try_barrier},
-	{&read_protocol, try_rwlock},	      {&write_protocol, try_rwlock}, {&condition_protocol, try_condition},
+	{&semaphore_protocol, try_semaphore}, {&mutex_protocol, try_mutex},
+	{&barrier_protocol, try_barrier},     {&read_protocol, try_rwlock},
+	{&write_protocol, try_rwlock},        {&condition_protocol, try_condition},
 };
 
 // One thread tries at a time; what it finds is the same for all.

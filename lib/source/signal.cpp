@@ -26,7 +26,8 @@ void last(Wait *w)
 		source::give_up(w);
 }
 
-// The next signal may be taken; the room for its event is here. After this the wait is another reader's.
+// The next signal may be taken; the room for its event is here. After this the wait is another
+// reader's.
 void go_on(Wait *w)
 {
 	if ((w->flags.fetch_and(~source::queued, mo::acq_rel) & source::ended) != 0)
@@ -54,7 +55,8 @@ void describe(const siginfo_t &from, struct sigevent *to)
 	to->sigev_signo = from.si_signo;
 	to->sigev_code = from.si_code;
 	int code = from.si_code;
-	bool of_kernel = code > SI_USER && code < SI_KERNEL, child = of_kernel && from.si_signo == SIGCHLD;
+	bool of_kernel = code > SI_USER && code < SI_KERNEL,
+	     child = of_kernel && from.si_signo == SIGCHLD;
 	if (child)
 		to->sigev_status = from.si_status;
 	else if (code < 0 && code != SI_SIGIO)
@@ -65,17 +67,20 @@ void describe(const siginfo_t &from, struct sigevent *to)
 	}
 }
 
-// Not by the signalfd, which only tells when: a number could be another file's, and who has the file can change what it is for.
+// Not by the signalfd, which only tells when: a number could be another file's, and who has the
+// file can change what it is for.
 bool take_signal(const Wait *w, siginfo_t *info)
 {
 	constexpr struct timespec not_at_all = {};
 	return syscall(SYS_rt_sigtimedwait, &w->signals, info, &not_at_all, sizeof w->signals) > 0;
 }
 
-// `queued' is set while a signal is taken: of several readers one takes it, and cancel() leaves the rest to it.
+// `queued' is set while a signal is taken: of several readers one takes it, and cancel() leaves the
+// rest to it.
 void ready(Wait *w)
 {
-	if ((w->flags.fetch_or(source::queued, mo::acq_rel) & (source::queued | source::ended)) != 0)
+	if ((w->flags.fetch_or(source::queued, mo::acq_rel) & (source::queued | source::ended)) !=
+	    0)
 		return;
 	siginfo_t info;
 	if (take_signal(w, &info)) {
@@ -87,7 +92,8 @@ void ready(Wait *w)
 
 bool cancel(Wait *w, bool destroy)
 {
-	uint32_t was = w->flags.fetch_or(source::ended | (destroy ? 0 : source::cancelled), mo::acq_rel);
+	uint32_t was =
+		w->flags.fetch_or(source::ended | (destroy ? 0 : source::cancelled), mo::acq_rel);
 	if ((was & source::ended) != 0)
 		return false;
 	inner::forget(w);
@@ -104,7 +110,8 @@ int open_and_add(const sigset_t &set, Wait *w)
 	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (fd < 0)
 		return errno;
-	// Before anything can be read: a signal that is not blocked would still be handled in the old way.
+	// Before anything can be read: a signal that is not blocked would still be handled in the
+	// old way.
 	sigset_t before;
 	pthread_sigmask(SIG_BLOCK, &set, &before);
 	int error = inner::add(w, fd);

@@ -146,7 +146,8 @@ void push(Wait *w)
 {
 	hold(w);
 	stats::count(stats::notify_channel);
-	SIGEVEC_PROBE3(notify, SIGEV_EC, w->notification.event.signo, w->notification.event.value.sival_ptr);
+	SIGEVEC_PROBE3(notify, SIGEV_EC, w->notification.event.signo,
+		       w->notification.event.value.sival_ptr);
 	channel::push(w->notification);
 }
 
@@ -181,14 +182,16 @@ uint32_t await_flags(Wait *w, uint32_t flags)
 	}
 }
 
-// The kernel keeps the words of the waits' objects in one table, and this one in another: not to look among thousands.
+// The kernel keeps the words of the waits' objects in one table, and this one in another: not to
+// look among thousands.
 void await_change(const Wait *w, uint32_t seen, const struct timespec *limit)
 {
 	syscall(SYS_futex, &w->flags, FUTEX_WAIT, seen, limit, nullptr, 0);
 }
 
-// The room of a wait that is told many times is the wait's while `queued' is not set, and the event's while it is. Whoever sets one of the
-// two bits first decides: end() finds the room with the wait, or leaves it to the event's reader.
+// The room of a wait that is told many times is the wait's while `queued' is not set, and the
+// event's while it is. Whoever sets one of the two bits first decides: end() finds the room with
+// the wait, or leaves it to the event's reader.
 bool push_again(Wait *w)
 {
 	uint32_t was = w->flags.fetch_or(queued, mo::acq_rel);

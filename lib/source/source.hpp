@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: MIT
 //
-// What can be waited for beside transfers: message queues, timers, name look-ups, signals, semaphores, locks, System V objects.
-// Here: what they have in common, a Wait. Each kind has a file of its own and a table of what it does.
+// What can be waited for beside transfers: message queues, timers, name look-ups, signals,
+// semaphores, locks, System V objects. Here: what they have in common, a Wait. Each kind has a file
+// of its own and a table of what it does.
 //
-// A Wait is one thing that is waited for, from its submission until its last event has been read. Its event is a part of it, so
-// a wait that was accepted never lacks memory; it is in the channel's queue at most once. Room in the channel is taken
-// at submission (submit) and belongs to the Wait until its event goes into the queue.
+// A Wait is one thing that is waited for, from its submission until its last event has been read.
+// Its event is a part of it, so a wait that was accepted never lacks memory; it is in the channel's
+// queue at most once. Room in the channel is taken at submission (submit) and belongs to the Wait
+// until its event goes into the queue.
 //
-// From the end of its submission until its last event is in the queue a wait is in the index (index.hpp), by channel and by data. A
-// canceller takes out of it what is to end, asks for the end of all of these (Kind::cancel), and then waits for each (Kind::await):
-// so the cost is that of what is cancelled, and a thread that has to see to the ends is asked once for all of them.
+// From the end of its submission until its last event is in the queue a wait is in the index
+// (index.hpp), by channel and by data. A canceller takes out of it what is to end, asks for the end
+// of all of these (Kind::cancel), and then waits for each (Kind::await): so the cost is that of
+// what is cancelled, and a thread that has to see to the ends is asked once for all of them.
 //
-// Lifetimes: waits live in a pool that never shrinks. `life' counts references, in its low half; the high half is the
-// generation, one more for each life, so that a number which the kernel gives back late (a timer's signal, a queue's cookie) finds
-// nothing instead of another wait. References: one of whoever will tell the end, one of an event in a queue, and callers'.
+// Lifetimes: waits live in a pool that never shrinks. `life' counts references, in its low half;
+// the high half is the generation, one more for each life, so that a number which the kernel gives
+// back late (a timer's signal, a queue's cookie) finds nothing instead of another wait. References:
+// one of whoever will tell the end, one of an event in a queue, and callers'.
 //
-// Locks: those of the index. Nothing of this may be called with a lock of a kind's held that its cancel() takes.
+// Locks: those of the index. Nothing of this may be called with a lock of a kind's held that its
+// cancel() takes.
 #pragma once
 
+#include "base/chains.hpp"
 #include "notify/event.hpp"
 #include "sigevec/ec.h"
-#include "base/chains.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -40,23 +45,24 @@ struct Wait;
 struct Protocol;
 struct Kind;
 
-// Parts of submit(). The wait has two references, the caller's and that of whoever will tell the end, and room in the channel.
+// Parts of submit(). The wait has two references, the caller's and that of whoever will tell the
+// end, and room in the channel.
 int begin(const Kind *kind, ec_t ec, union sigval value, Wait **w);
 void abandon(Wait *w);
 void publish(Wait *w);
 
 // What a kind of wait does. Slots that cannot be reached are nullptr.
 struct Kind {
-	// The event is read: fills in *d, of which ev_data is there. False: there is none after all, and its room is seen to. With
-	// the channel's `reading' held.
+	// The event is read: fills in *d, of which ev_data is there. False: there is none after
+	// all, and its room is seen to. With the channel's `reading' held.
 	bool (*tell)(Wait *w, event_data_t *d);
 	// Nobody will read the event.
 	void (*drop)(Wait *w);
-	// It is to end before its time: ev_cancel, or (destroy) the end of its channel. Once in a wait's life, and without waiting for
-	// other threads. True: it was outstanding.
+	// It is to end before its time: ev_cancel, or (destroy) the end of its channel. Once in a
+	// wait's life, and without waiting for other threads. True: it was outstanding.
 	bool (*cancel)(Wait *w, bool destroy);
-	// After cancel(): returns when its last event is in the queue, and nothing of its object's is used any more. nullptr: that is so
-	// when cancel() returns.
+	// After cancel(): returns when its last event is in the queue, and nothing of its object's
+	// is used any more. nullptr: that is so when cancel() returns.
 	void (*await)(Wait *w);
 	// Its descriptor is readable; by a reader of the channel.
 	void (*ready)(Wait *w);
@@ -85,7 +91,7 @@ struct SysvCall {
 struct SysvWait {
 	SysvCall call;
 	enum class Place : uint8_t { queue, thread, tried, over } place;
-	pid_t thread;	// that has it
+	pid_t thread;   // that has it
 	uint64_t queue; // what is the same of calls that are equal but for their buffers
 	Wait *next, *previous;
 };
@@ -107,14 +113,15 @@ struct SyncCall {
 	uint8_t stage;   // of the kind's protocol
 	bool registered; // as a waiter of the object's
 	bool timed;
-	bool serial;       // the one of a barrier's round that is told so
+	bool serial; // the one of a barrier's round that is told so
 	uint8_t watcher, slot;
-	bool seated; // in the list of its slot
-	bool begun;	  // its watcher's thread looks after it
-	bool over;	  // it has ended, and is about to be settled
+	bool seated;      // in the list of its slot
+	bool begun;       // its watcher's thread looks after it
+	bool over;        // it has ended, and is about to be settled
 	bool left_behind; // its request in the watcher's ring is, and it has ended
 	bool leaves; // its watcher has let go of it, its canceller is to leave the object's queue
-	uint64_t position; // in a barrier's or a condition variable's sequence; of a writer: whether it has slept
+	uint64_t position; // in a barrier's or a condition variable's sequence; of a writer:
+			   // whether it has slept
 	struct __kernel_timespec deadline; // CLOCK_REALTIME
 	Wait *next, *next_called;          // in lists of the watcher's
 	Wait *behind, *before;             // in its slot
@@ -130,10 +137,11 @@ struct Wait {
 	Channel *channel;
 
 	std::atomic<uint32_t> flags;
-	std::atomic<uint64_t> count; // a timer's expirations that are not told yet; requests of a list
+	std::atomic<uint64_t>
+		count; // a timer's expirations that are not told yet; requests of a list
 	std::atomic<timer_t> timer;
 	std::atomic<int> overrun;
-	int fd; // of its own, in the table of the helper, closed with it; or -1
+	int fd;           // of its own, in the table of the helper, closed with it; or -1
 	uint64_t signals; // which, as the kernel has them
 	ssize_t result;
 	Notification notification;
@@ -148,14 +156,15 @@ struct Wait {
 	// Guarded by the lock of the index.
 	enum class Listed : uint8_t { not_yet, yes, over } listed;
 	Hook<Wait> of_channel, of_data;
-	Wait *next_taken; // the canceller's, once it has been taken out
+	Wait *next_taken;  // the canceller's, once it has been taken out
 	Hook<Wait> of_key; // of its kind: the number of a timer, the object of a System V call
 
 	Wait() {}
 };
 
-// The way of every submission: room, a wait, what the kind does (start), the index; where that fails all is given back. start():
-// 0, and the reference of whoever will tell the end is used up, or the errno of the call. Returns that.
+// The way of every submission: room, a wait, what the kind does (start), the index; where that
+// fails all is given back. start(): 0, and the reference of whoever will tell the end is used up,
+// or the errno of the call. Returns that.
 template <class Start> int submit(const Kind *kind, ec_t ec, union sigval value, Start start)
 {
 	Wait *w;
@@ -170,8 +179,9 @@ template <class Start> int submit(const Kind *kind, ec_t ec, union sigval value,
 	return error;
 }
 
-// A number for the kernel to keep, and the wait it means, with a reference; nullptr: it is over. What comes back may be anything: the
-// caller looks whether the wait is one of its kind, and of its channel.
+// A number for the kernel to keep, and the wait it means, with a reference; nullptr: it is over.
+// What comes back may be anything: the caller looks whether the wait is one of its kind, and of its
+// channel.
 uint64_t handle(const Wait *w);
 Wait *find(uint64_t handle);
 
@@ -186,9 +196,11 @@ void finish(Wait *w, ssize_t result);
 void give_up(Wait *w);
 // A thread that sleeps until one of these flags is set goes on.
 void set_flags(Wait *w, uint32_t flags);
-// For one that is told many times: its event happens, unless the one before has not been read. False: it has ended.
+// For one that is told many times: its event happens, unless the one before has not been read.
+// False: it has ended.
 bool push_again(Wait *w);
-// Its event has been taken from the queue, and the next one may come. False: it has ended, and there is no next one.
+// Its event has been taken from the queue, and the next one may come. False: it has ended, and
+// there is no next one.
 bool rearm(Wait *w);
 // No further event. False: it has been called before.
 bool end(Wait *w);

@@ -74,7 +74,8 @@ int sleep(Wait *w, int place, const struct timespec *deadline)
 int begin(Wait *w, const struct timespec *deadline)
 {
 	// What begins by letting the mutex go must be able to go on.
-	int place = w->sync.protocol == &condition_protocol ? watcher::reserve(nullptr) : watcher::nowhere;
+	int place = w->sync.protocol == &condition_protocol ? watcher::reserve(nullptr)
+							    : watcher::nowhere;
 	if (w->sync.protocol == &condition_protocol && place == watcher::nowhere)
 		return EAGAIN;
 	if (!w->sync.protocol->step(w))
@@ -95,7 +96,8 @@ void prepare(Wait *w, const Protocol *p, void *object, pthread_mutex_t *mutex)
 	w->result = 0;
 }
 
-int start(const Protocol *p, void *object, pthread_mutex_t *mutex, const struct timespec *deadline, ec_t ec, void *data)
+int start(const Protocol *p, void *object, pthread_mutex_t *mutex, const struct timespec *deadline,
+	  ec_t ec, void *data)
 {
 	if (!works(p))
 		return ENOTSUP;

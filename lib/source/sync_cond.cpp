@@ -2,11 +2,12 @@
 //
 // The protocol of condition variables (glibc 2.25 to 2.41).
 //
-// A waiter has a position in the sequence and belongs to the group that was the newer one when it came (the lowest bit of its
-// position). Signals are counted in the group and taken from there; a group that has been signalled whole is closed, and its words are
-// used again. Before glibc 2.41 that is once no reference to it is left: so who sleeps on a group's word holds a reference, and gives it
-// up before anything else. Since then it is at once: signals are counted from the start of the older group, which never goes back, so that
-// signals of an earlier use are none.
+// A waiter has a position in the sequence and belongs to the group that was the newer one when it
+// came (the lowest bit of its position). Signals are counted in the group and taken from there; a
+// group that has been signalled whole is closed, and its words are used again. Before glibc 2.41
+// that is once no reference to it is left: so who sleeps on a group's word holds a reference, and
+// gives it up before anything else. Since then it is at once: signals are counted from the start of
+// the older group, which never goes back, so that signals of an earlier use are none.
 #include "base/memory_order.hpp"
 #include "nptl.hpp"
 #include "source/sync.hpp"
@@ -104,7 +105,8 @@ void confirm(Wait *w)
 		wake(&c->waiters, INT_MAX, between_processes);
 }
 
-// The signal may have been one for a later group in the same words: then it is put back, at worst one too many.
+// The signal may have been one for a later group in the same words: then it is put back, at worst
+// one too many.
 void undo_theft(Wait *w)
 {
 	ConditionWords *c = words(w);
@@ -114,7 +116,8 @@ void undo_theft(Wait *w)
 		return;
 	uint32_t s = Word(c->signals[g]).load(mo::relaxed);
 	while (start_of_first(w) == start)
-		if ((s & 1) != 0 || Word(c->signals[g]).compare_exchange_weak(s, s + 2, mo::relaxed)) {
+		if ((s & 1) != 0 ||
+		    Word(c->signals[g]).compare_exchange_weak(s, s + 2, mo::relaxed)) {
 			wake(&c->signals[g], 1, shared(c));
 			return;
 		}
@@ -135,7 +138,8 @@ bool take_with_reference(Wait *w)
 		}
 	if ((s & 1) != 0)
 		return true;
-	// Acquire: either the signaller that closes the group sees the reference, or this sees the group closed.
+	// Acquire: either the signaller that closes the group sees the reference, or this sees the
+	// group closed.
 	Word(references(w)).fetch_add(2, mo::acquire);
 	w->sync.stage = asleep_in_group;
 	if ((Word(signals).load(mo::acquire) & 1) != 0 || group_is_past(w)) {
@@ -179,12 +183,14 @@ void lock_inside(ConditionWords *c)
 			return;
 	for (;;) {
 		while ((s & 3) != 2)
-			if (word.compare_exchange_weak(s, (s & ~3u) | 2, mo::acquire, mo::relaxed)) {
+			if (word.compare_exchange_weak(s, (s & ~3u) | 2, mo::acquire,
+						       mo::relaxed)) {
 				if ((s & 3) == 0)
 					return;
 				s = (s & ~3u) | 2;
 			}
-		syscall(SYS_futex, &c->first_size, shared(c) ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, s, nullptr, nullptr, 0);
+		syscall(SYS_futex, &c->first_size, shared(c) ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, s,
+			nullptr, nullptr, 0);
 		s = word.load(mo::relaxed);
 	}
 }
@@ -197,7 +203,8 @@ void unlock_inside(ConditionWords *c)
 
 enum class Left { group, with_signal, overflow };
 
-// Its group becomes smaller, if that still can be; otherwise it has a signal that was meant for somebody.
+// Its group becomes smaller, if that still can be; otherwise it has a signal that was meant for
+// somebody.
 Left leave_group(Wait *w)
 {
 	ConditionWords *c = words(w);
@@ -266,7 +273,8 @@ bool withdraw(Wait *w)
 	return true;
 }
 
-// The lock inside may be a signaller's, who waits there for the references of a group: those of other waits of the same watcher.
+// The lock inside may be a signaller's, who waits there for the references of a group: those of
+// other waits of the same watcher.
 void leave(Wait *w)
 {
 	ConditionWords *c = words(w);

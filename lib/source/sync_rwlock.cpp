@@ -2,10 +2,11 @@
 //
 // The protocol of read-write locks.
 //
-// __readers counts readers and says whether the lock is in a write phase and whether there is a primary writer. Whoever changes the
-// phase for others tells them by __wrphase_futex (1: a write phase), and they may not go on before: explicit hand-over.
-// Other writers wait for the place of the primary one at __writers_futex, or are given it (hand_over of __writers) where
-// writers are preferred. The stages below are the places where the blocking function would sleep.
+// __readers counts readers and says whether the lock is in a write phase and whether there is a
+// primary writer. Whoever changes the phase for others tells them by __wrphase_futex (1: a write
+// phase), and they may not go on before: explicit hand-over. Other writers wait for the place of
+// the primary one at __writers_futex, or are given it (hand_over of __writers) where writers are
+// preferred. The stages below are the places where the blocking function would sleep.
 #include "base/memory_order.hpp"
 #include "nptl.hpp"
 #include "runtime/sync.hpp"
@@ -26,18 +27,21 @@ pthread_rwlock_t *lock(const Wait *w)
 	return static_cast<pthread_rwlock_t *>(w->sync.object);
 }
 
-// True: the phase (0 or 1) has been handed over. The futex is looked at once more after __readers has shown the phase: only then
-// is what it says of this phase, not of the one before.
+// True: the phase (0 or 1) has been handed over. The futex is looked at once more after __readers
+// has shown the phase: only then is what it says of this phase, not of the one before.
 bool phase_handed_over(Wait *w, uint32_t phase)
 {
 	auto &d = lock(w)->__data;
 	for (;;) {
 		uint32_t now = Word(d.__wrphase_futex).load(mo::relaxed);
 		if ((now & ~futex_used) != phase) {
-			bool marked = (now & futex_used) != 0 ||
-				      Word(d.__wrphase_futex).compare_exchange_weak(now, now | futex_used, mo::relaxed);
+			bool marked =
+				(now & futex_used) != 0 ||
+				Word(d.__wrphase_futex)
+					.compare_exchange_weak(now, now | futex_used, mo::relaxed);
 			if (marked)
-				return sleep_on(w, &d.__wrphase_futex, now | futex_used, is_shared(lock(w)));
+				return sleep_on(w, &d.__wrphase_futex, now | futex_used,
+						is_shared(lock(w)));
 		} else if (w->sync.stage == for_phase_seen)
 			return true;
 		else if ((Word(d.__readers).load(mo::acquire) & write_phase) == phase)
@@ -63,7 +67,8 @@ bool must_let_writer_pass(Wait *w)
 		return false;
 	uint32_t r = Word(d.__readers).load(mo::relaxed);
 	while ((r & (write_phase | write_locked)) == write_locked && r >= one_reader)
-		if ((r & readers_wait) != 0 || Word(d.__readers).compare_exchange_weak(r, r | readers_wait, mo::relaxed)) {
+		if ((r & readers_wait) != 0 ||
+		    Word(d.__readers).compare_exchange_weak(r, r | readers_wait, mo::relaxed)) {
 			sleep_on(w, &d.__readers, r | readers_wait, is_shared(lock(w)));
 			return true;
 		}
@@ -75,7 +80,8 @@ bool started_read_phase(Wait *w, uint32_t r)
 {
 	auto &d = lock(w)->__data;
 	while ((r & (write_phase | write_locked)) == write_phase)
-		if (Word(d.__readers).compare_exchange_weak(r, r ^ write_phase, mo::acquire, mo::relaxed)) {
+		if (Word(d.__readers)
+			    .compare_exchange_weak(r, r ^ write_phase, mo::acquire, mo::relaxed)) {
 			if ((Word(d.__wrphase_futex).exchange(0, mo::relaxed) & futex_used) != 0)
 				wake(&d.__wrphase_futex, INT_MAX, is_shared(lock(w)));
 			return true;
@@ -87,7 +93,8 @@ bool started_read_phase(Wait *w, uint32_t r)
 bool overflow(Wait *w, uint32_t r)
 {
 	while (r >= too_many_readers)
-		if (Word(lock(w)->__data.__readers).compare_exchange_weak(r, r - one_reader, mo::relaxed)) {
+		if (Word(lock(w)->__data.__readers)
+			    .compare_exchange_weak(r, r - one_reader, mo::relaxed)) {
 			w->result = -EAGAIN;
 			return true;
 		}
@@ -99,7 +106,8 @@ bool step_read(Wait *w)
 	if (w->sync.stage == begun) {
 		if (must_let_writer_pass(w))
 			return false;
-		uint32_t r = Word(lock(w)->__data.__readers).fetch_add(one_reader, mo::acquire) + one_reader;
+		uint32_t r = Word(lock(w)->__data.__readers).fetch_add(one_reader, mo::acquire) +
+			     one_reader;
 		if (overflow(w, r))
 			return true;
 		if ((r & write_phase) == 0 || started_read_phase(w, r))
@@ -139,7 +147,8 @@ bool become_primary(Wait *w, uint32_t r)
 	if ((r & write_phase) != 0)
 		return success(w);
 	while ((r & write_phase) == 0 && r < one_reader)
-		if (Word(d.__readers).compare_exchange_weak(r, r | write_phase, mo::acquire, mo::relaxed)) {
+		if (Word(d.__readers)
+			    .compare_exchange_weak(r, r | write_phase, mo::acquire, mo::relaxed)) {
 			Word(d.__wrphase_futex).store(1, mo::relaxed);
 			return success(w);
 		}
@@ -166,7 +175,9 @@ bool taken_over(Wait *w, uint32_t *r)
 	auto &d = lock(w)->__data;
 	uint32_t n = Word(d.__writers).load(mo::relaxed);
 	while (w->sync.registered && (n & hand_over) != 0)
-		if (Word(d.__writers).compare_exchange_weak(n, n - hand_over - 1, mo::acquire, mo::relaxed)) {
+		if (Word(d.__writers)
+			    .compare_exchange_weak(n, n - hand_over - 1, mo::acquire,
+						   mo::relaxed)) {
 			w->sync.registered = false;
 			*r = Word(d.__readers).load(mo::relaxed) | write_locked;
 			return true;
@@ -181,8 +192,9 @@ bool next_writer(Wait *w, uint32_t *r)
 	for (;; relax()) {
 		*r = Word(d.__readers).load(mo::relaxed);
 		if ((*r & write_locked) == 0) {
-			if (!Word(d.__readers).compare_exchange_weak(*r, *r | write_locked, mo::acquire,
-								     mo::relaxed))
+			if (!Word(d.__readers)
+				     .compare_exchange_weak(*r, *r | write_locked, mo::acquire,
+							    mo::relaxed))
 				continue;
 			if (w->sync.registered)
 				Word(d.__writers).fetch_sub(1, mo::relaxed);
@@ -194,7 +206,8 @@ bool next_writer(Wait *w, uint32_t *r)
 			return true;
 		uint32_t f = Word(d.__writers_futex).load(mo::relaxed);
 		if ((f & ~futex_used) == 1 &&
-		    (f != 1 || Word(d.__writers_futex).compare_exchange_weak(f, 1 | futex_used, mo::relaxed))) {
+		    (f != 1 || Word(d.__writers_futex)
+				       .compare_exchange_weak(f, 1 | futex_used, mo::relaxed))) {
 			w->sync.position = 1; // shares the mark with others from now on
 			return sleep_on(w, &d.__writers_futex, 1 | futex_used, is_shared(lock(w)));
 		}
@@ -220,7 +233,8 @@ bool passed_on(pthread_rwlock_t *l)
 		return false;
 	uint32_t f = Word(d.__writers_futex).exchange(0, mo::relaxed);
 	while (n != 0)
-		if (Word(d.__writers).compare_exchange_weak(n, n | hand_over, mo::release, mo::relaxed)) {
+		if (Word(d.__writers)
+			    .compare_exchange_weak(n, n | hand_over, mo::release, mo::relaxed)) {
 			if ((f & futex_used) != 0)
 				wake(&d.__writers_futex, 1, is_shared(l));
 			return true;
@@ -238,8 +252,9 @@ bool stepped_down(pthread_rwlock_t *l)
 		return false;
 	uint32_t f = Word(d.__writers_futex).exchange(0, mo::relaxed);
 	while ((r & write_phase) == 0)
-		if (Word(d.__readers).compare_exchange_weak(r, (r ^ write_locked) & ~readers_wait, mo::release,
-							    mo::relaxed)) {
+		if (Word(d.__readers)
+			    .compare_exchange_weak(r, (r ^ write_locked) & ~readers_wait,
+						   mo::release, mo::relaxed)) {
 			if ((f & futex_used) != 0)
 				wake(&d.__writers_futex, 1, is_shared(l));
 			if ((r & readers_wait) != 0)
@@ -250,13 +265,15 @@ bool stepped_down(pthread_rwlock_t *l)
 	return false;
 }
 
-// False: it was the last of the registered, and has been given the place: it goes on as the primary writer.
+// False: it was the last of the registered, and has been given the place: it goes on as the primary
+// writer.
 bool unregistered(Wait *w)
 {
 	auto &d = lock(w)->__data;
 	uint32_t n = Word(d.__writers).load(mo::relaxed);
-	while (!Word(d.__writers).compare_exchange_weak(n, n == hand_over + 1 ? 0 : n - 1, mo::acquire,
-							mo::relaxed))
+	while (!Word(d.__writers)
+			.compare_exchange_weak(n, n == hand_over + 1 ? 0 : n - 1, mo::acquire,
+					       mo::relaxed))
 		;
 	w->sync.registered = false;
 	return n != hand_over + 1;
@@ -266,7 +283,8 @@ bool withdraw_write(Wait *w)
 {
 	if (w->sync.stage == for_writer) {
 		if (!w->sync.registered || unregistered(w)) {
-			// The wake-up of the last unlock may have been ours: another one is to look, and to mark the futex again.
+			// The wake-up of the last unlock may have been ours: another one is to
+			// look, and to mark the futex again.
 			wake(&lock(w)->__data.__writers_futex, 1, is_shared(lock(w)));
 			return true;
 		}

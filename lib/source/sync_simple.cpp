@@ -23,7 +23,8 @@ namespace {
 
 // ---- semaphores
 
-// A token is taken together with the waiter's registration, so that a poster never wakes in vain for long.
+// A token is taken together with the waiter's registration, so that a poster never wakes in vain
+// for long.
 bool step_semaphore(Wait *w)
 {
 	auto *s = static_cast<sem_t *>(w->sync.object);
@@ -138,7 +139,8 @@ bool step_barrier(Wait *w)
 	uint32_t round = Word(b->current_round).load(mo::relaxed);
 	while (round + count <= position) {
 		uint32_t full = position - position % count;
-		if (Word(b->current_round).compare_exchange_weak(round, full, mo::release, mo::relaxed)) {
+		if (Word(b->current_round)
+			    .compare_exchange_weak(round, full, mo::release, mo::relaxed)) {
 			round = full;
 			wake(&b->current_round, INT_MAX, b->shared != 0);
 		}
@@ -149,7 +151,8 @@ bool step_barrier(Wait *w)
 	return leave(w, b, last);
 }
 
-// As long as its round is not full one entry fewer means that one more must come; who it was does not matter.
+// As long as its round is not full one entry fewer means that one more must come; who it was does
+// not matter.
 bool withdraw_barrier(Wait *w)
 {
 	Barrier *b = layout(static_cast<pthread_barrier_t *>(w->sync.object));
@@ -178,7 +181,8 @@ bool lock_again(Wait *w)
 bool withdraw_lock(Wait *w)
 {
 	pthread_mutex_t *m = w->sync.mutex;
-	// If the wake-up of the last unlock was ours: another one is to come, or the owner is to wake one.
+	// If the wake-up of the last unlock was ours: another one is to come, or the owner is to
+	// wake one.
 	uint32_t now = 1;
 	if (!lock_of(m).compare_exchange_strong(now, 2, mo::relaxed) && now == 0)
 		wake(&m->__data.__lock, 1, is_shared(m));
@@ -193,8 +197,10 @@ void adopt_mutex(pthread_mutex_t *m)
 	locked(m);
 }
 
-const Protocol semaphore_protocol = {step_semaphore, withdraw_semaphore, nullptr, post, nullptr, true};
+const Protocol semaphore_protocol = {
+	step_semaphore, withdraw_semaphore, nullptr, post, nullptr, true};
 const Protocol mutex_protocol = {step_mutex, withdraw_lock, adopt, unlock, nullptr, true};
-const Protocol barrier_protocol = {step_barrier, withdraw_barrier, nullptr, nullptr, nullptr, false};
+const Protocol barrier_protocol = {step_barrier, withdraw_barrier, nullptr,
+				   nullptr,      nullptr,          false};
 
 } // namespace sigevec::source

@@ -44,9 +44,9 @@ Chains<Wait, &Wait::of_key> by_object; // all of both lists
 unsigned threads = 0;
 unsigned common = 0; // of them those that take what waits, and whose rights are these:
 uint64_t common_rights = 0;
-unsigned idle = 0;	// of the common ones
+unsigned idle = 0;      // of the common ones
 unsigned dismissed = 0; // of the idle ones: are to end, and counted in `threads' no more
-bool attended = false; // the attendant is there
+bool attended = false;  // the attendant is there
 // Changes with every wait that is queued; waited on by idle threads.
 std::atomic<uint32_t> queued{0};
 // Changes when a call has ended; waited on by the attendant when it makes long pauses.
@@ -104,7 +104,8 @@ void set_running(Wait *w, pid_t thread)
 	running.add(w);
 }
 
-// With the lock held: the next call for this thread. nullptr: it has been idle for long enough, and is counted no more.
+// With the lock held: the next call for this thread. nullptr: it has been idle for long enough, and
+// is counted no more.
 Wait *next_call(pid_t self)
 {
 	Wait *w;
@@ -127,8 +128,8 @@ Wait *next_call(pid_t self)
 	return w;
 }
 
-// Waits until it has ended or is unwanted (-EINTR). A signal that did not cancel it changes nothing; but it may be the one by which libc
-// changes the rights of all threads.
+// Waits until it has ended or is unwanted (-EINTR). A signal that did not cancel it changes
+// nothing; but it may be the one by which libc changes the rights of all threads.
 ssize_t wait_for_end(Wait *w, bool is_common)
 {
 	for (;;) {
@@ -181,7 +182,8 @@ void *single_thread(void *wait)
 
 // ---- the attendant
 
-// Queues whose first has been tried in vain, in one round. Two may look the same; not so in the next round.
+// Queues whose first has been tried in vain, in one round. Two may look the same; not so in the
+// next round.
 class Seen {
 public:
 	explicit Seen(uint64_t round) : round_(round) {}
@@ -226,7 +228,8 @@ Wait *try_all(uint64_t round)
 	Wait *ended = nullptr;
 	for (Wait *w = waiting.first, *next; w != nullptr; w = next) {
 		bool has_ended = seen.add(w->sysv.queue) && try_one(w);
-		next = w->sysv.next; // only now: while it is tried it stays where it is, others do not
+		next = w->sysv.next; // only now: while it is tried it stays where it is, others do
+				     // not
 		if (!has_ended)
 			continue;
 		take_off(waiting, w);
@@ -255,7 +258,8 @@ public:
 	// Until then, or until a call has ended during a long one.
 	void make()
 	{
-		timespec t{static_cast<time_t>(length_ / 1000000000), static_cast<long>(length_ % 1000000000)};
+		timespec t{static_cast<time_t>(length_ / 1000000000),
+			   static_cast<long>(length_ % 1000000000)};
 		bool is_long = length_ > shortest;
 		long_pause.store(is_long, mo::seq_cst);
 		uint32_t now = ends.load(mo::seq_cst);
@@ -300,7 +304,8 @@ bool see_to_threads()
 	// Idle threads that have been woken are still counted.
 	if (idle - dismissed >= waiting.length)
 		return true;
-	if (threads < config::limits.threads.load(mo::relaxed) && start_thread(common_thread, nullptr, "sigevec-sysv") == 0) {
+	if (threads < config::limits.threads.load(mo::relaxed) &&
+	    start_thread(common_thread, nullptr, "sigevec-sysv") == 0) {
 		threads++;
 		common++;
 		return true;
@@ -359,7 +364,8 @@ int wait_for_turn(Wait *w)
 	return error;
 }
 
-// Earlier calls on the same object wait, which this one must not overtake. What would not wait overtakes nobody.
+// Earlier calls on the same object wait, which this one must not overtake. What would not wait
+// overtakes nobody.
 bool is_behind_others(const SysvCall &c)
 {
 	if (c.op != SysvCall::Op::operate && (c.flags & IPC_NOWAIT) != 0)
@@ -403,7 +409,8 @@ bool cancel(Wait *w, bool)
 void await(Wait *w)
 {
 	constexpr long longest = 10000000;
-	for (timespec moment{0, 100000};; moment.tv_nsec = moment.tv_nsec * 2 < longest ? moment.tv_nsec * 2 : longest) {
+	for (timespec moment{0, 100000};;
+	     moment.tv_nsec = moment.tv_nsec * 2 < longest ? moment.tv_nsec * 2 : longest) {
 		uint32_t now = w->flags.fetch_or(source::awaited, mo::acq_rel) | source::awaited;
 		if ((now & source::settled) != 0)
 			return;

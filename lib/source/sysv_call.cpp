@@ -33,12 +33,14 @@ long blocking_call(const SysvCall &c)
 	}
 }
 
-// What the kernel says of the object itself: 0, EACCES without the right to read it, EINVAL or EIDRM when there is none.
+// What the kernel says of the object itself: 0, EACCES without the right to read it, EINVAL or
+// EIDRM when there is none.
 int look_at_object(const SysvCall &c)
 {
 	struct msqid_ds queue;
 	struct semid_ds set;
-	long n = c.op == Op::operate ? syscall(SYS_semctl, c.id, 0, IPC_STAT, &set) : syscall(SYS_msgctl, c.id, IPC_STAT, &queue);
+	long n = c.op == Op::operate ? syscall(SYS_semctl, c.id, 0, IPC_STAT, &set)
+				     : syscall(SYS_msgctl, c.id, IPC_STAT, &queue);
 	return n < 0 ? errno : 0;
 }
 
@@ -67,10 +69,12 @@ bool attempt(const SysvCall &c, ssize_t *result)
 	constexpr timespec none{0, 0};
 	SysvCall now = c;
 	now.flags |= IPC_NOWAIT;
-	long n = c.op == Op::operate ? syscall(SYS_semtimedop, c.id, c.buf, c.size, &none) : blocking_call(now);
+	long n = c.op == Op::operate ? syscall(SYS_semtimedop, c.id, c.buf, c.size, &none)
+				     : blocking_call(now);
 	*result = n < 0 ? -errno : n;
 	bool would_wait = n < 0 && (errno == EAGAIN || errno == ENOMSG || errno == EINTR);
-	return !would_wait || (c.op != Op::operate && (c.flags & IPC_NOWAIT) != 0 && errno != EINTR);
+	return !would_wait ||
+	       (c.op != Op::operate && (c.flags & IPC_NOWAIT) != 0 && errno != EINTR);
 }
 
 bool attempt_again(const SysvCall &c, ssize_t *result)
@@ -84,7 +88,8 @@ bool is_refused(const SysvCall &c, ssize_t *result)
 {
 	int error = look_at_object(c);
 	// To receive, and to look at a queue, is the same right.
-	bool refused = error == EINVAL || error == EIDRM || (error == EACCES && c.op == Op::receive);
+	bool refused =
+		error == EINVAL || error == EIDRM || (error == EACCES && c.op == Op::receive);
 	*result = error == EIDRM ? -EINVAL : -error;
 	return refused;
 }
@@ -93,11 +98,14 @@ uint64_t queue_of(const SysvCall &c)
 {
 	uint64_t h = hash_of(static_cast<uint64_t>(c.op), static_cast<uint64_t>(c.id));
 	if (c.op != Op::operate)
-		return hash_of(hash_of(h, c.size), hash_of(static_cast<uint64_t>(c.type), static_cast<uint64_t>(c.flags)));
+		return hash_of(hash_of(h, c.size), hash_of(static_cast<uint64_t>(c.type),
+							   static_cast<uint64_t>(c.flags)));
 	const auto *v = static_cast<const struct sembuf *>(c.buf);
 	for (size_t i = 0; i < c.size; i++)
-		h = hash_of(h, uint64_t{v[i].sem_num} << 32 | static_cast<uint64_t>(static_cast<uint16_t>(v[i].sem_op)) << 16 |
-				   static_cast<uint16_t>(v[i].sem_flg));
+		h = hash_of(h, uint64_t{v[i].sem_num} << 32 |
+				       static_cast<uint64_t>(static_cast<uint16_t>(v[i].sem_op))
+					       << 16 |
+				       static_cast<uint16_t>(v[i].sem_flg));
 	return h;
 }
 

@@ -15,8 +15,9 @@ namespace {
 
 using source::Wait;
 
-// libc's own signal for cancellation and for the timers of SIGEV_THREAD. Nobody sends it to the process, so that the thread, which
-// alone has it blocked and waits for it, takes nothing that is meant for the program.
+// libc's own signal for cancellation and for the timers of SIGEV_THREAD. Nobody sends it to the
+// process, so that the thread, which alone has it blocked and waits for it, takes nothing that is
+// meant for the program.
 constexpr int signal_number = 32;
 constexpr uint64_t signal_set = uint64_t{1} << (signal_number - 1);
 
@@ -26,7 +27,8 @@ std::atomic<uint32_t> thread_id{0};
 Mutex starting;
 // Waits with a timer, so that programs without pay nothing for timer_delete and timer_getoverrun.
 std::atomic<uint32_t> timers{0};
-// These waits by the timers' numbers. timer_getoverrun may be called in signal handlers: locked with all signals blocked.
+// These waits by the timers' numbers. timer_getoverrun may be called in signal handlers: locked
+// with all signals blocked.
 Mutex lock;
 Chains<Wait, &Wait::of_key> by_number;
 
@@ -74,7 +76,8 @@ void *main(void *)
 	futex_wake(thread_id, INT_MAX);
 	for (;;) {
 		siginfo_t info;
-		long n = syscall(SYS_rt_sigtimedwait, &signal_set, &info, nullptr, sizeof signal_set);
+		long n = syscall(SYS_rt_sigtimedwait, &signal_set, &info, nullptr,
+				 sizeof signal_set);
 		if (n == signal_number && info.si_code == SI_TIMER)
 			expired(reinterpret_cast<uint64_t>(info.si_value.sival_ptr),
 				uint64_t{1} + static_cast<unsigned>(info.si_overrun));
@@ -122,7 +125,8 @@ Wait *of(timer_t id)
 	return w;
 }
 
-// With the reference of whoever will tell its end, or nullptr. The number may be another timer's after timer_delete.
+// With the reference of whoever will tell its end, or nullptr. The number may be another timer's
+// after timer_delete.
 Wait *take_out(timer_t id)
 {
 	if (timers.load(mo::acquire) == 0)
@@ -167,7 +171,8 @@ int start_timer(clockid_t clock, Wait *w, timer_t *id)
 
 int create(clockid_t clock, const struct sigevent &e, timer_t *id)
 {
-	return source::submit(&kind, e.sigev_ec, e.sigev_value, [=](Wait *w) { return start_timer(clock, w, id); });
+	return source::submit(&kind, e.sigev_ec, e.sigev_value,
+			      [=](Wait *w) { return start_timer(clock, w, id); });
 }
 
 int remove(timer_t id)

@@ -2,9 +2,10 @@
 //
 // timer_create with SIGEV_EC.
 //
-// The timer is the kernel's own, of any clock that it has; timer_settime and timer_gettime are libc's. Its signal is one that no
-// program uses, and goes to one thread of the library's alone, which waits for it and makes events of expirations: one thread for
-// all timers. A timer has one event at a time in the queue; what expires before that has been read is counted.
+// The timer is the kernel's own, of any clock that it has; timer_settime and timer_gettime are
+// libc's. Its signal is one that no program uses, and goes to one thread of the library's alone,
+// which waits for it and makes events of expirations: one thread for all timers. A timer has one
+// event at a time in the queue; what expires before that has been read is counted.
 #pragma once
 
 #include "source/source.hpp"

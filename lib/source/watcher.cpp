@@ -28,8 +28,9 @@ struct Seat {
 };
 
 struct Watcher {
-	std::atomic<uint32_t> control; // changes when there is something to look at beside the words
-	std::atomic<uint32_t> means;   // none: its thread has not chosen yet
+	std::atomic<uint32_t>
+		control;             // changes when there is something to look at beside the words
+	std::atomic<uint32_t> means; // none: its thread has not chosen yet
 	// Guarded by the lock.
 	bool running;
 	unsigned taken;
@@ -37,8 +38,8 @@ struct Watcher {
 	Wait *entered, *last_entered;
 	Wait *called, *last_called; // to be ended before their time, each with a reference
 
-	// Held by the thread while it is awake, and by whoever ends a wait at once. What follows is guarded by it, and so are the waits that have been
-	// entered, until they are over.
+	// Held by the thread while it is awake, and by whoever ends a wait at once. What follows is
+	// guarded by it, and so are the waits that have been entered, until they are over.
 	Mutex turn;
 	FutexRing *ring; // one of the two, while the thread runs
 	FutexWords *words;
@@ -63,7 +64,8 @@ int unwanted(const Wait *w)
 	return w->sync.timed && passed(w->sync.deadline) ? ETIMEDOUT : 0;
 }
 
-// True: it has ended, with w->result; or the watcher is done with it, and its canceller has to leave.
+// True: it has ended, with w->result; or the watcher is done with it, and its canceller has to
+// leave.
 bool go_on(Wait *w)
 {
 	if (value_of(w) != w->sync.value && w->sync.protocol->step(w))
@@ -247,14 +249,16 @@ void *main(void *p)
 	return nullptr;
 }
 
-// As a word that processes might share: the kernel keeps these apart from the words of all the waits, among which it would look.
+// As a word that processes might share: the kernel keeps these apart from the words of all the
+// waits, among which it would look.
 void call(Watcher &one)
 {
 	one.control.fetch_add(1, mo::seq_cst);
 	nptl::wake(&one.control, 1, true);
 }
 
-// With the lock held: at the end of one of a watcher's lists. True: it is to be woken, as it is for the first of several.
+// With the lock held: at the end of one of a watcher's lists. True: it is to be woken, as it is for
+// the first of several.
 bool append(Wait *w, Wait *source::SyncCall::*next, Wait **first, Wait **last)
 {
 	bool only = *first == nullptr;
@@ -293,7 +297,8 @@ bool take_from_thread(Watcher &one, Wait *w)
 	return full || one.begun == 0;
 }
 
-// Without its thread, unless its protocol has more than one word, or processes share that. True: done, or it has ended already.
+// Without its thread, unless its protocol has more than one word, or processes share that. True:
+// done, or it has ended already.
 bool ends_at_once(Wait *w)
 {
 	if (!w->sync.protocol->one_word)
@@ -330,7 +335,8 @@ bool start(Watcher &one)
 
 bool works()
 {
-	return syscall(SYS_futex_waitv, nullptr, 0, 0, nullptr, 0) != 0 && errno != ENOSYS && errno != EPERM;
+	return syscall(SYS_futex_waitv, nullptr, 0, 0, nullptr, 0) != 0 && errno != ENOSYS &&
+	       errno != EPERM;
 }
 
 namespace {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A program outside of the source tree, as a user writes it: reads the beginning of a file and says what it is. */
+/* A program outside of the source tree, as a user writes it: reads the beginning of a file and says
+ * what it is. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sigevec.h>
@@ -32,6 +33,7 @@ int main(int argc, char **argv)
 	}
 	printf("%s begins with %s\n", argv[1], text);
 	for (i = 0; sigevec_get_engine(i, &engine) == 0; i++)
-		printf("engine %s: %s: %s\n", engine.name, engine.works ? "works" : "no", engine.reason);
+		printf("engine %s: %s: %s\n", engine.name, engine.works ? "works" : "no",
+		       engine.reason);
 	return i == 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A libevent program outside of the source tree, C and C++: a channel's event and a bufferevent in one loop. Ends with 0. */
+/* A libevent program outside of the source tree, C and C++: a channel's event and a bufferevent in
+ * one loop. Ends with 0. */
 #include <event2/buffer.h>
 #include <sigevec.h>
 #include <sigevec/event.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * last_thread CASE: the first thread leaves main by pthread_exit. What is printed is never flushed but by exit().
+ * last_thread CASE: the first thread leaves main by pthread_exit. What is printed is never flushed
+ * but by exit().
  */
 #define _GNU_SOURCE 1 /* RTLD_DEFAULT, O_DIRECT */
 #include <aio.h>
@@ -63,7 +64,8 @@ static void *stay(void *arg)
 static void leave_reads(void)
 {
 	static struct aiocb cb[4];
-	char name[] = "direct.XXXXXX"; /* in the build folder: what is for the test's files may be memory */
+	char name[] = "direct.XXXXXX"; /* in the build folder: what is for the test's files may be
+					  memory */
 	void *memory;
 	int i, fd;
 
@@ -71,7 +73,8 @@ static void leave_reads(void)
 	if (fd < 0 || unlink(name) != 0 || posix_memalign(&memory, 4096, 65536) != 0)
 		abort();
 	memset(memory, 1, 65536);
-	if (pwrite(fd, memory, 65536, 0) != 65536 || fsync(fd) != 0 || fcntl(fd, F_SETFL, O_DIRECT) != 0)
+	if (pwrite(fd, memory, 65536, 0) != 65536 || fsync(fd) != 0 ||
+	    fcntl(fd, F_SETFL, O_DIRECT) != 0)
 		abort();
 	for (i = 0; i < 4; i++) {
 		cb[i] = request(fd);
@@ -92,14 +95,18 @@ static void complete(int fd, void *arg)
 /* The library's own calls, which a program that is not linked with it finds so. */
 static void notify(void)
 {
-	int (*alloc)(void **, size_t, unsigned) = (int (*)(void **, size_t, unsigned))dlsym(RTLD_DEFAULT, "dma_alloc");
-	int (*assoc)(int, void *, size_t, unsigned) = (int (*)(int, void *, size_t, unsigned))dlsym(RTLD_DEFAULT, "dma_assoc");
-	int (*ask)(int, void (*)(int, void *), void *) = (int (*)(int, void (*)(int, void *), void *))dlsym(RTLD_DEFAULT, "async_io_notify");
+	int (*alloc)(void **, size_t, unsigned) =
+		(int (*)(void **, size_t, unsigned))dlsym(RTLD_DEFAULT, "dma_alloc");
+	int (*assoc)(int, void *, size_t, unsigned) =
+		(int (*)(int, void *, size_t, unsigned))dlsym(RTLD_DEFAULT, "dma_assoc");
+	int (*ask)(int, void (*)(int, void *), void *) =
+		(int (*)(int, void (*)(int, void *), void *))dlsym(RTLD_DEFAULT, "async_io_notify");
 	void *mem;
 
 	if (!alloc || !assoc || !ask || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
 		abort();
-	if (alloc(&mem, 65536, 0) != 0 || assoc(pair[0], mem, 65536, 0) != 0 || ask(pair[0], complete, "complete") != 0)
+	if (alloc(&mem, 65536, 0) != 0 || assoc(pair[0], mem, 65536, 0) != 0 ||
+	    ask(pair[0], complete, "complete") != 0)
 		abort();
 	fflush(stdout);
 }

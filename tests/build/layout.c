@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Prints sizes and offsets. headers.sh builds it once with the system's headers alone and once with -DSIGEVEC. */
+/* Prints sizes and offsets. headers.sh builds it once with the system's headers alone and once with
+ * -DSIGEVEC. */
 #ifdef SIGEVEC
 #include <sigevec.h>
 #endif
@@ -9,11 +10,13 @@
 #include <stdio.h>
 
 #define SIZE(type) printf(#type " %zu\n", sizeof(type))
-#define MEMBER(type, name) printf(#type "." #name " %zu %zu\n", offsetof(type, name), sizeof(((type *)0)->name))
+#define MEMBER(type, name)                                                                         \
+	printf(#type "." #name " %zu %zu\n", offsetof(type, name), sizeof(((type *)0)->name))
 
-#define AIOCB(type)                                                                                                    \
-	(SIZE(type), MEMBER(type, aio_fildes), MEMBER(type, aio_lio_opcode), MEMBER(type, aio_reqprio),                \
-	 MEMBER(type, aio_buf), MEMBER(type, aio_nbytes), MEMBER(type, aio_sigevent), MEMBER(type, aio_offset))
+#define AIOCB(type)                                                                                \
+	(SIZE(type), MEMBER(type, aio_fildes), MEMBER(type, aio_lio_opcode),                       \
+	 MEMBER(type, aio_reqprio), MEMBER(type, aio_buf), MEMBER(type, aio_nbytes),               \
+	 MEMBER(type, aio_sigevent), MEMBER(type, aio_offset))
 
 int main(void)
 {

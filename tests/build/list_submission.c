@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A list of receives on 40 sockets, of which none has data, between two writes to a pipe that a trace is searched for. */
+/* A list of receives on 40 sockets, of which none has data, between two writes to a pipe that a
+ * trace is searched for. */
 #include <sigevec.h>
 
 #include <string.h>
@@ -30,10 +31,12 @@ int main(void)
 	/* The first request of a process starts threads. */
 	if (aio_recv(&cb[count], 0) != 0)
 		return 1;
-	if (write(mark[1], "begin", 5) != 5 || lio_listio(LIO_NOWAIT, list, count, NULL) != 0 || write(mark[1], "end", 3) != 3)
+	if (write(mark[1], "begin", 5) != 5 || lio_listio(LIO_NOWAIT, list, count, NULL) != 0 ||
+	    write(mark[1], "end", 3) != 3)
 		return 1;
 	for (i = 0; i <= count; i++)
-		if (write(v[i][1], "x", 1) != 1 || aio_suspend((const struct aiocb *const *)&list[i], 1, NULL) != 0 ||
+		if (write(v[i][1], "x", 1) != 1 ||
+		    aio_suspend((const struct aiocb *const *)&list[i], 1, NULL) != 0 ||
 		    aio_return(&cb[i]) != 1)
 			return 1;
 	return 0;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The members that <sigevec.h> adds: readable, assignable, of exactly the right type. Compiled as C and as C++ after
- * the headers in every order (headers.sh). */
+/* The members that <sigevec.h> adds: readable, assignable, of exactly the right type. Compiled as C
+ * and as C++ after the headers in every order (headers.sh). */
 
 struct msghdr;
-void use_members(struct aiocb *cb, struct sigevent *event, struct msghdr *message, dma_mem_t region, ec_t channel);
+void use_members(struct aiocb *cb, struct sigevent *event, struct msghdr *message, dma_mem_t region,
+		 ec_t channel);
 
-void use_members(struct aiocb *cb, struct sigevent *event, struct msghdr *message, dma_mem_t region, ec_t channel)
+void use_members(struct aiocb *cb, struct sigevent *event, struct msghdr *message, dma_mem_t region,
+		 ec_t channel)
 {
 	struct msghdr **pm = &cb->aio_msg;
 	dma_mem_t *pd = &cb->aio_dma_buf;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A static program: the library's functions are the library's, and those that it takes over for SIGEV_EC alone are libc's. */
+/* A static program: the library's functions are the library's, and those that it takes over for
+ * SIGEV_EC alone are libc's. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,8 @@ static void check_libc(void)
 	check(timer_getoverrun(timer) == 0, "timer_getoverrun");
 	check(timer_delete(timer) == 0, "timer_delete");
 	check(mq_notify(-1, NULL) == -1 && errno == EBADF, "mq_notify");
-	check(getaddrinfo_a(GAI_WAIT, list, 1, NULL) == 0 && gai_error(&request) == 0, "getaddrinfo_a");
+	check(getaddrinfo_a(GAI_WAIT, list, 1, NULL) == 0 && gai_error(&request) == 0,
+	      "getaddrinfo_a");
 }
 
 static void check_library(void)
@@ -45,7 +47,8 @@ static void check_library(void)
 
 	cb.aio_fildes = open("/proc/self/exe", O_RDONLY);
 	cb.aio_buf = magic;
-	check(aio_read(&cb) == 0 && aio_suspend(list, 1, NULL) == 0 && aio_return(&cb) == 4, "aio_read");
+	check(aio_read(&cb) == 0 && aio_suspend(list, 1, NULL) == 0 && aio_return(&cb) == 4,
+	      "aio_read");
 	check(memcmp(magic, "\177ELF", 4) == 0, "what was read");
 	check(ec >= 0 && ec_destroy(ec) == 0, "ec_create, ec_destroy");
 	check(sigevec_get_limits(&limits) == 0, "sigevec_get_limits");

@@ -2,8 +2,9 @@
 /*
  * A program with POSIX AIO, for the tests of sigevec(1).
  *   aio_user [--reads N] [--crash | --exit STATUS | --quick-exit | --fork | --hang] FILE
- * Reads N blocks of FILE one after the other, then ends as it is told. With --hang it waits for a byte on standard input, a read of
- * a pipe outstanding. -DNO_AIO: without AIO; -DOWN_AIO: with an aio_read of its own; -DLIBRARY: a library; -DBY_NAME: by dlsym.
+ * Reads N blocks of FILE one after the other, then ends as it is told. With --hang it waits for a
+ * byte on standard input, a read of a pipe outstanding. -DNO_AIO: without AIO; -DOWN_AIO: with an
+ * aio_read of its own; -DLIBRARY: a library; -DBY_NAME: by dlsym.
  */
 #define _GNU_SOURCE
 #include <aio.h>

@@ -12,410 +12,489 @@
 namespace {
 
 /// The memory that the library shares with children, but for the region itself.
-std::vector<std::pair<uint64_t*, uint64_t*>> shared_bookkeeping(void const* region) {
-    std::vector<std::pair<uint64_t*, uint64_t*>> found;
-    FILE* const maps = fopen("/proc/self/maps", "r");
-    char line[512];
-    while (maps != nullptr && fgets(line, sizeof line, maps) != nullptr) {
-        unsigned long from, to;
-        char rights[8];
-        if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 || strcmp(rights, "rw-s") != 0) continue;
-        auto const at = reinterpret_cast<uintptr_t>(region);
-        if (strstr(line, "zero") != nullptr && (at < from || at >= to))
-            found.emplace_back(reinterpret_cast<uint64_t*>(from), reinterpret_cast<uint64_t*>(to));
-    }
-    if (maps != nullptr) fclose(maps);
-    return found;
+std::vector<std::pair<uint64_t *, uint64_t *>> shared_bookkeeping(const void *region)
+{
+	std::vector<std::pair<uint64_t *, uint64_t *>> found;
+	FILE *const maps = fopen("/proc/self/maps", "r");
+	char line[512];
+	while (maps != nullptr && fgets(line, sizeof line, maps) != nullptr) {
+		unsigned long from, to;
+		char rights[8];
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 ||
+		    strcmp(rights, "rw-s") != 0)
+			continue;
+		const auto at = reinterpret_cast<uintptr_t>(region);
+		if (strstr(line, "zero") != nullptr && (at < from || at >= to))
+			found.emplace_back(reinterpret_cast<uint64_t *>(from),
+					   reinterpret_cast<uint64_t *>(to));
+	}
+	if (maps != nullptr)
+		fclose(maps);
+	return found;
 }
 
 size_t constexpr size = 256 * 1024;
 
-/// Everything that can be done with pieces, whatever the answers are: what is given out lies in the region.
-void use_everything(Region const& region, char const* base, Pair const& s, std::mt19937& random) {
-    std::vector<std::pair<char*, size_t>> mine;
-    for (int i = 0; i < 300; ++i) {
-        void* p = nullptr;
-        size_t const n = 1 + random() % 5000;
-        if (sio_reserve(region, &p, n) == 0) {
-            auto* const at = static_cast<char*>(p);
-            CHILD_REQUIRE(at >= base && at + n <= base + size);
-            memset(at, 'x', n);
-            mine.emplace_back(at, n);
-        }
-        struct dma_stat stat {};
-        CHILD_REQUIRE(dma_stat(region, &stat) == 0);
-        if (!mine.empty()) {
-            auto const [at, bytes] = mine[random() % mine.size()];
-            sio_send(s.b, at, std::min<size_t>(bytes, 100), MSG_DONTWAIT | MSG_NOSIGNAL);
-            if (int const got = sio_recv(s.a, &p, 3000, MSG_DONTWAIT); got > 0) {
-                CHILD_REQUIRE(static_cast<char*>(p) >= base && static_cast<char*>(p) + got <= base + size);
-                sio_release(region, p, size_t(got));
-            }
-            struct aiocb cb {};
-            cb.aio_fildes = s.b;
-            cb.aio_buf = at;
-            cb.aio_nbytes = std::min<size_t>(bytes, 100);
-            cb.aio_dma_buf = region;
-            struct aiocb const* list[] = {&cb};
-            if (aio_send(&cb, AIO_DMA_BUF | MSG_DONTWAIT) == 0) {
-                while (aio_error(&cb) == EINPROGRESS) aio_suspend(list, 1, nullptr);
-                aio_return(&cb);
-            }
-        }
-        if (mine.size() > 20) {
-            sio_release(region, mine.front().first, mine.front().second);
-            mine.erase(mine.begin());
-        }
-    }
+/// Everything that can be done with pieces, whatever the answers are: what is given out lies in the
+/// region.
+void use_everything(const Region &region, const char *base, const Pair &s, std::mt19937 &random)
+{
+	std::vector<std::pair<char *, size_t>> mine;
+	for (int i = 0; i < 300; ++i) {
+		void *p = nullptr;
+		const size_t n = 1 + random() % 5000;
+		if (sio_reserve(region, &p, n) == 0) {
+			auto *const at = static_cast<char *>(p);
+			CHILD_REQUIRE(at >= base && at + n <= base + size);
+			memset(at, 'x', n);
+			mine.emplace_back(at, n);
+		}
+		struct dma_stat stat {};
+		CHILD_REQUIRE(dma_stat(region, &stat) == 0);
+		if (!mine.empty()) {
+			const auto [at, bytes] = mine[random() % mine.size()];
+			sio_send(s.b, at, std::min<size_t>(bytes, 100),
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+			if (const int got = sio_recv(s.a, &p, 3000, MSG_DONTWAIT); got > 0) {
+				CHILD_REQUIRE(static_cast<char *>(p) >= base &&
+					      static_cast<char *>(p) + got <= base + size);
+				sio_release(region, p, size_t(got));
+			}
+			struct aiocb cb {};
+			cb.aio_fildes = s.b;
+			cb.aio_buf = at;
+			cb.aio_nbytes = std::min<size_t>(bytes, 100);
+			cb.aio_dma_buf = region;
+			struct const aiocb *list[] = {&cb};
+			if (aio_send(&cb, AIO_DMA_BUF | MSG_DONTWAIT) == 0) {
+				while (aio_error(&cb) == EINPROGRESS)
+					aio_suspend(list, 1, nullptr);
+				aio_return(&cb);
+			}
+		}
+		if (mine.size() > 20) {
+			sio_release(region, mine.front().first, mine.front().second);
+			mine.erase(mine.begin());
+		}
+	}
 }
 
-}  // namespace
+} // namespace
 
-BOOST_AUTO_TEST_CASE(what_a_child_writes_into_the_bookkeeping_never_leads_the_parent_out_of_the_region) {
-    auto const constant = [](uint64_t word) { return [word](uint64_t, std::mt19937&) { return word; }; };
-    std::vector<std::function<uint64_t(uint64_t, std::mt19937&)>> const ways{
-        constant(0), constant(~uint64_t{0}), constant(~uint64_t{0} >> 1), constant(uint64_t{1} << 63 | 1000),
-        [](uint64_t, std::mt19937& r) { return uint64_t{r()} << 32 | r(); },
-        [](uint64_t old, std::mt19937& r) { return old ^ uint64_t{1} << r() % 64; },
-        [](uint64_t old, std::mt19937&) { return old == 0 ? old : (old & ~uint64_t{0xffffffffff}) | uint64_t{1} << 35; },
-        [](uint64_t old, std::mt19937&) { return old == 0 ? old : old | uint64_t{3} << 58; },
-    };
-    for (size_t way = 0; way < ways.size(); ++way) BOOST_TEST_CONTEXT("way " << way) {
-        // In a process of its own, whose death is this one's.
-        BOOST_TEST(in_child([&] {
-            Region region(size);
-            Pair s = make_pair(udp4_kind);
-            region.associate(s.a);
-            char* const first = region.reserve(128);
-            char* const base = first - (reinterpret_cast<uintptr_t>(first) & 4095);
-            std::mt19937 random(unsigned(way) + 1);
-            // Released while a request holds it: what the record says counts at the end of that.
-            Pair full = make_pair(unix_stream_kind);
-            std::string const text(65536, 'f');
-            while (send(full.a, text.data(), text.size(), MSG_DONTWAIT) > 0) {}
-            static struct aiocb pending;
-            pending.aio_fildes = full.a;
-            pending.aio_buf = region.reserve(1000);
-            pending.aio_nbytes = 1000;
-            pending.aio_dma_buf = region;
-            CHILD_REQUIRE(aio_send(&pending, AIO_DMA_BUF) == 0);
-            CHILD_REQUIRE(sio_release(region, const_cast<void*>(pending.aio_buf), 1000) == 0);
-            int stop[2];
-            CHILD_REQUIRE(pipe(stop) == 0 && fcntl(stop[0], F_SETFL, O_NONBLOCK) == 0);
-            pid_t const writer = spawn_child([&] {
-                close(stop[1]);
-                std::mt19937 mine(unsigned(way) + 100);
-                auto const places = shared_bookkeeping(first);
-                char end;
-                while (read(stop[0], &end, 1) != 0)
-                    for (auto const [from, to] : places)
-                        for (uint64_t* word = from; word < to; word += 1 + mine() % 8) {
-                            if (*word == 0 && mine() % 16 != 0) continue;
-                            *word = ways[way](*word, mine);
-                        }
-            });
-            close(stop[0]);
-            use_everything(region, base, s, random);
-            close(stop[1]);
-            CHILD_REQUIRE(wait_for(writer) == 0);
-            std::string buffer(65536, 0);
-            struct aiocb const* list[] = {&pending};
-            while (aio_error(&pending) == EINPROGRESS) {
-                struct timespec const moment{0, 1000000};
-                recv(full.b, buffer.data(), buffer.size(), MSG_DONTWAIT);
-                aio_suspend(list, 1, &moment);
-            }
-            CHILD_REQUIRE(aio_error(&pending) == 0 && aio_return(&pending) == 1000);
-            use_everything(region, base, s, random);
-        }) == 0);
-    }
+BOOST_AUTO_TEST_CASE(
+	what_a_child_writes_into_the_bookkeeping_never_leads_the_parent_out_of_the_region)
+{
+	const auto constant = [](uint64_t word) {
+		return [word](uint64_t, std::mt19937 &) { return word; };
+	};
+	const std::vector<std::function<uint64_t(uint64_t, std::mt19937 &)>> ways{
+		constant(0),
+		constant(~uint64_t{0}),
+		constant(~uint64_t{0} >> 1),
+		constant(uint64_t{1} << 63 | 1000),
+		[](uint64_t, std::mt19937 &r) { return uint64_t{r()} << 32 | r(); },
+		[](uint64_t old, std::mt19937 &r) { return old ^ uint64_t { 1 } << r() % 64; },
+		[](uint64_t old, std::mt19937 &) {
+			return old == 0 ? old : (old & ~uint64_t{0xffffffffff}) | uint64_t{1} << 35;
+		},
+		[](uint64_t old, std::mt19937 &) {
+			return old == 0 ? old : old | uint64_t{3} << 58;
+		},
+	};
+	for (size_t way = 0; way < ways.size(); ++way)
+		BOOST_TEST_CONTEXT("way " << way)
+		{
+			// In a process of its own, whose death is this one's.
+			BOOST_TEST(in_child([&] {
+					   Region region(size);
+					   Pair s = make_pair(udp4_kind);
+					   region.associate(s.a);
+					   char *const first = region.reserve(128);
+					   char *const base =
+						   first -
+						   (reinterpret_cast<uintptr_t>(first) & 4095);
+					   std::mt19937 random(unsigned(way) + 1);
+					   // Released while a request holds it: what the record
+					   // says counts at the end of that.
+					   Pair full = make_pair(unix_stream_kind);
+					   std::string const text(65536, 'f');
+					   while (send(full.a, text.data(), text.size(),
+						       MSG_DONTWAIT) > 0) {
+					   }
+					   static struct aiocb pending;
+					   pending.aio_fildes = full.a;
+					   pending.aio_buf = region.reserve(1000);
+					   pending.aio_nbytes = 1000;
+					   pending.aio_dma_buf = region;
+					   CHILD_REQUIRE(aio_send(&pending, AIO_DMA_BUF) == 0);
+					   CHILD_REQUIRE(
+						   sio_release(region,
+							       const_cast<void *>(pending.aio_buf),
+							       1000) == 0);
+					   int stop[2];
+					   CHILD_REQUIRE(pipe(stop) == 0 &&
+							 fcntl(stop[0], F_SETFL, O_NONBLOCK) == 0);
+					   pid_t const writer = spawn_child([&] {
+						   close(stop[1]);
+						   std::mt19937 mine(unsigned(way) + 100);
+						   auto const places = shared_bookkeeping(first);
+						   char end;
+						   while (read(stop[0], &end, 1) != 0)
+							   for (auto const [from, to] : places)
+								   for (uint64_t *word = from;
+									word < to;
+									word += 1 + mine() % 8) {
+									   if (*word == 0 &&
+									       mine() % 16 != 0)
+										   continue;
+									   *word = ways[way](*word,
+											     mine);
+								   }
+					   });
+					   close(stop[0]);
+					   use_everything(region, base, s, random);
+					   close(stop[1]);
+					   CHILD_REQUIRE(wait_for(writer) == 0);
+					   std::string buffer(65536, 0);
+					   struct aiocb const *list[] = {&pending};
+					   while (aio_error(&pending) == EINPROGRESS) {
+						   struct timespec const moment{0, 1000000};
+						   recv(full.b, buffer.data(), buffer.size(),
+							MSG_DONTWAIT);
+						   aio_suspend(list, 1, &moment);
+					   }
+					   CHILD_REQUIRE(aio_error(&pending) == 0 &&
+							 aio_return(&pending) == 1000);
+					   use_everything(region, base, s, random);
+				   }) == 0);
+		}
 }
 
-BOOST_AUTO_TEST_CASE(the_pieces_of_a_process_that_is_killed_come_back_where_room_is_missing) {
-    Region region(65536);
-    Pair s = make_pair(udp4_kind);
-    region.associate(s.a);
-    int told[2];
-    BOOST_TEST_REQUIRE(pipe(told) == 0);
-    for (bool reads : {false, true}) BOOST_TEST_CONTEXT("reads " << reads) {
-        pid_t const child = spawn_child([&] {
-            void* p;
-            if (!reads)
-                for (int i = 0; i < 8; ++i) CHILD_REQUIRE(sio_reserve(region, &p, 4096) == 0);
-            CHILD_REQUIRE(write(told[1], "x", 1) == 1);
-            if (reads) sio_recv(s.a, &p, 32768, 0);
-            pause();
-        });
-        char c;
-        BOOST_TEST_REQUIRE(read(told[0], &c, 1) == 1);
-        // What it is in when it is killed makes no difference.
-        kill(child, SIGKILL);
-        BOOST_TEST(wait_for(child) == 128 + SIGKILL);
-        char* const all = region.reserve(65536);
-        region.release(all, 65536);
-        BOOST_TEST(region.stat().used == 0u);
-    }
+BOOST_AUTO_TEST_CASE(the_pieces_of_a_process_that_is_killed_come_back_where_room_is_missing)
+{
+	Region region(65536);
+	Pair s = make_pair(udp4_kind);
+	region.associate(s.a);
+	int told[2];
+	BOOST_TEST_REQUIRE(pipe(told) == 0);
+	for (bool reads : {false, true})
+		BOOST_TEST_CONTEXT("reads " << reads)
+		{
+			const pid_t child = spawn_child([&] {
+				void *p;
+				if (!reads)
+					for (int i = 0; i < 8; ++i)
+						CHILD_REQUIRE(sio_reserve(region, &p, 4096) == 0);
+				CHILD_REQUIRE(write(told[1], "x", 1) == 1);
+				if (reads)
+					sio_recv(s.a, &p, 32768, 0);
+				pause();
+			});
+			char c;
+			BOOST_TEST_REQUIRE(read(told[0], &c, 1) == 1);
+			// What it is in when it is killed makes no difference.
+			kill(child, SIGKILL);
+			BOOST_TEST(wait_for(child) == 128 + SIGKILL);
+			char *const all = region.reserve(65536);
+			region.release(all, 65536);
+			BOOST_TEST(region.stat().used == 0u);
+		}
 }
 
-BOOST_AUTO_TEST_CASE(a_child_keeps_what_its_parent_had_when_that_ends) {
-    Region region(65536);
-    int told[2], go[2];
-    BOOST_TEST_REQUIRE(pipe(told) == 0);
-    BOOST_TEST_REQUIRE(pipe(go) == 0);
-    pid_t const parent = spawn_child([&] {
-        void* p;
-        CHILD_REQUIRE(sio_reserve(region, &p, 4096) == 0);
-        memset(p, 'k', 4096);
-        spawn_child([&] {
-            char c;
-            struct dma_stat s {};
-            CHILD_REQUIRE(dma_stat(region, &s) == 0);
-            CHILD_REQUIRE(write(told[1], "x", 1) == 1 && read(go[0], &c, 1) == 1);
-            bool const there = std::all_of(static_cast<char*>(p), static_cast<char*>(p) + 4096, [](char b) { return b == 'k'; });
-            CHILD_REQUIRE(sio_release(region, p, 4096) == 0);
-            CHILD_REQUIRE(write(told[1], there ? "y" : "n", 1) == 1);
-        });
-        char c;
-        CHILD_REQUIRE(read(told[0], &c, 1) == 1);
-    });
-    BOOST_TEST(wait_for(parent) == 0);
-    auto const pieces = [&] {
-        std::vector<std::pair<void*, size_t>> all;
-        for (void* p; sio_reserve(region, &p, 4096) == 0;) all.emplace_back(p, 4096), memset(p, 'o', 4096);
-        return all;
-    }();
-    BOOST_TEST(pieces.size() == 15u);
-    BOOST_TEST(write(go[1], "x", 1) == 1);
-    char c = 0;
-    BOOST_TEST(read(told[0], &c, 1) == 1);
-    BOOST_TEST(c == 'y');
-    region.release(pieces);
-    BOOST_TEST(region.stat().used == 0u);
+BOOST_AUTO_TEST_CASE(a_child_keeps_what_its_parent_had_when_that_ends)
+{
+	Region region(65536);
+	int told[2], go[2];
+	BOOST_TEST_REQUIRE(pipe(told) == 0);
+	BOOST_TEST_REQUIRE(pipe(go) == 0);
+	const pid_t parent = spawn_child([&] {
+		void *p;
+		CHILD_REQUIRE(sio_reserve(region, &p, 4096) == 0);
+		memset(p, 'k', 4096);
+		spawn_child([&] {
+			char c;
+			struct dma_stat s {};
+			CHILD_REQUIRE(dma_stat(region, &s) == 0);
+			CHILD_REQUIRE(write(told[1], "x", 1) == 1 && read(go[0], &c, 1) == 1);
+			bool const there =
+				std::all_of(static_cast<char *>(p), static_cast<char *>(p) + 4096,
+					    [](char b) { return b == 'k'; });
+			CHILD_REQUIRE(sio_release(region, p, 4096) == 0);
+			CHILD_REQUIRE(write(told[1], there ? "y" : "n", 1) == 1);
+		});
+		char c;
+		CHILD_REQUIRE(read(told[0], &c, 1) == 1);
+	});
+	BOOST_TEST(wait_for(parent) == 0);
+	const auto pieces = [&] {
+		std::vector<std::pair<void *, size_t>> all;
+		for (void *p; sio_reserve(region, &p, 4096) == 0;)
+			all.emplace_back(p, 4096), memset(p, 'o', 4096);
+		return all;
+	}();
+	BOOST_TEST(pieces.size() == 15u);
+	BOOST_TEST(write(go[1], "x", 1) == 1);
+	char c = 0;
+	BOOST_TEST(read(told[0], &c, 1) == 1);
+	BOOST_TEST(c == 'y');
+	region.release(pieces);
+	BOOST_TEST(region.stat().used == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_process_may_be_killed_at_any_moment_and_no_unit_is_lost) {
-    Region region(65536);
-    std::mt19937 random(7);
-    int told[2];
-    BOOST_TEST_REQUIRE(pipe(told) == 0);
-    for (int i = 0; i < 60; ++i) {
-        pid_t const child = spawn_child([&] {
-            std::mt19937 mine(unsigned(i) + 1);
-            bool first = true;
-            for (std::vector<std::pair<void*, size_t>> held;;) {
-                void* p;
-                size_t const n = 1 + mine() % 2000;
-                if (held.size() < 10 && sio_reserve(region, &p, n) == 0) held.emplace_back(p, n);
-                if (mine() % 2 == 0 && !held.empty()) {
-                    CHILD_REQUIRE(sio_release(region, held.back().first, held.back().second) == 0);
-                    held.pop_back();
-                }
-                if (std::exchange(first, false)) CHILD_REQUIRE(write(told[1], "x", 1) == 1);
-            }
-        });
-        char c;
-        BOOST_TEST_REQUIRE(read(told[0], &c, 1) == 1);
-        usleep(random() % 3000);
-        kill(child, SIGKILL);
-        BOOST_TEST_REQUIRE(wait_for(child) == 128 + SIGKILL);
-    }
-    // What the dead had comes back where room is missing.
-    region.release(region.reserve(65536), 65536);
-    BOOST_TEST(region.stat().used == 0u);
+BOOST_AUTO_TEST_CASE(a_process_may_be_killed_at_any_moment_and_no_unit_is_lost)
+{
+	Region region(65536);
+	std::mt19937 random(7);
+	int told[2];
+	BOOST_TEST_REQUIRE(pipe(told) == 0);
+	for (int i = 0; i < 60; ++i) {
+		const pid_t child = spawn_child([&] {
+			std::mt19937 mine(unsigned(i) + 1);
+			bool first = true;
+			for (std::vector<std::pair<void *, size_t>> held;;) {
+				void *p;
+				size_t const n = 1 + mine() % 2000;
+				if (held.size() < 10 && sio_reserve(region, &p, n) == 0)
+					held.emplace_back(p, n);
+				if (mine() % 2 == 0 && !held.empty()) {
+					CHILD_REQUIRE(sio_release(region, held.back().first,
+								  held.back().second) == 0);
+					held.pop_back();
+				}
+				if (std::exchange(first, false))
+					CHILD_REQUIRE(write(told[1], "x", 1) == 1);
+			}
+		});
+		char c;
+		BOOST_TEST_REQUIRE(read(told[0], &c, 1) == 1);
+		usleep(random() % 3000);
+		kill(child, SIGKILL);
+		BOOST_TEST_REQUIRE(wait_for(child) == 128 + SIGKILL);
+	}
+	// What the dead had comes back where room is missing.
+	region.release(region.reserve(65536), 65536);
+	BOOST_TEST(region.stat().used == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_send_of_a_process_that_ends_holds_no_piece_of_the_others) {
-    Region region(65536);
-    Pair full = make_pair(unix_stream_kind);
-    std::string const text(65536, 'f');
-    while (send(full.a, text.data(), text.size(), MSG_DONTWAIT) > 0) {}
-    char* const p = region.reserve(65536);
-    BOOST_TEST(in_child([&] {
-        static struct aiocb cb;
-        cb.aio_fildes = full.a;
-        cb.aio_buf = p;
-        cb.aio_nbytes = 65536;
-        cb.aio_dma_buf = region;
-        CHILD_REQUIRE(aio_send(&cb, AIO_DMA_BUF) == 0 && aio_error(&cb) == EINPROGRESS);
-    }) == 0);
-    region.release(p, 65536);
-    Pair s = make_pair(udp4_kind);
-    region.associate(s.a);
-    BOOST_TEST(send(s.b, "x", 1, 0) == 1);
-    void* got = nullptr;
-    BOOST_TEST_REQUIRE(sio_recv(s.a, &got, 65536, 0) == 1);
-    region.release(got, 1);
-    BOOST_TEST(region.stat().used == 0u);
+BOOST_AUTO_TEST_CASE(a_send_of_a_process_that_ends_holds_no_piece_of_the_others)
+{
+	Region region(65536);
+	Pair full = make_pair(unix_stream_kind);
+	std::string const text(65536, 'f');
+	while (send(full.a, text.data(), text.size(), MSG_DONTWAIT) > 0) {
+	}
+	char *const p = region.reserve(65536);
+	BOOST_TEST(in_child([&] {
+			   static struct aiocb cb;
+			   cb.aio_fildes = full.a;
+			   cb.aio_buf = p;
+			   cb.aio_nbytes = 65536;
+			   cb.aio_dma_buf = region;
+			   CHILD_REQUIRE(aio_send(&cb, AIO_DMA_BUF) == 0 &&
+					 aio_error(&cb) == EINPROGRESS);
+		   }) == 0);
+	region.release(p, 65536);
+	Pair s = make_pair(udp4_kind);
+	region.associate(s.a);
+	BOOST_TEST(send(s.b, "x", 1, 0) == 1);
+	void *got = nullptr;
+	BOOST_TEST_REQUIRE(sio_recv(s.a, &got, 65536, 0) == 1);
+	region.release(got, 1);
+	BOOST_TEST(region.stat().used == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_piece_may_be_sent_any_number_of_times_at_once) {
-    constexpr unsigned times = 33000;
-    Region region(4096);
-    Pair full = make_pair(unix_stream_kind);
-    std::string const text(65536, 'f');
-    while (send(full.a, text.data(), text.size(), MSG_DONTWAIT) > 0) {}
-    char* const p = region.piece("p");
-    std::vector<struct aiocb> all(times);
-    unsigned accepted = 0;
-    for (auto& cb : all) {
-        cb.aio_fildes = full.a;
-        cb.aio_buf = p;
-        cb.aio_nbytes = 1;
-        cb.aio_dma_buf = region;
-        if (aio_send(&cb, AIO_DMA_BUF) != 0) {
-            BOOST_TEST_REQUIRE(errno == EAGAIN);
-            break;
-        }
-        accepted++;
-    }
-    BOOST_TEST(accepted > 1000u);
-    region.release(p, 1);
-    BOOST_TEST(region.stat().used == 128u);
-    aio_cancel(full.a, nullptr);
-    std::thread reader([&] {
-        char buffer[65536];
-        while (recv(full.b, buffer, sizeof buffer, 0) > 0) {}
-    });
-    for (unsigned i = 0; i < accepted; ++i) {
-        struct aiocb const* list[] = {&all[i]};
-        while (aio_error(&all[i]) == EINPROGRESS) aio_suspend(list, 1, nullptr);
-    }
-    full.a.reset();
-    reader.join();
-    BOOST_TEST(region.stat().used == 0u);
+BOOST_AUTO_TEST_CASE(a_piece_may_be_sent_any_number_of_times_at_once)
+{
+	constexpr unsigned times = 33000;
+	Region region(4096);
+	Pair full = make_pair(unix_stream_kind);
+	std::string const text(65536, 'f');
+	while (send(full.a, text.data(), text.size(), MSG_DONTWAIT) > 0) {
+	}
+	char *const p = region.piece("p");
+	std::vector<struct aiocb> all(times);
+	unsigned accepted = 0;
+	for (auto &cb : all) {
+		cb.aio_fildes = full.a;
+		cb.aio_buf = p;
+		cb.aio_nbytes = 1;
+		cb.aio_dma_buf = region;
+		if (aio_send(&cb, AIO_DMA_BUF) != 0) {
+			BOOST_TEST_REQUIRE(errno == EAGAIN);
+			break;
+		}
+		accepted++;
+	}
+	BOOST_TEST(accepted > 1000u);
+	region.release(p, 1);
+	BOOST_TEST(region.stat().used == 128u);
+	aio_cancel(full.a, nullptr);
+	std::thread reader([&] {
+		char buffer[65536];
+		while (recv(full.b, buffer, sizeof buffer, 0) > 0) {
+		}
+	});
+	for (unsigned i = 0; i < accepted; ++i) {
+		struct const aiocb *list[] = {&all[i]};
+		while (aio_error(&all[i]) == EINPROGRESS)
+			aio_suspend(list, 1, nullptr);
+	}
+	full.a.reset();
+	reader.join();
+	BOOST_TEST(region.stat().used == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(locks_of_the_programs_own_are_still_there_after_dma_free) {
-    auto const locked = [] {
-        FILE* const status = fopen("/proc/self/status", "r");
-        char line[256];
-        long kilobytes = -1;
-        while (fgets(line, sizeof line, status) != nullptr) sscanf(line, "VmLck: %ld", &kilobytes);
-        fclose(status);
-        return kilobytes;
-    };
-    auto* const p = static_cast<char*>(mmap(nullptr, 16 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    BOOST_TEST_REQUIRE(p != MAP_FAILED);
-    long const before = locked();
-    BOOST_TEST_REQUIRE(mlock(p + 4096, 3 * 4096) == 0);
-    BOOST_TEST_REQUIRE(mlock(p + 6 * 4096, 4096) == 0);
-    dma_mem_t whole, first, second;
-    BOOST_TEST_REQUIRE(dma_import(&whole, p, 16 * 4096, 0) == 0);
-    BOOST_TEST(dma_free(whole, 16 * 4096) == 0);
-    BOOST_TEST(locked() == before + 16);
-    // Two that share a page: it stays locked for the other one, whichever ends first.
-    BOOST_TEST_REQUIRE(dma_import(&first, p + 8 * 4096, 6000, 0) == 0);
-    BOOST_TEST_REQUIRE(dma_import(&second, p + 8 * 4096 + 6016, 6000, 0) == 0);
-    bool const held = locked() == before + 16 + 12;
-    BOOST_TEST(dma_free(first, 6000) == 0);
-    BOOST_TEST(locked() == before + 16 + (held ? 8 : 0));
-    BOOST_TEST(dma_free(second, 6000) == 0);
-    BOOST_TEST(locked() == before + 16);
-    munmap(p, 16 * 4096);
+BOOST_AUTO_TEST_CASE(locks_of_the_programs_own_are_still_there_after_dma_free)
+{
+	const auto locked = [] {
+		FILE *const status = fopen("/proc/self/status", "r");
+		char line[256];
+		long kilobytes = -1;
+		while (fgets(line, sizeof line, status) != nullptr)
+			sscanf(line, "VmLck: %ld", &kilobytes);
+		fclose(status);
+		return kilobytes;
+	};
+	auto *const p = static_cast<char *>(mmap(nullptr, 16 * 4096, PROT_READ | PROT_WRITE,
+						 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	BOOST_TEST_REQUIRE(p != MAP_FAILED);
+	const long before = locked();
+	BOOST_TEST_REQUIRE(mlock(p + 4096, 3 * 4096) == 0);
+	BOOST_TEST_REQUIRE(mlock(p + 6 * 4096, 4096) == 0);
+	dma_mem_t whole, first, second;
+	BOOST_TEST_REQUIRE(dma_import(&whole, p, 16 * 4096, 0) == 0);
+	BOOST_TEST(dma_free(whole, 16 * 4096) == 0);
+	BOOST_TEST(locked() == before + 16);
+	// Two that share a page: it stays locked for the other one, whichever ends first.
+	BOOST_TEST_REQUIRE(dma_import(&first, p + 8 * 4096, 6000, 0) == 0);
+	BOOST_TEST_REQUIRE(dma_import(&second, p + 8 * 4096 + 6016, 6000, 0) == 0);
+	const bool held = locked() == before + 16 + 12;
+	BOOST_TEST(dma_free(first, 6000) == 0);
+	BOOST_TEST(locked() == before + 16 + (held ? 8 : 0));
+	BOOST_TEST(dma_free(second, 6000) == 0);
+	BOOST_TEST(locked() == before + 16);
+	munmap(p, 16 * 4096);
 }
 
-BOOST_AUTO_TEST_CASE(a_file_that_is_cut_or_not_to_be_written_is_efault_and_kills_nobody) {
-    for (bool cut : {false, true}) BOOST_TEST_CONTEXT("cut " << cut) BOOST_TEST(in_child([&] {
-        Fd const file(memfd_create("region", 0));
-        CHILD_REQUIRE(ftruncate(file, 65536) == 0);
-        void* const m = mmap(nullptr, 65536, cut ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file, 0);
-        dma_mem_t mem;
-        CHILD_REQUIRE(m != MAP_FAILED && dma_import(&mem, m, 65536, 0) == 0);
-        CHILD_REQUIRE(!cut || ftruncate(file, 0) == 0);
-        Pair s = make_pair(udp4_kind), stream = make_pair(tcp4_kind);
-        for (int fd : {int(s.a), int(stream.a)}) CHILD_REQUIRE(dma_assoc(fd, mem, 65536, 0) == 0);
-        void const* message;
-        void* p;
-        for (int i = 0; i < 4; ++i)
-            CHILD_REQUIRE(send(s.b, "hello", 5, 0) == 5 && send(stream.b, "hello", 5, 0) == 5);
-        CHILD_REQUIRE(sio_recv(s.a, &p, 100, 0) == -1 && errno == EFAULT);
-        CHILD_REQUIRE(sio_recvmsg(s.a, &message, sizeof(struct msghdr), 0) == -1 && errno == EFAULT);
-        CHILD_REQUIRE(sio_recv(stream.a, &p, 3, 0) == -1 && errno == EFAULT);
-        CHILD_REQUIRE(dma_disassoc(s.a, mem, 65536) == 0);
-        struct aiocb cb {};
-        cb.aio_fildes = s.a;
-        cb.aio_nbytes = 100;
-        cb.aio_dma_buf = mem;
-        struct aiocb const* list[] = {&cb};
-        for (bool whole : {false, true}) {
-            CHILD_REQUIRE((whole ? aio_recvmsg(&cb, AIO_DMA_BUF) : aio_recv(&cb, AIO_DMA_BUF)) == 0);
-            while (aio_error(&cb) == EINPROGRESS) aio_suspend(list, 1, nullptr);
-            CHILD_REQUIRE(aio_error(&cb) == EFAULT);
-        }
-    }) == 0);
+BOOST_AUTO_TEST_CASE(a_file_that_is_cut_or_not_to_be_written_is_efault_and_kills_nobody)
+{
+	for (bool cut : {false, true})
+		BOOST_TEST_CONTEXT("cut " << cut)
+	BOOST_TEST(in_child([&] {
+			   Fd const file(memfd_create("region", 0));
+			   CHILD_REQUIRE(ftruncate(file, 65536) == 0);
+			   void *const m =
+				   mmap(nullptr, 65536, cut ? PROT_READ | PROT_WRITE : PROT_READ,
+					MAP_SHARED, file, 0);
+			   dma_mem_t mem;
+			   CHILD_REQUIRE(m != MAP_FAILED && dma_import(&mem, m, 65536, 0) == 0);
+			   CHILD_REQUIRE(!cut || ftruncate(file, 0) == 0);
+			   Pair s = make_pair(udp4_kind), stream = make_pair(tcp4_kind);
+			   for (int fd : {int(s.a), int(stream.a)})
+				   CHILD_REQUIRE(dma_assoc(fd, mem, 65536, 0) == 0);
+			   void const *message;
+			   void *p;
+			   for (int i = 0; i < 4; ++i)
+				   CHILD_REQUIRE(send(s.b, "hello", 5, 0) == 5 &&
+						 send(stream.b, "hello", 5, 0) == 5);
+			   CHILD_REQUIRE(sio_recv(s.a, &p, 100, 0) == -1 && errno == EFAULT);
+			   CHILD_REQUIRE(sio_recvmsg(s.a, &message, sizeof(struct msghdr), 0) ==
+						 -1 &&
+					 errno == EFAULT);
+			   CHILD_REQUIRE(sio_recv(stream.a, &p, 3, 0) == -1 && errno == EFAULT);
+			   CHILD_REQUIRE(dma_disassoc(s.a, mem, 65536) == 0);
+			   struct aiocb cb {};
+			   cb.aio_fildes = s.a;
+			   cb.aio_nbytes = 100;
+			   cb.aio_dma_buf = mem;
+			   struct aiocb const *list[] = {&cb};
+			   for (bool whole : {false, true}) {
+				   CHILD_REQUIRE((whole ? aio_recvmsg(&cb, AIO_DMA_BUF)
+							: aio_recv(&cb, AIO_DMA_BUF)) == 0);
+				   while (aio_error(&cb) == EINPROGRESS)
+					   aio_suspend(list, 1, nullptr);
+				   CHILD_REQUIRE(aio_error(&cb) == EFAULT);
+			   }
+		   }) == 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_file_that_is_cut_and_grown_again_is_read_into_where_the_program_sees_it) {
-    Fd const file(memfd_create("region", 0)), source(memfd_create("source", 0));
-    BOOST_TEST_REQUIRE(ftruncate(file, 65536) == 0);
-    BOOST_TEST_REQUIRE(write(source, "hello", 5) == 5);
-    void* const m = mmap(nullptr, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    dma_mem_t mem;
-    BOOST_TEST_REQUIRE(dma_import(&mem, m, 65536, 0) == 0);
-    for (int i = 0; i < 3; ++i) {
-        for (int n = 0; n < 5; ++n) {
-            struct aiocb cb {};
-            cb.aio_fildes = source;
-            cb.aio_nbytes = 5;
-            cb.aio_dma_buf = mem;
-            cb.aio_lio_opcode = LIO_DMA_READ;
-            struct aiocb* list[] = {&cb};
-            BOOST_TEST_REQUIRE(lio_listio(LIO_WAIT, list, 1, nullptr) == 0);
-            auto* const p = static_cast<char*>(const_cast<void*>(cb.aio_buf));
-            BOOST_TEST(std::string(p, 5) == "hello");
-            BOOST_TEST(sio_release(mem, p, 5) == 0);
-        }
-        BOOST_TEST_REQUIRE(ftruncate(file, 0) == 0);
-        BOOST_TEST_REQUIRE(ftruncate(file, 65536) == 0);
-    }
-    BOOST_TEST(dma_free(mem, 65536) == 0);
-    munmap(m, 65536);
+BOOST_AUTO_TEST_CASE(a_file_that_is_cut_and_grown_again_is_read_into_where_the_program_sees_it)
+{
+	const Fd file(memfd_create("region", 0)), source(memfd_create("source", 0));
+	BOOST_TEST_REQUIRE(ftruncate(file, 65536) == 0);
+	BOOST_TEST_REQUIRE(write(source, "hello", 5) == 5);
+	void *const m = mmap(nullptr, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	dma_mem_t mem;
+	BOOST_TEST_REQUIRE(dma_import(&mem, m, 65536, 0) == 0);
+	for (int i = 0; i < 3; ++i) {
+		for (int n = 0; n < 5; ++n) {
+			struct aiocb cb {};
+			cb.aio_fildes = source;
+			cb.aio_nbytes = 5;
+			cb.aio_dma_buf = mem;
+			cb.aio_lio_opcode = LIO_DMA_READ;
+			struct aiocb *list[] = {&cb};
+			BOOST_TEST_REQUIRE(lio_listio(LIO_WAIT, list, 1, nullptr) == 0);
+			auto *const p = static_cast<char *>(const_cast<void *>(cb.aio_buf));
+			BOOST_TEST(std::string(p, 5) == "hello");
+			BOOST_TEST(sio_release(mem, p, 5) == 0);
+		}
+		BOOST_TEST_REQUIRE(ftruncate(file, 0) == 0);
+		BOOST_TEST_REQUIRE(ftruncate(file, 65536) == 0);
+	}
+	BOOST_TEST(dma_free(mem, 65536) == 0);
+	munmap(m, 65536);
 }
 
-BOOST_AUTO_TEST_CASE(a_child_counts_the_pieces_of_the_program_whatever_the_parent_has_lent) {
-    Region region(1 << 20);
-    Pair s = make_pair(tcp4_kind);
-    region.associate(s.a);
-    ec_t const ec = ec_create(EC_SINGLE);
-    BOOST_TEST_REQUIRE(ec >= 0);
-    BOOST_TEST_REQUIRE(ev_recv(s.a, nullptr, 4096, AIO_DMA_BUF | EV_MULTISHOT, ec, &s) == 0);
-    region.reserve(1000);
-    int go[2];
-    BOOST_TEST_REQUIRE(pipe(go) == 0);
-    pid_t const child = spawn_child([&] {
-        char c;
-        CHILD_REQUIRE(read(go[0], &c, 1) == 1);
-        CHILD_REQUIRE(region.stat().used == 1024);
-    });
-    BOOST_TEST(ev_cancel(ec, &s) == 0);
-    event_data_t e;
-    BOOST_TEST(ec_next_event(ec, &e) == 0);
-    BOOST_TEST(region.stat().used == 1024u);
-    BOOST_TEST(write(go[1], "x", 1) == 1);
-    BOOST_TEST(wait_for(child) == 0);
-    BOOST_TEST(ec_destroy(ec) == 0);
+BOOST_AUTO_TEST_CASE(a_child_counts_the_pieces_of_the_program_whatever_the_parent_has_lent)
+{
+	Region region(1 << 20);
+	Pair s = make_pair(tcp4_kind);
+	region.associate(s.a);
+	const ec_t ec = ec_create(EC_SINGLE);
+	BOOST_TEST_REQUIRE(ec >= 0);
+	BOOST_TEST_REQUIRE(ev_recv(s.a, nullptr, 4096, AIO_DMA_BUF | EV_MULTISHOT, ec, &s) == 0);
+	region.reserve(1000);
+	int go[2];
+	BOOST_TEST_REQUIRE(pipe(go) == 0);
+	const pid_t child = spawn_child([&] {
+		char c;
+		CHILD_REQUIRE(read(go[0], &c, 1) == 1);
+		CHILD_REQUIRE(region.stat().used == 1024);
+	});
+	BOOST_TEST(ev_cancel(ec, &s) == 0);
+	event_data_t e;
+	BOOST_TEST(ec_next_event(ec, &e) == 0);
+	BOOST_TEST(region.stat().used == 1024u);
+	BOOST_TEST(write(go[1], "x", 1) == 1);
+	BOOST_TEST(wait_for(child) == 0);
+	BOOST_TEST(ec_destroy(ec) == 0);
 }
 
-BOOST_AUTO_TEST_CASE(memory_that_the_program_has_replaced_is_sent_as_the_program_sees_it) {
-    size_t constexpr large = 40000;
-    auto const map = [](void* at, int more) { return mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | more, -1, 0); };
-    void* const memory = map(nullptr, 0);
-    BOOST_TEST_REQUIRE(memory != MAP_FAILED);
-    dma_mem_t mem;
-    BOOST_TEST_REQUIRE(dma_import(&mem, memory, size, 0) == 0);
-    void* p;
-    BOOST_TEST_REQUIRE(sio_reserve(mem, &p, large) == 0);
-    memset(p, 'a', large);
-    BOOST_TEST_REQUIRE(map(memory, MAP_FIXED) == memory);
-    memset(p, 'b', large);
-    Pair s = make_pair(tcp4_kind);
-    Request& request = keep(s.a, large, 0);
-    request.cb.aio_buf = p;
-    request.cb.aio_dma_buf = mem;
-    BOOST_TEST_REQUIRE(aio_send(&request.cb, AIO_DMA_BUF) == 0);
-    BOOST_TEST((take(s.b, large) == std::string(large, 'b')));
-    BOOST_TEST(finish(request) == ok(large));
-    BOOST_TEST(sio_release(mem, p, large) == 0);
-    BOOST_TEST(eventually([&] { return dma_free(mem, size) == 0; }));
-    munmap(memory, size);
+BOOST_AUTO_TEST_CASE(memory_that_the_program_has_replaced_is_sent_as_the_program_sees_it)
+{
+	size_t constexpr large = 40000;
+	const auto map = [](void *at, int more) {
+		return mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | more,
+			    -1, 0);
+	};
+	void *const memory = map(nullptr, 0);
+	BOOST_TEST_REQUIRE(memory != MAP_FAILED);
+	dma_mem_t mem;
+	BOOST_TEST_REQUIRE(dma_import(&mem, memory, size, 0) == 0);
+	void *p;
+	BOOST_TEST_REQUIRE(sio_reserve(mem, &p, large) == 0);
+	memset(p, 'a', large);
+	BOOST_TEST_REQUIRE(map(memory, MAP_FIXED) == memory);
+	memset(p, 'b', large);
+	Pair s = make_pair(tcp4_kind);
+	Request &request = keep(s.a, large, 0);
+	request.cb.aio_buf = p;
+	request.cb.aio_dma_buf = mem;
+	BOOST_TEST_REQUIRE(aio_send(&request.cb, AIO_DMA_BUF) == 0);
+	BOOST_TEST((take(s.b, large) == std::string(large, 'b')));
+	BOOST_TEST(finish(request) == ok(large));
+	BOOST_TEST(sio_release(mem, p, large) == 0);
+	BOOST_TEST(eventually([&] { return dma_free(mem, size) == 0; }));
+	munmap(memory, size);
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// One program twice: on libevent's own bufferevents and on those of bufferevent_sigevec_new. It makes bufferevents with every option and
-// does with them, in random order, whatever can be done; each callback, each result and each byte is written down, and the two
-// records are the same.
+// One program twice: on libevent's own bufferevents and on those of bufferevent_sigevec_new. It
+// makes bufferevents with every option and does with them, in random order, whatever can be done;
+// each callback, each result and each byte is written down, and the two records are the same.
 //
-// The seeds are printed: always the same ones, unless SIGEVEC_SEED=n names the first and SIGEVEC_ROUNDS=n says how many.
+// The seeds are printed: always the same ones, unless SIGEVEC_SEED=n names the first and
+// SIGEVEC_ROUNDS=n says how many.
 #define BOOST_TEST_MODULE event_bufferevent_random
 #include "libevent.hpp"
 
@@ -18,336 +19,459 @@ using namespace contract;
 namespace {
 
 constexpr int programs_in_make_check = 100, steps = 120, most = 4, turns = 20;
-constexpr int too_many_callbacks = 300;  // libevent tells of a full input without end
+constexpr int too_many_callbacks = 300; // libevent tells of a full input without end
 
 using Random = std::mt19937;
 
-unsigned below(Random& r, unsigned n) { return unsigned(r() % n); }
-
-bufferevent_filter_result pass(evbuffer* from, evbuffer* to, ev_ssize_t limit, bufferevent_flush_mode, void*) {
-    if (evbuffer_get_length(from) == 0) return BEV_NEED_MORE;
-    size_t const n = limit < 0 ? evbuffer_get_length(from) : std::min(size_t(limit), evbuffer_get_length(from));
-    return n != 0 && evbuffer_remove_buffer(from, to, n) > 0 ? BEV_OK : BEV_NEED_MORE;
+unsigned below(Random &r, unsigned n)
+{
+	return unsigned(r() % n);
 }
 
-std::chrono::microseconds moment{0};  // see moments
+bufferevent_filter_result pass(evbuffer *from, evbuffer *to, ev_ssize_t limit,
+			       bufferevent_flush_mode, void *)
+{
+	if (evbuffer_get_length(from) == 0)
+		return BEV_NEED_MORE;
+	const size_t n = limit < 0 ? evbuffer_get_length(from)
+				   : std::min(size_t(limit), evbuffer_get_length(from));
+	return n != 0 && evbuffer_remove_buffer(from, to, n) > 0 ? BEV_OK : BEV_NEED_MORE;
+}
+
+std::chrono::microseconds moment{0}; // see moments
 
 class Program;
 
 /// A bufferevent, its peer and what has become of them.
 struct Actor {
-    Program* program;
-    std::string name;
-    Random random;          // of its callbacks
-    Fd ours, peer;
-    bufferevent *bev = nullptr, *under = nullptr;  // under: beneath a filter
-    bool datagrams = false;
-    std::vector<std::string> record;
-    int callbacks = 0;
-    unsigned told = 0;  // of callbacks, so far
+	Program *program;
+	std::string name;
+	Random random; // of its callbacks
+	Fd ours, peer;
+	bufferevent *bev = nullptr, *under = nullptr; // under: beneath a filter
+	bool datagrams = false;
+	std::vector<std::string> record;
+	int callbacks = 0;
+	unsigned told = 0; // of callbacks, so far
 };
 
 class Program {
 public:
-    Program(Kind const& kind, unsigned seed) : kind_(kind), random_(seed) {
-        timeval const hour{3600, 0};
-        limits_ = ev_token_bucket_cfg_new(700, 900, 500, 800, &hour);
-        event_base_priority_init(base_, 3);
-    }
-    ~Program() {
-        for (auto& a : actors_) release(*a);
-        quiet();
-        ev_token_bucket_cfg_free(limits_);
-    }
+	Program(const Kind &kind, unsigned seed) : kind_(kind), random_(seed)
+	{
+		const timeval hour{3600, 0};
+		limits_ = ev_token_bucket_cfg_new(700, 900, 500, 800, &hour);
+		event_base_priority_init(base_, 3);
+	}
+	~Program()
+	{
+		for (auto &a : actors_)
+			release(*a);
+		quiet();
+		ev_token_bucket_cfg_free(limits_);
+	}
 
-    /// All that happened, one line each, by actor.
-    std::vector<std::string> run() {
-        for (int i = 0; i < most; ++i) make();
-        for (int i = 0; i < steps; ++i) {
-            Actor& a = *actors_[below(random_, unsigned(actors_.size()))];
-            step(a);
-            if (below(random_, 3) != 0) quiet();
-        }
-        quiet();
-        std::vector<std::string> all;
-        for (auto& a : actors_) {
-            look(*a);
-            all.insert(all.end(), a->record.begin(), a->record.end());
-        }
-        return all;
-    }
+	/// All that happened, one line each, by actor.
+	std::vector<std::string> run()
+	{
+		for (int i = 0; i < most; ++i)
+			make();
+		for (int i = 0; i < steps; ++i) {
+			Actor &a = *actors_[below(random_, unsigned(actors_.size()))];
+			step(a);
+			if (below(random_, 3) != 0)
+				quiet();
+		}
+		quiet();
+		std::vector<std::string> all;
+		for (auto &a : actors_) {
+			look(*a);
+			all.insert(all.end(), a->record.begin(), a->record.end());
+		}
+		return all;
+	}
 
 private:
-    template <class... T>
-    static void note(Actor& a, char const* what, T... values) {
-        std::string line = a.name + " " + what;
-        ((line += " " + std::to_string(values)), ...);
-        a.record.push_back(std::move(line));
-    }
+	template <class... T> static void note(Actor &a, const char *what, T... values)
+	{
+		std::string line = a.name + " " + what;
+		((line += " " + std::to_string(values)), ...);
+		a.record.push_back(std::move(line));
+	}
 
-    void make() {
-        actors_.push_back(std::make_unique<Actor>());
-        Actor& a = *actors_.back();
-        a.program = this;
-        a.name = "#" + std::to_string(actors_.size());
-        a.random.seed(random_());
-        static constexpr int types[] = {SOCK_STREAM, SOCK_STREAM, SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
-        int const type = types[below(random_, std::size(types))];
-        a.datagrams = type != SOCK_STREAM;
-        sockets(a, type);
-        int options = int(below(random_, 16));
-        if (options & BEV_OPT_UNLOCK_CALLBACKS) options |= BEV_OPT_DEFER_CALLBACKS;
-        options &= ~BEV_OPT_CLOSE_ON_FREE;
-        bool const filtered = below(random_, 5) == 0;
-        // How much is read ahead below a filter whose callbacks are deferred depends on how many turns that takes.
-        if (filtered) options &= BEV_OPT_THREADSAFE;
-        a.bev = kind_.make(base_, a.ours, options);
-        BOOST_TEST_REQUIRE(a.bev != nullptr);
-        if (filtered) {
-            a.under = a.bev;
-            a.bev = bufferevent_filter_new(a.under, pass, pass, 0, nullptr, nullptr);
-        }
-        callbacks(a);
-        note(a, "made", options, type, a.under != nullptr);
-    }
+	void make()
+	{
+		actors_.push_back(std::make_unique<Actor>());
+		Actor &a = *actors_.back();
+		a.program = this;
+		a.name = "#" + std::to_string(actors_.size());
+		a.random.seed(random_());
+		static constexpr int types[] = {SOCK_STREAM, SOCK_STREAM, SOCK_STREAM, SOCK_DGRAM,
+						SOCK_SEQPACKET};
+		const int type = types[below(random_, std::size(types))];
+		a.datagrams = type != SOCK_STREAM;
+		sockets(a, type);
+		int options = int(below(random_, 16));
+		if (options & BEV_OPT_UNLOCK_CALLBACKS)
+			options |= BEV_OPT_DEFER_CALLBACKS;
+		options &= ~BEV_OPT_CLOSE_ON_FREE;
+		const bool filtered = below(random_, 5) == 0;
+		// How much is read ahead below a filter whose callbacks are deferred depends on how
+		// many turns that takes.
+		if (filtered)
+			options &= BEV_OPT_THREADSAFE;
+		a.bev = kind_.make(base_, a.ours, options);
+		BOOST_TEST_REQUIRE(a.bev != nullptr);
+		if (filtered) {
+			a.under = a.bev;
+			a.bev = bufferevent_filter_new(a.under, pass, pass, 0, nullptr, nullptr);
+		}
+		callbacks(a);
+		note(a, "made", options, type, a.under != nullptr);
+	}
 
-    static void sockets(Actor& a, int type) {
-        int ends[2];
-        BOOST_TEST_REQUIRE(socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-        a.ours.reset(ends[0]);
-        a.peer.reset(ends[1]);
-    }
+	static void sockets(Actor &a, int type)
+	{
+		int ends[2];
+		BOOST_TEST_REQUIRE(
+			socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+		a.ours.reset(ends[0]);
+		a.peer.reset(ends[1]);
+	}
 
-    static void release(Actor& a) {
-        if (a.bev != nullptr) bufferevent_free(std::exchange(a.bev, nullptr));
-        if (a.under != nullptr) bufferevent_free(std::exchange(a.under, nullptr));
-    }
+	static void release(Actor &a)
+	{
+		if (a.bev != nullptr)
+			bufferevent_free(std::exchange(a.bev, nullptr));
+		if (a.under != nullptr)
+			bufferevent_free(std::exchange(a.under, nullptr));
+	}
 
-    void callbacks(Actor& a) {
-        bufferevent_setcb(
-            a.bev, [](bufferevent*, void* of) { Program::reads(*static_cast<Actor*>(of)); },
-            [](bufferevent*, void* of) { Program::writes(*static_cast<Actor*>(of)); },
-            [](bufferevent*, short what, void* of) { Program::events(*static_cast<Actor*>(of), what); }, &a);
-    }
+	void callbacks(Actor &a)
+	{
+		bufferevent_setcb(
+			a.bev,
+			[](bufferevent *, void *of) { Program::reads(*static_cast<Actor *>(of)); },
+			[](bufferevent *, void *of) { Program::writes(*static_cast<Actor *>(of)); },
+			[](bufferevent *, short what, void *of) {
+				Program::events(*static_cast<Actor *>(of), what);
+			},
+			&a);
+	}
 
-    static bool too_many(Actor& a) {
-        if (++a.callbacks < too_many_callbacks) return false;
-        if (a.callbacks == too_many_callbacks) note(a, "and so on");
-        bufferevent_disable(a.bev, EV_READ | EV_WRITE);
-        bufferevent_setwatermark(a.bev, EV_READ, 0, 0);
-        return true;
-    }
+	static bool too_many(Actor &a)
+	{
+		if (++a.callbacks < too_many_callbacks)
+			return false;
+		if (a.callbacks == too_many_callbacks)
+			note(a, "and so on");
+		bufferevent_disable(a.bev, EV_READ | EV_WRITE);
+		bufferevent_setwatermark(a.bev, EV_READ, 0, 0);
+		return true;
+	}
 
-    static void reads(Actor& a) {
-        if (too_many(a)) return;
-        std::string const text = below(a.random, 4) == 0 ? some(a) : drain(a.bev);
-        note(a, "reads", text.size(), std::hash<std::string>()(text), input_length(a.bev));
-        within(a);
-    }
-    static std::string some(Actor& a) {
-        std::string text(input_length(a.bev) / 2 + 1, '\0');
-        text.resize(bufferevent_read(a.bev, text.data(), text.size()));
-        return text;
-    }
-    static void writes(Actor& a) {
-        if (too_many(a)) return;
-        note(a, "writes", output_length(a.bev));
-        within(a);
-    }
-    static void events(Actor& a, short what) {
-        int const error = (what & BEV_EVENT_ERROR) != 0 ? errno : 0;
-        if (too_many(a)) return;
-        note(a, "event", what, error, bufferevent_get_enabled(a.bev), input_length(a.bev), output_length(a.bev));
-        within(a);
-    }
-    /// What a callback does besides.
-    static void within(Actor& a) {
-        switch (below(a.random, 12)) {
-        case 0: bufferevent_disable(a.bev, EV_READ); break;
-        case 1: bufferevent_enable(a.bev, EV_READ); break;
-        case 2: bufferevent_disable(a.bev, EV_WRITE); break;
-        case 3: bufferevent_write(a.bev, "from the callback", 17); break;
-        case 4: event_base_loopbreak(a.program->base_); break;
-        case 5: bufferevent_setwatermark(a.bev, EV_READ, 0, below(a.random, 2) * 3000); break;
-        }
-    }
+	static void reads(Actor &a)
+	{
+		if (too_many(a))
+			return;
+		std::string const text = below(a.random, 4) == 0 ? some(a) : drain(a.bev);
+		note(a, "reads", text.size(), std::hash<std::string>()(text), input_length(a.bev));
+		within(a);
+	}
+	static std::string some(Actor &a)
+	{
+		std::string text(input_length(a.bev) / 2 + 1, '\0');
+		text.resize(bufferevent_read(a.bev, text.data(), text.size()));
+		return text;
+	}
+	static void writes(Actor &a)
+	{
+		if (too_many(a))
+			return;
+		note(a, "writes", output_length(a.bev));
+		within(a);
+	}
+	static void events(Actor &a, short what)
+	{
+		const int error = (what & BEV_EVENT_ERROR) != 0 ? errno : 0;
+		if (too_many(a))
+			return;
+		note(a, "event", what, error, bufferevent_get_enabled(a.bev), input_length(a.bev),
+		     output_length(a.bev));
+		within(a);
+	}
+	/// What a callback does besides.
+	static void within(Actor &a)
+	{
+		switch (below(a.random, 12)) {
+		case 0:
+			bufferevent_disable(a.bev, EV_READ);
+			break;
+		case 1:
+			bufferevent_enable(a.bev, EV_READ);
+			break;
+		case 2:
+			bufferevent_disable(a.bev, EV_WRITE);
+			break;
+		case 3:
+			bufferevent_write(a.bev, "from the callback", 17);
+			break;
+		case 4:
+			event_base_loopbreak(a.program->base_);
+			break;
+		case 5:
+			bufferevent_setwatermark(a.bev, EV_READ, 0, below(a.random, 2) * 3000);
+			break;
+		}
+	}
 
-    /// Until nothing happens any more by itself.
-    void quiet() {
-        for (auto& a : actors_) a->callbacks = 0;
-        // One by one: in some states libevent looks at a descriptor again and again, and does nothing.
-        size_t before = state();
-        for (int idle = 0; idle < turns;) {
-            event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-            idle = state() == before ? idle + 1 : 0;
-            before = state();
-            if (idle != 0 && moment.count() != 0) std::this_thread::sleep_for(moment);
-        }
-        for (auto& a : actors_) look(*a);
-    }
-    size_t state() const {
-        size_t n = 0;
-        for (auto& a : actors_) {
-            n = 31 * n + a->record.size();
-            for (bufferevent* bev : {a->bev, a->under})
-                if (bev != nullptr) n = 31 * (31 * n + input_length(bev)) + output_length(bev);
-        }
-        return n;
-    }
-    static void look(Actor& a) {
-        int unread = -1;
-        ioctl(a.ours, FIONREAD, &unread);
-        if (a.bev == nullptr)
-            note(a, "has", unread);
-        else
-            note(a, "has", unread, input_length(a.bev), output_length(a.bev), bufferevent_get_enabled(a.bev), bufferevent_getfd(a.bev) == a.ours);
-    }
+	/// Until nothing happens any more by itself.
+	void quiet()
+	{
+		for (auto &a : actors_)
+			a->callbacks = 0;
+		// One by one: in some states libevent looks at a descriptor again and again, and
+		// does nothing.
+		size_t before = state();
+		for (int idle = 0; idle < turns;) {
+			event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+			idle = state() == before ? idle + 1 : 0;
+			before = state();
+			if (idle != 0 && moment.count() != 0)
+				std::this_thread::sleep_for(moment);
+		}
+		for (auto &a : actors_)
+			look(*a);
+	}
+	size_t state() const
+	{
+		size_t n = 0;
+		for (auto &a : actors_) {
+			n = 31 * n + a->record.size();
+			for (bufferevent *bev : {a->bev, a->under})
+				if (bev != nullptr)
+					n = 31 * (31 * n + input_length(bev)) + output_length(bev);
+		}
+		return n;
+	}
+	static void look(Actor &a)
+	{
+		int unread = -1;
+		ioctl(a.ours, FIONREAD, &unread);
+		if (a.bev == nullptr)
+			note(a, "has", unread);
+		else
+			note(a, "has", unread, input_length(a.bev), output_length(a.bev),
+			     bufferevent_get_enabled(a.bev), bufferevent_getfd(a.bev) == a.ours);
+	}
 
-    void step(Actor& a) {
-        int const what = int(below(random_, 26));
-        unsigned const size = 1 + below(random_, below(random_, 3) == 0 ? 60000 : 3000), x = random_(), y = random_();
-        if (what < 9)
-            by_the_peer(a, what, size);
-        else if (a.bev != nullptr)
-            by_the_program(a, what, size, x, y);
-    }
+	void step(Actor &a)
+	{
+		const int what = int(below(random_, 26));
+		const unsigned size = 1 + below(random_, below(random_, 3) == 0 ? 60000 : 3000),
+			       x = random_(), y = random_();
+		if (what < 9)
+			by_the_peer(a, what, size);
+		else if (a.bev != nullptr)
+			by_the_program(a, what, size, x, y);
+	}
 
-    static void by_the_peer(Actor& a, int what, unsigned size) {
-        std::string text = pattern_text(size);
-        if (what < 4) {
-            note(a, "peer sends", send(a.peer, text.data(), size, MSG_NOSIGNAL));
-        } else if (what < 7) {
-            text.resize(200000);
-            ssize_t const n = recv(a.peer, text.data(), text.size(), MSG_DONTWAIT);
-            text.resize(n < 0 ? 0 : size_t(n));
-            note(a, "peer reads", n, std::hash<std::string>()(text));
-        } else if (size % 4 == 0) {
-            note(a, "peer shuts", shutdown(a.peer, what == 7 ? SHUT_WR : SHUT_RD));
-        } else if (size % 9 == 0) {
-            note(a, "peer closes");
-            a.peer.reset();
-        }
-    }
+	static void by_the_peer(Actor &a, int what, unsigned size)
+	{
+		std::string text = pattern_text(size);
+		if (what < 4) {
+			note(a, "peer sends", send(a.peer, text.data(), size, MSG_NOSIGNAL));
+		} else if (what < 7) {
+			text.resize(200000);
+			const ssize_t n = recv(a.peer, text.data(), text.size(), MSG_DONTWAIT);
+			text.resize(n < 0 ? 0 : size_t(n));
+			note(a, "peer reads", n, std::hash<std::string>()(text));
+		} else if (size % 4 == 0) {
+			note(a, "peer shuts", shutdown(a.peer, what == 7 ? SHUT_WR : SHUT_RD));
+		} else if (size % 9 == 0) {
+			note(a, "peer closes");
+			a.peer.reset();
+		}
+	}
 
-    void by_the_program(Actor& a, int what, unsigned size, unsigned x, unsigned y) {
-        short const which = short(x % 3 == 0 ? EV_READ | EV_WRITE : x % 3 == 1 ? EV_READ : EV_WRITE);
-        switch (what) {
-        case 9:
-        case 10:
-        case 11:
-        case 12: note(a, "write", bufferevent_write(a.bev, pattern_text(size).data(), size)); break;
-        case 13: add_file(a, size, x % 5 == 0 ? y % size : size); break;
-        case 14:
-        case 15:
-        case 16: note(a, "enable", which, bufferevent_enable(a.bev, which)); break;
-        case 17: note(a, "disable", which, bufferevent_disable(a.bev, which)); break;
-        case 18:
-            note(a, "mark", which, x % 4000, y % 20000);
-            bufferevent_setwatermark(a.bev, which, y % 2 == 0 ? 0 : x % 4000, y % 3 == 0 ? 0 : x % 4000 + y % 20000);
-            break;
-        case 19: timeouts(a, x, y); break;
-        case 20: sizes(a, x, y); break;
-        case 21: note(a, "limit", bufferevent_set_rate_limit(a.bev, x % 2 == 0 ? limits_ : nullptr)); break;
-        case 22: note(a, "flush", bufferevent_flush(a.bev, which, bufferevent_flush_mode(y % 3))); break;
-        case 23:
-            quiet();  // libevent's queues do not survive a callback whose priority is changed while it waits there
-            note(a, "priority", bufferevent_priority_set(a.bev, int(x % 4)), bufferevent_get_priority(a.bev));
-            break;
-        case 24: other_descriptor(a, x); break;
-        default: end_or_trigger(a, which, x); break;
-        }
-    }
-    static void add_file(Actor& a, unsigned size, unsigned cut) {
-        char name[] = "/tmp/sigevec-test.XXXXXX";
-        int const file = mkstemp(name);
-        unlink(name);
-        std::string const text = pattern_text(size);
-        BOOST_TEST_REQUIRE(write(file, text.data(), size) == ssize_t(size));
-        note(a, "file", evbuffer_add_file(bufferevent_get_output(a.bev), file, 0, size), size, cut);
-        if (cut < size && a.under == nullptr) BOOST_TEST_REQUIRE(ftruncate(file, cut) == 0);  // a filter's is in memory
-    }
-    static void timeouts(Actor& a, unsigned x, unsigned y) {
-        timeval const hour{3600, 0};
-        note(a, "timeouts", bufferevent_set_timeouts(a.bev, x % 2 ? &hour : nullptr, y % 2 ? &hour : nullptr));
-    }
-    static void sizes(Actor& a, unsigned x, unsigned y) {
-        note(a, "sizes", bufferevent_set_max_single_read(a.bev, x % 3000), bufferevent_set_max_single_write(a.bev, y % 3000),
-             bufferevent_get_max_to_read(a.bev), bufferevent_get_max_to_write(a.bev));
-    }
-    /// A new pair of sockets, or none.
-    static void other_descriptor(Actor& a, unsigned x) {
-        if (a.under != nullptr || a.datagrams) return;
-        Fd const before = std::move(a.ours);
-        look_at(a, before);
-        if (x % 3 == 0) {
-            a.ours.reset();
-            note(a, "no descriptor", bufferevent_setfd(a.bev, -1));
-            return;
-        }
-        sockets(a, SOCK_STREAM);
-        note(a, "descriptor", bufferevent_setfd(a.bev, a.ours));
-    }
-    static void look_at(Actor& a, int fd) {
-        int unread = -1;
-        ioctl(fd, FIONREAD, &unread);
-        note(a, "leaves", unread);
-    }
-    void end_or_trigger(Actor& a, short which, unsigned x) {
-        if (x % 5 == 0) {
-            quiet();  // how much of the output a turn sends is nobody's business
-            note(a, "freed", input_length(a.bev), output_length(a.bev));
-            release(a);
-        } else if (x % 5 < 3)
-            bufferevent_trigger(a.bev, which, x % 2 == 0 ? int(BEV_TRIG_IGNORE_WATERMARKS) : int(BEV_TRIG_DEFER_CALLBACKS));
-        else
-            bufferevent_trigger_event(a.bev, BEV_EVENT_CONNECTED, x % 2 == 0 ? 0 : int(BEV_TRIG_DEFER_CALLBACKS));
-    }
+	void by_the_program(Actor &a, int what, unsigned size, unsigned x, unsigned y)
+	{
+		const short which = short(x % 3 == 0   ? EV_READ | EV_WRITE
+					  : x % 3 == 1 ? EV_READ
+						       : EV_WRITE);
+		switch (what) {
+		case 9:
+		case 10:
+		case 11:
+		case 12:
+			note(a, "write", bufferevent_write(a.bev, pattern_text(size).data(), size));
+			break;
+		case 13:
+			add_file(a, size, x % 5 == 0 ? y % size : size);
+			break;
+		case 14:
+		case 15:
+		case 16:
+			note(a, "enable", which, bufferevent_enable(a.bev, which));
+			break;
+		case 17:
+			note(a, "disable", which, bufferevent_disable(a.bev, which));
+			break;
+		case 18:
+			note(a, "mark", which, x % 4000, y % 20000);
+			bufferevent_setwatermark(a.bev, which, y % 2 == 0 ? 0 : x % 4000,
+						 y % 3 == 0 ? 0 : x % 4000 + y % 20000);
+			break;
+		case 19:
+			timeouts(a, x, y);
+			break;
+		case 20:
+			sizes(a, x, y);
+			break;
+		case 21:
+			note(a, "limit",
+			     bufferevent_set_rate_limit(a.bev, x % 2 == 0 ? limits_ : nullptr));
+			break;
+		case 22:
+			note(a, "flush",
+			     bufferevent_flush(a.bev, which, bufferevent_flush_mode(y % 3)));
+			break;
+		case 23:
+			quiet(); // libevent's queues do not survive a callback whose priority is
+				 // changed while it waits there
+			note(a, "priority", bufferevent_priority_set(a.bev, int(x % 4)),
+			     bufferevent_get_priority(a.bev));
+			break;
+		case 24:
+			other_descriptor(a, x);
+			break;
+		default:
+			end_or_trigger(a, which, x);
+			break;
+		}
+	}
+	static void add_file(Actor &a, unsigned size, unsigned cut)
+	{
+		char name[] = "/tmp/sigevec-test.XXXXXX";
+		const int file = mkstemp(name);
+		unlink(name);
+		std::string const text = pattern_text(size);
+		BOOST_TEST_REQUIRE(write(file, text.data(), size) == ssize_t(size));
+		note(a, "file", evbuffer_add_file(bufferevent_get_output(a.bev), file, 0, size),
+		     size, cut);
+		if (cut < size && a.under == nullptr)
+			BOOST_TEST_REQUIRE(ftruncate(file, cut) == 0); // a filter's is in memory
+	}
+	static void timeouts(Actor &a, unsigned x, unsigned y)
+	{
+		const timeval hour{3600, 0};
+		note(a, "timeouts",
+		     bufferevent_set_timeouts(a.bev, x % 2 ? &hour : nullptr,
+					      y % 2 ? &hour : nullptr));
+	}
+	static void sizes(Actor &a, unsigned x, unsigned y)
+	{
+		note(a, "sizes", bufferevent_set_max_single_read(a.bev, x % 3000),
+		     bufferevent_set_max_single_write(a.bev, y % 3000),
+		     bufferevent_get_max_to_read(a.bev), bufferevent_get_max_to_write(a.bev));
+	}
+	/// A new pair of sockets, or none.
+	static void other_descriptor(Actor &a, unsigned x)
+	{
+		if (a.under != nullptr || a.datagrams)
+			return;
+		const Fd before = std::move(a.ours);
+		look_at(a, before);
+		if (x % 3 == 0) {
+			a.ours.reset();
+			note(a, "no descriptor", bufferevent_setfd(a.bev, -1));
+			return;
+		}
+		sockets(a, SOCK_STREAM);
+		note(a, "descriptor", bufferevent_setfd(a.bev, a.ours));
+	}
+	static void look_at(Actor &a, int fd)
+	{
+		int unread = -1;
+		ioctl(fd, FIONREAD, &unread);
+		note(a, "leaves", unread);
+	}
+	void end_or_trigger(Actor &a, short which, unsigned x)
+	{
+		if (x % 5 == 0) {
+			quiet(); // how much of the output a turn sends is nobody's business
+			note(a, "freed", input_length(a.bev), output_length(a.bev));
+			release(a);
+		} else if (x % 5 < 3)
+			bufferevent_trigger(a.bev, which,
+					    x % 2 == 0 ? int(BEV_TRIG_IGNORE_WATERMARKS)
+						       : int(BEV_TRIG_DEFER_CALLBACKS));
+		else
+			bufferevent_trigger_event(a.bev, BEV_EVENT_CONNECTED,
+						  x % 2 == 0 ? 0 : int(BEV_TRIG_DEFER_CALLBACKS));
+	}
 
-    Kind const& kind_;
-    Random random_;
-    Base base_;
-    ev_token_bucket_cfg* limits_;
-    std::vector<std::unique_ptr<Actor>> actors_;
+	const Kind &kind_;
+	Random random_;
+	Base base_;
+	ev_token_bucket_cfg *limits_;
+	std::vector<std::unique_ptr<Actor>> actors_;
 };
 
-/// Readiness comes by way of the kernel's threads and the library's: how long a quiet turn waits for them. Longer with each attempt at the same program.
-constexpr std::chrono::microseconds moments[] = {std::chrono::microseconds(0), std::chrono::microseconds(500), std::chrono::microseconds(2000),
-                                                 std::chrono::microseconds(8000), std::chrono::microseconds(30000)};
+/// Readiness comes by way of the kernel's threads and the library's: how long a quiet turn waits
+/// for them. Longer with each attempt at the same program.
+constexpr std::chrono::microseconds moments[] = {
+	std::chrono::microseconds(0), std::chrono::microseconds(500),
+	std::chrono::microseconds(2000), std::chrono::microseconds(8000),
+	std::chrono::microseconds(30000)};
 
-std::vector<std::string> record_of(Kind const& kind, unsigned seed) { return Program(kind, seed).run(); }
+std::vector<std::string> record_of(const Kind &kind, unsigned seed)
+{
+	return Program(kind, seed).run();
+}
 
 /// False after printing where they part.
-bool the_same(unsigned seed) {
-    auto const theirs = record_of(kinds[0], seed), ours = record_of(kinds[1], seed);
-    size_t at = 0;
-    while (at < theirs.size() && at < ours.size() && theirs[at] == ours[at]) ++at;
-    if (at == theirs.size() && at == ours.size()) return true;
-    size_t const before = getenv("SIGEVEC_SEED") != nullptr ? at : std::min<size_t>(at, 12);
-    for (size_t i = at - before; i < at; ++i) BOOST_TEST_MESSAGE("       " << theirs[i]);
-    std::string const none = "(nothing)";
-    BOOST_TEST_MESSAGE("theirs " << (at < theirs.size() ? theirs[at] : none) << "\nours   " << (at < ours.size() ? ours[at] : none));
-    return false;
+bool the_same(unsigned seed)
+{
+	const auto theirs = record_of(kinds[0], seed), ours = record_of(kinds[1], seed);
+	size_t at = 0;
+	while (at < theirs.size() && at < ours.size() && theirs[at] == ours[at])
+		++at;
+	if (at == theirs.size() && at == ours.size())
+		return true;
+	const size_t before = getenv("SIGEVEC_SEED") != nullptr ? at : std::min<size_t>(at, 12);
+	for (size_t i = at - before; i < at; ++i)
+		BOOST_TEST_MESSAGE("       " << theirs[i]);
+	std::string const none = "(nothing)";
+	BOOST_TEST_MESSAGE("theirs " << (at < theirs.size() ? theirs[at] : none) << "\nours   "
+				     << (at < ours.size() ? ours[at] : none));
+	return false;
 }
 
-unsigned from_environment(char const* name, unsigned otherwise) {
-    char const* const text = getenv(name);
-    return text != nullptr ? unsigned(strtoul(text, nullptr, 10)) : otherwise;
+unsigned from_environment(const char *name, unsigned otherwise)
+{
+	const char *const text = getenv(name);
+	return text != nullptr ? unsigned(strtoul(text, nullptr, 10)) : otherwise;
 }
 
-}  // namespace
+} // namespace
 
-BOOST_AUTO_TEST_CASE(every_program_sees_the_same_on_both) {
-    boost::unit_test::unit_test_log.set_threshold_level(boost::unit_test::log_messages);
-    signal(SIGPIPE, SIG_IGN);
-    bool const one = getenv("SIGEVEC_SEED") != nullptr;
-    unsigned const first = from_environment("SIGEVEC_SEED", 1);
-    unsigned const rounds = from_environment("SIGEVEC_ROUNDS", one ? 1 : programs_in_make_check);
-    BOOST_TEST_MESSAGE("seeds from " << first << " on");
-    // In which turn of the loop something comes depends on the kernel and on what else runs, for either kind: what differs is what differs each time.
-    for (unsigned i = 0; i < rounds; ++i) {
-        bool same = false;
-        for (auto const m : moments)
-            if (moment = m; (same = the_same(first + i))) break;
-        BOOST_TEST_REQUIRE(same, "SIGEVEC_SEED=" << first + i << " differs");
-    }
+BOOST_AUTO_TEST_CASE(every_program_sees_the_same_on_both)
+{
+	boost::unit_test::unit_test_log.set_threshold_level(boost::unit_test::log_messages);
+	signal(SIGPIPE, SIG_IGN);
+	const bool one = getenv("SIGEVEC_SEED") != nullptr;
+	const unsigned first = from_environment("SIGEVEC_SEED", 1);
+	const unsigned rounds =
+		from_environment("SIGEVEC_ROUNDS", one ? 1 : programs_in_make_check);
+	BOOST_TEST_MESSAGE("seeds from " << first << " on");
+	// In which turn of the loop something comes depends on the kernel and on what else runs,
+	// for either kind: what differs is what differs each time.
+	for (unsigned i = 0; i < rounds; ++i) {
+		bool same = false;
+		for (const auto m : moments)
+			if (moment = m; (same = the_same(first + i)))
+				break;
+		BOOST_TEST_REQUIRE(same, "SIGEVEC_SEED=" << first + i << " differs");
+	}
 }

@@ -4,135 +4,163 @@
 #define BOOST_TEST_MODULE libaio_process
 #include "libaio.hpp"
 
-BOOST_AUTO_TEST_CASE(a_child_has_no_contexts_of_its_parents_and_can_have_its_own) {
-    Context context;
-    Stream stream = pipe_stream();
-    File file = tmpfs_file();
-    put(file.fd, "text");
-    BOOST_TEST(submit(context, poll_op(stream.reader, POLLIN)) == 1);
-    BOOST_TEST(in_child([&] {
-        CHILD_REQUIRE(submit(context, read_op(file.fd, 4)) == -EINVAL);
-        iocb cb{};
-        CHILD_REQUIRE(io_cancel(context, &cb, nullptr) == -EINVAL);
-        io_event event;
-        CHILD_REQUIRE(io_getevents(context, 1, 1, &event, nullptr) == -EINVAL);
-        CHILD_REQUIRE(io_destroy(context) == -EINVAL);
-        io_context_t own = nullptr;
-        CHILD_REQUIRE(io_setup(4, &own) == 0);
-        CHILD_REQUIRE(submit(own, read_op(file.fd, 4)) == 1);
-        CHILD_REQUIRE(next(own).res == 4);
-        CHILD_REQUIRE(io_destroy(own) == 0);
-    }) == 0);
-    put(stream.writer, "x");
-    BOOST_TEST((next(context).res & POLLIN) != 0u);
+BOOST_AUTO_TEST_CASE(a_child_has_no_contexts_of_its_parents_and_can_have_its_own)
+{
+	Context context;
+	Stream stream = pipe_stream();
+	File file = tmpfs_file();
+	put(file.fd, "text");
+	BOOST_TEST(submit(context, poll_op(stream.reader, POLLIN)) == 1);
+	BOOST_TEST(in_child([&] {
+			   CHILD_REQUIRE(submit(context, read_op(file.fd, 4)) == -EINVAL);
+			   iocb cb{};
+			   CHILD_REQUIRE(io_cancel(context, &cb, nullptr) == -EINVAL);
+			   io_event event;
+			   CHILD_REQUIRE(io_getevents(context, 1, 1, &event, nullptr) == -EINVAL);
+			   CHILD_REQUIRE(io_destroy(context) == -EINVAL);
+			   io_context_t own = nullptr;
+			   CHILD_REQUIRE(io_setup(4, &own) == 0);
+			   CHILD_REQUIRE(submit(own, read_op(file.fd, 4)) == 1);
+			   CHILD_REQUIRE(next(own).res == 4);
+			   CHILD_REQUIRE(io_destroy(own) == 0);
+		   }) == 0);
+	put(stream.writer, "x");
+	BOOST_TEST((next(context).res & POLLIN) != 0u);
 }
 
 namespace {
 
-void fork_in_handler(int) {
-    if (fork() == 0) alarm(10);
+void fork_in_handler(int)
+{
+	if (fork() == 0)
+		alarm(10);
 }
 
-}  // namespace
+} // namespace
 
-BOOST_AUTO_TEST_CASE(a_handler_may_fork_while_its_thread_waits) {
-    BOOST_TEST(in_child([&] {
-        SignalHandler handler(SIGUSR1, fork_in_handler);
-        pid_t const parent = getpid();
-        io_context_t context = nullptr;
-        CHILD_REQUIRE(io_setup(4, &context) == 0);
-        std::thread([parent] {
-            usleep(20000);
-            kill(parent, SIGUSR1);
-        }).detach();
-        sigset_t none;
-        sigemptyset(&none);
-        io_event event;
-        int const n = io_getevents(context, 1, 1, &event, nullptr);
-        CHILD_REQUIRE(n == -EINTR);
-        if (getpid() != parent) _exit(0);
-        int status;
-        CHILD_REQUIRE(wait(&status) > 0);
-        CHILD_REQUIRE(status == 0);
-    }) == 0);
+BOOST_AUTO_TEST_CASE(a_handler_may_fork_while_its_thread_waits)
+{
+	BOOST_TEST(in_child([&] {
+			   SignalHandler handler(SIGUSR1, fork_in_handler);
+			   pid_t const parent = getpid();
+			   io_context_t context = nullptr;
+			   CHILD_REQUIRE(io_setup(4, &context) == 0);
+			   std::thread([parent] {
+				   usleep(20000);
+				   kill(parent, SIGUSR1);
+			   }).detach();
+			   sigset_t none;
+			   sigemptyset(&none);
+			   io_event event;
+			   int const n = io_getevents(context, 1, 1, &event, nullptr);
+			   CHILD_REQUIRE(n == -EINTR);
+			   if (getpid() != parent)
+				   _exit(0);
+			   int status;
+			   CHILD_REQUIRE(wait(&status) > 0);
+			   CHILD_REQUIRE(status == 0);
+		   }) == 0);
 }
 
-BOOST_AUTO_TEST_CASE(what_was_accepted_is_carried_out_though_the_program_exits) {
-    for (bool append : {false, true}) {
-        File file = disk_file(append ? O_APPEND : 0);
-        std::string const text = pattern(64 * 20000);
-        BOOST_TEST(in_child([&] {
-            io_context_t context = nullptr;
-            CHILD_REQUIRE(io_setup(256, &context) == 0);
-            for (int i = 0; i < 64; i++)
-                CHILD_REQUIRE(submit(context, write_op(file.fd, std::string_view(text).substr(static_cast<size_t>(i) * 20000, 20000), i * 20000)) == 1);
-            exit(0);
-        }) == 0);
-        BOOST_TEST((file.content() == text));
-    }
+BOOST_AUTO_TEST_CASE(what_was_accepted_is_carried_out_though_the_program_exits)
+{
+	for (bool append : {false, true}) {
+		File file = disk_file(append ? O_APPEND : 0);
+		std::string const text = pattern(64 * 20000);
+		BOOST_TEST(in_child([&] {
+				   io_context_t context = nullptr;
+				   CHILD_REQUIRE(io_setup(256, &context) == 0);
+				   for (int i = 0; i < 64; i++)
+					   CHILD_REQUIRE(
+						   submit(context,
+							  write_op(file.fd,
+								   std::string_view(text).substr(
+									   static_cast<size_t>(i) *
+										   20000,
+									   20000),
+								   i * 20000)) == 1);
+				   exit(0);
+			   }) == 0);
+		BOOST_TEST((file.content() == text));
+	}
 }
 
-BOOST_AUTO_TEST_CASE(exit_does_not_wait_for_streams_or_other_threads) {
-    if (!ours()) return;
-    Stream stream = pipe_stream();
-    File file = disk_file();
-    BOOST_TEST(in_child([&] {
-        io_context_t context = nullptr;
-        CHILD_REQUIRE(io_setup(256, &context) == 0);
-        CHILD_REQUIRE(submit(context, read_op(stream.reader, 5)) == 1);
-        CHILD_REQUIRE(submit(context, poll_op(stream.reader, POLLIN)) == 1);
-        std::thread([&] {
-            for (;;) {
-                Op op(IO_CMD_PWRITE, file.fd, 4096, 0);
-                if (submit(context, op) == 1) next(context);
-            }
-        }).detach();
-        usleep(10000);
-        exit(0);
-    }) == 0);
+BOOST_AUTO_TEST_CASE(exit_does_not_wait_for_streams_or_other_threads)
+{
+	if (!ours())
+		return;
+	Stream stream = pipe_stream();
+	File file = disk_file();
+	BOOST_TEST(in_child([&] {
+			   io_context_t context = nullptr;
+			   CHILD_REQUIRE(io_setup(256, &context) == 0);
+			   CHILD_REQUIRE(submit(context, read_op(stream.reader, 5)) == 1);
+			   CHILD_REQUIRE(submit(context, poll_op(stream.reader, POLLIN)) == 1);
+			   std::thread([&] {
+				   for (;;) {
+					   Op op(IO_CMD_PWRITE, file.fd, 4096, 0);
+					   if (submit(context, op) == 1)
+						   next(context);
+				   }
+			   }).detach();
+			   usleep(10000);
+			   exit(0);
+		   }) == 0);
 }
 
-// The event is the promise: what it says is in the file, as with the kernel, however the program ends.
-BOOST_AUTO_TEST_CASE(what_an_event_has_told_of_outlives_a_kill) {
-    for_each_file_kind([&](FileKind const& kind) {
-        File file = make_file(kind);
-        Stream told = pipe_stream();
-        std::string const text = pattern(16384);
-        pid_t const child = spawn_child([&] {
-            io_context_t context = nullptr;
-            CHILD_REQUIRE(io_setup(64, &context) == 0);
-            for (unsigned i = 0; i < 1000; i++) {
-                CHILD_REQUIRE(submit(context, write_op(file.fd, text, i % 50 * 16384)) == 1);
-                CHILD_REQUIRE(next(context).res == 16384);
-                CHILD_REQUIRE(write(told.writer, &i, sizeof i) == sizeof i);
-            }
-            for (;;) pause();
-        });
-        unsigned last = 0;
-        for (int i = 0; i < 20; i++) BOOST_TEST_REQUIRE(read(told.reader, &last, sizeof last) == ssize_t{sizeof last});
-        kill(child, SIGKILL);
-        wait_for(child);
-        for (unsigned i = 0; i <= last; i++) BOOST_TEST((file.content(16384, i % 50 * 16384) == text));
-    });
+// The event is the promise: what it says is in the file, as with the kernel, however the program
+// ends.
+BOOST_AUTO_TEST_CASE(what_an_event_has_told_of_outlives_a_kill)
+{
+	for_each_file_kind([&](const FileKind &kind) {
+		File file = make_file(kind);
+		Stream told = pipe_stream();
+		std::string const text = pattern(16384);
+		pid_t const child = spawn_child([&] {
+			io_context_t context = nullptr;
+			CHILD_REQUIRE(io_setup(64, &context) == 0);
+			for (unsigned i = 0; i < 1000; i++) {
+				CHILD_REQUIRE(submit(context,
+						     write_op(file.fd, text, i % 50 * 16384)) == 1);
+				CHILD_REQUIRE(next(context).res == 16384);
+				CHILD_REQUIRE(write(told.writer, &i, sizeof i) == sizeof i);
+			}
+			for (;;)
+				pause();
+		});
+		unsigned last = 0;
+		for (int i = 0; i < 20; i++)
+			BOOST_TEST_REQUIRE(read(told.reader, &last, sizeof last) ==
+					   ssize_t{sizeof last});
+		kill(child, SIGKILL);
+		wait_for(child);
+		for (unsigned i = 0; i <= last; i++)
+			BOOST_TEST((file.content(16384, i % 50 * 16384) == text));
+	});
 }
 
-BOOST_AUTO_TEST_CASE(contexts_of_many_threads_are_independent) {
-    File file = disk_file();
-    put(file.fd, pattern(65536));
-    std::vector<std::thread> threads;
-    std::atomic<int> good{0};
-    for (int t = 0; t < 4; t++)
-        threads.emplace_back([&] {
-            io_context_t context = nullptr;
-            if (io_setup(32, &context) != 0) return;
-            int n = 0;
-            for (int i = 0; i < 300; i++) {
-                Op op(i % 3 == 0 ? IO_CMD_PWRITE : IO_CMD_PREAD, file.fd, 512, i % 100 * 512);
-                if (submit(context, op) == 1 && next(context).res == 512) n++;
-            }
-            io_destroy(context);
-            good += n == 300;
-        });
-    for (std::thread& t : threads) t.join();
-    BOOST_TEST(good == 4);
+BOOST_AUTO_TEST_CASE(contexts_of_many_threads_are_independent)
+{
+	File file = disk_file();
+	put(file.fd, pattern(65536));
+	std::vector<std::thread> threads;
+	std::atomic<int> good{0};
+	for (int t = 0; t < 4; t++)
+		threads.emplace_back([&] {
+			io_context_t context = nullptr;
+			if (io_setup(32, &context) != 0)
+				return;
+			int n = 0;
+			for (int i = 0; i < 300; i++) {
+				Op op(i % 3 == 0 ? IO_CMD_PWRITE : IO_CMD_PREAD, file.fd, 512,
+				      i % 100 * 512);
+				if (submit(context, op) == 1 && next(context).res == 512)
+					n++;
+			}
+			io_destroy(context);
+			good += n == 300;
+		});
+	for (std::thread &t : threads)
+		t.join();
+	BOOST_TEST(good == 4);
 }

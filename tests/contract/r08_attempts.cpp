@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Rule 8, the other half: what can be done at once is done within the call, in the order of the file's requests, and attempts
-// that keep failing are not made each time (lib/engine/attempts.hpp).
+// Rule 8, the other half: what can be done at once is done within the call, in the order of the
+// file's requests, and attempts that keep failing are not made each time (lib/engine/attempts.hpp).
 #define BOOST_TEST_MODULE r08_attempts
 #include "support.hpp"
 
@@ -12,167 +12,204 @@ namespace {
 
 constexpr size_t page = 4096;
 
-uint64_t counter(char const* name) {
-    std::array<sigevec_stat, 64> v;
-    int const n = sigevec_get_stats(v.data(), v.size());
-    for (int i = 0; i < n; ++i)
-        if (strcmp(v[static_cast<size_t>(i)].name, name) == 0) return v[static_cast<size_t>(i)].value;
-    return 0;
+uint64_t counter(const char *name)
+{
+	std::array<sigevec_stat, 64> v;
+	const int n = sigevec_get_stats(v.data(), v.size());
+	for (int i = 0; i < n; ++i)
+		if (strcmp(v[static_cast<size_t>(i)].name, name) == 0)
+			return v[static_cast<size_t>(i)].value;
+	return 0;
 }
 
 /// Counters as they change.
 struct Since {
-    char const* name;
-    uint64_t before;
-    explicit Since(char const* n) : name(n), before(counter(n)) {}
-    uint64_t count() const { return counter(name) - before; }
+	const char *name;
+	uint64_t before;
+	explicit Since(const char *n) : name(n), before(counter(n)) {}
+	uint64_t count() const { return counter(name) - before; }
 };
 
-bool tried_in_the_call() {
-    char const* const engine = getenv("SIGEVEC_ENGINE");
-    return engine == nullptr || engine == std::string_view("inline");
+bool tried_in_the_call()
+{
+	const char *const engine = getenv("SIGEVEC_ENGINE");
+	return engine == nullptr || engine == std::string_view("inline");
 }
 
 /// File systems of which the library knows that a copy into the cache waits for no server.
-bool local(int fd) {
-    struct statfs s;
-    return fstatfs(fd, &s) == 0 && (s.f_type == 0xef53 || s.f_type == 0x58465342 || s.f_type == 0x9123683e);
+bool local(int fd)
+{
+	struct statfs s;
+	return fstatfs(fd, &s) == 0 &&
+	       (s.f_type == 0xef53 || s.f_type == 0x58465342 || s.f_type == 0x9123683e);
 }
 
-Request& start_fsync(int fd) {
-    Request& request = keep(fd, 0);
-    BOOST_TEST_REQUIRE(aio_fsync(O_SYNC, &request.cb) == 0);
-    return request;
+Request &start_fsync(int fd)
+{
+	Request &request = keep(fd, 0);
+	BOOST_TEST_REQUIRE(aio_fsync(O_SYNC, &request.cb) == 0);
+	return request;
 }
 
 /// In the cache no longer, where the kernel does as it is asked.
-void drop_from_cache(int fd) {
-    fsync(fd);
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+void drop_from_cache(int fd)
+{
+	fsync(fd);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 }
 
-std::vector<File> disk_and_memory() {
-    std::vector<File> files;
-    files.push_back(disk_file());
-    files.push_back(tmpfs_file());
-    return files;
+std::vector<File> disk_and_memory()
+{
+	std::vector<File> files;
+	files.push_back(disk_file());
+	files.push_back(tmpfs_file());
+	return files;
 }
 
-}  // namespace
+} // namespace
 
-BOOST_AUTO_TEST_CASE(a_small_write_into_the_cache_ends_within_the_call) {
-    for (File& file : disk_and_memory()) {
-        Since done("inline_done");
-        Request& request = start_write(file.fd, pattern(page));
-        bool const at_once = !request.pending();
-        BOOST_TEST(finish(request) == ok(page));
-        BOOST_TEST((file.content() == pattern(page)));
-        if (tried_in_the_call() && (file.path.starts_with("/dev/shm") || local(file.fd))) {
-            BOOST_TEST(at_once);
-            BOOST_TEST(done.count() == 1);
-        }
-    }
+BOOST_AUTO_TEST_CASE(a_small_write_into_the_cache_ends_within_the_call)
+{
+	for (File &file : disk_and_memory()) {
+		Since done("inline_done");
+		Request &request = start_write(file.fd, pattern(page));
+		const bool at_once = !request.pending();
+		BOOST_TEST(finish(request) == ok(page));
+		BOOST_TEST((file.content() == pattern(page)));
+		if (tried_in_the_call() && (file.path.starts_with("/dev/shm") || local(file.fd))) {
+			BOOST_TEST(at_once);
+			BOOST_TEST(done.count() == 1);
+		}
+	}
 }
 
-// POSIX does not ask for it, nor does kernel AIO by itself, nor the ring, where a write that has to wait goes on in a thread.
-BOOST_AUTO_TEST_CASE(a_small_write_does_not_overtake_large_ones_of_the_same_file) {
-    char const* const engine = getenv("SIGEVEC_ENGINE");
-    if (engine != nullptr && (engine == std::string_view("kaio") || engine == std::string_view("uring"))) return;
-    constexpr size_t large = 4 << 20;
-    for (File& file : disk_and_memory()) {
-        std::vector<Request*> before;
-        for (int i = 0; i < 6; ++i) before.push_back(&start_write(file.fd, std::string(large, 'a')));
-        Request& last = start_write(file.fd, std::string(page, 'b'), large - page);
-        for (Request* r : before) BOOST_TEST(finish(*r) == ok(large));
-        BOOST_TEST(finish(last) == ok(page));
-        BOOST_TEST((file.content(page, large - page) == std::string(page, 'b')));
-    }
+// POSIX does not ask for it, nor does kernel AIO by itself, nor the ring, where a write that has to
+// wait goes on in a thread.
+BOOST_AUTO_TEST_CASE(a_small_write_does_not_overtake_large_ones_of_the_same_file)
+{
+	const char *const engine = getenv("SIGEVEC_ENGINE");
+	if (engine != nullptr &&
+	    (engine == std::string_view("kaio") || engine == std::string_view("uring")))
+		return;
+	constexpr size_t large = 4 << 20;
+	for (File &file : disk_and_memory()) {
+		std::vector<Request *> before;
+		for (int i = 0; i < 6; ++i)
+			before.push_back(&start_write(file.fd, std::string(large, 'a')));
+		Request &last = start_write(file.fd, std::string(page, 'b'), large - page);
+		for (Request *r : before)
+			BOOST_TEST(finish(*r) == ok(large));
+		BOOST_TEST(finish(last) == ok(page));
+		BOOST_TEST((file.content(page, large - page) == std::string(page, 'b')));
+	}
 }
 
-BOOST_AUTO_TEST_CASE(small_appends_do_not_overtake_large_ones) {
-    constexpr size_t large = 4 << 20;
-    for (std::string const& directory : {disk_directory(), std::string("/dev/shm")}) {
-        File file(directory, O_RDWR | O_APPEND);
-        std::vector<Request*> writes;
-        for (int i = 0; i < 6; ++i) writes.push_back(&start_write(file.fd, std::string(large, 'a')));
-        for (char const* text : {"b", "c"}) writes.push_back(&start_write(file.fd, text));
-        for (Request* r : writes) BOOST_TEST(finish(*r) == ok(static_cast<ssize_t>(r->size)));
-        BOOST_TEST((file.content(3, 6 * large - 1) == "abc"));
-    }
+BOOST_AUTO_TEST_CASE(small_appends_do_not_overtake_large_ones)
+{
+	constexpr size_t large = 4 << 20;
+	for (const std::string &directory : {disk_directory(), std::string("/dev/shm")}) {
+		File file(directory, O_RDWR | O_APPEND);
+		std::vector<Request *> writes;
+		for (int i = 0; i < 6; ++i)
+			writes.push_back(&start_write(file.fd, std::string(large, 'a')));
+		for (const char *text : {"b", "c"})
+			writes.push_back(&start_write(file.fd, text));
+		for (Request *r : writes)
+			BOOST_TEST(finish(*r) == ok(static_cast<ssize_t>(r->size)));
+		BOOST_TEST((file.content(3, 6 * large - 1) == "abc"));
+	}
 }
 
-BOOST_AUTO_TEST_CASE(an_append_to_a_file_in_memory_goes_to_its_end_though_the_number_was_another_open_file_of_it) {
-    File file = tmpfs_file();
-    BOOST_TEST(finish(start_write(file.fd, "0123456789")) == ok(10));
-    Fd appending(open(file.path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
-    BOOST_TEST_REQUIRE(dup2(appending, file.fd) == int(file.fd));
-    BOOST_TEST(finish(start_write(file.fd, "x", 3)) == ok(1));
-    BOOST_TEST((file.content() == "0123456789x"));
+BOOST_AUTO_TEST_CASE(
+	an_append_to_a_file_in_memory_goes_to_its_end_though_the_number_was_another_open_file_of_it)
+{
+	File file = tmpfs_file();
+	BOOST_TEST(finish(start_write(file.fd, "0123456789")) == ok(10));
+	Fd appending(open(file.path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
+	BOOST_TEST_REQUIRE(dup2(appending, file.fd) == int(file.fd));
+	BOOST_TEST(finish(start_write(file.fd, "x", 3)) == ok(1));
+	BOOST_TEST((file.content() == "0123456789x"));
 }
 
-BOOST_AUTO_TEST_CASE(a_part_of_a_page_is_written_right_whether_it_is_in_the_cache_or_not) {
-    File file = disk_file();
-    std::string expected = pattern(5 * page);
-    put(file.fd, expected);
-    for (int turn = 0; turn < 2; ++turn) {
-        for (auto [offset, bytes] : {std::pair<size_t, size_t>{100, 50}, {page - 10, 20}, {2 * page + 7, 2 * page}, {5 * page - 3, 40}}) {
-            if (turn == 0) drop_from_cache(file.fd);
-            std::string const data = pattern(bytes, static_cast<unsigned>(offset + bytes));
-            BOOST_TEST(finish(start_write(file.fd, data, static_cast<off_t>(offset))) == ok(static_cast<ssize_t>(bytes)));
-            expected.resize(std::max(expected.size(), offset + bytes), '\0');
-            expected.replace(offset, bytes, data);
-            BOOST_TEST((file.content() == expected));
-        }
-    }
+BOOST_AUTO_TEST_CASE(a_part_of_a_page_is_written_right_whether_it_is_in_the_cache_or_not)
+{
+	File file = disk_file();
+	std::string expected = pattern(5 * page);
+	put(file.fd, expected);
+	for (int turn = 0; turn < 2; ++turn) {
+		for (auto [offset, bytes] : {std::pair<size_t, size_t>{100, 50},
+					     {page - 10, 20},
+					     {2 * page + 7, 2 * page},
+					     {5 * page - 3, 40}}) {
+			if (turn == 0)
+				drop_from_cache(file.fd);
+			std::string const data =
+				pattern(bytes, static_cast<unsigned>(offset + bytes));
+			BOOST_TEST(finish(start_write(file.fd, data, static_cast<off_t>(offset))) ==
+				   ok(static_cast<ssize_t>(bytes)));
+			expected.resize(std::max(expected.size(), offset + bytes), '\0');
+			expected.replace(offset, bytes, data);
+			BOOST_TEST((file.content() == expected));
+		}
+	}
 }
 
-BOOST_AUTO_TEST_CASE(a_write_leaves_the_time_of_the_last_read_alone) {
-    File file = disk_file();
-    put(file.fd, pattern(2 * page));
-    timespec const times[] = {{1000000000, 0}, {0, UTIME_OMIT}};
-    BOOST_TEST_REQUIRE(futimens(file.fd, times) == 0);
-    BOOST_TEST(finish(start_write(file.fd, pattern(10), page - 5)) == ok(10));
-    struct stat status {};
-    BOOST_TEST_REQUIRE(fstat(file.fd, &status) == 0);
-    BOOST_TEST(status.st_atim.tv_sec == 1000000000);
+BOOST_AUTO_TEST_CASE(a_write_leaves_the_time_of_the_last_read_alone)
+{
+	File file = disk_file();
+	put(file.fd, pattern(2 * page));
+	const timespec times[] = {{1000000000, 0}, {0, UTIME_OMIT}};
+	BOOST_TEST_REQUIRE(futimens(file.fd, times) == 0);
+	BOOST_TEST(finish(start_write(file.fd, pattern(10), page - 5)) == ok(10));
+	struct stat status {};
+	BOOST_TEST_REQUIRE(fstat(file.fd, &status) == 0);
+	BOOST_TEST(status.st_atim.tv_sec == 1000000000);
 }
 
-BOOST_AUTO_TEST_CASE(an_fsync_of_a_file_in_memory_waits_for_what_is_before_it) {
-    constexpr size_t large = 16 << 20;
-    File file = tmpfs_file();
-    for (int i = 0; i < 4; ++i) {
-        Request& write = start_write(file.fd, std::string(large, 'a'));
-        Request& sync = start_fsync(file.fd);
-        BOOST_TEST(finish(sync) == ok(0));
-        BOOST_TEST(!write.pending());
-        BOOST_TEST(finish(write) == ok(large));
-    }
-    Request& sync = start_fsync(file.fd);
-    if (tried_in_the_call()) BOOST_TEST(!sync.pending());
-    BOOST_TEST(finish(sync) == ok(0));
+BOOST_AUTO_TEST_CASE(an_fsync_of_a_file_in_memory_waits_for_what_is_before_it)
+{
+	constexpr size_t large = 16 << 20;
+	File file = tmpfs_file();
+	for (int i = 0; i < 4; ++i) {
+		Request &write = start_write(file.fd, std::string(large, 'a'));
+		Request &sync = start_fsync(file.fd);
+		BOOST_TEST(finish(sync) == ok(0));
+		BOOST_TEST(!write.pending());
+		BOOST_TEST(finish(write) == ok(large));
+	}
+	Request &sync = start_fsync(file.fd);
+	if (tried_in_the_call())
+		BOOST_TEST(!sync.pending());
+	BOOST_TEST(finish(sync) == ok(0));
 }
 
-BOOST_AUTO_TEST_CASE(reads_of_a_cold_file_are_not_each_attempted_and_a_warm_one_is_noticed) {
-    constexpr size_t blocks = 256;
-    File file = disk_file();
-    std::string const content = pattern(blocks * page);
-    put(file.fd, content);
-    if (!tried_in_the_call() || !local(file.fd)) return;
-    drop_from_cache(file.fd);
-    Since cold("inline_cold"), left_out("inline_left_out");
-    for (size_t i = 0; i < blocks; ++i) {
-        // In an order that no reading ahead follows.
-        off_t const at = static_cast<off_t>(i * 167 % blocks * page);
-        Request& request = start_read(file.fd, page, at);
-        BOOST_TEST_REQUIRE(finish(request) == ok(page));
-        BOOST_TEST_REQUIRE((request.text() == content.substr(static_cast<size_t>(at), page)));
-    }
-    BOOST_TEST_MESSAGE(cold.count() << " attempts failed, " << left_out.count() << " were left out");
-    // Where the kernel has kept the file in the cache none has failed.
-    if (cold.count() > 8) BOOST_TEST(left_out.count() >= 8 * cold.count());
-    Since done("inline_done");
-    for (size_t i = 0; i < blocks; ++i)
-        BOOST_TEST_REQUIRE(finish(start_read(file.fd, page, static_cast<off_t>(i * page))) == ok(page));
-    BOOST_TEST(done.count() >= blocks - 128);
+BOOST_AUTO_TEST_CASE(reads_of_a_cold_file_are_not_each_attempted_and_a_warm_one_is_noticed)
+{
+	constexpr size_t blocks = 256;
+	File file = disk_file();
+	std::string const content = pattern(blocks * page);
+	put(file.fd, content);
+	if (!tried_in_the_call() || !local(file.fd))
+		return;
+	drop_from_cache(file.fd);
+	Since cold("inline_cold"), left_out("inline_left_out");
+	for (size_t i = 0; i < blocks; ++i) {
+		// In an order that no reading ahead follows.
+		const off_t at = static_cast<off_t>(i * 167 % blocks * page);
+		Request &request = start_read(file.fd, page, at);
+		BOOST_TEST_REQUIRE(finish(request) == ok(page));
+		BOOST_TEST_REQUIRE(
+			(request.text() == content.substr(static_cast<size_t>(at), page)));
+	}
+	BOOST_TEST_MESSAGE(cold.count()
+			   << " attempts failed, " << left_out.count() << " were left out");
+	// Where the kernel has kept the file in the cache none has failed.
+	if (cold.count() > 8)
+		BOOST_TEST(left_out.count() >= 8 * cold.count());
+	Since done("inline_done");
+	for (size_t i = 0; i < blocks; ++i)
+		BOOST_TEST_REQUIRE(finish(start_read(file.fd, page,
+						     static_cast<off_t>(i * page))) == ok(page));
+	BOOST_TEST(done.count() >= blocks - 128);
 }

@@ -16,229 +16,280 @@ namespace {
 
 /// Something with data in it, and what else must stay open meanwhile.
 struct Source {
-    char const* name;
-    Fd fd, other;
+	const char *name;
+	Fd fd, other;
 };
 
-Source filled(char const* name, Stream s) {
-    put(s.writer, "hello");
-    return {name, std::move(s.reader), std::move(s.writer)};
+Source filled(const char *name, Stream s)
+{
+	put(s.writer, "hello");
+	return {name, std::move(s.reader), std::move(s.writer)};
 }
-Source datagrams(int domain, int type) {
-    if (domain == AF_UNIX) return filled("datagrams", unix_stream(type));
-    Fd receiver(socket(domain, type, 0)), sender(socket(domain, type, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* const where = reinterpret_cast<sockaddr*>(&address);
-    BOOST_TEST_REQUIRE((bind(receiver, where, length) == 0 && getsockname(receiver, where, &length) == 0));
-    BOOST_TEST_REQUIRE((connect(sender, where, length) == 0 && send(sender, "hello", 5, 0) == 5));
-    return {"udp", std::move(receiver), std::move(sender)};
+Source datagrams(int domain, int type)
+{
+	if (domain == AF_UNIX)
+		return filled("datagrams", unix_stream(type));
+	Fd receiver(socket(domain, type, 0)), sender(socket(domain, type, 0));
+	sockaddr_in address{};
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	socklen_t length = sizeof address;
+	auto *const where = reinterpret_cast<sockaddr *>(&address);
+	BOOST_TEST_REQUIRE(
+		(bind(receiver, where, length) == 0 && getsockname(receiver, where, &length) == 0));
+	BOOST_TEST_REQUIRE(
+		(connect(sender, where, length) == 0 && send(sender, "hello", 5, 0) == 5));
+	return {"udp", std::move(receiver), std::move(sender)};
 }
-Source expired_timer() {
-    Fd fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
-    itimerspec soon{};
-    soon.it_value.tv_nsec = 1;
-    BOOST_TEST_REQUIRE(timerfd_settime(fd, 0, &soon, nullptr) == 0);
-    pollfd ready{fd, POLLIN, 0};
-    BOOST_TEST_REQUIRE(poll(&ready, 1, -1) == 1);
-    return {"timerfd", std::move(fd), Fd()};
+Source expired_timer()
+{
+	Fd fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+	itimerspec soon{};
+	soon.it_value.tv_nsec = 1;
+	BOOST_TEST_REQUIRE(timerfd_settime(fd, 0, &soon, nullptr) == 0);
+	pollfd ready{fd, POLLIN, 0};
+	BOOST_TEST_REQUIRE(poll(&ready, 1, -1) == 1);
+	return {"timerfd", std::move(fd), Fd()};
 }
-Source pending_signal() {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGRTMAX - 3);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    kill(getpid(), SIGRTMAX - 3);  // of the process: another thread's own signals are not there for a helper
-    return {"signalfd", Fd(signalfd(-1, &set, SFD_CLOEXEC)), Fd()};
+Source pending_signal()
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMAX - 3);
+	pthread_sigmask(SIG_BLOCK, &set, nullptr);
+	kill(getpid(),
+	     SIGRTMAX -
+		     3); // of the process: another thread's own signals are not there for a helper
+	return {"signalfd", Fd(signalfd(-1, &set, SFD_CLOEXEC)), Fd()};
 }
-Source watched_folder() {
-    std::string const folder = temp_name("/tmp");
-    mkdir(folder.c_str(), 0700);
-    Fd fd(inotify_init1(IN_CLOEXEC));
-    BOOST_TEST_REQUIRE(inotify_add_watch(fd, folder.c_str(), IN_DELETE_SELF) >= 0);
-    rmdir(folder.c_str());
-    return {"inotify", std::move(fd), Fd()};
+Source watched_folder()
+{
+	std::string const folder = temp_name("/tmp");
+	mkdir(folder.c_str(), 0700);
+	Fd fd(inotify_init1(IN_CLOEXEC));
+	BOOST_TEST_REQUIRE(inotify_add_watch(fd, folder.c_str(), IN_DELETE_SELF) >= 0);
+	rmdir(folder.c_str());
+	return {"inotify", std::move(fd), Fd()};
 }
 
 using SourceMaker = Source (*)();
 constexpr SourceMaker sources[] = {
-    [] { return filled("pipe", pipe_stream()); },
-    [] { return filled("fifo", fifo_stream()); },
-    [] { return filled("terminal", pty_stream()); },
-    [] { return filled("unix socket", unix_stream()); },
-    [] { return filled("tcp socket", tcp_stream()); },
-    [] { return datagrams(AF_UNIX, SOCK_DGRAM); },
-    [] { return datagrams(AF_UNIX, SOCK_SEQPACKET); },
-    [] { return datagrams(AF_INET, SOCK_DGRAM); },
-    [] { return Source{"eventfd", Fd(eventfd(3, EFD_CLOEXEC)), Fd()}; },
-    expired_timer,
-    pending_signal,
-    watched_folder,
-    [] { return Source{"/dev/zero", Fd(open("/dev/zero", O_RDONLY | O_CLOEXEC)), Fd()}; },
-    [] { return Source{"/dev/null", Fd(open("/dev/null", O_RDONLY | O_CLOEXEC)), Fd()}; },
-    [] { return Source{"folder", Fd(open("/", O_RDONLY | O_CLOEXEC)), Fd()}; },
-    [] { return Source{"procfs", Fd(open("/proc/version", O_RDONLY | O_CLOEXEC)), Fd()}; },
-    [] { return Source{"write-only file", Fd(open("/dev/shm", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600)), Fd()}; },
+	[] { return filled("pipe", pipe_stream()); },
+	[] { return filled("fifo", fifo_stream()); },
+	[] { return filled("terminal", pty_stream()); },
+	[] { return filled("unix socket", unix_stream()); },
+	[] { return filled("tcp socket", tcp_stream()); },
+	[] { return datagrams(AF_UNIX, SOCK_DGRAM); },
+	[] { return datagrams(AF_UNIX, SOCK_SEQPACKET); },
+	[] { return datagrams(AF_INET, SOCK_DGRAM); },
+	[] {
+		return Source{"eventfd", Fd(eventfd(3, EFD_CLOEXEC)), Fd()};
+	},
+	expired_timer,
+	pending_signal,
+	watched_folder,
+	[] {
+		return Source{"/dev/zero", Fd(open("/dev/zero", O_RDONLY | O_CLOEXEC)), Fd()};
+	},
+	[] {
+		return Source{"/dev/null", Fd(open("/dev/null", O_RDONLY | O_CLOEXEC)), Fd()};
+	},
+	[] {
+		return Source{"folder", Fd(open("/", O_RDONLY | O_CLOEXEC)), Fd()};
+	},
+	[] {
+		return Source{"procfs", Fd(open("/proc/version", O_RDONLY | O_CLOEXEC)), Fd()};
+	},
+	[] {
+		return Source{"write-only file",
+			      Fd(open("/dev/shm", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600)), Fd()};
+	},
 };
 
 /// A whole page of a file, read until the library has no reason to look at the number again.
-void make_known(File const& file) {
-    for (int i = 0; i < 3; ++i) BOOST_TEST(finish(start_read(file.fd, 4096)) == ok(4096));
+void make_known(const File &file)
+{
+	for (int i = 0; i < 3; ++i)
+		BOOST_TEST(finish(start_read(file.fd, 4096)) == ok(4096));
 }
-File known_file(FileKind const& kind) {
-    File file = make_file(kind);
-    put(Fd(open(file.path.c_str(), O_WRONLY | O_CLOEXEC)), pattern(3 * 4096));
-    make_known(file);
-    return file;
+File known_file(const FileKind &kind)
+{
+	File file = make_file(kind);
+	put(Fd(open(file.path.c_str(), O_WRONLY | O_CLOEXEC)), pattern(3 * 4096));
+	make_known(file);
+	return file;
 }
 
 /// At the offset where there is one, as glibc does it.
-Outcome plain_read(int fd, size_t bytes, off_t offset, std::string& text) {
-    text.assign(bytes, '?');
-    ssize_t n = pread(fd, text.data(), bytes, offset);
-    if (n < 0 && errno == ESPIPE) n = read(fd, text.data(), bytes);
-    return n < 0 ? failed(errno) : ok(n);
+Outcome plain_read(int fd, size_t bytes, off_t offset, std::string &text)
+{
+	text.assign(bytes, '?');
+	ssize_t n = pread(fd, text.data(), bytes, offset);
+	if (n < 0 && errno == ESPIPE)
+		n = read(fd, text.data(), bytes);
+	return n < 0 ? failed(errno) : ok(n);
 }
 
 /// As read does it, whatever the number named before. Compared with a twin of the source.
-void check_reads_as_read(int number, SourceMaker make, size_t bytes, off_t offset) {
-    Source twin = make();
-    std::string expected;
-    Outcome const plain = plain_read(twin.fd, bytes, offset, expected);
-    Source source = make();
-    BOOST_TEST_CONTEXT(source.name << ", " << bytes << " bytes at " << offset) {
-        BOOST_TEST_REQUIRE(dup2(source.fd, number) == number);
-        source.fd.reset();
-        Request& request = start_read(number, bytes, offset);
-        Outcome const outcome = finish(request);
-        BOOST_TEST(outcome == plain);
-        if (outcome.error == EINPROGRESS) aio_cancel(number, nullptr);
-        // Who has sent it differs in what a signal says.
-        if (source.name != std::string("signalfd")) BOOST_TEST((request.text() == expected));
-        BOOST_TEST(has_data(number) == has_data(twin.fd));
-    }
+void check_reads_as_read(int number, SourceMaker make, size_t bytes, off_t offset)
+{
+	Source twin = make();
+	std::string expected;
+	const Outcome plain = plain_read(twin.fd, bytes, offset, expected);
+	Source source = make();
+	BOOST_TEST_CONTEXT(source.name << ", " << bytes << " bytes at " << offset)
+	{
+		BOOST_TEST_REQUIRE(dup2(source.fd, number) == number);
+		source.fd.reset();
+		Request &request = start_read(number, bytes, offset);
+		const Outcome outcome = finish(request);
+		BOOST_TEST(outcome == plain);
+		if (outcome.error == EINPROGRESS)
+			aio_cancel(number, nullptr);
+		// Who has sent it differs in what a signal says.
+		if (source.name != std::string("signalfd"))
+			BOOST_TEST((request.text() == expected));
+		BOOST_TEST(has_data(number) == has_data(twin.fd));
+	}
 }
 
 /// Half of it is in the cache, and nothing will be read ahead.
-Fd half_cached(File const& file) {
-    Fd fd(open(file.path.c_str(), O_RDONLY | O_CLOEXEC));
-    BOOST_TEST_REQUIRE(fsync(fd) == 0);
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
-    char page[4096];
-    BOOST_TEST_REQUIRE(pread(fd, page, sizeof page, 0) == 4096);
-    return fd;
+Fd half_cached(const File &file)
+{
+	Fd fd(open(file.path.c_str(), O_RDONLY | O_CLOEXEC));
+	BOOST_TEST_REQUIRE(fsync(fd) == 0);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+	char page[4096];
+	BOOST_TEST_REQUIRE(pread(fd, page, sizeof page, 0) == 4096);
+	return fd;
 }
 
-}  // namespace
+} // namespace
 
-BOOST_AUTO_TEST_CASE(what_has_the_number_of_a_file_that_was_read_is_read_as_what_it_is) {
-    for (FileKind const& kind : file_kinds())
-        for (SourceMaker make : sources)
-            for (off_t offset : {0, 512}) {
-                BOOST_TEST_CONTEXT("after " << kind.name) {
-                    File file = known_file(kind);
-                    check_reads_as_read(file.fd, make, 4096, offset);
-                }
-            }
+BOOST_AUTO_TEST_CASE(what_has_the_number_of_a_file_that_was_read_is_read_as_what_it_is)
+{
+	for (const FileKind &kind : file_kinds())
+		for (SourceMaker make : sources)
+			for (off_t offset : {0, 512}) {
+				BOOST_TEST_CONTEXT("after " << kind.name)
+				{
+					File file = known_file(kind);
+					check_reads_as_read(file.fd, make, 4096, offset);
+				}
+			}
 }
 
-BOOST_AUTO_TEST_CASE(a_small_read_that_a_stream_can_fill_is_filled_once) {
-    for (FileKind const& kind : file_kinds())
-        for (SourceMaker make : sources) {
-            File file = known_file(kind);
-            check_reads_as_read(file.fd, make, 5, 0);
-        }
+BOOST_AUTO_TEST_CASE(a_small_read_that_a_stream_can_fill_is_filled_once)
+{
+	for (const FileKind &kind : file_kinds())
+		for (SourceMaker make : sources) {
+			File file = known_file(kind);
+			check_reads_as_read(file.fd, make, 5, 0);
+		}
 }
 
-BOOST_AUTO_TEST_CASE(the_number_may_be_given_to_another_file_by_another_thread) {
-    for (FileKind const& kind : file_kinds()) {
-        File file = known_file(kind);
-        Stream s = unix_stream();
-        std::thread([&] { dup2(s.reader, file.fd); }).join();
-        put(s.writer, "other");
-        Request& request = start_read(file.fd, 4096);
-        BOOST_TEST(finish(request) == ok(5));
-        BOOST_TEST(request.text().substr(0, 5) == "other");
-    }
+BOOST_AUTO_TEST_CASE(the_number_may_be_given_to_another_file_by_another_thread)
+{
+	for (const FileKind &kind : file_kinds()) {
+		File file = known_file(kind);
+		Stream s = unix_stream();
+		std::thread([&] { dup2(s.reader, file.fd); }).join();
+		put(s.writer, "other");
+		Request &request = start_read(file.fd, 4096);
+		BOOST_TEST(finish(request) == ok(5));
+		BOOST_TEST(request.text().substr(0, 5) == "other");
+	}
 }
 
-BOOST_AUTO_TEST_CASE(a_read_is_whole_when_the_number_was_one_with_o_direct) {
-    if (File(disk_directory(), O_RDWR | O_DIRECT).fd < 0) return;
-    File cached = disk_file();
-    put(cached.fd, pattern(1 << 20));
-    for (int i = 0; i < 5; ++i) {
-        File file = known_file({"direct", disk_directory(), O_DIRECT});
-        Fd next = half_cached(cached);
-        BOOST_TEST_REQUIRE(dup2(next, file.fd) == file.fd);
-        Request& request = start_read(file.fd, 256 * 1024);
-        BOOST_TEST(finish(request) == ok(256 * 1024));
-        BOOST_TEST((request.text() == pattern(1 << 20).substr(0, 256 * 1024)));
-    }
+BOOST_AUTO_TEST_CASE(a_read_is_whole_when_the_number_was_one_with_o_direct)
+{
+	if (File(disk_directory(), O_RDWR | O_DIRECT).fd < 0)
+		return;
+	File cached = disk_file();
+	put(cached.fd, pattern(1 << 20));
+	for (int i = 0; i < 5; ++i) {
+		File file = known_file({"direct", disk_directory(), O_DIRECT});
+		Fd next = half_cached(cached);
+		BOOST_TEST_REQUIRE(dup2(next, file.fd) == file.fd);
+		Request &request = start_read(file.fd, 256 * 1024);
+		BOOST_TEST(finish(request) == ok(256 * 1024));
+		BOOST_TEST((request.text() == pattern(1 << 20).substr(0, 256 * 1024)));
+	}
 }
 
-BOOST_AUTO_TEST_CASE(a_read_is_whole_when_fcntl_has_changed_o_direct) {
-    if (File(disk_directory(), O_RDWR | O_DIRECT).fd < 0) return;
-    for (bool direct : {true, false})
-        for (int i = 0; i < 5; ++i) {
-            File file = known_file({"file", disk_directory(), direct ? O_DIRECT : 0});
-            put(Fd(open(file.path.c_str(), O_WRONLY | O_CLOEXEC)), pattern(1 << 20));
-            Fd const half = half_cached(file);
-            BOOST_TEST_REQUIRE(fcntl(file.fd, F_SETFL, direct ? 0 : O_DIRECT) == 0);
-            posix_fadvise(file.fd, 0, 0, POSIX_FADV_RANDOM);
-            for (size_t bytes : {8192, 256 * 1024}) {
-                Request& request = start_read(file.fd, bytes);
-                BOOST_TEST(finish(request) == ok(ssize_t(bytes)));
-                BOOST_TEST((request.text() == pattern(1 << 20).substr(0, bytes)));
-            }
-        }
+BOOST_AUTO_TEST_CASE(a_read_is_whole_when_fcntl_has_changed_o_direct)
+{
+	if (File(disk_directory(), O_RDWR | O_DIRECT).fd < 0)
+		return;
+	for (bool direct : {true, false})
+		for (int i = 0; i < 5; ++i) {
+			File file = known_file({"file", disk_directory(), direct ? O_DIRECT : 0});
+			put(Fd(open(file.path.c_str(), O_WRONLY | O_CLOEXEC)), pattern(1 << 20));
+			const Fd half = half_cached(file);
+			BOOST_TEST_REQUIRE(fcntl(file.fd, F_SETFL, direct ? 0 : O_DIRECT) == 0);
+			posix_fadvise(file.fd, 0, 0, POSIX_FADV_RANDOM);
+			for (size_t bytes : {8192, 256 * 1024}) {
+				Request &request = start_read(file.fd, bytes);
+				BOOST_TEST(finish(request) == ok(ssize_t(bytes)));
+				BOOST_TEST((request.text() == pattern(1 << 20).substr(0, bytes)));
+			}
+		}
 }
 
-BOOST_AUTO_TEST_CASE(more_than_one_call_moves_is_read_to_its_end_though_the_number_is_closed, BETTER_THAN_GLIBC) {
-    constexpr size_t bytes = size_t{3} << 30, piece = 2 << 20;
-    File file(disk_directory(), O_RDWR | O_DIRECT);
-    if (file.fd < 0) return;
-    BOOST_TEST_REQUIRE(ftruncate(file.fd, off_t(bytes)) == 0);
-    // One piece of memory again and again; the file is a hole.
-    Fd memory(memfd_create("piece", MFD_CLOEXEC));
-    BOOST_TEST_REQUIRE(ftruncate(memory, off_t(piece)) == 0);
-    auto* const all = static_cast<char*>(mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    for (size_t at = 0; at < bytes; at += piece)
-        BOOST_TEST_REQUIRE(mmap(all + at, piece, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memory, 0) == all + at);
-    Request& request = keep(file.fd, 1);
-    request.cb.aio_buf = all;
-    request.cb.aio_nbytes = bytes;
-    BOOST_TEST_REQUIRE(aio_read(&request.cb) == 0);
-    file.fd.reset();
-    BOOST_TEST(finish(request) == ok(ssize_t(bytes)));
+BOOST_AUTO_TEST_CASE(more_than_one_call_moves_is_read_to_its_end_though_the_number_is_closed,
+		     BETTER_THAN_GLIBC)
+{
+	constexpr size_t bytes = size_t{3} << 30, piece = 2 << 20;
+	File file(disk_directory(), O_RDWR | O_DIRECT);
+	if (file.fd < 0)
+		return;
+	BOOST_TEST_REQUIRE(ftruncate(file.fd, off_t(bytes)) == 0);
+	// One piece of memory again and again; the file is a hole.
+	Fd memory(memfd_create("piece", MFD_CLOEXEC));
+	BOOST_TEST_REQUIRE(ftruncate(memory, off_t(piece)) == 0);
+	auto *const all = static_cast<char *>(mmap(
+		nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+	for (size_t at = 0; at < bytes; at += piece)
+		BOOST_TEST_REQUIRE(mmap(all + at, piece, PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_FIXED, memory, 0) == all + at);
+	Request &request = keep(file.fd, 1);
+	request.cb.aio_buf = all;
+	request.cb.aio_nbytes = bytes;
+	BOOST_TEST_REQUIRE(aio_read(&request.cb) == 0);
+	file.fd.reset();
+	BOOST_TEST(finish(request) == ok(ssize_t(bytes)));
 }
 
 // ---------------------------------------------------------------- no bytes
 
-BOOST_AUTO_TEST_CASE(a_read_of_no_bytes_is_what_read_makes_of_it_and_takes_nothing) {
-    File file = disk_file();
-    for (SourceMaker make : sources) check_reads_as_read(file.fd, make, 0, 0);
+BOOST_AUTO_TEST_CASE(a_read_of_no_bytes_is_what_read_makes_of_it_and_takes_nothing)
+{
+	File file = disk_file();
+	for (SourceMaker make : sources)
+		check_reads_as_read(file.fd, make, 0, 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_write_of_no_bytes_is_what_write_makes_of_it) {
-    for (SourceMaker make : sources) {
-        Source source = make(), twin = make();
-        BOOST_TEST_CONTEXT(source.name) {
-            ssize_t const n = write(twin.fd, "", 0);
-            Outcome const plain = n < 0 ? failed(errno) : ok(n);
-            BOOST_TEST(finish(start_write(source.fd, "")) == plain);
-        }
-    }
+BOOST_AUTO_TEST_CASE(a_write_of_no_bytes_is_what_write_makes_of_it)
+{
+	for (SourceMaker make : sources) {
+		Source source = make(), twin = make();
+		BOOST_TEST_CONTEXT(source.name)
+		{
+			const ssize_t n = write(twin.fd, "", 0);
+			const Outcome plain = n < 0 ? failed(errno) : ok(n);
+			BOOST_TEST(finish(start_write(source.fd, "")) == plain);
+		}
+	}
 }
 
-BOOST_AUTO_TEST_CASE(a_read_of_no_bytes_does_not_wait_behind_one_that_waits) {
-    for_each_stream([](Stream& s) {
-        Request& waits = start_read(s.reader, 8);
-        BOOST_TEST(finish(start_read(s.reader, 0)) == ok(0));
-        BOOST_TEST(waits.pending());
-        put(s.writer, "x");
-        BOOST_TEST(finish(waits) == ok(1));
-    });
+BOOST_AUTO_TEST_CASE(a_read_of_no_bytes_does_not_wait_behind_one_that_waits)
+{
+	for_each_stream([](Stream &s) {
+		Request &waits = start_read(s.reader, 8);
+		BOOST_TEST(finish(start_read(s.reader, 0)) == ok(0));
+		BOOST_TEST(waits.pending());
+		put(s.writer, "x");
+		BOOST_TEST(finish(waits) == ok(1));
+	});
 }

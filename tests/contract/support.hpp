@@ -44,7 +44,8 @@
 #include <utility>
 #include <vector>
 
-/// Marks a case where glibc is known to be wrong; --run_test='!@better_than_glibc' leaves what glibc passes too.
+/// Marks a case where glibc is known to be wrong; --run_test='!@better_than_glibc' leaves what
+/// glibc passes too.
 #define BETTER_THAN_GLIBC *boost::unit_test::label("better_than_glibc")
 
 namespace contract {
@@ -67,361 +68,454 @@ inline constexpr unsigned slowness = thread_sanitizer || address_sanitizer ? 4 :
 #define CONTRACT_HANG_SECONDS 20
 #endif
 inline constexpr std::chrono::seconds hang_limit{CONTRACT_HANG_SECONDS * slowness};
-inline constexpr unsigned case_limit = 50 * slowness;  // seconds one test case may take
+inline constexpr unsigned case_limit = 50 * slowness; // seconds one test case may take
 
 /// True as soon as `condition` holds; false only when something hangs.
-template <class Condition>
-bool eventually(Condition condition) {
-    auto const end = std::chrono::steady_clock::now() + hang_limit;
-    for (unsigned spins = 0; !condition(); ++spins) {
-        if (std::chrono::steady_clock::now() > end) return false;
-        if (spins < 50)
-            sched_yield();
-        else
-            usleep(200);
-    }
-    return true;
+template <class Condition> bool eventually(Condition condition)
+{
+	const auto end = std::chrono::steady_clock::now() + hang_limit;
+	for (unsigned spins = 0; !condition(); ++spins) {
+		if (std::chrono::steady_clock::now() > end)
+			return false;
+		if (spins < 50)
+			sched_yield();
+		else
+			usleep(200);
+	}
+	return true;
 }
 
 /// Ends the program, naming the test case, when a case hangs.
 class Watchdog : public boost::unit_test::test_observer {
 public:
-    void test_unit_start(boost::unit_test::test_unit const& unit) override {
-        if (unit.p_type != boost::unit_test::TUT_CASE) return;
-        snprintf(name_, sizeof name_, "hang in %s\n", unit.p_name.get().c_str());
-        signal(SIGALRM, bark);
-        alarm(case_limit * slowness_of_machine());
-    }
-    void test_unit_finish(boost::unit_test::test_unit const&, unsigned long) override { alarm(0); }
+	void test_unit_start(const boost::unit_test::test_unit &unit) override
+	{
+		if (unit.p_type != boost::unit_test::TUT_CASE)
+			return;
+		snprintf(name_, sizeof name_, "hang in %s\n", unit.p_name.get().c_str());
+		signal(SIGALRM, bark);
+		alarm(case_limit * slowness_of_machine());
+	}
+	void test_unit_finish(const boost::unit_test::test_unit &, unsigned long) override
+	{
+		alarm(0);
+	}
 
 private:
-    /// A guest whose kernel checks all it does is slower by a factor, which it tells.
-    static unsigned slowness_of_machine() {
-        char const* const text = getenv("SIGEVEC_TEST_SLOWNESS");
-        return text != nullptr && atoi(text) > 0 ? unsigned(atoi(text)) : 1;
-    }
-    static void bark(int) {
-        if (write(STDERR_FILENO, name_, strlen(name_)) < 0) _exit(3);
-        _exit(2);
-    }
-    static inline char name_[256];
+	/// A guest whose kernel checks all it does is slower by a factor, which it tells.
+	static unsigned slowness_of_machine()
+	{
+		const char *const text = getenv("SIGEVEC_TEST_SLOWNESS");
+		return text != nullptr && atoi(text) > 0 ? unsigned(atoi(text)) : 1;
+	}
+	static void bark(int)
+	{
+		if (write(STDERR_FILENO, name_, strlen(name_)) < 0)
+			_exit(3);
+		_exit(2);
+	}
+	static inline char name_[256];
 };
 
 struct InstallWatchdog {
-    InstallWatchdog() {
-        boost::unit_test::framework::register_observer(watchdog_);
-        signal(SIGPIPE, SIG_IGN);  // a failed check must not end the program; r06 looks at SIGPIPE itself
-    }
-    ~InstallWatchdog() { boost::unit_test::framework::deregister_observer(watchdog_); }
-    static inline Watchdog watchdog_;
+	InstallWatchdog()
+	{
+		boost::unit_test::framework::register_observer(watchdog_);
+		signal(SIGPIPE, SIG_IGN); // a failed check must not end the program; r06 looks at
+					  // SIGPIPE itself
+	}
+	~InstallWatchdog() { boost::unit_test::framework::deregister_observer(watchdog_); }
+	static inline Watchdog watchdog_;
 };
 BOOST_TEST_GLOBAL_FIXTURE(InstallWatchdog);
 
 /// The machine lacks what the whole program needs.
-[[noreturn]] inline void skip_program(char const* reason) {
-    printf("skipped: %s\n", reason);
-    fflush(stdout);
-    _exit(77);
+[[noreturn]] inline void skip_program(const char *reason)
+{
+	printf("skipped: %s\n", reason);
+	fflush(stdout);
+	_exit(77);
 }
 
 // ---------------------------------------------------------------- descriptors
 
 class Fd {
 public:
-    Fd() = default;
-    explicit Fd(int fd) : fd_(fd) {}
-    Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Fd& operator=(Fd&& other) noexcept {
-        if (this != &other) reset(std::exchange(other.fd_, -1));
-        return *this;
-    }
-    ~Fd() { reset(); }
+	Fd() = default;
+	explicit Fd(int fd) : fd_(fd) {}
+	Fd(Fd &&other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+	Fd &operator=(Fd &&other) noexcept
+	{
+		if (this != &other)
+			reset(std::exchange(other.fd_, -1));
+		return *this;
+	}
+	~Fd() { reset(); }
 
-    operator int() const { return fd_; }
-    int release() { return std::exchange(fd_, -1); }
-    void reset(int fd = -1) {
-        if (fd_ >= 0) close(fd_);
-        fd_ = fd;
-    }
+	operator int() const { return fd_; }
+	int release() { return std::exchange(fd_, -1); }
+	void reset(int fd = -1)
+	{
+		if (fd_ >= 0)
+			close(fd_);
+		fd_ = fd;
+	}
 
 private:
-    int fd_ = -1;
+	int fd_ = -1;
 };
 
 // ------------------------------------------------------------------- requests
 
 /// How a request ended: what aio_error and aio_return say.
 struct Outcome {
-    int error;
-    ssize_t result;
-    bool operator==(Outcome const&) const = default;
+	int error;
+	ssize_t result;
+	bool operator==(const Outcome &) const = default;
 };
-inline Outcome ok(ssize_t result) { return {0, result}; }
-inline Outcome failed(int error) { return {error, -1}; }
-inline std::ostream& operator<<(std::ostream& out, Outcome const& o) {
-    char const* name = strerrorname_np(o.error);
-    return out << "{" << (o.error == 0 ? "success" : name ? name : "unknown error") << ", " << o.result << "}";
+inline Outcome ok(ssize_t result)
+{
+	return {0, result};
+}
+inline Outcome failed(int error)
+{
+	return {error, -1};
+}
+inline std::ostream &operator<<(std::ostream &out, const Outcome &o)
+{
+	const char *name = strerrorname_np(o.error);
+	return out << "{"
+		   << (o.error == 0 ? "success"
+		       : name       ? name
+				    : "unknown error")
+		   << ", " << o.result << "}";
 }
 
 struct FreeMemory {
-    void operator()(char* p) const { free(p); }
+	void operator()(char *p) const { free(p); }
 };
 
 /// An aiocb with a buffer. Page aligned when it is large enough for O_DIRECT.
 struct Request {
-    aiocb cb;
-    std::unique_ptr<char, FreeMemory> memory;
-    size_t size = 0;
+	aiocb cb;
+	std::unique_ptr<char, FreeMemory> memory;
+	size_t size = 0;
 
-    Request(int fd, size_t bytes, off_t offset) : size(bytes) {
-        size_t const room = bytes + (bytes == 0);
-        memory.reset(static_cast<char*>(bytes >= 512 ? aligned_alloc(4096, (room + 4095) / 4096 * 4096) : malloc(room)));
-        memset(memory.get(), '?', room);
-        memset(&cb, 0, sizeof cb);
-        cb.aio_fildes = fd;
-        cb.aio_buf = memory.get();
-        cb.aio_nbytes = bytes;
-        cb.aio_offset = offset;
-        cb.aio_sigevent.sigev_notify = SIGEV_NONE;
-    }
-    char* data() { return memory.get(); }
-    std::string text() { return {data(), size}; }
-    int error() const { return aio_error(&cb); }
-    bool pending() const { return error() == EINPROGRESS; }
+	Request(int fd, size_t bytes, off_t offset) : size(bytes)
+	{
+		const size_t room = bytes + (bytes == 0);
+		memory.reset(static_cast<char *>(
+			bytes >= 512 ? aligned_alloc(4096, (room + 4095) / 4096 * 4096)
+				     : malloc(room)));
+		memset(memory.get(), '?', room);
+		memset(&cb, 0, sizeof cb);
+		cb.aio_fildes = fd;
+		cb.aio_buf = memory.get();
+		cb.aio_nbytes = bytes;
+		cb.aio_offset = offset;
+		cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+	}
+	char *data() { return memory.get(); }
+	std::string text() { return {data(), size}; }
+	int error() const { return aio_error(&cb); }
+	bool pending() const { return error() == EINPROGRESS; }
 };
 
 /// Requests live until the program ends, so that a failed check never leaves
 /// the library with a pointer into a dead stack frame.
-inline Request& keep(int fd, size_t bytes, off_t offset = 0) {
-    static std::mutex lock;
-    static auto& kept = *new std::list<Request>;
-    std::lock_guard guard(lock);
-    return kept.emplace_back(fd, bytes, offset);
+inline Request &keep(int fd, size_t bytes, off_t offset = 0)
+{
+	static std::mutex lock;
+	static auto &kept = *new std::list<Request>;
+	std::lock_guard guard(lock);
+	return kept.emplace_back(fd, bytes, offset);
 }
-inline Request& reading(int fd, size_t bytes, off_t offset = 0) { return keep(fd, bytes, offset); }
-inline Request& writing(int fd, std::string_view data, off_t offset = 0) {
-    Request& request = keep(fd, data.size(), offset);
-    memcpy(request.data(), data.data(), data.size());
-    return request;
+inline Request &reading(int fd, size_t bytes, off_t offset = 0)
+{
+	return keep(fd, bytes, offset);
 }
-inline Request& start_read(int fd, size_t bytes, off_t offset = 0) {
-    Request& request = reading(fd, bytes, offset);
-    BOOST_TEST_REQUIRE(aio_read(&request.cb) == 0);
-    return request;
+inline Request &writing(int fd, std::string_view data, off_t offset = 0)
+{
+	Request &request = keep(fd, data.size(), offset);
+	memcpy(request.data(), data.data(), data.size());
+	return request;
 }
-inline Request& start_write(int fd, std::string_view data, off_t offset = 0) {
-    Request& request = writing(fd, data, offset);
-    BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
-    return request;
+inline Request &start_read(int fd, size_t bytes, off_t offset = 0)
+{
+	Request &request = reading(fd, bytes, offset);
+	BOOST_TEST_REQUIRE(aio_read(&request.cb) == 0);
+	return request;
+}
+inline Request &start_write(int fd, std::string_view data, off_t offset = 0)
+{
+	Request &request = writing(fd, data, offset);
+	BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+	return request;
 }
 
 /// Waits by asking aio_error only; {EINPROGRESS, -2} says that it hung.
-inline Outcome finish(aiocb& cb) {
-    if (!eventually([&] { return aio_error(&cb) != EINPROGRESS; })) return {EINPROGRESS, -2};
-    int const error = aio_error(&cb);
-    return {error, aio_return(&cb)};
+inline Outcome finish(aiocb &cb)
+{
+	if (!eventually([&] { return aio_error(&cb) != EINPROGRESS; }))
+		return {EINPROGRESS, -2};
+	const int error = aio_error(&cb);
+	return {error, aio_return(&cb)};
 }
-inline Outcome finish(Request& request) { return finish(request.cb); }
+inline Outcome finish(Request &request)
+{
+	return finish(request.cb);
+}
 
 /// For errors that may be reported by the call or by the request.
-inline Outcome finish_or_refused(int submitted, aiocb& cb) {
-    return submitted == 0 ? finish(cb) : failed(errno);
+inline Outcome finish_or_refused(int submitted, aiocb &cb)
+{
+	return submitted == 0 ? finish(cb) : failed(errno);
 }
 
 // -------------------------------------------------------------------- streams
 
 /// What is written to `writer` comes out at `reader`. Duplex: also the other way.
 struct Stream {
-    char const* name;
-    Fd reader, writer;
-    bool duplex;
+	const char *name;
+	Fd reader, writer;
+	bool duplex;
 };
 
-inline void make_raw(int tty) {
-    termios attributes{};
-    BOOST_TEST_REQUIRE(tcgetattr(tty, &attributes) == 0);
-    cfmakeraw(&attributes);
-    BOOST_TEST_REQUIRE(tcsetattr(tty, TCSANOW, &attributes) == 0);
+inline void make_raw(int tty)
+{
+	termios attributes{};
+	BOOST_TEST_REQUIRE(tcgetattr(tty, &attributes) == 0);
+	cfmakeraw(&attributes);
+	BOOST_TEST_REQUIRE(tcsetattr(tty, TCSANOW, &attributes) == 0);
 }
-inline Stream pipe_stream() {
-    int ends[2];
-    BOOST_TEST_REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
-    return {"pipe", Fd(ends[0]), Fd(ends[1]), false};
+inline Stream pipe_stream()
+{
+	int ends[2];
+	BOOST_TEST_REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+	return {"pipe", Fd(ends[0]), Fd(ends[1]), false};
 }
-inline std::string temp_name(std::string const& directory) {
-    static std::atomic<unsigned> count;
-    return directory + "/contract-" + std::to_string(getpid()) + "-" + std::to_string(count++);
+inline std::string temp_name(const std::string &directory)
+{
+	static std::atomic<unsigned> count;
+	return directory + "/contract-" + std::to_string(getpid()) + "-" + std::to_string(count++);
 }
-inline Stream fifo_stream() {
-    std::string const path = temp_name("/tmp");
-    BOOST_TEST_REQUIRE(mkfifo(path.c_str(), 0600) == 0);
-    Fd reader(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-    Fd writer(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    unlink(path.c_str());
-    BOOST_TEST_REQUIRE((reader >= 0 && writer >= 0 && fcntl(reader, F_SETFL, 0) == 0));
-    return {"fifo", std::move(reader), std::move(writer), false};
+inline Stream fifo_stream()
+{
+	std::string const path = temp_name("/tmp");
+	BOOST_TEST_REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+	Fd reader(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+	Fd writer(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+	unlink(path.c_str());
+	BOOST_TEST_REQUIRE((reader >= 0 && writer >= 0 && fcntl(reader, F_SETFL, 0) == 0));
+	return {"fifo", std::move(reader), std::move(writer), false};
 }
-inline Stream pty_stream() {
-    int master, slave;
-    BOOST_TEST_REQUIRE(openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
-    make_raw(slave);
-    return {"pty", Fd(slave), Fd(master), true};
+inline Stream pty_stream()
+{
+	int master, slave;
+	BOOST_TEST_REQUIRE(openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
+	make_raw(slave);
+	return {"pty", Fd(slave), Fd(master), true};
 }
-inline Stream unix_stream(int type = SOCK_STREAM) {
-    int ends[2];
-    BOOST_TEST_REQUIRE(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) == 0);
-    return {"unix socket", Fd(ends[0]), Fd(ends[1]), true};
+inline Stream unix_stream(int type = SOCK_STREAM)
+{
+	int ends[2];
+	BOOST_TEST_REQUIRE(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) == 0);
+	return {"unix socket", Fd(ends[0]), Fd(ends[1]), true};
 }
-inline Stream tcp_stream() {
-    Fd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    Fd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    for (int fd : {int(listener), int(client)})
-        for (int option : {SO_SNDBUF, SO_RCVBUF}) {  // a size that the kernel will not adapt
-            int const bytes = 65536;
-            setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes);
-        }
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* const where = reinterpret_cast<sockaddr*>(&address);
-    BOOST_TEST_REQUIRE((bind(listener, where, length) == 0 && listen(listener, 1) == 0));
-    BOOST_TEST_REQUIRE(getsockname(listener, where, &length) == 0);
-    BOOST_TEST_REQUIRE(connect(client, where, length) == 0);
-    Fd server(accept(listener, nullptr, nullptr));
-    BOOST_TEST_REQUIRE(server >= 0);
-    return {"tcp socket", std::move(server), std::move(client), true};
+inline Stream tcp_stream()
+{
+	Fd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	Fd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	for (int fd : {int(listener), int(client)})
+		for (int option : {SO_SNDBUF, SO_RCVBUF}) { // a size that the kernel will not adapt
+			const int bytes = 65536;
+			setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes);
+		}
+	sockaddr_in address{};
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	socklen_t length = sizeof address;
+	auto *const where = reinterpret_cast<sockaddr *>(&address);
+	BOOST_TEST_REQUIRE((bind(listener, where, length) == 0 && listen(listener, 1) == 0));
+	BOOST_TEST_REQUIRE(getsockname(listener, where, &length) == 0);
+	BOOST_TEST_REQUIRE(connect(client, where, length) == 0);
+	Fd server(accept(listener, nullptr, nullptr));
+	BOOST_TEST_REQUIRE(server >= 0);
+	return {"tcp socket", std::move(server), std::move(client), true};
 }
 
 using StreamMaker = Stream (*)();
-inline Stream unix_stream_default() { return unix_stream(); }
-inline constexpr std::array<StreamMaker, 5> stream_kinds{pipe_stream, fifo_stream, pty_stream, unix_stream_default,
-                                                         tcp_stream};
+inline Stream unix_stream_default()
+{
+	return unix_stream();
+}
+inline constexpr std::array<StreamMaker, 5> stream_kinds{pipe_stream, fifo_stream, pty_stream,
+							 unix_stream_default, tcp_stream};
 
 /// Runs `body` with a fresh stream of every kind.
-template <class Body>
-void for_each_stream(Body body) {
-    for (StreamMaker make : stream_kinds) {
-        Stream stream = make();
-        BOOST_TEST_CONTEXT("stream: " << stream.name) { body(stream); }
-    }
+template <class Body> void for_each_stream(Body body)
+{
+	for (StreamMaker make : stream_kinds) {
+		Stream stream = make();
+		BOOST_TEST_CONTEXT("stream: " << stream.name)
+		{
+			body(stream);
+		}
+	}
 }
-template <class Body>
-void for_each_duplex_stream(Body body) {
-    for_each_stream([&](Stream& stream) {
-        if (stream.duplex) body(stream);
-    });
+template <class Body> void for_each_duplex_stream(Body body)
+{
+	for_each_stream([&](Stream &stream) {
+		if (stream.duplex)
+			body(stream);
+	});
 }
 
-inline void set_nonblocking(int fd, bool on = true) {
-    int const flags = fcntl(fd, F_GETFL);
-    BOOST_TEST_REQUIRE(fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) == 0);
+inline void set_nonblocking(int fd, bool on = true)
+{
+	const int flags = fcntl(fd, F_GETFL);
+	BOOST_TEST_REQUIRE(fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) == 0);
 }
-inline void put(int fd, std::string_view data) {
-    while (!data.empty()) {
-        ssize_t const n = write(fd, data.data(), data.size());
-        if (n < 0 && errno == EINTR) continue;
-        BOOST_TEST_REQUIRE(n > 0);
-        data.remove_prefix(static_cast<size_t>(n));
-    }
+inline void put(int fd, std::string_view data)
+{
+	while (!data.empty()) {
+		const ssize_t n = write(fd, data.data(), data.size());
+		if (n < 0 && errno == EINTR)
+			continue;
+		BOOST_TEST_REQUIRE(n > 0);
+		data.remove_prefix(static_cast<size_t>(n));
+	}
 }
 /// Reads exactly `bytes` unless the stream ends or nothing comes for the hang limit.
-inline std::string take(int fd, size_t bytes) {
-    std::string got;
-    std::vector<char> piece(65536);
-    while (got.size() < bytes) {
-        pollfd ready{fd, POLLIN, 0};
-        if (poll(&ready, 1, 20000) <= 0) break;
-        ssize_t const n = read(fd, piece.data(), std::min(piece.size(), bytes - got.size()));
-        if (n <= 0) break;
-        got.append(piece.data(), static_cast<size_t>(n));
-    }
-    return got;
+inline std::string take(int fd, size_t bytes)
+{
+	std::string got;
+	std::vector<char> piece(65536);
+	while (got.size() < bytes) {
+		pollfd ready{fd, POLLIN, 0};
+		if (poll(&ready, 1, 20000) <= 0)
+			break;
+		const ssize_t n =
+			read(fd, piece.data(), std::min(piece.size(), bytes - got.size()));
+		if (n <= 0)
+			break;
+		got.append(piece.data(), static_cast<size_t>(n));
+	}
+	return got;
 }
 /// Writes until not one byte more fits; returns how many did.
-inline size_t fill(int fd) {
-    set_nonblocking(fd);
-    std::vector<char> block(4096, 'f');
-    size_t total = 0;
-    for (size_t piece : {block.size(), size_t{1}})
-        for (ssize_t n; (n = write(fd, block.data(), piece)) > 0;) total += static_cast<size_t>(n);
-    set_nonblocking(fd, false);
-    return total;
+inline size_t fill(int fd)
+{
+	set_nonblocking(fd);
+	std::vector<char> block(4096, 'f');
+	size_t total = 0;
+	for (size_t piece : {block.size(), size_t{1}})
+		for (ssize_t n; (n = write(fd, block.data(), piece)) > 0;)
+			total += static_cast<size_t>(n);
+	set_nonblocking(fd, false);
+	return total;
 }
-inline bool has_data(int fd) {
-    pollfd ready{fd, POLLIN, 0};
-    return poll(&ready, 1, 0) > 0 && (ready.revents & POLLIN) != 0;
+inline bool has_data(int fd)
+{
+	pollfd ready{fd, POLLIN, 0};
+	return poll(&ready, 1, 0) > 0 && (ready.revents & POLLIN) != 0;
 }
 /// Bytes that differ from place to place, so that a misplaced piece shows.
-inline std::string pattern(size_t bytes, unsigned seed = 1) {
-    std::string text(bytes, '\0');
-    for (char& c : text) {
-        seed = seed * 1103515245u + 12345u;
-        c = static_cast<char>('a' + (seed >> 16) % 26);
-    }
-    return text;
+inline std::string pattern(size_t bytes, unsigned seed = 1)
+{
+	std::string text(bytes, '\0');
+	for (char &c : text) {
+		seed = seed * 1103515245u + 12345u;
+		c = static_cast<char>('a' + (seed >> 16) % 26);
+	}
+	return text;
 }
 
 // ---------------------------------------------------------------------- files
 
-inline std::string disk_directory() { return access(".", W_OK) == 0 ? "." : "/var/tmp"; }
+inline std::string disk_directory()
+{
+	return access(".", W_OK) == 0 ? "." : "/var/tmp";
+}
 
 struct File {
-    std::string path;
-    Fd fd;
-    File(std::string const& directory, int flags) : path(temp_name(directory)) {
-        fd.reset(open(path.c_str(), O_CREAT | O_EXCL | O_CLOEXEC | flags, 0600));
-    }
-    File(File&&) = default;
-    ~File() {
-        if (!path.empty()) unlink(path.c_str());
-    }
-    /// Looks through a descriptor of its own.
-    std::string content(size_t bytes = SIZE_MAX, off_t offset = 0) const {
-        Fd in(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-        struct stat status {};
-        if (fstat(in, &status) != 0 || status.st_size <= offset) return {};
-        std::string text(std::min(bytes, static_cast<size_t>(status.st_size - offset)), '\0');
-        size_t got = 0;
-        for (ssize_t n; got < text.size() && (n = pread(in, &text[got], text.size() - got, offset + off_t(got))) > 0;)
-            got += static_cast<size_t>(n);
-        text.resize(got);
-        return text;
-    }
+	std::string path;
+	Fd fd;
+	File(const std::string &directory, int flags) : path(temp_name(directory))
+	{
+		fd.reset(open(path.c_str(), O_CREAT | O_EXCL | O_CLOEXEC | flags, 0600));
+	}
+	File(File &&) = default;
+	~File()
+	{
+		if (!path.empty())
+			unlink(path.c_str());
+	}
+	/// Looks through a descriptor of its own.
+	std::string content(size_t bytes = SIZE_MAX, off_t offset = 0) const
+	{
+		Fd in(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+		struct stat status {};
+		if (fstat(in, &status) != 0 || status.st_size <= offset)
+			return {};
+		std::string text(std::min(bytes, static_cast<size_t>(status.st_size - offset)),
+				 '\0');
+		size_t got = 0;
+		for (ssize_t n; got < text.size() && (n = pread(in, &text[got], text.size() - got,
+								offset + off_t(got))) > 0;)
+			got += static_cast<size_t>(n);
+		text.resize(got);
+		return text;
+	}
 };
 
 struct FileKind {
-    char const* name;
-    std::string directory;
-    int flags;
+	const char *name;
+	std::string directory;
+	int flags;
 };
-inline File make_file(FileKind const& kind, int extra = 0) {
-    File file(kind.directory, O_RDWR | kind.flags | extra);
-    BOOST_TEST_REQUIRE(file.fd >= 0);
-    return file;
+inline File make_file(const FileKind &kind, int extra = 0)
+{
+	File file(kind.directory, O_RDWR | kind.flags | extra);
+	BOOST_TEST_REQUIRE(file.fd >= 0);
+	return file;
 }
-inline File disk_file(int flags = 0) { return make_file({"disk", disk_directory(), flags}); }
-inline File tmpfs_file(int flags = 0) { return make_file({"tmpfs", "/dev/shm", flags}); }
+inline File disk_file(int flags = 0)
+{
+	return make_file({"disk", disk_directory(), flags});
+}
+inline File tmpfs_file(int flags = 0)
+{
+	return make_file({"tmpfs", "/dev/shm", flags});
+}
 
 /// The kinds this machine's file systems take. Transfers of whole, aligned pages suit all of them.
-inline std::vector<FileKind> file_kinds() {
-    std::vector<FileKind> const wanted{
-        {"disk", disk_directory(), 0},          {"disk, O_DIRECT", disk_directory(), O_DIRECT},
-        {"disk, O_SYNC", disk_directory(), O_SYNC}, {"disk, O_DIRECT|O_DSYNC", disk_directory(), O_DIRECT | O_DSYNC},
-        {"tmpfs", "/dev/shm", 0},               {"tmpfs, O_SYNC", "/dev/shm", O_SYNC},
-    };
-    std::vector<FileKind> kinds;
-    for (FileKind const& kind : wanted)
-        if (File probe(kind.directory, O_RDWR | kind.flags); probe.fd >= 0) kinds.push_back(kind);
-    return kinds;
+inline std::vector<FileKind> file_kinds()
+{
+	const std::vector<FileKind> wanted{
+		{"disk", disk_directory(), 0},
+		{"disk, O_DIRECT", disk_directory(), O_DIRECT},
+		{"disk, O_SYNC", disk_directory(), O_SYNC},
+		{"disk, O_DIRECT|O_DSYNC", disk_directory(), O_DIRECT | O_DSYNC},
+		{"tmpfs", "/dev/shm", 0},
+		{"tmpfs, O_SYNC", "/dev/shm", O_SYNC},
+	};
+	std::vector<FileKind> kinds;
+	for (const FileKind &kind : wanted)
+		if (File probe(kind.directory, O_RDWR | kind.flags); probe.fd >= 0)
+			kinds.push_back(kind);
+	return kinds;
 }
-template <class Body>
-void for_each_file_kind(Body body) {
-    for (FileKind const& kind : file_kinds())
-        BOOST_TEST_CONTEXT("file: " << kind.name) { body(kind); }
+template <class Body> void for_each_file_kind(Body body)
+{
+	for (const FileKind &kind : file_kinds())
+		BOOST_TEST_CONTEXT("file: " << kind.name)
+		{
+			body(kind);
+		}
 }
 
-}  // namespace contract
+} // namespace contract
 
 #include "processes.hpp"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that knows nothing of libsigevec: evhttp, and a client of evhttp's own, in one loop. Requests with bodies of many sizes, several
- * connections, answers that are checked byte by byte. Prints how many were right.
+ * A program that knows nothing of libsigevec: evhttp, and a client of evhttp's own, in one loop.
+ * Requests with bodies of many sizes, several connections, answers that are checked byte by byte.
+ * Prints how many were right.
  */
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -92,7 +93,8 @@ int main(void)
 	server = evhttp_new(base);
 	evhttp_set_gencb(server, serve, NULL);
 	bound = evhttp_bind_socket_with_handle(server, "127.0.0.1", 0);
-	if (bound == NULL || getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&address, &length) != 0)
+	if (bound == NULL || getsockname(evhttp_bound_socket_get_fd(bound),
+					 (struct sockaddr *)&address, &length) != 0)
 		return 2;
 	memcpy(&port, (char *)&address + 2, sizeof port);
 	port = (unsigned short)(port >> 8 | port << 8);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mpi_iwrite FILE BLOCKS SIZE: every rank writes BLOCKS blocks of SIZE bytes with MPI_File_iwrite_at, interleaved
- * with those of the others, all in flight at once; reads those of its neighbour with MPI_File_iread_at; does
- * the same with MPI_File_iwrite and MPI_File_iread through a strided view; rank 0 reads the file with pread.
+ * mpi_iwrite FILE BLOCKS SIZE: every rank writes BLOCKS blocks of SIZE bytes with
+ * MPI_File_iwrite_at, interleaved with those of the others, all in flight at once; reads those of
+ * its neighbour with MPI_File_iread_at; does the same with MPI_File_iwrite and MPI_File_iread
+ * through a strided view; rank 0 reads the file with pread.
  */
 #include <mpi.h>
 
@@ -41,8 +42,10 @@ static void compare(const unsigned char *p, int writer, int block, int round, co
 {
 	for (int i = 0; i < size; i++) {
 		if (p[i] != expected(writer, block, round, i)) {
-			fprintf(stderr, "rank %d: %s: block %d of rank %d, byte %d: %d, expected %d\n", rank, how,
-				block, writer, i, p[i], expected(writer, block, round, i));
+			fprintf(stderr,
+				"rank %d: %s: block %d of rank %d, byte %d: %d, expected %d\n",
+				rank, how, block, writer, i, p[i],
+				expected(writer, block, round, i));
 			MPI_Abort(MPI_COMM_WORLD, 1);
 		}
 	}
@@ -72,20 +75,23 @@ static void finish(MPI_Request *requests, MPI_Status *statuses, const char *how)
 }
 
 /* Explicit offsets, one request per block. */
-static void by_offset(MPI_File file, unsigned char *data, MPI_Request *requests, MPI_Status *statuses)
+static void by_offset(MPI_File file, unsigned char *data, MPI_Request *requests,
+		      MPI_Status *statuses)
 {
 	int other = (rank + 1) % ranks;
 
 	for (int b = 0; b < blocks; b++) {
 		fill(data + (size_t)b * size, rank, b, 0);
-		check(MPI_File_iwrite_at(file, place(rank, b), data + (size_t)b * size, size, MPI_BYTE, &requests[b]),
+		check(MPI_File_iwrite_at(file, place(rank, b), data + (size_t)b * size, size,
+					 MPI_BYTE, &requests[b]),
 		      "MPI_File_iwrite_at");
 	}
 	finish(requests, statuses, "wait for MPI_File_iwrite_at");
 	check(MPI_File_sync(file), "MPI_File_sync");
 	MPI_Barrier(MPI_COMM_WORLD);
 	for (int b = 0; b < blocks; b++)
-		check(MPI_File_iread_at(file, place(other, b), data + (size_t)b * size, size, MPI_BYTE, &requests[b]),
+		check(MPI_File_iread_at(file, place(other, b), data + (size_t)b * size, size,
+					MPI_BYTE, &requests[b]),
 		      "MPI_File_iread_at");
 	finish(requests, statuses, "wait for MPI_File_iread_at");
 	for (int b = 0; b < blocks; b++)
@@ -99,7 +105,8 @@ static void set_view(MPI_File file, int writer, MPI_Datatype strided)
 	      "MPI_File_set_view");
 }
 
-/* One request for all blocks of a rank, through a view that skips those of the others; ends by polling. */
+/* One request for all blocks of a rank, through a view that skips those of the others; ends by
+ * polling. */
 static void by_view(MPI_File file, unsigned char *data)
 {
 	MPI_Datatype strided;
@@ -162,7 +169,8 @@ int main(int argc, char **argv)
 	if (!data || !requests || !statuses)
 		MPI_Abort(MPI_COMM_WORLD, 2);
 
-	check(MPI_File_open(MPI_COMM_WORLD, argv[1], MPI_MODE_CREATE | MPI_MODE_RDWR, MPI_INFO_NULL, &file),
+	check(MPI_File_open(MPI_COMM_WORLD, argv[1], MPI_MODE_CREATE | MPI_MODE_RDWR, MPI_INFO_NULL,
+			    &file),
 	      "MPI_File_open");
 	by_offset(file, data, requests, statuses);
 	by_view(file, data);

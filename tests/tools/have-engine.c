@@ -2,8 +2,9 @@
 /*
  * have-engine inline|kaio|uring|threads
  *
- * Can this engine exist in this build and on this machine? Asks the kernel itself and not the library, so that a library
- * which gives up too early is not taken for a machine without the engine. Exit 0: yes; 1: no, the reason on stdout.
+ * Can this engine exist in this build and on this machine? Asks the kernel itself and not the
+ * library, so that a library which gives up too early is not taken for a machine without the
+ * engine. Exit 0: yes; 1: no, the reason on stdout.
  */
 #include "config.h"
 

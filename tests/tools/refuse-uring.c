@@ -2,8 +2,9 @@
 /*
  * refuse-uring --enosys|--eperm|--eperm-aio COMMAND [ARGUMENT...]
  *
- * Runs COMMAND in a process tree where io_uring_setup fails, as in a container: --eperm as under Docker's seccomp profile,
- * --enosys as on a kernel that never heard of it, --eperm-aio with kernel AIO refused as well. Exit 77 when the system allows no seccomp filter, 125 on misuse.
+ * Runs COMMAND in a process tree where io_uring_setup fails, as in a container: --eperm as under
+ * Docker's seccomp profile, --enosys as on a kernel that never heard of it, --eperm-aio with kernel
+ * AIO refused as well. Exit 77 when the system allows no seccomp filter, 125 on misuse.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -21,7 +22,8 @@ enum { number_of_io_uring_setup = 425, x32_flag = 0x40000000 };
 
 static int refuse(unsigned error, bool aio)
 {
-	unsigned others[] = {SYS_io_setup, SYS_io_destroy, SYS_io_submit, SYS_io_cancel, SYS_io_getevents, SYS_io_pgetevents};
+	unsigned others[] = {SYS_io_setup,  SYS_io_destroy,   SYS_io_submit,
+			     SYS_io_cancel, SYS_io_getevents, SYS_io_pgetevents};
 	struct sock_filter program[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, (unsigned)~x32_flag),
@@ -59,7 +61,8 @@ int main(int argc, char **argv)
 		aio = true;
 	}
 	if (!error) {
-		fprintf(stderr, "usage: refuse-uring --enosys|--eperm|--eperm-aio COMMAND [ARGUMENT...]\n");
+		fprintf(stderr,
+			"usage: refuse-uring --enosys|--eperm|--eperm-aio COMMAND [ARGUMENT...]\n");
 		return 125;
 	}
 	if (refuse(error, aio) < 0) {

@@ -2,15 +2,16 @@
 /*
  * The system's <aio.h>, with the members that libsigevec adds to struct aiocb and struct aiocb64.
  *
- * pkg-config puts this directory before the system's, so that <aio.h> and <sigevec.h> may be included in any order.
- * The new members lie in the 32 reserved bytes at the end of glibc's structure: size and offsets stay libc's, and no
- * function that exists in POSIX ever reads them.
+ * pkg-config puts this directory before the system's, so that <aio.h> and <sigevec.h> may be
+ * included in any order. The new members lie in the 32 reserved bytes at the end of glibc's
+ * structure: size and offsets stay libc's, and no function that exists in POSIX ever reads them.
  */
 #ifndef SIGEVEC_SYSTEM_AIO_H
 #define SIGEVEC_SYSTEM_AIO_H 1
 
 #if defined __GNUC__
-#pragma GCC system_header /* #include_next and the reserved names below are for system headers only */
+#pragma GCC                                                                                        \
+	system_header /* #include_next and the reserved names below are for system headers only */
 #endif
 
 #include <features.h>
@@ -23,14 +24,16 @@ struct msghdr;
 typedef struct dma_mem *dma_mem_t;
 
 /*
- * glibc declares `char __glibc_reserved[32];' as the last member. 8 + 8 + 8 bytes of ours and a pointer make the same 32.
+ * glibc declares `char __glibc_reserved[32];' as the last member. 8 + 8 + 8 bytes of ours and a
+ * pointer make the same 32.
  */
-#define __glibc_reserved                                                                                               \
-	__sigevec_reserved[8];                                                                                         \
-	struct msghdr *aio_msg;                                                                                        \
-	dma_mem_t aio_dma_buf;                                                                                         \
+#define __glibc_reserved                                                                           \
+	__sigevec_reserved[8];                                                                     \
+	struct msghdr *aio_msg;                                                                    \
+	dma_mem_t aio_dma_buf;                                                                     \
 	char(*__sigevec_tail)
-/* Installed in /usr both lie below one folder of the search path, after which there may be no other. */
+/* Installed in /usr both lie below one folder of the search path, after which there may be no
+ * other. */
 #if defined __has_include
 #if __has_include("../../aio.h")
 #include "../../aio.h"

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A network device for the tests, "card0", whose one queue reads and writes the memory of an AF_XDP socket itself (zero-copy), as the drivers of
- * real cards have it done by their hardware; and an ordinary one, "cable0", at the other end of its cable. What the hardware would do this
- * module does, in NAPI's poll. In /sys/module/sigevec_test_card/parameters: hold, by which the device does not read what is to be sent.
+ * A network device for the tests, "card0", whose one queue reads and writes the memory of an AF_XDP
+ * socket itself (zero-copy), as the drivers of real cards have it done by their hardware; and an
+ * ordinary one, "cable0", at the other end of its cable. What the hardware would do this module
+ * does, in NAPI's poll. In /sys/module/sigevec_test_card/parameters: hold, by which the device does
+ * not read what is to be sent.
  */
 #include <linux/bpf.h>
 #include <linux/bpf_trace.h>
@@ -47,7 +49,7 @@ static int set_hold(const char *value, const struct kernel_param *p)
 	return e;
 }
 
-static const struct kernel_param_ops hold_ops = { .set = set_hold, .get = param_get_bool };
+static const struct kernel_param_ops hold_ops = {.set = set_hold, .get = param_get_bool};
 module_param_cb(hold, &hold_ops, &hold, 0644);
 
 /* By the kernel's own ways; with a program, to a socket that has its frames copied. */
@@ -72,7 +74,8 @@ static struct xdp_buff *into_memory(struct card *c, const struct sk_buff *skb)
 	}
 	if (xsk_uses_need_wakeup(c->pool))
 		xsk_clear_rx_need_wakeup(c->pool);
-	if (skb->len > xsk_pool_get_rx_frame_size(c->pool) || skb_copy_bits(skb, 0, x->data, skb->len)) {
+	if (skb->len > xsk_pool_get_rx_frame_size(c->pool) ||
+	    skb_copy_bits(skb, 0, x->data, skb->len)) {
 		xsk_buff_free(x);
 		return NULL;
 	}
@@ -293,7 +296,8 @@ static int add_card(void)
 
 	skb_queue_head_init(&c->arriving);
 	netif_napi_add(card, &c->napi, poll);
-	card->xdp_features = NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT | NETDEV_XDP_ACT_XSK_ZEROCOPY;
+	card->xdp_features =
+		NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT | NETDEV_XDP_ACT_XSK_ZEROCOPY;
 	e = xdp_rxq_info_reg(&c->rxq, card, 0, 0);
 	if (e)
 		return e;
@@ -317,7 +321,8 @@ static int __init card_init(void)
 {
 	int e;
 
-	platform = platform_device_register_simple("sigevec_test_card", PLATFORM_DEVID_NONE, NULL, 0);
+	platform =
+		platform_device_register_simple("sigevec_test_card", PLATFORM_DEVID_NONE, NULL, 0);
 	if (IS_ERR(platform))
 		return PTR_ERR(platform);
 	e = dma_coerce_mask_and_coherent(&platform->dev, DMA_BIT_MASK(64));
@@ -355,5 +360,6 @@ static void __exit card_exit(void)
 
 module_init(card_init);
 module_exit(card_exit);
-MODULE_DESCRIPTION("A network device whose queue an AF_XDP socket can have without copies, for the tests of sigevec");
+MODULE_DESCRIPTION("A network device whose queue an AF_XDP socket can have without copies, for the "
+		   "tests of sigevec");
 MODULE_LICENSE("GPL");

@@ -43,7 +43,8 @@ static void run(struct work_struct *work)
 	struct job *j;
 
 	while ((j = next_job()) != NULL) {
-		struct dmaengine_result r = { .result = READ_ONCE(fail) ? DMA_TRANS_ABORTED : DMA_TRANS_NOERROR };
+		struct dmaengine_result r = {.result = READ_ONCE(fail) ? DMA_TRANS_ABORTED
+								       : DMA_TRANS_NOERROR};
 
 		if (r.result == DMA_TRANS_NOERROR)
 			memcpy(phys_to_virt(j->to), phys_to_virt(j->from), j->n);
@@ -62,7 +63,7 @@ static int set_switch(const char *text, const struct kernel_param *kp)
 	schedule_work(&work);
 	return e;
 }
-static const struct kernel_param_ops switch_ops = { .set = set_switch, .get = param_get_bool };
+static const struct kernel_param_ops switch_ops = {.set = set_switch, .get = param_get_bool};
 module_param_cb(hold, &switch_ops, &hold, 0644);
 module_param_cb(fail, &switch_ops, &fail, 0644);
 
@@ -79,7 +80,8 @@ static dma_cookie_t submit(struct dma_async_tx_descriptor *tx)
 	return tx->cookie;
 }
 
-static struct dma_async_tx_descriptor *prepare(struct dma_chan *c, dma_addr_t to, dma_addr_t from, size_t n, unsigned long flags)
+static struct dma_async_tx_descriptor *prepare(struct dma_chan *c, dma_addr_t to, dma_addr_t from,
+					       size_t n, unsigned long flags)
 {
 	struct job *j = kzalloc(sizeof(*j), GFP_NOWAIT);
 

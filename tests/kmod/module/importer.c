@@ -5,13 +5,15 @@
 
 #include "test.h"
 
-/* As a device would, by the addresses that are for it: reads all, then inverts it. There is no IOMMU in the guest. */
+/* As a device would, by the addresses that are for it: reads all, then inverts it. There is no
+ * IOMMU in the guest. */
 static void look(struct sg_table *table, struct test_import *t)
 {
 	struct scatterlist *sg;
 	int i;
 
-	for_each_sgtable_dma_sg(table, sg, i) {
+	for_each_sgtable_dma_sg(table, sg, i)
+	{
 		u8 *p = phys_to_virt(sg_dma_address(sg));
 		unsigned int k;
 
@@ -31,7 +33,7 @@ int test_import(struct device *d, struct test_import *t)
 	struct sg_table *table;
 	int e = 0;
 
-	*t = (struct test_import){ .fd = t->fd };
+	*t = (struct test_import){.fd = t->fd};
 	if (IS_ERR(buf))
 		return PTR_ERR(buf);
 	a = dma_buf_attach(buf, d);

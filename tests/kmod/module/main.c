@@ -37,7 +37,7 @@ static struct miscdevice device = {
 };
 
 /* The DMA engine's core wants a device with a driver. */
-static struct platform_driver driver = { .driver.name = "sigevec_test" };
+static struct platform_driver driver = {.driver.name = "sigevec_test"};
 
 static int probe(struct platform_device *p)
 {
