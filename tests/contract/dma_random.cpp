@@ -60,7 +60,7 @@ constexpr uint32_t mark = 0x51e7ec01;
 /// Who waits for data does so for a moment.
 void limit_waiting(int fd)
 {
-	struct const timeval moment{0, 2000};
+	const struct timeval moment{0, 2000};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &moment, sizeof moment);
 }
 
@@ -373,7 +373,7 @@ private:
 	/// Of those that have ended; or waits for one.
 	void harvest(bool wait)
 	{
-		struct const aiocb *list[slots_] = {};
+		const struct aiocb *list[slots_] = {};
 		for (unsigned i = 0; i < slots_; ++i)
 			if (cb_[i].k >= 0)
 				list[i] = &cb_[i].cb;

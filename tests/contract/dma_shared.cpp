@@ -65,7 +65,7 @@ void use_everything(const Region &region, const char *base, const Pair &s, std::
 			cb.aio_buf = at;
 			cb.aio_nbytes = std::min<size_t>(bytes, 100);
 			cb.aio_dma_buf = region;
-			struct const aiocb *list[] = {&cb};
+			const struct aiocb *list[] = {&cb};
 			if (aio_send(&cb, AIO_DMA_BUF | MSG_DONTWAIT) == 0) {
 				while (aio_error(&cb) == EINPROGRESS)
 					aio_suspend(list, 1, nullptr);
@@ -335,7 +335,7 @@ BOOST_AUTO_TEST_CASE(a_piece_may_be_sent_any_number_of_times_at_once)
 		}
 	});
 	for (unsigned i = 0; i < accepted; ++i) {
-		struct const aiocb *list[] = {&all[i]};
+		const struct aiocb *list[] = {&all[i]};
 		while (aio_error(&all[i]) == EINPROGRESS)
 			aio_suspend(list, 1, nullptr);
 	}

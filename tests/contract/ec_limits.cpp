@@ -7,7 +7,7 @@
 
 namespace {
 
-uint64_t load(struct const ec_stat &s)
+uint64_t load(const struct ec_stat &s)
 {
 	return s.outstanding + s.queued;
 }

@@ -347,7 +347,7 @@ BOOST_AUTO_TEST_CASE(the_state_tells_of_both_and_of_the_node)
 	BOOST_TEST(numbers(ec).busy_poll_microseconds == 0u);
 	BOOST_TEST_REQUIRE(ec_moderate(ec, 7, 11) == 0);
 	BOOST_TEST_REQUIRE(ec_busy_poll(ec, 13) == 0);
-	struct const ec_stat s = numbers(ec);
+	const struct ec_stat s = numbers(ec);
 	BOOST_TEST(s.moderate_events == 7u);
 	BOOST_TEST(s.moderate_microseconds == 11u);
 	BOOST_TEST(s.busy_poll_microseconds == 13u);

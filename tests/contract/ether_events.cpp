@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(a_full_region_drops_and_counts_and_goes_on_when_there_is_ro
 			t.comes(sent++);
 	}
 	BOOST_TEST((errno == ENOBUFS || errno == EAGAIN));
-	struct const dma_stat s = t.region.stat();
+	const struct dma_stat s = t.region.stat();
 	BOOST_TEST(s.frames_dropped > 0u);
 	BOOST_TEST(s.frames_dropped + s.frames_received == sent);
 	for (auto [piece, n] : kept)
