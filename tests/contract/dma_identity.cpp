@@ -340,7 +340,7 @@ BOOST_AUTO_TEST_CASE(a_call_back_leaves_the_error_that_it_tells_of_to_whoever_ca
 							*static_cast<std::atomic<bool> *>(c) = true;
 						},
 						&told) == 0);
-				const struct linger reset{1, 0};
+				const struct linger reset = {1, 0};
 				setsockopt(s.b, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 				s.b.reset();
 				if (!kind.is_stream())

@@ -60,7 +60,7 @@ constexpr uint32_t mark = 0x51e7ec01;
 /// Who waits for data does so for a moment.
 void limit_waiting(int fd)
 {
-	const struct timeval moment{0, 2000};
+	const struct timeval moment = {0, 2000};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &moment, sizeof moment);
 }
 
