@@ -14,6 +14,7 @@
 #include <aio.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
@@ -403,15 +404,35 @@ inline std::string take(int fd, size_t bytes)
 	}
 	return got;
 }
-/// Writes until not one byte more fits; returns how many did.
+/// Bytes that TCP has sent and that the peer has not said to have: when it does, there is room
+/// again.
+inline bool unacknowledged(int fd)
+{
+	tcp_info info{};
+	socklen_t size = sizeof info;
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_unacked != 0;
+}
+/// Writes until not one byte more fits; returns how many did. TCP's buffer grows no more.
 inline size_t fill(int fd)
 {
+	int protocol = 0;
+	socklen_t size = sizeof protocol;
+	const bool tcp = getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
+			 protocol == IPPROTO_TCP;
+	const int room = 65536;
+	if (tcp)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
 	set_nonblocking(fd);
 	std::vector<char> block(4096, 'f');
 	size_t total = 0;
-	for (size_t piece : {block.size(), size_t{1}})
-		for (ssize_t n; (n = write(fd, block.data(), piece)) > 0;)
-			total += static_cast<size_t>(n);
+	for (size_t before = ~size_t{0}; total != before;) {
+		before = total;
+		for (size_t piece : {block.size(), size_t{1}})
+			for (ssize_t n; (n = write(fd, block.data(), piece)) > 0;)
+				total += static_cast<size_t>(n);
+		if (!tcp || !eventually([&] { return !unacknowledged(fd); }))
+			break;
+	}
 	set_nonblocking(fd, false);
 	return total;
 }
