@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // aio_cancel.
-#include "api/check.hpp"
+#include "submit/check.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
 #include "engine/transfer.hpp"
-#include "request/cancel.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
+#include "submit/cancel.hpp"
 
 #include <cerrno>
 #include <sched.h>

@@ -6,10 +6,10 @@
 #include "channel/moderation.hpp"
 #include "channel/posted.hpp"
 #include "channel/queue.hpp"
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
-#include "api/check.hpp"
 #include "runtime/process.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 #include <climits>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // dma_alloc, dma_free, dma_import, dma_assoc, dma_disassoc, dma_stat, async_io_notify.
-#include "api/check.hpp"
 #include "dma/association.hpp"
 #include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "runtime/process.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 

@@ -3,9 +3,9 @@
 // ether_open.
 #include "sigevec/ether.h"
 
-#include "api/check.hpp"
 #include "ether/device.hpp"
 #include "runtime/process.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 #include <cstring>

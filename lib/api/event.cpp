@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // ev_send, ev_recv, ... : one-call requests.
-#include "api/check.hpp"
 #include "api/socket.hpp"
 #include "channel/channel.hpp"
-#include "channel/single.hpp"
 #include "dma/receive.hpp"
-#include "request/cancel.hpp"
+#include "ring_channel/single.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/ev.h"
+#include "submit/cancel.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 

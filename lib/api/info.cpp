@@ -3,13 +3,13 @@
 // sigevec_get_engine, sigevec_get_limits, sigevec_set_limits, sigevec_get_stats.
 #include "sigevec/info.h"
 
-#include "api/check.hpp"
 #include "base/memory_order.hpp"
 #include "dma/region.hpp"
 #include "engine/select.hpp"
 #include "runtime/config.hpp"
 #include "runtime/process.hpp"
 #include "runtime/stats.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
 // lio_listio.
-#include "api/check.hpp"
 #include "api/socket.hpp"
 #include "base/memory_order.hpp"
 #include "channel/bell.hpp"
+#include "submit/check.hpp"
 
 #include "aiocb.hpp"
-#include "completion/wait.hpp"
 #include "dma/request.hpp"
 #include "engine/kaio.hpp"
+#include "notify/batch.hpp"
 #include "notify/notifier.hpp"
-#include "request/batch.hpp"
-#include "request/submit.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
+#include "submit/submit.hpp"
+#include "submit/wait.hpp"
 
 #include "sigevec/aio.h"
 

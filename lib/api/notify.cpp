@@ -6,13 +6,13 @@
 // Whoever does not ask for SIGEV_EC gets libc's function and nothing else: nothing is set up, and
 // no other member is read. Not in the static library, whose objects are without PIC: a static
 // program has one function of each name, and there it is libc's.
-#include "api/check.hpp"
 #include "libc.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/ec.h"
 #include "source/addrinfo.hpp"
 #include "source/mq.hpp"
 #include "source/timer.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 

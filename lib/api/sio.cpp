@@ -3,13 +3,13 @@
 // sio_reserve, sio_release, sio_send, sio_sendto, sio_sendmsg, sio_recv, sio_recvfrom, sio_recvmsg.
 #include "sigevec/sio.h"
 
-#include "api/check.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receive.hpp"
 #include "dma/send.hpp"
 #include "ether/device.hpp"
 #include "runtime/process.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 #include <climits>

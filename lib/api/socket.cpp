@@ -3,13 +3,13 @@
 // aio_send, aio_recv, aio_sendto, aio_recvfrom, aio_sendmsg, aio_recvmsg, aio_accept, aio_connect.
 #include "api/socket.hpp"
 
-#include "api/check.hpp"
-#include "channel/single.hpp"
 #include "dma/request.hpp"
-#include "request/submit.hpp"
+#include "ring_channel/single.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/aio.h"
 #include "sigevec/ev.h"
+#include "submit/check.hpp"
+#include "submit/submit.hpp"
 
 #include <cerrno>
 #include <climits>

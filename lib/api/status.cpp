@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // aio_error, aio_return: async-signal-safe.
-#include "api/check.hpp"
+#include "submit/check.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"

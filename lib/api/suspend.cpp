@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // aio_suspend, aio_waitcomplete.
-#include "api/check.hpp"
+#include "submit/check.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
-#include "completion/wait.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/aio.h"
+#include "submit/wait.hpp"
 
 #include <cerrno>
 

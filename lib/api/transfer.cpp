@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // aio_read, aio_write, aio_readv, aio_writev, aio_fsync, aio_init.
-#include "api/check.hpp"
+#include "submit/check.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
-#include "request/submit.hpp"
 #include "runtime/config.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/aio.h"
+#include "submit/submit.hpp"
 
 #include <cerrno>
 #include <fcntl.h>

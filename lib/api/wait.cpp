@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // ev_sem_wait, ev_pthread_*, ev_signal, ev_msgrcv, ev_msgsnd, ev_semop.
-#include "api/check.hpp"
 #include "nptl.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/sync.h"
 #include "source/signal.hpp"
 #include "source/sync.hpp"
 #include "source/sysv.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 

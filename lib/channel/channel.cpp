@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT
 #include "channel/channel.hpp"
 
+#include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/node.hpp"
+#include "base/pool.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
-#include "channel/single.hpp"
-#include "request/cancel.hpp"
-#include "request/pool.hpp"
-#include "runtime/by_descriptor.hpp"
-#include "runtime/meter.hpp"
-#include "runtime/node.hpp"
+#include "request/meter.hpp"
+#include "ring_channel/single.hpp"
 #include "runtime/stats.hpp"
 #include "source/inner.hpp"
+#include "submit/cancel.hpp"
 
 #include <cerrno>
 #include <fcntl.h>

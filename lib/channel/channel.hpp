@@ -20,10 +20,10 @@
 #pragma once
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
+#include "channel/event.hpp"
 #include "channel/own_epoll.hpp"
-#include "notify/event.hpp"
 #include "runtime/stats_file.hpp"
-#include "runtime/sync.hpp"
 #include "sigevec/ec.h"
 
 #include <atomic>
@@ -184,7 +184,8 @@ void note_dropped(Channel *c, uint64_t count = 1);
 // The time of moderation is up: rings if there is something.
 void tell(Channel *c);
 
-// Parts of next(), for channel/single.cpp: what is in the queue, and its descriptor afterwards.
+// Parts of next(), for ring_channel/single.cpp: what is in the queue, and its descriptor
+// afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);
 bool queue_empty(const Channel *c);
 // Whether a reader that finds events is to see if the program has closed the channel: once for all

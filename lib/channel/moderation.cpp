@@ -11,7 +11,8 @@
 #include "channel/bell.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
+#include "runtime/thread.hpp"
 
 #include <cerrno>
 #include <sys/epoll.h>

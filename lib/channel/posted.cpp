@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "channel/posted.hpp"
 
-#include "request/pool.hpp"
+#include "base/pool.hpp"
 
 namespace sigevec::posted {
 

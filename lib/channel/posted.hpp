@@ -3,7 +3,7 @@
 // Events of the program's own (ec_post): small, for they are all that many channels are used for.
 #pragma once
 
-#include "notify/event.hpp"
+#include "channel/event.hpp"
 
 namespace sigevec::posted {
 

@@ -3,17 +3,17 @@
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
+#include "base/thread_number.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "dma/request.hpp"
 #include "engine/transfer.hpp"
+#include "notify/batch.hpp"
 #include "notify/notify.hpp"
-#include "request/batch.hpp"
 #include "request/index.hpp"
+#include "request/meter.hpp"
 #include "request/order.hpp"
-#include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
-#include "runtime/thread_number.hpp"
 
 namespace sigevec::completion {
 

@@ -3,7 +3,7 @@
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
-#include "runtime/thread_number.hpp"
+#include "base/thread_number.hpp"
 
 #include <atomic>
 

@@ -3,7 +3,7 @@
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
-#include "runtime/sync.hpp"
+#include "base/sync.hpp"
 
 namespace sigevec::waiters {
 

@@ -13,7 +13,7 @@
 // came second, the waiter sees the end.
 #pragma once
 
-#include "runtime/thread_number.hpp"
+#include "base/thread_number.hpp"
 
 #include <aio.h>
 #include <atomic>

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "dma/association.hpp"
 
+#include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/pool.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
-#include "channel/single.hpp"
 #include "completion/completion.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
 #include "ether/device.hpp"
-#include "request/pool.hpp"
-#include "runtime/by_descriptor.hpp"
+#include "ring_channel/single.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>

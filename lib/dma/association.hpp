@@ -18,9 +18,9 @@
 #pragma once
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "dma/region.hpp"
 #include "request/request.hpp"
-#include "runtime/sync.hpp"
 
 namespace sigevec::ether {
 struct Device;
@@ -74,7 +74,7 @@ struct Association {
 	Arrival *queue;
 	bool untold; // something has come into it since async_io_notify's function was last called
 
-	// What an EC_SINGLE channel has in its ring for this (channel/single_region.cpp), or
+	// What an EC_SINGLE channel has in its ring for this (ring_channel/single_region.cpp), or
 	// nullptr.
 	void *armed;
 	Channel *armed_in;

@@ -2,10 +2,10 @@
 #include "dma/backing.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/node.hpp"
+#include "base/pages.hpp"
 #include "dma/pool.hpp"
 #include "dma/region.hpp"
-#include "runtime/node.hpp"
-#include "runtime/pages.hpp"
 
 #include <cerrno>
 #include <cstdio>

@@ -2,9 +2,9 @@
 #include "dma/members.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
-#include "runtime/sync.hpp"
-#include "runtime/thread_number.hpp"
+#include "base/thread_number.hpp"
 
 #include <cstdlib>
 #include <cstring>

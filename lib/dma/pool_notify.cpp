@@ -9,9 +9,9 @@
 #include "dma/feed.hpp"
 #include "dma/pool.hpp"
 
+#include "base/sync.hpp"
 #include "channel/bell.hpp"
 #include "dma/receiver.hpp"
-#include "runtime/sync.hpp"
 #include "sigevec/uapi.h"
 
 #include <cerrno>

@@ -11,6 +11,7 @@
 #include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/thread.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -2,14 +2,14 @@
 #include "dma/region.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/node.hpp"
+#include "base/pages.hpp"
+#include "base/sync.hpp"
 #include "dma/backing.hpp"
 #include "dma/registration.hpp"
 #include "dma/zero_copy.hpp"
 #include "ether/device.hpp"
 #include "runtime/config.hpp"
-#include "runtime/node.hpp"
-#include "runtime/pages.hpp"
-#include "runtime/sync.hpp"
 
 #include <cerrno>
 #include <cstring>

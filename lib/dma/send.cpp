@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "dma/send.hpp"
 
+#include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/pool.hpp"
 #include "base/socket_option.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receiver.hpp"
 #include "dma/zero_copy.hpp"
-#include "request/pool.hpp"
-#include "runtime/by_descriptor.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -2,7 +2,7 @@
 #include "dma/slots.hpp"
 
 #include "base/memory_order.hpp"
-#include "runtime/pages.hpp"
+#include "base/pages.hpp"
 
 #include <algorithm>
 #include <sys/mman.h>

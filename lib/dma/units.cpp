@@ -2,8 +2,8 @@
 #include "dma/units.hpp"
 
 #include "base/memory_order.hpp"
-#include "runtime/sync.hpp"
-#include "runtime/thread_number.hpp"
+#include "base/sync.hpp"
+#include "base/thread_number.hpp"
 
 namespace sigevec::dma {
 

@@ -3,13 +3,14 @@
 
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "engine/rights.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
+#include "runtime/thread.hpp"
 
 #include <algorithm>
 #include <cstddef>

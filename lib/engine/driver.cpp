@@ -10,10 +10,10 @@
 #include "engine/rights.hpp"
 #include "engine/transfer.hpp"
 #include "engine/worker.hpp"
+#include "request/meter.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/copies.hpp"
-#include "runtime/meter.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -9,12 +9,12 @@
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/carrier.hpp"
+#include "engine/program_thread.hpp"
 #include "engine/receive.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
+#include "request/meter.hpp"
 #include "request/stream.hpp"
-#include "runtime/meter.hpp"
-#include "runtime/program_thread.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -2,9 +2,9 @@
 #include "engine/held_files.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -10,16 +10,16 @@
 #include "engine/engine.hpp"
 
 #include "base/socket_option.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/attempts.hpp"
+#include "engine/filequeue.hpp"
 #include "engine/transfer.hpp"
-#include "request/filequeue.hpp"
 #include "request/order.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
-#include "runtime/sync.hpp"
 
 #include <cerrno>
 #include <climits>

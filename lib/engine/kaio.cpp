@@ -9,7 +9,7 @@
 
 #include "aiocb.hpp"
 #include "completion/completion.hpp"
-#include "request/batch.hpp"
+#include "notify/batch.hpp"
 #include "runtime/probes.hpp"
 
 #include <cstring>

@@ -20,8 +20,8 @@
 // when it returns.
 #pragma once
 
+#include "base/sync.hpp"
 #include "engine/engine.hpp"
-#include "runtime/sync.hpp"
 
 namespace sigevec::helper {
 struct Helper;

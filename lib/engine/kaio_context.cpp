@@ -5,17 +5,17 @@
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
+#include "base/thread_number.hpp"
 #include "completion/completion.hpp"
 #include "completion/waiters.hpp"
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
-#include "request/batch.hpp"
+#include "notify/batch.hpp"
+#include "request/meter.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
-#include "runtime/thread_number.hpp"
 
 #include <sys/mman.h>
 

@@ -7,6 +7,7 @@
 #include "cancellation.h"
 #include "completion/waiters.hpp"
 #include "runtime/helper.hpp"
+#include "runtime/thread.hpp"
 
 namespace sigevec::kaio {
 

@@ -2,8 +2,8 @@
 #include "engine/rights.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 
 #include <atomic>
 #include <cstdlib>

@@ -6,9 +6,9 @@
 #include "engine/engine.hpp"
 
 #include "base/memory_order.hpp"
-#include "request/filequeue.hpp"
+#include "base/sync.hpp"
+#include "engine/filequeue.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 
 #include <fcntl.h>
 

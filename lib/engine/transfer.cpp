@@ -7,9 +7,9 @@
 #include "dma/pool.hpp"
 #include "engine/carrier.hpp"
 #include "engine/file_system.hpp"
+#include "engine/filequeue.hpp"
 #include "engine/receive.hpp"
 #include "interrupt.h"
-#include "request/filequeue.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -2,17 +2,18 @@
 #include "engine/worker.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
+#include "engine/filequeue.hpp"
 #include "engine/held_files.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
-#include "request/filequeue.hpp"
+#include "request/meter.hpp"
 #include "runtime/config.hpp"
 #include "runtime/copies.hpp"
-#include "runtime/meter.hpp"
-#include "runtime/sync.hpp"
+#include "runtime/thread.hpp"
 
 namespace sigevec::worker {
 

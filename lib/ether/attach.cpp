@@ -4,9 +4,9 @@
 #include "ether/device.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/pages.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
-#include "runtime/pages.hpp"
 #include "sigevec/ether.h"
 
 #include <cstdlib>

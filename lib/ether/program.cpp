@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "ether/program.hpp"
 
+#include "base/sync.hpp"
 #include "channel/bell.hpp"
-#include "runtime/sync.hpp"
 
 #include <cstddef>
 #include <cstdlib>

@@ -3,7 +3,6 @@
 // The calls of interface.h.
 #include "iocontext/interface.h"
 
-#include "api/check.hpp"
 #include "base/memory_order.hpp"
 #include "engine/kaio.hpp"
 #include "iocontext/context.hpp"
@@ -11,6 +10,7 @@
 #include "iocontext/user_memory.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
+#include "submit/check.hpp"
 
 #include <cerrno>
 #include <cstring>

@@ -2,8 +2,8 @@
 #include "iocontext/context.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/pool.hpp"
 #include "iocontext/user_memory.hpp"
-#include "request/pool.hpp"
 #include "runtime/config.hpp"
 
 #include <cerrno>

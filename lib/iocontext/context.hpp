@@ -23,9 +23,9 @@
 #pragma once
 
 #include "base/inbox.hpp"
+#include "base/sync.hpp"
 #include "iocontext/event_signal.hpp"
 #include "iocontext/sleep.hpp"
-#include "runtime/sync.hpp"
 
 #include <linux/aio_abi.h>
 #include <sys/types.h>

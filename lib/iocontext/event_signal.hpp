@@ -14,8 +14,8 @@
 // made.
 #pragma once
 
+#include "base/sync.hpp"
 #include "runtime/post.hpp"
-#include "runtime/sync.hpp"
 
 namespace sigevec::io {
 

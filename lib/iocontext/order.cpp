@@ -2,8 +2,8 @@
 #include "iocontext/order.hpp"
 
 #include "base/memory_order.hpp"
-#include "request/submit.hpp"
-#include "runtime/sync.hpp"
+#include "base/sync.hpp"
+#include "submit/submit.hpp"
 
 namespace sigevec::io::order {
 

@@ -12,7 +12,7 @@
 // Lock: `lock', with all signals blocked.
 #pragma once
 
-#include "runtime/sync.hpp"
+#include "base/sync.hpp"
 
 namespace sigevec::io {
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/submit.hpp"
 
-#include "api/check.hpp"
 #include "base/memory_order.hpp"
 #include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
 #include "iocontext/order.hpp"
 #include "iocontext/user_memory.hpp"
-#include "request/cancel.hpp"
-#include "request/submit.hpp"
 #include "runtime/helper.hpp"
+#include "submit/cancel.hpp"
+#include "submit/check.hpp"
+#include "submit/submit.hpp"
 
 #include <climits>
 #include <cstdio>

@@ -2,12 +2,13 @@
 #include "notify/notifier.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "cancellation.h"
 #include "notify/notify.hpp"
 #include "runtime/config.hpp"
 #include "runtime/last_thread.hpp"
 #include "runtime/probes.hpp"
-#include "runtime/sync.hpp"
+#include "runtime/thread.hpp"
 
 #include <cstdlib>
 

@@ -7,7 +7,7 @@
 // for a while and used again; a function with attributes gets a thread of its own.
 #pragma once
 
-#include "notify/event.hpp"
+#include "channel/event.hpp"
 
 namespace sigevec::notifier {
 

@@ -3,8 +3,8 @@
 
 #include "channel/channel.hpp"
 #include "channel/posted.hpp"
+#include "notify/batch.hpp"
 #include "notify/notifier.hpp"
-#include "request/batch.hpp"
 #include "request/request.hpp"
 #include "runtime/probes.hpp"
 #include "source/source.hpp"

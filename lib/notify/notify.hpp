@@ -3,7 +3,7 @@
 // The one place where notifications are sent.
 #pragma once
 
-#include "notify/event.hpp"
+#include "channel/event.hpp"
 
 namespace sigevec::notify {
 

@@ -2,7 +2,7 @@
 #include "request/index.hpp"
 
 #include "base/memory_order.hpp"
-#include "runtime/sync.hpp"
+#include "base/sync.hpp"
 
 namespace sigevec::requests::index {
 

@@ -9,8 +9,8 @@
 // executor lets go of it, which is when all before it has ended.
 #pragma once
 
+#include "base/sync.hpp"
 #include "request/request.hpp"
-#include "runtime/sync.hpp"
 
 namespace sigevec::order {
 

@@ -2,14 +2,14 @@
 #include "request/request.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/pool.hpp"
 #include "channel/channel.hpp"
 #include "engine/carrier.hpp"
 #include "request/index.hpp"
+#include "request/meter.hpp"
 #include "request/order.hpp"
-#include "request/pool.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
-#include "runtime/meter.hpp"
 
 #include <cstring>
 #include <fcntl.h>

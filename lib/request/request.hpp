@@ -12,8 +12,8 @@
 
 #include "base/chains.hpp"
 #include "base/memory_order.hpp"
-#include "dma/use.hpp"
-#include "notify/event.hpp"
+#include "channel/event.hpp"
+#include "request/use.hpp"
 #include "runtime/post.hpp"
 #include "runtime/stats_file.hpp"
 
@@ -140,7 +140,7 @@ struct Call {
 				// or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr
 	dma::Use dma;           // of a region
-	uint64_t begun;         // when, in ns, if it is timed (runtime/meter.hpp); or 0
+	uint64_t begun;         // when, in ns, if it is timed (request/meter.hpp); or 0
 };
 
 // Who decides. Transitions, each a compare-exchange on the word that also holds the generation:

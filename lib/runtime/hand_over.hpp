@@ -19,8 +19,8 @@
 // submitter blocks signals, so that no handler leaves it by a longjmp.
 #pragma once
 
+#include "base/sync.hpp"
 #include "runtime/post.hpp"
-#include "runtime/sync.hpp"
 
 #include <sys/types.h>
 

@@ -2,12 +2,13 @@
 #include "runtime/helper.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/pool.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
 #include "engine/worker.hpp"
-#include "request/pool.hpp"
 #include "request/stream.hpp"
+#include "runtime/thread.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -15,10 +15,10 @@
 
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "request/request.hpp"
 #include "runtime/hand_over.hpp"
 #include "runtime/jobs.hpp"
-#include "runtime/sync.hpp"
 #include "runtime/wakeup.hpp"
 
 #include <atomic>

@@ -4,14 +4,14 @@
 //
 // Lock: one, for a few instructions; submitters hold it with all signals blocked. What is queued is
 // taken in order. A worker that finds nothing looks at memory for a moment, one at a time, before
-// it sleeps (runtime/spin.hpp).
+// it sleeps (base/spin.hpp).
 //
 // No wake-up is lost: whoever queues a job changes `changes_' under the lock; a worker reads it
 // under the lock that it found nothing under, and sleeps only while it is unchanged.
 #pragma once
 
+#include "base/spin.hpp"
 #include "runtime/post.hpp"
-#include "runtime/spin.hpp"
 
 namespace sigevec::helper {
 

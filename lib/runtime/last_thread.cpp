@@ -2,13 +2,14 @@
 #include "runtime/last_thread.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "dma/association.hpp"
 #include "dma/pool.hpp"
 #include "engine/kaio.hpp"
 #include "request/request.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
-#include "runtime/sync.hpp"
+#include "runtime/thread.hpp"
 
 #include <atomic>
 #include <cerrno>

@@ -3,8 +3,8 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
+#include "request/meter.hpp"
 #include "runtime/config.hpp"
-#include "runtime/meter.hpp"
 #include "runtime/stats_place.hpp"
 
 #include <cerrno>

@@ -9,8 +9,8 @@
 #pragma once
 
 #include "base/memory_order.hpp"
+#include "base/thread_number.hpp"
 #include "runtime/stats_file.hpp"
-#include "runtime/thread_number.hpp"
 
 #include <atomic>
 #include <cstdint>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/stats_place.hpp"
 
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/config.hpp"
 #include "runtime/stats_file.hpp"
 #include "runtime/stats_folder.hpp"
-#include "runtime/sync.hpp"
 
 #include <cerrno>
 #include <climits>

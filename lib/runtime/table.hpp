@@ -5,7 +5,7 @@
 // By a pidfd of the driver's thread, where there are such (Linux 6.9): whatever else its number is
 // by then, the call fails and does nothing. Elsewhere by a socket, which the driver sends to before
 // it says so in memory; its identity is compared before it is read. Either number belongs to the
-// thread that uses it (runtime/program_thread.cpp); nobody else does.
+// thread that uses it (engine/program_thread.cpp); nobody else does.
 #pragma once
 
 #include <cstdint>

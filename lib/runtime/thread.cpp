@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
+#include "runtime/thread.hpp"
+#include "base/sync.hpp"
 #include "runtime/last_thread.hpp"
-#include "runtime/sync.hpp"
 
 #include <cstdlib>
 #include <initializer_list>

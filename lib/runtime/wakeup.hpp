@@ -13,7 +13,7 @@
 #pragma once
 
 #include "base/memory_order.hpp"
-#include "runtime/sync.hpp"
+#include "base/sync.hpp"
 
 #include <sys/signalfd.h>
 

@@ -2,9 +2,10 @@
 #include "source/addrinfo.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "libc.hpp"
 #include "runtime/config.hpp"
-#include "runtime/sync.hpp"
+#include "runtime/thread.hpp"
 #include "source/rights.hpp"
 
 #include <cerrno>

@@ -4,11 +4,11 @@
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "base/uring_queue.hpp"
 #include "nptl.hpp"
 #include "runtime/config.hpp"
-#include "runtime/sync.hpp"
 #include "source/sync.hpp"
 #include "uring.h"
 

@@ -2,8 +2,8 @@
 #include "source/index.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "channel/channel.hpp"
-#include "runtime/sync.hpp"
 
 namespace sigevec::source::index {
 

@@ -2,14 +2,14 @@
 #include "source/inner.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 #include "runtime/table.hpp"
 
 #include <cerrno>

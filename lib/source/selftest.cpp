@@ -4,8 +4,8 @@
 // own functions, on objects of its own, when it is first needed. What fails once is refused for
 // good (ENOTSUP).
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "nptl.hpp"
-#include "runtime/sync.hpp"
 #include "source/sync.hpp"
 #include "source/watcher.hpp"
 

@@ -24,7 +24,7 @@
 #pragma once
 
 #include "base/chains.hpp"
-#include "notify/event.hpp"
+#include "channel/event.hpp"
 #include "sigevec/ec.h"
 
 #include <atomic>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/sync.hpp"
 
-#include "runtime/sync.hpp"
+#include "base/sync.hpp"
 #include "source/watcher.hpp"
 
 #include <cerrno>

@@ -8,8 +8,8 @@
 // the primary one at __writers_futex, or are given it (hand_over of __writers) where writers are
 // preferred. The stages below are the places where the blocking function would sleep.
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "nptl.hpp"
-#include "runtime/sync.hpp"
 #include "source/sync.hpp"
 
 #include <cerrno>

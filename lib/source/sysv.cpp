@@ -2,9 +2,10 @@
 #include "source/sysv.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "interrupt.h"
 #include "runtime/config.hpp"
-#include "runtime/sync.hpp"
+#include "runtime/thread.hpp"
 #include "source/rights.hpp"
 #include "source/sysv_call.hpp"
 

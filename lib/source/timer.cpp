@@ -2,9 +2,10 @@
 #include "source/timer.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "channel/channel.hpp"
 #include "libc.hpp"
-#include "runtime/sync.hpp"
+#include "runtime/thread.hpp"
 
 #include <cerrno>
 #include <climits>

@@ -2,9 +2,10 @@
 #include "source/watcher.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "nptl.hpp"
 #include "runtime/config.hpp"
-#include "runtime/sync.hpp"
+#include "runtime/thread.hpp"
 #include "source/futex_ring.hpp"
 #include "source/futex_words.hpp"
 #include "source/sync.hpp"

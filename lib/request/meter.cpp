@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "runtime/meter.hpp"
+#include "request/meter.hpp"
 
 #include "base/memory_order.hpp"
 

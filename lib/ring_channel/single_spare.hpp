@@ -7,7 +7,7 @@
 // that is kept has nothing in it, and no file. Locks: none; async-signal-safe but for keep().
 #pragma once
 
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
 

@@ -8,7 +8,7 @@
 // with it (`users').
 #pragma once
 
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "channel/single_lender.hpp"
+#include "ring_channel/single_lender.hpp"
 
 #ifdef HAVE_LIBURING
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "runtime/program_thread.hpp"
+#include "engine/program_thread.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 #include "runtime/table.hpp"
+#include "runtime/thread.hpp"
 
 #include <cerrno>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include "request/batch.hpp"
+#include "notify/batch.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "notify/notify.hpp"
-#include "runtime/sync.hpp"
 
 #include <cstdlib>
 #include <new>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "runtime/thread_number.hpp"
+#include "base/thread_number.hpp"
 
 #include "base/memory_order.hpp"
 

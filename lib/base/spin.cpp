@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "runtime/spin.hpp"
+#include "base/spin.hpp"
 
 #include "base/memory_order.hpp"
 

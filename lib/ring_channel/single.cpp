@@ -5,7 +5,7 @@
 // have been rung, arms it, and looks once more: the kernel makes its event visible, then looks
 // whether it is to ring; the reader says that it is, then looks for events. While the reader sleeps
 // in the ring the bell is not armed, for the reader will take what comes.
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
 
@@ -14,8 +14,8 @@
 #include "dma/request.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/carrier.hpp"
+#include "request/meter.hpp"
 #include "request/stream.hpp"
-#include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
 #include "uring.h"
 

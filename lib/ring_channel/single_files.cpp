@@ -9,7 +9,7 @@
 // until the submission; they are let go by the last entry of the same submission. Held: by
 // operations that wait behind another one of their lane, each file once, until the last has ended;
 // by armed sockets.
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The ring itself: how it is made, hears of others, is waited in, and ends.
-#include "channel/single_spare.hpp"
+#include "ring_channel/single_spare.hpp"
 
 #ifdef HAVE_LIBURING
 
@@ -12,8 +12,8 @@
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "engine/transfer.hpp"
+#include "request/meter.hpp"
 #include "runtime/config.hpp"
-#include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
 #include "source/inner.hpp"
 #include "uring.h"

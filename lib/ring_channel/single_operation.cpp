@@ -2,13 +2,13 @@
 //
 // An operation's way through the ring: what the kernel is asked for, and what follows from its
 // answer.
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
 #include "engine/transfer.hpp"
-#include "runtime/meter.hpp"
+#include "request/meter.hpp"
 #include "runtime/probes.hpp"
 #include "uring.h"
 

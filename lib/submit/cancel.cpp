@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include "request/cancel.hpp"
+#include "submit/cancel.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/sync.hpp"
 #include "completion/completion.hpp"
 #include "dma/association.hpp"
 #include "engine/kaio.hpp"
 #include "request/index.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/sync.hpp"
 #include "source/source.hpp"
 
 #include <cstdlib>

@@ -3,7 +3,7 @@
 // Waiting for requests: what aio_suspend and lio_listio(LIO_WAIT) share.
 #pragma once
 
-#include "runtime/sync.hpp"
+#include "base/sync.hpp"
 
 #include <aio.h>
 

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "base/memory_order.hpp"
-#include "notify/event.hpp"
+#include "channel/event.hpp"
 
 #include <atomic>
 #include <cstdint>

@@ -11,7 +11,7 @@
 //
 // What is in the ring is known to the association (`armed'), under its lock: whoever ends the
 // association cancels the receive, by `unwanted' if the ring is another thread's.
-#include "channel/single_lender.hpp"
+#include "ring_channel/single_lender.hpp"
 
 #ifdef HAVE_LIBURING
 

@@ -5,14 +5,14 @@
 // The kernel does nothing more for that ring: what is deferred runs only on the owner's calls, and
 // the owner makes none. What it has done is in the ring; what it has not done is submitted again,
 // if the number still is the file it was.
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
 #include "channel/queue.hpp"
-#include "request/submit.hpp"
-#include "runtime/meter.hpp"
+#include "request/meter.hpp"
+#include "submit/submit.hpp"
 
 #include <cerrno>
 

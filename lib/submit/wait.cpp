@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "completion/wait.hpp"
+#include "submit/wait.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
+#include "base/spin.hpp"
 #include "cancellation.h"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
 #include "engine/kaio.hpp"
-#include "request/batch.hpp"
+#include "notify/batch.hpp"
 #include "runtime/process.hpp"
-#include "runtime/spin.hpp"
 
 namespace sigevec::wait {
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "request/filequeue.hpp"
+#include "engine/filequeue.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/transfer.hpp"
+#include "request/meter.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/meter.hpp"
-#include "runtime/sync.hpp"
 
 #include <cerrno>
 #include <cstdlib>

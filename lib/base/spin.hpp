@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/memory_order.hpp"
-#include "runtime/sync.hpp"
+#include "base/sync.hpp"
 
 namespace sigevec {
 

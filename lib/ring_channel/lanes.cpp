@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // Operations and their order.
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
-#include "runtime/meter.hpp"
+#include "request/meter.hpp"
 #include "uring.h"
 
 #include <cerrno>

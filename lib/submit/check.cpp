@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "api/check.hpp"
+#include "submit/check.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
-#include "request/submit.hpp"
 #include "runtime/stats.hpp"
+#include "submit/submit.hpp"
 
 #include <climits>
 #include <sys/uio.h>

@@ -9,8 +9,8 @@
 #pragma once
 
 #include "base/memory_order.hpp"
-#include "runtime/sync.hpp"
-#include "runtime/thread_number.hpp"
+#include "base/sync.hpp"
+#include "base/thread_number.hpp"
 
 #include <atomic>
 #include <cstdint>

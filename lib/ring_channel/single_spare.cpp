@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "channel/single_spare.hpp"
+#include "ring_channel/single_spare.hpp"
 
 #ifdef HAVE_LIBURING
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "request/submit.hpp"
+#include "submit/submit.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
@@ -8,19 +8,19 @@
 #include "dma/request.hpp"
 #include "engine/carrier.hpp"
 #include "engine/guess.hpp"
+#include "engine/program_thread.hpp"
 #include "engine/receive.hpp"
 #include "engine/select.hpp"
 #include "engine/transfer.hpp"
+#include "notify/batch.hpp"
 #include "notify/notifier.hpp"
-#include "request/batch.hpp"
 #include "request/index.hpp"
+#include "request/meter.hpp"
 #include "request/order.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/meter.hpp"
 #include "runtime/probes.hpp"
 #include "runtime/process.hpp"
-#include "runtime/program_thread.hpp"
 
 #include <climits>
 #include <fcntl.h>

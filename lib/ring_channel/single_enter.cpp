@@ -11,16 +11,16 @@
 //
 // The number is not registered with its thread, which would do without it: the registration would
 // keep the ring, and the files of what is in it, when another thread has taken the channel over.
-#include "channel/single.hpp"
+#include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
 
+#include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "base/uring_queue.hpp"
 #include "channel/bell.hpp"
 #include "channel/own_epoll.hpp"
-#include "runtime/by_descriptor.hpp"
 #include "uring.h"
 
 #include <cerrno>
