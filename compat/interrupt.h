@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Interrupting a system call of one of the library's own threads, by the signal that glibc keeps
- * for cancellation.
+ * Interrupting a system call of one of the library's own threads, or of a thread that is in a call
+ * of the library's, by the signal that glibc keeps for cancellation.
  *
  * No program can use that signal, so none is taken away. Once pthread_cancel has been called glibc
  * has a handler for it, which does nothing about a signal that is not pthread_cancel's; until then

@@ -28,7 +28,7 @@ bool wants_ahead(const Association *a)
 
 unsigned pieces(Association *a, const Want &w)
 {
-	if (!wants_ahead(a) || w.message || w.from != nullptr || a->blocked != 0 ||
+	if (!wants_ahead(a) || w.message || w.from != nullptr || a->blocked != nullptr ||
 	    (w.flags & ~MSG_DONTWAIT) != 0)
 		return 1;
 	if (w.region != nullptr)
@@ -134,7 +134,8 @@ ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 bool wants_in_advance(const Association *a)
 {
 	return wants_ahead(a) && (!a->stream || a->asked != 0) && a->device == nullptr &&
-	       a->streak >= long_streak && a->blocked == 0 && a->first == nullptr && !a->latest;
+	       a->streak >= long_streak && a->blocked == nullptr && a->first == nullptr &&
+	       !a->latest;
 }
 
 bool in_advance(Association *a)

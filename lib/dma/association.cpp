@@ -7,6 +7,7 @@
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
+#include "dma/blocked.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
@@ -59,7 +60,7 @@ Association *make(int fd, uint64_t cookie)
 	a->ahead = 1;
 	a->streak = 0;
 	a->error = 0;
-	a->blocked = 0;
+	a->blocked = nullptr;
 	a->asked = a->buffer = 0;
 	a->events = 0;
 	a->region_count = 0;
@@ -102,6 +103,7 @@ Request *end(Association *a)
 	a->notify = nullptr;
 	if (!a->detached)
 		table.find(a->fd)->store(nullptr, mo::release);
+	a->blocked = nullptr; // whoever is there sees that it has ended
 	a->fd = -1;
 	a->life++;
 	receive::wake(a);
@@ -213,6 +215,19 @@ bool Locked::enter(int fd)
 	return false;
 }
 
+Remembered::Remembered(uint64_t place)
+{
+	auto index = static_cast<uint32_t>(place - 1);
+	if (index >= pool.size())
+		return;
+	Association *a = pool.at(index);
+	a->lock.lock();
+	if (a->fd >= 0 && place_of(a) == place)
+		a_ = a;
+	else
+		a->lock.unlock();
+}
+
 bool any_call_back()
 {
 	for (uint32_t i = 0; i < count(); i++) {
@@ -303,6 +318,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 	if (place < 0 || socket_cookie(fd) != a->cookie)
 		return EINVAL;
 	if (a->region_count == 1) {
+		blocked::call_back(a, nullptr);
 		*waiting = end(a);
 		return 0;
 	}
@@ -318,6 +334,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 		single::end_armed(a->armed_in, a->armed);
 	a->armed = nullptr;
 	leave_region(a, r);
+	blocked::call_back(a, r);
 	r->slots.disturb();
 	r->sockets.fetch_sub(1, mo::release);
 	return 0;
@@ -403,9 +420,8 @@ void let_go(Association *a)
 
 void drop_cancelled(uint64_t place)
 {
-	Association *a = pool.at(static_cast<uint32_t>(place - 1));
-	Guard<Mutex> g(a->lock);
-	if (a->fd < 0 || place_of(a) != place)
+	Remembered a(place);
+	if (!a)
 		return;
 	Request *before = nullptr;
 	for (Request *r = a->first, *next; r != nullptr; r = next) {
@@ -422,7 +438,7 @@ void drop_cancelled(uint64_t place)
 			a->last = before;
 		requests::release(r);
 	}
-	let_go(a);
+	let_go(a.get());
 }
 
 bool push(Association *a, const Arrival &x)
@@ -481,7 +497,7 @@ void after_fork()
 		close_held(a);
 		a->inside = -1;
 		a->watched = a->paused = a->edge = false;
-		a->blocked = 0;
+		a->blocked = nullptr;
 		a->queue_count = a->events = 0;
 		a->streak = 0;
 		a->armed = nullptr;

@@ -29,6 +29,7 @@ struct Device;
 namespace sigevec::dma {
 
 struct Ancillary;
+struct Blocked;
 
 // A piece that has data in it; busy, until somebody takes it.
 struct Arrival {
@@ -62,7 +63,7 @@ struct Association {
 	uint8_t ahead;    // pieces that are received with one call
 	uint8_t streak;   // calls in a row that have found data
 	int error;        // that the receiver has met, for the next call; 0: none
-	uint32_t blocked; // threads that wait in the kernel for data of their own
+	Blocked *blocked; // calls that wait in the kernel for data of their own
 	size_t asked;     // by the last call
 	size_t buffer;    // DMA_BUFSIZE, or 0
 	uint32_t events;  // DMA_LATEST: on their way
@@ -134,6 +135,26 @@ private:
 	Association *a_;
 };
 
+// The one that was at a place (see place_of), locked for a scope: whatever its number is by now.
+// False: it has ended. The place may be any number.
+class Remembered {
+public:
+	explicit Remembered(uint64_t place);
+	~Remembered()
+	{
+		if (a_ != nullptr)
+			a_->lock.unlock();
+	}
+	Remembered(const Remembered &) = delete;
+	Remembered &operator=(const Remembered &) = delete;
+	Association *operator->() const { return a_; }
+	Association *get() const { return a_; }
+	explicit operator bool() const { return a_ != nullptr; }
+
+private:
+	Association *a_ = nullptr;
+};
+
 // 0 or an errno.
 int add(int fd, Region *r, unsigned flags);
 int remove(int fd, Region *r);
@@ -149,10 +170,15 @@ inline int file_of(const Association *a)
 bool hold(Association *a);
 // Requests may have ended: if none waits any more, lets go of the socket.
 void let_go(Association *a);
-// What a request that waits remembers the association by; never 0.
+// What a request that waits, or whoever else comes back to it, remembers the association by; never
+// 0.
+inline uint64_t place_of(uint32_t index, uint32_t life)
+{
+	return (uint64_t{life} << 32 | index) + 1;
+}
 inline uint64_t place_of(const Association *a)
 {
-	return (uint64_t{a->life} << 32 | a->index) + 1;
+	return place_of(a->index, a->life);
 }
 // A request that waits there has been cancelled. Without a lock.
 void drop_cancelled(uint64_t place);

@@ -4,6 +4,7 @@
 #include "dma/receive_impl.hpp"
 
 #include "base/memory_order.hpp"
+#include "dma/blocked.hpp"
 #include "dma/message.hpp"
 #include "dma/receiver.hpp"
 #include "ether/device.hpp"
@@ -31,12 +32,13 @@ void found_data(Association *a)
 
 // What a thread that is to wait needs, once the lock is released.
 struct Blocking {
-	uint32_t life;
-	Association *of; // which is looked at again by its life: the number may be another socket's
-			 // by then
-	Arrival x;       // room for what it waits for
-	Region *region;  // instead: wait until something comes back to it
-	uint32_t seen;   // its given_back; or `arrivals' of a socket that the receiver serves
+	uint64_t place; // by which the association is found again: the number may be another
+			// socket's by then
+	Association *of;
+	Arrival x;        // room for what it waits for
+	Blocked *sleeper; // where it waits for that
+	Region *region;   // instead: wait until something comes back to it
+	uint32_t seen;    // its given_back; or `arrivals' of a socket that the receiver serves
 	bool served;
 	bool frames; // a network device's queue
 };
@@ -60,7 +62,7 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 		return -a->device->error;
 	if (n != -EAGAIN || (w.flags & MSG_DONTWAIT) != 0)
 		return n;
-	*b = {a->life, a, {}, nullptr, 0, false, true};
+	*b = {association::place_of(a), a, {}, nullptr, nullptr, 0, false, true};
 	return -EINPROGRESS;
 }
 
@@ -81,7 +83,7 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 		return -std::exchange(a->error, 0);
 	if (a->device != nullptr && !a->latest)
 		return attempt_frame(a, w, address, b);
-	*b = {a->life, a, {}, nullptr, 0, false, false};
+	*b = {association::place_of(a), a, {}, nullptr, nullptr, 0, false, false};
 	if (receiver::serves(a) && (w.flags & beside) == 0) {
 		b->served = true;
 		b->seen = a->arrivals.load(mo::acquire);
@@ -109,11 +111,14 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 		association::free_queue(a);
 		if (a->watched && a->first == nullptr && a->notify == nullptr)
 			receiver::unwatch(a);
-		b->x = x;
-		if (x.piece != nullptr)
-			region::add_request(x.region);
-		a->blocked++;
-		return -EINPROGRESS;
+		b->sleeper = blocked::enter(a, x.region);
+		if (b->sleeper != nullptr) {
+			b->x = x;
+			if (x.piece != nullptr)
+				region::add_request(x.region);
+			return -EINPROGRESS;
+		}
+		n = -ENOMEM;
 	}
 	if (x.piece != nullptr)
 		discard(x);
@@ -142,31 +147,16 @@ ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
 	return -EINPROGRESS;
 }
 
-// The association that a call has begun with, locked for a scope; false: it has ended.
-class Same {
-public:
-	explicit Same(const Blocking &b) : a_(b.of), guard_(b.of->lock)
-	{
-		if (a_->fd < 0 || a_->life != b.life)
-			a_ = nullptr;
-	}
-	Association *operator->() const { return a_; }
-	Association *get() const { return a_; }
-	explicit operator bool() const { return a_ != nullptr; }
-
-private:
-	Association *a_;
-	Guard<Mutex> guard_;
-};
-
 // In the kernel, with room for what comes; the call itself knows about O_NONBLOCK, time limits and
-// signals.
+// signals. -EINPROGRESS: it is to be looked at anew.
 ssize_t block_in_kernel(int fd, const Want &w, Blocking &b, void **address)
 {
-	ssize_t n = b.x.piece != nullptr ? into(fd, &b.x, w, w.flags) : length_of_next(fd, w.flags);
-	Same a(b);
-	if (a)
-		a->blocked--;
+	struct msghdr *m = &b.sleeper->m;
+	ssize_t n = b.x.piece != nullptr ? into(fd, m, &b.x, w, w.flags)
+					 : length_of_next(fd, m, w.flags);
+	association::Remembered a(b.place);
+	if (blocked::leave(a.get(), b.sleeper) && n < 0)
+		n = -EINPROGRESS;
 	if (b.x.piece == nullptr)
 		return n < 0 ? n : -EINPROGRESS;
 	region::remove_request(b.x.region);
@@ -227,7 +217,7 @@ ssize_t sleep_for_arrival(int fd, const Blocking &b, Patience *p, bool *holds)
 	timespec rest{};
 	if (!p->until.never && !p->until.left(rest))
 		return -EAGAIN;
-	if (Same a(b); !a || (!*holds && !a->wait_for_arrival()))
+	if (association::Remembered a(b.place); !a || (!*holds && !a->wait_for_arrival()))
 		return -ECANCELED;
 	*holds = true;
 	int e = futex_wait(b.of->arrivals, b.seen, p->until.never ? nullptr : &rest);
@@ -236,7 +226,7 @@ ssize_t sleep_for_arrival(int fd, const Blocking &b, Patience *p, bool *holds)
 
 // Until there may be a frame. 0 or -errno. A device that goes away tells nobody: it is looked at
 // now and then.
-ssize_t sleep_for_frame(int fd, Patience *p)
+ssize_t sleep_for_frame(int fd, const Blocking &b, Patience *p)
 {
 	constexpr timespec moment{0, 250000000};
 	if (ssize_t e = begin_to_wait(fd, p); e != 0)
@@ -246,8 +236,13 @@ ssize_t sleep_for_frame(int fd, Patience *p)
 		return -EAGAIN;
 	if (rest.tv_sec != 0 || rest.tv_nsec > moment.tv_nsec)
 		rest = moment;
+	Blocked *sleeper = nullptr;
+	if (association::Remembered a(b.place); a)
+		sleeper = blocked::enter(a.get(), nullptr);
 	struct pollfd ready = {fd, POLLIN, 0};
-	return syscall(SYS_ppoll, &ready, 1, &rest, nullptr, 0) < 0 ? -errno : 0;
+	ssize_t n = syscall(SYS_ppoll, &ready, 1, &rest, nullptr, 0) < 0 ? -errno : 0;
+	association::Remembered a(b.place);
+	return sleeper != nullptr && blocked::leave(a.get(), sleeper) ? 0 : n;
 }
 
 } // namespace
@@ -269,7 +264,7 @@ ssize_t begin(int fd, Want *w, void **address, Blocking *b)
 
 ssize_t go_on(int fd, const Want &w, void **address, Blocking *b)
 {
-	Same a(*b);
+	association::Remembered a(b->place);
 	if (!a)
 		return -ECANCELED;
 	if (association::still_there(a.get()))
@@ -297,7 +292,7 @@ ssize_t call(int fd, Want w, void **address)
 		if (b.region != nullptr)
 			n = sleep_for_room(b.region, fd, b.seen, &patience);
 		else if (b.frames)
-			n = sleep_for_frame(fd, &patience);
+			n = sleep_for_frame(fd, b, &patience);
 		else if (b.served)
 			n = sleep_for_arrival(fd, b, &patience, &holds);
 		else if ((n = block_in_kernel(fd, w, b, address)) == -EINPROGRESS)
@@ -308,7 +303,7 @@ ssize_t call(int fd, Want w, void **address)
 			n = go_on(fd, w, address, &b);
 	}
 	if (holds)
-		if (Same a(b); a)
+		if (association::Remembered a(b.place); a)
 			a->stop_waiting();
 	return told(n);
 }

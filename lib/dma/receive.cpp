@@ -63,15 +63,20 @@ Arrival some_room(const Association *a, const Want &w)
 	}
 }
 
-ssize_t length_of_next(int fd, int flags)
+ssize_t length_of_next(int fd, struct msghdr *m, int flags)
 {
 	char byte;
 	struct iovec v = {&byte, 1};
-	struct msghdr m = {};
-	m.msg_iov = &v;
-	m.msg_iovlen = 1;
-	ssize_t n = sys::recvmsg(fd, &m, MSG_PEEK | MSG_TRUNC | flags);
+	m->msg_iov = &v;
+	ssize_t n = sys::recvmsg(fd, m, MSG_PEEK | MSG_TRUNC | flags);
 	return n < 0 ? -errno : n;
+}
+
+ssize_t length_of_next(int fd, int flags)
+{
+	struct msghdr m = {};
+	m.msg_iovlen = 1;
+	return length_of_next(fd, &m, flags);
 }
 
 namespace {
@@ -81,22 +86,19 @@ size_t room_in(const Arrival &x)
 	return x.size - (x.head != nullptr ? sizeof(MessageHead) : 0);
 }
 
-// The same into several places, the first of which is x's.
-ssize_t into_parts(int fd, Arrival *x, struct iovec *v, size_t count, const Want &w, int flags)
+// The same into m's vector, whose first part is x's.
+ssize_t into_parts(int fd, struct msghdr *m, Arrival *x, const Want &w, int flags)
 {
-	struct msghdr m = {};
-	m.msg_iov = v;
-	m.msg_iovlen = count;
-	m.msg_name = w.from;
-	m.msg_namelen = w.from_length;
+	m->msg_name = w.from;
+	m->msg_namelen = w.from_length;
 	if (x->head != nullptr)
-		ancillary::ask(x->head, &m);
-	ssize_t n = sys::recvmsg(fd, &m, flags | MSG_CMSG_CLOEXEC);
+		ancillary::ask(x->head, m);
+	ssize_t n = sys::recvmsg(fd, m, flags | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return -errno;
 	x->n = static_cast<size_t>(n);
 	if (x->head != nullptr) {
-		ancillary::note(x->head, m);
+		ancillary::note(x->head, *m);
 		ancillary::keep_files(x->head);
 	}
 	return n;
@@ -104,10 +106,18 @@ ssize_t into_parts(int fd, Arrival *x, struct iovec *v, size_t count, const Want
 
 } // namespace
 
-ssize_t into(int fd, Arrival *x, const Want &w, int flags)
+ssize_t into(int fd, struct msghdr *m, Arrival *x, const Want &w, int flags)
 {
 	struct iovec v = {data_of(*x), room_in(*x)};
-	return into_parts(fd, x, &v, 1, w, flags);
+	m->msg_iov = &v;
+	return into_parts(fd, m, x, w, flags);
+}
+
+ssize_t into(int fd, Arrival *x, const Want &w, int flags)
+{
+	struct msghdr m = {};
+	m.msg_iovlen = 1;
+	return into(fd, &m, x, w, flags);
 }
 
 namespace {
@@ -123,8 +133,11 @@ Mutex beyond_lock;
 ssize_t into_whole(const Association *a, Arrival *x, const Want &w, int flags)
 {
 	struct iovec v[2] = {{data_of(*x), room_in(*x)}, {beyond, longest}};
+	struct msghdr m = {};
+	m.msg_iov = v;
+	m.msg_iovlen = 2;
 	Guard<Mutex> g(beyond_lock);
-	ssize_t n = into_parts(association::file_of(a), x, v, 2, w, flags);
+	ssize_t n = into_parts(association::file_of(a), &m, x, w, flags);
 	size_t first = v[0].iov_len;
 	if (n < 0 || x->n <= first)
 		return n;

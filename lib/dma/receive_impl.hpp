@@ -28,8 +28,12 @@ Arrival room(const Association *a, const Want &w, size_t size, bool head);
 Arrival some_room(const Association *a, const Want &w);
 // How long the next datagram is, by a look at it. -EAGAIN: there is none.
 ssize_t length_of_next(int fd, int flags);
+// The same by a message that begins as zeros but for msg_iovlen, which is 1.
+ssize_t length_of_next(int fd, struct msghdr *m, int flags);
 // One call into x, which has room. Bytes or -errno.
 ssize_t into(int fd, Arrival *x, const Want &w, int flags);
+// The same by such a message.
+ssize_t into(int fd, struct msghdr *m, Arrival *x, const Want &w, int flags);
 
 // ahead.cpp
 

@@ -58,13 +58,12 @@ void note_event(Association *a, uint32_t events)
 
 void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events)
 {
-	if (index >= association::count())
-		return;
-	Association *a = association::at(index);
+	uint64_t place = association::place_of(index, life);
 	feed::Outcome o;
 	{
-		Guard<Mutex> g(a->lock);
-		if (a->fd < 0 || a->life != life || (arrived ? !a->watched : !a->paused))
+		association::Remembered found(place);
+		Association *a = found.get();
+		if (a == nullptr || (arrived ? !a->watched : !a->paused))
 			return;
 		if (arrived)
 			note_event(a, events);
@@ -88,11 +87,8 @@ void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events)
 		}
 		feed::step(a, &o, arrived);
 	}
-	{
-		Guard<Mutex> g(a->lock);
-		if (a->fd >= 0 && a->life == life)
-			association::let_go(a);
-	}
+	if (association::Remembered a(place); a)
+		association::let_go(a.get());
 	feed::finish(o);
 }
 

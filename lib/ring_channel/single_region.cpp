@@ -56,30 +56,18 @@ void start_receiving(Single *s, Operation *o)
 	s->in_ring++;
 }
 
-// The association that o is armed for, locked for a scope; false: it has ended.
-class Armed {
-public:
-	explicit Armed(const Operation *o)
-	    : a_(association::at(static_cast<uint32_t>(o->place - 1))), guard_(a_->lock)
-	{
-		if (a_->fd < 0 || association::place_of(a_) != o->place || a_->armed != o)
-			a_ = nullptr;
-	}
-	Association *operator->() const { return a_; }
-	Association *get() const { return a_; }
-	explicit operator bool() const { return a_ != nullptr; }
-
-private:
-	Association *a_;
-	Guard<Mutex> guard_;
-};
+// With the lock of the association held: whether o is armed for it.
+bool is_armed(const association::Remembered &a, const Operation *o)
+{
+	return a && a->armed == o;
+}
 
 } // namespace
 
 // Its socket the ring holds: what becomes of the number is nothing to it.
 bool still_armed(const Operation *o)
 {
-	return bool(Armed(o));
+	return is_armed(association::Remembered(o->place), o);
 }
 
 namespace {
@@ -88,8 +76,8 @@ namespace {
 void starve(Operation *o)
 {
 	o->starved = true;
-	Armed a(o);
-	if (!a)
+	association::Remembered a(o->place);
+	if (!is_armed(a, o))
 		return;
 	a->paused = true;
 	dma::receiver::note_pause();
@@ -99,8 +87,8 @@ void starve(Operation *o)
 // The association forgets o.
 void leave_association(Operation *o)
 {
-	Armed a(o);
-	if (!a)
+	association::Remembered a(o->place);
+	if (!is_armed(a, o))
 		return;
 	a->armed = nullptr;
 	a->paused = false;
@@ -338,8 +326,8 @@ int arm_socket(Channel *c, const Call &call)
 	Single *s = c->single.load(mo::relaxed);
 	association::Locked a(call.fd);
 	if (!a || !a->stream || a->latest || a->region_count != 1 || a->queue_count != 0 ||
-	    a->first != nullptr || a->armed != nullptr || a->notify != nullptr || a->blocked != 0 ||
-	    a->error != 0)
+	    a->first != nullptr || a->armed != nullptr || a->notify != nullptr ||
+	    a->blocked != nullptr || a->error != 0)
 		return -1;
 	Region *r = region::at(a->regions[0]);
 	Lender *l = lender::find(s, r, call.dma.size);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The ends of associated sockets that are no streams: packets and datagrams, where a result of 0
-// may be an empty one; and errors of sockets that the library reads by itself.
+// may be an empty one; errors of sockets that the library reads by itself; and the end of an
+// association for those who wait in the kernel.
 #define BOOST_TEST_MODULE dma_ends
 #include "dma.hpp"
 
@@ -192,4 +193,124 @@ BOOST_AUTO_TEST_CASE(the_end_of_a_packet_connection_needs_no_room)
 	BOOST_TEST(next_bytes(ec, region) == 0);
 	region.release(pieces);
 	check_ended(ec, region);
+}
+
+// ------------------------------------------- the end of an association that is waited in
+
+namespace {
+
+/// Whether the calling thread's own calls are interrupted by something that is none of its
+/// business.
+bool sleeps_undisturbed()
+{
+	return poll(nullptr, 0, 1) == 0;
+}
+
+/// Once this has been called libc's own handler is there for the signal of cancellation, and with
+/// it calls begin anew that have been interrupted.
+void have_a_thread_cancelled()
+{
+	std::thread sleeper([] { pause(); });
+	pthread_cancel(sleeper.native_handle());
+	sleeper.join();
+}
+
+/// All that sends to the peer now is still in the socket.
+void check_nothing_is_taken(Associated &s)
+{
+	s.peer_sends("later");
+	char text[10];
+	BOOST_TEST(recv(s, text, sizeof text, MSG_DONTWAIT) == 5);
+}
+
+void check_that_waiting_ends_with_the_association()
+{
+	Region region(1 << 16);
+	for_each_kind([&](const SocketKind &kind) {
+		Associated s(kind, region);
+		for (bool message : {false, true}) {
+			Waiter reader([&] {
+				void *p;
+				const void *m;
+				int const n = message ? sio_recvmsg(s, &m, 100, 0)
+						      : sio_recv(s, &p, 100, 0);
+				int const error = n == -1 ? errno : 0;
+				return sleeps_undisturbed() ? error : -1;
+			});
+			BOOST_TEST(reader.asleep());
+			region.disassociate(s);
+			BOOST_TEST(reader.returns());
+			BOOST_TEST(reader.result() == ECANCELED);
+			BOOST_TEST(region.stat().used == 0u);
+			BOOST_TEST(region.stat().requests == 0u);
+			check_nothing_is_taken(s);
+			region.associate(s);
+		}
+	});
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(who_waits_in_the_kernel_learns_at_once_of_the_end_of_the_association)
+{
+	check_that_waiting_ends_with_the_association();
+	have_a_thread_cancelled();
+	check_that_waiting_ends_with_the_association();
+}
+
+BOOST_AUTO_TEST_CASE(who_waits_for_data_without_room_learns_of_the_end_of_the_association)
+{
+	Region region(1024);
+	Associated s(udp4_kind, region);
+	char *const p = region.reserve(512);
+	Waiter reader([&] {
+		void *q;
+		return sio_recv(s, &q, 1024, 0) == -1 ? errno : 0;
+	});
+	BOOST_TEST(reader.asleep());
+	region.disassociate(s);
+	BOOST_TEST(reader.returns());
+	BOOST_TEST(reader.result() == ECANCELED);
+	region.release(p, 512);
+}
+
+BOOST_AUTO_TEST_CASE(all_who_wait_in_the_kernel_learn_of_the_end_of_the_association)
+{
+	Region region(1 << 16);
+	Associated s(udp4_kind, region);
+	std::list<Waiter> readers;
+	for (int i = 0; i < 5; ++i)
+		readers.emplace_back([&] { return error_of_receive(s); });
+	for (Waiter &reader : readers)
+		BOOST_TEST(reader.asleep());
+	region.disassociate(s);
+	for (Waiter &reader : readers) {
+		BOOST_TEST(reader.returns());
+		BOOST_TEST(reader.result() == ECANCELED);
+	}
+}
+
+BOOST_AUTO_TEST_CASE(who_waits_in_a_region_that_is_taken_away_goes_on_in_another)
+{
+	Region first(1 << 16), second(1 << 16);
+	for_each_kind([&](const SocketKind &kind) {
+		Associated s(kind, first);
+		second.associate(s);
+		std::atomic<void *> p = nullptr;
+		Waiter reader([&] {
+			void *q = nullptr;
+			int const n = sio_recv(s, &q, 100, 0);
+			p = q;
+			return n == 4 ? 0 : -1;
+		});
+		BOOST_TEST(reader.asleep());
+		first.disassociate(s);
+		BOOST_TEST(eventually([&] { return second.stat().used != 0; }));
+		BOOST_TEST(first.stat().used == 0u);
+		s.peer_sends("data");
+		BOOST_TEST(reader.returns());
+		BOOST_TEST(reader.result() == 0);
+		second.release(p, 4);
+		second.disassociate(s);
+	});
 }
