@@ -4,6 +4,7 @@
 #include "api/socket.hpp"
 #include "base/memory_order.hpp"
 #include "channel/bell.hpp"
+#include "engine/to_helper.hpp"
 #include "submit/check.hpp"
 
 #include "aiocb.hpp"

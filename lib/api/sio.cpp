@@ -50,7 +50,8 @@ ssize_t try_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 	if ((flags & ~(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)) != 0 || m->msg_name != nullptr ||
 	    m->msg_controllen != 0)
 		return -EOPNOTSUPP;
-	return ether::device::send(a->device, m->msg_iov, m->msg_iovlen, (flags & MSG_MORE) != 0);
+	return ether::device::send(static_cast<ether::Device *>(a->device), m->msg_iov,
+				   m->msg_iovlen, (flags & MSG_MORE) != 0);
 }
 
 int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)

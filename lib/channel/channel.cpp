@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "channel/channel.hpp"
+#include "channel/figures.hpp"
 
 #include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
@@ -7,14 +8,11 @@
 #include "base/pool.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
+#include "channel/inner.hpp"
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
-#include "request/meter.hpp"
-#include "ring_channel/single.hpp"
 #include "runtime/stats.hpp"
-#include "source/inner.hpp"
-#include "submit/cancel.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -95,12 +93,12 @@ bool end(Channel *c, bool descriptor)
 	wake_all(c);
 	// Still open for their ends, so that all of them are dropped here: connections can only be
 	// closed by the program's threads.
-	cancel::of_channel(c, true, nullptr);
+	outside.cancel_all(c);
 	c->open.store(false, mo::seq_cst);
 	wake_all(c);
 	inner::wake(c);
 	moderation::stop(c);
-	single::end(c);
+	ring_ops.end(c);
 	drop_all(c);
 	bell::remove(c);
 	if (descriptor)
@@ -159,7 +157,7 @@ void initialize(Channel *c, unsigned flags)
 	c->dropped.store(0, mo::relaxed);
 	c->ending.store(false, mo::relaxed);
 	c->open.store(true, mo::relaxed);
-	c->figures = meter::channel_opened(c->fd, flags, default_limit);
+	c->figures = figures::open(c->fd, flags, default_limit);
 	c->life.store(one_reference, mo::release);
 }
 
@@ -168,13 +166,13 @@ void initialize(Channel *c, unsigned flags)
 void drop(Channel *c, uint64_t what)
 {
 	// seq_cst: see admit_another.
-	stats_file::Channel *figures = c->figures;
+	stats_file::Channel *own = c->figures;
 	unsigned home = c->home;
-	if (uint32_t n = admitted(what); n != 0 && figures != nullptr)
-		figures->admitted.fetch_sub(n, mo::relaxed);
+	if (uint32_t n = admitted(what); n != 0 && own != nullptr)
+		own->admitted.fetch_sub(n, mo::relaxed);
 	if (c->life.fetch_sub(what, mo::seq_cst) != what)
 		return;
-	meter::channel_closed(figures);
+	figures::close(own);
 	pool[home].give_back(c);
 }
 
@@ -380,7 +378,7 @@ void retract(Channel *c)
 void stat(Channel *c, struct ec_stat *s)
 {
 	inner::collect(c); // registrations may have ended unheard
-	unsigned arrived = single::arrived(c);
+	unsigned arrived = ring_ops.arrived(c);
 	uint64_t delivered = c->delivered.load(mo::acquire);
 	uint64_t queued = c->pushed.load(mo::acquire) - static_cast<uint32_t>(delivered);
 	uint64_t in = admitted(c->life.load(mo::acquire));
@@ -406,19 +404,20 @@ void close_in_child()
 			return;
 		bell::close_in_child(c);
 		inner::close_in_child(c);
-		single::close_in_child(c);
+		ring_ops.close_in_child(c);
 		if (int nothing = epoll_create1(EPOLL_CLOEXEC); nothing >= 0) {
 			dup3(nothing, c->fd, fcntl(c->fd, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0);
 			sys::close(nothing);
 		}
 	});
-	single::close_spares_in_child();
+	ring_ops.close_spares_in_child();
 	moderation::close_in_child();
 }
 
 void after_fork()
 {
 	bell::after_fork();
+	inner::after_fork();
 	table.each([](std::atomic<Channel *> &place) {
 		Channel *c = place.exchange(nullptr, mo::relaxed);
 		if (c == nullptr)
@@ -426,7 +425,7 @@ void after_fork()
 		c->reading.reset();
 		bell::close_in_child(c);
 		inner::close_in_child(c);
-		single::close_in_child(c);
+		ring_ops.close_in_child(c);
 	});
 	for (auto &p : pool)
 		p.after_fork();

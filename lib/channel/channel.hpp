@@ -66,9 +66,9 @@ struct Channel {
 	// Copies of the two in the table of the helper (bell.cpp), or -1.
 	std::atomic<int> inner_bell, inner_wake;
 
-	// An epoll instance of descriptors that readers read themselves (source/inner.hpp), and its
-	// number in the table of the helper, or -1; readers that sleep on the channel's descriptor
-	// for it.
+	// An epoll instance of descriptors that readers read themselves (channel/inner.hpp), and
+	// its number in the table of the helper, or -1; readers that sleep on the channel's
+	// descriptor for it.
 	std::atomic<int> inner, inner_copy;
 	std::atomic<uint64_t> inner_mark; // how that is known
 	std::atomic<uint32_t> inner_sleepers;
@@ -109,6 +109,31 @@ struct Channel {
 };
 
 namespace channel {
+
+// What a channel asks of the floors above it, by tables of process/wiring.cpp.
+struct Outside {
+	// Ends all whose event goes to the channel.
+	void (*cancel_all)(Channel *c);
+	// A descriptor that its readers read has something (channel/inner.hpp).
+	void (*ready)(const Channel *c, uint64_t handle);
+	// There is room, for which others than the driver may wait.
+	void (*room_made)();
+};
+extern const Outside outside;
+
+// The ring of a channel made with EC_SINGLE: ring_channel/single.hpp says what each does.
+struct RingOps {
+	int (*next)(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline,
+		    bool *handled);
+	unsigned (*arrived)(Channel *c);
+	void (*end)(Channel *c);
+	void (*moderate)(Channel *c);
+	void (*watch)(Channel *c);
+	void (*end_armed)(Channel *c, void *armed);
+	void (*close_in_child)(Channel *c);
+	void (*close_spares_in_child)();
+};
+extern const RingOps ring_ops;
 
 // Returns the descriptor, or -errno.
 int create(unsigned flags);

@@ -15,10 +15,6 @@ namespace sigevec {
 
 struct Batch;
 struct Channel;
-struct Request;
-namespace source {
-struct Wait;
-}
 
 // In `notify': the owner inside the library is told (an io_context_t of libaio's).
 constexpr int notify_owner = -1;
@@ -69,16 +65,27 @@ struct Event {
 	}
 };
 
-// An Event on its way. Part of the Request, Batch or Wait that it tells of, whose reference it
-// holds while it is queued; or of none of these (channel/posted.hpp).
+struct Notification;
+
+// What a notification tells of: a request, a list of requests, a wait, the program's own. The queue
+// that it is in knows none of them.
+struct EventOps {
+	// The event is read: fills in *d, of which ev_data is there. False: there is none after
+	// all.
+	bool (*describe)(Notification &n, event_data_t *d);
+	// Nobody will read the event. nullptr: nothing is to be done for that.
+	void (*drop)(Notification &n);
+	// Drops the owner's reference. Async-signal-safe.
+	void (*release)(Notification &n);
+};
+
+// An Event on its way. Part of what it tells of, whose reference it holds while it is queued.
 struct Notification {
 	std::atomic<Notification *> next{nullptr};
 	Event event;
 	Batch *batch = nullptr; // the list to be counted down once this one is delivered
-	Request *request =
-		nullptr; // the owner, or nullptr: the owner is a Batch or a Wait, if there is one
-	Batch *owner_batch = nullptr;
-	source::Wait *source = nullptr;
+	const EventOps *ops = nullptr;
+	void *owner = nullptr; // what it is part of, as its ops know it
 };
 
 } // namespace sigevec

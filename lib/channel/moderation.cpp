@@ -11,7 +11,6 @@
 #include "channel/bell.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
-#include "ring_channel/single.hpp"
 #include "runtime/thread.hpp"
 
 #include <cerrno>
@@ -274,7 +273,7 @@ int set(Channel *c, uint32_t events, uint32_t microseconds)
 	c->moderate_time.store(microseconds, mo::relaxed);
 	c->moderated.store(wanted, mo::seq_cst);
 	if (single)
-		single::moderate(c);
+		channel::ring_ops.moderate(c);
 	// What waits by the old rule goes by the new one.
 	channel::tell(c);
 	channel::wake_all(c);

@@ -18,6 +18,17 @@ struct Posted : Notification {
 // As many as all channels together may hold: their limits are the limit.
 Pool<Posted, 9, 1u << 15> pool;
 
+bool describe(Notification &n, event_data_t *d)
+{
+	const auto &p = static_cast<const Posted &>(n);
+	d->ev_type = event_type_user;
+	d->ev_result = p.result;
+	d->ev_errno = p.error;
+	return true;
+}
+
+constexpr EventOps ops = {describe, nullptr, release};
+
 } // namespace
 
 Notification *make(Channel *c, ssize_t result, int error, void *data)
@@ -25,24 +36,12 @@ Notification *make(Channel *c, ssize_t result, int error, void *data)
 	Posted *p = pool.take_from_others(pool.capacity);
 	if (p == nullptr)
 		return nullptr;
+	p->ops = &ops;
 	p->event.channel = c;
 	p->event.value.sival_ptr = data;
 	p->result = result;
 	p->error = error;
 	return p;
-}
-
-bool is(const Notification &n)
-{
-	return n.request == nullptr && n.owner_batch == nullptr && n.source == nullptr;
-}
-
-void describe(const Notification &n, event_data_t *d)
-{
-	const auto &p = static_cast<const Posted &>(n);
-	d->ev_type = event_type_user;
-	d->ev_result = p.result;
-	d->ev_errno = p.error;
 }
 
 void release(Notification &n)

@@ -10,11 +10,6 @@ namespace sigevec::posted {
 // An event that c has room for; nullptr: no memory. Async-signal-safe unless the pool has to grow.
 Notification *make(Channel *c, ssize_t result, int error, void *data);
 
-// Whether n is one. The others belong to a request or to a list.
-bool is(const Notification &n);
-
-void describe(const Notification &n, event_data_t *d);
-
 // It has been read, or nobody will. Async-signal-safe.
 void release(Notification &n);
 

@@ -14,21 +14,13 @@
 // counts.
 #include "channel/queue.hpp"
 #include "base/memory_order.hpp"
-#include "engine/transfer.hpp"
 
 #include "channel/bell.hpp"
+#include "channel/inner.hpp"
 #include "channel/moderation.hpp"
-#include "channel/posted.hpp"
-#include "ring_channel/single.hpp"
 
 #include "base/syscalls.hpp"
-#include "dma/receiver.hpp"
-#include "dma/request.hpp"
-#include "notify/batch.hpp"
-#include "notify/notify.hpp"
-#include "request/request.hpp"
 #include "runtime/helper.hpp"
-#include "source/inner.hpp"
 
 #include <cerrno>
 #include <climits>
@@ -131,19 +123,6 @@ void wake_another(Channel *c)
 	futex_wake(c->wakes, 1);
 }
 
-void describe_request(const Request *r, event_data_t *d)
-{
-	d->ev_result = r->result < 0 ? -1 : r->result;
-	d->ev_errno = r->result < 0 ? static_cast<int>(-r->result) : 0;
-	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr) {
-		d->ev_type = event_type_aio;
-		d->ev_un.ev_aio = cb;
-	} else {
-		d->ev_type = event_type_net;
-		d->ev_un.ev_fd = r->shown_fd != 0 ? r->shown_fd - 1 : r->fd.load(mo::relaxed);
-	}
-}
-
 // Ahead of all others: what has been dropped since the last one of these.
 bool take_overflow(Channel *c, event_data_t *d)
 {
@@ -159,25 +138,11 @@ bool take_overflow(Channel *c, event_data_t *d)
 }
 
 // False: there is no event after all.
-bool describe(const Notification &n, event_data_t *d)
+bool describe(Notification &n, event_data_t *d)
 {
 	*d = {};
 	d->ev_data = n.event.value.sival_ptr;
-	if (n.source != nullptr)
-		return source::tell(n, d);
-	if (n.request != nullptr) {
-		describe_request(n.request, d);
-		if (n.request->dma)
-			dma::describe(n.request, d);
-	} else if (posted::is(n)) {
-		posted::describe(n, d);
-	} else {
-		d->ev_type = event_type_aio;
-		bool failed = n.owner_batch->failed.load(mo::relaxed);
-		d->ev_result = failed ? -1 : 0;
-		d->ev_errno = failed ? EIO : 0;
-	}
-	return true;
+	return n.ops->describe(n, d);
 }
 
 // It told of nothing.
@@ -200,7 +165,7 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled, bool know
 				n++;
 			else
 				forget_pushed(c);
-			notify::release(*e);
+			e->ops->release(*e);
 		}
 		c->delivered.fetch_add(n, mo::release);
 		if (n != 0)
@@ -213,21 +178,12 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled, bool know
 	return told + n;
 }
 
-// Nobody will read it. A connection, or descriptors in a message, that nobody will ever know of are
-// closed.
+// Nobody will read it.
 void drop_event(Channel *c, Notification &n)
 {
-	const Request *r = n.request;
-	if (r != nullptr && r->dma)
-		dma::drop(n.request);
-	else if (r != nullptr && r->cb.load(mo::relaxed) == nullptr && r->result >= 0 &&
-		 (r->op == Op::accept || (r->op == Op::event && r->multishot)))
-		sys::close(static_cast<int>(r->result));
-	else if (r != nullptr && r->cb.load(mo::relaxed) == nullptr && r->message != nullptr)
-		transfer::close_received(r->message);
-	if (n.source != nullptr)
-		source::drop(n);
-	notify::release(n);
+	if (n.ops->drop != nullptr)
+		n.ops->drop(n);
+	n.ops->release(n);
 	drop(c, 1);
 }
 
@@ -319,7 +275,7 @@ void room_made(Channel *c)
 {
 	if (c->crowded.load(mo::seq_cst) && c->crowded.exchange(false, mo::seq_cst)) {
 		helper::look_at_streams();
-		dma::receiver::look();
+		outside.room_made();
 	}
 }
 
@@ -483,7 +439,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	if ((c->flags & EC_SINGLE) != 0) {
 		c->kept = 0;
 		bool handled;
-		int n = single::next(c, v, max, wait, deadline, &handled);
+		int n = ring_ops.next(c, v, max, wait, deadline, &handled);
 		if (handled)
 			return n;
 	}

@@ -6,11 +6,10 @@
 #include "base/thread_number.hpp"
 #include "completion/finished.hpp"
 #include "completion/waiters.hpp"
-#include "dma/request.hpp"
-#include "engine/transfer.hpp"
 #include "notify/batch.hpp"
 #include "notify/notify.hpp"
 #include "request/index.hpp"
+#include "request/message.hpp"
 #include "request/meter.hpp"
 #include "request/order.hpp"
 #include "runtime/probes.hpp"
@@ -55,7 +54,7 @@ void finish_call(const Call &c, ssize_t result)
 {
 	if (c.dma) {
 		dma::Use use = c.dma;
-		dma::ended(use, c.cb, result);
+		dma::use_ops.ended(use, c.cb, result);
 	}
 	publish(c.cb, result);
 	if (c.event.notify == notify_owner)
@@ -86,7 +85,12 @@ void tell(Request *r)
 		batches::finished_one(list);
 	}
 	// With the teller's reference, which is dropped once the notification is delivered.
-	notify::send(r->notification);
+	const Event &event = r->notification.event;
+	if (event.notify == notify_owner) {
+		event.told(event.value.sival_ptr, r->result);
+		notify::delivered(r->notification);
+	} else
+		notify::send(r->notification);
 }
 
 } // namespace
@@ -106,10 +110,11 @@ void finish(Request *r, ssize_t result)
 	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), result,
 		       static_cast<int>(r->engine.load(mo::relaxed)));
 	if (result >= 0 && r->message != nullptr)
-		transfer::tell_caller(r->message);
+		message::tell_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
 	meter::ended(r, result);
-	dma::ended(r->dma, r->cb.load(mo::relaxed), result);
+	if (r->dma)
+		dma::use_ops.ended(r->dma, r->cb.load(mo::relaxed), result);
 	publish(r->cb.load(mo::relaxed), result);
 	// Not before: an fsync that finds it done does not wait for it.
 	r->set(State::done);
@@ -126,7 +131,8 @@ void finish_cancelled(Request *r)
 	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), r->result,
 		       static_cast<int>(r->engine.load(mo::relaxed)));
 	meter::ended(r, -ECANCELED);
-	dma::ended(r->dma, r->cb.load(mo::relaxed), -ECANCELED);
+	if (r->dma)
+		dma::use_ops.ended(r->dma, r->cb.load(mo::relaxed), -ECANCELED);
 	publish(r->cb.load(mo::relaxed), -ECANCELED);
 	tell(r);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "dma/association.hpp"
+#include "channel/channel.hpp"
 
 #include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
@@ -8,11 +9,10 @@
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/blocked.hpp"
+#include "dma/device.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
-#include "ether/device.hpp"
-#include "ring_channel/single.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>
@@ -84,14 +84,14 @@ Request *end(Association *a)
 	Request *waiting = a->first;
 	a->first = a->last = nullptr;
 	if (a->armed != nullptr)
-		single::end_armed(a->armed_in, a->armed);
+		channel::ring_ops.end_armed(a->armed_in, a->armed);
 	a->armed = nullptr;
 	receiver::unwatch(a);
 	close_held(a);
 	while (a->queue_count != 0)
 		receive::discard(pop(a));
 	if (a->device != nullptr)
-		ether::device::detach(a->device);
+		device_ops.detach(a->device);
 	a->device = nullptr;
 	for (uint16_t i = 0; i < a->region_count; i++) {
 		Region *r = region::at(a->regions[i]);
@@ -148,11 +148,11 @@ int add_to_device(Association *a, Region *r, unsigned flags)
 {
 	if (a->device != nullptr)
 		return EBUSY;
-	ether::Device *d = ether::device::find(a->cookie);
+	Device *d = device_ops.find(a->cookie);
 	// The receiver makes room for frames while nobody calls.
 	if (d == nullptr || !receiver::ensure())
 		return d == nullptr ? EOPNOTSUPP : EAGAIN;
-	int e = ether::device::attach(d, r, flags >> 8);
+	int e = device_ops.attach(d, r, flags >> 8);
 	if (e == 0)
 		a->device = d;
 	return e;
@@ -331,7 +331,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 	}
 	// What is armed is so for the first.
 	if (a->armed != nullptr)
-		single::end_armed(a->armed_in, a->armed);
+		channel::ring_ops.end_armed(a->armed_in, a->armed);
 	a->armed = nullptr;
 	leave_region(a, r);
 	blocked::call_back(a, r);
@@ -361,7 +361,7 @@ int add(int fd, Region *r, unsigned flags)
 	// A queue that another descriptor has had is to be free.
 	if (socket_option(fd, SO_DOMAIN) == AF_XDP) {
 		forget_closed();
-		ether::device::sweep();
+		device_ops.sweep();
 	}
 	return add_locked(fd, r, flags);
 }

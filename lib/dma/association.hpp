@@ -19,12 +19,9 @@
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
+#include "dma/device.hpp"
 #include "dma/region.hpp"
 #include "request/request.hpp"
-
-namespace sigevec::ether {
-struct Device;
-}
 
 namespace sigevec::dma {
 
@@ -54,12 +51,12 @@ struct Association {
 	uint32_t life = 0;
 	uint64_t cookie; // of the socket
 	bool stream, local, latest;
-	ether::Device *device; // of ether_open; nullptr: a socket
-	bool watched;          // the receiver's epoll instance will tell when there is data
-	bool edge;   // it tells of changes: errors or a hang-up that nobody takes are there
-	bool paused; // it has stopped for want of room in a region or a channel
-	bool shut;   // the receiver has been told that the socket is shut down
-	bool ended;  // with DMA_LATEST: nothing will come any more, and the receiver does not look
+	Device *device; // of ether_open; nullptr: a socket
+	bool watched;   // the receiver's epoll instance will tell when there is data
+	bool edge;      // it tells of changes: errors or a hang-up that nobody takes are there
+	bool paused;    // it has stopped for want of room in a region or a channel
+	bool shut;      // the receiver has been told that the socket is shut down
+	bool ended; // with DMA_LATEST: nothing will come any more, and the receiver does not look
 	uint8_t ahead;    // pieces that are received with one call
 	uint8_t streak;   // calls in a row that have found data
 	int error;        // that the receiver has met, for the next call; 0: none

@@ -5,9 +5,9 @@
 
 #include "base/memory_order.hpp"
 #include "dma/blocked.hpp"
+#include "dma/device.hpp"
 #include "dma/message.hpp"
 #include "dma/receiver.hpp"
-#include "ether/device.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -58,7 +58,7 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 	}
 	if (n == no_room)
 		receiver::pause(a);
-	if (n == -EAGAIN && ether::device::failed(a->device))
+	if (n == -EAGAIN && device_ops.failed(a->device))
 		return -a->device->error;
 	if (n != -EAGAIN || (w.flags & MSG_DONTWAIT) != 0)
 		return n;

@@ -11,11 +11,11 @@
 #include "base/memory_order.hpp"
 #include "channel/channel.hpp"
 #include "completion/completion.hpp"
+#include "dma/device.hpp"
 #include "dma/message.hpp"
 #include "dma/receive_impl.hpp"
 #include "dma/receiver.hpp"
 #include "dma/request.hpp"
-#include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "notify/notify.hpp"
 
@@ -214,9 +214,9 @@ void drop_oldest(Association *a)
 // slots the oldest make room before that.
 void keep_slots(Association *a)
 {
-	ether::Device *d = a->device;
+	Device *d = a->device;
 	auto few = [d] { return d->with_kernel < (d->wanted + 1) / 2; };
-	while (a->queue_count != 0 && few() && (ether::device::refill(d), few()))
+	while (a->queue_count != 0 && few() && (device_ops.refill(d), few()))
 		drop_oldest(a);
 }
 
@@ -345,7 +345,7 @@ void tell_drops(Association *a)
 	if (r == nullptr || r->notification.event.notify != SIGEV_EC ||
 	    !r->change(State::queued, State::trying))
 		return;
-	uint64_t all = ether::device::dropped(a->device);
+	uint64_t all = device_ops.dropped(a->device);
 	if (all > a->device->told)
 		channel::note_dropped(r->notification.event.channel, all - a->device->told);
 	a->device->told = all;
@@ -372,7 +372,7 @@ void step(Association *a, Outcome *o, bool arrived)
 	if (a->device != nullptr)
 		tell_drops(a);
 	for (bool again = false;;) {
-		bool no_slots = a->device != nullptr && !ether::device::refill(a->device);
+		bool no_slots = a->device != nullptr && !device_ops.refill(a->device);
 		ssize_t n = receiver::serves(a) ? drain(a) : -EAGAIN;
 		ssize_t m = 0;
 		for (unsigned i = 0; i < at_once && m == 0 && a->first != nullptr; i++)

@@ -6,7 +6,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
-#include "ether/device.hpp"
+#include "dma/device.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -229,7 +229,7 @@ bool move_to_another(const Association *a, Arrival *x)
 ssize_t one(Association *a, const Want &w, Arrival *x)
 {
 	if (a->device != nullptr)
-		return ether::device::take(a, x);
+		return device_ops.take(a, x);
 	*x = some_room(a, w);
 	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT)
 				   : without_room(a, w, x);
@@ -273,7 +273,7 @@ ssize_t give(const Association *a, const Arrival &x, size_t n, void **address)
 	x.region->slots.give(x.piece, x.size, n, x.head != nullptr);
 	*address = x.piece;
 	if (a != nullptr && a->device != nullptr)
-		ether::device::add(a->device->bytes_in, n);
+		a->device->received(n);
 	else
 		x.region->received.fetch_add(n, mo::relaxed);
 	return static_cast<ssize_t>(n);

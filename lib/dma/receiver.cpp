@@ -3,12 +3,12 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
+#include "dma/device.hpp"
 #include "dma/feed.hpp"
 #include "dma/pool.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver_impl.hpp"
 #include "dma/send.hpp"
-#include "ether/device.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/thread.hpp"
@@ -49,9 +49,7 @@ thread_local Instance *own __attribute__((tls_model("initial-exec"))) = nullptr;
 
 int longest_sleep()
 {
-	return some_paused.load(mo::seq_cst) ? look_again_ms
-	       : ether::device::any()        ? devices_ms
-					     : -1;
+	return some_paused.load(mo::seq_cst) ? look_again_ms : device_ops.any() ? devices_ms : -1;
 }
 
 void handle(const struct epoll_event &e)
@@ -143,7 +141,7 @@ void *main(void *p)
 		}
 		if (look)
 			serve_paused();
-		if (n == 0 && ether::device::any())
+		if (n == 0 && device_ops.any())
 			look_at_devices();
 	}
 	close_numbers(i);

@@ -5,9 +5,9 @@
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/channel.hpp"
+#include "dma/device.hpp"
 #include "dma/feed.hpp"
 #include "dma/receiver.hpp"
-#include "ether/device.hpp"
 
 #include <fcntl.h>
 
@@ -131,11 +131,11 @@ void serve_watched()
 void look_at_devices()
 {
 	association::forget_closed();
-	ether::device::sweep();
+	device_ops.sweep();
 	each_association([](Association *a) {
 		bool over = a->fd >= 0 && a->device != nullptr &&
 			    (a->first != nullptr || a->notify != nullptr) &&
-			    ether::device::failed(a->device);
+			    device_ops.failed(a->device);
 		a->watched = a->watched || over;
 		return over;
 	});

@@ -6,9 +6,9 @@
 #include "base/pages.hpp"
 #include "base/sync.hpp"
 #include "dma/backing.hpp"
+#include "dma/device.hpp"
 #include "dma/registration.hpp"
 #include "dma/zero_copy.hpp"
-#include "ether/device.hpp"
 #include "runtime/config.hpp"
 
 #include <cerrno>
@@ -313,7 +313,7 @@ void stat(Region *r, struct dma_stat *s)
 	s->full = r->full.load(mo::relaxed);
 	s->dropped = r->dropped.load(mo::relaxed);
 	s->node = node::of_memory(r->base);
-	ether::device::stat(r, s);
+	device_ops.stat(r, s);
 }
 
 uint64_t charged()

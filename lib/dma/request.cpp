@@ -2,11 +2,11 @@
 #include "dma/request.hpp"
 
 #include "base/memory_order.hpp"
+#include "dma/device.hpp"
 #include "dma/feed.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
-#include "ether/device.hpp"
 #include "sigevec/ec.h"
 
 #include <cerrno>
@@ -43,7 +43,7 @@ void let_go(const Use &use, Region *r)
 int prepare_send(Call &c, dma_mem_t handle, bool any_region)
 {
 	// Frames are sent by sio_send alone, which does not wait either.
-	if (ether::device::any())
+	if (device_ops.any())
 		if (association::Locked a(c.fd); a && a->device != nullptr)
 			return EOPNOTSUPP;
 	struct iovec one = {c.buf, c.len};

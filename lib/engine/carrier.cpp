@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "engine/carrier.hpp"
+#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
@@ -27,8 +28,9 @@
 
 namespace sigevec {
 
-struct Carrier {
-	enum State : uint32_t { starting, standing_by, at_work, done, let_go };
+struct OwnThread : Carrier {
+	OwnThread() : Carrier{carrier::let_go} {}
+	enum State : uint32_t { starting, standing_by, at_work, done, abandoned };
 	std::atomic<uint32_t> state{starting};
 	std::atomic<bool> stop{false};
 	std::atomic<pid_t> thread{0};
@@ -51,6 +53,11 @@ namespace carrier {
 namespace {
 
 std::atomic<uint32_t> carriers{0};
+
+OwnThread *of(const Request *r)
+{
+	return static_cast<OwnThread *>(r->carrier);
+}
 
 // ---- what is needed
 
@@ -76,7 +83,7 @@ bool depends_on_rights(const Call &c, const Descriptor &d)
 // ---- the thread
 
 // A table of its own, with nothing but what the request needs.
-bool leave_table(const Carrier *c)
+bool leave_table(const OwnThread *c)
 {
 	unsigned end = copies::make_private_table(c->keep[0]);
 	if (end == 0)
@@ -135,7 +142,7 @@ int resolve(Request *r, bool *held)
 	return 0;
 }
 
-int prepare(Carrier *c)
+int prepare(OwnThread *c)
 {
 	c->rights = Rights::own();
 	c->settled = c->rights.settled();
@@ -183,7 +190,7 @@ private:
 	bool changed_;
 };
 
-ssize_t attempt_briefly(Carrier *c, Request *r)
+ssize_t attempt_briefly(OwnThread *c, Request *r)
 {
 	AsCaller as(c->rights);
 	if (r->op == Op::connect)
@@ -192,7 +199,7 @@ ssize_t attempt_briefly(Carrier *c, Request *r)
 				       : transfer::one_call(r, c->file);
 }
 
-ssize_t attempt(Carrier *c, Request *r)
+ssize_t attempt(OwnThread *c, Request *r)
 {
 	if (r->polled)
 		return transfer::end_of_connect(c->file, r->message->header);
@@ -205,7 +212,7 @@ ssize_t attempt(Carrier *c, Request *r)
 }
 
 // Where readiness does not tell of all that ends the wait, or there is a limit to it.
-void pause(Carrier *c)
+void pause(OwnThread *c)
 {
 	constexpr long longest = 16000000;
 	struct timespec t = {0, c->pause};
@@ -213,7 +220,7 @@ void pause(Carrier *c)
 	c->pause = std::min(c->pause * 2, longest);
 }
 
-void wait_for_room(Carrier *c, Request *r)
+void wait_for_room(OwnThread *c, Request *r)
 {
 	struct pollfd p = {c->file, POLLOUT, 0};
 	bool ready = ::poll(&p, 1, 0) > 0;
@@ -226,7 +233,7 @@ void wait_for_room(Carrier *c, Request *r)
 }
 
 // Whether a write has waited for as long as it may. Of a settled carrier the call itself has.
-bool is_over(const Carrier *c, Request *r)
+bool is_over(const OwnThread *c, Request *r)
 {
 	if (r->op != Op::write || r->kind != Kind::socket)
 		return false;
@@ -238,13 +245,13 @@ bool is_over(const Carrier *c, Request *r)
 }
 
 // A whole write, which only a limit, an error or a signal has cut short.
-bool is_whole(const Carrier *c, const Request *r, ssize_t n)
+bool is_whole(const OwnThread *c, const Request *r, ssize_t n)
 {
 	return c->settled && r->op == Op::write && r->kind == Kind::socket && n > 0 &&
 	       !c->stop.load(mo::acquire);
 }
 
-ssize_t carry_out(Carrier *c, Request *r)
+ssize_t carry_out(OwnThread *c, Request *r)
 {
 	for (;;) {
 		if (c->stop.load(mo::acquire) && r->done == 0)
@@ -262,13 +269,13 @@ ssize_t carry_out(Carrier *c, Request *r)
 
 // ---- between the two
 
-void say(Carrier *c, uint32_t state)
+void say(OwnThread *c, uint32_t state)
 {
 	c->state.store(state, mo::release);
 	futex_wake(c->state, INT_MAX);
 }
 
-uint32_t wait_while(Carrier *c, uint32_t state)
+uint32_t wait_while(OwnThread *c, uint32_t state)
 {
 	uint32_t now;
 	while ((now = c->state.load(mo::acquire)) == state)
@@ -278,21 +285,21 @@ uint32_t wait_while(Carrier *c, uint32_t state)
 
 void *carrier_main(void *p)
 {
-	auto *c = static_cast<Carrier *>(p);
+	auto *c = static_cast<OwnThread *>(p);
 	c->thread.store(static_cast<pid_t>(syscall(SYS_gettid)), mo::relaxed);
 	c->error = prepare(c);
-	say(c, Carrier::standing_by);
-	if (wait_while(c, Carrier::standing_by) == Carrier::at_work) {
+	say(c, OwnThread::standing_by);
+	if (wait_while(c, OwnThread::standing_by) == OwnThread::at_work) {
 		Request *r = c->request;
 		bool for_driver = c->for_driver;
 		r->result = carry_out(c, r);
 		// Closed before the end is told: who then looks finds the file released.
 		for (unsigned i = 0; i < c->count; i++)
 			copies::close_carefully(c->keep[i]);
-		say(c, Carrier::done);
+		say(c, OwnThread::done);
 		if (for_driver)
 			helper::returned_from_program(r);
-		wait_while(c, Carrier::done);
+		wait_while(c, OwnThread::done);
 	}
 	carriers.fetch_sub(1, mo::relaxed);
 	free(c);
@@ -301,7 +308,7 @@ void *carrier_main(void *p)
 
 // ---- making one
 
-void note_files(Carrier *c, const Request *r)
+void note_files(OwnThread *c, const Request *r)
 {
 	c->keep[c->count++] = c->file;
 	struct msghdr *m =
@@ -324,11 +331,11 @@ void note_files(Carrier *c, const Request *r)
 	c->count = static_cast<unsigned>(std::unique(c->keep, c->keep + c->count) - c->keep);
 }
 
-Carrier *make(Request *r)
+OwnThread *make(Request *r)
 {
 	if (carriers.fetch_add(1, mo::relaxed) < most)
-		if (void *m = malloc(sizeof(Carrier)); m != nullptr) {
-			auto *c = new (m) Carrier;
+		if (void *m = malloc(sizeof(OwnThread)); m != nullptr) {
+			auto *c = new (m) OwnThread;
 			c->request = r;
 			c->file = r->fd.load(mo::relaxed);
 			note_files(c, r);
@@ -370,12 +377,12 @@ bool needed(const Call &c, const Descriptor &d, ssize_t out)
 
 int attach(Request *r)
 {
-	Carrier *c = make(r);
+	OwnThread *c = make(r);
 	if (c == nullptr)
 		return -EAGAIN;
 	// No handler may leave by a longjmp meanwhile: what is outstanding must have its thread.
 	BlockSignals blocked;
-	wait_while(c, Carrier::starting);
+	wait_while(c, OwnThread::starting);
 	r->carrier = c;
 	int error = c->error;
 	if (error != 0)
@@ -385,14 +392,14 @@ int attach(Request *r)
 
 void begin(Request *r)
 {
-	r->carrier->for_driver = true;
-	say(r->carrier, Carrier::at_work);
+	of(r)->for_driver = true;
+	say(of(r), OwnThread::at_work);
 }
 
 ssize_t run(Request *r)
 {
-	say(r->carrier, Carrier::at_work);
-	wait_while(r->carrier, Carrier::at_work);
+	say(of(r), OwnThread::at_work);
+	wait_while(of(r), OwnThread::at_work);
 	ssize_t n = r->result;
 	let_go(r);
 	return n;
@@ -400,16 +407,16 @@ ssize_t run(Request *r)
 
 void interrupt(Request *r)
 {
-	r->carrier->stop.store(true, mo::release);
-	sigevec_interrupt(r->carrier->thread.load(mo::relaxed));
+	of(r)->stop.store(true, mo::release);
+	sigevec_interrupt(of(r)->thread.load(mo::relaxed));
 }
 
 void let_go(Request *r)
 {
-	Carrier *c = r->carrier;
+	OwnThread *c = of(r);
 	r->carrier = nullptr;
 	if (c != nullptr)
-		say(c, Carrier::let_go);
+		say(c, OwnThread::abandoned);
 }
 
 void after_fork()

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/driver.hpp"
+#include "engine/to_helper.hpp"
 
 #include "engine/ring.hpp"
 #include "engine/streams.hpp"

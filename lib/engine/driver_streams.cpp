@@ -3,6 +3,7 @@
 // The driver's streams: what can be started is started, one request of a stream at a time, by the
 // ring, or by attempts that do not wait and epoll.
 #include "engine/driver_impl.hpp"
+#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"

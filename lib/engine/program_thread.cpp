@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/program_thread.hpp"
+#include "engine/to_helper.hpp"
+#include "request/message.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
@@ -46,7 +48,7 @@ void try_call(Request *r)
 	if (!same && file >= 0)
 		sys::close(file);
 	if (r->result >= 0 && r->message != nullptr && r->op == Op::recv)
-		transfer::note_received(r->message);
+		message::note_received(r->message);
 	if (!helper::returned_from_program(r))
 		completion::finish(r, r->result);
 }

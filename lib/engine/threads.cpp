@@ -4,6 +4,7 @@
 // streams by readiness, by the driver, so that a descriptor which never becomes ready costs no
 // thread.
 #include "engine/engine.hpp"
+#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"

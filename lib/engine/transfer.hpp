@@ -76,14 +76,6 @@ struct msghdr *header_for(Message *m, const struct iovec &buffer, Vector *vector
 // The same of r. As rest().
 struct msghdr *header_of_rest(Request *r);
 
-// Stores the results of recvmsg with the caller. Before the end is published.
-void tell_caller(const Message *m);
-
-// Notes the descriptors that have come with a message, and closes them if they are still what they
-// were. By threads with the program's table.
-void note_received(Message *m);
-void close_received(Message *m);
-
 // Whether a descriptor may travel with the message.
 bool may_carry_descriptors(Op op, int fd, const struct msghdr *header);
 

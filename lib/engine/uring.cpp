@@ -2,6 +2,7 @@
 //
 // Engine "uring": the driver's ring (engine/ring.hpp), by way of the driver.
 #include "engine/engine.hpp"
+#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "engine/held_files.hpp"

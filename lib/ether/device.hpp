@@ -30,10 +30,9 @@ struct Flight {
 	uint32_t first; // the piece's, which is held; no_unit: it has been sent
 };
 
-struct Device {
+struct Device : dma::Device {
 	Device *next;
 	std::atomic<bool> used;
-	std::atomic<int> fd;          // the program's, or the association's duplicate
 	std::atomic<uint64_t> cookie; // of the socket
 	unsigned ifindex, queue, flags;
 	uint32_t mtu;
@@ -50,15 +49,12 @@ struct Device {
 	bool zero_copy;
 	bool in_parts; // frames may take several slots
 	Ring receive, transmit, fill, completed;
-	uint32_t with_kernel, wanted; // slots in the fill ring, and how many there are to be
-	uint64_t *kernels;            // which slots those are, a bit for each
-	uint32_t sending;             // entries whose completion is to come
-	uint32_t oldest, newest;      // of them
+	uint64_t *kernels;       // which slots those are, a bit for each
+	uint32_t sending;        // entries whose completion is to come
+	uint32_t oldest, newest; // of them
 	Flight *flying;
-	int error; // the device is no more, or 0
-	std::atomic<uint64_t> frames_in, frames_out, bytes_in, bytes_out,
+	std::atomic<uint64_t> frames_in, frames_out, bytes_out,
 		too_large; // written with the lock held, read at any time
-	uint64_t told;     // drops that an event has told of
 };
 
 namespace device {

@@ -166,7 +166,7 @@ bool refill(Device *d)
 
 ssize_t take(dma::Association *a, Arrival *x)
 {
-	Device *d = a->device;
+	auto *d = static_cast<Device *>(a->device);
 	Region *r = d->region.load(mo::relaxed);
 	*x = {};
 	for (uint32_t filled; (filled = d->receive.filled()) != 0;) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The calls of interface.h.
+#include "engine/to_helper.hpp"
 #include "iocontext/interface.h"
 
 #include "base/memory_order.hpp"

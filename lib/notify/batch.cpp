@@ -5,14 +5,38 @@
 #include "base/sync.hpp"
 #include "notify/notify.hpp"
 
+#include <cerrno>
 #include <cstdlib>
 #include <new>
 
 namespace sigevec::batches {
 
 namespace {
+
 std::atomic<Batch *> discarded{nullptr};
+
+Batch *of(const Notification &n)
+{
+	return static_cast<Batch *>(n.owner);
 }
+
+bool describe(Notification &n, event_data_t *d)
+{
+	bool failed = of(n)->failed.load(mo::relaxed);
+	d->ev_type = event_type_aio;
+	d->ev_result = failed ? -1 : 0;
+	d->ev_errno = failed ? EIO : 0;
+	return true;
+}
+
+void release(Notification &n)
+{
+	discard(of(n));
+}
+
+constexpr EventOps ops = {describe, nullptr, release};
+
+} // namespace
 
 Batch *create(const Event &event)
 {
@@ -29,7 +53,8 @@ Batch *create(const Event &event)
 	b->left.store(1, mo::relaxed);
 	b->failed.store(false, mo::relaxed);
 	b->notification.event = event;
-	b->notification.owner_batch = b;
+	b->notification.ops = &ops;
+	b->notification.owner = b;
 	b->waited = false;
 	return b;
 }

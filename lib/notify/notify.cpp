@@ -2,12 +2,9 @@
 #include "notify/notify.hpp"
 
 #include "channel/channel.hpp"
-#include "channel/posted.hpp"
 #include "notify/batch.hpp"
 #include "notify/notifier.hpp"
-#include "request/request.hpp"
 #include "runtime/probes.hpp"
-#include "source/source.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -64,31 +61,16 @@ void send(Notification &n)
 {
 	if (n.event.notify == SIGEV_EC)
 		into_channel(n);
-	else if (n.event.notify == notify_owner) {
-		n.event.told(n.event.value.sival_ptr, n.request->result);
-		delivered(n);
-	} else if (send_now(n.event))
+	else if (send_now(n.event))
 		delivered(n);
 	else
 		notifier::queue(n);
 }
 
-void release(Notification &n)
-{
-	if (n.request != nullptr)
-		requests::release(n.request);
-	else if (n.source != nullptr)
-		source::release(n.source);
-	else if (n.owner_batch != nullptr)
-		batches::discard(n.owner_batch);
-	else
-		posted::release(n);
-}
-
 void delivered(Notification &n)
 {
 	Batch *list = n.batch;
-	release(n);
+	n.ops->release(n);
 	if (list != nullptr)
 		batches::finished_one(list);
 }

@@ -11,12 +11,10 @@ namespace sigevec::notify {
 // Async-signal-safe.
 bool send_now(const Event &e);
 
-// Any kind. The owner of n must hold a reference for it; it is dropped once the notification has
-// been delivered, and the list it belongs to is counted down then. Async-signal-safe.
+// Any kind but notify_owner, whose owner is told by the completion. The owner of n must hold a
+// reference for it; it is dropped once the notification has been delivered, and the list it belongs
+// to is counted down then. Async-signal-safe.
 void send(Notification &n);
-
-// Drops the owner's reference. Async-signal-safe.
-void release(Notification &n);
 
 // What follows a delivery: the list, the reference.
 void delivered(Notification &n);

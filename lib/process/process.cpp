@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/process.hpp"
+#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/spin.hpp"
@@ -79,6 +80,7 @@ void forget_parent()
 	notifier::after_fork();
 	program_thread::after_fork();
 	kaio::after_fork();
+	helper::Plug::forget();
 	helper::after_fork();
 	filequeue::after_fork();
 	held_files::after_fork();

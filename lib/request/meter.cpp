@@ -10,7 +10,6 @@ namespace sigevec::meter {
 
 using namespace stats_file;
 
-std::atomic<File *> file{nullptr};
 thread_local uint32_t untimed __attribute__((tls_model("initial-exec"))) = 0;
 
 static_assert(static_cast<unsigned>(Op::poll) + 1 == operations &&
@@ -165,34 +164,6 @@ void ring_left(Op op)
 {
 	if (File *f = on(); f != nullptr)
 		flow_ended(f, op, kind_in_ring(op));
-}
-
-stats_file::Channel *channel_opened(int fd, unsigned flags, uint64_t limit)
-{
-	File *f = on();
-	if (f == nullptr)
-		return nullptr;
-	for (stats_file::Channel &c : f->channel) {
-		uint64_t unused = 0;
-		if (c.used.load(mo::relaxed) != 0 ||
-		    !c.used.compare_exchange_strong(unused, 1, mo::acquire))
-			continue;
-		c.fd.store(static_cast<uint64_t>(fd), mo::relaxed);
-		c.flags.store(flags, mo::relaxed);
-		c.limit.store(limit, mo::relaxed);
-		for (Word *w :
-		     {&c.pushed, &c.delivered, &c.refused, &c.dropped, &c.high_water, &c.admitted})
-			w->store(0, mo::relaxed);
-		c.used.store(2, mo::release);
-		return &c;
-	}
-	return nullptr;
-}
-
-void channel_closed(stats_file::Channel *c)
-{
-	if (c != nullptr)
-		c->used.store(0, mo::release);
 }
 
 } // namespace sigevec::meter

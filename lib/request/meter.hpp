@@ -18,12 +18,7 @@ namespace sigevec::meter {
 
 using stats_file::By;
 
-extern std::atomic<stats_file::File *> file; // nullptr: off
-
-inline stats_file::File *on()
-{
-	return file.load(mo::relaxed);
-}
+using stats::on;
 
 constexpr unsigned in_call = 128, in_ring = 4;
 
@@ -89,9 +84,5 @@ inline void done_by(Request *r, By engine)
 void ring_began(Op op);
 void ring_ended(Op op, uint64_t begun, ssize_t result);
 void ring_left(Op op);
-
-// A place for a channel's figures, or nullptr: off, or all are taken.
-stats_file::Channel *channel_opened(int fd, unsigned flags, uint64_t limit);
-void channel_closed(stats_file::Channel *c);
 
 } // namespace sigevec::meter

@@ -14,15 +14,9 @@
 
 namespace sigevec::order {
 
-// Held from the creation of an fsync until follow_all has returned, so that of two fsyncs one finds
-// the other. No request needs it in order to end.
+// Held from the creation of an fsync until follow_all (submit/follow.hpp) has returned, so that of
+// two fsyncs one finds the other. No request needs it in order to end.
 extern Mutex syncs;
-
-// Makes the fsync wait for every outstanding request on its file. Not async-signal-safe.
-void follow_all(Request *sync);
-
-// Undoes it, before anyone could start the fsync. Not async-signal-safe.
-void unfollow_all(Request *sync);
 
 // A request has ended, or a cancelled fsync is let go: the fsync that waited for it may be free to
 // run. Async-signal-safe.

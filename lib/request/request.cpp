@@ -4,7 +4,6 @@
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
 #include "channel/channel.hpp"
-#include "engine/carrier.hpp"
 #include "request/index.hpp"
 #include "request/meter.hpp"
 #include "request/order.hpp"
@@ -115,46 +114,45 @@ bool full()
 	       !wait_for_room();
 }
 
-Request *create(const Call &c, const Descriptor &d)
+namespace {
+
+// What the caller has asked for.
+void set_call(Request *r, const Call &c, const Descriptor &d)
 {
-	free_discarded();
-	Vector *vector = c.vector != nullptr ? copy_vector(c) : nullptr;
-	Message *message = c.message != nullptr ? copy_message(c) : nullptr;
-	bool complete = (vector != nullptr || c.vector == nullptr) &&
-			(message != nullptr || c.message == nullptr);
-	Request *r = complete ? pool.take(config::limits.requests.load(mo::relaxed)) : nullptr;
-	if (r == nullptr) {
-		free(vector);
-		free(message);
-		return nullptr;
-	}
 	r->cb.store(c.cb, mo::relaxed);
 	r->fd.store(c.fd, mo::relaxed);
 	r->dev.store(d.dev, mo::relaxed);
 	r->ino.store(d.ino, mo::relaxed);
 	r->channel.store(c.event.channel, mo::relaxed);
 	r->data.store(c.event.value.sival_ptr, mo::relaxed);
-	r->of_data.place = nullptr;
-	r->indexed = false;
 	r->op = c.op;
 	r->kind = d.kind;
 	r->plain_calls_only = d.plain_calls_only;
 	r->exact_inode = d.exact_inode;
-	r->front = false;
 	r->multishot = c.multishot;
-	r->in_program = false;
 	r->flags = d.flags;
 	r->call_flags = c.flags;
 	r->shown_fd = c.shown_fd;
 	r->dma = c.dma;
-	r->carrier = nullptr;
-	r->message = message;
 	r->buf = c.buf;
 	r->len = c.len;
 	r->done = c.done;
-	r->vector = vector;
 	r->offset = c.offset;
 	r->size = d.size;
+	r->notification.event = c.event;
+	r->notification.batch = c.batch;
+	r->notification.ops = &event_ops;
+	r->notification.owner = r;
+}
+
+// What the library has to say of it so far.
+void clear(Request *r)
+{
+	r->of_data.place = nullptr;
+	r->indexed = false;
+	r->front = false;
+	r->in_program = false;
+	r->carrier = nullptr;
 	r->file = -1;
 	r->held = nullptr;
 	r->next.store(nullptr, mo::relaxed);
@@ -174,10 +172,28 @@ Request *create(const Call &c, const Descriptor &d)
 	r->association.store(0, mo::relaxed);
 	r->in_call.store(0, mo::relaxed);
 	r->background.store(0, mo::relaxed);
-	r->notification.event = c.event;
-	r->notification.batch = c.batch;
-	r->notification.request = r;
 	r->references.store(2, mo::relaxed);
+}
+
+} // namespace
+
+Request *create(const Call &c, const Descriptor &d)
+{
+	free_discarded();
+	Vector *vector = c.vector != nullptr ? copy_vector(c) : nullptr;
+	Message *message = c.message != nullptr ? copy_message(c) : nullptr;
+	bool complete = (vector != nullptr || c.vector == nullptr) &&
+			(message != nullptr || c.message == nullptr);
+	Request *r = complete ? pool.take(config::limits.requests.load(mo::relaxed)) : nullptr;
+	if (r == nullptr) {
+		free(vector);
+		free(message);
+		return nullptr;
+	}
+	set_call(r, c, d);
+	clear(r);
+	r->vector = vector;
+	r->message = message;
 	meter::created(r, c.begun);
 	if (r->is_sync())
 		order::sync_begins();
@@ -229,7 +245,8 @@ void release(Request *r)
 	}
 	if (r->is_sync())
 		order::sync_is_freed();
-	carrier::let_go(r);
+	if (r->carrier != nullptr)
+		r->carrier->let_go(r);
 	r->set(State::free);
 	if (r->vector != nullptr)
 		free_later(r->vector);

@@ -113,12 +113,17 @@ struct Message : Block {
 };
 
 struct Batch;
-struct Carrier;
 struct HeldFile;
+struct Request;
 struct Channel;
 namespace driver {
 struct Stream;
 }
+
+// Carries a request out as its caller (engine/carrier.hpp).
+struct Carrier {
+	void (*let_go)(Request *r); // it is not needed any more
+};
 
 // One request as the caller described it.
 struct Call {
@@ -317,6 +322,9 @@ void free_later(Block *b);
 // A request that no engine took: drops both references. False: aio_cancel was quicker and has told
 // its end.
 bool abandon(Request *r);
+
+// Of its notification (events.cpp).
+extern const EventOps event_ops;
 
 // Drops one reference; the last one frees the request. Async-signal-safe.
 void release(Request *r);

@@ -5,12 +5,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <sys/types.h>
 
 struct aiocb;
+struct event_data;
 
 namespace sigevec {
 
 struct Call;
+struct Request;
 
 namespace dma {
 
@@ -47,6 +50,18 @@ struct Use {
 
 	explicit operator bool() const { return kind != Kind::none; }
 };
+
+// What becomes of it: dma/request.hpp's, by the table of process/wiring.cpp.
+struct UseOps {
+	// The end of a request, before it is published, by whoever publishes it; also of one that
+	// was refused. Async-signal-safe.
+	void (*ended)(Use &use, struct aiocb *cb, ssize_t result);
+	// What an event tells, with what it was admitted for. By the reader of a channel.
+	void (*describe)(Request *r, struct event_data *d);
+	// Nobody will read the event.
+	void (*drop)(Request *r);
+};
+extern const UseOps use_ops;
 
 } // namespace dma
 } // namespace sigevec

@@ -147,7 +147,7 @@ constexpr uint64_t cancel_mark = 1;
 uint64_t this_thread();
 // A ring for the calling thread. nullptr: refused; the channel goes on without.
 Single *make(Channel *c);
-// Its `wake', and its inner instance if it has one (source/inner.hpp).
+// Its `wake', and its inner instance if it has one (channel/inner.hpp).
 void listen_for_others(Channel *c, Single *s);
 void listen_inside(Channel *c, Single *s);
 // Hands what was prepared to the kernel; with wait sleeps until something has ended. 0 or -errno.
@@ -288,7 +288,7 @@ void flush(Channel *c);
 unsigned cancel(Channel *c, const void *data);
 // Events that have arrived and are not read, if the caller is the owner.
 unsigned arrived(Channel *c);
-// The channel has got descriptors that its readers read (source/inner.hpp): the ring wakes its
+// The channel has got descriptors that its readers read (channel/inner.hpp): the ring wakes its
 // owner for them. By the owner.
 void watch(Channel *c);
 // The channel ends: no operation touches the program's memory after this.

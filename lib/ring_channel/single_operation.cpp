@@ -2,6 +2,7 @@
 //
 // An operation's way through the ring: what the kernel is asked for, and what follows from its
 // answer.
+#include "request/message.hpp"
 #include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
@@ -126,9 +127,9 @@ void finish(Single *s, Operation *o, ssize_t result)
 			       static_cast<int>(stats_file::By::uring));
 		meter::ring_ended(o->op, o->begun, result);
 		if (result >= 0 && o->message != nullptr) {
-			transfer::tell_caller(o->message);
+			message::tell_caller(o->message);
 			if (o->op == Op::recv)
-				transfer::note_received(o->message);
+				message::note_received(o->message);
 		}
 		if (o->use != Operation::Region::none)
 			region_ended(s, o, result);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The ring itself: how it is made, hears of others, is waited in, and ends.
+#include "request/message.hpp"
 #include "ring_channel/single_spare.hpp"
 
 #ifdef HAVE_LIBURING
@@ -8,6 +9,7 @@
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
+#include "channel/inner.hpp"
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
@@ -15,7 +17,6 @@
 #include "request/meter.hpp"
 #include "runtime/config.hpp"
 #include "runtime/probes.hpp"
-#include "source/inner.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -339,7 +340,7 @@ void dispose(Channel *c)
 		if (request && o->state != Operation::State::ready)
 			meter::ring_left(o->op);
 		else if (o->message != nullptr)
-			transfer::close_received(o->message);
+			message::close_received(o->message);
 		free_operation(s, o);
 	});
 	bell::close(c->wake.exchange(-1, mo::acq_rel));

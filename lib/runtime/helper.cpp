@@ -4,10 +4,6 @@
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
 #include "base/syscalls.hpp"
-#include "completion/completion.hpp"
-#include "engine/driver.hpp"
-#include "engine/worker.hpp"
-#include "request/stream.hpp"
 #include "runtime/thread.hpp"
 
 #include <cerrno>
@@ -24,7 +20,6 @@ Mutex starting;
 // pidfd_getfd is refused in this process. Written with `starting' held.
 bool needs_courier = false;
 thread_local Helper *own __attribute__((tls_model("initial-exec"))) = nullptr;
-thread_local Plug *plugged __attribute__((tls_model("initial-exec"))) = nullptr;
 
 // ---- start ----
 
@@ -39,9 +34,9 @@ void *driver_thread(void *p)
 	auto *h = static_cast<Helper *>(p);
 	enter_helper_thread(h);
 	h->thread = static_cast<pid_t>(syscall(SYS_gettid));
-	if (set_up_files(&h->files) && driver::prepare(h->driver)) {
+	if (set_up_files(&h->files) && driver_ops.prepare(h->driver)) {
 		tell_start(h, Helper::ready);
-		driver::run(h->driver);
+		driver_ops.run(h->driver);
 	}
 	tell_start(h, Helper::failed);
 	return nullptr;
@@ -62,7 +57,7 @@ Helper *launch()
 	if (m == nullptr)
 		return nullptr;
 	auto *h = new (m) Helper{};
-	h->driver = driver::create(h);
+	h->driver = driver_ops.create(h);
 	bool ok = h->driver != nullptr && (!needs_courier || make_courier(&h->files));
 	if (ok && start_thread(driver_thread, h, "sigevec-driver") == 0)
 		return h;
@@ -136,7 +131,8 @@ bool for_worker(What what)
 	return what == What::job || what == What::file_queue;
 }
 
-// False: errno, nothing has been done.
+} // namespace
+
 bool offer(What what, void *const *objects, const int *numbers, int *files, unsigned count)
 {
 	Helper *h = get();
@@ -157,95 +153,9 @@ bool offer(What what, void *const *objects, const int *numbers, int *files, unsi
 	return true;
 }
 
-// The errno of a submission whose file could not be taken.
 int refusal(int file)
 {
 	return file == -EBADF ? EBADF : EAGAIN;
-}
-
-bool offer_one(What what, Request *r, int *taken = nullptr)
-{
-	void *object = r;
-	int number = r->fd.load(mo::relaxed), file;
-	if (!offer(what, &object, &number, &file, 1))
-		return false;
-	if (file < 0)
-		errno = refusal(file);
-	else if (taken != nullptr)
-		*taken = file;
-	return file >= 0;
-}
-
-// It was accepted, and the driver never gets it.
-void end_unsent(Request *r, int error)
-{
-	if (r->on_stream())
-		stream::leave(r->stream_word());
-	if (r->front && stream::give_up_claim(r->stream_word()))
-		look_at_streams();
-	// Bytes that are out cannot be taken back: it ends short.
-	completion::finish(r, r->front && r->done > 0 ? static_cast<ssize_t>(r->done) : -error);
-}
-
-} // namespace
-
-Plug::Plug()
-{
-	plugged = this;
-}
-
-Plug::~Plug()
-{
-	plugged = nullptr;
-	flush();
-}
-
-void Plug::forget()
-{
-	if (plugged != nullptr)
-		plugged->count_ = 0;
-}
-
-void Plug::add(Request *r)
-{
-	if (count_ == most_offered)
-		flush();
-	requests_[count_++] = r;
-}
-
-void Plug::flush()
-{
-	void *objects[most_offered];
-	int numbers[most_offered], files[most_offered];
-	for (unsigned i = 0; i < count_; i++) {
-		objects[i] = requests_[i];
-		numbers[i] = requests_[i]->fd.load(mo::relaxed);
-	}
-	int error =
-		count_ == 0 || offer(What::request, objects, numbers, files, count_) ? 0 : errno;
-	for (unsigned i = 0; i < count_; i++)
-		if (error != 0 || files[i] < 0)
-			end_unsent(requests_[i], error != 0 ? error : refusal(files[i]));
-	count_ = 0;
-}
-
-bool collecting()
-{
-	return plugged != nullptr;
-}
-
-bool to_driver(Request *r, int *file)
-{
-	if (plugged != nullptr && get() != nullptr) {
-		plugged->add(r);
-		return true;
-	}
-	return offer_one(What::request, r, file);
-}
-
-bool to_worker(What what, Request *r, int *file)
-{
-	return offer_one(what, r, file);
 }
 
 int hold(int fd)
@@ -261,36 +171,6 @@ void post(Helper *h, Post *p)
 {
 	h->inbox.push(p);
 	h->wakeup.call();
-}
-
-void job_from_inside(Helper *h, Request *r)
-{
-	r->post = {nullptr, What::job, r};
-	h->jobs.push(&r->post);
-	worker::add_if_needed(h);
-}
-
-void returned_from_inside(Helper *h, Request *r)
-{
-	r->post = {nullptr, What::returned, r};
-	post(h, &r->post);
-}
-
-void request_from_inside(Helper *h, Request *r, int fd)
-{
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, h->private_table() ? 0 : 3);
-	r->file = copy >= 0 ? copy : -EMFILE;
-	r->post = {nullptr, What::request, r};
-	post(h, &r->post);
-}
-
-bool returned_from_program(Request *r)
-{
-	Helper *h = running();
-	if (h == nullptr)
-		return false;
-	returned_from_inside(h, r);
-	return true;
 }
 
 namespace {
@@ -348,8 +228,8 @@ void close_posted(void *closing)
 
 void look_at_streams()
 {
-	if (driver::on_driver_thread()) {
-		driver::look_later();
+	if (driver_ops.on_thread()) {
+		driver_ops.look_later();
 		return;
 	}
 	Helper *h = running();
@@ -375,8 +255,6 @@ bool start_background(Post *p, void *context)
 	return true;
 }
 
-namespace {
-
 uint32_t post_and_wait(What what, void *object, Reply *reply)
 {
 	Helper *h = running();
@@ -390,13 +268,6 @@ uint32_t post_and_wait(What what, void *object, Reply *reply)
 	while ((a = reply->answer.load(mo::acquire)) == 0)
 		futex_wait(reply->answer, 0, nullptr);
 	return a;
-}
-
-} // namespace
-
-uint32_t ask(CancelReply *reply)
-{
-	return post_and_wait(What::cancel, reply, reply);
 }
 
 uint32_t ask(RegionReply *reply)
@@ -443,7 +314,6 @@ void after_fork()
 	starting.reset();
 	own = nullptr;
 	closings.after_fork();
-	Plug::forget();
 }
 
 void close_in_child()

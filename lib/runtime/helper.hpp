@@ -4,10 +4,11 @@
 // they were submitted on.
 //
 // The first one is the driver (engine/driver.hpp), which starts the workers (engine/worker.hpp) and
-// other threads that share its table. What is told to them travels in memory (runtime/post.hpp),
-// files by runtime/hand_over.hpp. Nothing of it is in the program's table, and so nothing can be
-// closed by the program, or used by a child of fork; where pidfd_getfd is refused, one socket is.
-// If the kernel refuses a table of its own, the helper works in the program's.
+// other threads that share its table. Requests are handed over by engine/to_helper.hpp. What is
+// told to them travels in memory (runtime/post.hpp), files by runtime/hand_over.hpp. Nothing of it
+// is in the program's table, and so nothing can be closed by the program, or used by a child of
+// fork; where pidfd_getfd is refused, one socket is. If the kernel refuses a table of its own, the
+// helper works in the program's.
 //
 // Lifetimes: a Helper is never freed. Locks: `starting' is held by submissions only; no request
 // needs it in order to end.
@@ -16,7 +17,6 @@
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
-#include "request/request.hpp"
 #include "runtime/hand_over.hpp"
 #include "runtime/jobs.hpp"
 #include "runtime/wakeup.hpp"
@@ -26,13 +26,24 @@
 
 namespace sigevec {
 
-struct FileQueue;
-
 namespace dma {
 struct Region;
 }
 
 namespace helper {
+
+struct Helper;
+
+// What the driver is, which keeps requests, is a matter of the engines (engine/driver.hpp): the
+// helper starts it by this table, of process/wiring.cpp.
+struct DriverOps {
+	void *(*create)(Helper *h); // nullptr: no memory
+	bool (*prepare)(void *driver);
+	void (*run)(void *driver);
+	bool (*on_thread)();
+	void (*look_later)();
+};
+extern const DriverOps driver_ops;
 
 struct Helper {
 	void *driver;
@@ -65,47 +76,18 @@ Helper *get();
 // its first request has one.
 void begin();
 
-// Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has
-// been done. Async-signal-safe once the helper runs. file: as for to_worker; not while this thread
-// collects.
-bool to_driver(Request *r, int *file = nullptr);
-// what: job; or file_queue, which r begins.
-// file: the number in the helper's table, or nullptr.
-bool to_worker(What what, Request *r, int *file = nullptr);
+// Hands what `objects' stand for, with the files of these numbers of the program's, to the driver
+// or to a worker; files: what they are in the helper's table, or -errno. False: errno says why, and
+// nothing has been done. Async-signal-safe once the helper runs.
+bool offer(What what, void *const *objects, const int *numbers, int *files, unsigned count);
+// The errno of a submission whose file could not be taken.
+int refusal(int file);
 // The number of a copy in the helper's table, or -errno. To be closed by close_inside.
 int hold(int fd);
-
-// While one exists, what its thread hands to the driver is collected, and goes to it together at
-// the end. A request that then cannot be handed over ends with the error. What the driver gets
-// together it submits to its ring at once.
-class Plug {
-public:
-	Plug();
-	~Plug();
-	Plug(const Plug &) = delete;
-	Plug &operator=(const Plug &) = delete;
-	void add(Request *r);
-	// In the child of fork: its parent's requests are not the child's.
-	static void forget();
-
-private:
-	void flush();
-	unsigned count_ = 0;
-	Request *requests_[most_offered];
-};
-
-// Whether this thread has a Plug.
-bool collecting();
 
 // From a thread of the helper, or of the program: something for the driver. Async-signal-safe;
 // errno is kept.
 void post(Helper *h, Post *p);
-// From a thread of the helper, the file being r->file already.
-void job_from_inside(Helper *h, Request *r);
-void returned_from_inside(Helper *h, Request *r);
-// The same, to the driver, with a file of which the caller keeps its own copy.
-void request_from_inside(Helper *h, Request *r, int fd);
-
 // Closes a number in the table of the helper. Any thread.
 void close_inside(int fd);
 // By the driver, or at once by a thread of the helper's. False: there is no helper.
@@ -115,15 +97,8 @@ bool run_chore(Chore *c);
 // By the driver, of What::close.
 void close_posted(void *closing);
 
-// The same from the program's thread. False: there is no driver any more.
-bool returned_from_program(Request *r);
-
 // Asks the driver to look at what it keeps. Async-signal-safe, any thread.
 void look_at_streams();
-inline void run(Request *)
-{
-	look_at_streams();
-}
 
 // Asks the driver for another worker. Async-signal-safe, any thread.
 void ask_for_worker(Helper *h);
@@ -144,16 +119,6 @@ struct Reply {
 		answer.store(a, mo::release);
 		futex_wake(answer, 1);
 	}
-};
-
-// To cancel what is in its ring. The answer: 1 + AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE.
-struct CancelReply : Reply {
-	static constexpr int look_again = 3; // an answer beside those of aio_cancel
-
-	CancelReply(Request *r, uint64_t w) : request(r), word(w) {}
-	Request *request;
-	uint64_t word;               // Request::state that is meant
-	CancelReply *next = nullptr; // others who ask the same
 };
 
 // To register the memory of a region with its ring, or to let go of it. The answer: 1.
@@ -177,7 +142,7 @@ struct Errand : Reply {
 bool run_inside(Errand *errand);
 
 // Asks the driver, and waits. 0: there is no driver.
-uint32_t ask(CancelReply *reply);
+uint32_t post_and_wait(What what, void *object, Reply *reply);
 uint32_t ask(RegionReply *reply);
 uint32_t ask(RightsReply *reply);
 

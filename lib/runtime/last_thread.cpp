@@ -3,10 +3,6 @@
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
-#include "dma/association.hpp"
-#include "dma/pool.hpp"
-#include "engine/kaio.hpp"
-#include "request/request.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
 #include "runtime/thread.hpp"
@@ -72,26 +68,6 @@ bool nobody_else()
 	}
 	closedir(d);
 	return known && alive == ours.load(mo::acquire);
-}
-
-// Nobody may be left who would look for them.
-void take_results()
-{
-	for (int i = 0; i < kaio::contexts; i++)
-		if (kaio::exists(i))
-			kaio::poll(i);
-}
-
-bool nothing_outstanding()
-{
-	take_results();
-	for (uint32_t i = 0; i < requests::size(); i++) {
-		const Request *r = requests::at(i);
-		State s = r == nullptr ? State::free : r->get_state();
-		if (s != State::free && s != State::cancelled && s != State::done)
-			return false;
-	}
-	return !dma::association::any_call_back() && !dma::pool::any_call_back();
 }
 
 void *look(void *)

@@ -24,6 +24,9 @@ void ended();
 // A thread of the library has been started by the caller.
 void started();
 
+// Whether no request and no function of async_io_notify is outstanding: of process/outstanding.cpp.
+bool nothing_outstanding();
+
 void after_fork();
 
 } // namespace sigevec::last_thread

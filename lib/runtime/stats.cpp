@@ -3,7 +3,6 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
-#include "request/meter.hpp"
 #include "runtime/config.hpp"
 #include "runtime/stats_place.hpp"
 
@@ -98,7 +97,7 @@ bool shared = false;
 // file alone.
 __attribute__((destructor)) void at_exit()
 {
-	if (meter::on() != nullptr && kept_by == getpid())
+	if (on() != nullptr && kept_by == getpid())
 		stats_place::remove_name();
 }
 
@@ -107,7 +106,7 @@ __attribute__((destructor)) void at_exit()
 // used for anything else.
 void in_child()
 {
-	if (File *f = meter::on(); f != nullptr && !shared)
+	if (File *f = on(); f != nullptr && !shared)
 		mmap(f, sizeof *f, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 		     -1, 0);
 }
@@ -121,6 +120,7 @@ void watch_forks()
 
 } // namespace
 
+std::atomic<File *> file{nullptr};
 std::atomic<Row *> table{own};
 unsigned own_rows = stats_file::own_rows;
 
@@ -146,16 +146,16 @@ void open()
 	else
 		watch_forks();
 	table.store(f->row, mo::release);
-	meter::file.store(f, mo::release);
+	file.store(f, mo::release);
 }
 
 // A child has a file of its own; one that all processes share it goes on to use.
 void after_fork()
 {
-	File *f = meter::on();
+	File *f = on();
 	if (f != nullptr && shared)
 		return;
-	meter::file.store(nullptr, mo::relaxed);
+	file.store(nullptr, mo::relaxed);
 	table.store(own, mo::relaxed);
 	if (f != nullptr)
 		munmap(f, sizeof *f);

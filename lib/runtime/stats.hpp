@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Counters, and the file in which they are kept when SIGEVEC_STATS asks for it. What is counted
-// only then is in meter.hpp.
+// only then is in request/meter.hpp.
 //
 // Each of the first threads has a row of counters of its own, so that counting takes one ordinary
 // instruction and shares no cache line. Only that thread writes to it, its signal handlers
@@ -88,6 +88,13 @@ inline void count(Counter c, uint64_t n = 1)
 }
 
 uint64_t sum(unsigned counter);
+
+// The file itself, for what is counted there only; nullptr: off.
+extern std::atomic<stats_file::File *> file;
+inline stats_file::File *on()
+{
+	return file.load(mo::relaxed);
+}
 
 // At set-up: makes the file that the environment asks for.
 void open();

@@ -3,8 +3,8 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
+#include "channel/inner.hpp"
 #include "runtime/helper.hpp"
-#include "source/inner.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -116,7 +116,7 @@ int register_queue(mqd_t queue, Wait *w)
 		sys::close(fd);
 		return error;
 	}
-	int error = inner::add(w, fd);
+	int error = inner::add(w->channel, fd, handle(w), &w->fd);
 	if (error != 0)
 		syscall(SYS_mq_notify, queue, nullptr);
 	return error;

@@ -4,8 +4,8 @@
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
+#include "channel/inner.hpp"
 #include "sigevec/sync.h"
-#include "source/inner.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -96,7 +96,7 @@ bool cancel(Wait *w, bool destroy)
 		w->flags.fetch_or(source::ended | (destroy ? 0 : source::cancelled), mo::acq_rel);
 	if ((was & source::ended) != 0)
 		return false;
-	inner::forget(w);
+	inner::forget(w->channel, w->fd);
 	if ((was & source::queued) == 0)
 		last(w);
 	return true;
@@ -114,7 +114,7 @@ int open_and_add(const sigset_t &set, Wait *w)
 	// old way.
 	sigset_t before;
 	pthread_sigmask(SIG_BLOCK, &set, &before);
-	int error = inner::add(w, fd);
+	int error = inner::add(w->channel, fd, handle(w), &w->fd);
 	if (error != 0)
 		pthread_sigmask(SIG_SETMASK, &before, nullptr);
 	return error;

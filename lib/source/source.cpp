@@ -5,12 +5,12 @@
 #include "base/pool.hpp"
 #include "base/sync.hpp"
 #include "channel/channel.hpp"
+#include "channel/inner.hpp"
 #include "nptl.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
 #include "source/addrinfo.hpp"
 #include "source/index.hpp"
-#include "source/inner.hpp"
 #include "source/sync.hpp"
 #include "source/sysv.hpp"
 #include "source/timer.hpp"
@@ -19,6 +19,29 @@
 namespace sigevec::source {
 
 namespace {
+
+Wait *of(const Notification &n)
+{
+	return static_cast<Wait *>(n.owner);
+}
+
+bool describe_event(Notification &n, event_data_t *d)
+{
+	return of(n)->kind->tell(of(n), d);
+}
+
+void drop_event(Notification &n)
+{
+	if (of(n)->kind->drop != nullptr)
+		of(n)->kind->drop(of(n));
+}
+
+void release_event(Notification &n)
+{
+	release(of(n));
+}
+
+constexpr EventOps event_ops = {describe_event, drop_event, release_event};
 
 constexpr uint32_t most_waits = 1u << 20;
 
@@ -61,7 +84,8 @@ Wait *create(const Kind *kind, Channel *c, union sigval value, uint64_t referenc
 	w->notification.event.notify = SIGEV_EC;
 	w->notification.event.value = value;
 	w->notification.event.channel = c;
-	w->notification.source = w;
+	w->notification.ops = &event_ops;
+	w->notification.owner = w;
 	uint64_t next = generation(w->life.load(mo::relaxed)) + uint64_t{1};
 	w->life.store(next << 32 | references, mo::release);
 	return w;
@@ -227,15 +251,16 @@ void tell_result(const Wait *w, event_data_t *d)
 	d->ev_errno = w->result < 0 ? static_cast<int>(-w->result) : 0;
 }
 
-bool tell(const Notification &n, event_data_t *d)
+// What comes is only a number: the wait that it means may be over, or of another channel, or no
+// descriptor's.
+void readable(const Channel *c, uint64_t number)
 {
-	return n.source->kind->tell(n.source, d);
-}
-
-void drop(const Notification &n)
-{
-	if (n.source->kind->drop != nullptr)
-		n.source->kind->drop(n.source);
+	Wait *w = find(number);
+	if (w == nullptr)
+		return;
+	if (w->channel == c && w->kind->ready != nullptr)
+		w->kind->ready(w);
+	release(w);
 }
 
 unsigned of_channel(const Channel *c, bool all, const void *data)
@@ -260,7 +285,6 @@ void after_fork()
 {
 	timer::after_fork();
 	addrinfo::after_fork();
-	inner::after_fork();
 	sysv::after_fork();
 	watcher::after_fork();
 	sync::after_fork();

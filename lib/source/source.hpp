@@ -212,9 +212,8 @@ void await_change(const Wait *w, uint32_t seen, const struct timespec *limit);
 // Most kinds' tell(): the result as that of a call.
 void tell_result(const Wait *w, event_data_t *d);
 
-// For channel/queue.cpp.
-bool tell(const Notification &n, event_data_t *d);
-void drop(const Notification &n);
+// A descriptor that readers of c read has something, as the kernel says: handle may be anything.
+void readable(const Channel *c, uint64_t handle);
 
 // As cancel::of_channel.
 unsigned of_channel(const Channel *c, bool all, const void *data);

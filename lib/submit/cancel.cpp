@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "submit/cancel.hpp"
+#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"

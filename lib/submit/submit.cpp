@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "submit/submit.hpp"
+#include "engine/to_helper.hpp"
+#include "request/message.hpp"
+#include "submit/follow.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
@@ -16,7 +19,6 @@
 #include "notify/notifier.hpp"
 #include "request/index.hpp"
 #include "request/meter.hpp"
-#include "request/order.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
@@ -61,7 +63,7 @@ int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 		r->message->header.msg_controllen = c.message->msg_controllen;
 		r->message->header.msg_flags = c.message->msg_flags;
 		if (c.op == Op::recv)
-			transfer::note_received(r->message);
+			message::note_received(r->message);
 	}
 	if (r != nullptr) {
 		r->engine.store(engine, mo::relaxed);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "source/inner.hpp"
+#include "channel/inner.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
@@ -8,7 +8,6 @@
 #include "channel/channel.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
-#include "ring_channel/single.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/table.hpp"
 
@@ -27,14 +26,15 @@ constexpr int at_once = 16;
 
 // epoll_ctl with numbers of the helper's.
 struct Control : helper::Errand {
-	Control(Channel *c, int o, const source::Wait *w)
-	    : Errand(run_it), channel(c), operation(o), wait(w)
+	Control(Channel *c, int o, int f, uint64_t h)
+	    : Errand(run_it), channel(c), operation(o), fd(f), handle(h)
 	{
 	}
 	static void run_it(Errand *e);
 	Channel *channel;
 	int operation;
-	const source::Wait *wait;
+	int fd;
+	uint64_t handle;
 	int error = 0;
 };
 
@@ -43,17 +43,16 @@ void Control::run_it(Errand *e)
 	auto *control = static_cast<Control *>(e);
 	struct epoll_event wanted = {};
 	wanted.events = EPOLLIN;
-	wanted.data.u64 = source::handle(control->wait);
+	wanted.data.u64 = control->handle;
 	// Closed by this thread, after it has been taken from the channel.
 	int instance = control->channel->inner_copy.load(mo::seq_cst);
-	if (instance < 0 ||
-	    epoll_ctl(instance, control->operation, control->wait->fd, &wanted) != 0)
+	if (instance < 0 || epoll_ctl(instance, control->operation, control->fd, &wanted) != 0)
 		control->error = instance < 0 ? EBADF : errno;
 }
 
-int control(Channel *c, int operation, const source::Wait *w)
+int control(Channel *c, int operation, int fd, uint64_t handle)
 {
-	Control e(c, operation, w);
+	Control e(c, operation, fd, handle);
 	return helper::run_inside(&e) ? e.error : EAGAIN;
 }
 
@@ -137,24 +136,23 @@ int number_of(Channel *c)
 	return instance_has_number(c) ? c->inner.load(mo::acquire) : -1;
 }
 
-int add(source::Wait *w, int fd)
+int add(Channel *c, int fd, uint64_t handle, int *copy)
 {
-	Channel *c = w->channel;
 	int error = 0;
 	{
 		Guard<Mutex> g(making);
 		if (!used(c))
 			error = make(c);
 	}
-	int copy = error == 0 ? helper::hold(fd) : -1;
+	int held = error == 0 ? helper::hold(fd) : -1;
 	sys::close(fd);
-	if (copy < 0)
+	if (held < 0)
 		return error != 0 ? error : EAGAIN;
-	w->fd = copy;
-	error = control(c, EPOLL_CTL_ADD, w);
+	*copy = held;
+	error = control(c, EPOLL_CTL_ADD, held, handle);
 	if (error != 0)
 		return error;
-	single::watch(c);
+	channel::ring_ops.watch(c);
 	// Either this sees the end of the channel, or the end sees the instance.
 	if (c->open.load(mo::seq_cst))
 		return 0;
@@ -162,26 +160,10 @@ int add(source::Wait *w, int fd)
 	return EBADF;
 }
 
-void forget(const source::Wait *w)
+void forget(Channel *c, int copy)
 {
-	control(w->channel, EPOLL_CTL_DEL, w);
+	control(c, EPOLL_CTL_DEL, copy, 0);
 }
-
-namespace {
-
-// What comes from the instance is only a number: the wait that it means may be over, or of another
-// channel, or no descriptor's.
-void tell(const Channel *c, uint64_t handle)
-{
-	source::Wait *w = source::find(handle);
-	if (w == nullptr)
-		return;
-	if (w->channel == c && w->kind->ready != nullptr)
-		w->kind->ready(w);
-	source::release(w);
-}
-
-} // namespace
 
 void collect(Channel *c)
 {
@@ -192,7 +174,7 @@ void collect(Channel *c)
 	int saved = errno;
 	long n = syscall(SYS_epoll_pwait, fd, v, at_once, 0, nullptr, 0);
 	for (long i = 0; i < n; i++)
-		tell(c, v[i].data.u64);
+		channel::outside.ready(c, v[i].data.u64);
 	errno = saved;
 }
 

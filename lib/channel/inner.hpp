@@ -16,7 +16,7 @@
 // the same instance gets a new one.
 #pragma once
 
-#include "source/source.hpp"
+#include "channel/channel.hpp"
 
 namespace sigevec::inner {
 
@@ -25,12 +25,13 @@ bool used(const Channel *c);
 // The number of the instance in the program's table, known to be that now, or -1.
 int number_of(Channel *c);
 
-// Has fd, a new number in the program's table, read by the channel's readers from now on until w
-// ends. The number is closed, w->fd is the one in the helper's table. 0 or the errno of the call.
-int add(source::Wait *w, int fd);
+// Has fd, a new number in the program's table, read by the channel's readers from now on
+// (channel::outside.ready, with the handle). The number is closed, *copy is the one in the helper's
+// table, which is the caller's to close. 0 or the errno of the call.
+int add(Channel *c, int fd, uint64_t handle, int *copy);
 
 // No longer.
-void forget(const source::Wait *w);
+void forget(Channel *c, int copy);
 
 // Takes what there is. By a reader, with or without `reading'.
 void collect(Channel *c);

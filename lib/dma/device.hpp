@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+//
+// What an association needs of a network device's queue, which is above it (ether/device.hpp, where
+// each of these is told of): by a table of process/wiring.cpp.
+#pragma once
+
+#include "base/memory_order.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <sys/types.h>
+
+struct dma_stat;
+
+namespace sigevec::dma {
+
+struct Arrival;
+struct Association;
+struct Region;
+
+// The part of a device that associations see.
+struct Device {
+	std::atomic<int> fd;            // the program's, or the association's duplicate
+	int error;                      // the device is no more, or 0
+	uint64_t told;                  // drops that an event has told of
+	uint32_t with_kernel, wanted;   // slots in the fill ring, and how many there are to be
+	std::atomic<uint64_t> bytes_in; // written with the lock held, read at any time
+
+	void received(uint64_t n) { bytes_in.store(bytes_in.load(mo::relaxed) + n, mo::relaxed); }
+};
+
+struct DeviceOps {
+	Device *(*find)(uint64_t cookie);
+	int (*attach)(Device *d, Region *r, size_t slot);
+	void (*detach)(Device *d);
+	bool (*sweep)();
+	bool (*any)();
+	uint64_t (*dropped)(const Device *d);
+	void (*stat)(const Region *r, struct dma_stat *s);
+	ssize_t (*take)(Association *a, Arrival *x);
+	bool (*refill)(Device *d);
+	bool (*failed)(Device *d);
+};
+extern const DeviceOps device_ops;
+
+} // namespace sigevec::dma

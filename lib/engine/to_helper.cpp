@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+#include "engine/to_helper.hpp"
+
+#include "base/memory_order.hpp"
+#include "completion/completion.hpp"
+#include "engine/worker.hpp"
+#include "request/stream.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+
+namespace sigevec::helper {
+
+namespace {
+
+thread_local Plug *plugged __attribute__((tls_model("initial-exec"))) = nullptr;
+
+bool offer_one(What what, Request *r, int *taken = nullptr)
+{
+	void *object = r;
+	int number = r->fd.load(mo::relaxed), file;
+	if (!offer(what, &object, &number, &file, 1))
+		return false;
+	if (file < 0)
+		errno = refusal(file);
+	else if (taken != nullptr)
+		*taken = file;
+	return file >= 0;
+}
+
+// It was accepted, and the driver never gets it.
+void end_unsent(Request *r, int error)
+{
+	if (r->on_stream())
+		stream::leave(r->stream_word());
+	if (r->front && stream::give_up_claim(r->stream_word()))
+		look_at_streams();
+	// Bytes that are out cannot be taken back: it ends short.
+	completion::finish(r, r->front && r->done > 0 ? static_cast<ssize_t>(r->done) : -error);
+}
+
+} // namespace
+
+Plug::Plug()
+{
+	plugged = this;
+}
+
+Plug::~Plug()
+{
+	plugged = nullptr;
+	flush();
+}
+
+void Plug::forget()
+{
+	if (plugged != nullptr)
+		plugged->count_ = 0;
+}
+
+void Plug::add(Request *r)
+{
+	if (count_ == most_offered)
+		flush();
+	requests_[count_++] = r;
+}
+
+void Plug::flush()
+{
+	void *objects[most_offered];
+	int numbers[most_offered], files[most_offered];
+	for (unsigned i = 0; i < count_; i++) {
+		objects[i] = requests_[i];
+		numbers[i] = requests_[i]->fd.load(mo::relaxed);
+	}
+	int error =
+		count_ == 0 || offer(What::request, objects, numbers, files, count_) ? 0 : errno;
+	for (unsigned i = 0; i < count_; i++)
+		if (error != 0 || files[i] < 0)
+			end_unsent(requests_[i], error != 0 ? error : refusal(files[i]));
+	count_ = 0;
+}
+
+bool collecting()
+{
+	return plugged != nullptr;
+}
+
+bool to_driver(Request *r, int *file)
+{
+	if (plugged != nullptr && get() != nullptr) {
+		plugged->add(r);
+		return true;
+	}
+	return offer_one(What::request, r, file);
+}
+
+bool to_worker(What what, Request *r, int *file)
+{
+	return offer_one(what, r, file);
+}
+
+void job_from_inside(Helper *h, Request *r)
+{
+	r->post = {nullptr, What::job, r};
+	h->jobs.push(&r->post);
+	worker::add_if_needed(h);
+}
+
+void returned_from_inside(Helper *h, Request *r)
+{
+	r->post = {nullptr, What::returned, r};
+	post(h, &r->post);
+}
+
+void request_from_inside(Helper *h, Request *r, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, h->private_table() ? 0 : 3);
+	r->file = copy >= 0 ? copy : -EMFILE;
+	r->post = {nullptr, What::request, r};
+	post(h, &r->post);
+}
+
+bool returned_from_program(Request *r)
+{
+	Helper *h = running();
+	if (h == nullptr)
+		return false;
+	returned_from_inside(h, r);
+	return true;
+}
+
+uint32_t ask(CancelReply *reply)
+{
+	return post_and_wait(What::cancel, reply, reply);
+}
+
+} // namespace sigevec::helper

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// Who is above whom: the tables by which a floor calls what is above it, all in one place.
+// Constants, so that nothing is to be registered, and the compiler sees through them when it
+// optimises the library as a whole.
+#include "channel/channel.hpp"
+#include "dma/receiver.hpp"
+#include "dma/request.hpp"
+#include "engine/driver.hpp"
+#include "ether/device.hpp"
+#include "request/request.hpp"
+#include "ring_channel/single.hpp"
+#include "runtime/helper.hpp"
+#include "source/source.hpp"
+#include "submit/cancel.hpp"
+
+namespace sigevec {
+
+constinit const helper::DriverOps helper::driver_ops = {
+	driver::create, driver::prepare, driver::run, driver::on_driver_thread, driver::look_later,
+};
+
+constinit const dma::UseOps dma::use_ops = {dma::ended, dma::describe, dma::drop};
+
+namespace {
+
+void cancel_all(Channel *c)
+{
+	cancel::of_channel(c, true, nullptr);
+}
+
+} // namespace
+
+constinit const channel::Outside channel::outside = {
+	cancel_all,
+	source::readable,
+	dma::receiver::look,
+};
+
+constinit const channel::RingOps channel::ring_ops = {
+	single::next,
+	single::arrived,
+	single::end,
+	single::moderate,
+	single::watch,
+	single::end_armed,
+	single::close_in_child,
+	single::close_spares_in_child,
+};
+
+namespace {
+
+ether::Device *of_ether(dma::Device *d)
+{
+	return static_cast<ether::Device *>(d);
+}
+
+} // namespace
+
+constinit const dma::DeviceOps dma::device_ops = {
+	[](uint64_t cookie) -> dma::Device * { return ether::device::find(cookie); },
+	[](dma::Device *d, dma::Region *r, size_t slot) {
+		return ether::device::attach(of_ether(d), r, slot);
+	},
+	[](dma::Device *d) { ether::device::detach(of_ether(d)); },
+	ether::device::sweep,
+	ether::device::any,
+	[](const dma::Device *d) {
+		return ether::device::dropped(static_cast<const ether::Device *>(d));
+	},
+	ether::device::stat,
+	ether::device::take,
+	[](dma::Device *d) { return ether::device::refill(of_ether(d)); },
+	[](dma::Device *d) { return ether::device::failed(of_ether(d)); },
+};
+
+} // namespace sigevec

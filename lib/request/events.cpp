@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// What the notification of a request tells in a channel.
+#include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
+#include "request/message.hpp"
+#include "request/request.hpp"
+
+#include <cerrno>
+
+namespace sigevec::requests {
+
+namespace {
+
+Request *of(const Notification &n)
+{
+	return static_cast<Request *>(n.owner);
+}
+
+void describe_request(const Request *r, event_data_t *d)
+{
+	d->ev_result = r->result < 0 ? -1 : r->result;
+	d->ev_errno = r->result < 0 ? static_cast<int>(-r->result) : 0;
+	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr) {
+		d->ev_type = event_type_aio;
+		d->ev_un.ev_aio = cb;
+	} else {
+		d->ev_type = event_type_net;
+		d->ev_un.ev_fd = r->shown_fd != 0 ? r->shown_fd - 1 : r->fd.load(mo::relaxed);
+	}
+}
+
+bool describe(Notification &n, event_data_t *d)
+{
+	Request *r = of(n);
+	describe_request(r, d);
+	if (r->dma)
+		dma::use_ops.describe(r, d);
+	return true;
+}
+
+// A connection, or descriptors in a message, that nobody will ever know of are closed.
+void drop(Notification &n)
+{
+	Request *r = of(n);
+	if (r->dma)
+		dma::use_ops.drop(r);
+	else if (r->cb.load(mo::relaxed) == nullptr && r->result >= 0 &&
+		 (r->op == Op::accept || (r->op == Op::event && r->multishot)))
+		sys::close(static_cast<int>(r->result));
+	else if (r->cb.load(mo::relaxed) == nullptr && r->message != nullptr)
+		message::close_received(r->message);
+}
+
+void release_owner(Notification &n)
+{
+	release(of(n));
+}
+
+} // namespace
+
+constinit const EventOps event_ops = {describe, drop, release_owner};
+
+} // namespace sigevec::requests
