@@ -15,6 +15,9 @@ namespace sigevec {
 
 struct Batch;
 struct Channel;
+namespace kaio {
+class Group;
+}
 
 // In `notify': the owner inside the library is told (an io_context_t of libaio's).
 constexpr int notify_owner = -1;
@@ -28,7 +31,11 @@ struct Event {
 		// With notify_owner: by whoever ends the request. Async-signal-safe.
 		void (*told)(void *owner, ssize_t result);
 	};
-	pthread_attr_t *attributes = nullptr;
+	union {
+		pthread_attr_t *attributes = nullptr;
+		// With notify_owner: of those whose events are waited for together, or nullptr.
+		kaio::Group *group;
+	};
 	Channel *channel = nullptr; // with room for this event, from the submission on
 
 	static Event copy(const struct sigevent &e)
@@ -46,12 +53,14 @@ struct Event {
 		return v;
 	}
 
-	static Event to_owner(void *owner, void (*told)(void *, ssize_t))
+	static Event to_owner(void *owner, void (*told)(void *, ssize_t),
+			      kaio::Group *group = nullptr)
 	{
 		Event v;
 		v.notify = notify_owner;
 		v.value.sival_ptr = owner;
 		v.told = told;
+		v.group = group;
 		return v;
 	}
 

@@ -163,6 +163,21 @@ bool suitable(const Request *r)
 	       (r->is_read() || (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0);
 }
 
+// r is told of though nobody waits for r itself.
+void have_listened_to(Request *r, Context &c)
+{
+	Group *g = group_of(r);
+	if (g == nullptr || !g->join(r->context.load(mo::relaxed))) {
+		end_in_background(r);
+		return;
+	}
+	auto none = Request::Listener::none;
+	if (r->listener.compare_exchange_strong(none, Request::Listener::waiters, mo::acq_rel))
+		leave_to_waiters(c);
+	else
+		g->leave(); // an fsync has been quicker
+}
+
 bool submit(Request *r)
 {
 	if (!suitable(r))
@@ -192,7 +207,7 @@ bool submit(Request *r)
 	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr)
 		aiocb_layout::context(cb).store(index + 1, mo::release);
 	if (told)
-		end_in_background(r);
+		have_listened_to(r, *c);
 	if (plugged.depth == 0) {
 		submit_all(*c, &r, 1);
 		return true;
@@ -250,13 +265,33 @@ namespace sigevec::kaio {
 void poll(int)
 {
 }
+void poll_blocked(int)
+{
+}
 int lead(int, bool (*)(void *), void *, const Deadline &, bool)
 {
 	return EBUSY;
 }
+int sleep_once(int, const timespec &, const sigset_t *, void (*)(void *), void *, int)
+{
+	return -EBUSY;
+}
 bool follow(int, unsigned)
 {
 	return false;
+}
+int Group::context(uint32_t, bool *) const
+{
+	return -1;
+}
+void Group::slept()
+{
+}
+void Group::led()
+{
+}
+void Group::reset()
+{
 }
 bool need(int)
 {

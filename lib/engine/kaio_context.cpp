@@ -101,8 +101,14 @@ void leave_context(Request *r)
 {
 	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr)
 		aiocb_layout::context(cb).store(0, mo::release);
-	if (r->background.exchange(2, mo::acq_rel) == 1)
+	using Listener = Request::Listener;
+	Listener l = r->listener.exchange(Listener::ended, mo::acq_rel);
+	if (l == Listener::background || l == Listener::both)
 		need_no_more(r->context.load(mo::relaxed));
+	if (l == Listener::waiters || l == Listener::both) {
+		group_of(r)->leave();
+		all[r->context.load(mo::relaxed)].left_to_waiters.fetch_sub(1, mo::relaxed);
+	}
 	if (Batch *list = r->notification.batch; list != nullptr && list->waited)
 		list->in_context.fetch_sub(1, mo::release);
 	r->context.store(-1, mo::relaxed);
@@ -203,6 +209,8 @@ void handle_event(Context &c, const struct io_event &e)
 	attempts::note(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed),
 		       r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write,
 		       !refused);
+	if (c.deserted && group_of(r) != nullptr)
+		group_of(r)->deserted();
 	if (refused)
 		passed_on(stats::kaio_would_block, r->fd.load(mo::relaxed));
 	r->unfinished = !refused && transfer::advance(r, result);
@@ -228,21 +236,40 @@ void take_events(Context &c)
 	}
 }
 
-void poll(int context)
+namespace {
+
+// Whether there is anything that this thread may take.
+bool worth_a_look(const Context &c)
 {
-	Context &c = all[context];
-	Ring *r = c.ring.load(mo::acquire);
-	if (r == nullptr)
-		return;
-	bool left = c.left.load(mo::acquire) != nullptr;
-	if (!left && (!has_events(r) || led_by_other(c)))
-		return;
-	BlockSignals blocked;
+	const Ring *r = c.ring.load(mo::acquire);
+	return r != nullptr &&
+	       (c.left.load(mo::acquire) != nullptr || (has_events(r) && !led_by_other(c)));
+}
+
+void take(Context &c)
+{
 	Guard<Mutex> g(c.lock);
 	if (led_by_other(c))
 		take_left(c);
 	else
 		take_events(c);
+}
+
+} // namespace
+
+void poll(int context)
+{
+	Context &c = all[context];
+	if (!worth_a_look(c))
+		return;
+	BlockSignals blocked;
+	take(c);
+}
+
+void poll_blocked(int context)
+{
+	if (worth_a_look(all[context]))
+		take(all[context]);
 }
 
 bool exists(int context)
@@ -266,6 +293,9 @@ void reset(Context &c)
 	c.leader.store(nullptr, mo::relaxed);
 	c.followers.store(0, mo::relaxed);
 	c.needed.store(0, mo::relaxed);
+	c.left_to_waiters.store(0, mo::relaxed);
+	c.looking.store(false, mo::relaxed);
+	c.deserted = false;
 	c.background.store(Background::none, mo::relaxed);
 	c.left.store(nullptr, mo::relaxed);
 }

@@ -12,6 +12,7 @@
 
 #include "engine/kaio.hpp"
 #include "raw_syscall.h"
+#include "request/request.hpp"
 #include "runtime/post.hpp"
 
 #include <libaio.h>
@@ -40,6 +41,13 @@ struct alignas(64) Context {
 	std::atomic<const void *> leader{nullptr};
 	std::atomic<uint32_t> followers{0};
 	std::atomic<uint32_t> needed{0};
+	// Requests that are left to their group's waiters. seq_cst: who counts one then looks at
+	// `looking'; the background thread clears that, then looks at the count.
+	std::atomic<uint32_t> left_to_waiters{0};
+	std::atomic<bool> looking{false};
+	// The background thread sleeps while it is unchanged.
+	std::atomic<uint32_t> stirred{0};
+	bool deserted = false; // by who takes events: nobody has come for them
 	std::atomic<Background> background{Background::none};
 	helper::Helper *helper = nullptr; // whose thread was started for it
 	helper::Post post{};              // that asks for that
@@ -88,6 +96,15 @@ bool pass_on(Request *r);
 
 // After fork: requests that were being collected are the parent's.
 void forget_plugged();
+
+// One more request of the context is left to its group's waiters.
+void leave_to_waiters(Context &c);
+
+inline Group *group_of(const Request *r)
+{
+	const Event &e = r->notification.event;
+	return e.notify == notify_owner ? e.group : nullptr;
+}
 
 // Its context will not report it any more.
 void leave_context(Request *r);

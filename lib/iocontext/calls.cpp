@@ -96,10 +96,16 @@ SIGEVEC_EXPORT long sigevec_io_destroy(void *context)
 	io::deliver(c);
 	// Again from time to time: one may have been on its way to where it can be cancelled.
 	constexpr timespec while_waiting{0, 10000000};
+	bool all;
+	int in_kernel = c->group.context(0, &all);
+	if (in_kernel >= 0)
+		kaio::need(in_kernel);
 	while (uint32_t n = c->outstanding.load(mo::seq_cst)) {
 		io::cancel_all(c);
 		futex_wait(c->outstanding, n, &while_waiting);
 	}
+	if (in_kernel >= 0)
+		kaio::need_no_more(in_kernel);
 	// Of the others that use it none moves data. The last one takes it away.
 	io::release(c); // the table's
 	return 0;
@@ -163,7 +169,7 @@ SIGEVEC_EXPORT long sigevec_io_cancel(void *context, struct iocb *iocb, struct i
 
 namespace {
 
-// What io_getevents does, with a use of the context and counted among the sleepers.
+// What io_getevents does, with a use of the context.
 struct Getting {
 	io::Context *c;
 	long min_nr, nr;
@@ -172,14 +178,37 @@ struct Getting {
 	const sigset_t *mask;
 	int cancel_type;
 	bool has_time; // a time-out that is not 0
+	// Of the call's present turn: the kernel-AIO context that waiters listen to, or -1; whether
+	// all that is outstanding will be reported there; whether it has been asked to be listened
+	// to.
+	int context;
+	bool alone, listened_to;
 };
+
+void begin_turn(Getting &g)
+{
+	io::Context *c = g.c;
+	g.context = c->group.context(c->outstanding.load(mo::acquire), &g.alone);
+	g.listened_to = false;
+	if (g.context >= 0)
+		kaio::poll(g.context);
+	// Not before: what this thread has just taken need not wake it.
+	c->sleepers.asleep.fetch_add(1, mo::seq_cst);
+}
+
+void end_turn(Getting &g)
+{
+	if (g.listened_to)
+		kaio::need_no_more(g.context);
+	g.c->sleepers.asleep.fetch_sub(1, mo::relaxed);
+}
 
 // The call does not return.
 void stop_getting(void *p)
 {
-	io::Context *c = static_cast<Getting *>(p)->c;
-	c->sleepers.asleep.fetch_sub(1, mo::relaxed);
-	io::release(c);
+	auto *g = static_cast<Getting *>(p);
+	end_turn(*g);
+	io::release(g->c);
 }
 
 // Nothing need be waited for (min_nr is 0), but there is time, and a buffered transfer is under
@@ -187,6 +216,34 @@ void stop_getting(void *p)
 bool waits_for_none(const Getting &g)
 {
 	return g.nr > 0 && !g.deadline.never && g.has_time && g.c->buffered.load(mo::acquire) != 0;
+}
+
+// Where all that is outstanding will be, or else where ends are told.
+int sleep(Getting &g, uint32_t seen)
+{
+	io::Sleepers &s = g.c->sleepers;
+	io::Sleepers::Undo undo{stop_getting, &g, g.cancel_type};
+	if (g.c->dead.load(mo::seq_cst))
+		return EINVAL;
+	if (g.context >= 0 && g.alone)
+		if (int e = s.sleep_in(g.context, seen, g.deadline, g.mask, undo); e != EBUSY) {
+			g.c->group.led();
+			return e;
+		}
+	if (g.context >= 0) {
+		kaio::need(g.context);
+		g.listened_to = true;
+	}
+	g.c->group.slept();
+	return s.sleep(seen, g.deadline, g.mask, undo);
+}
+
+// Takes what there is, after what is in the kernel's ring. -errno: it cannot be told.
+int take(Getting &g, long got)
+{
+	if (g.context >= 0)
+		kaio::poll(g.context);
+	return io::take(g.c, g.events + got, g.nr - got);
 }
 
 // One look, and one sleep if it finds too little. True: `got' is what the call returns.
@@ -202,17 +259,23 @@ bool get_events(Getting &g, long *got)
 	*got += n;
 	if (*got >= g.min_nr && !(*got == 0 && waits_for_none(g)))
 		return true;
-	int e = c->dead.load(mo::seq_cst) ? EINVAL
-					  : c->sleepers.sleep(seen, g.deadline, g.mask,
-							      {stop_getting, &g, g.cancel_type});
+	int e = sleep(g, seen);
 	if (e == 0)
 		return false;
 	// What came at the last moment.
-	n = io::take(c, g.events + *got, g.nr - *got);
+	n = take(g, *got);
 	*got += n > 0 ? n : 0;
 	if (*got == 0 && e != ETIMEDOUT)
 		*got = -e;
 	return true;
+}
+
+bool turn(Getting &g, long *got)
+{
+	begin_turn(g);
+	bool over = get_events(g, got);
+	end_turn(g);
+	return over;
 }
 
 int read_mask(const struct sigevec_io_mask *from, const sigset_t **mask)
@@ -271,12 +334,13 @@ SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr,
 		  deadline_of(timeout),
 		  mask,
 		  keep.type(),
-		  timeout != nullptr && (timeout->tv_sec | timeout->tv_nsec) != 0};
+		  timeout != nullptr && (timeout->tv_sec | timeout->tv_nsec) != 0,
+		  -1,
+		  false,
+		  false};
 	long got = 0;
-	c->sleepers.asleep.fetch_add(1, mo::seq_cst);
-	while (!get_events(g, &got))
+	while (!turn(g, &got))
 		;
-	c->sleepers.asleep.fetch_sub(1, mo::relaxed);
 	// What the mask lets in runs in any case.
 	if (mask != nullptr && io::let_in(mask) && got == 0)
 		return -EINTR;

@@ -257,6 +257,7 @@ int create(unsigned nr, Ring **ring)
 	c->size = r->size;
 	c->tail.store(0, mo::relaxed);
 	c->dead.store(false, mo::relaxed);
+	c->group.reset();
 	c->users.store(1, mo::relaxed);
 	c->ring.store(r, mo::release);
 	put(t, c);

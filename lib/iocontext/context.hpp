@@ -24,6 +24,7 @@
 
 #include "base/inbox.hpp"
 #include "base/sync.hpp"
+#include "engine/kaio.hpp"
 #include "iocontext/event_signal.hpp"
 #include "iocontext/sleep.hpp"
 
@@ -93,6 +94,7 @@ struct alignas(64) Context {
 		0}; // of them, those that the end of the program waits for, and that have not ended
 	std::atomic<uint32_t> buffered{
 		0}; // of them, transfers of files without O_DIRECT, until they are in the ring
+	kaio::Group group;
 	Sleepers sleepers;
 	EventSignals signals;
 	Mutex readers;

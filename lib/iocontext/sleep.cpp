@@ -3,6 +3,7 @@
 
 #include "base/memory_order.hpp"
 #include "cancellation.h"
+#include "engine/kaio.hpp"
 #include "interrupt.h"
 
 #include <cstring>
@@ -82,47 +83,118 @@ int Sleepers::sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mas
 	return e == EAGAIN || (e == ETIMEDOUT && deadline.never) ? 0 : e;
 }
 
+// With all signals blocked.
+void Sleepers::enter(Masked *me)
+{
+	Guard<Mutex> g(lock);
+	me->next = masked.load(mo::relaxed);
+	masked.store(me, mo::seq_cst);
+}
+
+void Sleepers::leave(Masked *me)
+{
+	Guard<Mutex> g(lock);
+	Masked *first = masked.load(mo::relaxed);
+	if (first == me) {
+		masked.store(me->next, mo::relaxed);
+		return;
+	}
+	while (first->next != me)
+		first = first->next;
+	first->next = me->next;
+}
+
+namespace {
+
+// How long to sleep at most; false: the time is over. Who cannot be interrupted looks itself.
+bool time_to_sleep(const Deadline &deadline, bool interruptible, timespec *rest)
+{
+	timespec left;
+	*rest = interruptible ? very_long : timespec{0, 1000000};
+	if (deadline.never)
+		return true;
+	if (!deadline.left(left))
+		return false;
+	if (left.tv_sec < rest->tv_sec ||
+	    (left.tv_sec == rest->tv_sec && left.tv_nsec < rest->tv_nsec))
+		*rest = left;
+	return true;
+}
+
+} // namespace
+
 int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset_t *mask)
 {
-	// Who cannot be interrupted looks itself.
-	timespec rest = sigevec_can_interrupt() != 0 ? very_long : timespec{0, 1000000}, left;
-	if (!deadline.never) {
-		if (!deadline.left(left))
-			return ETIMEDOUT;
-		if (left.tv_sec < rest.tv_sec ||
-		    (left.tv_sec == rest.tv_sec && left.tv_nsec < rest.tv_nsec))
-			rest = left;
-	}
+	timespec rest;
+	if (!time_to_sleep(deadline, sigevec_can_interrupt() != 0, &rest))
+		return ETIMEDOUT;
 	uint64_t inside, before;
 	memcpy(&inside, mask, sizeof inside);
 	inside &= ~interruption;
 	Masked me{nullptr, static_cast<pid_t>(syscall(SYS_gettid)), false};
 	set_mask(~uint64_t{0}, &before);
-	{
-		Guard<Mutex> g(lock);
-		me.next = masked.load(mo::relaxed);
-		masked.store(&me, mo::seq_cst);
-	}
+	enter(&me);
 	int e = 0;
 	if (arrivals.load(mo::seq_cst) == seen)
 		e = syscall(SYS_ppoll, nullptr, 0, &rest, &inside, mask_size) < 0 ? errno : 0;
-	{
-		Guard<Mutex> g(lock);
-		for (Masked *p = masked.load(mo::relaxed), *previous = nullptr; p != nullptr;
-		     previous = p, p = p->next)
-			if (p == &me) {
-				if (previous == nullptr)
-					masked.store(me.next, mo::relaxed);
-				else
-					previous->next = me.next;
-				break;
-			}
-	}
+	leave(&me);
 	// What interrupted the sleep was a signal of the program's if the interruption is still to
 	// come.
 	bool ours = me.woken && !swallow_interruption();
 	set_mask(before, nullptr);
 	return e == EINTR && !ours ? EINTR : 0;
+}
+
+struct Sleepers::Inside {
+	Sleepers *sleepers;
+	Masked me;
+	uint64_t before;
+	const Undo *undo;
+};
+
+// A sleep_in() that does not return.
+void Sleepers::left(void *p)
+{
+	auto *in = static_cast<Inside *>(p);
+	set_mask(~uint64_t{0}, nullptr);
+	in->sleepers->leave(&in->me);
+	if (in->me.woken)
+		swallow_interruption();
+	set_mask(in->before, nullptr);
+	in->undo->undo(in->undo->arg);
+}
+
+int Sleepers::sleep_in(int context, uint32_t seen, const Deadline &deadline, const sigset_t *mask,
+		       const Undo &undo)
+{
+	if (sigevec_can_interrupt() == 0)
+		return EBUSY;
+	timespec rest;
+	if (!time_to_sleep(deadline, true, &rest))
+		return ETIMEDOUT;
+	Inside in{this, {nullptr, static_cast<pid_t>(syscall(SYS_gettid)), false}, 0, &undo};
+	set_mask(~uint64_t{0}, &in.before);
+	uint64_t inside = in.before;
+	if (mask != nullptr)
+		memcpy(&inside, mask, sizeof inside);
+	inside &= ~interruption;
+	sigset_t let_in;
+	memset(&let_in, 0, sizeof let_in);
+	memcpy(&let_in, &inside, sizeof inside);
+	enter(&in.me);
+	int e = 0;
+	if (arrivals.load(mo::seq_cst) == seen)
+		e = -kaio::sleep_once(context, rest, &let_in, left, &in, undo.cancel_type);
+	leave(&in.me);
+	// Not asleep any more: what this thread takes need not wake it.
+	asleep.fetch_sub(1, mo::seq_cst);
+	kaio::poll_blocked(context);
+	asleep.fetch_add(1, mo::seq_cst);
+	bool ours = in.me.woken && !swallow_interruption();
+	set_mask(in.before, nullptr);
+	if (e == EINTR)
+		return ours ? 0 : EINTR;
+	return e == EBUSY ? EBUSY : 0;
 }
 
 bool let_in(const sigset_t *mask)

@@ -44,7 +44,16 @@ struct Sleepers {
 	// or ETIMEDOUT.
 	int sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask, const Undo &undo);
 
+	// The same in a kernel-AIO context, as its leader, who takes its events; EBUSY: another
+	// thread leads, or it cannot be.
+	int sleep_in(int context, uint32_t seen, const Deadline &deadline, const sigset_t *mask,
+		     const Undo &undo);
+
 private:
+	struct Inside;
+	static void left(void *);
+	void enter(Masked *me);
+	void leave(Masked *me);
 	int sleep_masked(uint32_t seen, const Deadline &deadline, const sigset_t *mask);
 };
 

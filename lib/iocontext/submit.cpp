@@ -264,7 +264,9 @@ int start_transfer(Operation *o, const struct iocb &i, Descriptor &d, bool read,
 {
 	Call c{};
 	c.op = read ? Op::read : Op::write;
-	c.event = Event::to_owner(o, told);
+	// Who has an eventfd told sleeps there.
+	c.event = Event::to_owner(
+		o, told, o->signal == nullptr ? &o->context.load(mo::relaxed)->group : nullptr);
 	if (int e = describe_transfer(i, d, vector, &c); e != 0)
 		return e;
 	if (d.kind == Kind::socket && c.offset != 0) {

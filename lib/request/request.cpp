@@ -171,7 +171,7 @@ void clear(Request *r)
 	r->context.store(-1, mo::relaxed);
 	r->association.store(0, mo::relaxed);
 	r->in_call.store(0, mo::relaxed);
-	r->background.store(0, mo::relaxed);
+	r->listener.store(Request::Listener::none, mo::relaxed);
 	r->references.store(2, mo::relaxed);
 }
 

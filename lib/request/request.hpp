@@ -240,8 +240,10 @@ struct Request {
 	// The generation while the submitting call has not returned: until then `fd' is the number
 	// that was meant.
 	std::atomic<uint64_t> in_call;
-	// Whether it is counted in the context's `needed': 0 no, 1 yes, 2 it has ended.
-	std::atomic<uint8_t> background;
+	// Who sees to it that its context reports it: nobody but who waits for this request; the
+	// background thread, in whose `needed' it is counted; its group's waiters (kaio.hpp); both.
+	enum class Listener : uint8_t { none, background, waiters, both, ended };
+	std::atomic<Listener> listener;
 	dma::Use dma; // of a region
 	// That has carried it out, for figures: a canceller may look at it while its executor notes
 	// it.
