@@ -12,6 +12,7 @@
 #include <semaphore.h>
 #include <sigevec.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -118,6 +119,34 @@ static double cancel(enum wait w, int n)
 	return (now() - took) / n;
 }
 
+/* Nanoseconds of processor time, of all threads of the process, for each of n receives on a socket
+ * of its own. */
+static double cancel_on_many_sockets(int n)
+{
+	static char data[many], c;
+	static int first[many];
+	int v[2];
+	double took;
+	event_data_t e;
+	ec_t ec = ec_create(0);
+
+	require(ec >= 0 && ec_set_limit(ec, 100000) == 0, "ec_create");
+	for (int i = 0; i < n; i++) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, v) != 0 ||
+		    ev_recv(v[0], &c, 1, 0, ec, data + i) != 0)
+			return 0; /* there is room for fewer */
+		first[i] = v[0];
+	}
+	took = processor_time();
+	for (int i = 0; i < n; i++)
+		require(ev_cancel(ec, data + i) == 0 && ec_next_event(ec, &e) == 0, "ev_cancel");
+	/* What comes behind them has been served once they have been let go. */
+	require(ev_recv(first[n - 1], &c, 1, 0, ec, &c) == 0 && write(v[1], "x", 1) == 1 &&
+			ec_next_event(ec, &e) == 0,
+		"ev_recv");
+	return (processor_time() - took) / n;
+}
+
 static double cancel_semaphores(int n)
 {
 	return cancel(by_semaphore, n);
@@ -143,6 +172,9 @@ static void grows(const char *name, double (*f)(int))
 
 int main(void)
 {
+	struct rlimit rlimit;
+
+	getrlimit(RLIMIT_NOFILE, &rlimit);
 	printf("%-44s %10.1f us\n", "aio_read that waits: the first of a process",
 	       median(nth_request, 1) * 1e-3);
 	printf("%-44s %10.1f us\n", "the tenth", median(nth_request, 10) * 1e-3);
@@ -154,5 +186,8 @@ int main(void)
 	grows("ev_cancel, ev_sem_wait", cancel_semaphores);
 	grows("ev_cancel, ev_recv", cancel_receives);
 	grows("ev_cancel, ev_poll", cancel_polls);
+	rlimit.rlim_cur = rlimit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rlimit);
+	grows("the same, ev_recv, many sockets, processor", cancel_on_many_sockets);
 	return 0;
 }

@@ -69,7 +69,7 @@ SIGEVEC_EXPORT int aio_cancel(int fd, struct aiocb *cb)
 	int result = cb != nullptr ? cancel_one(cb) : cancel_all(fd, d);
 	// Whoever keeps cancelled requests lets go of their files.
 	if (result == AIO_CANCELED || result == AIO_NOTCANCELED)
-		helper::look_at_streams();
+		helper::wake();
 	return result >= 0 ? result : api::result_of(EINVAL);
 }
 SIGEVEC_ALIAS64(int, aio_cancel, int, struct aiocb64 *);

@@ -45,6 +45,7 @@ void Driver::take_posts()
 {
 	if (helper_->look.exchange(false, mo::seq_cst))
 		look_ = true;
+	helper_->look_at_syncs.store(false, mo::seq_cst);
 	if (helper_->want_worker.exchange(false, mo::seq_cst))
 		worker::start(helper_);
 	for (Post *p = helper_->inbox.take_all(); p != nullptr;) {
@@ -71,6 +72,9 @@ void Driver::take(Post *p)
 		break;
 	case What::cancel:
 		cancel(static_cast<CancelReply *>(p->object));
+		break;
+	case What::unwanted:
+		take_unwanted(static_cast<Request *>(p->object));
 		break;
 	case What::region:
 		answer(static_cast<RegionReply *>(p->object));
@@ -149,7 +153,6 @@ void Driver::take_request(Request *r, int fd)
 void Driver::add_to_stream(Request *r, int fd)
 {
 	Stream *s = streams_.make(r, fd);
-	r->stream = s;
 	if (s == nullptr) {
 		stream::leave(r->stream_word());
 		completion::finish(r, -ENOMEM);
@@ -162,7 +165,17 @@ void Driver::add_to_stream(Request *r, int fd)
 		look_ = true; // others may have been held back
 	} else
 		push_back(s, r);
-	step(s);
+	// It may have been cancelled on its way here.
+	end_unwanted(s, r);
+}
+
+void Driver::take_unwanted(Request *r)
+{
+	// Acquire: what was asked for meanwhile. It is asked again after that.
+	r->driver_told.exchange(false, mo::acq_rel);
+	if (r->stream != nullptr)
+		end_unwanted(r->stream, r);
+	requests::release(r);
 }
 
 void Driver::start_file(Request *r)
@@ -351,18 +364,9 @@ void Driver::look()
 	look_ = false;
 	run_free_syncs();
 	streams_.each([this](Stream *s) {
-		// If it stands first, its stream may be waiting for it in vain.
-		Request *first = s->first;
-		while (Request *r = take_cancelled(s)) {
-			stream::leave(s->word);
-			requests::release(r);
-		}
 		if (s->busy && s->first != nullptr && s->first->is_by_thread() &&
 		    s->first->cancel_reply != nullptr)
 			stop_again(s->first);
-		if (s->first != first ||
-		    (s->first != nullptr && s->armed && may_be_stopped(s->first)))
-			s->armed = false;
 		if (!s->busy && !s->armed)
 			step(s);
 	});
@@ -391,7 +395,7 @@ bool Driver::nothing_new()
 {
 	helper_->wakeup.will_sleep();
 	return helper_->inbox.empty() && !helper_->look.load(mo::seq_cst) &&
-	       !helper_->want_worker.load(mo::seq_cst);
+	       !helper_->look_at_syncs.load(mo::seq_cst) && !helper_->want_worker.load(mo::seq_cst);
 }
 
 void Driver::wait_with_ring(int ms)

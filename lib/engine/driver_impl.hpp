@@ -34,6 +34,7 @@ private:
 	void take_offer(helper::Offer *o);
 	void take_returned(Request *r);
 	void take_request(Request *r, int fd);
+	void take_unwanted(Request *r);
 	void add_to_stream(Request *r, int fd);
 	void start_file(Request *r);
 	void wait_for_others(Request *r);
@@ -80,7 +81,8 @@ private:
 	bool accepted(Stream *s, Request *r, int fd);
 	void end_first(Stream *s, ssize_t result);
 	Request *take_first(Stream *s);
-	void drop_first(Stream *s);
+	void drop(Stream *s, Request *r);
+	void end_unwanted(Stream *s, Request *r);
 	void stream_from_ring(Request *r, ssize_t n);
 	bool stop_waiting(Request *r, CancelReply *reply);
 	bool ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, bool stops);

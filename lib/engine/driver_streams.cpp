@@ -32,7 +32,7 @@ void Driver::step(Stream *s)
 		if (stream::claimed(s->word))
 			return; // a writer is at work within its call; it will say when it is done
 		if (r->get_state() == State::cancelled) {
-			drop_first(s);
+			drop(s, r);
 			continue;
 		}
 		if (!start(s, r))
@@ -356,18 +356,35 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 	return goes_on;
 }
 
-void Driver::drop_first(Stream *s)
+// r was cancelled, and nobody is at work on it.
+void Driver::drop(Stream *s, Request *r)
 {
-	Request *r = pop(s);
-	s->clock = {};
+	if (s->first == r) {
+		s->clock = {};
+		s->armed = false;
+	}
+	take_out(s, r);
 	forget_connection(r);
 	stream::leave(s->word);
 	requests::release(r);
 }
 
+// Somebody wants r to end, or has cancelled it. If it stands first, its stream waits for it in
+// vain.
+void Driver::end_unwanted(Stream *s, Request *r)
+{
+	bool first = s->first == r;
+	if (r->get_state() == State::cancelled && !(first && s->busy))
+		drop(s, r);
+	else if (first && s->armed && may_be_stopped(r))
+		s->armed = false;
+	step(s);
+}
+
 Request *Driver::take_first(Stream *s)
 {
-	Request *r = pop(s);
+	Request *r = s->first;
+	take_out(s, r);
 	s->clock = {};
 	uint32_t word = s->word;
 	// The file is closed before the last end is told: who then looks finds it released.

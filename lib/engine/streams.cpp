@@ -221,7 +221,9 @@ void Streams::sweep()
 
 void push_back(Stream *s, Request *r)
 {
+	r->stream = s;
 	r->next.store(nullptr, mo::relaxed);
+	r->previous = s->first == nullptr ? nullptr : s->last;
 	if (s->first == nullptr)
 		s->first = r;
 	else
@@ -231,35 +233,28 @@ void push_back(Stream *s, Request *r)
 
 void push_front(Stream *s, Request *r)
 {
+	r->stream = s;
 	r->next.store(s->first, mo::relaxed);
+	r->previous = nullptr;
 	if (s->first == nullptr)
 		s->last = r;
+	else
+		s->first->previous = r;
 	s->first = r;
 }
 
-Request *take_cancelled(Stream *s)
+void take_out(Stream *s, Request *r)
 {
-	Request *before = nullptr;
-	for (Request *r = s->first; r != nullptr; before = r, r = r->next.load(mo::relaxed)) {
-		if (r->get_state() != State::cancelled || (before == nullptr && s->busy))
-			continue;
-		Request *after = r->next.load(mo::relaxed);
-		if (before == nullptr)
-			s->first = after;
-		else
-			before->next.store(after, mo::relaxed);
-		if (after == nullptr)
-			s->last = before;
-		return r;
-	}
-	return nullptr;
-}
-
-Request *pop(Stream *s)
-{
-	Request *r = s->first;
-	s->first = r->next.load(mo::relaxed);
-	return r;
+	Request *before = r->previous, *after = r->next.load(mo::relaxed);
+	if (before == nullptr)
+		s->first = after;
+	else
+		before->next.store(after, mo::relaxed);
+	if (after == nullptr)
+		s->last = before;
+	else
+		after->previous = before;
+	r->stream = nullptr;
 }
 
 } // namespace sigevec::driver

@@ -117,8 +117,6 @@ private:
 
 void push_back(Stream *s, Request *r);
 void push_front(Stream *s, Request *r);
-Request *pop(Stream *s);
-// Takes out the first cancelled request that nobody is at work on; nullptr: there is none.
-Request *take_cancelled(Stream *s);
+void take_out(Stream *s, Request *r);
 
 } // namespace sigevec::driver

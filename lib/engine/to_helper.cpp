@@ -121,6 +121,17 @@ void request_from_inside(Helper *h, Request *r, int fd)
 	post(h, &r->post);
 }
 
+void let_go(Request *r)
+{
+	Helper *h = running();
+	if (h == nullptr || r->driver_told.exchange(true, mo::acq_rel)) {
+		requests::release(r);
+		return;
+	}
+	r->unwanted_post = {nullptr, What::unwanted, r};
+	h->inbox.push(&r->unwanted_post);
+}
+
 bool returned_from_program(Request *r)
 {
 	Helper *h = running();

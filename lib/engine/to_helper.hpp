@@ -46,6 +46,10 @@ void request_from_inside(Helper *h, Request *r, int fd);
 // The same from the program's thread. False: there is no driver any more.
 bool returned_from_program(Request *r);
 
+// Takes over a reference to r, which was cancelled or is unwanted: the driver lets go of it, or
+// ends it, when it is next awake, which wake() sees to. Async-signal-safe, any thread.
+void let_go(Request *r);
+
 // To cancel what is in its ring. The answer: 1 + AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE.
 struct CancelReply : Reply {
 	static constexpr int look_again = 3; // an answer beside those of aio_cancel

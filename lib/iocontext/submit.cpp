@@ -403,7 +403,7 @@ Operation *operation_of(const Request *r, uint64_t word)
 
 template <class Meant> bool cancel_those(Meant meant)
 {
-	bool any = false;
+	bool any = false, told = false;
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
 		uint64_t word = r->state.load(mo::acquire);
@@ -412,11 +412,12 @@ template <class Meant> bool cancel_those(Meant meant)
 		Operation *o = operation_of(r, word);
 		if (o == nullptr || !r->on_stream() || !meant(o))
 			continue;
-		r->unwanted.store(word >> 8, mo::release);
-		any |= cancel::one(r, word) == AIO_CANCELED;
+		int a = cancel::soon(r, word);
+		any |= a == AIO_CANCELED;
+		told |= a != AIO_ALLDONE;
 	}
-	if (any)
-		helper::look_at_streams();
+	if (told)
+		helper::wake();
 	return any;
 }
 

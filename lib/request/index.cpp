@@ -27,27 +27,35 @@ uint64_t hash_of_request(const Request *r)
 	return hash_of(r->channel.load(mo::relaxed), r->data.load(mo::relaxed));
 }
 
+bool belongs_here(const Request *r)
+{
+	return r->cb.load(mo::relaxed) == nullptr && r->channel.load(mo::relaxed) != nullptr;
+}
+
 } // namespace
 
 void add(Request *r)
 {
-	if (r->cb.load(mo::relaxed) != nullptr || r->channel.load(mo::relaxed) == nullptr)
+	if (!belongs_here(r))
 		return;
 	uint64_t hash = hash_of_request(r);
 	Group &g = group_of(hash);
 	Guard<Mutex> guard(g.lock);
+	if (r->indexed == Indexed::no_more)
+		return;
 	g.chains.add(r, hash);
-	r->indexed = true;
+	r->indexed = Indexed::yes;
 }
 
 void remove(Request *r)
 {
-	if (!r->indexed)
+	if (!belongs_here(r))
 		return;
 	Group &g = group_of(hash_of_request(r));
 	Guard<Mutex> guard(g.lock);
-	g.chains.remove(r);
-	r->indexed = false;
+	if (r->indexed == Indexed::yes)
+		g.chains.remove(r);
+	r->indexed = Indexed::no_more;
 }
 
 size_t find(const Channel *channel, const void *data, Found *v, size_t most)

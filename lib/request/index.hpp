@@ -4,8 +4,9 @@
 // cancels.
 //
 // A request is entered before it is handed over, and taken out by whoever ends it, before its end
-// is told: what is found here may have ended a moment later, which its generation tells. Locks: one
-// for each of 64 groups, held for moments; nothing is taken under it.
+// is told: what is found here may have ended a moment later, which its generation tells. Whoever
+// looks through all requests may end one before it has been entered: then it is not entered any
+// more. Locks: one for each of 64 groups, held for moments; nothing is taken under it.
 #pragma once
 
 #include "request/request.hpp"

@@ -12,7 +12,7 @@ void ended(Request *r)
 {
 	Request *sync = r->dependent.exchange(requests::closed_dependent(), mo::acq_rel);
 	if (sync != nullptr && sync->waits_for.fetch_sub(1, mo::acq_rel) == 1)
-		helper::look_at_streams();
+		helper::look_at_syncs();
 }
 
 namespace {

@@ -149,12 +149,13 @@ void set_call(Request *r, const Call &c, const Descriptor &d)
 void clear(Request *r)
 {
 	r->of_data.place = nullptr;
-	r->indexed = false;
+	r->indexed = Indexed::no;
 	r->front = false;
 	r->in_program = false;
 	r->carrier = nullptr;
 	r->file = -1;
 	r->held = nullptr;
+	r->stream = nullptr;
 	r->next.store(nullptr, mo::relaxed);
 	r->cancel_reply = nullptr;
 	r->polled = false;
@@ -166,6 +167,7 @@ void clear(Request *r)
 	r->briefly = false;
 	r->connection = nullptr;
 	r->unwanted.store(0, mo::relaxed);
+	r->driver_told.store(false, mo::relaxed);
 	r->dependent.store(nullptr, mo::relaxed);
 	r->waits_for.store(1, mo::relaxed);
 	r->context.store(-1, mo::relaxed);
@@ -232,6 +234,20 @@ void discard_connection(Request *r)
 	channel::retract(r->notification.event.channel);
 	release(r);
 	release(r);
+}
+
+bool keep(Request *r, uint64_t generation)
+{
+	uint8_t n = r->references.load(mo::relaxed);
+	do {
+		if (n == 0)
+			return false;
+	} while (!r->references.compare_exchange_weak(n, static_cast<uint8_t>(n + 1), mo::acq_rel,
+						      mo::relaxed));
+	if (r->state.load(mo::acquire) >> 8 == generation)
+		return true;
+	release(r);
+	return false;
 }
 
 void release(Request *r)

@@ -148,6 +148,9 @@ struct Call {
 	uint64_t begun;         // when, in ns, if it is timed (request/meter.hpp); or 0
 };
 
+// Whether a request stands in request/index.hpp. What has ended once does not come back.
+enum class Indexed : uint8_t { no, yes, no_more };
+
 // Who decides. Transitions, each a compare-exchange on the word that also holds the generation:
 //   queued -> cancelled  by aio_cancel: it publishes ECANCELED; the executor finds the state and
 //                        lets go
@@ -203,8 +206,9 @@ struct Request {
 	HeldFile *held; // whose file that is, with others (engine/held_files.hpp); or nullptr
 	// How it is given from one of the library's threads to another.
 	helper::Post post;
-	// The driver's, on a stream.
+	// The driver's: the stream that it stands in, or nullptr, and what is before it there.
 	driver::Stream *stream;
+	Request *previous;
 	// The list the request stands in, one at a time: a file queue, a stream.
 	std::atomic<Request *> next;
 	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only
@@ -227,6 +231,10 @@ struct Request {
 	// The generation that is to end at the next occasion: it could not be cancelled a moment
 	// ago.
 	std::atomic<uint64_t> unwanted;
+	// How the driver is told to look at it, and whether it has yet to: until then that holds a
+	// reference.
+	helper::Post unwanted_post;
+	std::atomic<bool> driver_told;
 
 	// An fsync that must wait for this request: nullptr none, else the fsync;
 	// closed_dependent() once this has ended.
@@ -251,7 +259,7 @@ struct Request {
 	uint64_t begun;  // as in Call
 	ssize_t result;  // of what one thread did, on its way to the thread that ends the request
 	bool unfinished; // kernel AIO has transferred a part
-	bool indexed; // by of_data. Written by a canceller, too: not beside what the driver reads
+	Indexed indexed; // by of_data; under the index's lock, since cancellers end it, too
 	Notification notification;
 	std::atomic<uint8_t> references;
 
@@ -327,6 +335,9 @@ bool abandon(Request *r);
 
 // Of its notification (events.cpp).
 extern const EventOps event_ops;
+
+// One more reference to a request of which this may be a later life. False: it has ended.
+bool keep(Request *r, uint64_t generation);
 
 // Drops one reference; the last one frees the request. Async-signal-safe.
 void release(Request *r);

@@ -239,6 +239,21 @@ void look_at_streams()
 	h->wakeup.call();
 }
 
+void look_at_syncs()
+{
+	Helper *h = running();
+	if (h == nullptr)
+		return;
+	h->look_at_syncs.store(true, mo::seq_cst);
+	h->wakeup.call();
+}
+
+void wake()
+{
+	if (Helper *h = running())
+		h->wakeup.call();
+}
+
 void ask_for_worker(Helper *h)
 {
 	h->want_worker.store(true, mo::seq_cst);

@@ -54,9 +54,10 @@ struct Helper {
 
 	Inbox<Post> inbox; // to the driver
 	Wakeup wakeup;
-	std::atomic<bool> look;        // the driver is to look at what it keeps
-	std::atomic<bool> want_worker; // and to start another worker
-	Jobs jobs;                     // to the workers
+	std::atomic<bool> look;          // the driver is to look at all that it keeps
+	std::atomic<bool> look_at_syncs; // and at the fsyncs among that
+	std::atomic<bool> want_worker;   // and to start another worker
+	Jobs jobs;                       // to the workers
 
 	std::atomic<uint32_t> workers;      // engine/worker.cpp
 	std::atomic<uint32_t> taken, extra; // jobs taken by workers; threads beyond the limit,
@@ -97,8 +98,12 @@ bool run_chore(Chore *c);
 // By the driver, of What::close.
 void close_posted(void *closing);
 
-// Asks the driver to look at what it keeps. Async-signal-safe, any thread.
+// Asks the driver to look at all that it keeps. Async-signal-safe, any thread.
 void look_at_streams();
+// The same, at the fsyncs among that: one of them may go on.
+void look_at_syncs();
+// Wakes it for what is in its inbox.
+void wake();
 
 // Asks the driver for another worker. Async-signal-safe, any thread.
 void ask_for_worker(Helper *h);

@@ -17,6 +17,7 @@ enum class What : uint8_t {
 	file_queue, // to a worker: a request with its file that begins a file queue
 	returned,   // to the driver: a stream's call that was made elsewhere has ended
 	cancel,     // to the driver: a CancelReply
+	unwanted,   // to the driver: a request that was cancelled, or is to end soon
 	region,     // to the driver: a RegionReply
 	rights,     // to the driver: a RightsReply
 	background, // to the driver: a kernel-AIO context needs its thread

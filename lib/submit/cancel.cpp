@@ -58,9 +58,12 @@ int one(Request *r, uint64_t word)
 				// the state then.
 				std::atomic_thread_fence(mo::seq_cst);
 				uint64_t place = r->association.load(mo::relaxed);
+				bool kept = requests::keep(r, generation);
 				completion::finish_cancelled(r);
 				if (place != 0)
 					dma::association::drop_cancelled(place);
+				if (kept)
+					helper::let_go(r);
 				return AIO_CANCELED;
 			}
 			break;
@@ -80,14 +83,17 @@ int one(Request *r, uint64_t word)
 	}
 }
 
-namespace {
-
-// What is just being tried is not put back to wait.
-void end_soon(Request *r, uint64_t word)
+int soon(Request *r, uint64_t word)
 {
 	r->unwanted.store(word >> 8, mo::release);
-	one(r, word);
+	int a = one(r, word);
+	// It was being tried, and may have been put back to wait.
+	if (a == AIO_NOTCANCELED && requests::keep(r, word >> 8))
+		helper::let_go(r);
+	return a;
 }
+
+namespace {
 
 bool is_of(const Request *r, uint64_t word, const Channel *channel)
 {
@@ -105,7 +111,7 @@ unsigned by_search(const Channel *channel, bool all, const void *data)
 				     r->data.load(mo::relaxed) == data);
 		if (!meant || !is_of(r, word, channel))
 			continue;
-		end_soon(r, word);
+		soon(r, word);
 		found++;
 	}
 	return found;
@@ -127,7 +133,7 @@ unsigned by_data(const Channel *channel, const void *data)
 	unsigned found = 0;
 	for (size_t i = 0; i < n && i < most; i++)
 		if (is_of(v[i].request, v[i].word, channel)) {
-			end_soon(v[i].request, v[i].word);
+			soon(v[i].request, v[i].word);
 			found++;
 		}
 	if (v != here)
@@ -142,7 +148,7 @@ unsigned of_channel(const Channel *channel, bool all, const void *data)
 	unsigned found = all ? by_search(channel, true, data) : by_data(channel, data);
 	// Whoever keeps cancelled requests lets go of their files.
 	if (found != 0)
-		helper::look_at_streams();
+		helper::wake();
 	found += source::of_channel(channel, all, data);
 	return found;
 }

@@ -12,8 +12,12 @@ bool outstanding(uint64_t word);
 
 // The truth about one request, whose state was `word' when it was found to be the one that is
 // meant: AIO_CANCELED (its end has been published), AIO_NOTCANCELED or AIO_ALLDONE. Not
-// async-signal-safe.
+// async-signal-safe. Whoever has cancelled calls helper::wake() in the end, so that its executor
+// lets go of it.
 int one(Request *r, uint64_t word);
+
+// The same, and what is just being tried is not put back to wait. helper::wake() is the caller's.
+int soon(Request *r, uint64_t word);
 
 // Every request whose event goes to a channel; of one-call requests only, and with this data,
 // unless `all'. Returns how many were found outstanding. Not async-signal-safe.

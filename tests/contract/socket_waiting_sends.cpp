@@ -170,7 +170,7 @@ BOOST_AUTO_TEST_CASE(cancelling_each_of_many_receives_is_linear)
 {
 	constexpr int few = 2000, many = 8 * few;
 	double for_few = cost_of_cancelling(few), for_many = cost_of_cancelling(many);
-	const auto is_linear = [&] { return for_many < std::max(for_few, 0.002) * 16; };
+	const auto is_linear = [&] { return for_many < std::max(for_few, 0.002) * 24; };
 	for (int i = 0; i < 12 && !is_linear(); ++i) {
 		for_few = std::min(for_few, cost_of_cancelling(few));
 		for_many = std::min(for_many, cost_of_cancelling(many));
