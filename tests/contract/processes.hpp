@@ -20,10 +20,10 @@ inline bool blocked_in(pid_t thread, long number, long other = -1)
 	long current = -2;
 	return (in >> current) && (current == number || current == other);
 }
-/// 'S' while it sleeps in the kernel, 'Z' when it has ended but cannot go yet.
+/// 'S' while it sleeps in the kernel, 'Z' when it has ended but cannot go yet. Of any process.
 inline char thread_state(pid_t thread)
 {
-	std::ifstream in("/proc/self/task/" + std::to_string(thread) + "/stat");
+	std::ifstream in("/proc/" + std::to_string(thread) + "/stat");
 	std::string text;
 	std::getline(in, text);
 	const size_t name_end = text.rfind(')');

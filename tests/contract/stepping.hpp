@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT
+//
+// Two threads in every order: one is taken through its call instruction by instruction (ptrace),
+// and at each place, round by round, the other one does all of its own. Nothing depends on time: a
+// thread that sleeps is seen to sleep. Include it after support.hpp.
+//
+// What the two do is in a process of its own, whose verdicts come back in shared memory.
+#ifndef CONTRACT_STEPPING_HPP
+#define CONTRACT_STEPPING_HPP
+
+#include "processes.hpp"
+
+#include <filesystem>
+#include <semaphore.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+
+#if defined(__x86_64__)
+#define CONTRACT_STEPPING 1
+#else
+#define CONTRACT_STEPPING 0
+#endif
+
+namespace contract {
+
+/// All of it in the process of its own, prepare() and judge() by the thread of second().
+struct Race {
+	std::function<void()> prepare;
+	std::function<void()> first;        ///< stepped through
+	std::function<void()> second;       ///< at once; it may have to wait for the first one
+	std::function<std::string()> judge; ///< nothing: right
+	bool fresh = false; ///< each round in a process that has not used the library
+	long last = 0;      ///< only the last so many places, each of them; 0: all
+	long until = 20000; ///< only places before that
+};
+
+namespace stepping {
+
+struct Shared {
+	sem_t begin, second, ended, judged, attached;
+	std::atomic<pid_t> first_thread;
+	std::atomic<bool> second_done;
+	char verdict[256];
+};
+
+inline Shared &shared()
+{
+	static Shared &s =
+		*static_cast<Shared *>(mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
+					    MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	return s;
+}
+
+inline void trap()
+{
+#if CONTRACT_STEPPING
+	asm volatile("int3");
+#endif
+}
+
+inline void wait_on(sem_t &s)
+{
+	while (sem_wait(&s) != 0)
+		;
+}
+
+/// False: it hangs.
+inline bool comes(sem_t &s)
+{
+	timespec limit{};
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += hang_limit.count();
+	int result;
+	while ((result = sem_timedwait(&s, &limit)) != 0 && errno == EINTR)
+		;
+	return result == 0;
+}
+
+/// Whether it is so, and not for a moment only: who is woken does not sleep any more, however long
+/// it waits for a processor.
+template <class Sleeps> bool for_long(Sleeps sleeps)
+{
+	for (int i = 0; i < 10; ++i, usleep(100))
+		if (!sleeps())
+			return false;
+	return true;
+}
+
+inline bool sleeps(pid_t thread)
+{
+	return for_long([=] { return thread_state(thread) == 'S'; });
+}
+
+/// All threads of the process but one: nobody goes on before that one does.
+inline bool all_others_sleep(pid_t process, pid_t one)
+{
+	return for_long([=] {
+		for (const auto &task : std::filesystem::directory_iterator(
+			     "/proc/" + std::to_string(process) + "/task"))
+			if (pid_t id = std::stoi(task.path().filename());
+			    id != one && thread_state(id) != 'S')
+				return false;
+		return true;
+	});
+}
+
+inline void *first_thread(void *race)
+{
+	Shared &s = shared();
+	sigset_t all;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, nullptr); // but for what the thread does itself
+	s.first_thread = thread_id();
+	for (;;) {
+		wait_on(s.begin);
+		trap();
+		static_cast<Race *>(race)->first();
+		trap();
+	}
+}
+
+/// The process of its own.
+[[noreturn]] inline void rounds(Race &race)
+{
+	Shared &s = shared();
+	pthread_t thread;
+	pthread_create(&thread, nullptr, first_thread, &race);
+	wait_on(s.attached);
+	for (;;) {
+		race.prepare();
+		sem_post(&s.begin);
+		wait_on(s.second);
+		race.second();
+		s.second_done = true;
+		wait_on(s.ended);
+		std::string verdict = race.judge();
+		snprintf(s.verdict, sizeof s.verdict, "%s", verdict.c_str());
+		sem_post(&s.judged);
+	}
+}
+
+/// The tracer's view of the process.
+class Subject {
+public:
+	explicit Subject(Race &race)
+	{
+		Shared &s = shared();
+		for (sem_t *one : {&s.begin, &s.second, &s.ended, &s.judged, &s.attached})
+			sem_init(one, 1, 0);
+		s.first_thread = 0;
+		process_ = fork();
+		if (process_ == 0)
+			rounds(race);
+		attached_ = eventually([&] { return s.first_thread != 0; }) &&
+			    ptrace(PTRACE_SEIZE, s.first_thread.load(), nullptr, nullptr) == 0;
+		first_ = s.first_thread;
+		sem_post(&s.attached);
+	}
+	~Subject()
+	{
+		kill(process_, SIGKILL);
+		for (pid_t one : {first_, process_}) // the process ends with its threads
+			while (waitpid(one, nullptr, __WALL) != one && errno != ECHILD)
+				;
+	}
+	Subject(const Subject &) = delete;
+	Subject &operator=(const Subject &) = delete;
+
+	bool attached() const { return attached_; }
+
+	/// One round: the second thread's turn comes after so many steps of the first one's. False:
+	/// it is wrong, see verdict(). *taken: as many as there were before that.
+	bool round(long steps, long *taken)
+	{
+		Shared &s = shared();
+		s.second_done = false;
+		s.verdict[0] = 0;
+		if (!run_to_trap()) // to the first trap
+			return hangs("the beginning");
+		bool ended = false, asleep = false;
+		for (*taken = 0; *taken < steps && !ended && !asleep; ++*taken) {
+			asleep = !step();
+			ended = !asleep && at_trap();
+		}
+		sem_post(&s.second);
+		eventually([&] { return s.second_done || all_others_sleep(process_, first_); });
+		if (asleep && !stops())
+			return hangs("the first call");
+		if (!ended && !run_to_trap())
+			return hangs("the first call");
+		if (!at_trap()) {
+			hung_ = "the first call dies of a signal";
+			return false;
+		}
+		go(PTRACE_CONT);
+		sem_post(&s.ended);
+		return comes(s.judged) ? s.verdict[0] == 0
+				       : hangs("the second call, or what follows");
+	}
+
+	std::string verdict() const { return hung_.empty() ? shared().verdict : hung_; }
+
+private:
+	bool hangs(const char *what)
+	{
+		hung_ = std::string(what) + " does not end";
+		return false;
+	}
+
+	void go(decltype(PTRACE_CONT) how)
+	{
+		if (running_)
+			return;
+		ptrace(how, first_, nullptr, nullptr);
+		running_ = true;
+	}
+
+	bool stopped()
+	{
+		int status = 0;
+		if (running_ && waitpid(first_, &status, __WALL | WNOHANG) == first_)
+			running_ = false;
+		return !running_;
+	}
+
+	bool stops()
+	{
+		return eventually([&] { return stopped(); });
+	}
+
+	/// Only a system call can sleep.
+	bool at_system_call() const
+	{
+		constexpr long instruction = 0x050f;
+		long pc = ptrace(PTRACE_PEEKUSER, first_, offsetof(user, regs.rip), nullptr);
+		return (ptrace(PTRACE_PEEKTEXT, first_, pc, nullptr) & 0xffff) == instruction;
+	}
+
+	/// True: it has stopped again. False: it sleeps.
+	bool step()
+	{
+		bool may_sleep = at_system_call();
+		go(PTRACE_SINGLESTEP);
+		if (may_sleep)
+			return eventually([&] { return stopped() || sleeps(first_); }) && stopped();
+		int status;
+		running_ = waitpid(first_, &status, __WALL) != first_;
+		return !running_;
+	}
+
+	bool run_to_trap()
+	{
+		go(PTRACE_CONT);
+		return stops();
+	}
+
+	bool at_trap() const
+	{
+		siginfo_t info{};
+		return !running_ && ptrace(PTRACE_GETSIGINFO, first_, nullptr, &info) == 0 &&
+		       info.si_signo == SIGTRAP && info.si_code == SI_KERNEL;
+	}
+
+	pid_t process_ = -1, first_ = -1;
+	bool attached_ = false, running_ = true;
+	std::string hung_;
+};
+
+} // namespace stepping
+
+/// So many rounds there are, and so many steps in them, or a little more.
+inline constexpr long most_rounds = 50, most_steps = 100000;
+
+/// Every order, or as many as there may be, evenly.
+inline void in_every_order(Race race)
+{
+#if CONTRACT_STEPPING
+	if (thread_sanitizer || address_sanitizer)
+		return;
+	auto subject = std::make_unique<stepping::Subject>(race);
+	if (!subject->attached()) {
+		BOOST_TEST_MESSAGE("no ptrace here");
+		return;
+	}
+	long all = 0, taken;
+	bool right = subject->round(race.until, &all);
+	BOOST_TEST_REQUIRE(right, subject->verdict() << ", one after the other");
+	long begin = race.last != 0 && race.last < all ? all - race.last : 0;
+	long stride =
+		race.last != 0 ? 1 : 1 + std::max(all * all / 2 / most_steps, all / most_rounds);
+	for (long k = begin; k < all; k += stride) {
+		if (race.fresh) {
+			subject.reset();
+			subject = std::make_unique<stepping::Subject>(race);
+		}
+		right = subject->round(k, &taken);
+		BOOST_TEST_REQUIRE(right, subject->verdict()
+						  << ", after " << k << " of " << all << " steps");
+	}
+	BOOST_TEST_MESSAGE(all << " steps, every " << stride << ".");
+#else
+	(void)race;
+#endif
+}
+
+} // namespace contract
+
+#endif
