@@ -50,6 +50,23 @@ void publish(struct aiocb *cb, ssize_t result)
 	waiters::wake_any();
 }
 
+namespace {
+
+// The kernel has no room for the signal of a call that has no memory of its own. LIO_WAIT does not
+// wait for it.
+bool signal_later(const Call &c)
+{
+	Batch *carrier = c.event.notify == SIGEV_SIGNAL ? batches::create(c.event) : nullptr;
+	if (carrier == nullptr)
+		return false;
+	bool counts = c.batch != nullptr && !c.batch->waited;
+	carrier->notification.batch = counts ? c.batch : nullptr;
+	batches::finished_one(carrier);
+	return counts || c.batch == nullptr;
+}
+
+} // namespace
+
 void finish_call(const Call &c, ssize_t result)
 {
 	if (c.dma) {
@@ -57,15 +74,14 @@ void finish_call(const Call &c, ssize_t result)
 		dma::use_ops.ended(use, c.cb, result);
 	}
 	publish(c.cb, result);
+	if (result < 0 && c.batch != nullptr)
+		batches::note_failure(c.batch);
 	if (c.event.notify == notify_owner)
 		c.event.told(c.event.value.sival_ptr, result);
-	else
-		notify::send_now(c.event);
-	if (c.batch == nullptr)
+	else if (!notify::send_now(c.event) && signal_later(c))
 		return;
-	if (result < 0)
-		batches::note_failure(c.batch);
-	batches::finished_one(c.batch);
+	if (c.batch != nullptr)
+		batches::finished_one(c.batch);
 }
 
 namespace {

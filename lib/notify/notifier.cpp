@@ -11,6 +11,9 @@
 #include "runtime/thread.hpp"
 
 #include <cstdlib>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <utility>
 
 namespace sigevec::notifier {
 
@@ -108,8 +111,66 @@ bool run_on_own_thread(Notification &n)
 	return pthread_create(&t, n.event.attributes, own_thread_main, &n) == 0;
 }
 
+// ---- signals ----
+
+// Those that the kernel had no room for, oldest first, and whether a thread is at them. Guarded by
+// `order'.
+Notification *oldest_late = nullptr, *newest_late = nullptr;
+bool repeating = false;
+
+// True: nobody is at them, so the caller has to be.
+bool add_late(Notification &n)
+{
+	Guard<Mutex> g(order);
+	n.next.store(nullptr, mo::relaxed);
+	if (oldest_late == nullptr)
+		oldest_late = &n;
+	else
+		newest_late->next.store(&n, mo::relaxed);
+	newest_late = &n;
+	return !std::exchange(repeating, true);
+}
+
+Notification *next_late()
+{
+	Guard<Mutex> g(order);
+	Notification *n = oldest_late;
+	if (n == nullptr)
+		repeating = false;
+	else
+		oldest_late = n->next.load(mo::relaxed);
+	return n;
+}
+
+// There is room when the program has taken a signal. Nobody is told of that.
+void repeat(Notification &n)
+{
+	constexpr long longest = 50000000;
+	for (struct timespec pause = {0, 1000000}; !notify::send_now(n.event);) {
+		syscall(SYS_nanosleep, &pause, nullptr);
+		pause.tv_nsec = pause.tv_nsec * 2 < longest ? pause.tv_nsec * 2 : longest;
+	}
+	notify::delivered(n);
+}
+
+void repeat_signals(Notification &n)
+{
+	if (!add_late(n))
+		return;
+	if (idle.load(mo::relaxed) == 0)
+		add_thread(); // for what else is queued
+	while (Notification *late = next_late())
+		repeat(*late);
+}
+
+// ---- functions ----
+
 void dispatch(Notification &n)
 {
+	if (n.event.notify == SIGEV_SIGNAL) {
+		repeat_signals(n);
+		return;
+	}
 	stats::count(stats::notify_thread);
 	SIGEVEC_PROBE3(notify, SIGEV_THREAD, 0, n.event.value.sival_ptr);
 	// A thread for each: what an earlier function has changed (affinity, locale, rounding, its
@@ -166,6 +227,13 @@ void ensure()
 
 void queue(Notification &n)
 {
+	if (n.event.notify == SIGEV_SIGNAL)
+		ensure();
+	if (threads.load(mo::relaxed) == 0 && n.event.notify == SIGEV_SIGNAL) {
+		stats::count(stats::notify_signal_lost);
+		notify::delivered(n);
+		return;
+	}
 	if (threads.load(mo::relaxed) == 0) {
 		// Not one thread can be made: the function still runs, here, even if here is a
 		// thread of the helper's.
@@ -186,7 +254,8 @@ void queue(Notification &n)
 void after_fork()
 {
 	inbox.store(nullptr, mo::relaxed);
-	oldest = nullptr;
+	oldest = oldest_late = newest_late = nullptr;
+	repeating = false;
 	order.reset();
 	threads.store(0, mo::relaxed);
 	idle.store(0, mo::relaxed);

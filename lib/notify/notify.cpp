@@ -16,11 +16,11 @@ namespace sigevec::notify {
 namespace {
 
 // To the process, with what POSIX asks for in siginfo_t. Signal 0 checks and says nothing, as in
-// glibc.
-void send_signal(const Event &e)
+// glibc. False: the user has as many signals queued as may be (RLIMIT_SIGPENDING), for now.
+bool send_signal(const Event &e)
 {
 	if (e.signo == 0)
-		return;
+		return true;
 	int saved = errno;
 	siginfo_t info;
 	memset(&info, 0, sizeof info);
@@ -30,9 +30,13 @@ void send_signal(const Event &e)
 	info.si_uid = getuid();
 	info.si_value = e.value;
 	long r = syscall(SYS_rt_sigqueueinfo, info.si_pid, e.signo, &info);
-	SIGEVEC_PROBE3(notify, SIGEV_SIGNAL, e.signo, e.value.sival_ptr);
-	stats::count(r == 0 ? stats::notify_signal : stats::notify_signal_lost);
+	bool no_room = r != 0 && errno == EAGAIN;
+	if (!no_room) {
+		SIGEVEC_PROBE3(notify, SIGEV_SIGNAL, e.signo, e.value.sival_ptr);
+		stats::count(r == 0 ? stats::notify_signal : stats::notify_signal_lost);
+	}
 	errno = saved;
+	return !no_room;
 }
 
 // The reference stays with the event until it is read.
@@ -52,9 +56,7 @@ bool send_now(const Event &e)
 {
 	if (e.needs_memory())
 		return false;
-	if (e.notify == SIGEV_SIGNAL)
-		send_signal(e);
-	return true;
+	return e.notify != SIGEV_SIGNAL || send_signal(e);
 }
 
 void send(Notification &n)

@@ -7,7 +7,8 @@
 
 namespace sigevec::notify {
 
-// A signal or nothing: at once. Returns false for the others, which need a Notification.
+// A signal or nothing: at once. Returns false for the others, and for a signal that the kernel has
+// no room for: these need a Notification.
 // Async-signal-safe.
 bool send_now(const Event &e);
 

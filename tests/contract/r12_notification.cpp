@@ -266,3 +266,34 @@ BOOST_AUTO_TEST_CASE(a_full_signal_queue_does_not_harm_the_transfers)
 {
 	BOOST_TEST(run_self("notification_with_a_full_signal_queue", {}) == 0);
 }
+
+/// In a process of its own, where no signal can be queued for a while.
+BOOST_AUTO_TEST_CASE(signals_without_room, *boost::unit_test::disabled())
+{
+	constexpr int count = 6;
+	rlimit limit;
+	BOOST_TEST_REQUIRE(getrlimit(RLIMIT_SIGPENDING, &limit) == 0);
+	const rlimit none{0, limit.rlim_max};
+	SignalQueue queue(SIGRTMIN + 3);
+	File file = disk_file();
+	Request *requests[count];
+	BOOST_TEST_REQUIRE(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+	for (int i = 0; i < count; ++i) {
+		requests[i] = &signalling(writing(file.fd, "x", i), SIGRTMIN + 3);
+		BOOST_TEST_REQUIRE(aio_write(&requests[i]->cb) == 0);
+		BOOST_TEST(finish(*requests[i]) == ok(1));
+	}
+	BOOST_TEST_REQUIRE(setrlimit(RLIMIT_SIGPENDING, &limit) == 0);
+	for (int i = 0; i < count; ++i) {
+		signalfd_siginfo info{};
+		BOOST_TEST_REQUIRE(queue.next(info));
+		BOOST_TEST(info.ssi_code == SI_ASYNCIO);
+		BOOST_TEST(info.ssi_ptr == reinterpret_cast<uintptr_t>(&requests[i]->cb));
+	}
+	BOOST_TEST(!has_data(queue.fd));
+}
+
+BOOST_AUTO_TEST_CASE(signals_that_find_the_queue_full_come_when_there_is_room)
+{
+	BOOST_TEST(run_self("signals_without_room", {}) == 0);
+}
