@@ -64,6 +64,7 @@ private:
 	static bool waits_by_readiness(const Request *r);
 	bool arm(Stream *s);
 	bool cannot_watch(Stream *s, int error);
+	void look_soon(Stream *s);
 	bool has_epoll();
 	int watch(OpenFile *o, uint32_t events);
 	void file_is_ready(OpenFile *o, uint32_t events);

@@ -24,6 +24,13 @@
 
 namespace sigevec::driver {
 
+namespace {
+
+// One after the other, of one attempt. An attempt does not wait, so there is hardly one.
+constexpr int most_interruptions = 100;
+
+} // namespace
+
 // Starts what can be started: one request at a time.
 void Driver::step(Stream *s)
 {
@@ -186,7 +193,10 @@ ssize_t Driver::attempt(Stream *s, Request *r, bool *given)
 	*given = false;
 	if (r->op == Op::connect)
 		return transfer::end_of_connect(s->file, r->message->header);
-	ssize_t n = transfer::attempt(r, s->file);
+	// An attempt that was interrupted has found nothing out, and no change would be told of.
+	ssize_t n = -EINTR;
+	for (int i = 0; i < most_interruptions && n == -EINTR; i++)
+		n = transfer::attempt(r, s->file);
 	if (n == 0)
 		return transfer::ended_empty(r, s->file);
 	if (n != -EOPNOTSUPP || is_socket_call(r->op))

@@ -43,6 +43,12 @@ uint32_t readiness(const Stream *s)
 	return always | (s->read ? EPOLLIN | EPOLLPRI | EPOLLRDHUP : EPOLLOUT);
 }
 
+bool has_data(const Stream *s)
+{
+	struct pollfd p = {s->file, POLLIN, 0};
+	return s->first->op != Op::poll && ::poll(&p, 1, 0) > 0 && (p.revents & POLLIN) != 0;
+}
+
 } // namespace
 
 // What waits for room on a socket does not wait in the ring. That sends an empty datagram once
@@ -115,8 +121,26 @@ bool Driver::arm(Stream *s)
 		return false;
 	uint32_t all = s->open->told | readiness(s);
 	// What an AF_UNIX socket waits for when it sends changes with each look.
-	int error = all != s->open->told || !s->read ? watch(s->open, all) : 0;
+	bool asks = all != s->open->told || !s->read;
+	int error = asks ? watch(s->open, all) : 0;
+	// What has been told of is not told of again, so an attempt that came back for another
+	// reason than that there is nothing is not the last one.
+	if (!asks && has_data(s))
+		look_soon(s);
 	return error != 0 && cannot_watch(s, error);
+}
+
+// What is not told of is looked at by the clock.
+void Driver::look_soon(Stream *s)
+{
+	Clock &c = s->clock;
+	if (c.pause == 0)
+		c.pause = millisecond;
+	uint64_t next = monotonic_ns() + c.pause;
+	if (c.due == 0 || next < c.due)
+		c.due = next;
+	if (next_look_ == 0 || c.due < next_look_)
+		next_look_ = c.due;
 }
 
 // As arm().
@@ -127,10 +151,11 @@ bool Driver::cannot_watch(Stream *s, int error)
 	if (r->op == Op::poll && error == EPERM)
 		return false;
 	s->armed = false;
-	if (r->op == Op::poll) {
-		r->change(State::queued, State::running);
-		end_first(s, -ENOMEM);
-		return true;
+	// The kernel has no memory for it, or the user may watch no more.
+	if (error != EPERM) {
+		s->armed = true;
+		look_soon(s);
+		return false;
 	}
 	// It cannot be waited for, so it never has to be: a worker asks it.
 	State now = r->get_state();
@@ -170,6 +195,12 @@ void Driver::take_ready(int ms)
 	struct epoll_event v[64];
 	int n = epoll_wait(epoll_, v, 64, ms);
 	helper_->wakeup.does_not_sleep();
+	// The ring tells but once that there is something.
+	if (n < 0)
+		streams_.each([this](Stream *s) {
+			if (s->armed && s->first != nullptr)
+				look_soon(s);
+		});
 	for (; n > 0; n = n == 64 ? epoll_wait(epoll_, v, 64, 0) : 0)
 		for (int i = 0; i < n; i++)
 			if (auto *o = static_cast<OpenFile *>(v[i].data.ptr);
