@@ -83,6 +83,14 @@ inline bool is_passing(int error)
 	       error == ENOMEM || error == EBADR;
 }
 
+// Memory or room that the kernel is short of, which is there again later, and often at once. A ring
+// that is entered in vain so often without a pause is given up.
+inline bool is_shortage(int error)
+{
+	return is_passing(error) && error != EINTR && error != ETIME;
+}
+constexpr unsigned most_in_vain = 1000;
+
 } // namespace sigevec::uring_queue
 
 #endif

@@ -351,7 +351,9 @@ void Ring::note_start(Request *r, const struct io_uring_sqe *sqe)
 
 void Ring::note(int error)
 {
-	lost_ = lost_ || (error > 0 && !uring_queue::is_passing(error));
+	in_vain_ = uring_queue::is_shortage(error) ? in_vain_ + 1 : 0;
+	lost_ = lost_ || (error > 0 && !uring_queue::is_passing(error)) ||
+		in_vain_ >= uring_queue::most_in_vain;
 }
 
 void Ring::leave()

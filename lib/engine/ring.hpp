@@ -84,6 +84,7 @@ private:
 	helper::Post *stranded_ = nullptr; // parts of requests whose entry is that
 #endif
 	bool lost_ = false;
+	unsigned in_vain_ = 0;     // calls, one after the other
 	unsigned outstanding_ = 0; // requests
 	unsigned untaken_ = 0;     // by the kernel, when it was left
 };

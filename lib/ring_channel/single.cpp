@@ -10,6 +10,7 @@
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
+#include "base/uring_queue.hpp"
 #include "channel/queue.hpp"
 #include "dma/request.hpp"
 #include "dma/zero_copy.hpp"
@@ -444,6 +445,8 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 		slept = wait;
 		known = false;
 		int e = wait_once(c, s, wait, deadline);
+		if (uring_queue::is_shortage(-e))
+			continue;
 		if (e != 0 && !s->lost && !ring_has_something(s) && channel::queue_empty(c)) {
 			if (e == -ETIMEDOUT && !s->checked && !channel::check_descriptor(c))
 				return -EBADF;

@@ -135,7 +135,9 @@ int enter_kernel(Single *s, unsigned count, unsigned flags, const struct __kerne
 		if (s->pinned != 0)
 			let_go_of_pinned(s, prepared);
 	}
-	s->lost = error != 0 && !uring_queue::is_passing(error);
+	s->in_vain = uring_queue::is_shortage(error) ? s->in_vain + 1 : 0;
+	s->lost = (error != 0 && !uring_queue::is_passing(error)) ||
+		  s->in_vain >= uring_queue::most_in_vain;
 	return error != 0 ? -error : static_cast<int>(n);
 }
 
