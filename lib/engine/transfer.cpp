@@ -196,7 +196,9 @@ Piece rest(Request *r)
 	return p;
 }
 
-ssize_t at_offset(bool read, int fd, const Piece &p, int flags)
+namespace {
+
+ssize_t at_offset_once(bool read, int fd, const Piece &p, int flags)
 {
 	if (p.vector == nullptr && flags == 0)
 		return result(read ? sys::pread(fd, p.buf, p.len, p.offset)
@@ -206,6 +208,18 @@ ssize_t at_offset(bool read, int fd, const Piece &p, int flags)
 	int n = p.vector != nullptr ? p.vector_count : 1;
 	return result(read ? sys::preadv2(fd, v, n, p.offset, flags)
 			   : sys::pwritev2(fd, v, n, p.offset, flags));
+}
+
+} // namespace
+
+// A file that lets signals interrupt its transfers (FUSE, NFS) has done nothing then.
+ssize_t at_offset(bool read, int fd, const Piece &p, int flags)
+{
+	constexpr int most = 100;
+	ssize_t n = -EINTR;
+	for (int i = 0; i < most && n == -EINTR; i++)
+		n = at_offset_once(read, fd, p, flags);
+	return n;
 }
 
 ssize_t of_nothing(bool read, int fd, const Piece &p)
