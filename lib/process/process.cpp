@@ -52,10 +52,11 @@ Page *make_page()
 	void *m = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (m == MAP_FAILED)
 		return nullptr;
-	madvise(m, 4096, MADV_WIPEONFORK);
 	Page *expected = nullptr;
 	auto *mine = static_cast<Page *>(m);
-	if (page.compare_exchange_strong(expected, mine, mo::acq_rel))
+	// A child that had the page would take itself for its parent.
+	if (madvise(m, 4096, MADV_WIPEONFORK) == 0 &&
+	    page.compare_exchange_strong(expected, mine, mo::acq_rel))
 		return mine;
 	munmap(m, 4096);
 	return expected;
