@@ -78,11 +78,12 @@ Helper *wait_until_ready(Helper *h)
 			return h;
 		if (h->files.courier_tx >= 0)
 			sys::close(h->files.courier_tx);
-		bool again = !needs_courier && h->files.way == Files::Way::none;
+		bool no_way = h->files.way == Files::Way::none;
+		bool again = !needs_courier && no_way;
 		// Its thread touches it no more.
 		free(h->driver);
 		free(h);
-		needs_courier = true;
+		needs_courier = needs_courier || no_way;
 		if (!again || (h = launch()) == nullptr)
 			return nullptr;
 	}
