@@ -3,6 +3,7 @@
 // ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit,
 // ec_moderate, ec_busy_poll, ec_stat.
 #include "base/memory_order.hpp"
+#include "base/shortage.hpp"
 #include "channel/moderation.hpp"
 #include "channel/posted.hpp"
 #include "channel/queue.hpp"
@@ -66,7 +67,7 @@ SIGEVEC_EXPORT ec_t ec_create(unsigned flags)
 	if (!process::ensure())
 		return api::result_of(ENOMEM);
 	int fd = channel::create(flags);
-	return fd >= 0 ? fd : api::result_of(-fd);
+	return fd >= 0 ? fd : api::result_of(shortage(-fd, ENOMEM));
 }
 
 SIGEVEC_EXPORT int ec_destroy(ec_t ec)

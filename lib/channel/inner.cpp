@@ -2,6 +2,7 @@
 #include "channel/inner.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/shortage.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
@@ -147,11 +148,11 @@ int add(Channel *c, int fd, uint64_t handle, int *copy)
 	int held = error == 0 ? helper::hold(fd) : -1;
 	sys::close(fd);
 	if (held < 0)
-		return error != 0 ? error : EAGAIN;
+		return error != 0 ? shortage(error, EAGAIN) : EAGAIN;
 	*copy = held;
 	error = control(c, EPOLL_CTL_ADD, held, handle);
 	if (error != 0)
-		return error;
+		return shortage(error, EAGAIN);
 	channel::ring_ops.watch(c);
 	// Either this sees the end of the channel, or the end sees the instance.
 	if (c->open.load(mo::seq_cst))

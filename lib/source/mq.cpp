@@ -111,7 +111,11 @@ int register_queue(mqd_t queue, Wait *w)
 	e.sigev_notify = SIGEV_THREAD;
 	e.sigev_signo = fd;
 	e.sigev_value.sival_ptr = &cookie;
-	if (syscall(SYS_mq_notify, queue, &e) != 0) {
+	long r;
+	do
+		r = syscall(SYS_mq_notify, queue, &e);
+	while (r != 0 && errno == EINTR);
+	if (r != 0) {
 		int error = errno;
 		sys::close(fd);
 		return error;
