@@ -1,0 +1,597 @@
+// SPDX-License-Identifier: MIT
+//
+// Scenarios: requests that wait in pipes and sockets, channels and one-call requests, connections.
+#include "scenarios.hpp"
+
+namespace faults {
+
+static void check(const char *what, const void *data, const void *expected, size_t n)
+{
+	if (memcmp(data, expected, n) != 0)
+		wrong("%s: a success, but other data", what);
+}
+
+static void pipe_with(Tell how)
+{
+	static char data[3][8];
+	memset(data, 0, sizeof data);
+	int p[2];
+	pipe(p);
+	{
+		Notified n(how);
+		aiocb cb[3];
+		bool in[3] = {};
+		for (unsigned i = 0; i < 3 && n.usable(); i++) {
+			cb[i] = request(p[0], data[i], 4);
+			cb[i].aio_sigevent = n.event();
+			stage("aio_read of a pipe");
+			in[i] = accepted("aio_read", aio_read(&cb[i]));
+		}
+		for (unsigned i = 0, k = 0; i < 3; i++) {
+			if (!in[i])
+				continue;
+			char text[5];
+			snprintf(text, sizeof text, "abc%u", k++);
+			// A read that has failed leaves the data to the next one.
+			if (aio_error(&cb[i]) == EINPROGRESS)
+				put(p[1], text, 4);
+			if (how == Tell::none)
+				suspend(&cb[i]);
+			else
+				n.wait(&cb[i], "aio_read of a pipe");
+			const int e = aio_error(&cb[i]);
+			if (ended("aio_read of a pipe", e, aio_return(&cb[i]), 4) && strict())
+				check("aio_read of a pipe", data[i], text, 4);
+		}
+		n.none_more("aio_read of a pipe");
+	}
+	close_all({p[0], p[1]});
+}
+void pipe_wait()
+{
+	pipe_with(Tell::none);
+}
+void pipe_channel()
+{
+	pipe_with(Tell::channel);
+}
+
+/// A write that has no room, with another one and a read of the other direction behind it.
+void socket_room()
+{
+	static char data[1 << 20], back[1 << 20], more[10], in_data[10];
+	for (size_t i = 0; i < sizeof data; i++)
+		data[i] = char(i / 977);
+	memset(more, 'm', sizeof more);
+	int s[2];
+	pair(s, SOCK_STREAM);
+	aiocb w = request(s[0], data, sizeof data), m = request(s[0], more, 10),
+	      r = request(s[0], in_data, 10);
+	stage("aio_write of a socket without room");
+	const bool w_in = accepted("aio_write", aio_write(&w));
+	const bool m_in = accepted("aio_write", aio_write(&m));
+	const bool r_in = accepted("aio_read", aio_read(&r));
+	if (r_in) {
+		put(s[1], "0123456789", 10);
+		stage("aio_read behind a write");
+		suspend(&r);
+		const int e = aio_error(&r);
+		if (ended("aio_read", e, aio_return(&r), 10))
+			check("aio_read", in_data, "0123456789", 10);
+	}
+	stage("reading what was written");
+	size_t got = 0;
+	for (;;) {
+		const bool over = (!w_in || aio_error(&w) != EINPROGRESS) &&
+				  (!m_in || aio_error(&m) != EINPROGRESS);
+		const long n = raw(SYS_recvfrom, s[1], back + got, sizeof back - got, MSG_DONTWAIT,
+				   nullptr, nullptr);
+		if (n > 0)
+			got += size_t(n);
+		else if (over || got == sizeof back)
+			break;
+		else
+			nap(100);
+	}
+	size_t expected = 0;
+	if (w_in) {
+		suspend(&w);
+		const int e = aio_error(&w);
+		const ssize_t n = aio_return(&w);
+		// What goes wrong after a part is told by the part.
+		if (e == 0 && !strict() && n > 0 && size_t(n) < sizeof data)
+			expected = size_t(n);
+		else if (ended("aio_write", e, n, sizeof data))
+			expected = sizeof data;
+	}
+	if (got < expected || memcmp(back, data, expected) != 0)
+		wrong("aio_write: %zu bytes arrived of the %zu it tells of", got, expected);
+	if (m_in) {
+		char tail[10] = {};
+		if (got == sizeof back)
+			(void)raw(SYS_recvfrom, s[1], tail, 10, MSG_WAITALL, nullptr, nullptr);
+		else
+			memcpy(tail, back + expected, 10);
+		suspend(&m);
+		const int e = aio_error(&m);
+		if (ended("the second aio_write", e, aio_return(&m), 10))
+			check("the second aio_write", tail, more, 10);
+	}
+	close_all({s[0], s[1]});
+}
+
+void cancel()
+{
+	static char data[4][4];
+	int p[2], s[2];
+	pipe(p);
+	pair(s, SOCK_STREAM);
+	{
+		Notified n(Tell::signal);
+		aiocb cb[4];
+		bool in[4];
+		for (unsigned i = 0; i < 4; i++) {
+			cb[i] = request(i < 2 ? p[0] : s[0], data[i], 4);
+			cb[i].aio_sigevent = n.event();
+			stage("aio_read");
+			in[i] = accepted("aio_read", aio_read(&cb[i]));
+		}
+		stage("aio_cancel of one");
+		int r = in[0] ? aio_cancel(p[0], &cb[0]) : AIO_ALLDONE;
+		accepted("aio_cancel", r, {EAGAIN});
+		const bool ended_itself = in[0] && r == AIO_ALLDONE;
+		if (strict() && r != AIO_CANCELED)
+			wrong("aio_cancel of a waiting read gives %d", r);
+		if (r == AIO_CANCELED && aio_error(&cb[0]) != ECANCELED)
+			wrong("AIO_CANCELED, and the status is %s",
+			      strerrorname_np(aio_error(&cb[0])));
+		if (ended_itself && aio_error(&cb[0]) == EINPROGRESS)
+			wrong("AIO_ALLDONE, and the status is EINPROGRESS");
+		stage("aio_cancel of all");
+		for (int fd : {p[0], s[0]}) {
+			r = aio_cancel(fd, nullptr);
+			accepted("aio_cancel", r, {EAGAIN});
+			if (strict() && r != AIO_CANCELED)
+				wrong("aio_cancel of waiting reads gives %d", r);
+			for (unsigned i = 0; i < 4; i++)
+				if (in[i] && cb[i].aio_fildes == fd && r == AIO_CANCELED &&
+				    aio_error(&cb[i]) == EINPROGRESS)
+					wrong("AIO_CANCELED, and a status is EINPROGRESS");
+		}
+		// What could not be cancelled ends as it would have.
+		for (unsigned i = 0; i < 4; i++)
+			if (in[i] && aio_error(&cb[i]) == EINPROGRESS) {
+				if (strict())
+					wrong("a read is not cancelled");
+				put(i < 2 ? p[1] : s[1], "late", 4);
+			}
+		for (unsigned i = 0; i < 4; i++) {
+			if (!in[i])
+				continue;
+			n.wait(nullptr, "a cancelled read");
+		}
+		for (unsigned i = 0; i < 4; i++) {
+			if (!in[i])
+				continue;
+			suspend(&cb[i]);
+			const int e = aio_error(&cb[i]);
+			if (e != ECANCELED)
+				ended("a cancelled read", e, aio_return(&cb[i]), 4);
+		}
+		n.none_more("a cancelled read");
+	}
+	close_all({p[0], p[1], s[0], s[1]});
+}
+
+// ----------------------------------------------------------------- channels, one-call requests
+
+static void event(ec_t ec, const char *what, void *data, event_type type, long result)
+{
+	event_data_t e{};
+	stage(what);
+	if (!next(ec, &e, what))
+		return;
+	if (e.ev_data != data || e.ev_type != type)
+		wrong("%s: an event that is not its own", what);
+	ended(what, e.ev_errno, e.ev_result, result);
+}
+
+static void channel_with(unsigned flags)
+{
+	static char data[100], back[2][100];
+	int s[2], p[2];
+	pair(s, SOCK_STREAM);
+	pipe(p);
+	stage("ec_create");
+	const ec_t ec = ec_create(flags | EC_CLOEXEC);
+	if (accepted("ec_create", ec, {EMFILE, ENFILE, ENOMEM, EAGAIN})) {
+		const auto net = event_data_t::event_type_net;
+		memset(data, 'd', sizeof data);
+		stage("ec_post");
+		if (accepted("ec_post", ec_post(ec, 7, 0, data)))
+			event(ec, "ec_post", data, event_data_t::event_type_user, 7);
+		stage("ev_recv");
+		const bool r =
+			accepted("ev_recv", ev_recv(s[0], back[0], 100, MSG_WAITALL, ec, back));
+		stage("ev_send");
+		bool w = accepted("ev_send", ev_send(s[1], data, 100, 0, ec, data));
+		if (flags & EC_BATCH)
+			accepted("ec_submit", ec_submit(ec));
+		event_data_t e{};
+		unsigned seen = 0;
+		if (!w && r)
+			put(s[1], data, 100);
+		for (unsigned left = unsigned(r) + w; left > 0; left--) {
+			stage("events of ev_send and ev_recv");
+			if (!next(ec, &e, "ev_send, ev_recv"))
+				break;
+			if (e.ev_type != net || (e.ev_data != back && e.ev_data != data))
+				wrong("an event of nobody's");
+			else if (ended(e.ev_data == back ? "ev_recv" : "ev_send", e.ev_errno,
+				       e.ev_result, 100))
+				seen |= e.ev_data == back ? 1 : 2;
+			else if (e.ev_data == data && r && left == 2)
+				put(s[1], data, 100);
+		}
+		if (seen & 1)
+			check("ev_recv", back[0], data, 100);
+		// A request of POSIX's, and one that waits when the channel goes.
+		aiocb cb = request(p[0], back[1], 4);
+		cb.aio_sigevent.sigev_notify = SIGEV_EC;
+		cb.aio_sigevent.sigev_ec = ec;
+		cb.aio_sigevent.sigev_value.sival_ptr = p;
+		put(p[1], "abcd", 4);
+		stage("aio_read with a channel");
+		if (accepted("aio_read", aio_read(&cb)))
+			event(ec, "aio_read", p, event_data_t::event_type_aio, 4);
+		stage("a request that waits at the end");
+		const bool waits = accepted("aio_read", aio_read(&cb));
+		stage("ec_destroy");
+		if (ec_destroy(ec) != 0)
+			wrong("ec_destroy fails with %s", strerrorname_np(errno));
+		if (waits) {
+			stage("ECANCELED after ec_destroy");
+			poll_end(&cb);
+			if (aio_error(&cb) != ECANCELED &&
+			    (strict() || aio_error(&cb) != shared->error))
+				wrong("after ec_destroy a request ends with %s",
+				      strerrorname_np(aio_error(&cb)));
+		}
+	}
+	close_all({s[0], s[1], p[0], p[1]});
+}
+void channel_shared()
+{
+	channel_with(0);
+}
+void channel_single()
+{
+	channel_with(EC_SINGLE);
+}
+void channel_batch()
+{
+	channel_with(EC_SINGLE | EC_BATCH);
+}
+
+static int listener(sockaddr_in *a)
+{
+	socklen_t n = sizeof *a;
+	*a = {};
+	a->sin_family = AF_INET;
+	a->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	const int l = own(raw(SYS_socket, AF_INET, SOCK_STREAM, 0));
+	if (raw(SYS_bind, l, a, n) != 0 || raw(SYS_listen, l, 5) != 0)
+		wrong("the scenario's listener");
+	raw(SYS_getsockname, l, a, &n);
+	return l;
+}
+
+/// The connection that comes out of an accept works.
+static void check_connection(const char *what, int accepted_socket, int other)
+{
+	char c[4];
+	remember(accepted_socket);
+	put(other, "conn", 4);
+	if (!take(accepted_socket, c, 4) || memcmp(c, "conn", 4) != 0)
+		wrong("%s: not a connection", what);
+	close_all({accepted_socket});
+}
+
+/// The scenario's own accept, of what nobody took.
+static void accept_rest(int l)
+{
+	raw(SYS_fcntl, l, F_SETFL, O_NONBLOCK);
+	for (long fd; (fd = raw(SYS_accept4, l, nullptr, nullptr, 0)) >= 0;)
+		raw(SYS_close, fd);
+}
+
+void accept_connect()
+{
+	sockaddr_in a;
+	const int l = listener(&a);
+	stage("ec_create");
+	const ec_t ec = ec_create(EC_CLOEXEC);
+	if (accepted("ec_create", ec, {EMFILE, ENFILE, ENOMEM, EAGAIN})) {
+		stage("ev_accept");
+		const bool r = accepted("ev_accept", ev_accept(l, EV_MULTISHOT, ec, &a));
+		bool goes_on = r;
+		for (unsigned i = 0; i < 2; i++) {
+			const int c = own(raw(SYS_socket, AF_INET, SOCK_STREAM, 0));
+			event_data_t e{};
+			bool connected = false;
+			stage("ev_connect");
+			const bool w = accepted("ev_connect",
+						ev_connect(c, (sockaddr *)&a, sizeof a, ec, &e));
+			bool waits_c = w, waits_a = goes_on;
+			int taken = -1;
+			if (!w)
+				connected = raw(SYS_connect, c, &a, sizeof a) == 0;
+			while (waits_c || (waits_a && (connected || waits_c))) {
+				stage("events of ev_connect and ev_accept");
+				if (!next(ec, &e, "ev_connect"))
+					break;
+				if (e.ev_data == &e) {
+					waits_c = false;
+					connected = ended("ev_connect", e.ev_errno, e.ev_result, 0);
+					if (!connected)
+						connected = raw(SYS_connect, c, &a, sizeof a) == 0;
+				} else if (e.ev_data == &a) {
+					waits_a = false;
+					taken = int(e.ev_result);
+					if (e.ev_errno != 0) {
+						ended("ev_accept", e.ev_errno, e.ev_result, -1);
+						goes_on = false;
+					}
+				} else
+					wrong("an event of nobody's");
+			}
+			if (taken >= 0 && connected)
+				check_connection("ev_accept", taken, c);
+			else if (taken >= 0)
+				close_all({taken});
+			close_all({c});
+		}
+		stage("ev_cancel of an accept");
+		if (goes_on) {
+			const int q = ev_cancel(ec, &a);
+			event_data_t e{};
+			if (accepted("ev_cancel", q, {ENOENT, EAGAIN}) || errno == ENOENT) {
+				if (next(ec, &e, "ev_cancel") && e.ev_errno != ECANCELED &&
+				    (strict() || e.ev_errno != shared->error))
+					wrong("a cancelled accept: %s",
+					      strerrorname_np(e.ev_errno));
+			}
+		}
+		stage("ec_destroy");
+		if (ec_destroy(ec) != 0)
+			wrong("ec_destroy fails with %s", strerrorname_np(errno));
+	}
+	accept_rest(l);
+	close_all({l});
+}
+
+void aio_connection()
+{
+	sockaddr_in a;
+	const int l = listener(&a);
+	const int c = own(raw(SYS_socket, AF_INET, SOCK_STREAM, 0));
+	aiocb x = request(l, nullptr, 0), y = request(c, nullptr, 0);
+	stage("aio_accept");
+	const bool r = accepted("aio_accept", aio_accept(&x, 0));
+	stage("aio_connect");
+	bool connected = false;
+	if (accepted("aio_connect", aio_connect(&y, (sockaddr *)&a, sizeof a))) {
+		suspend(&y);
+		const int e = aio_error(&y);
+		connected = ended("aio_connect", e, aio_return(&y), 0);
+	}
+	if (!connected)
+		connected = raw(SYS_connect, c, &a, sizeof a) == 0;
+	if (r) {
+		suspend(&x);
+		const int e = aio_error(&x);
+		if (e == 0)
+			check_connection("aio_accept", int(aio_return(&x)), c);
+		else
+			ended("aio_accept", e, aio_return(&x), 0);
+	}
+	accept_rest(l);
+	close_all({l, c});
+}
+
+void datagrams()
+{
+	static char data[100], back[200];
+	sockaddr_in a{}, from{};
+	socklen_t n = sizeof a;
+	a.sin_family = AF_INET;
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	const int s = own(raw(SYS_socket, AF_INET, SOCK_DGRAM, 0)),
+		  c = own(raw(SYS_socket, AF_INET, SOCK_DGRAM, 0));
+	raw(SYS_bind, s, &a, n);
+	raw(SYS_getsockname, s, &a, &n);
+	stage("ec_create");
+	const ec_t ec = ec_create(EC_CLOEXEC);
+	if (accepted("ec_create", ec, {EMFILE, ENFILE, ENOMEM, EAGAIN})) {
+		memset(data, 'u', sizeof data);
+		stage("ev_recvfrom");
+		const bool r =
+			accepted("ev_recvfrom", ev_recvfrom(s, back, 200, 0, (sockaddr *)&from,
+							    sizeof from, ec, back));
+		stage("ev_sendto");
+		bool w = accepted("ev_sendto",
+				  ev_sendto(c, data, 100, 0, (sockaddr *)&a, sizeof a, ec, data));
+		bool waits = r;
+		if (!w)
+			raw(SYS_sendto, c, data, 100, 0, &a, sizeof a);
+		while (waits || w) {
+			event_data_t e{};
+			stage("events of datagrams");
+			if (!next(ec, &e, "datagrams"))
+				break;
+			if (e.ev_data == back) {
+				waits = false;
+				if (ended("ev_recvfrom", e.ev_errno, e.ev_result, 100)) {
+					check("ev_recvfrom", back, data, 100);
+					if (from.sin_family != AF_INET)
+						wrong("ev_recvfrom: no address");
+				}
+			} else {
+				w = false;
+				if (!ended("ev_sendto", e.ev_errno, e.ev_result, 100))
+					raw(SYS_sendto, c, data, 100, 0, &a, sizeof a);
+			}
+		}
+		stage("ec_destroy");
+		ec_destroy(ec);
+	}
+	aiocb x = request(s, back, 200), y = request(c, data, 100);
+	raw(SYS_recvfrom, s, back, 200, MSG_DONTWAIT, nullptr, nullptr);
+	stage("aio_sendto");
+	bool sent = false;
+	if (accepted("aio_sendto", aio_sendto(&y, 0, (sockaddr *)&a, sizeof a))) {
+		suspend(&y);
+		const int e = aio_error(&y);
+		sent = ended("aio_sendto", e, aio_return(&y), 100);
+	}
+	if (!sent)
+		raw(SYS_sendto, c, data, 100, 0, &a, sizeof a);
+	stage("aio_recv");
+	if (accepted("aio_recv", aio_recv(&x, 0))) {
+		suspend(&x);
+		const int e = aio_error(&x);
+		ended("aio_recv", e, aio_return(&x), 100);
+	}
+	close_all({s, c});
+}
+
+void messages()
+{
+	static char data[20], back[20];
+	int s[2], p[2];
+	pair(s, SOCK_STREAM);
+	pipe(p);
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {},
+			      got[CMSG_SPACE(sizeof(int))] = {};
+	iovec v{data, sizeof data}, b{back, sizeof back};
+	msghdr m{}, r{};
+	m.msg_iov = &v;
+	m.msg_iovlen = 1;
+	m.msg_control = control;
+	m.msg_controllen = sizeof control;
+	cmsghdr *h = CMSG_FIRSTHDR(&m);
+	h->cmsg_level = SOL_SOCKET;
+	h->cmsg_type = SCM_RIGHTS;
+	h->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(h), &p[1], sizeof(int));
+	r.msg_iov = &b;
+	r.msg_iovlen = 1;
+	r.msg_control = got;
+	r.msg_controllen = sizeof got;
+	aiocb x{}, y{};
+	x.aio_fildes = s[0];
+	x.aio_msg = &m;
+	x.aio_sigevent.sigev_notify = SIGEV_NONE;
+	y = x;
+	y.aio_fildes = s[1];
+	y.aio_msg = &r;
+	stage("aio_recvmsg");
+	const bool in = accepted("aio_recvmsg", aio_recvmsg(&y, 0));
+	stage("aio_sendmsg");
+	bool sent = false;
+	if (accepted("aio_sendmsg", aio_sendmsg(&x, 0))) {
+		suspend(&x);
+		const int e = aio_error(&x);
+		sent = ended("aio_sendmsg", e, aio_return(&x), sizeof data);
+	}
+	if (!sent)
+		raw(SYS_sendmsg, s[0], &m, 0);
+	if (in) {
+		suspend(&y);
+		const int e = aio_error(&y);
+		if (ended("aio_recvmsg", e, aio_return(&y), sizeof data)) {
+			h = CMSG_FIRSTHDR(&r);
+			int fd = -1;
+			if (h == nullptr || h->cmsg_type != SCM_RIGHTS)
+				wrong("aio_recvmsg: the descriptor is lost");
+			else
+				memcpy(&fd, CMSG_DATA(h), sizeof fd);
+			close_all({fd});
+		}
+	}
+	close_all({s[0], s[1], p[0], p[1]});
+}
+
+void poll_cancel()
+{
+	int p[2], q[2];
+	pipe(p);
+	pipe(q);
+	stage("ec_create");
+	const ec_t ec = ec_create(EC_CLOEXEC);
+	if (accepted("ec_create", ec, {EMFILE, ENFILE, ENOMEM, EAGAIN})) {
+		stage("ev_poll");
+		const bool in = accepted("ev_poll", ev_poll(p[0], POLLIN, ec, p));
+		const bool other = accepted("ev_poll", ev_poll(q[0], POLLIN, ec, q));
+		put(p[1], "x", 1);
+		event_data_t d{};
+		bool goes_on = other;
+		for (bool waits = in; waits;) {
+			stage("ev_poll");
+			if (!next(ec, &d, "ev_poll"))
+				break;
+			ended("ev_poll", d.ev_errno, d.ev_result, POLLIN);
+			waits = waits && d.ev_data != p;
+			goes_on = goes_on && d.ev_data != q;
+		}
+		if (goes_on) {
+			stage("ev_cancel");
+			const int r = ev_cancel(ec, q);
+			const int e = errno;
+			if (r != 0 && e != ENOENT)
+				accepted("ev_cancel", r, {EAGAIN});
+			if (r != 0 && e == EAGAIN)
+				put(q[1], "x", 1);
+			stage("the event of ev_cancel");
+			if (next(ec, &d, "ev_cancel") && d.ev_errno != ECANCELED && r == 0)
+				wrong("ev_cancel returns 0, and the event is %s",
+				      strerrorname_np(d.ev_errno));
+		}
+		stage("ec_destroy");
+		if (ec_destroy(ec) != 0)
+			wrong("ec_destroy fails with %s", strerrorname_np(errno));
+	}
+	close_all({p[0], p[1], q[0], q[1]});
+}
+
+void moderated()
+{
+	stage("ec_create");
+	const ec_t ec = ec_create(EC_CLOEXEC);
+	if (!accepted("ec_create", ec, {EMFILE, ENFILE, ENOMEM, EAGAIN}))
+		return;
+	stage("ec_moderate");
+	accepted("ec_moderate", ec_moderate(ec, 4, 2000));
+	unsigned in = 0;
+	for (unsigned i = 0; i < 6; i++) {
+		stage("ec_post");
+		in += accepted("ec_post", ec_post(ec, int(i), 0, &in));
+	}
+	// The descriptor tells, after two milliseconds at the latest, and so does a read that
+	// waits.
+	pollfd p{ec, POLLIN, 0};
+	stage("poll of a moderated channel");
+	if (in > 0 && raw(SYS_poll, &p, 1, -1) != 1)
+		wrong("poll of a channel");
+	event_data_t e{};
+	stage("events of a moderated channel");
+	for (; in > 0; in--)
+		if (!next(ec, &e, "ec_post"))
+			break;
+	stage("ec_post");
+	if (accepted("ec_post", ec_post(ec, 1, 0, nullptr)))
+		next(ec, &e, "ec_post");
+	ec_destroy(ec);
+}
+
+} // namespace faults
