@@ -87,6 +87,8 @@ bool bring(Shard &s, Request *r)
 	r->held = f;
 	int file;
 	if (!helper::to_driver(r, &file)) {
+		// r goes on by another way, which asks.
+		r->held = nullptr;
 		free(f);
 		return false;
 	}
