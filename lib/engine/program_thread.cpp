@@ -85,8 +85,12 @@ bool ensure()
 	Guard<Mutex> g(starting);
 	if (running.load(mo::relaxed))
 		return true;
-	if (!way.set_up() || start_thread(main, nullptr, "sigevec-program") != 0)
+	if (!way.set_up())
 		return false;
+	if (start_thread(main, nullptr, "sigevec-program") != 0) {
+		way.close();
+		return false;
+	}
 	running.store(true, mo::release);
 	return true;
 }
