@@ -85,7 +85,8 @@ struct io_uring_sqe *FutexRing::get_sqe(unsigned room)
 
 void FutexRing::note(int error)
 {
-	if (error > 0 && !uring_queue::is_passing(error))
+	in_vain_ = uring_queue::is_shortage(error) ? in_vain_ + 1 : 0;
+	if ((error > 0 && !uring_queue::is_passing(error)) || in_vain_ >= uring_queue::most_in_vain)
 		lost_.store(true, mo::relaxed);
 }
 

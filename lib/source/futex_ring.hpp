@@ -67,6 +67,7 @@ private:
 	// A filter that came later refuses to enter the ring: all are looked at now and then.
 	// told_: of them, in this round.
 	std::atomic<bool> lost_{false};
+	unsigned in_vain_ = 0; // calls, one after the other
 	source::Wait *told_ = nullptr;
 	const std::atomic<uint32_t> *own_ = nullptr;
 	uint32_t own_value_ = 0;
