@@ -184,7 +184,7 @@ struct Closing {
 	int fd;
 };
 
-Pool<Closing, 6, 1024> closings;
+Pool<Closing, 6, 1024, true> closings;
 
 } // namespace
 
@@ -197,7 +197,7 @@ void close_inside(int fd)
 		sys::close(fd);
 		return;
 	}
-	// Without memory it stays open until the process ends.
+	// Without memory for more than the reserve it stays open until the process ends.
 	Closing *c = closings.take(closings.capacity);
 	if (c == nullptr)
 		return;
