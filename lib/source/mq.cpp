@@ -2,6 +2,7 @@
 #include "source/mq.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/shortage.hpp"
 #include "base/syscalls.hpp"
 #include "channel/inner.hpp"
 #include "runtime/helper.hpp"
@@ -103,7 +104,7 @@ int register_queue(mqd_t queue, Wait *w)
 {
 	int fd = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	if (fd < 0)
-		return errno;
+		return errno == EAFNOSUPPORT ? errno : shortage(errno, EAGAIN);
 	w->queue = queue;
 	Cookie cookie = {};
 	cookie.handle = source::handle(w);

@@ -2,6 +2,7 @@
 #include "source/signal.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/shortage.hpp"
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
 #include "channel/inner.hpp"
@@ -109,7 +110,7 @@ int open_and_add(const sigset_t &set, Wait *w)
 	memcpy(&w->signals, &set, sizeof w->signals);
 	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (fd < 0)
-		return errno;
+		return shortage(errno, EAGAIN);
 	// Before anything can be read: a signal that is not blocked would still be handled in the
 	// old way.
 	sigset_t before;
