@@ -110,7 +110,7 @@ static const Call calls[] = {
 	WAITS(fsync, EIO, ENOSPC),
 	WAITS(fdatasync, EIO, ENOSPC),
 	WAITS_ONLY(recvmsg, EINTR, EAGAIN, ENOMEM, ENOBUFS, ECONNRESET),
-	WAITS_ONLY(recvfrom, EINTR, EAGAIN, ENOMEM, ENOBUFS, ECONNRESET),
+	WAITS_ONLY(recvfrom, EINTR, EAGAIN, ENOBUFS),
 	WAITS(sendmsg, ECONNRESET, ETOOMANYREFS),
 	WAITS(sendto, ECONNRESET),
 	WAITS(accept4, ECONNABORTED),
@@ -418,8 +418,9 @@ bool Run::fails(const seccomp_notif &n)
 	if (!here && !(injection_.onwards && verdict_.hits != 0))
 		return false;
 	const Call *const c = call_of(n.data.nr);
-	const bool a_while = c != nullptr && c->waits &&
-			     (injection_.error == EINTR || injection_.error == EAGAIN);
+	const int e = injection_.error;
+	const bool a_while =
+		c != nullptr && c->waits && (e == EINTR || e == EAGAIN || e == ENOBUFS);
 	if (a_while && verdict_.hits >= 20)
 		return false;
 	verdict_.hits++;

@@ -52,7 +52,8 @@ void timer()
 	timer_t t;
 	const itimerspec soon{{0, 0}, {0, 1000000}};
 	stage("timer_create");
-	if (!accepted("timer_create", timer_create(CLOCK_MONOTONIC, &s, &t), {EAGAIN, ENOMEM}))
+	if (!accepted("timer_create", timer_create(CLOCK_MONOTONIC, &s, &t),
+		      {EAGAIN, ENOMEM, shared->call == SYS_timer_create ? shared->error : EAGAIN}))
 		return;
 	stage("timer_settime");
 	if (accepted("timer_settime", timer_settime(t, 0, &soon, nullptr), {shared->error})) {
@@ -85,7 +86,7 @@ void queue()
 			s.sigev_value.sival_ptr = &c;
 			stage("mq_notify");
 			if (accepted("mq_notify", mq_notify(q, &s),
-				     {EAGAIN, ENOMEM, EMFILE, ENFILE,
+				     {EAGAIN, ENOMEM, EMFILE, ENFILE, EAFNOSUPPORT,
 				      shared->call == SYS_mq_notify ? shared->error : EAGAIN})) {
 				raw(SYS_mq_timedsend, q, "hello", 5, 0, nullptr);
 				event_data_t e{};
