@@ -5,7 +5,7 @@
 // They are ordinary threads of the process with the application's table of descriptors, made by a
 // submission or by each other, never by the helper, whose descriptors are its own. They are kept
 // for a while and used again; a function with attributes gets a thread of its own. One of them
-// repeats the signals that the kernel had no room for (RLIMIT_SIGPENDING), in their order.
+// repeats the signals that the kernel had no room for (RLIMIT_SIGPENDING).
 #pragma once
 
 #include "channel/event.hpp"

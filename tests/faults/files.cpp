@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Scenarios: requests on files, their notifications, lists, and children.
+#ifdef __x86_64__
 #include "scenarios.hpp"
 
 #include <sys/wait.h>
@@ -484,3 +485,5 @@ void wait_complete()
 }
 
 } // namespace faults
+
+#endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The list of scenarios, and what several of them do.
+#ifdef __x86_64__
 #include "scenarios.hpp"
 
 namespace faults {
@@ -33,3 +34,5 @@ std::string link_of(int fd)
 }
 
 } // namespace faults
+
+#endif

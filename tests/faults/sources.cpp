@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Scenarios: what else can be waited for, and memory regions.
+#ifdef __x86_64__
 #include "scenarios.hpp"
 
 #include <mqueue.h>
@@ -345,3 +346,5 @@ void region_file()
 }
 
 } // namespace faults
+
+#endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Scenarios: requests that wait in pipes and sockets, channels and one-call requests, connections.
+#ifdef __x86_64__
 #include "scenarios.hpp"
 
 namespace faults {
@@ -598,3 +599,5 @@ void moderated()
 }
 
 } // namespace faults
+
+#endif
