@@ -51,7 +51,8 @@ bool by_plain_call(const Request *r)
 	return !r->on_stream() && !r->is_sync() && (r->plain_calls_only || r->of_nothing());
 }
 
-// What the measurements in docs/decisions/engines.md say for each kind; nullptr: straight to the threads.
+// What the measurements in docs/decisions/engines.md say for each kind; nullptr: straight to the
+// threads.
 const Engine *preferred(const Request *r)
 {
 	if (r->on_stream())

@@ -10,7 +10,8 @@ while read -r program test_case; do
 	program=${program%:}
 	source=tests/contract/$program.cpp
 	[ "$program" = "${program#kmod_}" ] || source=tests/kmod/${program#kmod_}.cpp
-	grep -qE "TEST_CASE\($test_case[,)]" "$source" || fail "$page names $program $test_case, which $source has not"
+	# A long name stands in a line of its own.
+	grep -qzE "TEST_CASE\([[:space:]]*$test_case[,)]" "$source" || fail "$page names $program $test_case, which $source has not"
 done < <(grep -oE '`[a-z0-9_]+: [a-z0-9_]+`' $page | tr -d '`' | sort -u)
 
 while read -r script; do
