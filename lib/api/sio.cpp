@@ -63,7 +63,7 @@ int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 			return value(n);
 		struct pollfd p = {sock, POLLOUT, 0};
 		constexpr timespec moment{0, 1000000};
-		if (syscall(SYS_ppoll, &p, 1, &moment, nullptr, 0) < 0)
+		if (sys::poll(&p, 1, &moment) < 0)
 			return api::result_of(errno);
 	}
 }

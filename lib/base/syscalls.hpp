@@ -10,6 +10,10 @@
 #pragma once
 
 #include <cerrno>
+#include <climits>
+#include <ctime>
+#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -57,6 +61,57 @@ inline ssize_t pread(int fd, void *buf, size_t len, off_t offset)
 inline ssize_t pwrite(int fd, const void *buf, size_t len, off_t offset)
 {
 	return syscall(SYS_pwrite64, fd, buf, len, offset);
+}
+
+// Whether a call has failed because a filter or an emulator does not know it; or for a reason that
+// another call for the same would have, too.
+inline bool is_refused()
+{
+	return errno == ENOSYS || errno == EPERM;
+}
+
+// There are three calls for the same, and two; a filter may know one of them. ms: -1 for ever.
+inline int epoll_wait(int fd, struct epoll_event *v, int n, int ms)
+{
+	long r = syscall(SYS_epoll_pwait, fd, v, n, ms, nullptr, 0);
+#ifdef SYS_epoll_wait
+	if (r < 0 && is_refused())
+		r = syscall(SYS_epoll_wait, fd, v, n, ms);
+#endif
+#ifdef SYS_epoll_pwait2
+	if (r < 0 && is_refused()) {
+		struct timespec t = {ms / 1000, (ms % 1000) * 1000000l};
+		r = syscall(SYS_epoll_pwait2, fd, v, n, ms >= 0 ? &t : nullptr, nullptr, 0);
+	}
+#endif
+	return static_cast<int>(r);
+}
+
+// In whole milliseconds, rounded up.
+inline int milliseconds(const struct timespec &t)
+{
+	return t.tv_sec >= INT_MAX / 1000 - 1
+		       ? INT_MAX
+		       : static_cast<int>(t.tv_sec * 1000 + (t.tv_nsec + 999999) / 1000000);
+}
+
+// time: at most; nullptr: for ever. What is left of it is not told.
+inline int poll(struct pollfd *p, unsigned n, const struct timespec *time)
+{
+	struct timespec t = time != nullptr ? *time : timespec{};
+	long r = syscall(SYS_ppoll, p, n, time != nullptr ? &t : nullptr, nullptr, 0);
+#ifdef SYS_poll
+	if (r < 0 && is_refused())
+		r = syscall(SYS_poll, p, n, time != nullptr ? milliseconds(*time) : -1);
+#endif
+	return static_cast<int>(r);
+}
+
+// What there is now.
+inline int poll_now(struct pollfd *p)
+{
+	constexpr struct timespec none = {};
+	return poll(p, 1, &none);
 }
 
 inline ssize_t recvmsg(int fd, struct msghdr *m, int flags)

@@ -117,6 +117,14 @@ bool ring_bell(Channel *c)
 	return open;
 }
 
+// What wakes the owner is in the channel's instance too, which is told of nothing by it: so it is
+// known as the bell is, whatever marks another file has.
+bool is_known_wake(Channel *c, int fd)
+{
+	epoll_event nothing = {};
+	return channel::has_number(c) && epoll_ctl(c->fd, EPOLL_CTL_MOD, fd, &nothing) == 0;
+}
+
 // A ring that sleeps on the word needs no descriptor for this. Kernels before that (Linux 6.7) have
 // the eventfd.
 void wake_owner(Channel *c)
@@ -127,7 +135,7 @@ void wake_owner(Channel *c)
 	if (fd < 0)
 		return;
 	if (in_program()) {
-		if (is_ours(fd))
+		if (is_known_wake(c, fd))
 			write_one(fd);
 	} else if (int copy = copy_here(c, Which::wake); copy >= 0)
 		write_one(copy);
@@ -176,6 +184,27 @@ int make()
 void close(int fd)
 {
 	if (fd >= 0 && is_ours(fd))
+		sys::close(fd);
+}
+
+bool attach_wake(Channel *c)
+{
+	int fd = own_epoll::above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), true);
+	epoll_event nothing = {};
+	if (fd >= 0 &&
+	    (!channel::has_number(c) || epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &nothing) != 0)) {
+		sys::close(fd);
+		fd = -1;
+	}
+	c->wake.store(fd, mo::release);
+	return fd >= 0;
+}
+
+// The helper's copy would keep it in the instance.
+void detach_wake(Channel *c)
+{
+	int fd = c->wake.exchange(-1, mo::acq_rel);
+	if (fd >= 0 && channel::has_number(c) && epoll_ctl(c->fd, EPOLL_CTL_DEL, fd, nullptr) == 0)
 		sys::close(fd);
 }
 
@@ -231,8 +260,8 @@ bool silence(Channel *c, bool rung, bool known)
 	// Somebody who looks at the instance in the same moment may hide the edge for that long.
 	for (int left = rung ? 10 : 1; !taken && left > 0; left--) {
 		epoll_event v[4];
-		long n = syscall(SYS_epoll_pwait, c->fd, v, 4, 0, nullptr, 0);
-		for (long i = 0; i < n; i++)
+		int n = sys::epoll_wait(c->fd, v, 4, 0);
+		for (int i = 0; i < n; i++)
 			taken = taken || is_edge(v[i]);
 		if (!taken && left > 1)
 			sched_yield();
@@ -277,12 +306,13 @@ void remove(Channel *c)
 			helper::close_inside(fd);
 }
 
+// The instance is the parent's, too: it is only looked at.
 void close_in_child(Channel *c)
 {
-	int bell = c->bell.exchange(-1, mo::relaxed);
-	if (channel::has_number(c) && is_watched(c, bell))
-		sys::close(bell);
-	close(c->wake.exchange(-1, mo::relaxed));
+	bool known = channel::has_number(c);
+	for (auto *number : {&c->bell, &c->wake})
+		if (int fd = number->exchange(-1, mo::relaxed); known && is_watched(c, fd))
+			sys::close(fd);
 }
 
 void after_fork()

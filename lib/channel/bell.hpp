@@ -29,6 +29,10 @@ void close(int fd);
 // A bell for c's instance, silent; also instead of one that the program has closed, which is rung
 // then. 0 or -errno.
 int attach(Channel *c);
+// The same for what wakes the owner of c's ring, where the ring does not know futexes.
+bool attach_wake(Channel *c);
+// Closes it, unless the number is another file's by now.
+void detach_wake(Channel *c);
 // The bell's number in the program's table, known to be the bell's now, for a call that takes one;
 // or -1.
 int number_of(Channel *c);

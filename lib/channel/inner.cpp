@@ -173,8 +173,8 @@ void collect(Channel *c)
 		return;
 	struct epoll_event v[at_once];
 	int saved = errno;
-	long n = syscall(SYS_epoll_pwait, fd, v, at_once, 0, nullptr, 0);
-	for (long i = 0; i < n; i++)
+	int n = sys::epoll_wait(fd, v, at_once, 0);
+	for (int i = 0; i < n; i++)
 		channel::outside.ready(c, v[i].data.u64);
 	errno = saved;
 }
@@ -185,12 +185,8 @@ long wait_for(int fd, const struct timespec &rest, struct epoll_event *e)
 {
 	// epoll_wait, not poll: of several sleepers one is woken for one event.
 	long n = syscall(SYS_epoll_pwait2, fd, e, 1, &rest, nullptr, 0);
-	if (n >= 0 || errno != ENOSYS)
-		return n;
-	int64_t ms = rest.tv_sec > INT_MAX / 1000 - 1
-			     ? INT_MAX
-			     : rest.tv_sec * 1000 + (rest.tv_nsec + 999999) / 1000000;
-	return syscall(SYS_epoll_pwait, fd, e, 1, ms, nullptr, 0);
+	return n >= 0 || !sys::is_refused() ? n
+					    : sys::epoll_wait(fd, e, 1, sys::milliseconds(rest));
 }
 
 int sleep_on_descriptor(Channel *c, const struct timespec &rest)

@@ -131,10 +131,10 @@ void *hear_rings(void *p)
 	// A program that has closed everything may have an instance of its own under this number.
 	while (own_epoll::is(fd, mark)) {
 		struct epoll_event v[64];
-		long n = syscall(SYS_epoll_pwait, fd, v, 64, -1, nullptr, 0);
+		int n = sys::epoll_wait(fd, v, 64, -1);
 		if (n < 0 && errno != EINTR)
 			return nullptr;
-		for (long i = 0; i < n; i++)
+		for (int i = 0; i < n; i++)
 			heard(v[i].data.u64);
 	}
 	return nullptr;

@@ -38,6 +38,7 @@ struct OwnThread : Carrier {
 	int file; // in the caller's table, and in its own
 	int error = 0;
 	bool for_driver = false;
+	bool apart, cannot_leave = false; // its table: made with it; may not be left
 	bool settled = true;
 	Rights rights{};      // the caller's
 	long pause = 1000000; // before the next attempt, in nanoseconds, where nothing tells when
@@ -85,7 +86,7 @@ bool depends_on_rights(const Call &c, const Descriptor &d)
 // A table of its own, with nothing but what the request needs.
 bool leave_table(const OwnThread *c)
 {
-	unsigned end = copies::make_private_table(c->keep[0]);
+	unsigned end = c->apart ? copies::end_of_table() : copies::make_private_table(c->keep[0]);
 	if (end == 0)
 		return false;
 	for (unsigned i = 0; i < c->count; i++) {
@@ -147,8 +148,10 @@ int prepare(OwnThread *c)
 	c->rights = Rights::own();
 	c->settled = c->rights.settled();
 	sigevec_can_interrupt();
-	if (!leave_table(c))
+	if (!leave_table(c)) {
+		c->cannot_leave = true;
 		return -EAGAIN;
+	}
 	bool held;
 	if (int e = resolve(c->request, &held); e != 0)
 		return e;
@@ -223,13 +226,13 @@ void pause(OwnThread *c)
 void wait_for_room(OwnThread *c, Request *r)
 {
 	struct pollfd p = {c->file, POLLOUT, 0};
-	bool ready = ::poll(&p, 1, 0) > 0;
+	bool ready = sys::poll_now(&p) > 0;
 	// It says that there is room; but the room that is missing is another socket's.
 	if (ready || r->deadline != 0 ||
 	    (r->op != Op::connect && !transfer::readiness_tells_all(c->file)))
 		pause(c);
 	else
-		::poll(&p, 1, -1);
+		sys::poll(&p, 1, nullptr);
 }
 
 // Whether a write has waited for as long as it may. Of a settled carrier the call itself has.
@@ -331,15 +334,18 @@ void note_files(OwnThread *c, const Request *r)
 	c->count = static_cast<unsigned>(std::unique(c->keep, c->keep + c->count) - c->keep);
 }
 
-OwnThread *make(Request *r)
+// apart: with a table of its own from the start.
+OwnThread *make(Request *r, bool apart)
 {
+	auto *start = apart ? start_thread_apart : start_thread;
 	if (carriers.fetch_add(1, mo::relaxed) < most)
 		if (void *m = malloc(sizeof(OwnThread)); m != nullptr) {
 			auto *c = new (m) OwnThread;
 			c->request = r;
 			c->file = r->fd.load(mo::relaxed);
+			c->apart = apart;
 			note_files(c, r);
-			if (start_thread(carrier_main, c, "sigevec-carrier") == 0)
+			if (start(carrier_main, c, "sigevec-carrier") == 0)
 				return c;
 			free(c);
 		}
@@ -375,19 +381,30 @@ bool needed(const Call &c, const Descriptor &d, ssize_t out)
 						    : rights::are_the_helpers());
 }
 
-int attach(Request *r)
+namespace {
+
+// 0 or -errno.
+int attach(Request *r, bool apart)
 {
-	OwnThread *c = make(r);
+	OwnThread *c = make(r, apart);
 	if (c == nullptr)
 		return -EAGAIN;
-	// No handler may leave by a longjmp meanwhile: what is outstanding must have its thread.
-	BlockSignals blocked;
 	wait_while(c, OwnThread::starting);
 	r->carrier = c;
 	int error = c->error;
+	bool again = c->cannot_leave && !apart;
 	if (error != 0)
 		let_go(r);
-	return error;
+	return again ? attach(r, true) : error;
+}
+
+} // namespace
+
+int attach(Request *r)
+{
+	// No handler may leave by a longjmp meanwhile: what is outstanding must have its thread.
+	BlockSignals blocked;
+	return attach(r, false);
 }
 
 void begin(Request *r)

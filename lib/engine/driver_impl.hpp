@@ -69,6 +69,7 @@ private:
 	int watch(OpenFile *o, uint32_t events);
 	void file_is_ready(OpenFile *o, uint32_t events);
 	void take_ready(int ms);
+	void watch_again();
 	void limit_time(Request *r, int64_t limit);
 	static bool time_is_up(const Request *r);
 

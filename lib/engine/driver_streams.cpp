@@ -163,7 +163,7 @@ namespace {
 bool ready(const Stream *s)
 {
 	struct pollfd p = {s->file, static_cast<short>(s->read ? POLLIN : POLLOUT), 0};
-	return poll(&p, 1, 0) != 0;
+	return sys::poll_now(&p) != 0;
 }
 
 bool listening(const Stream *s)

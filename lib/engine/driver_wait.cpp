@@ -91,7 +91,7 @@ int Driver::watch(OpenFile *o, uint32_t events)
 {
 	struct epoll_event e = {};
 	e.events = events | EPOLLET;
-	e.data.ptr = o;
+	e.data.u64 = o->mark;
 	if (!has_epoll() || (epoll_ctl(epoll_, EPOLL_CTL_MOD, o->file, &e) != 0 &&
 			     epoll_ctl(epoll_, EPOLL_CTL_ADD, o->file, &e) != 0))
 		return errno;
@@ -190,22 +190,42 @@ void Driver::file_is_ready(OpenFile *o, uint32_t events)
 	streams_.let_go(o);
 }
 
+// Somebody else has the instance, and has changed what it says; or it has told of a file that has
+// been closed since.
+void Driver::watch_again()
+{
+	streams_.each([](Stream *s) { s->open->told = 0; });
+	streams_.each([this](Stream *s) {
+		if (s->armed && s->first != nullptr) {
+			s->armed = false;
+			step(s);
+		}
+	});
+}
+
 void Driver::take_ready(int ms)
 {
+	constexpr timespec moment{0, 10000000};
 	struct epoll_event v[64];
-	int n = epoll_wait(epoll_, v, 64, ms);
+	int n = sys::epoll_wait(epoll_, v, 64, ms);
+	int error = n < 0 ? errno : 0;
 	helper_->wakeup.does_not_sleep();
-	// The ring tells but once that there is something.
-	if (n < 0)
+	// The ring tells but once that there is something. Without a ring the clock goes on, and no
+	// faster.
+	if (n < 0) {
 		streams_.each([this](Stream *s) {
 			if (s->armed && s->first != nullptr)
 				look_soon(s);
 		});
-	for (; n > 0; n = n == 64 ? epoll_wait(epoll_, v, 64, 0) : 0)
+		if (error != EINTR && ms != 0)
+			nanosleep(&moment, nullptr);
+	}
+	for (; n > 0; n = n == 64 ? sys::epoll_wait(epoll_, v, 64, 0) : 0)
 		for (int i = 0; i < n; i++)
-			if (auto *o = static_cast<OpenFile *>(v[i].data.ptr);
-			    o != nullptr && o->uses != 0)
+			if (OpenFile *o = streams_.find_marked(v[i].data.u64))
 				file_is_ready(o, v[i].events);
+			else if (v[i].data.u64 != 0 && !helper_->private_table())
+				watch_again();
 }
 
 // ---- by the clock ----

@@ -236,7 +236,7 @@ bool on_stream(const Call &c, const Descriptor &d, ssize_t *result)
 bool poll_now(const Call &c, ssize_t *result)
 {
 	struct pollfd p = {c.fd, static_cast<short>(c.flags), 0};
-	if (::poll(&p, 1, 0) <= 0)
+	if (sys::poll_now(&p) <= 0)
 		return false;
 	*result = transfer::poll_result(p.revents);
 	return true;

@@ -2,6 +2,7 @@
 #include "engine/receive.hpp"
 
 #include "base/socket_option.hpp"
+#include "base/syscalls.hpp"
 #include "engine/transfer.hpp"
 
 #include <cerrno>
@@ -47,7 +48,7 @@ int64_t limit_of_terminal(int fd)
 short state_of(int fd)
 {
 	struct pollfd p = {fd, POLLIN | POLLPRI | POLLRDHUP, 0};
-	return ::poll(&p, 1, 0) > 0 ? p.revents : 0;
+	return sys::poll_now(&p) > 0 ? p.revents : 0;
 }
 
 bool has_ended(short state)

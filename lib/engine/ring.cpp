@@ -273,7 +273,7 @@ void Ring::wait_on_descriptor(int ms)
 		return;
 	struct pollfd p = {ring_.ring_fd, POLLIN, 0};
 	timespec t = {ms / 1000, (ms % 1000) * 1000000l};
-	syscall(SYS_ppoll, &p, 1, ms >= 0 ? &t : nullptr, nullptr, 0);
+	sys::poll(&p, 1, ms >= 0 ? &t : nullptr);
 }
 
 bool Ring::next(Completion *c)

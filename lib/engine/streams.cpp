@@ -121,19 +121,38 @@ OpenFile *Streams::make_file(const Request *r, int file)
 	uint64_t dev = r->dev.load(mo::relaxed), ino = r->ino.load(mo::relaxed);
 	int number = number_of(r, in_order(r));
 	OpenFile *&head = table_[slot(dev, ino, number)];
-	head = new (m) OpenFile{head, dev, ino, number,  r->kind,           r->flags,
-				file, 0,   0,   nullptr, {nullptr, nullptr}};
+	OpenFile *&marked = marked_[slot_of_mark(++marks_)];
+	head = new (m) OpenFile{head, dev, ino,    number, r->kind, r->flags,          file,
+				0,    0,   marks_, marked, nullptr, {nullptr, nullptr}};
+	marked = head;
 	return head;
+}
+
+OpenFile *Streams::find_marked(uint64_t mark) const
+{
+	OpenFile *o = marked_[slot_of_mark(mark)];
+	while (o != nullptr && o->mark != mark)
+		o = o->next_marked;
+	return o;
+}
+
+void Streams::unlink(OpenFile *o)
+{
+	OpenFile **p = &table_[slot(o->dev, o->ino, o->number)];
+	while (*p != o)
+		p = &(*p)->next;
+	*p = o->next;
+	p = &marked_[slot_of_mark(o->mark)];
+	while (*p != o)
+		p = &(*p)->next_marked;
+	*p = o->next_marked;
 }
 
 void Streams::let_go(OpenFile *o)
 {
 	if (--o->uses != 0)
 		return;
-	OpenFile **p = &table_[slot(o->dev, o->ino, o->number)];
-	while (*p != o)
-		p = &(*p)->next;
-	*p = o->next;
+	unlink(o);
 	// The program still has the file open: closing this descriptor would not take it out of the
 	// epoll set.
 	if (epoll_ >= 0 && o->told != 0)

@@ -26,9 +26,11 @@ struct OpenFile {
 	int number; // by which requests in no order know it, in the program's table; of others any
 	Kind kind;
 	int flags;
-	int file;           // in the helper's table
-	uint32_t uses;      // its streams, and who is going through them
-	uint32_t told;      // what epoll tells of: each change, once
+	int file;      // in the helper's table
+	uint32_t uses; // its streams, and who is going through them
+	uint32_t told; // what epoll tells of: each change, once
+	uint64_t mark; // by which epoll names it, never given twice
+	OpenFile *next_marked;
 	Stream *streams;    // all
 	Stream *ordered[2]; // of them that of each direction, if its requests are in an order
 };
@@ -82,6 +84,10 @@ public:
 	void close(Stream *s);
 	void sweep();
 
+	// What an epoll instance has told of, looked for like a stranger's word: where the helper
+	// works in the program's table, a child has the instance. nullptr: there is no such file
+	// any more.
+	OpenFile *find_marked(uint64_t mark) const;
 	void keep(OpenFile *o) { o->uses++; }
 	// epoll: where the files that are closed are to be taken out; or -1.
 	void let_go(OpenFile *o);
@@ -105,7 +111,11 @@ private:
 	void enter(Stream *s);
 	Stream *make_stream(const Request *r, OpenFile *o);
 
-	OpenFile *table_[size] = {};
+	static uint32_t slot_of_mark(uint64_t mark) { return mark % size; }
+	void unlink(OpenFile *o);
+
+	OpenFile *table_[size] = {}, *marked_[size] = {};
+	uint64_t marks_ = 0; // 0 is none
 	OpenFile *closed_files_ = nullptr;
 	Stream *all_ = nullptr;
 	Stream *closed_ = nullptr;

@@ -292,7 +292,7 @@ ssize_t attempt(Request *r, int fd)
 							  r->done == 0, rest(r)));
 	case Op::poll: {
 		struct pollfd p = {fd, static_cast<short>(r->call_flags), 0};
-		int n = ::poll(&p, 1, 0);
+		int n = sys::poll_now(&p);
 		return n == 0 ? -EAGAIN : n < 0 ? -errno : poll_result(p.revents);
 	}
 	case Op::write:
@@ -461,7 +461,7 @@ ssize_t accept_briefly(int fd, int flags)
 ssize_t end_of_connect(int fd, const struct msghdr &to)
 {
 	struct pollfd p = {fd, POLLOUT, 0};
-	if (::poll(&p, 1, 0) <= 0)
+	if (sys::poll_now(&p) <= 0)
 		return -EAGAIN;
 	int error = 0;
 	if (!get_option(fd, SOL_SOCKET, SO_ERROR, &error))

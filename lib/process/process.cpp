@@ -32,6 +32,7 @@
 #include "runtime/helper.hpp"
 #include "runtime/last_thread.hpp"
 #include "runtime/stats.hpp"
+#include "runtime/thread.hpp"
 #include "source/source.hpp"
 
 #include <pthread.h>
@@ -95,6 +96,7 @@ void forget_parent()
 	rights::after_fork();
 	stats::after_fork();
 	last_thread::after_fork();
+	apart::after_fork();
 }
 
 // In a child of fork, which may never call the library: what it must not have of the parent's in

@@ -93,9 +93,10 @@ void give_up_ring(Single *s)
 // What wakes the owner on kernels without futexes in rings. False: no descriptor.
 bool make_wake(Channel *c, Single *s)
 {
-	int wake = s->words ? -1 : bell::make();
-	c->wake.store(wake, mo::release);
-	return s->words || wake >= 0;
+	if (!s->words)
+		return bell::attach_wake(c);
+	c->wake.store(-1, mo::release);
+	return true;
 }
 
 } // namespace
@@ -121,7 +122,7 @@ Single *make(Channel *c)
 	s->owner = this_thread();
 	s->armed = true;
 	if (!make_wake(c, s) || !set_bell(c, s)) {
-		bell::close(c->wake.exchange(-1, mo::acq_rel));
+		bell::detach_wake(c);
 		give_up_ring(s);
 		return nullptr;
 	}
@@ -343,7 +344,7 @@ void dispose(Channel *c)
 			message::close_received(o->message);
 		free_operation(s, o);
 	});
-	bell::close(c->wake.exchange(-1, mo::acq_rel));
+	bell::detach_wake(c);
 	moderation::stop_listening(s->ear);
 	while (Chunk *k = s->chunks) {
 		s->chunks = k->next;
@@ -403,8 +404,7 @@ public:
 		Deadline end = Deadline::after(&longest);
 		struct pollfd p = {watched, 0, 0};
 		timespec rest;
-		while (end.left(rest) && syscall(SYS_ppoll, &p, 1, &rest, nullptr, 0) < 0 &&
-		       errno == EINTR)
+		while (end.left(rest) && sys::poll(&p, 1, &rest) < 0 && errno == EINTR)
 			;
 		sys::close(watched);
 	}

@@ -58,8 +58,9 @@ bool close_by_child(Range r)
 	return true;
 }
 
-// How many numbers there may be in a table.
-unsigned all_numbers()
+} // namespace
+
+unsigned end_of_table()
 {
 	constexpr unsigned enough = 1u << 20;
 	struct rlimit r;
@@ -67,8 +68,6 @@ unsigned all_numbers()
 		       ? static_cast<unsigned>(r.rlim_max)
 		       : enough;
 }
-
-} // namespace
 
 void expect_message_queues()
 {
@@ -104,7 +103,7 @@ unsigned make_private_table(int kept)
 	unsigned end = kept < 0 ? word : (static_cast<unsigned>(kept) / word + 1) * word;
 	if (syscall(SYS_close_range, end, ~0u, CLOSE_RANGE_UNSHARE) == 0)
 		return end;
-	return syscall(SYS_unshare, CLONE_FILES) == 0 ? all_numbers() : 0;
+	return syscall(SYS_unshare, CLONE_FILES) == 0 ? end_of_table() : 0;
 }
 
 } // namespace sigevec::copies

@@ -32,5 +32,7 @@ void close_range(unsigned first, unsigned end);
 // There are copies in numbers below the result, and nowhere else: they are to be closed, or kept.
 // 0: the kernel refuses.
 unsigned make_private_table(int kept);
+// The same result for a thread that has had one from the start.
+unsigned end_of_table();
 
 } // namespace sigevec::copies

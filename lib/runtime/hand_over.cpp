@@ -42,11 +42,13 @@ constexpr int first_closed =
 #endif
 
 // Leaves the program's table; with `kept' (-1: nothing) and nothing else. False: the kernel
-// refuses.
-bool make_private_table(int kept)
+// refuses. apart: it has been left.
+bool make_private_table(int kept, bool apart)
 {
 	constexpr auto first = static_cast<unsigned>(first_closed);
-	unsigned end = copies::make_private_table(kept > first_closed ? kept : first_closed);
+	unsigned end =
+		apart ? copies::end_of_table()
+		      : copies::make_private_table(kept > first_closed ? kept : first_closed);
 	if (end == 0)
 		return false;
 	auto one = kept < first_closed ? first : static_cast<unsigned>(kept);
@@ -70,9 +72,14 @@ int fetch_from(int process, int number)
 
 bool set_up_files(Files *f)
 {
-	if (!make_private_table(f->courier_rx)) {
+	bool apart = f->table == Files::Table::apart;
+	if (f->table == Files::Table::programs) {
 		f->way = Files::Way::shared;
 		return true;
+	}
+	if (!make_private_table(f->courier_rx, apart)) {
+		f->table = Files::Table::apart;
+		return false;
 	}
 	f->process = open_process(getpid(), 0);
 	// A number that is not there says EBADF where the call is allowed.
@@ -135,11 +142,88 @@ void discard_courier(Files *f)
 	}
 }
 
+namespace {
+
+bool is_refusal(int file)
+{
+	return file == -EPERM || file == -ENOSYS || file == -EACCES;
+}
+
+// Linux 5.14; 0: it does not say.
+uint64_t network_of(int fd)
+{
+	constexpr int netns_cookie = 71;
+	uint64_t cookie = 0;
+	return get_option(fd, SOL_SOCKET, netns_cookie, &cookie) ? cookie : 0;
+}
+
+// By a thread of the helper's: pidfd_getfd is refused from now on. False: so is this.
+bool open_door(Files *f)
+{
+	Guard<Mutex> g(f->opening);
+	if (f->door_length != 0)
+		return true;
+	int yes = 1, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un own = {};
+	own.sun_family = AF_UNIX;
+	socklen_t length = sizeof f->door;
+	// The kernel chooses an abstract name.
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) != 0 ||
+	    bind(fd, reinterpret_cast<struct sockaddr *>(&own), sizeof own.sun_family) != 0 ||
+	    getsockname(fd, reinterpret_cast<struct sockaddr *>(&f->door), &length) != 0) {
+		if (fd >= 0)
+			sys::close(fd);
+		return false;
+	}
+	f->courier_rx = fd;
+	f->door_network = network_of(fd);
+	f->door_length = length;
+	f->way.store(Files::Way::courier, mo::release);
+	return true;
+}
+
+// Whatever has the number by the time of the call: no socket but one for such messages takes it,
+// and that sends it where it is meant to go.
+bool send_from_here(Files *f, struct msghdr *m)
+{
+	if (f->door_length == 0)
+		return socket_cookie(f->courier_tx) == f->courier_cookie &&
+		       sys::sendmsg(f->courier_tx, m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+	int fd = above_standard(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	if (fd < 0)
+		return false;
+	uint64_t cookie = socket_cookie(fd);
+	m->msg_name = &f->door;
+	m->msg_namelen = f->door_length;
+	errno = ECONNREFUSED;
+	bool here = f->door_network != 0 && network_of(fd) == f->door_network;
+	bool sent = here && sys::sendmsg(fd, m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+	// There is no room: others have knocked. The helper is asked to take what there is.
+	bool full = !sent && (errno == EAGAIN || errno == ENOBUFS);
+	if (cookie != 0 && socket_cookie(fd) == cookie)
+		sys::close(fd);
+	errno = EAGAIN;
+	return sent || full;
+}
+
+} // namespace
+
+bool offer_again(const Files *f, const Offer *o)
+{
+	bool refused = false, missing = false;
+	for (unsigned i = 0; i < o->count; i++) {
+		refused = refused || is_refusal(o->files[i]);
+		missing = missing || o->files[i] == -EMFILE;
+	}
+	return f->door_length != 0 && (refused || (o->sent && missing));
+}
+
 bool send_along(Files *f, Offer *o)
 {
-	if (f->way != Files::Way::courier)
+	if (f->way.load(mo::acquire) != Files::Way::courier)
 		return true;
 	f->sending.lock();
+	o->sent = true;
 	o->sent_as = ++f->sent;
 	struct iovec v = {&o->sent_as, sizeof o->sent_as};
 	Control control;
@@ -154,8 +238,7 @@ bool send_along(Files *f, Offer *o)
 	c->cmsg_len = CMSG_LEN(o->count * sizeof(int));
 	memcpy(CMSG_DATA(c), o->numbers, o->count * sizeof(int));
 	errno = EAGAIN;
-	if (socket_cookie(f->courier_tx) == f->courier_cookie &&
-	    sys::sendmsg(f->courier_tx, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+	if (send_from_here(f, &m))
 		return true;
 	if (errno != EBADF)
 		errno = EAGAIN; // also ETOOMANYREFS: what other programs of this user have in
@@ -164,9 +247,9 @@ bool send_along(Files *f, Offer *o)
 	return false;
 }
 
-void sent_along(Files *f)
+void sent_along(Files *f, const Offer *o)
 {
-	if (f->way == Files::Way::courier)
+	if (o->sent)
 		f->sending.unlock();
 }
 
@@ -256,15 +339,20 @@ void take(Files *f, Offer *o, Taken *t)
 {
 	t->what = o->what;
 	t->count = o->count;
-	if (f->way == Files::Way::courier)
+	bool refused = false;
+	if (o->sent)
 		receive_files(f, o, t->files);
 	for (unsigned i = 0; i < o->count; i++) {
 		t->objects[i] = o->objects[i];
-		if (f->way != Files::Way::courier)
-			t->files[i] = f->way == Files::Way::fetch ? fetch(f, o, o->numbers[i])
-								  : duplicate(o->numbers[i]);
+		if (!o->sent)
+			t->files[i] = f->way.load(mo::relaxed) == Files::Way::shared
+					      ? duplicate(o->numbers[i])
+					      : fetch(f, o, o->numbers[i]);
+		refused = refused || is_refusal(t->files[i]);
 		o->files[i] = t->files[i];
 	}
+	if (refused)
+		open_door(f);
 	// Release: of the files; after this the offer is its submitter's, who may have left.
 	o->answered.store(1, mo::release);
 	futex_wake(o->answered, 1);

@@ -13,7 +13,10 @@
 //
 // Where the kernel or a seccomp filter refuses pidfd_getfd, the submitter sends the file over a
 // socketpair beside the offer (the courier). What comes over it is believed only with the process's
-// own credentials, which the kernel attaches, and the offer's number.
+// own credentials, which the kernel attaches, and the offer's number. Of a filter that comes later
+// the first offer tells: then the helper opens a door, a socket with a name and no number in the
+// program's table, to which submitters send from sockets that they make for the call. Others may
+// knock, too; what they send is thrown away.
 //
 // Lifetimes: an Offer is on the submitter's stack, and is not touched after its answer. The
 // submitter blocks signals, so that no handler leaves it by a longjmp.
@@ -22,7 +25,9 @@
 #include "base/sync.hpp"
 #include "runtime/post.hpp"
 
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 namespace sigevec::helper {
 
@@ -38,8 +43,9 @@ struct Offer {
 	const int *numbers;   // in the submitter's table
 	int *files;           // the answer: in the helper's table, or -errno
 	unsigned count;
-	pid_t thread;         // the submitter
-	uint64_t sent_as = 0; // by the courier
+	pid_t thread;      // the submitter
+	bool sent = false; // by the courier
+	uint64_t sent_as = 0;
 	std::atomic<uint32_t> answered{0};
 };
 
@@ -51,17 +57,27 @@ struct Files {
 		courier, // SCM_RIGHTS
 		shared,  // the helper's table is the program's: dup
 	};
-	Way way = Way::none;
+	// How the helper comes by a table of its own; in what is left of one that failed, how the
+	// next is to.
+	enum class Table : uint8_t { left, apart, programs };
+	std::atomic<Way> way = Way::none; // fetch becomes courier when a filter says so
+	Table table = Table::left;
 	int process = -1;            // in the helper's table: a pidfd of the process
 	int courier_tx = -1;         // in the program's table
 	int courier_rx = -1;         // in the helper's table
 	uint64_t courier_cookie = 0; // what courier_tx was when it was made
 	uint64_t sent = 0;           // with `sending' held
+	// The door: courier_rx is it. Written before `way' becomes courier, with `opening' held.
+	struct sockaddr_un door;
+	socklen_t door_length = 0; // 0: there is none
+	uint64_t door_network = 0; // names are a network namespace's own
+	Mutex opening;
 	Mutex sending;
 };
 
 // By the helper's first thread: leaves the program's table for an empty one, and finds a way for
-// files. False: there is none but by a courier, and none has been made.
+// files. False: there is none but by a courier, and none has been made; or it cannot leave the
+// table.
 bool set_up_files(Files *f);
 // In the program's table, before the helper's thread is started. False: errno.
 bool make_courier(Files *f);
@@ -72,7 +88,9 @@ void discard_courier(Files *f);
 // By the submitter, before the offer is seen. False: errno, nothing has been sent. Then answered()
 // must be waited for.
 bool send_along(Files *f, Offer *o);
-void sent_along(Files *f);
+void sent_along(Files *f, const Offer *o);
+// Whether it is worth while to make the answered offer once more: another way has been found.
+bool offer_again(const Files *f, const Offer *o);
 // Sleeps until the offer has been answered. soon: it is worth looking for a moment.
 void wait_for_answer(Offer *o, bool soon);
 

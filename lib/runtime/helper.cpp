@@ -19,6 +19,8 @@ std::atomic<Helper *> current{nullptr};
 Mutex starting;
 // pidfd_getfd is refused in this process. Written with `starting' held.
 bool needs_courier = false;
+// Likewise: how a helper gets its table.
+Files::Table table_by = Files::Table::left;
 thread_local Helper *own __attribute__((tls_model("initial-exec"))) = nullptr;
 
 // ---- start ----
@@ -50,6 +52,17 @@ uint32_t wait_for_start(Helper *h)
 	return s;
 }
 
+bool start_driver(Helper *h)
+{
+	h->files.table = table_by;
+	if (table_by != Files::Table::apart)
+		return start_thread(driver_thread, h, "sigevec-driver") == 0;
+	if (start_thread_apart(driver_thread, h, "sigevec-driver") == 0)
+		return true;
+	table_by = Files::Table::programs;
+	return start_driver(h);
+}
+
 // nullptr: no memory or no thread. With `starting' held.
 Helper *launch()
 {
@@ -59,7 +72,7 @@ Helper *launch()
 	auto *h = new (m) Helper{};
 	h->driver = driver_ops.create(h);
 	bool ok = h->driver != nullptr && (!needs_courier || make_courier(&h->files));
-	if (ok && start_thread(driver_thread, h, "sigevec-driver") == 0)
+	if (ok && start_driver(h))
 		return h;
 	if (ok)
 		discard_courier(&h->files);
@@ -78,8 +91,10 @@ Helper *wait_until_ready(Helper *h)
 			return h;
 		if (h->files.courier_tx >= 0)
 			sys::close(h->files.courier_tx);
-		bool no_way = h->files.way == Files::Way::none;
-		bool again = !needs_courier && no_way;
+		bool table = h->files.table != table_by;
+		bool no_way = !table && h->files.way == Files::Way::none;
+		bool again = table || (!needs_courier && no_way);
+		table_by = h->files.table;
 		// Its thread touches it no more.
 		free(h->driver);
 		free(h);
@@ -132,10 +147,39 @@ bool for_worker(What what)
 	return what == What::job || what == What::file_queue;
 }
 
+// False: errno, nothing has been done.
+bool offer_once(Helper *h, Offer *o)
+{
+	if (!send_along(&h->files, o))
+		return false;
+	bool idle = for_worker(o->what) && h->jobs.push_to_idle(&o->post);
+	if (!idle)
+		post(h, &o->post);
+	wait_for_answer(o, idle);
+	sent_along(&h->files, o);
+	return true;
+}
+
+// Those whose files have not been taken, alone: the others are the helper's.
+void offer_rest(Helper *h, Offer *o)
+{
+	for (unsigned i = 0; i < o->count; i++) {
+		if (o->files[i] >= 0)
+			continue;
+		Offer one{{}, o->what, o->objects + i, o->numbers + i, o->files + i, 1, o->thread};
+		one.post = {nullptr, What::offer, &one};
+		if (!offer_once(h, &one))
+			o->files[i] = -errno;
+		o->sent = o->sent || one.sent;
+	}
+}
+
 } // namespace
 
+// As offer_once().
 bool offer(What what, void *const *objects, const int *numbers, int *files, unsigned count)
 {
+	constexpr int attempts = 4;
 	Helper *h = get();
 	if (h == nullptr) {
 		errno = EAGAIN;
@@ -144,13 +188,10 @@ bool offer(What what, void *const *objects, const int *numbers, int *files, unsi
 	Offer o{{}, what, objects, numbers, files, count, static_cast<pid_t>(syscall(SYS_gettid))};
 	o.post = {nullptr, What::offer, &o};
 	BlockSignals blocked;
-	if (!send_along(&h->files, &o))
+	if (!offer_once(h, &o))
 		return false;
-	bool idle = for_worker(what) && h->jobs.push_to_idle(&o.post);
-	if (!idle)
-		post(h, &o.post);
-	wait_for_answer(&o, idle);
-	sent_along(&h->files);
+	for (int i = 0; i < attempts && offer_again(&h->files, &o); i++)
+		offer_rest(h, &o);
 	return true;
 }
 

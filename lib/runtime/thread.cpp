@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/thread.hpp"
+
+#include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "runtime/last_thread.hpp"
 
+#include <cerrno>
 #include <cstdlib>
 #include <initializer_list>
+#include <sched.h>
 #include <sys/prctl.h>
 
 namespace sigevec {
@@ -74,6 +78,54 @@ int start_thread(void *(*main)(void *), void *arg, const char *name)
 {
 	return start({usual, less, least}, main, arg, name);
 }
+
+namespace {
+
+// A thread that makes the thread: whoever is made with a table of its own passes that on. It has
+// its maker's thread-local data, which waits meanwhile, and is gone when it has made the other.
+struct Maker {
+	void *(*main)(void *);
+	void *arg;
+	const char *name;
+	int error;
+	std::atomic<uint32_t> gone; // cleared by the kernel
+};
+
+// Held while the stack is in use.
+Mutex making;
+alignas(64) char maker_stack[64 * 1024];
+
+__attribute__((no_sanitize("thread", "address", "undefined"))) int make_thread(void *p)
+{
+	auto *m = static_cast<Maker *>(p);
+	m->error = start_thread(m->main, m->arg, m->name);
+	return 0;
+}
+
+} // namespace
+
+int start_thread_apart(void *(*main)(void *), void *arg, const char *name)
+{
+	constexpr int all_but_files = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD |
+				      CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
+	Maker m = {main, arg, name, EAGAIN, 1};
+	BlockSignals blocked;
+	Guard<Mutex> g(making);
+	if (clone(make_thread, maker_stack + sizeof maker_stack, all_but_files, &m, nullptr,
+		  nullptr, &m.gone) < 0)
+		return EAGAIN;
+	// The kernel wakes all processes' sleepers on the word.
+	while (m.gone.load(mo::acquire) != 0)
+		syscall(SYS_futex, &m.gone, FUTEX_WAIT, 1, nullptr, nullptr, 0);
+	return m.error;
+}
+
+namespace apart {
+void after_fork()
+{
+	making.reset();
+}
+} // namespace apart
 
 int start_program_thread(void *(*main)(void *), void *arg, const char *name)
 {

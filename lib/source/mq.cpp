@@ -71,11 +71,17 @@ void Receive::run_it(Errand *e)
 {
 	auto *r = static_cast<Receive *>(e);
 	struct sockaddr_nl from = {};
-	socklen_t length = sizeof from;
+	socklen_t length;
 	do {
-		if (syscall(SYS_recvfrom, r->socket, r->cookie, sizeof *r->cookie, MSG_DONTWAIT,
-			    &from, &length) != sizeof *r->cookie)
+		struct iovec v = {r->cookie, sizeof *r->cookie};
+		struct msghdr m = {};
+		m.msg_name = &from;
+		m.msg_namelen = sizeof from;
+		m.msg_iov = &v;
+		m.msg_iovlen = 1;
+		if (sys::recvmsg(r->socket, &m, MSG_DONTWAIT) != sizeof *r->cookie)
 			return;
+		length = m.msg_namelen;
 	} while (length != sizeof from || from.nl_family != AF_NETLINK ||
 		 from.nl_pid != 0); // from anybody but the kernel
 	r->received = true;

@@ -7,6 +7,7 @@
 // know.
 #define BOOST_TEST_MODULE r19_strangers
 #include "channel.hpp"
+#include "refusal.hpp"
 
 #include <dirent.h>
 #include <grp.h>
@@ -255,6 +256,23 @@ BOOST_AUTO_TEST_CASE(what_waits_in_a_channel_goes_on_when_all_else_is_closed)
 						  : used_again && !untouched(scene.of_library) ? 5
 											       : 0;
 				   }) == 0);
+	});
+}
+
+BOOST_AUTO_TEST_CASE(a_channel_works_where_calls_are_refused_that_have_a_like)
+{
+	for_each_channel_kind([](unsigned flags) {
+		for (unsigned call : {SYS_recvfrom, SYS_epoll_pwait, SYS_ppoll})
+			BOOST_TEST(
+				in_child_process([=] {
+					Scene scene;
+					if (!refuse({call}, EPERM))
+						return 1;
+					if (!scene.start(flags))
+						return 2;
+					int const end = scene.finish();
+					return end != 0 ? end : ec_destroy(scene.ec) != 0 ? 3 : 0;
+				}) == 0);
 	});
 }
 
