@@ -86,34 +86,14 @@ bool instance_has_number(const Channel *c)
 	return own_epoll::is(c->inner.load(mo::acquire), c->inner_mark.load(mo::relaxed));
 }
 
-// The way out of the helper's table for one number.
-struct Announcement : helper::Errand {
-	Announcement(table::Way *w, int n) : Errand(run_it), way(w), number(n) {}
-	static void run_it(Errand *e)
-	{
-		auto *a = static_cast<Announcement *>(e);
-		a->way->announce(a->number);
-	}
-	table::Way *way;
-	int number;
-};
-
 // A new number for the same instance. With `making' held.
 void reopen(Channel *c)
 {
-	int copy = c->inner_copy.load(mo::acquire);
-	table::Way way;
-	if (way.set_up()) {
-		Announcement announcement(&way, copy);
-		if (way.by_socket())
-			helper::run_inside(&announcement);
-		int fd = way.fetch(copy);
-		if (fd >= 0 && (fd = own_epoll::above_standard(fd, true)) >= 0) {
-			own_epoll::mark_again(fd, c->inner_mark.load(mo::relaxed));
-			c->inner.store(fd, mo::release);
-		}
-	}
-	way.close();
+	int fd = table::bring(c->inner_copy.load(mo::acquire));
+	if (fd < 0 || (fd = own_epoll::above_standard(fd, true)) < 0)
+		return;
+	own_epoll::mark_again(fd, c->inner_mark.load(mo::relaxed));
+	c->inner.store(fd, mo::release);
 }
 
 } // namespace

@@ -26,6 +26,8 @@ bool any_call_back();
 // By the receiver's thread: what was watched as `tag' has been signalled. Tags have this bit.
 constexpr uint64_t tag_bit = uint64_t{1} << 30;
 void signalled(uint64_t tag);
+// The receiver has a new instance.
+void watch_again();
 
 void after_fork();
 

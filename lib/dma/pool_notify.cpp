@@ -136,6 +136,14 @@ void signalled(uint64_t tag)
 	feed::finish(o);
 }
 
+void watch_again()
+{
+	Guard<Mutex> g(lock);
+	for (const Watch &w : table)
+		if (w.pool != 0 && bell::is_ours(w.eventfd))
+			receiver::watch_eventfd(w.eventfd, tag_of(&w));
+}
+
 // The watches are the parent's; the child has copies of their eventfds.
 void after_fork()
 {

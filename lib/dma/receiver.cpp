@@ -32,8 +32,9 @@ namespace {
 // Room that a child of fork makes is found at this interval, while there is somebody who waits for
 // some.
 constexpr int look_again_ms = 20;
-// And so are network devices that have gone, or been closed.
-constexpr int devices_ms = 1000;
+// And so are network devices that have gone, or been closed, and what somebody else has taken out
+// of the instance.
+constexpr int moments_ms = 1000;
 // After a call that has failed for no reason of this thread's.
 constexpr timespec moment{0, 10000000};
 
@@ -47,9 +48,19 @@ Mutex starting;
 std::atomic<Instance *> current{nullptr};
 thread_local Instance *own __attribute__((tls_model("initial-exec"))) = nullptr;
 
+// Something may be watched: it is looked at now and then whether the kernel still would tell.
+std::atomic<bool> some_watched{false};
+
 int longest_sleep()
 {
-	return some_paused.load(mo::seq_cst) ? look_again_ms : device_ops.any() ? devices_ms : -1;
+	bool moments = device_ops.any() || some_watched.load(mo::seq_cst);
+	return some_paused.load(mo::seq_cst) ? look_again_ms : moments ? moments_ms : -1;
+}
+
+void note_watch(Instance *i)
+{
+	if (!some_watched.exchange(true, mo::seq_cst) && own != i)
+		call(i); // it may be asleep without a time limit
 }
 
 void handle(const struct epoll_event &e)
@@ -82,6 +93,7 @@ void watch_again()
 		a->watched = true; // what cannot be watched is looked at now and then
 	}
 	send::watch_again();
+	pool::watch_again();
 }
 
 // Without anything to wait with, or where waiting is refused: looks at all of them now and then.
@@ -104,6 +116,25 @@ bool renew(Instance *i)
 	}
 	watch_again();
 	return true;
+}
+
+// A child that no handler has heard of has the instance, and can take sockets out of it, or their
+// events. It has not got the next one. True: it goes on.
+bool look_for_losses(Instance *i)
+{
+	some_watched.store(false, mo::seq_cst);
+	bool lost = !watches_alarm(i), some = send::look_again();
+	for (uint32_t index = 0; index < association::count(); index++) {
+		Association *a = association::at(index);
+		Guard<Mutex> g(a->lock);
+		if (a->fd < 0 || !a->watched)
+			continue;
+		some = true;
+		lost = lost || has_been_missed(a);
+	}
+	if (some)
+		some_watched.store(true, mo::seq_cst);
+	return !lost || renew(i);
 }
 
 void *main(void *p)
@@ -143,6 +174,8 @@ void *main(void *p)
 			serve_paused();
 		if (n == 0 && device_ops.any())
 			look_at_devices();
+		if (n == 0 && !look_for_losses(i))
+			break;
 	}
 	close_numbers(i);
 	watch_again();
@@ -250,6 +283,8 @@ bool watch(Association *a)
 		if (!a->watched && own == i)
 			i->lacking = a->watched = true;
 	}
+	if (a->watched)
+		note_watch(i);
 	return a->watched;
 }
 
@@ -271,8 +306,11 @@ bool watch_sends(int file, uint32_t index, uint32_t life)
 {
 	Instance *i = usable();
 	// Errors are told always, and the queue of errors is what it is about.
-	return i != nullptr &&
-	       add(i->epoll, file, EPOLLET, uint64_t{life} << 32 | send_mark | index);
+	bool can = i != nullptr &&
+		   add(i->epoll, file, EPOLLET, uint64_t{life} << 32 | send_mark | index);
+	if (can)
+		note_watch(i);
+	return can;
 }
 
 int fetch(int held)
@@ -328,6 +366,7 @@ void after_fork()
 {
 	starting.reset();
 	some_paused.store(false, mo::relaxed);
+	some_watched.store(false, mo::relaxed);
 	close_in_child(); // children of clone have not done it
 	current.store(nullptr, mo::relaxed);
 	own = nullptr;

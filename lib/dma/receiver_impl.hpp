@@ -41,6 +41,8 @@ void close_numbers(Instance *i);
 void close_numbers_in_child(Instance *i);
 // Whether the instance still can wait.
 bool intact(const Instance *i);
+// Whether it still watches its alarm; if not, it does again.
+bool watches_alarm(const Instance *i);
 // Wakes its thread, if it sleeps; by that thread, which does no longer.
 void call(Instance *i);
 void does_not_sleep(Instance *i);
@@ -67,6 +69,8 @@ void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events = EPOLLI
 void serve_paused();
 // Those that are watched, when the kernel cannot tell.
 void serve_watched();
+// With the lock of one that is watched: whether there is something that the kernel has not told of.
+bool has_been_missed(Association *a);
 // Network devices do not tell of their end, nor of the end of their descriptors.
 void look_at_devices();
 

@@ -81,7 +81,21 @@ int keep(int fd, int *copy)
 	return -1;
 }
 
+// False: errno.
+bool add_alarm(const Instance *i)
+{
+	struct epoll_event e = {};
+	e.events = EPOLLIN;
+	e.data.u64 = wake_mark;
+	return epoll_ctl(i->epoll, EPOLL_CTL_ADD, i->alarm, &e) == 0;
+}
+
 } // namespace
+
+bool watches_alarm(const Instance *i)
+{
+	return !add_alarm(i) && errno == EEXIST;
+}
 
 bool make_numbers(Instance *i)
 {
@@ -90,10 +104,7 @@ bool make_numbers(Instance *i)
 	sigaddset(&s, wake_signal);
 	i->epoll = keep(epoll_create1(EPOLL_CLOEXEC), &i->epoll_copy);
 	i->alarm = keep(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK), &i->alarm_copy);
-	struct epoll_event e = {};
-	e.events = EPOLLIN;
-	e.data.u64 = wake_mark;
-	if (i->epoll >= 0 && i->alarm >= 0 && epoll_ctl(i->epoll, EPOLL_CTL_ADD, i->alarm, &e) == 0)
+	if (i->epoll >= 0 && i->alarm >= 0 && add_alarm(i))
 		return true;
 	close_numbers(i);
 	return false;

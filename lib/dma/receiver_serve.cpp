@@ -10,6 +10,7 @@
 #include "dma/receiver.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 
 namespace sigevec::dma::receiver {
 
@@ -126,6 +127,17 @@ void serve_paused()
 void serve_watched()
 {
 	each_association([](Association *a) { return a->fd >= 0 && a->watched; });
+}
+
+bool has_been_missed(Association *a)
+{
+	Inside in(a);
+	struct pollfd p = {association::file_of(a), POLLIN, 0};
+	constexpr timespec none{0, 0};
+	if (!in || syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) != 1)
+		return false;
+	// Where only changes are told of, errors and hang-ups have been.
+	return !a->edge || (p.revents & POLLIN) != 0;
 }
 
 void look_at_devices()

@@ -313,16 +313,39 @@ void arrived(uint32_t index, uint32_t life)
 	free_if_done(s);
 }
 
-void watch_again()
+namespace {
+
+// f with each socket, locked, whose sends the kernel has not let go of. Whether there are any.
+template <class F> bool each_outstanding(F f)
 {
+	bool any = false;
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Sender *s = pool.at(i);
 		Guard<Mutex> g(s->lock);
-		if (s->cookie != 0 && s->first != nullptr)
-			with_number(s, [s](int number) {
-				receiver::watch_sends(number, s->index, s->life);
-			});
+		if (s->cookie == 0 || s->first == nullptr)
+			continue;
+		any = true;
+		f(s);
 	}
+	return any;
+}
+
+} // namespace
+
+void watch_again()
+{
+	each_outstanding([](Sender *s) {
+		with_number(s,
+			    [s](int number) { receiver::watch_sends(number, s->index, s->life); });
+	});
+}
+
+bool look_again()
+{
+	return each_outstanding([](Sender *s) {
+		with_number(s, [s](int number) { drain(s, number); });
+		free_if_done(s);
+	});
 }
 
 void after_fork()

@@ -28,6 +28,8 @@ void arrived(uint32_t index, uint32_t life);
 
 // By the receiver, whose epoll instance is a new one.
 void watch_again();
+// What the receiver may not have been told of. Whether anything is still with the kernel.
+bool look_again();
 
 void after_fork();
 

@@ -5,7 +5,6 @@
 
 #include "base/memory_order.hpp"
 #include "base/pages.hpp"
-#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "sigevec/ether.h"
 
@@ -145,12 +144,6 @@ int bind_queue(Device *d, const Device *other)
 	return e;
 }
 
-bool is_there(const Device *d)
-{
-	uint64_t c = 0;
-	return get_option(d->fd, SOL_SOCKET, SO_COOKIE, &c) && c == d->cookie;
-}
-
 // A socket that has been bound stays so: the number gets another one, with what the program has set
 // of it. 0 or an errno.
 int renew(Device *d)
@@ -266,7 +259,7 @@ void detach(Device *d)
 	unmap(d);
 	// The kernel lets go of the memory with the socket. The program's number gets another one,
 	// unless it is no longer that socket.
-	if (d->bound && is_there(d) && renew(d) == 0)
+	if (d->bound && is_open(d) && renew(d) == 0)
 		d->bound = false;
 	// A device that reads and writes the memory itself is told a moment later; then the queue
 	// can be had.

@@ -4,8 +4,8 @@
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
 #include "dma/receiver.hpp"
+#include "runtime/helper.hpp"
 #include "sigevec/ether.h"
 
 #include <cstdlib>
@@ -57,20 +57,21 @@ unsigned queues_of(int any_socket, const char *name)
 	return c.combined_count + (c.rx_count > c.tx_count ? c.rx_count : c.tx_count);
 }
 
-// A packet socket that receives nothing, for its membership. Descriptor, or -1 with errno.
+// A packet socket that receives nothing, for its membership. Its number in the helper's table, or
+// -errno.
 int make_promiscuous(unsigned ifindex)
 {
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	struct packet_mreq m = {};
 	m.mr_ifindex = static_cast<int>(ifindex);
 	m.mr_type = PACKET_MR_PROMISC;
-	if (fd < 0 || (bell::mark(fd) &&
-		       setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m) == 0))
-		return fd;
-	int error = errno;
+	if (fd < 0)
+		return -errno;
+	int held = setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m) == 0
+			   ? helper::hold(fd)
+			   : -errno;
 	sys::close(fd);
-	errno = error;
-	return -1;
+	return held;
 }
 
 // What the device needs beside its socket. 0 or an errno.
@@ -93,7 +94,7 @@ int equip(Device *d, const char *name)
 		if (int e = probe(d->ifindex, d->queue, XDP_ZEROCOPY); e != 0)
 			return e;
 	if ((d->flags & ETHER_PROMISC) != 0 && (d->promiscuous = make_promiscuous(d->ifindex)) < 0)
-		return errno;
+		return -d->promiscuous;
 	int error = 0;
 	d->program = program::join(d->ifindex, namespace_cookie(d->fd), &error);
 	return d->program != nullptr ? 0 : error;
@@ -105,7 +106,7 @@ void end(Device *d)
 	if (d->program != nullptr)
 		program::leave(d->program);
 	d->program = nullptr;
-	bell::close(d->promiscuous);
+	helper::close_inside(d->promiscuous);
 	d->promiscuous = -1;
 	d->used.store(false, mo::release);
 	open_count.fetch_sub(1, mo::relaxed);
@@ -132,12 +133,12 @@ Device *make()
 	return d;
 }
 
+} // namespace
+
 bool is_open(const Device *d)
 {
 	return socket_cookie(d->fd) == d->cookie;
 }
-
-} // namespace
 
 int open(const char *name, unsigned queue, unsigned flags)
 {
@@ -269,22 +270,11 @@ void stat(const dma::Region *r, struct dma_stat *s)
 	}
 }
 
-// Its copies of descriptors would keep the device taken.
-void close_in_child()
-{
-	for (Device *d = devices.load(mo::relaxed); d != nullptr; d = d->next)
-		if (d->used.load(mo::relaxed)) {
-			bell::close(d->promiscuous);
-			d->promiscuous = -1;
-		}
-	program::close_in_child();
-}
-
 // The rings are not the child's (MADV_DONTFORK).
 void after_fork()
 {
-	close_in_child(); // children of clone have not done it
 	changing.reset();
+	program::after_fork();
 	for (Device *d = devices.load(mo::relaxed); d != nullptr; d = d->next) {
 		d->used.store(false, mo::relaxed);
 		d->program = nullptr;

@@ -37,7 +37,7 @@ struct Device : dma::Device {
 	unsigned ifindex, queue, flags;
 	uint32_t mtu;
 	Program *program;
-	int promiscuous; // a packet socket that asks for it, or -1
+	int promiscuous; // a packet socket that asks for it, in the helper's table; or negative
 	bool bound;      // this socket has been, and cannot be again
 
 	// From dma_assoc to dma_disassoc.
@@ -68,6 +68,8 @@ Device *find(uint64_t cookie);
 // A device with the same memory, whose UMEM can be used as well, or nullptr; one with the same
 // queue, if there is one.
 Device *partner(const Device *d, const dma::Region *r);
+// Whether its number still is its socket.
+bool is_open(const Device *d);
 // The number gets another socket, a duplicate of fd. 0 or an errno.
 int change_socket(Device *d, int fd, int flags);
 // Ends those that have been closed. True: some are open.
@@ -84,8 +86,6 @@ inline void add(std::atomic<uint64_t> &counter, uint64_t n)
 void leave_region(Device *d, dma::Region *r);
 // Adds what the devices of a region have to tell.
 void stat(const dma::Region *r, struct dma_stat *s);
-// In every child of fork. Async-signal-safe.
-void close_in_child();
 void after_fork();
 
 // ---- attach.cpp

@@ -2,7 +2,9 @@
 #include "ether/program.hpp"
 
 #include "base/sync.hpp"
-#include "channel/bell.hpp"
+#include "base/syscalls.hpp"
+#include "runtime/helper.hpp"
+#include "runtime/table.hpp"
 
 #include <cstddef>
 #include <cstdlib>
@@ -29,17 +31,14 @@ int bpf(int command, union bpf_attr &a)
 	return static_cast<int>(syscall(SYS_bpf, command, &a, sizeof a));
 }
 
-void close_marked(int fd)
+// Descriptor, or -1 with errno: gives it to the helper. Its number there, or -errno.
+int keep(int fd)
 {
-	if (fd >= 0)
-		bell::close(fd);
-}
-
-int marked(int fd)
-{
-	if (fd >= 0)
-		bell::mark(fd);
-	return fd;
+	if (fd < 0)
+		return -errno;
+	int held = helper::hold(fd);
+	sys::close(fd);
+	return held;
 }
 
 // "svec" and the namespace, in the characters that are allowed.
@@ -51,6 +50,7 @@ void make_name(char *name, uint64_t network)
 	name[name_size - 1] = 0;
 }
 
+// Descriptor, or -1 with errno.
 int make_map(const char *name)
 {
 	union bpf_attr a = {};
@@ -59,7 +59,7 @@ int make_map(const char *name)
 	a.value_size = sizeof(int);
 	a.max_entries = most_queues;
 	memcpy(a.map_name, name, name_size);
-	return marked(bpf(BPF_MAP_CREATE, a));
+	return bpf(BPF_MAP_CREATE, a);
 }
 
 struct bpf_insn instruction(unsigned code, unsigned to, unsigned from, int offset, int value)
@@ -101,6 +101,7 @@ int load(const char *name, int map)
 	return fd;
 }
 
+// As make_map.
 int attach(int program, unsigned ifindex, unsigned mode)
 {
 	union bpf_attr a = {};
@@ -108,28 +109,41 @@ int attach(int program, unsigned ifindex, unsigned mode)
 	a.link_create.target_ifindex = ifindex;
 	a.link_create.attach_type = BPF_XDP;
 	a.link_create.flags = mode;
-	return marked(bpf(BPF_LINK_CREATE, a));
+	return bpf(BPF_LINK_CREATE, a);
+}
+
+// 0 or an errno: both are the helper's from now on.
+int hold(Program *p, int link, int map)
+{
+	p->link = keep(link);
+	p->map = keep(map);
+	if (p->link >= 0 && p->map >= 0)
+		return 0;
+	int error = p->link < 0 ? -p->link : -p->map;
+	helper::close_inside(p->link);
+	helper::close_inside(p->map);
+	return error;
 }
 
 // 0 or an errno.
 int create(Program *p, const char *name)
 {
-	p->link = -1;
-	p->map = make_map(name);
-	if (p->map < 0)
+	int map = make_map(name);
+	if (map < 0)
 		return errno;
-	int program = load(name, p->map);
+	int link = -1, program = load(name, map);
 	if (program >= 0) {
-		p->link = attach(program, p->ifindex, XDP_FLAGS_DRV_MODE);
-		p->generic = p->link < 0 && errno != EBUSY && errno != EEXIST && errno != EPERM;
+		link = attach(program, p->ifindex, XDP_FLAGS_DRV_MODE);
+		p->generic = link < 0 && errno != EBUSY && errno != EEXIST && errno != EPERM;
 		if (p->generic)
-			p->link = attach(program, p->ifindex, XDP_FLAGS_SKB_MODE);
+			link = attach(program, p->ifindex, XDP_FLAGS_SKB_MODE);
 	}
-	int error = p->link < 0 ? errno : 0;
+	int error = link < 0 ? errno : 0;
 	if (program >= 0)
-		syscall(SYS_close, program);
-	if (error != 0)
-		close_marked(p->map);
+		sys::close(program);
+	if (error == 0)
+		return hold(p, link, map);
+	sys::close(map);
 	return error == EEXIST ? EBUSY : error;
 }
 
@@ -167,8 +181,8 @@ int map_of(uint32_t program_number, const char *name)
 	a.info.info = reinterpret_cast<uintptr_t>(&info);
 	bool ours = bpf(BPF_OBJ_GET_INFO_BY_FD, a) == 0 && info.nr_map_ids == 1 &&
 		    memcmp(info.name, name, name_size) == 0;
-	syscall(SYS_close, program);
-	return ours ? marked(by_number(BPF_MAP_GET_FD_BY_ID, map_number)) : -1;
+	sys::close(program);
+	return ours ? by_number(BPF_MAP_GET_FD_BY_ID, map_number) : -1;
 }
 
 // What another process has attached. 0; ENOENT: nothing of ours; EPERM.
@@ -180,18 +194,16 @@ int adopt(Program *p, const char *name)
 		a.start_id = number;
 		if (bpf(BPF_LINK_GET_NEXT_ID, a) != 0)
 			return errno == EPERM ? EPERM : ENOENT;
-		p->link = by_number(BPF_LINK_GET_FD_BY_ID, a.next_id);
-		if (p->link < 0)
+		int link = by_number(BPF_LINK_GET_FD_BY_ID, a.next_id);
+		if (link < 0)
 			continue;
 		struct bpf_link_info info;
-		bool here = info_of(p->link, &info) && info.type == BPF_LINK_TYPE_XDP &&
+		bool here = info_of(link, &info) && info.type == BPF_LINK_TYPE_XDP &&
 			    info.xdp.ifindex == p->ifindex;
-		p->map = here ? map_of(info.prog_id, name) : -1;
-		if (p->map >= 0) {
-			bell::mark(p->link);
-			return 0;
-		}
-		syscall(SYS_close, p->link);
+		int map = here ? map_of(info.prog_id, name) : -1;
+		if (map >= 0)
+			return hold(p, link, map);
+		sys::close(link);
 	}
 }
 
@@ -203,8 +215,7 @@ Program *join(unsigned ifindex, uint64_t network, int *error)
 	for (Program *p = programs; p != nullptr; p = p->next) {
 		if (p->users == 0)
 			unused = p;
-		else if (p->ifindex == ifindex && p->network == network && bell::is_ours(p->link) &&
-			 bell::is_ours(p->map)) {
+		else if (p->ifindex == ifindex && p->network == network) {
 			p->users++;
 			return p;
 		}
@@ -242,39 +253,49 @@ void leave(Program *p)
 {
 	if (--p->users != 0)
 		return;
-	close_marked(p->link);
-	close_marked(p->map);
+	helper::close_inside(p->link);
+	helper::close_inside(p->map);
 }
+
+namespace {
+
+// A call of the kernel's with the map, which is in the program's table for that long. 0 or an
+// errno.
+int with_map(const Program *p, int command, union bpf_attr &a)
+{
+	int map = table::bring(p->map);
+	if (map < 0)
+		return -map;
+	a.map_fd = static_cast<uint32_t>(map);
+	int error = bpf(command, a) == 0 ? 0 : errno;
+	sys::close(map);
+	return error;
+}
+
+} // namespace
 
 int give(const Program *p, unsigned queue, int socket)
 {
 	union bpf_attr a = {};
-	a.map_fd = static_cast<uint32_t>(p->map);
 	a.key = reinterpret_cast<uintptr_t>(&queue);
 	a.value = reinterpret_cast<uintptr_t>(&socket);
-	return bpf(BPF_MAP_UPDATE_ELEM, a) == 0 ? 0 : errno;
+	return with_map(p, BPF_MAP_UPDATE_ELEM, a);
 }
 
 void take_back(const Program *p, unsigned queue)
 {
 	union bpf_attr a = {};
-	a.map_fd = static_cast<uint32_t>(p->map);
 	a.key = reinterpret_cast<uintptr_t>(&queue);
 	int saved = errno;
-	if (bell::is_ours(p->map))
-		bpf(BPF_MAP_DELETE_ELEM, a);
+	with_map(p, BPF_MAP_DELETE_ELEM, a);
 	errno = saved;
 }
 
-// The child lets go of what keeps the program on the device, or a parent that is killed would leave
-// it there as long as the child lives.
-void close_in_child()
+// What the parent has is in the helper's table, which is not here.
+void after_fork()
 {
 	for (Program *p = programs; p != nullptr; p = p->next)
-		if (p->users != 0) {
-			p->users = 1;
-			leave(p);
-		}
+		p->users = 0;
 }
 
 } // namespace sigevec::ether::program

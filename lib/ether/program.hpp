@@ -23,7 +23,7 @@ struct Program {
 	unsigned users;
 	unsigned ifindex;
 	uint64_t network; // its namespace's cookie
-	int link, map;    // descriptors, marked as the library's
+	int link, map;    // in the helper's table, which no child has
 	bool generic;     // the driver has no XDP: the kernel runs it
 };
 
@@ -37,8 +37,7 @@ void leave(Program *p);
 int give(const Program *p, unsigned queue, int socket);
 void take_back(const Program *p, unsigned queue);
 
-// In every child of fork. Async-signal-safe.
-void close_in_child();
+void after_fork();
 
 } // namespace program
 } // namespace sigevec::ether

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/context.hpp"
 
+#include "base/chains.hpp"
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
 #include "iocontext/user_memory.hpp"
@@ -34,9 +35,7 @@ Context removed; // the mark
 
 uint32_t first_place(const Table *t, const void *address)
 {
-	return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address) * 0x9e3779b97f4a7c15ull >>
-				     32) &
-	       (t->places - 1);
+	return static_cast<uint32_t>(hash_of(address, nullptr)) & (t->places - 1);
 }
 
 // nullptr: there is none.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/order.hpp"
 
+#include "base/chains.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "submit/submit.hpp"
@@ -21,7 +22,7 @@ Shard table[shards];
 
 Shard &shard_of(const Operation::Place &p)
 {
-	return table[((p.ino ^ p.dev << 7) * 0x9e3779b97f4a7c15ull >> 32) % shards];
+	return table[hash_of(p.ino, p.dev) % shards];
 }
 
 bool conflict(const Operation::Place &a, const Operation::Place &b)

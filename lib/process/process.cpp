@@ -109,7 +109,6 @@ void in_child()
 	program_thread::close_in_child();
 	dma::receiver::close_in_child();
 	dma::ancillary::close_in_child();
-	ether::device::close_in_child();
 }
 
 } // namespace

@@ -169,4 +169,33 @@ void Way::forget()
 	by_socket_ = shared_ = false;
 }
 
+namespace {
+
+struct Announcement : helper::Errand {
+	Announcement(Way *w, int n) : Errand(run_it), way(w), number(n) {}
+	static void run_it(Errand *e)
+	{
+		auto *a = static_cast<Announcement *>(e);
+		a->way->announce(a->number);
+	}
+	Way *way;
+	int number;
+};
+
+} // namespace
+
+int bring(int inner)
+{
+	Way way;
+	int fd = -EAGAIN;
+	if (way.set_up()) {
+		Announcement announcement(&way, inner);
+		if (way.by_socket())
+			helper::run_inside(&announcement);
+		fd = way.fetch(inner);
+	}
+	way.close();
+	return fd;
+}
+
 } // namespace sigevec::table

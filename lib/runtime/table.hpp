@@ -47,4 +47,7 @@ private:
 	bool shared_ = false; // there is one table
 };
 
+// The same once, by any thread: a number in the program's table, or -errno.
+int bring(int inner);
+
 } // namespace sigevec::table

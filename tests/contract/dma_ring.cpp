@@ -47,6 +47,23 @@ template <class Body> void for_each_ring_and_stream(Body body)
 			}
 }
 
+/// What arrives is kept, and added to *got, until the region has no room.
+std::vector<std::pair<void *, size_t>> keep_until_full(const Channel &ec, const Region &region,
+						       std::string *got)
+{
+	std::vector<std::pair<void *, size_t>> kept;
+	auto const before = region.stat().full;
+	while (region.stat().full == before) {
+		event_data_t event;
+		if (ec_next_events(ec, &event, 1, &at_once) != 1)
+			continue;
+		BOOST_TEST_REQUIRE(event.ev_result > 0);
+		got->append(static_cast<char *>(event.ev_un.ev_dma.buf), size_t(event.ev_result));
+		kept.emplace_back(event.ev_un.ev_dma.buf, size_t(event.ev_result));
+	}
+	return kept;
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_CASE(armed_once_a_stream_yields_an_event_for_each_arrival)
@@ -107,17 +124,7 @@ BOOST_AUTO_TEST_CASE(without_room_arrivals_wait_and_none_is_lost)
 				n += size_t(send(s.s.b, &text[n], text.size() - n, MSG_NOSIGNAL));
 		});
 		std::string got;
-		std::vector<std::pair<void *, size_t>> held;
-		auto const before = region.stat().full;
-		while (region.stat().full == before) {
-			event_data_t event;
-			if (ec_next_events(ec, &event, 1, &at_once) != 1)
-				continue;
-			BOOST_TEST_REQUIRE(event.ev_result > 0);
-			got.append(static_cast<char *>(event.ev_un.ev_dma.buf),
-				   size_t(event.ev_result));
-			held.emplace_back(event.ev_un.ev_dma.buf, size_t(event.ev_result));
-		}
+		auto const held = keep_until_full(ec, region, &got);
 		// A blocked reader is woken by another thread's release.
 		std::atomic<int> refused{0};
 		std::thread releaser([&] {
@@ -322,17 +329,7 @@ BOOST_AUTO_TEST_CASE(a_closed_one_that_has_had_no_room_goes_on_after_the_next_re
 		BOOST_TEST_REQUIRE(dup2(other.a, number) == number);
 		s.s.a.reset(number);
 		std::string got;
-		std::vector<std::pair<void *, size_t>> kept;
-		auto const before = region.stat().full;
-		while (region.stat().full == before) {
-			event_data_t event;
-			if (ec_next_events(ec, &event, 1, &at_once) != 1)
-				continue;
-			BOOST_TEST_REQUIRE(event.ev_result > 0);
-			got.append(static_cast<char *>(event.ev_un.ev_dma.buf),
-				   size_t(event.ev_result));
-			kept.emplace_back(event.ev_un.ev_dma.buf, size_t(event.ev_result));
-		}
+		auto const kept = keep_until_full(ec, region, &got);
 		region.release(pieces);
 		region.release(kept);
 		while (got.size() < text.size())

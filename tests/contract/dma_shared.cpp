@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <random>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 
 namespace {
@@ -497,4 +498,72 @@ BOOST_AUTO_TEST_CASE(memory_that_the_program_has_replaced_is_sent_as_the_program
 	BOOST_TEST(sio_release(mem, p, large) == 0);
 	BOOST_TEST(eventually([&] { return dma_free(mem, size) == 0; }));
 	munmap(memory, size);
+}
+
+// ------------------------------------------------- a child that no handler has heard of
+
+namespace {
+
+/// What is in the table of a child that takes all arrivals from its parent, if it can.
+enum class Attack { takes_sockets_out, takes_events };
+
+[[noreturn]] void attack(Attack how, int ready)
+{
+	constexpr int instances = 1100, files = 100;
+	for (bool said = false;; said = true) {
+		for (int i = 3; i < instances; ++i) {
+			epoll_event e[8];
+			if (how == Attack::takes_events)
+				while (epoll_wait(i, e, 8, 0) > 0)
+					;
+			else if (epoll_ctl(i, EPOLL_CTL_DEL, i, nullptr) == 0 || errno == EINVAL)
+				for (int fd = 0; fd < files; ++fd)
+					epoll_ctl(i, EPOLL_CTL_DEL, fd, nullptr);
+		}
+		if (!said && write(ready, "y", 1) != 1)
+			_exit(1);
+	}
+}
+
+/// It lives until the end of the scope.
+class Attacker {
+public:
+	explicit Attacker(Attack how)
+	{
+		int ready[2];
+		BOOST_TEST_REQUIRE(pipe2(ready, O_CLOEXEC) == 0);
+		child_ = static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+		if (child_ == 0)
+			attack(how, ready[1]);
+		close(ready[1]);
+		char byte;
+		BOOST_TEST_REQUIRE(read(ready[0], &byte, 1) == 1);
+		close(ready[0]);
+	}
+	Attacker(const Attacker &) = delete;
+	~Attacker()
+	{
+		kill(child_, SIGKILL);
+		waitpid(child_, nullptr, 0);
+	}
+
+private:
+	pid_t child_;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_child_that_no_handler_has_heard_of_keeps_no_arrival_from_its_parent)
+{
+	Region region(size);
+	for (Attack how : {Attack::takes_sockets_out, Attack::takes_events})
+		for (unsigned flags : {0u, unsigned(DMA_LATEST)}) {
+			Associated s(udp4_kind, region, flags);
+			Request &waiting = on_region(s, region, 100);
+			BOOST_TEST_REQUIRE(aio_recv(&waiting.cb, AIO_DMA_BUF) == 0);
+			const Attacker attacker(how);
+			for (int i = 0; i < 20; ++i)
+				s.peer_sends("data");
+			BOOST_TEST(received(waiting, region) == "data");
+		}
 }

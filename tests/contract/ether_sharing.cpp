@@ -241,3 +241,27 @@ BOOST_AUTO_TEST_CASE(nobody_elses_program_takes_the_place_of_the_librarys)
 	BOOST_TEST(dma_assoc(fd, region, region_size, 0) == 0);
 	BOOST_TEST(dma_disassoc(fd, region, region_size) == 0);
 }
+
+BOOST_AUTO_TEST_CASE(beside_its_socket_nothing_of_a_device_is_in_the_table_of_the_program)
+{
+	const Cable cable;
+	const Region region(region_size);
+	const Queue queue("e0", region, region_size, 0, ETHER_PROMISC);
+	for (int fd = 3; fd < 2000; ++fd) {
+		char target[64] = "";
+		const std::string name = "/proc/self/fd/" + std::to_string(fd);
+		if (readlink(name.c_str(), target, sizeof target - 1) < 0)
+			continue;
+		int domain = 0;
+		socklen_t n = sizeof domain;
+		getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n);
+		BOOST_TEST(domain != AF_PACKET);
+		BOOST_TEST(std::string_view(target).find("bpf") == std::string_view::npos);
+	}
+	// What is not there cannot be closed, and the device goes on.
+	BOOST_TEST(close_range(unsigned(int(queue)) + 1, ~0u, 0) == 0);
+	PacketSocket peer("e1");
+	BOOST_TEST_REQUIRE(peer.send(make_frame(100, 7)));
+	BOOST_TEST((queue.receive() == make_frame(100, 7)));
+	BOOST_TEST(run("ip -d link show dev e0 | grep -q 'promiscuity [1-9]'"));
+}
