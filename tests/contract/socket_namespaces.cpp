@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <csignal>
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <sched.h>
 #include <sys/wait.h>
 
@@ -311,6 +312,39 @@ BOOST_AUTO_TEST_CASE(a_piece_sent_without_a_copy_is_used_again_only_after_the_ne
 	// region that is new.
 	BOOST_TEST_REQUIRE(dma_alloc(&mem, region_size, 0) == 0);
 	send_and_release(true);
+	BOOST_TEST(dma_free(mem, region_size) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(sio_send_uses_up_no_number_of_a_program_that_counts_sends_without_a_copy)
+{
+	constexpr size_t size = 100000, region_size = 1 << 18;
+	dma_mem_t mem;
+	BOOST_TEST_REQUIRE(dma_alloc(&mem, region_size, 0) == 0);
+	Way by(Way::kinds[0]);
+	Pair pair = connected_by(by, tcp4_kind);
+	int const on = 1;
+	BOOST_TEST_REQUIRE(setsockopt(pair.b, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on) == 0);
+	void *p;
+	BOOST_TEST_REQUIRE(sio_reserve(mem, &p, size) == 0);
+	memset(p, 'x', size);
+	ssize_t const sent = sio_send(pair.b, p, size, 0);
+	BOOST_TEST_REQUIRE(sent > 0);
+	BOOST_TEST(contract::take(pair.a, size_t(sent)).size() == size_t(sent));
+	BOOST_TEST(send(pair.b, p, 100, MSG_ZEROCOPY) == 100);
+	BOOST_TEST(contract::take(pair.a, 100).size() == 100u);
+	char control[256];
+	msghdr m{};
+	BOOST_TEST(eventually([&] {
+		m.msg_control = control;
+		m.msg_controllen = sizeof control;
+		return recvmsg(pair.b, &m, MSG_ERRQUEUE | MSG_DONTWAIT) == 0;
+	}));
+	cmsghdr const *const c = CMSG_FIRSTHDR(&m);
+	BOOST_TEST_REQUIRE(c != nullptr);
+	sock_extended_err e;
+	memcpy(&e, CMSG_DATA(c), sizeof e);
+	BOOST_TEST((e.ee_origin == SO_EE_ORIGIN_ZEROCOPY && e.ee_info == 0 && e.ee_data == 0));
+	BOOST_TEST(sio_release(mem, p, size) == 0);
 	BOOST_TEST(dma_free(mem, region_size) == 0);
 }
 
