@@ -107,16 +107,16 @@ bool bring(Shard &s, Request *r)
 bool to_driver(Request *r)
 {
 	helper::Helper *h = helper::get();
-	// A list goes over together.
-	if (h == nullptr || !r->exact_inode || helper::collecting())
+	if (h == nullptr || !r->exact_inode)
 		return helper::to_driver(r);
 	Shard &s = shard_of(r->ino.load(mo::relaxed));
 	{
 		Guard<Mutex> g(s.lock);
 		r->held = join(s, r);
 	}
+	// A list's files go over together, and are known only then.
 	if (r->held == nullptr)
-		return bring(s, r);
+		return helper::collecting() ? helper::to_driver(r) : bring(s, r);
 	r->file = r->held->file;
 	r->post = {nullptr, helper::What::request, r};
 	helper::post(h, &r->post);

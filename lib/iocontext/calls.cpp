@@ -113,11 +113,8 @@ SIGEVEC_EXPORT long sigevec_io_destroy(void *context)
 
 namespace {
 
-// With what its thread hands over collected: one list is one submission.
-long submit_all(io::Context *c, long nr, struct iocb *const *iocbs)
+long submit_each(io::Context *c, long nr, struct iocb *const *iocbs)
 {
-	helper::Plug plug;
-	kaio::plug();
 	io::Pages pages;
 	long done = 0;
 	int e = 0;
@@ -128,8 +125,20 @@ long submit_all(io::Context *c, long nr, struct iocb *const *iocbs)
 		if (e != 0)
 			break;
 	}
-	kaio::unplug();
 	return done != 0 ? done : e;
+}
+
+// With what its thread hands over collected: one list is one submission. What is alone is not
+// collected: it may share its file with those that come after it.
+long submit_all(io::Context *c, long nr, struct iocb *const *iocbs)
+{
+	if (nr <= 1)
+		return submit_each(c, nr, iocbs);
+	helper::Plug plug;
+	kaio::plug();
+	long done = submit_each(c, nr, iocbs);
+	kaio::unplug();
+	return done;
 }
 
 } // namespace
