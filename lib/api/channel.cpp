@@ -8,7 +8,6 @@
 #include "channel/posted.hpp"
 #include "channel/queue.hpp"
 #include "ring_channel/single.hpp"
-
 #include "runtime/process.hpp"
 #include "submit/check.hpp"
 

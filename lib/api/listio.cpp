@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: MIT
 //
 // lio_listio.
+#include "aiocb.hpp"
 #include "api/socket.hpp"
 #include "base/memory_order.hpp"
 #include "channel/bell.hpp"
-#include "engine/to_helper.hpp"
-#include "submit/check.hpp"
-
-#include "aiocb.hpp"
 #include "dma/request.hpp"
 #include "engine/kaio.hpp"
+#include "engine/to_helper.hpp"
 #include "notify/batch.hpp"
 #include "notify/notifier.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
+#include "sigevec/aio.h"
+#include "submit/check.hpp"
 #include "submit/submit.hpp"
 #include "submit/wait.hpp"
-
-#include "sigevec/aio.h"
 
 #include <cerrno>
 

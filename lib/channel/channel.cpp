@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include "channel/channel.hpp"
-#include "channel/figures.hpp"
 
 #include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
@@ -8,6 +7,7 @@
 #include "base/pool.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
+#include "channel/figures.hpp"
 #include "channel/inner.hpp"
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"

@@ -13,13 +13,12 @@
 // counted in `lookers', has nothing to do at all: that one looks once more when it no longer
 // counts.
 #include "channel/queue.hpp"
-#include "base/memory_order.hpp"
 
+#include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/inner.hpp"
 #include "channel/moderation.hpp"
-
-#include "base/syscalls.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>

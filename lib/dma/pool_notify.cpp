@@ -6,11 +6,10 @@
 // A watch belongs to a number of the program's table and remembers which pool that was. It holds
 // nothing of the pool's: the module signals the eventfd also when the last descriptor is closed,
 // and what is then found under the number is no longer that pool.
-#include "dma/feed.hpp"
-#include "dma/pool.hpp"
-
 #include "base/sync.hpp"
 #include "channel/bell.hpp"
+#include "dma/feed.hpp"
+#include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "sigevec/uapi.h"
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "engine/carrier.hpp"
-#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "engine/rights.hpp"
+#include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
 #include "runtime/copies.hpp"

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include "engine/driver_impl.hpp"
-#include "engine/to_helper.hpp"
-
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
+#include "engine/driver_impl.hpp"
 #include "engine/held_files.hpp"
 #include "engine/kaio.hpp"
 #include "engine/rights.hpp"
+#include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "engine/worker.hpp"
 #include "request/meter.hpp"

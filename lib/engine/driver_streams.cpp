@@ -2,16 +2,15 @@
 //
 // The driver's streams: what can be started is started, one request of a stream at a time, by the
 // ring, or by attempts that do not wait and epoll.
-#include "engine/driver_impl.hpp"
-#include "engine/to_helper.hpp"
-
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/carrier.hpp"
+#include "engine/driver_impl.hpp"
 #include "engine/program_thread.hpp"
 #include "engine/receive.hpp"
+#include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
 #include "request/meter.hpp"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "engine/filequeue.hpp"
-#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
+#include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "request/meter.hpp"
 #include "runtime/copies.hpp"

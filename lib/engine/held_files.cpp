@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "engine/held_files.hpp"
-#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
+#include "engine/to_helper.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include "engine/kaio_context.hpp"
+#include "engine/kaio.hpp"
 
 #include "base/memory_order.hpp"
 #include "engine/engine.hpp"
-#include "engine/kaio.hpp"
+#include "engine/kaio_context.hpp"
 
 #ifdef HAVE_LIBAIO
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "engine/kaio_context.hpp"
+
 #include "engine/to_helper.hpp"
 
 #ifdef HAVE_LIBAIO

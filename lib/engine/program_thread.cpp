@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "engine/program_thread.hpp"
-#include "engine/to_helper.hpp"
-#include "request/message.hpp"
 
+#include "base/event_count.hpp"
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
+#include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
+#include "request/message.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/table.hpp"
 #include "runtime/thread.hpp"
@@ -29,8 +30,8 @@ std::atomic<bool> running{false};
 Mutex starting;
 
 Inbox<Post> inbox;
-// Changes with every post; slept on.
-std::atomic<uint32_t> posts{0};
+// Counts posts; slept on.
+EventCount posts;
 
 // Out of the helper's table into the program's.
 table::Way way;
@@ -56,10 +57,10 @@ void try_call(Request *r)
 void *main(void *)
 {
 	for (;;) {
-		uint32_t seen = posts.load(mo::seq_cst);
+		EventCount::Key seen = posts.key();
 		Post *p = inbox.take_all();
 		if (p == nullptr)
-			futex_wait(posts, seen, nullptr);
+			posts.sleep(seen, nullptr);
 		while (p != nullptr) {
 			// The request may have ended, and its post be another's, once it has been
 			// given back.
@@ -101,8 +102,7 @@ void post(What what, Request *r)
 {
 	r->post = {nullptr, what, r};
 	inbox.push(&r->post);
-	posts.fetch_add(1, mo::seq_cst);
-	futex_wake(posts, 1);
+	posts.notify(1);
 }
 
 } // namespace
@@ -127,6 +127,7 @@ void after_fork()
 	starting.reset();
 	running.store(false, mo::relaxed);
 	inbox.take_all();
+	posts.reset();
 	way.forget();
 }
 

@@ -3,12 +3,11 @@
 // Engine "threads": what no other engine can do here. Blocking calls by the helper's workers;
 // streams by readiness, by the driver, so that a descriptor which never becomes ready costs no
 // thread.
-#include "engine/engine.hpp"
-#include "engine/to_helper.hpp"
-
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
+#include "engine/engine.hpp"
 #include "engine/filequeue.hpp"
+#include "engine/to_helper.hpp"
 #include "runtime/helper.hpp"
 
 #include <fcntl.h>

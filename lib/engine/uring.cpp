@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // Engine "uring": the driver's ring (engine/ring.hpp), by way of the driver.
-#include "engine/engine.hpp"
-#include "engine/to_helper.hpp"
-
 #include "base/memory_order.hpp"
+#include "engine/engine.hpp"
 #include "engine/held_files.hpp"
 #include "engine/ring.hpp"
+#include "engine/to_helper.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"

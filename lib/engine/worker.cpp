@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include "engine/worker.hpp"
-#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
@@ -9,6 +8,7 @@
 #include "engine/driver.hpp"
 #include "engine/filequeue.hpp"
 #include "engine/held_files.hpp"
+#include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
 #include "request/meter.hpp"

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // The calls of interface.h.
-#include "engine/to_helper.hpp"
-#include "iocontext/interface.h"
-
 #include "base/memory_order.hpp"
 #include "engine/kaio.hpp"
+#include "engine/to_helper.hpp"
 #include "iocontext/context.hpp"
+#include "iocontext/interface.h"
 #include "iocontext/submit.hpp"
 #include "iocontext/user_memory.hpp"
 #include "runtime/helper.hpp"

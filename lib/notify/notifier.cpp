@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "notify/notifier.hpp"
 
+#include "base/event_count.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "cancellation.h"
@@ -25,10 +26,9 @@ std::atomic<Notification *> inbox{nullptr};
 // Oldest first; guarded by `order', which only notification threads take.
 Notification *oldest = nullptr;
 Mutex order;
-// Changes with every push; waited on by idle threads. Pushed before it changes: a thread that read
-// it before looking into the queue cannot sleep through a push.
-std::atomic<uint32_t> pushes{0};
-std::atomic<uint32_t> threads{0}, idle{0};
+// Counts pushes; idle threads sleep on it.
+EventCount pushes;
+std::atomic<uint32_t> threads{0};
 
 Notification *take()
 {
@@ -157,7 +157,7 @@ void repeat_signals(Notification &n)
 {
 	if (!add_late(n))
 		return;
-	if (idle.load(mo::relaxed) == 0)
+	if (pushes.sleepers() == 0)
 		add_thread(); // for what else is queued
 	while (Notification *late = next_late())
 		repeat(*late);
@@ -180,7 +180,7 @@ void dispatch(Notification &n)
 	stats::count(stats::notify_thread_shared);
 	// The function may block for as long as it likes: someone else must be there for the next
 	// one.
-	if (idle.load(mo::relaxed) == 0 && !add_thread())
+	if (pushes.sleepers() == 0 && !add_thread())
 		stats::count(stats::notify_thread_shared);
 	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, nullptr);
 	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
@@ -194,17 +194,15 @@ void *pool_main(void *)
 {
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
 	for (;;) {
-		uint32_t seen = pushes.load(mo::acquire);
+		EventCount::Key seen = pushes.key();
 		if (Notification *n = take()) {
 			dispatch(*n);
 			continue;
 		}
-		idle.fetch_add(1, mo::seq_cst);
 		timespec limit{static_cast<time_t>(config::limits.idle.load(mo::relaxed)) + 1, 0};
-		int e = futex_wait(pushes, seen, &limit);
-		idle.fetch_sub(1, mo::relaxed);
+		int e = pushes.sleep(seen, &limit);
 		// The last thread stays: it is the one that needs no thread to be made.
-		if (e == ETIMEDOUT && pushes.load(mo::acquire) == seen) {
+		if (e == ETIMEDOUT && pushes.key() == seen) {
 			uint32_t n = threads.load(mo::relaxed);
 			while (n > 1)
 				if (threads.compare_exchange_weak(n, n - 1, mo::relaxed))
@@ -246,9 +244,7 @@ void queue(Notification &n)
 	do
 		n.next.store(head, mo::relaxed);
 	while (!inbox.compare_exchange_weak(head, &n, mo::release));
-	pushes.fetch_add(1, mo::seq_cst);
-	if (idle.load(mo::seq_cst) != 0)
-		futex_wake(pushes, 1);
+	pushes.notify(1);
 }
 
 void after_fork()
@@ -258,7 +254,7 @@ void after_fork()
 	repeating = false;
 	order.reset();
 	threads.store(0, mo::relaxed);
-	idle.store(0, mo::relaxed);
+	pushes.reset();
 }
 
 } // namespace sigevec::notifier

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/process.hpp"
-#include "engine/to_helper.hpp"
-
 #include "base/memory_order.hpp"
 #include "base/spin.hpp"
 #include "base/sync.hpp"
@@ -20,6 +18,7 @@
 #include "engine/kaio.hpp"
 #include "engine/program_thread.hpp"
 #include "engine/rights.hpp"
+#include "engine/to_helper.hpp"
 #include "ether/device.hpp"
 #include "iocontext/context.hpp"
 #include "iocontext/order.hpp"

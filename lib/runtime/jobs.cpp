@@ -15,7 +15,7 @@ void Jobs::append(Post *p)
 		last_->next = p;
 	last_ = p;
 	queued_.fetch_add(1, mo::seq_cst);
-	changes_.fetch_add(1, mo::seq_cst);
+	changes_.advance();
 }
 
 // With the lock held. nullptr: there is none.
@@ -32,9 +32,8 @@ Post *Jobs::pop()
 // One that looks sees the first of them by itself.
 void Jobs::wake()
 {
-	if (sleepers_.load(mo::seq_cst) != 0 &&
-	    queued_.load(mo::seq_cst) > lookers_.load(mo::seq_cst))
-		futex_wake(changes_, 1);
+	if (queued_.load(mo::seq_cst) > lookers_.load(mo::seq_cst))
+		changes_.wake(1);
 }
 
 void Jobs::push(Post *p)
@@ -72,7 +71,7 @@ Post *Jobs::take(Spin &spin, bool expected, const timespec &most)
 	timespec rest = most;
 	bool looked = false;
 	for (bool idle = false;;) {
-		uint32_t seen;
+		EventCount::Key seen;
 		{
 			Guard<Mutex> g(lock_);
 			Post *p = pop();
@@ -85,7 +84,7 @@ Post *Jobs::take(Spin &spin, bool expected, const timespec &most)
 			if (!idle)
 				idle_.fetch_add(1, mo::seq_cst);
 			idle = true;
-			seen = changes_.load(mo::seq_cst);
+			seen = changes_.key();
 		}
 		uint32_t nobody = 0;
 		if (!looked && (expected || !spin.skip()) &&
@@ -95,9 +94,7 @@ Post *Jobs::take(Spin &spin, bool expected, const timespec &most)
 			lookers_.store(0, mo::seq_cst);
 			continue;
 		}
-		sleepers_.fetch_add(1, mo::seq_cst);
-		futex_wait(changes_, seen, &rest);
-		sleepers_.fetch_sub(1, mo::seq_cst);
+		changes_.sleep(seen, &rest);
 	}
 }
 

@@ -6,10 +6,11 @@
 // taken in order. A worker that finds nothing looks at memory for a moment, one at a time, before
 // it sleeps (base/spin.hpp).
 //
-// No wake-up is lost: whoever queues a job changes `changes_' under the lock; a worker reads it
-// under the lock that it found nothing under, and sleeps only while it is unchanged.
+// No wake-up is lost: whoever queues a job advances `changes_' under the lock; a worker takes its
+// key under the lock that it found nothing under.
 #pragma once
 
+#include "base/event_count.hpp"
 #include "base/spin.hpp"
 #include "runtime/post.hpp"
 
@@ -38,7 +39,8 @@ private:
 	Mutex lock_;
 	Post *first_ = nullptr, *last_ = nullptr;
 	std::atomic<uint32_t> queued_{0}, idle_{0}; // changed under the lock
-	std::atomic<uint32_t> changes_{0}, sleepers_{0}, lookers_{0};
+	EventCount changes_;
+	std::atomic<uint32_t> lookers_{0};
 };
 
 } // namespace sigevec::helper

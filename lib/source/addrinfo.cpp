@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/addrinfo.hpp"
 
+#include "base/event_count.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "libc.hpp"
@@ -45,7 +46,7 @@ unsigned threads = 0;
 unsigned common = 0, idle = 0; // of them those that take what waits, and of these the idle ones
 uint64_t common_rights = 0;    // of the common ones
 // Changes with every list; waited on by idle threads. And with every end; waited on by gai_suspend.
-std::atomic<uint32_t> starts{0}, ends{0};
+EventCount starts, ends;
 std::atomic<unsigned> unfinished{0};
 
 bool tell(Wait *w, event_data_t *d)
@@ -97,8 +98,7 @@ List *end(Entry *e, int result)
 	e->state = State::done;
 	by_request.remove(e);
 	status(e->request).store(result, mo::release);
-	ends.fetch_add(1, mo::seq_cst);
-	futex_wake(ends, INT_MAX);
+	ends.notify(INT_MAX);
 	unfinished.fetch_sub(1, mo::relaxed);
 	move_on(l);
 	return count_down(l);
@@ -132,11 +132,11 @@ Entry *next_request()
 {
 	Entry *e;
 	while ((e = find_waiting()) == nullptr) {
-		uint32_t seen = starts.load(mo::relaxed);
+		EventCount::Key seen = starts.key();
 		timespec limit{static_cast<time_t>(config::limits.idle.load(mo::relaxed)) + 1, 0};
 		idle++;
 		lock.unlock();
-		int error = futex_wait(starts, seen, &limit);
+		int error = starts.sleep(seen, &limit);
 		lock.lock();
 		idle--;
 		if (error == ETIMEDOUT && find_waiting() == nullptr) {
@@ -202,8 +202,7 @@ unsigned most_threads()
 // With the lock held, for n more requests. False: there is no thread at all.
 bool see_to_threads(int n)
 {
-	starts.fetch_add(1, mo::relaxed);
-	futex_wake(starts, n);
+	starts.notify(n);
 	for (int wanted = n - static_cast<int>(idle); wanted > 0 && threads < most_threads();
 	     wanted--) {
 		if (start_thread(common_thread, nullptr, "sigevec-names") != 0)
@@ -352,7 +351,7 @@ int suspend(const struct gaicb *const list[], int n, const struct timespec *time
 	constexpr timespec moment{0, 5000000};
 	Deadline deadline = Deadline::after(timeout);
 	while (unfinished.load(mo::acquire) != 0) {
-		uint32_t seen = ends.load(mo::seq_cst);
+		EventCount::Key seen = ends.key();
 		bool here, in_libc;
 		count(list, n, &here, &in_libc);
 		if (!here)
@@ -365,7 +364,7 @@ int suspend(const struct gaicb *const list[], int n, const struct timespec *time
 			return EAI_AGAIN;
 		if (in_libc && (rest.tv_sec != 0 || rest.tv_nsec > moment.tv_nsec))
 			rest = moment;
-		if (futex_wait(ends, seen, &rest) == EINTR)
+		if (ends.sleep(seen, &rest) == EINTR)
 			return EAI_INTR;
 	}
 	for (int i = 0; i < n; i++)
@@ -381,6 +380,8 @@ void after_fork()
 	by_request.forget();
 	threads = common = idle = 0;
 	unfinished.store(0, mo::relaxed);
+	starts.reset();
+	ends.reset();
 }
 
 } // namespace sigevec::addrinfo

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "source/sysv.hpp"
 
+#include "base/event_count.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "interrupt.h"
@@ -48,8 +49,8 @@ uint64_t common_rights = 0;
 unsigned idle = 0;      // of the common ones
 unsigned dismissed = 0; // of the idle ones: are to end, and counted in `threads' no more
 bool attended = false;  // the attendant is there
-// Changes with every wait that is queued; waited on by idle threads.
-std::atomic<uint32_t> queued{0};
+// Counts waits that are queued; idle threads sleep on it.
+EventCount queued;
 // Changes when a call has ended; waited on by the attendant when it makes long pauses.
 std::atomic<uint32_t> ends{0};
 std::atomic<bool> long_pause{false};
@@ -111,11 +112,11 @@ Wait *next_call(pid_t self)
 {
 	Wait *w;
 	while ((w = oldest()) == nullptr) {
-		uint32_t seen = queued.load(mo::relaxed);
+		EventCount::Key seen = queued.key();
 		timespec limit{static_cast<time_t>(config::limits.idle.load(mo::relaxed)) + 1, 0};
 		idle++;
 		lock.unlock();
-		int e = futex_wait(queued, seen, &limit);
+		int e = queued.sleep(seen, &limit);
 		lock.lock();
 		idle--;
 		if (dismissed == 0 && (e != ETIMEDOUT || oldest() != nullptr))
@@ -300,8 +301,7 @@ void *attend(void *)
 // With the lock held: one of the threads will see to what was queued last. False: none can be had.
 bool see_to_threads()
 {
-	queued.fetch_add(1, mo::relaxed);
-	futex_wake(queued, 1);
+	queued.notify(1);
 	// Idle threads that have been woken are still counted.
 	if (idle - dismissed >= waiting.length)
 		return true;
@@ -323,8 +323,7 @@ bool dismiss_one()
 		return false;
 	dismissed++;
 	threads--;
-	queued.fetch_add(1, mo::relaxed);
-	futex_wake(queued, 1);
+	queued.notify(1);
 	return true;
 }
 
@@ -447,6 +446,7 @@ void after_fork()
 	by_object.forget();
 	threads = idle = common = dismissed = 0;
 	attended = false;
+	queued.reset();
 }
 
 } // namespace sigevec::sysv

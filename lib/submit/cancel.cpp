@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "submit/cancel.hpp"
-#include "engine/to_helper.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "completion/completion.hpp"
 #include "dma/association.hpp"
 #include "engine/kaio.hpp"
+#include "engine/to_helper.hpp"
 #include "request/index.hpp"
 #include "runtime/helper.hpp"
 #include "source/source.hpp"

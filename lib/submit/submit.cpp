@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include "submit/submit.hpp"
-#include "engine/to_helper.hpp"
-#include "request/message.hpp"
-#include "submit/follow.hpp"
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
@@ -14,15 +11,18 @@
 #include "engine/program_thread.hpp"
 #include "engine/receive.hpp"
 #include "engine/select.hpp"
+#include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "notify/batch.hpp"
 #include "notify/notifier.hpp"
 #include "request/index.hpp"
+#include "request/message.hpp"
 #include "request/meter.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
 #include "runtime/process.hpp"
+#include "submit/follow.hpp"
 
 #include <climits>
 #include <fcntl.h>

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+//
+// Sleeping until something may have changed, without a lock and without a system call while nobody
+// sleeps.
+//
+// Who waits:  key = e.key(); looks; nothing there: e.sleep(key, most); looks again.
+// Who wakes:  changes what is looked at; e.advance(); e.wake(n).
+//
+// Why no wake-up is lost. The waker counts, then looks for sleepers; the sleeper says that it
+// sleeps, then the kernel compares the count, under the lock that a wake-up takes, too. All of it
+// is seq_cst. So if the waker sees no sleeper, the kernel sees the new count and does not let it
+// sleep; and if it sees one, that is asleep and woken, or has yet to be compared. A key that is
+// read after the count has changed comes with the change itself (release by advance, acquire by
+// key).
+//
+// Async-signal-safe. A sleeper that a handler leaves by longjmp stays counted, which costs system
+// calls and nothing else. In a child of fork nobody sleeps: reset.
+#pragma once
+
+#include "base/memory_order.hpp"
+#include "base/sync.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigevec {
+
+class EventCount {
+public:
+	using Key = uint32_t;
+
+	Key key() const { return count_.load(mo::seq_cst); }
+
+	// Until the count is not key's any more, at most for `most' (nullptr: for ever). 0, EAGAIN,
+	// EINTR or ETIMEDOUT.
+	int sleep(Key key, const timespec *most)
+	{
+		sleepers_.fetch_add(1, mo::seq_cst);
+		int e = futex_wait(count_, key, most);
+		sleepers_.fetch_sub(1, mo::seq_cst);
+		return e;
+	}
+
+	void advance() { count_.fetch_add(1, mo::seq_cst); }
+	// After advance: n of those who sleep.
+	void wake(int n) const
+	{
+		if (sleepers_.load(mo::seq_cst) != 0)
+			futex_wake(count_, n);
+	}
+	// Both.
+	void notify(int n)
+	{
+		advance();
+		wake(n);
+	}
+
+	// How many sleep, or are about to.
+	uint32_t sleepers() const { return sleepers_.load(mo::seq_cst); }
+
+	void reset() { sleepers_.store(0, mo::relaxed); }
+
+private:
+	std::atomic<uint32_t> count_{0}, sleepers_{0};
+};
+
+} // namespace sigevec
