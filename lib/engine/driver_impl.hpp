@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// The driver's state and its steps, for its own files: driver.cpp (what arrives, files, cancelling,
-// the loop) and driver_streams.cpp (streams), driver_wait.cpp (how they wait). All of it belongs to
-// the driver's thread.
+// The driver's state and its steps, for its own files: driver.cpp (the loop), driver_inbox.cpp
+// (what arrives, and files), driver_ring.cpp (what the ring says, and cancelling),
+// driver_streams.cpp (streams), driver_threads.cpp (what others carry out for them),
+// driver_wait.cpp (how they wait). All of it belongs to the driver's thread.
 #pragma once
 
 #include "engine/driver.hpp"
@@ -29,6 +30,19 @@ public:
 	void look_later() { look_ = true; }
 
 private:
+	// driver.cpp
+	void look();
+	void run_free_syncs();
+	void stop_again(Request *r);
+	int patience();
+	bool nothing_new();
+	void wait_with_ring(int ms);
+	bool wait_by_epoll();
+	void leave_ring();
+	void take_from_ring();
+	void wait_with_epoll(int ms);
+
+	// driver_inbox.cpp
 	void take_posts();
 	void take(Post *p);
 	void take_offer(helper::Offer *o);
@@ -39,20 +53,45 @@ private:
 	void start_file(Request *r);
 	void wait_for_others(Request *r);
 
+	// driver_ring.cpp
+	void file_from_ring(Request *r, ssize_t n);
+	void cancellation_from_ring(Request *r, ssize_t result);
+	void cancel(CancelReply *reply);
+	bool stop_waiting(Request *r, CancelReply *reply);
+	static void answer(CancelReply *reply, int a);
+	void answer(RegionReply *reply);
+	void answer_request(Request *r, int a);
+	void from_ring(const Ring::Completion &c);
+
 	// driver_streams.cpp
 	void step(Stream *s);
 	static bool may_be_stopped(const Request *r);
 	bool start(Stream *s, Request *r);
-	bool start_carried(Stream *s, Request *r);
-	void carried(Stream *s, Request *r);
-	void stop(Request *r);
-	void stop_again(Request *r);
 	bool start_in_ring(Stream *s, Request *r);
 	bool asks_worker(Stream *s, Request *r);
 	ssize_t attempt(Stream *s, Request *r, bool *given);
 	bool ask_briefly(Stream *s, Request *r);
 	bool try_now(Stream *s, Request *r);
 	static void forget_connection(Request *r);
+	bool transferred(Stream *s, Request *r, ssize_t n);
+	void end_first(Stream *s, ssize_t result);
+	Request *take_first(Stream *s);
+	void drop(Stream *s, Request *r);
+	void end_unwanted(Stream *s, Request *r);
+	void stream_from_ring(Request *r, ssize_t n);
+	bool ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, bool stops);
+
+	// driver_threads.cpp
+	bool start_carried(Stream *s, Request *r);
+	void carried(Stream *s, Request *r);
+	void stop(Request *r);
+	void give_to_worker(Stream *s, Request *r);
+	void pass_to_worker(Stream *s, Request *r);
+	void begin_by_worker(Stream *s, Request *r);
+	bool give_to_program(Stream *s, Request *r);
+	void returned(Stream *s, Request *r);
+	int end_of_call(Stream *s, Request *r, bool wanted);
+	bool accepted(Stream *s, Request *r, int fd);
 
 	// driver_wait.cpp
 	static bool differs_in_ring(const Request *r, int file);
@@ -72,40 +111,6 @@ private:
 	void watch_again();
 	void limit_time(Request *r, int64_t limit);
 	static bool time_is_up(const Request *r);
-
-	void give_to_worker(Stream *s, Request *r);
-	void pass_to_worker(Stream *s, Request *r);
-	void begin_by_worker(Stream *s, Request *r);
-	bool give_to_program(Stream *s, Request *r);
-	void returned(Stream *s, Request *r);
-	int end_of_call(Stream *s, Request *r, bool wanted);
-	bool transferred(Stream *s, Request *r, ssize_t n);
-	bool accepted(Stream *s, Request *r, int fd);
-	void end_first(Stream *s, ssize_t result);
-	Request *take_first(Stream *s);
-	void drop(Stream *s, Request *r);
-	void end_unwanted(Stream *s, Request *r);
-	void stream_from_ring(Request *r, ssize_t n);
-	bool stop_waiting(Request *r, CancelReply *reply);
-	bool ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, bool stops);
-
-	void file_from_ring(Request *r, ssize_t n);
-	void cancellation_from_ring(Request *r, ssize_t result);
-	void cancel(CancelReply *reply);
-	static void answer(CancelReply *reply, int a);
-	void answer(RegionReply *reply);
-	void answer_request(Request *r, int a);
-	void from_ring(const Ring::Completion &c);
-
-	void look();
-	void run_free_syncs();
-	int patience();
-	bool nothing_new();
-	void wait_with_ring(int ms);
-	bool wait_by_epoll();
-	void leave_ring();
-	void take_from_ring();
-	void wait_with_epoll(int ms);
 
 	Helper *helper_;
 	Streams streams_;

@@ -2,23 +2,16 @@
 //
 // The driver's streams: what can be started is started, one request of a stream at a time, by the
 // ring, or by attempts that do not wait and epoll.
-#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
-#include "dma/zero_copy.hpp"
-#include "engine/carrier.hpp"
 #include "engine/driver_impl.hpp"
 #include "engine/program_thread.hpp"
 #include "engine/receive.hpp"
-#include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
-#include "interrupt.h"
 #include "request/meter.hpp"
 #include "request/stream.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 namespace sigevec::driver {
@@ -98,46 +91,6 @@ bool Driver::start(Stream *s, Request *r)
 	if (!has_ring_ || connecting || differs_in_ring(r, s->file))
 		return try_now(s, r);
 	return start_in_ring(s, r);
-}
-
-// By a thread of its caller's. As in the ring, whether it can still be cancelled is to be asked
-// there.
-bool Driver::start_carried(Stream *s, Request *r)
-{
-	if (r->done == 0 && !r->change(State::queued, State::in_ring))
-		return true;
-	r->set(State::in_ring);
-	s->busy = true;
-	carrier::begin(r);
-	return false;
-}
-
-void Driver::stop(Request *r)
-{
-	if (!r->is_by_thread()) {
-		ring_.cancel(r);
-		return;
-	}
-	if (r->carrier != nullptr)
-		carrier::interrupt(r);
-	else {
-		r->stop.store(true, mo::release);
-		if (pid_t worker = r->worker.load(mo::acquire); worker != 0)
-			sigevec_interrupt(worker);
-	}
-	retry_ = true; // it may have been between two calls
-}
-
-// The carrier of the first of s is done.
-void Driver::carried(Stream *s, Request *r)
-{
-	carrier::let_go(r);
-	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
-	r->cancel_reply = nullptr;
-	ssize_t result = r->result;
-	end_first(s, result);
-	if (reply != nullptr)
-		answer(reply, result == -ECANCELED ? AIO_CANCELED : AIO_ALLDONE);
 }
 
 bool Driver::start_in_ring(Stream *s, Request *r)
@@ -267,102 +220,6 @@ bool Driver::transferred(Stream *s, Request *r, ssize_t n)
 	else
 		end_first(s, transfer::total(r, n));
 	return more;
-}
-
-// As in the ring, whether it can still be cancelled is to be asked here, if nothing of it has been
-// done.
-void Driver::give_to_worker(Stream *s, Request *r)
-{
-	r->set(r->done == 0 ? State::in_ring : State::running);
-	pass_to_worker(s, r);
-}
-
-void Driver::pass_to_worker(Stream *s, Request *r)
-{
-	r->file = s->file;
-	r->by_worker = true;
-	s->busy = true;
-	helper::job_from_inside(helper_, r);
-}
-
-// A connect, which waits for a moment even if it is only to begin.
-void Driver::begin_by_worker(Stream *s, Request *r)
-{
-	// Whoever wants to cancel it meanwhile waits, too.
-	r->set(transfer::begins_briefly(r->message->header) ? State::trying : State::in_ring);
-	pass_to_worker(s, r);
-}
-
-// Whoever wants to cancel it meanwhile waits for that moment: afterwards nothing is taken any more.
-// True: r is not the first any more.
-bool Driver::give_to_program(Stream *s, Request *r)
-{
-	r->set(r->done == 0 && r->is_read() ? State::trying : State::running);
-	s->busy = true;
-	if (program_thread::give(r, s->file))
-		return false;
-	s->busy = false;
-	end_first(s, -ENOBUFS);
-	return true;
-}
-
-// A worker or the program's thread has tried it.
-void Driver::returned(Stream *s, Request *r)
-{
-	if (r->carrier != nullptr) {
-		carried(s, r);
-		return;
-	}
-	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
-	r->cancel_reply = nullptr;
-	bool wanted = reply == nullptr && !(r->is_unwanted() && r->done == 0);
-	int a = end_of_call(s, r, wanted);
-	if (reply != nullptr)
-		answer(reply, a);
-}
-
-// What a worker or the program's thread has come to. The answer to who wants to cancel r.
-int Driver::end_of_call(Stream *s, Request *r, bool wanted)
-{
-	bool briefly = r->briefly;
-	r->by_worker = r->briefly = false;
-	r->stop.store(false, mo::relaxed);
-	r->polled = r->op == Op::connect && r->result == -EINPROGRESS;
-	bool again = r->polled || ((r->result == -EAGAIN || r->result == -EINTR) &&
-				   !r->nonblocking() && (briefly || r->kind == Kind::socket));
-	if (r->result == -ECANCELED || (again && !wanted && r->done == 0)) {
-		r->set(State::running);
-		end_first(s, -ECANCELED);
-		return AIO_CANCELED;
-	}
-	if (again) {
-		if (r->done == 0)
-			r->set(State::queued);
-		wait_until_ready(s, r);
-		return AIO_NOTCANCELED;
-	}
-	if (r->in_program)
-		return transferred(s, r, r->result) ? AIO_NOTCANCELED : AIO_ALLDONE; // one attempt
-	r->set(State::running);
-	end_first(s, r->result == 0 ? transfer::ended_empty(r, s->file) : r->result); // the whole
-	return AIO_ALLDONE;
-}
-
-// fd is the program's: whoever ends the request, or the connection of a multishot one, may have to
-// close it there. True: r goes on.
-bool Driver::accepted(Stream *s, Request *r, int fd)
-{
-	// Not read again below: the program's thread may have ended r by then.
-	bool goes_on = r->multishot;
-	Request *ends = goes_on ? r->connection : r;
-	r->connection = nullptr;
-	if (goes_on)
-		r->set(State::queued);
-	else
-		take_first(s);
-	meter::done_by(ends, has_ring_ ? meter::By::uring : meter::By::threads);
-	program_thread::end(ends, fd);
-	return goes_on;
 }
 
 // r was cancelled, and nobody is at work on it.

@@ -12,8 +12,8 @@
 // takes events, for all, so that it cannot sleep through the end of what it waits for; others sleep
 // in their bucket (completion/waiters.hpp). A leader that leaves wakes those who follow. Where a
 // request must end although nobody waits for it (it has a notification, or an fsync waits for it),
-// it is counted in `needed', and a background thread leads while that is not 0. See Group for those
-// that are waited for, but by no one request.
+// it is counted in `needed', and a background thread leads while that is not 0. See Group
+// (kaio_group.hpp) for those that are waited for, but by no one request.
 //
 // Locks: Context::lock is held with all signals blocked, hence never by an interrupted frame of the
 // same thread; completion runs under it. A signal handler that waits on a context which its own
@@ -23,6 +23,7 @@
 
 #include "base/sync.hpp"
 #include "engine/engine.hpp"
+#include "engine/kaio_group.hpp"
 
 #include <atomic>
 
@@ -33,39 +34,6 @@ struct Helper;
 namespace sigevec::kaio {
 
 constexpr int contexts = 64;
-
-// Requests whose events one caller waits for, whichever it is: those of an io_context_t of
-// libaio's. While its callers are used to waiting in the context themselves (`led'), its requests
-// need no background thread: whoever waits sleeps on the context, and so is woken by the kernel.
-// The background thread only looks from time to time whether one has ended that nobody has come
-// for, takes it, and tells the group so: from then on it listens to the group's requests again.
-//
-// Never freed.
-class Group {
-public:
-	// The context in which those are that only their waiters listen to, how many they are, and
-	// whether these are all of `outstanding'. -1: there are none.
-	int context(uint32_t outstanding, bool *all) const;
-	// A caller has slept while another thread listened, or in the context itself. It pays to do
-	// that if it is the rule.
-	void slept();
-	void led();
-	void reset();
-
-	// By the engine: whether a request in this context is left to its waiters; each that was
-	// leaves again. One has been found that nobody came for.
-	bool join(int context);
-	void leave();
-	void deserted();
-
-private:
-	// The context, and below it the number of requests: it changes only while that is 0.
-	static constexpr unsigned shift = 32;
-	std::atomic<uint64_t> word_{0};
-	// How often a caller must sleep yet before the requests are left to those who do; 0: they
-	// are. How often it will be next time: more with each that was deserted.
-	std::atomic<uint32_t> sleeps_{0}, next_{0};
-};
 
 // Takes what has ended on a context, unless someone sleeps on it. Async-signal-safe.
 void poll(int context);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // The contexts of engine "kaio", for its own files: kaio_context.cpp (contexts and their events),
-// kaio_wait.cpp (who sleeps on them), kaio.cpp (submission). The rules of locks and leaders are in
-// kaio.hpp.
+// kaio_wait.cpp (who sleeps on them), kaio_background.cpp (who does where nobody else would),
+// kaio_group.cpp (who may be left alone), kaio.cpp (submission). The rules of locks and leaders are
+// in kaio.hpp.
 #pragma once
 
 #include "base/memory_order.hpp"

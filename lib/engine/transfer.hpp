@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The system calls that move data, and the arithmetic of partial transfers. What all engines share.
+// transfer.cpp: what is left of a request, and calls that do not wait; blocking.cpp: calls that do;
+// connect.cpp: connecting and accepting; describe.cpp: what a descriptor is.
 #pragma once
 
 #include "request/request.hpp"

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+//
+// What a descriptor is, and what its file lets be done within a call: its kind, its identity, its
+// size, what of it is in the page cache.
+#include "engine/transfer.hpp"
+
+#include "base/syscalls.hpp"
+#include "dma/pool.hpp"
+#include "engine/file_system.hpp"
+#include "engine/filequeue.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+// Linux 6.5; older headers lack it.
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
+
+// Linux 6.8; older headers lack it.
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000U
+#endif
+
+namespace sigevec::transfer {
+
+namespace {
+
+Kind kind_of_file(int fd, Descriptor *d)
+{
+	file_system::Type t = file_system::of(fd, *d);
+	d->plain_calls_only = t == file_system::Type::fuse || t == file_system::Type::queue;
+	d->exact_inode = t == file_system::Type::exact || t == file_system::Type::memory;
+	return t == file_system::Type::memory ? Kind::memory : Kind::file;
+}
+
+Kind kind_of(int fd, mode_t mode, Descriptor *d)
+{
+	d->plain_calls_only = d->exact_inode = false;
+	d->type = mode & S_IFMT;
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return kind_of_file(fd, d);
+	case S_IFBLK:
+	case S_IFDIR: // read and write fail at once
+		return Kind::file;
+	case S_IFSOCK:
+		return Kind::socket;
+	case S_IFIFO:
+		return Kind::fifo;
+	case 0:
+		return dma::pool::identity(fd) != 0 ? Kind::pool : Kind::anonymous;
+	default:
+		return Kind::device;
+	}
+}
+
+uint64_t mount_of(const struct statx &x)
+{
+	return (x.stx_mask & STATX_MNT_ID_UNIQUE) != 0 ? x.stx_mnt_id : 0;
+}
+
+// The members of fstat that are of use here, without the times: a file whose times have been asked
+// for gets a new one, and with it a journal entry, at its next write, however soon that is
+// (multigrain timestamps, Linux 6.13). On NFS the times of a file that is being written would even
+// have to be waited for.
+bool look_at(int fd, Descriptor *d, mode_t *mode)
+{
+	struct statx x;
+	off_t size;
+	if (sys::statx(fd, "", AT_EMPTY_PATH,
+		       STATX_TYPE | STATX_INO | STATX_SIZE | STATX_MNT_ID_UNIQUE, &x) == 0) {
+		*mode = x.stx_mode;
+		d->dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+		d->ino = x.stx_ino;
+		d->mount = mount_of(x);
+		size = static_cast<off_t>(x.stx_size);
+	} else {
+		struct stat st;
+		if (errno == EBADF || fstat(fd, &st) != 0)
+			return false;
+		*mode = st.st_mode;
+		d->dev = st.st_dev;
+		d->ino = st.st_ino;
+		d->mount = 0;
+		size = st.st_size;
+	}
+	d->size = S_ISREG(*mode) ? size : 0;
+	return true;
+}
+
+} // namespace
+
+bool describe(int fd, Descriptor *d)
+{
+	d->fd = fd;
+	d->flags = fcntl(fd, F_GETFL);
+	mode_t mode;
+	if (d->flags < 0 || !look_at(fd, d, &mode))
+		return false;
+	d->kind = kind_of(fd, mode, d);
+	return true;
+}
+
+bool still_in_memory(const Descriptor &d)
+{
+	struct statx x;
+	return d.mount != 0 &&
+	       sys::statx(d.fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID_UNIQUE, &x) == 0 &&
+	       mount_of(x) == d.mount && x.stx_ino == d.ino &&
+	       makedev(x.stx_dev_major, x.stx_dev_minor) == d.dev;
+}
+
+bool in_cache(int fd, off_t offset, size_t len)
+{
+	struct {
+		uint64_t offset, length;
+	} range = {static_cast<uint64_t>(offset), len};
+	struct {
+		uint64_t cached, dirty, written_back, evicted, evicted_lately;
+	} pages = {};
+	return syscall(SYS_cachestat, fd, &range, &pages, 0) == 0 &&
+	       pages.cached * static_cast<uint64_t>(getpagesize()) >= len;
+}
+
+bool may_be_written_in_call(off_t offset, size_t len, const Descriptor &d)
+{
+	return !beyond_size_limit(offset, len) && filequeue::empty(d.dev, d.ino);
+}
+
+bool beyond_size_limit(off_t offset, size_t len)
+{
+	struct rlimit limit;
+#if defined SYS_getrlimit && defined __LP64__
+	// Half of what prlimit takes, which libc calls.
+	bool known = syscall(SYS_getrlimit, RLIMIT_FSIZE, &limit) == 0;
+#else
+	bool known = getrlimit(RLIMIT_FSIZE, &limit) == 0;
+#endif
+	if (!known || limit.rlim_cur == RLIM_INFINITY)
+		return false;
+	auto from = static_cast<rlim_t>(offset);
+	return from > limit.rlim_cur || len > limit.rlim_cur - from;
+}
+
+} // namespace sigevec::transfer

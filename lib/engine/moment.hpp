@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//
+// Calls that are not to wait for longer than a moment, where the kernel has no other way to make
+// them.
+#pragma once
+
+#include "interrupt.h"
+
+#include <csignal>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace sigevec::transfer {
+
+// While one exists, its thread is interrupted again and again (compat/interrupt.h): a call that it
+// makes does not wait for longer than a moment. What the thread was about to call when the first
+// signal came, the next one ends.
+class Moment {
+public:
+	Moment()
+	{
+		struct sigevent e = {};
+		e.sigev_notify = SIGEV_THREAD_ID;
+		e.sigev_signo = sigevec_interruption;
+		e._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+		constexpr struct itimerspec often = {{0, 2000000}, {0, 1000000}};
+		made_ = sigevec_can_interrupt() != 0 &&
+			syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer_) == 0;
+		if (made_)
+			syscall(SYS_timer_settime, timer_, 0, &often, nullptr);
+	}
+	~Moment()
+	{
+		if (made_)
+			syscall(SYS_timer_delete, timer_);
+	}
+	Moment(const Moment &) = delete;
+	Moment &operator=(const Moment &) = delete;
+
+private:
+	int timer_ = 0; // as the kernel numbers it
+	bool made_;
+};
+
+} // namespace sigevec::transfer
