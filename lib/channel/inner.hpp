@@ -7,8 +7,8 @@
 // readable when one of them is. No thread stands between: a reader takes what there is before it
 // looks into the queue. Blocked readers of such a channel sleep on its descriptor instead of the
 // futex (channel/queue.cpp), and in the ring beside a poll of the instance
-// (ring_channel/single.cpp). Signals must be taken this way: what is directed at one thread only
-// that thread can take.
+// (ring_channel/single_ring.cpp). Signals must be taken this way: what is directed at one thread
+// only that thread can take.
 //
 // The descriptors themselves are in the table of the helper: the program cannot close them, and a
 // child can neither read them nor change what they are for. Of the instance the helper has one

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The queue of a channel: for channel.cpp and queue.cpp.
+// The queue of a channel: for channel.cpp, queue.cpp and push.cpp.
 #pragma once
 
 #include "channel/channel.hpp"

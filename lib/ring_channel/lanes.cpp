@@ -57,7 +57,7 @@ void detach(Lane &l)
 
 // The number was another file when it was last looked at: is o, in the ring, on that one, or on
 // this? The ring knows: it can cancel by file (Linux 6.6; before, the answer is no). What is
-// cancelled here is started again in its order (single.cpp).
+// cancelled here is started again in its order (single_submit.cpp).
 bool is_on_file(Single *s, const Operation *o, int fd)
 {
 	if (o->state != Operation::State::in_ring)

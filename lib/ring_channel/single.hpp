@@ -15,7 +15,7 @@
 // file it was (lanes.cpp).
 //
 // All of this belongs to one thread at a time, by the program's promise: nothing is locked. Others
-// only push (queue.cpp), and may end the channel: Channel::inside says that the owner is in a call,
+// only push (push.cpp), and may end the channel: Channel::inside says that the owner is in a call,
 // after which it takes the ring apart itself.
 #pragma once
 
@@ -130,15 +130,20 @@ struct Chunk {
 	Operation v[chunk_size];
 };
 
-// ---- single.cpp
+// ---- single_submit.cpp
 
 // Starts an operation whose event has room. Returns 0 or EAGAIN.
 int start(Channel *c, const Call &call);
+
+// ---- single.cpp
+
 // Takes the ends of operations.
 unsigned take(Channel *c, event_data_t *v, unsigned max);
 
 // ---- single_ring.cpp
 
+// Of a ring; beyond, the kernel keeps them in a list.
+constexpr unsigned room_for_completions = 4096;
 // What is told of in the ring beside operations, by user_data.
 constexpr uint64_t wake_tag = 1, cancel_tag = 2, inner_tag = 3;
 // An operation's with this: its cancellation.
@@ -148,9 +153,20 @@ constexpr uint64_t cancel_mark = 1;
 uint64_t this_thread();
 // A ring for the calling thread. nullptr: refused; the channel goes on without.
 Single *make(Channel *c);
+// Closes it, and frees what is the ring's.
+void give_up_ring(Single *s);
 // Its `wake', and its inner instance if it has one (channel/inner.hpp).
 void listen_for_others(Channel *c, Single *s);
 void listen_inside(Channel *c, Single *s);
+// Has the kernel poll the network device of this socket, if there is one that can be polled.
+void note_device(Channel *c, Single *s, int fd);
+// That it polls them for so long, 0: no more. False: the kernel refuses.
+bool poll_devices(Single *s, uint32_t microseconds);
+// The bell is another one now. False: the kernel refuses.
+bool change_bell(Channel *c, Single *s);
+
+// ---- single_wait.cpp
+
 // Hands what was prepared to the kernel; with wait sleeps until something has ended. 0 or -errno.
 int enter(Channel *c, bool wait, const Deadline &deadline);
 // For a channel with ec_moderate, after the first event: until it is time. 0 or -errno.
@@ -159,10 +175,9 @@ int gather(Channel *c, const Deadline &deadline);
 int await(Channel *c, const Deadline &deadline);
 // ec_busy_poll: looks for an event, without the kernel. 1: something has come; 0; -EINTR: a signal.
 int look(Channel *c, const Deadline &deadline);
-// Has the kernel poll the network device of this socket, if there is one that can be polled.
-void note_device(Channel *c, Single *s, int fd);
-// The bell is another one now. False: the kernel refuses.
-bool change_bell(Channel *c, Single *s);
+
+// ---- single_end.cpp
+
 // Frees everything. The operations are lost.
 void dispose(Channel *c);
 // Of a ring with nothing in it only the ring remains.

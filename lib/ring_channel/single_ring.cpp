@@ -1,27 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
-// The ring itself: how it is made, hears of others, is waited in, and ends.
-#include "request/message.hpp"
+// The ring itself: how it is made, which eventfd it rings, how it hears of others, and which
+// network devices it polls.
 #include "ring_channel/single_spare.hpp"
 
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
-#include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/inner.hpp"
 #include "channel/moderation.hpp"
-#include "channel/own_epoll.hpp"
-#include "channel/queue.hpp"
-#include "engine/transfer.hpp"
-#include "request/meter.hpp"
 #include "runtime/config.hpp"
 #include "runtime/probes.hpp"
 #include "uring.h"
 
-#include <cerrno>
 #include <cstdlib>
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -29,8 +22,6 @@
 namespace sigevec::single {
 
 namespace {
-
-constexpr unsigned completions = 4096; // beyond, the kernel keeps them in a list
 
 // Whether the kernel's rings can sleep on words.
 enum class Words : uint8_t { unknown, no, yes };
@@ -75,7 +66,8 @@ Single *find_ring()
 	if (Single *s = spare::take(this_thread()); s != nullptr)
 		return s;
 	auto *s = static_cast<Single *>(calloc(1, sizeof(Single)));
-	if (s != nullptr && open_ring(s, config::limits.ring.load(mo::relaxed), completions)) {
+	if (s != nullptr &&
+	    open_ring(s, config::limits.ring.load(mo::relaxed), room_for_completions)) {
 		s->words = can_sleep_on_words(s);
 		return s;
 	}
@@ -83,12 +75,16 @@ Single *find_ring()
 	return nullptr;
 }
 
+} // namespace
+
 void give_up_ring(Single *s)
 {
 	close_ring(s);
 	free(s->used_files);
 	free(s);
 }
+
+namespace {
 
 // What wakes the owner on kernels without futexes in rings. False: no descriptor.
 bool make_wake(Channel *c, Single *s)
@@ -168,125 +164,10 @@ void listen_inside(Channel *c, Single *s)
 
 namespace {
 
-// A wait in vain for so long is the occasion to see whether the program has closed the descriptor.
-// Cheaper than to look each time.
-constexpr long first_wait = 100 * 1000000;
-
-// Sleeps until there are as many completions.
-int sleep(Channel *c, unsigned count, const Deadline &deadline)
-{
-	Single *s = c->single.load(mo::relaxed);
-	timespec rest{};
-	if (!deadline.never && !deadline.left(rest)) {
-		submit_and_look(s); // what has come is still taken
-		return -ETIMEDOUT;
-	}
-	bool first =
-		!s->checked && (deadline.never || rest.tv_sec > 0 || rest.tv_nsec > first_wait);
-	struct __kernel_timespec t = {first ? 0 : rest.tv_sec, first ? first_wait : rest.tv_nsec};
-	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring
-	// tell.
-	c->sleepers.store(1, mo::seq_cst);
-	int e = 0;
-	bool awake = count == 1 ? !channel::queue_empty(c) : moderation::due(c);
-	if (!awake && !c->ending.load(mo::seq_cst))
-		e = submit_and_wait(s, count, deadline.never && !first ? nullptr : &t);
-	c->sleepers.store(0, mo::seq_cst);
-	return e == -ETIME && first ? 0 : e == -ETIME ? -ETIMEDOUT : e < 0 ? e : 0;
-}
-
-} // namespace
-
-int enter(Channel *c, bool wait, const Deadline &deadline)
-{
-	if (wait)
-		return sleep(c, 1, deadline);
-	return submit_and_look(c->single.load(mo::relaxed));
-}
-
-namespace {
-
-// As ec_moderate says; more than the limit never come.
-uint32_t wanted_events(const Channel *c)
-{
-	uint32_t events = c->moderate_events.load(mo::relaxed), limit = c->limit.load(mo::relaxed);
-	return events < limit ? events : limit;
-}
-
-} // namespace
-
-int gather(Channel *c, const Deadline &deadline)
-{
-	Single *s = c->single.load(mo::relaxed);
-	if (!moderation::on(c) || (io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c)))
-		return 0;
-	if (channel::queue_empty(c))
-		moderation::note_first(c);
-	uint32_t events = wanted_events(c);
-	Deadline until = moderation::limit(c, deadline);
-	for (int e = 0; e == 0 && !c->ending.load(mo::seq_cst);) {
-		unsigned queued = c->pushed.load(mo::seq_cst) -
-				  static_cast<uint32_t>(c->delivered.load(mo::seq_cst));
-		if (events != 0 && io_uring_cq_ready(&s->ring) + queued >= events)
-			return 0;
-		unsigned count = events != 0 ? events - queued : completions / 2;
-		e = sleep(c, count > 1 ? count : 2, until);
-		if (e != 0)
-			return e;
-		if (moderation::due(c) && !channel::queue_empty(c))
-			return 0;
-	}
-	return 0;
-}
-
-int await(Channel *c, const Deadline &deadline)
-{
-	if (!moderation::on(c))
-		return enter(c, true, deadline);
-	// Most batches cost one sleep so: the time begins with the wait, for nobody knows when the
-	// first event comes during it.
-	Single *s = c->single.load(mo::relaxed);
-	uint32_t events = wanted_events(c);
-	moderation::note_first(c);
-	int e = sleep(c, events > 1 ? events : completions / 2, moderation::limit(c, deadline));
-	if (e != -ETIMEDOUT)
-		return e;
-	if (io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c))
-		return 0;
-	e = enter(c, true, deadline);
-	return e == 0 ? gather(c, deadline) : e;
-}
-
-int look(Channel *c, const Deadline &deadline)
-{
-	Single *s = c->single.load(mo::relaxed);
-	uint32_t us = c->busy_poll.load(mo::relaxed);
-	if (us == 0 || s->from_device)
-		return 0;
-	channel::HeldSignals signals;
-	timespec all{us / 1000000, us % 1000000 * 1000}, rest;
-	Deadline end = Deadline::after(&all);
-	bool came = false, interrupted = false;
-	// As in queue.cpp: who pushes meanwhile has nothing to do.
-	c->lookers.store(1, mo::seq_cst);
-	while (!came && !interrupted && end.left(rest) && (deadline.never || deadline.left(rest))) {
-		for (int i = 0; i < 200 && !came; i++) {
-			came = io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c) ||
-			       c->ending.load(mo::seq_cst) ||
-			       (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
-				(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
-			relax();
-		}
-		interrupted = !came && signals.one_has_come();
-	}
-	c->lookers.store(0, mo::seq_cst);
-	return interrupted ? -EINTR : came ? 1 : 0;
-}
-
-namespace {
-
 // The kernel does not know it, or cannot.
 std::atomic<bool> no_device_polling{false};
+
+} // namespace
 
 bool poll_devices(Single *s, uint32_t microseconds)
 {
@@ -301,8 +182,6 @@ bool poll_devices(Single *s, uint32_t microseconds)
 		       microseconds != 0 ? register_napi : unregister_napi, &napi, 1) == 0;
 }
 
-} // namespace
-
 void note_device(Channel *c, Single *s, int fd)
 {
 	unsigned id = 0;
@@ -315,171 +194,9 @@ void note_device(Channel *c, Single *s, int fd)
 		no_device_polling.store(true, mo::relaxed);
 }
 
-void forget_use(Single *s)
-{
-	Single kept = *s;
-	*s = {};
-	s->ring = kept.ring;
-	s->claim = kept.claim;
-	s->words = kept.words;
-	s->dev = kept.dev;
-	s->ino = kept.ino;
-	s->files = kept.files;
-	s->used_files = kept.used_files;
-	s->next_file = kept.next_file;
-	s->owner = kept.owner;
-}
-
-void dispose(Channel *c)
-{
-	Single *s = c->single.exchange(nullptr, mo::acq_rel);
-	uint64_t events = 0;
-	each(s, [&](Operation *o) {
-		events += o->parked ? 0 : 1;
-		bool request =
-			o->use != Operation::Region::arrival && o->use != Operation::Region::given;
-		if (request && o->state != Operation::State::ready)
-			meter::ring_left(o->op);
-		else if (o->message != nullptr)
-			message::close_received(o->message);
-		free_operation(s, o);
-	});
-	bell::detach_wake(c);
-	moderation::stop_listening(s->ear);
-	while (Chunk *k = s->chunks) {
-		s->chunks = k->next;
-		free(k);
-	}
-	free(s->numbers);
-	if (!spare::keep(s))
-		give_up_ring(s);
-	channel::drop(c, events);
-}
-
-namespace {
-
-// Waits until the kernel has let go of the program's memory. A send that a thread of the kernel's
-// has taken over is found by the second attempt, or a later one.
-void cancel_everything(Channel *c, Single *s)
-{
-	BlockSignals blocked;
-	constexpr struct __kernel_timespec patience = {0, 5000000};
-	s->ending = true;
-	each(s, [](Operation *o) { o->cancelled = true; });
-	while (!s->lost && (s->in_ring != 0 || s->cancels != 0 || s->listening || s->watching)) {
-		struct io_uring_sqe *sqe = get_sqe(s);
-		io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-		sqe->user_data = cancel_tag;
-		submit_and_wait(s, io_uring_cq_ready(&s->ring) + 2,
-				&patience); // that of the cancellation is one
-		reap(c);
-	}
-}
-
-// The kernel interrupts the owner of a closed ring once more while it takes the ring apart, a
-// moment later: in here, instead of a wait of the program's. The ring has the other end of a pipe,
-// which the kernel closes after that.
-class Dismantling {
-public:
-	explicit Dismantling(Single *s)
-	{
-		int ends[2];
-		if (!has_number(s) || pipe2(ends, O_CLOEXEC) != 0)
-			return;
-		// The ring has that in the first place, where operations are done with theirs.
-		bool has = s->files != 0
-				   ? io_uring_register_files_update(&s->ring, 0, &ends[1], 1) == 1
-				   : io_uring_register_files(&s->ring, &ends[1], 1) == 0;
-		if (has)
-			watched = ends[0];
-		else
-			sys::close(ends[0]);
-		sys::close(ends[1]);
-	}
-	~Dismantling()
-	{
-		if (watched < 0)
-			return;
-		BlockSignals blocked;
-		Deadline end = Deadline::after(&longest);
-		struct pollfd p = {watched, 0, 0};
-		timespec rest;
-		while (end.left(rest) && sys::poll(&p, 1, &rest) < 0 && errno == EINTR)
-			;
-		sys::close(watched);
-	}
-	Dismantling(const Dismantling &) = delete;
-	Dismantling &operator=(const Dismantling &) = delete;
-
-private:
-	static constexpr timespec longest{1, 0};
-	int watched = -1;
-};
-
-} // namespace
-
-namespace {
-
-// By its owner.
-void end_own(Channel *c, Single *s)
-{
-	cancel_everything(c, s);
-	if (s->from_device)
-		poll_devices(s, 0);
-	if (s->lost || !spare::may_keep(s)) {
-		Dismantling awaited(s);
-		dispose(c);
-	} else
-		dispose(c);
-}
-
-} // namespace
-
-void end(Channel *c)
-{
-	Single *s = c->single.load(mo::acquire);
-	if (s == nullptr)
-		return;
-	if (s->owner == this_thread()) {
-		end_own(c, s);
-		return;
-	}
-	// Its owner may be asleep in it: then the end is the owner's.
-	for (int i = 0; c->inside.load(mo::seq_cst); i++) {
-		bell::ring(c, bell::Which::wake);
-		if (i < 100)
-			sched_yield();
-		else
-			usleep(100);
-	}
-	if (c->single.load(mo::acquire) != nullptr)
-		dispose(c);
-}
-
 bool change_bell(Channel *c, Single *s)
 {
 	return has_number(s) && io_uring_unregister_eventfd(&s->ring) == 0 && set_bell(c, s);
-}
-
-void moderate(Channel *c)
-{
-	Single *s = c->single.load(mo::relaxed);
-	bool wanted = moderation::on(c);
-	bool fits = !wanted || moderation::fits_ring(c->moderate_events.load(mo::relaxed),
-						     c->moderate_time.load(mo::relaxed));
-	c->without_ring = c->without_ring || !fits;
-	if (s == nullptr)
-		return;
-	bool own = s->owner == this_thread();
-	if (own && fits) {
-		if (wanted == (s->ear >= 0) || change_bell(c, s))
-			return;
-	}
-	if (own) {
-		Dismantling awaited(s);
-		leave(c);
-	} else
-		leave(c);
 }
 
 void busy_poll(Channel *c)
@@ -488,17 +205,6 @@ void busy_poll(Channel *c)
 	if (s != nullptr && s->owner == this_thread() && s->from_device)
 		s->from_device =
 			poll_devices(s, c->busy_poll.load(mo::relaxed)) && c->busy_poll != 0;
-}
-
-void close_in_child(Channel *c)
-{
-	Single *s = c->single.exchange(nullptr, mo::relaxed);
-	if (s == nullptr)
-		return;
-	// The memory is the parent's alone.
-	if (has_number(s))
-		sys::close(s->ring.ring_fd);
-	moderation::stop_listening(s->ear);
 }
 
 } // namespace sigevec::single
