@@ -6,6 +6,7 @@
 
 #include "base/memory_order.hpp"
 #include "channel/bell.hpp"
+#include "channel/channel_impl.hpp"
 #include "channel/moderation.hpp"
 
 namespace sigevec::channel {
@@ -55,8 +56,6 @@ void drop_all(Channel *c)
 }
 
 namespace {
-
-constexpr uint64_t one_reference = uint64_t{1} << 32;
 
 // True: the inbox was empty.
 bool put(Channel *c, Notification &n)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include "engine/carrier.hpp"
+//
+// When a request needs a carrier, how one is made, and who gives it its turn.
+#include "engine/carrier_impl.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
@@ -21,35 +23,11 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <new>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 
-namespace sigevec {
-
-struct OwnThread : Carrier {
-	OwnThread() : Carrier{carrier::let_go} {}
-	enum State : uint32_t { starting, standing_by, at_work, done, abandoned };
-	std::atomic<uint32_t> state{starting};
-	std::atomic<bool> stop{false};
-	std::atomic<pid_t> thread{0};
-	Request *request;
-	int file; // in the caller's table, and in its own
-	int error = 0;
-	bool for_driver = false;
-	bool apart, cannot_leave = false; // its table: made with it; may not be left
-	bool settled = true;
-	Rights rights{};      // the caller's
-	long pause = 1000000; // before the next attempt, in nanoseconds, where nothing tells when
-			      // there is room
-	// The files that the request needs, the highest first: its own, and those that travel with
-	// it.
-	unsigned count = 0;
-	int keep[254];
-};
-
-namespace carrier {
+namespace sigevec::carrier {
 
 namespace {
 
@@ -156,118 +134,6 @@ int prepare(OwnThread *c)
 	if (int e = resolve(c->request, &held); e != 0)
 		return e;
 	return unshare(CLONE_FS) == 0 || held ? 0 : -EAGAIN;
-}
-
-// ---- one attempt
-
-// libc's setuid and its like wait while one exists: the thread has the caller's rights, whatever
-// the process has now.
-class AsCaller {
-public:
-	explicit AsCaller(const Rights &callers) : before_(block())
-	{
-		now_ = Rights::own();
-		changed_ = now_ != callers;
-		if (changed_)
-			callers.adopt();
-	}
-	~AsCaller()
-	{
-		if (changed_)
-			now_.adopt();
-		syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before_, nullptr, sizeof before_);
-	}
-	AsCaller(const AsCaller &) = delete;
-	AsCaller &operator=(const AsCaller &) = delete;
-
-private:
-	static uint64_t block()
-	{
-		constexpr int of_setuid = 33; // glibc's
-		uint64_t before = 0, more = uint64_t{1} << (of_setuid - 1);
-		syscall(SYS_rt_sigprocmask, SIG_BLOCK, &more, &before, sizeof before);
-		return before;
-	}
-	uint64_t before_;
-	Rights now_{};
-	bool changed_;
-};
-
-ssize_t attempt_briefly(OwnThread *c, Request *r)
-{
-	AsCaller as(c->rights);
-	if (r->op == Op::connect)
-		return transfer::begin_connect(c->file, r->message->header, true);
-	return r->kind == Kind::socket ? transfer::attempt(r, c->file)
-				       : transfer::one_call(r, c->file);
-}
-
-ssize_t attempt(OwnThread *c, Request *r)
-{
-	if (r->polled)
-		return transfer::end_of_connect(c->file, r->message->header);
-	ssize_t n = c->settled ? transfer::one_call(r, c->file) : attempt_briefly(c, r);
-	if (r->op != Op::connect)
-		return n;
-	r->polled = n == -EINPROGRESS;
-	// A UNIX socket's listener has no room.
-	return r->polled || (n == -EINTR && !c->settled) ? -EAGAIN : n;
-}
-
-// Where readiness does not tell of all that ends the wait, or there is a limit to it.
-void pause(OwnThread *c)
-{
-	constexpr long longest = 16000000;
-	struct timespec t = {0, c->pause};
-	nanosleep(&t, nullptr);
-	c->pause = std::min(c->pause * 2, longest);
-}
-
-void wait_for_room(OwnThread *c, Request *r)
-{
-	struct pollfd p = {c->file, POLLOUT, 0};
-	bool ready = sys::poll_now(&p) > 0;
-	// It says that there is room; but the room that is missing is another socket's.
-	if (ready || r->deadline != 0 ||
-	    (r->op != Op::connect && !transfer::readiness_tells_all(c->file)))
-		pause(c);
-	else
-		sys::poll(&p, 1, nullptr);
-}
-
-// Whether a write has waited for as long as it may. Of a settled carrier the call itself has.
-bool is_over(const OwnThread *c, Request *r)
-{
-	if (r->op != Op::write || r->kind != Kind::socket)
-		return false;
-	if (c->settled)
-		return true;
-	if (uint64_t limit = r->deadline == 0 ? transfer::limit_of_write(c->file) : 0; limit != 0)
-		r->deadline = monotonic_ns() + limit;
-	return r->deadline != 0 && monotonic_ns() >= r->deadline;
-}
-
-// A whole write, which only a limit, an error or a signal has cut short.
-bool is_whole(const OwnThread *c, const Request *r, ssize_t n)
-{
-	return c->settled && r->op == Op::write && r->kind == Kind::socket && n > 0 &&
-	       !c->stop.load(mo::acquire);
-}
-
-ssize_t carry_out(OwnThread *c, Request *r)
-{
-	for (;;) {
-		if (c->stop.load(mo::acquire) && r->done == 0)
-			return -ECANCELED;
-		ssize_t n = attempt(c, r);
-		if (n == -EINTR)
-			continue;
-		if (n == -EAGAIN && !r->nonblocking() && !is_over(c, r)) {
-			r->waited = true;
-			wait_for_room(c, r);
-		} else if (!transfer::goes_on(r, c->file, n) || is_whole(c, r, n))
-			return transfer::total(r, n);
-	}
 }
 
 // ---- between the two
@@ -441,5 +307,4 @@ void after_fork()
 	carriers.store(0, mo::relaxed);
 }
 
-} // namespace carrier
-} // namespace sigevec
+} // namespace sigevec::carrier

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//
+// A carrier's own state, for carrier.cpp (its thread, and who gives it its turn) and
+// carrier_attempt.cpp (what it does in that).
+#pragma once
+
+#include "engine/carrier.hpp"
+#include "engine/rights.hpp"
+
+#include <atomic>
+
+namespace sigevec {
+
+struct OwnThread : Carrier {
+	OwnThread() : Carrier{carrier::let_go} {}
+	enum State : uint32_t { starting, standing_by, at_work, done, abandoned };
+	std::atomic<uint32_t> state{starting};
+	std::atomic<bool> stop{false};
+	std::atomic<pid_t> thread{0};
+	Request *request;
+	int file; // in the caller's table, and in its own
+	int error = 0;
+	bool for_driver = false;
+	bool apart, cannot_leave = false; // its table: made with it; may not be left
+	bool settled = true;
+	Rights rights{};      // the caller's
+	long pause = 1000000; // before the next attempt, in nanoseconds, where nothing tells when
+			      // there is room
+	// The files that the request needs, the highest first: its own, and those that travel with
+	// it.
+	unsigned count = 0;
+	int keep[254];
+};
+
+namespace carrier {
+
+// The whole request, in its turn. Result or -errno.
+ssize_t carry_out(OwnThread *c, Request *r);
+
+} // namespace carrier
+} // namespace sigevec
