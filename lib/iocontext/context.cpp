@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
+//
+// io_context_t: its ring, the operations that are outstanding, and the events that are put into it.
 #include "iocontext/context.hpp"
 
-#include "base/chains.hpp"
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
+#include "iocontext/context_table.hpp"
 #include "iocontext/user_memory.hpp"
 #include "runtime/config.hpp"
 
 #include <cerrno>
-#include <cstdlib>
-#include <new>
 #include <sys/mman.h>
 
 namespace sigevec::io {
@@ -18,94 +18,6 @@ namespace {
 
 Pool<Context, 4, 4096> pool;
 Pool<Operation, 8, config::most_requests / 256> operation_pool;
-
-// ---- the table of contexts, by address ----
-
-// Open addressing; a table is replaced by one of twice the size when half of it has been used, and
-// stays for whoever still reads it. Places are not emptied, but marked, as long as something may
-// come after them.
-struct Table {
-	uint32_t places, used;
-	std::atomic<Context *> place[];
-};
-
-std::atomic<Table *> table{nullptr};
-Mutex changing;  // the table, with all signals blocked
-Context removed; // the mark
-
-uint32_t first_place(const Table *t, const void *address)
-{
-	return static_cast<uint32_t>(hash_of(address, nullptr)) & (t->places - 1);
-}
-
-// nullptr: there is none.
-std::atomic<Context *> *find(Table *t, const void *address)
-{
-	for (uint32_t i = first_place(t, address), n = 0; n < t->places;
-	     i = (i + 1) & (t->places - 1), n++) {
-		Context *c = t->place[i].load(mo::acquire);
-		if (c == nullptr)
-			return nullptr;
-		if (c->ring.load(mo::acquire) == address)
-			return &t->place[i];
-	}
-	return nullptr;
-}
-
-void put(Table *t, Context *c)
-{
-	uint32_t i = first_place(t, c->ring.load(mo::relaxed));
-	while (t->place[i].load(mo::relaxed) != nullptr)
-		i = (i + 1) & (t->places - 1);
-	t->used++;
-	t->place[i].store(c, mo::release);
-}
-
-// Marks that nothing comes after are no longer needed: nobody's search goes beyond them. So a
-// program that sets up and destroys contexts for ever needs no new tables.
-void clear_marks(Table *t, uint32_t i)
-{
-	uint32_t mask = t->places - 1;
-	if (t->place[(i + 1) & mask].load(mo::relaxed) != nullptr)
-		return;
-	for (; t->place[i].load(mo::relaxed) == &removed; i = (i - 1) & mask) {
-		t->place[i].store(nullptr, mo::release);
-		t->used--;
-	}
-}
-
-Table *make_table(uint32_t places)
-{
-	auto *t = static_cast<Table *>(
-		calloc(1, sizeof(Table) + places * sizeof(std::atomic<Context *>)));
-	if (t != nullptr)
-		t->places = places;
-	return t;
-}
-
-// A table with room for one more; nullptr: no memory. With `changing' held.
-Table *roomy_table()
-{
-	Table *t = table.load(mo::relaxed);
-	if (t != nullptr && (t->used + 1) * 2 <= t->places)
-		return t;
-	uint32_t live = 0;
-	for (uint32_t i = 0; t != nullptr && i < t->places; i++) {
-		Context *c = t->place[i].load(mo::relaxed);
-		live += c != nullptr && c != &removed;
-	}
-	uint32_t places = 64;
-	while (places < (live + 1) * 4)
-		places *= 2;
-	Table *bigger = make_table(places);
-	if (bigger == nullptr)
-		return nullptr;
-	for (uint32_t i = 0; t != nullptr && i < t->places; i++)
-		if (Context *c = t->place[i].load(mo::relaxed); c != nullptr && c != &removed)
-			put(bigger, c);
-	table.store(bigger, mo::release);
-	return bigger;
-}
 
 // ---- rings ----
 

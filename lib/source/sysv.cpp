@@ -1,59 +1,37 @@
 // SPDX-License-Identifier: MIT
-#include "source/sysv.hpp"
+//
+// Calls of System V that wait: threads, each in one call, and the list of those for which there is
+// none.
+#include "source/sysv_impl.hpp"
 
 #include "base/event_count.hpp"
 #include "base/memory_order.hpp"
-#include "base/sync.hpp"
 #include "interrupt.h"
 #include "runtime/config.hpp"
 #include "runtime/thread.hpp"
 #include "source/rights.hpp"
-#include "source/sysv_call.hpp"
 
 #include <cerrno>
 #include <sys/ipc.h>
 
 namespace sigevec::sysv {
 
-namespace {
-
-using source::Wait;
-using Place = source::SysvWait::Place;
-
-struct List {
-	Wait *first = nullptr, *last = nullptr;
-	unsigned length = 0;
-
-	void add(Wait *w)
-	{
-		w->sysv.next = nullptr;
-		w->sysv.previous = last;
-		(last != nullptr ? last->sysv.next : first) = w;
-		last = w;
-		length++;
-	}
-	void remove(Wait *w)
-	{
-		(w->sysv.previous != nullptr ? w->sysv.previous->sysv.next : first) = w->sysv.next;
-		(w->sysv.next != nullptr ? w->sysv.next->sysv.previous : last) = w->sysv.previous;
-		length--;
-	}
-};
-
 Mutex lock;
 List waiting, running;
+bool attended = false;
+std::atomic<uint32_t> ends{0};
+std::atomic<bool> long_pause{false};
+
+namespace {
+
 Chains<Wait, &Wait::of_key> by_object; // all of both lists
 unsigned threads = 0;
 unsigned common = 0; // of them those that take what waits, and whose rights are these:
 uint64_t common_rights = 0;
 unsigned idle = 0;      // of the common ones
 unsigned dismissed = 0; // of the idle ones: are to end, and counted in `threads' no more
-bool attended = false;  // the attendant is there
 // Counts waits that are queued; idle threads sleep on it.
 EventCount queued;
-// Changes when a call has ended; waited on by the attendant when it makes long pauses.
-std::atomic<uint32_t> ends{0};
-std::atomic<bool> long_pause{false};
 
 bool tell(Wait *w, event_data_t *d)
 {
@@ -68,12 +46,8 @@ uint64_t hash_of_object(const SysvCall &c)
 	return hash_of(static_cast<uint64_t>(c.op), static_cast<uint64_t>(c.id));
 }
 
-bool unwanted(const Wait *w)
-{
-	return (w->flags.load(mo::acquire) & source::cancelled) != 0;
-}
+} // namespace
 
-// With the lock held: it is in neither list any more, and ends outside of the lock.
 void take_off(List &l, Wait *w)
 {
 	l.remove(w);
@@ -81,12 +55,13 @@ void take_off(List &l, Wait *w)
 	w->sysv.place = Place::over;
 }
 
-// Not with the lock.
 void end_call(Wait *w, ssize_t result)
 {
 	free_operations(w->sysv.call);
 	source::finish(w, result);
 }
+
+namespace {
 
 // ---- threads, each in one call
 
@@ -178,120 +153,6 @@ void *single_thread(void *wait)
 	w->sysv.thread = static_cast<pid_t>(syscall(SYS_gettid));
 	run(w, false);
 	threads--;
-	lock.unlock();
-	return nullptr;
-}
-
-// ---- the attendant
-
-// Queues whose first has been tried in vain, in one round. Two may look the same; not so in the
-// next round.
-class Seen {
-public:
-	explicit Seen(uint64_t round) : round_(round) {}
-
-	// False: it has been there.
-	bool add(uint64_t queue)
-	{
-		uint64_t h = hash_of(queue, round_) % bits;
-		uint64_t bit = uint64_t{1} << h % 64;
-		bool is_new = (word_[h / 64] & bit) == 0;
-		word_[h / 64] |= bit;
-		return is_new;
-	}
-
-private:
-	static constexpr unsigned bits = 16384;
-	uint64_t round_;
-	uint64_t word_[bits / 64] = {};
-};
-
-// With the lock held, which is given up meanwhile. True: it has ended, with w->result.
-bool try_one(Wait *w)
-{
-	w->sysv.place = Place::tried;
-	lock.unlock();
-	bool ended = attempt_again(w->sysv.call, &w->result);
-	lock.lock();
-	if (!ended && unwanted(w)) {
-		w->result = -ECANCELED;
-		ended = true;
-	}
-	w->sysv.place = Place::queue;
-	return ended;
-}
-
-// With the lock held, which is given up meanwhile. Returns those that have ended.
-Wait *try_all(uint64_t round)
-{
-	Seen seen(round);
-	for (Wait *w = running.first; w != nullptr; w = w->sysv.next)
-		seen.add(w->sysv.queue);
-	Wait *ended = nullptr;
-	for (Wait *w = waiting.first, *next; w != nullptr; w = next) {
-		bool has_ended = seen.add(w->sysv.queue) && try_one(w);
-		next = w->sysv.next; // only now: while it is tried it stays where it is, others do
-				     // not
-		if (!has_ended)
-			continue;
-		take_off(waiting, w);
-		w->sysv.next = ended;
-		ended = w;
-	}
-	return ended;
-}
-
-int64_t nanoseconds_now()
-{
-	timespec t = monotonic_now();
-	return t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-// How long the attendant pauses after a round.
-class Pause {
-public:
-	void after(bool something_came, int64_t cost)
-	{
-		length_ = something_came ? shortest : length_ * 2 < longest ? length_ * 2 : longest;
-		if (length_ < cost * 100)
-			length_ = cost * 100;
-	}
-
-	// Until then, or until a call has ended during a long one.
-	void make()
-	{
-		timespec t{static_cast<time_t>(length_ / 1000000000),
-			   static_cast<long>(length_ % 1000000000)};
-		bool is_long = length_ > shortest;
-		long_pause.store(is_long, mo::seq_cst);
-		uint32_t now = ends.load(mo::seq_cst);
-		if (futex_wait(ends, now, &t) != ETIMEDOUT && is_long)
-			length_ = shortest;
-		long_pause.store(false, mo::seq_cst);
-	}
-
-private:
-	static constexpr int64_t shortest = 10000000, longest = 100000000;
-	int64_t length_ = shortest;
-};
-
-void *attend(void *)
-{
-	Pause pause;
-	lock.lock();
-	for (uint64_t round = 1; waiting.first != nullptr; round++) {
-		int64_t begun = nanoseconds_now();
-		Wait *ended = try_all(round);
-		lock.unlock();
-		pause.after(ended != nullptr, nanoseconds_now() - begun);
-		while (Wait *w = ended) {
-			ended = w->sysv.next;
-			end_call(w, w->result);
-		}
-		pause.make();
-		lock.lock();
-	}
-	attended = false;
 	lock.unlock();
 	return nullptr;
 }

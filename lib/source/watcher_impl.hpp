@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+//
+// A watcher, for watcher.cpp (places, and calls of its thread) and watcher_thread.cpp (what that
+// does). Its locks are explained in watcher.hpp.
+#pragma once
+
+#include "base/sync.hpp"
+#include "source/futex_ring.hpp"
+#include "source/futex_words.hpp"
+#include "source/watcher.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigevec::watcher {
+
+using source::Wait;
+
+constexpr unsigned most_watchers = 8;
+
+enum Means : uint32_t { none, by_words, by_ring };
+
+// A slot of FutexWords, as whoever reserves sees it.
+struct Seat {
+	const void *object; // that may be shared
+	unsigned taken;
+};
+
+struct Watcher {
+	std::atomic<uint32_t>
+		control;             // changes when there is something to look at beside the words
+	std::atomic<uint32_t> means; // none: its thread has not chosen yet
+	// Guarded by the lock.
+	bool running;
+	unsigned taken;
+	Seat seats[slots]; // without a ring
+	Wait *entered, *last_entered;
+	Wait *called, *last_called; // to be ended before their time, each with a reference
+
+	// Held by the thread while it is awake, and by whoever ends a wait at once. What follows is
+	// guarded by it, and so are the waits that have been entered, until they are over.
+	Mutex turn;
+	FutexRing *ring; // one of the two, while the thread runs
+	FutexWords *words;
+	unsigned begun; // waits that the thread looks after
+};
+
+extern Watcher watchers[most_watchers];
+extern Mutex lock;
+
+// True: it has ended, with w->result; or the watcher is done with it, and its canceller has to
+// leave.
+bool go_on(Wait *w);
+// With the lock held.
+void free_place(Watcher &one, unsigned slot);
+// The place first: who has read the event may take it.
+void settle(Watcher &me, Wait *w);
+// With the lock, which the thread does not take before it has chosen.
+bool start(Watcher &one);
+
+} // namespace sigevec::watcher

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+//
+// What the thread of a watcher does: it sleeps, by a ring or by futex_waitv, on the words of its
+// waits, and takes the steps of their protocols.
+#include "source/watcher_impl.hpp"
+
+#include "base/memory_order.hpp"
+#include "runtime/config.hpp"
+#include "runtime/thread.hpp"
+#include "source/sync.hpp"
+
+#include <cerrno>
+
+namespace sigevec::watcher {
+
+Watcher watchers[most_watchers];
+Mutex lock;
+
+namespace {
+
+bool passed(const struct __kernel_timespec &t)
+{
+	timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return !before({now.tv_sec, now.tv_nsec}, t);
+}
+
+// 0, or why it is to end.
+int unwanted(const Wait *w)
+{
+	if ((w->flags.load(mo::acquire) & (source::ended | source::cancelled)) != 0)
+		return ECANCELED;
+	return w->sync.timed && passed(w->sync.deadline) ? ETIMEDOUT : 0;
+}
+
+} // namespace
+
+bool go_on(Wait *w)
+{
+	if (value_of(w) != w->sync.value && w->sync.protocol->step(w))
+		return true;
+	int reason = unwanted(w);
+	if (reason == 0)
+		return false;
+	if (!w->sync.protocol->withdraw(w))
+		return w->sync.protocol->step(w);
+	w->result = -reason;
+	return true;
+}
+
+void free_place(Watcher &one, unsigned slot)
+{
+	one.taken--;
+	if (one.means.load(mo::relaxed) == by_words && --one.seats[slot].taken == 0)
+		one.seats[slot].object = nullptr;
+}
+
+void settle(Watcher &me, Wait *w)
+{
+	{
+		Guard<Mutex> g(lock);
+		free_place(me, w->sync.slot);
+	}
+	if (w->sync.leaves)
+		source::set_flags(w, source::let_go); // from here on it is its canceller's
+	else
+		source::finish(w, w->result);
+}
+
+namespace {
+
+// False: there has been nothing to do for long enough, and the thread is to end.
+bool take_lists(Watcher &me, bool idle, Wait **entered, Wait **called)
+{
+	Guard<Mutex> g(lock);
+	*entered = me.entered;
+	*called = me.called;
+	me.entered = me.called = nullptr;
+	if (idle && me.taken == 0 && *entered == nullptr && *called == nullptr)
+		me.running = false;
+	return me.running;
+}
+
+int idle_seconds()
+{
+	return static_cast<int>(config::limits.idle.load(mo::relaxed)) + 1;
+}
+
+// What a thread does, by one of the two means.
+template <class Sleeper> class Run {
+public:
+	Run(Watcher &me, Sleeper &sleeper) : me_(me), sleeper_(sleeper) {}
+
+	void run()
+	{
+		for (bool idle = false;;) {
+			uint32_t seen = me_.control.load(mo::seq_cst);
+			Wait *entered, *called;
+			if (!take_lists(me_, idle, &entered, &called))
+				return;
+			bool nothing = get_ready(seen, entered, called);
+			settle_ended();
+			sleeper_.wait();
+			idle = !look_at_told() && nothing;
+			settle_ended();
+		}
+	}
+
+private:
+	// True: it looks after no wait, and leaves nothing in the kernel.
+	bool get_ready(uint32_t seen, Wait *entered, Wait *called)
+	{
+		Guard<Mutex> turn(me_.turn);
+		begin(entered);
+		end(called);
+		bool nothing = me_.begun == 0 && sleeper_.may_close();
+		sleeper_.listen(me_.control, seen, nothing ? idle_seconds() : -1);
+		return nothing;
+	}
+
+	void look(Wait *w)
+	{
+		if (!go_on(w)) {
+			sleeper_.sleep(w);
+			return;
+		}
+		sleeper_.forget(w);
+		me_.begun--;
+		w->sync.over = true;
+		w->sync.next = nullptr;
+		*last_ended_ = w;
+		last_ended_ = &w->sync.next;
+	}
+
+	void begin(Wait *entered)
+	{
+		while (Wait *w = entered) {
+			entered = w->sync.next;
+			if (w->sync.over) {
+				source::release(w);
+				continue;
+			}
+			me_.begun++;
+			w->sync.begun = true;
+			look(w);
+		}
+	}
+
+	void end(Wait *called)
+	{
+		while (Wait *w = called) {
+			called = w->sync.next_called;
+			if (!w->sync.over && sleeper_.interrupt(w))
+				look(w);
+			source::release(w);
+		}
+	}
+
+	// True: there is something in the lists.
+	bool look_at_told()
+	{
+		Guard<Mutex> turn(me_.turn);
+		sleeper_.awake();
+		bool own = false;
+		for (Wait *w; sleeper_.next(&w);)
+			if (w == nullptr)
+				own = true;
+			else
+				look(w);
+		return own;
+	}
+
+	// Without the turn: what is told may be ended by others.
+	void settle_ended()
+	{
+		while (Wait *w = ended_) {
+			ended_ = w->sync.next;
+			settle(me_, w);
+		}
+		last_ended_ = &ended_;
+	}
+
+	Watcher &me_;
+	Sleeper &sleeper_;
+	Wait *ended_ = nullptr, **last_ended_ = &ended_; // not settled yet
+};
+
+// The next thread may have begun before this one has left.
+template <class Sleeper> void run_by(Watcher &me, Sleeper &sleeper, Sleeper *Watcher::*means)
+{
+	{
+		Guard<Mutex> turn(me.turn);
+		me.ring = nullptr;
+		me.words = nullptr;
+		me.*means = &sleeper;
+	}
+	Run<Sleeper>(me, sleeper).run();
+	Guard<Mutex> turn(me.turn);
+	if (me.*means == &sleeper)
+		me.*means = nullptr;
+}
+
+void *main(void *p)
+{
+	auto &me = *static_cast<Watcher *>(p);
+	FutexRing ring;
+	// One thread with a ring is enough for all.
+	bool by = &me == &watchers[0] && ring.open();
+	me.means.store(by ? by_ring : by_words, mo::release);
+	futex_wake(me.means, 1);
+	if (by) {
+		run_by(me, ring, &Watcher::ring);
+		ring.close();
+	} else {
+		FutexWords words;
+		run_by(me, words, &Watcher::words);
+	}
+	return nullptr;
+}
+
+} // namespace
+
+bool start(Watcher &one)
+{
+	one.means.store(none, mo::relaxed);
+	if (start_thread(main, &one, "sigevec-futex") != 0)
+		return false;
+	while (one.means.load(mo::acquire) == none)
+		futex_wait(one.means, none, nullptr);
+	one.running = true;
+	return true;
+}
+
+} // namespace sigevec::watcher
