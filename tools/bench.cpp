@@ -2,21 +2,17 @@
 //
 // sigevec bench: glibc's POSIX AIO against the library's and each of its engines, on the user's own
 // file or folder.
+#include "bench_results.hpp"
 #include "measure.hpp"
 #include "text.hpp"
 #include "tool.hpp"
-
-#include "chart.hpp"
-#include "json.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 namespace tool {
@@ -30,46 +26,6 @@ constexpr Work all_work[] = {
 	{"read, O_DIRECT, depth 32", false, true, 32},
 	{"write, buffered, depth 32", true, false, 32},
 	{"write, O_DIRECT, depth 32", true, true, 32},
-};
-
-const Side sides[] = {{"glibc", true, ""},           {"libsigevec", false, ""},
-		      {"- inline", false, "inline"}, {"- kaio", false, "kaio"},
-		      {"- uring", false, "uring"},   {"- threads", false, "threads"}};
-constexpr size_t side_count = std::size(sides);
-
-struct BenchOptions {
-	double seconds = 0.3;
-	unsigned rounds = 3;
-	size_t block = 4096;
-	uint64_t size = 64 << 20;
-	bool json = false, quiet = false;
-	const char *svg = nullptr;
-};
-
-struct Result {
-	Work work;
-	std::vector<double> runs[side_count];
-	std::string error[side_count];
-
-	double median(size_t side) const
-	{
-		auto v = runs[side];
-		if (v.empty())
-			return 0;
-		std::sort(v.begin(), v.end());
-		return (v[v.size() / 2] + v[(v.size() - 1) / 2]) / 2;
-	}
-	// Round by round, so that load from outside falls on both.
-	double to_glibc(size_t side) const
-	{
-		std::vector<double> v;
-		for (size_t i = 0; i < runs[side].size() && i < runs[0].size(); i++)
-			v.push_back(runs[side][i] / runs[0][i]);
-		if (v.empty())
-			return 0;
-		std::sort(v.begin(), v.end());
-		return (v[v.size() / 2] + v[(v.size() - 1) / 2]) / 2;
-	}
 };
 
 // The user's file, which is only read, or one of our own in the user's folder, which vanishes with
@@ -190,117 +146,6 @@ std::vector<Result> measure_all(const Target &t, const BenchOptions &o)
 					r.error[side] = outcome.error;
 			}
 	return results;
-}
-
-std::string rate(double v)
-{
-	char text[32];
-	if (v >= 9.95e5)
-		snprintf(text, sizeof text, "%.2f M/s", v / 1e6);
-	else if (v >= 995)
-		snprintf(text, sizeof text, v >= 99500 ? "%.0f k/s" : "%.1f k/s", v / 1e3);
-	else
-		snprintf(text, sizeof text, "%.0f /s", v);
-	return text;
-}
-
-std::string times(double v)
-{
-	char text[32];
-	snprintf(text, sizeof text, v >= 9.95 ? "%.0f x" : "%.2f x", v);
-	return text;
-}
-
-void print_table(const std::vector<Result> &results)
-{
-	print(stdout, "%-29s", "operations per second");
-	for (const Side &s : sides)
-		print(stdout, " %11s", s.name);
-	print(stdout, " %9s\n", "to glibc");
-	for (const Result &r : results) {
-		print(stdout, "%-29s", r.work.name);
-		for (size_t i = 0; i < side_count; i++)
-			print(stdout, " %11s", r.runs[i].empty() ? "-" : rate(r.median(i)));
-		print(stdout, " %9s\n", r.to_glibc(1) > 0 ? times(r.to_glibc(1)) : "-");
-	}
-	for (const Result &r : results)
-		for (size_t i = 0; i < side_count; i++)
-			if (!r.error[i].empty())
-				print(stdout, "%s, %s: %s\n", r.work.name, sides[i].name,
-				      r.error[i]);
-	print(stdout, "\n\"libsigevec\" chooses for each request; the others were told to use one "
-		      "engine wherever it can, and "
-		      "threads where not.\n");
-}
-
-std::string system_text()
-{
-	struct utsname u;
-	return uname(&u) == 0
-		       ? std::string(u.sysname) + " " + u.release + ", " +
-				 std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) + " processors"
-		       : "";
-}
-
-void print_json(const std::vector<Result> &results, const char *path, const BenchOptions &o)
-{
-	Json j(stdout);
-	j.object()
-		.text("path", path)
-		.text("system", system_text())
-		.number("block", o.block)
-		.real("seconds", o.seconds)
-		.number("rounds", o.rounds);
-	j.array("results");
-	for (const Result &r : results)
-		for (size_t i = 0; i < side_count; i++) {
-			const Side &s = sides[i];
-			j.object()
-				.text("work", r.work.name)
-				.text("operation", r.work.write ? "write" : "read")
-				.boolean("direct", r.work.direct);
-			j.number("depth", r.work.depth)
-				.text("side", s.engine.empty() ? s.name : s.engine);
-			if (r.runs[i].empty())
-				j.text("error", r.error[i]);
-			j.real("operations_per_second", r.median(i))
-				.real("to_glibc", r.to_glibc(i))
-				.array("runs");
-			for (double v : r.runs[i])
-				j.real(nullptr, v);
-			j.end().end();
-		}
-	j.end().end();
-}
-
-bool write_svg(const std::vector<Result> &results, const BenchOptions &o)
-{
-	FILE *to = fopen(o.svg, "we");
-	if (to == nullptr)
-		return complain("bench", o.svg) == 0;
-	std::vector<Group> groups;
-	for (const Result &r : results) {
-		Group g{r.work.name, {}};
-		for (size_t i = 0; i < side_count; i++)
-			if (!r.runs[i].empty())
-				g.bars.push_back(
-					{sides[i].name, r.median(i),
-					 rate(r.median(i)) +
-						 (i != 0 && r.to_glibc(i) > 0
-							  ? " (" + times(r.to_glibc(i)) + ")"
-							  : ""),
-					 i == 0});
-		if (!g.bars.empty())
-			groups.push_back(g);
-	}
-	write_chart(to, "POSIX AIO: operations per second, and compared with glibc",
-		    system_text() + "; blocks of " + std::to_string(o.block) +
-			    " bytes; medians of " + std::to_string(o.rounds) + " runs",
-		    groups);
-	bool failed = ferror(to) != 0;
-	if (fclose(to) == 0 && !failed)
-		return true;
-	return complain("bench", o.svg) == 0;
 }
 
 // 4096, 64k, 1M
