@@ -73,8 +73,9 @@ ssize_t stream_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 	struct msghdr m = {};
 	m.msg_iov = vector;
 	m.msg_iovlen = count;
-	ssize_t n = sys::recvmsg(association::file_of(a), &m, MSG_DONTWAIT);
-	int error = errno;
+	ssize_t n = repeated(MSG_DONTWAIT, [&] {
+		return sys::recvmsg(association::file_of(a), &m, MSG_DONTWAIT);
+	});
 	unsigned filled = 0;
 	for (ssize_t left = n; left > 0; filled++) {
 		v[filled].n = static_cast<size_t>(left) < v[filled].size ? static_cast<size_t>(left)
@@ -82,7 +83,7 @@ ssize_t stream_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 		left -= static_cast<ssize_t>(v[filled].n);
 	}
 	ssize_t first = share_out(a, v, filled, count, x);
-	return n < 0 ? -error : first;
+	return n < 0 ? n : first;
 }
 
 // Datagrams, each with its head: who reads it later may want the address.
@@ -96,9 +97,10 @@ ssize_t datagrams_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 		m[i].msg_hdr.msg_iovlen = 1;
 		ancillary::ask(v[i].head, &m[i].msg_hdr);
 	}
-	long n = syscall(SYS_recvmmsg, association::file_of(a), m, count,
-			 MSG_DONTWAIT | MSG_CMSG_CLOEXEC, nullptr);
-	int error = errno;
+	ssize_t n = repeated(MSG_DONTWAIT, [&] {
+		return syscall(SYS_recvmmsg, association::file_of(a), m, count,
+			       MSG_DONTWAIT | MSG_CMSG_CLOEXEC, nullptr);
+	});
 	auto filled = static_cast<unsigned>(n < 0 ? 0 : n);
 	for (unsigned i = 0; i < filled; i++) {
 		v[i].n = m[i].msg_len;
@@ -106,7 +108,7 @@ ssize_t datagrams_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 		ancillary::keep_files(v[i].head);
 	}
 	ssize_t first = share_out(a, v, filled, count, x);
-	return n < 0 ? -error : first;
+	return n < 0 ? n : first;
 }
 
 } // namespace

@@ -68,8 +68,7 @@ ssize_t length_of_next(int fd, struct msghdr *m, int flags)
 	char byte;
 	struct iovec v = {&byte, 1};
 	m->msg_iov = &v;
-	ssize_t n = sys::recvmsg(fd, m, MSG_PEEK | MSG_TRUNC | flags);
-	return n < 0 ? -errno : n;
+	return repeated(flags, [=] { return sys::recvmsg(fd, m, MSG_PEEK | MSG_TRUNC | flags); });
 }
 
 ssize_t length_of_next(int fd, int flags)
@@ -93,9 +92,9 @@ ssize_t into_parts(int fd, struct msghdr *m, Arrival *x, const Want &w, int flag
 	m->msg_namelen = w.from_length;
 	if (x->head != nullptr)
 		ancillary::ask(x->head, m);
-	ssize_t n = sys::recvmsg(fd, m, flags | MSG_CMSG_CLOEXEC);
+	ssize_t n = repeated(flags, [=] { return sys::recvmsg(fd, m, flags | MSG_CMSG_CLOEXEC); });
 	if (n < 0)
-		return -errno;
+		return n;
 	x->n = static_cast<size_t>(n);
 	if (x->head != nullptr) {
 		ancillary::note(x->head, *m);

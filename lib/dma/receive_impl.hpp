@@ -8,6 +8,9 @@
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 
+#include <cerrno>
+#include <sys/socket.h>
+
 namespace sigevec::dma::receive {
 
 constexpr uint8_t most_ahead = 32; // pieces for one call of the kernel's
@@ -17,6 +20,21 @@ constexpr uint8_t long_streak =
 inline char *data_of(const Arrival &x)
 {
 	return x.piece + (x.head != nullptr ? sizeof(MessageHead) : 0);
+}
+
+// A call that does not wait was not interrupted in anything, but says so where the kernel sleeps on
+// a lock for a moment: it is made again.
+template <class Call> ssize_t repeated(int flags, Call call)
+{
+	constexpr int most = 100;
+	ssize_t n = -EINTR;
+	for (int i = 0; i < most && n == -EINTR; i++) {
+		n = call();
+		n = n < 0 ? -errno : n;
+		if ((flags & MSG_DONTWAIT) == 0)
+			return n;
+	}
+	return n == -EINTR ? -EAGAIN : n;
 }
 
 // receive.cpp

@@ -5,6 +5,10 @@
 #define BOOST_TEST_MODULE dma_receive
 #include "dma.hpp"
 
+#include "refusal.hpp"
+
+#include <ucontext.h>
+
 // --------------------------------------------------------------------- sending
 
 BOOST_AUTO_TEST_CASE(what_is_sent_comes_from_a_piece)
@@ -359,6 +363,61 @@ BOOST_AUTO_TEST_CASE(a_look_takes_nothing)
 		BOOST_TEST(s.recv(10) == "data");
 	});
 }
+
+#ifdef __x86_64__
+namespace {
+
+std::atomic<int> interruptions;
+
+/// recvmsg in the kernel's place: at first it has been interrupted.
+void receive_instead(int, siginfo_t *, void *context)
+{
+	auto *registers = static_cast<ucontext_t *>(context)->uc_mcontext.gregs;
+	if (interruptions++ == 0) {
+		registers[REG_RAX] = -EINTR;
+		return;
+	}
+	int saved = errno;
+	auto *message = reinterpret_cast<msghdr *>(registers[REG_RSI]);
+	mmsghdr m{*message, 0};
+	long n = syscall(SYS_recvmmsg, registers[REG_RDI], &m, 1, registers[REG_RDX], nullptr);
+	*message = m.msg_hdr;
+	registers[REG_RAX] = n == 1 ? static_cast<greg_t>(m.msg_len) : -errno;
+	errno = saved;
+}
+
+} // namespace
+
+// By the calling thread; those of the library's that exist go on as they are.
+BOOST_AUTO_TEST_CASE(a_receive_that_need_not_wait_is_never_interrupted)
+{
+	Region region(1 << 16);
+	Associated s(unix_stream_kind, region);
+	s.peer_sends("one");
+	BOOST_TEST(s.recv(10) == "one");
+	s.peer_sends("two");
+	struct sigaction action {
+	}, before;
+	action.sa_sigaction = receive_instead;
+	action.sa_flags = SA_SIGINFO;
+	sigaction(SIGSYS, &action, &before);
+	ssize_t received = 0;
+	int error = 0;
+	bool refused = false;
+	std::thread([&] {
+		refused = trap({SYS_recvmsg});
+		void *p;
+		received = sio_recv(s, &p, 10, 0);
+		error = errno;
+		if (received > 0)
+			sio_release(region, p, static_cast<size_t>(received));
+	}).join();
+	sigaction(SIGSYS, &before, nullptr);
+	BOOST_TEST_REQUIRE(refused);
+	BOOST_TEST(received == 3, "errno " << error);
+	BOOST_TEST(interruptions == 2);
+}
+#endif
 
 // ------------------------------------------------------------------------ ends
 

@@ -15,21 +15,33 @@
 
 namespace contract {
 
-/// From now on these system calls fail with `error` in this thread and what it makes; or in every
+/// From now on these system calls have this end in this thread and what it makes; or in every
 /// thread of the process, too.
-inline bool refuse(const std::vector<unsigned> &calls, unsigned error, bool everywhere = false)
+inline bool filter(const std::vector<unsigned> &calls, unsigned end, bool everywhere)
 {
 	std::vector<sock_filter> code{
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
 	for (unsigned call : calls) {
 		code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
-		code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+		code.push_back(BPF_STMT(BPF_RET | BPF_K, end));
 	}
 	code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 	const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
 	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		       everywhere ? SECCOMP_FILTER_FLAG_TSYNC : 0, &program) == 0;
+}
+
+/// They fail with `error`.
+inline bool refuse(const std::vector<unsigned> &calls, unsigned error, bool everywhere = false)
+{
+	return filter(calls, SECCOMP_RET_ERRNO | error, everywhere);
+}
+
+/// SIGSYS in this thread instead.
+inline bool trap(const std::vector<unsigned> &calls)
+{
+	return filter(calls, SECCOMP_RET_TRAP, false);
 }
 
 } // namespace contract
