@@ -60,7 +60,14 @@ for header in aio.h sigevec.h $(cd "$includedir" && echo sigevec/*.h); do
 	in_every_language "$alone"
 done
 
-# <sigevec.hpp> is for C++20, with or without exceptions.
+# <sigevec.hpp> is for C++20, with or without exceptions; so is each of its parts.
+for header in $(cd "$includedir" && echo sigevec/*.hpp); do
+	alone=$scratch/alone-${header//\//-}.cc
+	echo "#include <$header>" >"$alone"
+	for compiler in g++ clang++; do
+		command -v $compiler >/dev/null && compiles "$alone" $compiler -std=c++20
+	done
+done
 cat >"$scratch/coroutine.cc" <<'END'
 #include <sigevec.hpp>
 sigevec::task<ssize_t> transfer(sigevec::channel &ch, char *data)
