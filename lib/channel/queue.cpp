@@ -25,6 +25,29 @@
 
 namespace sigevec::channel {
 
+void ring_now(Channel *c)
+{
+	uint32_t silent = 0;
+	if (c->rung.load(mo::seq_cst) == 0 &&
+	    c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
+		bell::ring(c,
+			   bell::Which::bell); // a reader will see that the program has closed it
+}
+
+void ring(Channel *c)
+{
+	if (moderation::due(c))
+		ring_now(c);
+	else if (c->rung.load(mo::seq_cst) == 0)
+		moderation::start_clock(c);
+}
+
+bool empty(const Channel *c)
+{
+	return c->oldest.load(mo::seq_cst) == nullptr && c->inbox.load(mo::seq_cst) == nullptr &&
+	       c->overflow.load(mo::seq_cst) == 0;
+}
+
 namespace {
 
 // How long a reader looks for an event before it sleeps: less than going to sleep and being woken

@@ -35,6 +35,16 @@ ssize_t on_socket(bool read, int fd, const struct iovec *v, int n, int flags)
 
 } // namespace
 
+ssize_t vector_call(bool read, int fd, const struct iovec *v, int n, off_t offset, int flags)
+{
+	ssize_t r = result(read ? sys::preadv2(fd, v, n, offset, flags)
+				: sys::pwritev2(fd, v, n, offset, flags));
+	if (r == -ESPIPE)
+		r = result(read ? sys::preadv2(fd, v, n, -1, flags)
+				: sys::pwritev2(fd, v, n, -1, flags));
+	return r;
+}
+
 void cut(Vector *v, size_t used)
 {
 	int first = 0;

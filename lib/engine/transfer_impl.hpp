@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // What the files of engine/transfer.hpp share: transfer.cpp (calls that do not wait, and what is
-// left of a request), blocking.cpp (calls that do), connect.cpp. Inline, for a read in the cache is
-// little more than one of these calls.
+// left of a request), blocking.cpp (calls that do), connect.cpp.
 #pragma once
 
-#include "base/syscalls.hpp"
 #include "engine/transfer.hpp"
 
 #include <cerrno>
@@ -20,14 +18,6 @@ inline ssize_t result(ssize_t r)
 
 // At the offset where the file has one, else where it stands: Linux says ESPIPE where others ignore
 // the offset.
-inline ssize_t vector_call(bool read, int fd, const struct iovec *v, int n, off_t offset, int flags)
-{
-	ssize_t r = result(read ? sys::preadv2(fd, v, n, offset, flags)
-				: sys::pwritev2(fd, v, n, offset, flags));
-	if (r == -ESPIPE)
-		r = result(read ? sys::preadv2(fd, v, n, -1, flags)
-				: sys::pwritev2(fd, v, n, -1, flags));
-	return r;
-}
+ssize_t vector_call(bool read, int fd, const struct iovec *v, int n, off_t offset, int flags);
 
 } // namespace sigevec::transfer

@@ -22,6 +22,17 @@ namespace sigevec::single {
 
 namespace {
 
+bool kernel_has_something(const Single *s)
+{
+	return (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
+		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+bool ring_has_something(const Single *s)
+{
+	return io_uring_cq_ready(&s->ring) != 0 || kernel_has_something(s);
+}
+
 // The kernel is not to ring while the reader looks.
 void disarm(Single *s)
 {
@@ -41,6 +52,14 @@ void arm(Single *s)
 }
 
 } // namespace
+
+bool is_usable(Channel *c, const Single *s)
+{
+	if (s == nullptr || (s->owner == this_thread() && !s->lost))
+		return s != nullptr;
+	leave(c);
+	return false;
+}
 
 void settle(Channel *c, Single *s, bool known)
 {

@@ -12,17 +12,6 @@
 
 namespace sigevec::single {
 
-inline bool kernel_has_something(const Single *s)
-{
-	return (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
-		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
-}
-
-inline bool ring_has_something(const Single *s)
-{
-	return io_uring_cq_ready(&s->ring) != 0 || kernel_has_something(s);
-}
-
 // Who ends the channel leaves the ring to its owner while that is in a call: either the owner sees
 // the end, or the end sees the owner.
 class Inside {
@@ -37,13 +26,7 @@ private:
 };
 
 // Whether this thread can use the ring; it is left if not.
-inline bool is_usable(Channel *c, const Single *s)
-{
-	if (s == nullptr || (s->owner == this_thread() && !s->lost))
-		return s != nullptr;
-	leave(c);
-	return false;
-}
+bool is_usable(Channel *c, const Single *s);
 
 // After a read: the descriptor says the truth.
 // known: the descriptor has been looked at in this call.
