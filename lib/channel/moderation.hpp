@@ -4,7 +4,7 @@
 // first has waited long enough.
 //
 // Who puts an event into the queue decides: enough are there, then it rings the bell or wakes a
-// reader as ever (channel/queue.cpp); else the clock is started, unless it runs. A blocked reader
+// reader as ever (channel/push.cpp); else the clock is started, unless it runs. A blocked reader
 // is woken by the first event and is the clock itself: it sleeps on, until enough are there or the
 // time is up. For programs that wait for the descriptor the clock is a thread.
 //
