@@ -52,8 +52,12 @@ int sigevec_can_interrupt(void)
 	memset(&old, 0, sizeof old);
 	if (change(NULL, &old) != 0)
 		return 0;
-	if (old.handler != SIG_DFL && old.handler != SIG_IGN)
-		return 1;
+	if (old.handler != SIG_DFL && old.handler != SIG_IGN) {
+		/* Libc's, with which the kernel would begin most calls anew, for ever. */
+		own = old;
+		own.flags &= ~(unsigned long)SA_RESTART;
+		return own.flags == old.flags || change(&own, NULL) == 0;
+	}
 	memset(&own, 0, sizeof own);
 	own.handler = nothing;
 #ifdef __x86_64__

@@ -6,6 +6,10 @@
  * No program can use that signal, so none is taken away. Once pthread_cancel has been called glibc
  * has a handler for it, which does nothing about a signal that is not pthread_cancel's; until then
  * there is one of the library's, and glibc replaces it.
+ *
+ * glibc's lets the kernel begin calls anew (SA_RESTART), so a connect or a read of a terminal would
+ * never end: that is taken from it. Its users do not notice: it sends the signal to threads only
+ * that are to be cancelled; up to 2.40 to those alone that may be cancelled in the moment, and are.
  */
 #ifndef SIGEVEC_COMPAT_INTERRUPT_H
 #define SIGEVEC_COMPAT_INTERRUPT_H 1

@@ -327,6 +327,30 @@ BOOST_AUTO_TEST_CASE(a_connect_that_waits_for_an_answer_is_cancelled)
 		});
 }
 
+// From then on libc has a handler for its signal of cancellation, and that lets calls begin anew.
+BOOST_AUTO_TEST_CASE(a_connect_that_waits_is_cancelled_also_after_a_pthread_cancel)
+{
+	std::thread canceled([] {
+		for (;;)
+			pause();
+	});
+	pthread_cancel(canceled.native_handle());
+	canceled.join();
+	SilentListener silent;
+	FullListener full;
+	auto check = [](const SocketKind &kind, Address to) {
+		for_each_way([&](Way &way) {
+			Fd const s = new_socket(kind);
+			Pending &p = way.connect(s, to.get(), to.length);
+			BOOST_TEST(way.pending(p));
+			BOOST_TEST(way.cancel(p));
+			BOOST_TEST(way.finish(p) == failed(ECANCELED));
+		});
+	};
+	check(tcp4_kind, silent.address());
+	check(unix_stream_kind, address_of(full.listener));
+}
+
 BOOST_AUTO_TEST_CASE(the_flags_of_a_socket_that_connects_are_the_programs)
 {
 	SilentListener silent;
