@@ -142,6 +142,9 @@ static const Call calls[] = {
 	WAITS_ONLY(rt_sigtimedwait, EINTR, EAGAIN),
 	WAITS_ONLY(nanosleep, EINTR),
 	WAITS_ONLY(clock_nanosleep, EINTR),
+	// It says where the memory ends, never an errno: libc takes one for that. malloc fails by
+	// itself.
+	ONLY(brk, ),
 	ONLY(mmap, ENOMEM, EAGAIN, EACCES, EPERM),
 	ONLY(mprotect, ENOMEM, EACCES),
 	ONLY(madvise, ENOMEM, EAGAIN, EINVAL),
@@ -635,6 +638,10 @@ static int run(const Options &o)
 		});
 	if (!o.all && o.only.empty())
 		std::shuffle(plan.begin(), plan.end(), std::mt19937_64(o.seed));
+	if (plan.empty()) {
+		puts("there is nothing to inject: are the scenarios built?");
+		return 99;
+	}
 	const auto end = Clock::now() + std::chrono::seconds(o.seconds);
 	unsigned done = 0, hit = 0, flagged = 0;
 	for (size_t n = o.part; n < plan.size() && (o.all || !o.only.empty() || Clock::now() < end);
