@@ -12,22 +12,6 @@
 
 namespace {
 
-constexpr char refused_name[] = "CONTRACT_REFUSED";
-
-/// Before the library asks.
-struct RefuseAsTold {
-	RefuseAsTold()
-	{
-		const char *const what = getenv(refused_name);
-		if (what == nullptr)
-			return;
-		std::vector<unsigned> calls{SYS_kcmp};
-		if (what == std::string("files"))
-			calls.push_back(SYS_pidfd_getfd);
-		if (!refuse(calls, EPERM))
-			skip_program("no seccomp filters");
-	}
-};
 BOOST_TEST_GLOBAL_FIXTURE(RefuseAsTold);
 
 struct Terminal {

@@ -4,6 +4,8 @@
 #ifndef CONTRACT_REFUSAL_HPP
 #define CONTRACT_REFUSAL_HPP
 
+#include "support.hpp"
+
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -43,6 +45,25 @@ inline bool trap(const std::vector<unsigned> &calls)
 {
 	return filter(calls, SECCOMP_RET_TRAP, false);
 }
+
+/// A program that runs itself again says so which of the calls that compare and fetch files fail
+/// there.
+inline constexpr char refused_name[] = "CONTRACT_REFUSED";
+
+/// Does it, as a global fixture: before the library asks.
+struct RefuseAsTold {
+	RefuseAsTold()
+	{
+		const char *const what = getenv(refused_name);
+		if (what == nullptr)
+			return;
+		std::vector<unsigned> calls{SYS_kcmp};
+		if (what == std::string("files"))
+			calls.push_back(SYS_pidfd_getfd);
+		if (!refuse(calls, EPERM))
+			skip_program("no seccomp filters");
+	}
+};
 
 } // namespace contract
 

@@ -44,14 +44,6 @@ double cost_of_cancelling(int n)
 	return cost;
 }
 
-bool is_tcp(int s)
-{
-	int protocol = 0;
-	socklen_t n = sizeof protocol;
-	return getsockopt(s, SOL_SOCKET, SO_PROTOCOL, &protocol, &n) == 0 &&
-	       protocol == IPPROTO_TCP;
-}
-
 } // namespace
 
 BOOST_AUTO_TEST_CASE(a_send_to_a_peer_that_will_send_no_more_is_cancelled)

@@ -412,13 +412,17 @@ inline bool unacknowledged(int fd)
 	socklen_t size = sizeof info;
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_unacked != 0;
 }
-/// Writes until not one byte more fits; returns how many did. TCP's buffer grows no more.
-inline size_t fill(int fd)
+inline bool is_tcp(int fd)
 {
 	int protocol = 0;
 	socklen_t size = sizeof protocol;
-	const bool tcp = getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
-			 protocol == IPPROTO_TCP;
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
+	       protocol == IPPROTO_TCP;
+}
+/// Writes until not one byte more fits; returns how many did. TCP's buffer grows no more.
+inline size_t fill(int fd)
+{
+	const bool tcp = is_tcp(fd);
 	const int room = 65536;
 	if (tcp)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);

@@ -14,13 +14,6 @@ inline int queued_out(int fd)
 	int bytes = 0;
 	return ioctl(fd, TIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
-inline bool is_tcp(int fd)
-{
-	int protocol = 0;
-	socklen_t length = sizeof protocol;
-	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 &&
-	       protocol == IPPROTO_TCP;
-}
 /// What was sent over a network has arrived, or never will.
 inline void let_arrive(int fd)
 {
