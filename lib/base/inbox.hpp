@@ -17,6 +17,20 @@
 
 namespace sigevec {
 
+// What has been linked newest first by `std::atomic<T *> next': the oldest first. For queues that
+// are closed by a mark, or emptied by whoever comes first.
+template <class T> T *reversed(T *newest)
+{
+	T *first = nullptr;
+	while (newest != nullptr) {
+		T *older = newest->next.load(mo::relaxed);
+		newest->next.store(first, mo::relaxed);
+		first = newest;
+		newest = older;
+	}
+	return first;
+}
+
 template <class T> class Inbox {
 public:
 	void push(T *t)

@@ -14,6 +14,7 @@
 // counts.
 #include "channel/queue_impl.hpp"
 
+#include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "channel/bell.hpp"
 #include "channel/inner.hpp"
@@ -87,25 +88,12 @@ void settle(Channel *c, bool known)
 	ring(c);
 }
 
-// The inbox, turned round.
-Notification *turn(Notification *newest)
-{
-	Notification *first = nullptr;
-	while (newest != nullptr) {
-		Notification *older = newest->next.load(mo::relaxed);
-		newest->next.store(first, mo::relaxed);
-		first = newest;
-		newest = older;
-	}
-	return first;
-}
-
 // With `reading' held.
 Notification *pop(Channel *c)
 {
 	Notification *n = c->oldest.load(mo::relaxed);
 	if (n == nullptr)
-		n = turn(c->inbox.exchange(nullptr, mo::acquire));
+		n = reversed(c->inbox.exchange(nullptr, mo::acquire));
 	if (n != nullptr)
 		c->oldest.store(n->next.load(mo::relaxed), mo::seq_cst);
 	return n;

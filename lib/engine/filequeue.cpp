@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/filequeue.hpp"
 
+#include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/sync.hpp"
@@ -122,19 +123,6 @@ Joined join(Shard &s, Request *r)
 		p = &q->next;
 	}
 	return Joined::no;
-}
-
-// The oldest first.
-Request *reversed(Request *r)
-{
-	Request *result = nullptr;
-	while (r != nullptr) {
-		Request *next = r->next.load(mo::relaxed);
-		r->next.store(result, mo::relaxed);
-		result = r;
-		r = next;
-	}
-	return result;
 }
 
 // Takes the next request, by way of `list', what has been taken and not yet served; nullptr: there

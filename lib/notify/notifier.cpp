@@ -2,6 +2,7 @@
 #include "notify/notifier.hpp"
 
 #include "base/event_count.hpp"
+#include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "cancellation.h"
@@ -33,15 +34,8 @@ std::atomic<uint32_t> threads{0};
 Notification *take()
 {
 	Guard<Mutex> g(order);
-	if (oldest == nullptr) {
-		Notification *n = inbox.exchange(nullptr, mo::acquire);
-		while (n != nullptr) {
-			Notification *older = n->next.load(mo::relaxed);
-			n->next.store(oldest, mo::relaxed);
-			oldest = n;
-			n = older;
-		}
-	}
+	if (oldest == nullptr)
+		oldest = reversed(inbox.exchange(nullptr, mo::acquire));
 	Notification *n = oldest;
 	if (n != nullptr)
 		oldest = n->next.load(mo::relaxed);
