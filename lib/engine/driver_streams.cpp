@@ -312,8 +312,10 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 		return;
 	}
 	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()) ||
-			   transfer::connects_already(r->op, n))) {
-		// Not its end: the ring has no way to wait for this descriptor, or was disturbed.
+			   (r->op == Op::connect && n == -EALREADY))) {
+		// Not its end: the ring has no way to wait for this descriptor, or was disturbed;
+		// or a connect is under way, which the call would wait for. The program has begun
+		// it, or the ring has, anew, which makes the call again when shutdown() wakes it.
 		answer_request(r, AIO_NOTCANCELED);
 		give_to_worker(s, r);
 		return;

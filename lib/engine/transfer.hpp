@@ -97,14 +97,6 @@ bool in_cache(int fd, off_t offset, size_t len);
 // SIGXFSZ: it must not be one of the program's. The library's have it blocked. Async-signal-safe.
 bool beyond_size_limit(off_t offset, size_t len);
 
-// What the ring says of a connect that goes on, as the call would wait for it: the program has
-// begun it itself, or the ring, which makes the call once more when it is woken, has begun it anew
-// after shutdown().
-inline bool connects_already(Op op, ssize_t n)
-{
-	return op == Op::connect && n == -EALREADY;
-}
-
 // Begins to connect, by a thread that may wait for a moment: 0 or -errno; -EINPROGRESS: it is under
 // way, and the socket, ready to be written, will tell how it ends. A call that would wait for that
 // is interrupted once it has begun. AF_UNIX sockets wait for room in their listener's queue: in the

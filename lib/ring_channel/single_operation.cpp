@@ -247,8 +247,8 @@ void ended(Channel *c, Single *s, Operation *o, ssize_t n)
 		goes_on_elsewhere(c, s, o);
 		return;
 	}
-	if (o->op == Op::connect && (n == -EAGAIN || transfer::connects_already(o->op, n))) {
-		hand_over(c, o); // a UNIX socket's backlog is full, or the connect goes on
+	if (o->op == Op::connect && (n == -EAGAIN || n == -EALREADY)) {
+		hand_over(c, o); // a UNIX socket's backlog is full, or it goes on
 		return;
 	}
 	if (o->cancelled && disturbed && o->op == Op::send && o->done != 0 &&
