@@ -53,6 +53,13 @@ void arm(Single *s)
 
 } // namespace
 
+bool ring_gives_something(Single *s)
+{
+	if (io_uring_cq_ready(&s->ring) == 0 && kernel_has_something(s))
+		submit_and_look(s);
+	return io_uring_cq_ready(&s->ring) != 0;
+}
+
 bool is_usable(Channel *c, const Single *s)
 {
 	if (s == nullptr || (s->owner == this_thread() && !s->lost))
@@ -61,12 +68,12 @@ bool is_usable(Channel *c, const Single *s)
 	return false;
 }
 
-void settle(Channel *c, Single *s, bool known)
+void settle(Channel *c, Single *s, bool known, bool empty)
 {
 	// What came before it was armed the kernel has not rung for; what came before it was
 	// silenced, in vain.
 	for (bool unheard = false;;) {
-		bool from_ring = ring_has_something(s);
+		bool from_ring = empty ? ring_gives_something(s) : ring_has_something(s);
 		if (from_ring || s->ready != nullptr || s->parked != nullptr ||
 		    !channel::queue_empty(c)) {
 			// What a reader has left needs no moderation.
@@ -163,9 +170,9 @@ int look_first(Channel *c, Single *s, bool wait, const Deadline &deadline, bool 
 	disarm(s);
 	*slept = wait && idle;
 	int e = *slept ? await(c, deadline) : enter(c, false, deadline);
-	if (e != -EINTR || ring_has_something(s) || !channel::queue_empty(c))
+	if (e != -EINTR || ring_gives_something(s) || !channel::queue_empty(c))
 		return 0;
-	settle(c, s);
+	settle(c, s, false, true);
 	return -EINTR;
 }
 
@@ -224,14 +231,14 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 		int e = wait_once(c, s, wait, deadline);
 		if (uring_queue::is_shortage(-e))
 			continue;
-		if (e != 0 && !s->lost && !ring_has_something(s) && channel::queue_empty(c)) {
+		if (e != 0 && !s->lost && !ring_gives_something(s) && channel::queue_empty(c)) {
 			if (e == -ETIMEDOUT && !s->checked && !channel::check_descriptor(c))
 				return -EBADF;
 			if (e == -ETIMEDOUT)
 				s->may_ring = true; // the kernel may have been late to ring for
 						    // what has been taken
 			hand_over_unsafe(c, s);
-			settle(c, s);
+			settle(c, s, false, true);
 			return e;
 		}
 	}

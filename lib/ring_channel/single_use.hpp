@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Using the ring of a channel, for single.cpp (what has ended) and single_submit.cpp (what begins):
-// who may, and how its descriptor tells the truth afterwards.
+// Using the ring of a channel, for single.cpp (what has ended), single_submit.cpp (what begins) and
+// single_wait.cpp: who may, and how its descriptor tells the truth afterwards.
 #pragma once
 
 #include "ring_channel/single.hpp"
@@ -29,8 +29,15 @@ private:
 bool is_usable(Channel *c, const Single *s);
 
 // After a read: the descriptor says the truth.
-// known: the descriptor has been looked at in this call.
-void settle(Channel *c, Single *s, bool known = false);
+// known: the descriptor has been looked at in this call. empty: nothing was found.
+void settle(Channel *c, Single *s, bool known = false, bool empty = false);
+
+// Whether the ring has an end, after the kernel was asked if it seems to have one.
+//
+// The kernel's mark may stay when there is nothing: it is made after the work was put where the
+// owner may by then have found and done it. So whoever is about to find nothing does not believe
+// it. What is put there after the asking the kernel rings for, if it is to ring.
+bool ring_gives_something(Single *s);
 
 } // namespace sigevec::single
 

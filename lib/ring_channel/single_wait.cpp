@@ -3,6 +3,7 @@
 // Waiting in the ring: for the next event, for as many as ec_moderate says, and, with ec_busy_poll,
 // without the kernel.
 #include "ring_channel/single.hpp"
+#include "ring_channel/single_use.hpp"
 
 #ifdef HAVE_LIBURING
 
@@ -121,10 +122,8 @@ int look(Channel *c, const Deadline &deadline)
 	c->lookers.store(1, mo::seq_cst);
 	while (!came && !interrupted && end.left(rest) && (deadline.never || deadline.left(rest))) {
 		for (int i = 0; i < 200 && !came; i++) {
-			came = io_uring_cq_ready(&s->ring) != 0 || !channel::queue_empty(c) ||
-			       c->ending.load(mo::seq_cst) ||
-			       (IO_URING_READ_ONCE(*s->ring.sq.kflags) &
-				(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+			came = ring_gives_something(s) || !channel::queue_empty(c) ||
+			       c->ending.load(mo::seq_cst);
 			relax();
 		}
 		interrupted = !came && signals.one_has_come();
