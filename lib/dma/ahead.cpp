@@ -136,7 +136,7 @@ ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 bool wants_in_advance(const Association *a)
 {
 	return wants_ahead(a) && (!a->stream || a->asked != 0) && a->device == nullptr &&
-	       a->streak >= long_streak && a->blocked == nullptr && a->first == nullptr &&
+	       a->streak >= long_streak && a->blocked == nullptr && a->waiting.empty() &&
 	       !a->latest;
 }
 

@@ -68,7 +68,7 @@ Association *make(int fd, uint64_t cookie)
 	a->queue = nullptr;
 	a->untold = false;
 	a->armed = nullptr;
-	a->first = a->last = nullptr;
+	a->waiting = {};
 	a->notify = nullptr;
 	a->arrivals.store(0, mo::relaxed);
 	a->sleepers.store(0, mo::relaxed);
@@ -78,8 +78,7 @@ Association *make(int fd, uint64_t cookie)
 
 Request *end(Association *a)
 {
-	Request *waiting = a->first;
-	a->first = a->last = nullptr;
+	Request *waiting = a->waiting.take_all();
 	if (a->armed != nullptr)
 		channel::ring_ops.end_armed(a->armed_in, a->armed);
 	a->armed = nullptr;
@@ -250,21 +249,12 @@ void drop_cancelled(uint64_t place)
 	Remembered a(place);
 	if (!a)
 		return;
-	Request *before = nullptr;
-	for (Request *r = a->first, *next; r != nullptr; r = next) {
-		next = r->next.load(mo::relaxed);
-		if (r->get_state() != State::cancelled) {
-			before = r;
-			continue;
-		}
-		if (before != nullptr)
-			before->next.store(next, mo::relaxed);
-		else
-			a->first = next;
-		if (next == nullptr)
-			a->last = before;
-		requests::release(r);
-	}
+	a->waiting.remove_if([](Request *r) {
+		bool cancelled = r->get_state() == State::cancelled;
+		if (cancelled)
+			requests::release(r);
+		return cancelled;
+	});
 	let_go(a.get());
 }
 
@@ -328,7 +318,7 @@ void after_fork()
 		a->queue_count = a->events = 0;
 		a->streak = 0;
 		a->armed = nullptr;
-		a->first = a->last = nullptr;
+		a->waiting = {};
 		a->notify = nullptr;
 		a->sleepers.store(0, mo::relaxed);
 		if (a->fd >= 0 && (a->detached || devices))

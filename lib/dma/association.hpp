@@ -18,6 +18,7 @@
 #pragma once
 
 #include "base/memory_order.hpp"
+#include "base/queue.hpp"
 #include "base/sync.hpp"
 #include "dma/device.hpp"
 #include "dma/region.hpp"
@@ -78,7 +79,7 @@ struct Association {
 	Channel *armed_in;
 
 	// Requests that wait for data, oldest first; a multishot one stays.
-	Request *first, *last;
+	Queue<Request> waiting;
 	void (*notify)(int, void *);
 	void *notify_argument;
 
@@ -89,7 +90,7 @@ struct Association {
 	// With the lock held. Whether anything waits for the socket, and holds it.
 	bool is_waited_for() const
 	{
-		return first != nullptr || armed != nullptr || sleepers.load(mo::relaxed) != 0;
+		return !waiting.empty() || armed != nullptr || sleepers.load(mo::relaxed) != 0;
 	}
 	// A reader is about to sleep, and has slept. False: the socket is gone.
 	bool wait_for_arrival();

@@ -94,7 +94,7 @@ int add_locked(int fd, Region *r, unsigned flags)
 // `trying'.
 void leave_region(Association *a, Region *r)
 {
-	for (Request *q = a->first; q != nullptr; q = q->next.load(mo::relaxed)) {
+	for (Request *q = a->waiting.first(); q != nullptr; q = q->next.load(mo::relaxed)) {
 		bool in_it =
 			q->cb.load(mo::relaxed) == nullptr && q->dma.region == region::index_of(r);
 		if (!in_it || !q->change(State::queued, State::trying))

@@ -109,7 +109,7 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 		a->ahead = 1;
 		a->streak = 0;
 		association::free_queue(a);
-		if (a->watched && a->first == nullptr && a->notify == nullptr)
+		if (a->watched && a->waiting.empty() && a->notify == nullptr)
 			receiver::unwatch(a);
 		b->sleeper = blocked::enter(a, x.region);
 		if (b->sleeper != nullptr) {

@@ -66,26 +66,13 @@ ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 	return n;
 }
 
-void take_first(Association *a)
-{
-	a->first = a->first->next.load(mo::relaxed);
-	if (a->first == nullptr)
-		a->last = nullptr;
-}
-
 // r is the first, and `trying'.
 void end_first(Association *a, Outcome *o, ssize_t result)
 {
-	Request *r = a->first;
-	take_first(a);
+	Request *r = a->waiting.pop();
 	r->set(State::running);
 	r->result = result;
-	r->next.store(nullptr, mo::relaxed);
-	if (o->last != nullptr)
-		o->last->next.store(r, mo::relaxed);
-	else
-		o->ended = r;
-	o->last = r;
+	o->ended.push(r);
 }
 
 // An event of an armed request, which has room in its channel. nullptr: there is none, or no
@@ -175,9 +162,9 @@ ssize_t serve_latest(Association *a, Outcome *o, Request *r)
 
 ssize_t serve_first(Association *a, Outcome *o)
 {
-	Request *r = a->first;
+	Request *r = a->waiting.first();
 	if (!r->change(State::queued, State::trying)) {
-		take_first(a); // cancelled, and told
+		a->waiting.pop(); // cancelled, and told
 		requests::release(r);
 		return 0;
 	}
@@ -188,7 +175,7 @@ ssize_t serve_first(Association *a, Outcome *o)
 	ssize_t n = !r->multishot ? serve_one(a, o, r)
 		    : a->latest   ? serve_latest(a, o, r)
 				  : serve_armed(a, o, r);
-	if (a->first == r) {
+	if (a->waiting.first() == r) {
 		r->set(State::queued);
 		if (n != 0 && r->is_unwanted())
 			n = 0;

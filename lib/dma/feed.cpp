@@ -44,7 +44,7 @@ void drop_oldest(Association *a)
 	x.region->dropped.fetch_add(1, mo::relaxed);
 	receive::discard(x);
 	// One that has been cancelled may have lost its channel; while it is `trying' it cannot be.
-	Request *r = a->first;
+	Request *r = a->waiting.first();
 	if (r == nullptr || !r->multishot || !r->change(State::queued, State::trying))
 		return;
 	channel::note_dropped(r->notification.event.channel);
@@ -157,7 +157,7 @@ bool fetch(Association *a)
 // A network device has dropped frames since: the channel of who waits for them says so.
 void tell_drops(Association *a)
 {
-	Request *r = a->first;
+	Request *r = a->waiting.first();
 	if (r == nullptr || r->notification.event.notify != SIGEV_EC ||
 	    !r->change(State::queued, State::trying))
 		return;
@@ -191,7 +191,7 @@ void step(Association *a, Outcome *o, bool arrived)
 		bool no_slots = a->device != nullptr && !device_ops.refill(a->device);
 		ssize_t n = receiver::serves(a) ? drain(a) : -EAGAIN;
 		ssize_t m = 0;
-		for (unsigned i = 0; i < at_once && m == 0 && a->first != nullptr; i++)
+		for (unsigned i = 0; i < at_once && m == 0 && !a->waiting.empty(); i++)
 			m = serve_first(a, o);
 		if (!no_slots && n != receive::no_room && m != receive::no_room && m != -EBUSY)
 			break;
@@ -201,12 +201,12 @@ void step(Association *a, Outcome *o, bool arrived)
 		}
 		// Whoever makes room after this says so; once more, against who has made it before.
 		receiver::note_pause();
-		receive::wait_for_room(a, a->first != nullptr && m == receive::no_room
-						  ? wanted(a->first)
+		receive::wait_for_room(a, !a->waiting.empty() && m == receive::no_room
+						  ? wanted(a->waiting.first())
 						  : receive::Want{});
 		again = true;
 	}
-	if (receiver::serves(a) || a->first != nullptr || a->notify != nullptr)
+	if (receiver::serves(a) || !a->waiting.empty() || a->notify != nullptr)
 		receiver::watch(a);
 }
 
@@ -249,11 +249,8 @@ void run(const Outcome &o)
 
 void finish(const Outcome &o)
 {
-	for (Request *r = o.ended; r != nullptr;) {
-		Request *next = r->next.load(mo::relaxed);
+	for (Queue<Request> ended = o.ended; Request *r = ended.pop();)
 		completion::finish(r, r->result);
-		r = next;
-	}
 	if (o.notify != nullptr)
 		run(o);
 }

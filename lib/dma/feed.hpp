@@ -10,7 +10,7 @@ namespace sigevec::dma::feed {
 
 // What is to be done once the association's lock is released.
 struct Outcome {
-	Request *ended = nullptr, *last = nullptr; // each with its result
+	Queue<Request> ended; // each with its result
 	void (*notify)(int, void *) = nullptr;
 	void *argument = nullptr;
 	int fd = -1;

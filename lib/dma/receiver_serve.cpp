@@ -146,7 +146,7 @@ void look_at_devices()
 	device_ops.sweep();
 	each_association([](Association *a) {
 		bool over = a->fd >= 0 && a->device != nullptr &&
-			    (a->first != nullptr || a->notify != nullptr) &&
+			    (!a->waiting.empty() || a->notify != nullptr) &&
 			    device_ops.failed(a->device);
 		a->watched = a->watched || over;
 		return over;

@@ -159,18 +159,13 @@ int add_last(Association *a, Request *r, feed::Outcome *o)
 		return EBUSY;
 	feed::step(a, o, false);
 	// Nothing would ever come to who waits behind an armed request.
-	if (a->first != nullptr && a->first->multishot)
+	if (!a->waiting.empty() && a->waiting.first()->multishot)
 		return EBUSY;
 	if (!association::hold(a) || !receiver::watch(a))
 		return EAGAIN;
 	r->association.store(association::place_of(a), mo::relaxed);
 	std::atomic_thread_fence(mo::seq_cst); // see cancel.cpp
-	r->next.store(nullptr, mo::relaxed);
-	if (a->last != nullptr)
-		a->last->next.store(r, mo::relaxed);
-	else
-		a->first = r;
-	a->last = r;
+	a->waiting.push(r);
 	feed::step(a, o, false);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
+#include "base/queue.hpp"
 #include "base/socket_option.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
@@ -35,10 +36,10 @@ struct Sender {
 	int held;      // while something is outstanding: in the helper's table; or -1
 	int held_here; // or in the program's, if nothing can be fetched from there
 	bool usable;
-	bool detached;          // its number is another socket's
-	bool busy;              // somebody is in the kernel with a send
-	uint32_t next;          // what the kernel will call the next send
-	ZeroCopy *first, *last; // outstanding, in the kernel's order
+	bool detached;         // its number is another socket's
+	bool busy;             // somebody is in the kernel with a send
+	uint32_t next;         // what the kernel will call the next send
+	Queue<ZeroCopy> sends; // outstanding, in the kernel's order
 };
 
 Pool<Sender, 6, most_senders / 64> pool;
@@ -80,7 +81,7 @@ bool suits(int fd)
 // With its lock held. The last of a detached one.
 void free_if_done(Sender *s)
 {
-	if (s->first != nullptr || s->busy)
+	if (!s->sends.empty() || s->busy)
 		return;
 	helper::close_inside(s->held);
 	if (s->held_here >= 0 && socket_cookie(s->held_here) == s->cookie)
@@ -120,7 +121,7 @@ Sender *sender_of(int fd, uint64_t cookie)
 	s->held = s->held_here = -1;
 	s->detached = s->busy = false;
 	s->next = 0;
-	s->first = s->last = nullptr;
+	s->sends = {};
 	s->usable = suits(fd);
 	s->cookie = cookie;
 	place->store(s, mo::release);
@@ -179,11 +180,7 @@ ZeroCopy *enter(Sender *s, uint64_t cookie, int fd, Region *r, const struct msgh
 		return nullptr;
 	}
 	z->number = s->next;
-	if (s->last != nullptr)
-		s->last->next = z;
-	else
-		s->first = z;
-	s->last = z;
+	s->sends.push(z);
 	s->busy = true;
 	return z;
 }
@@ -191,28 +188,19 @@ ZeroCopy *enter(Sender *s, uint64_t cookie, int fd, Region *r, const struct msgh
 // With the lock held: z, the last one, was not sent, or the kernel has no record of it.
 void take_back(Sender *s, ZeroCopy *z)
 {
-	ZeroCopy *before = nullptr;
-	for (ZeroCopy *o = s->first; o != z; o = o->next)
-		before = o;
-	(before != nullptr ? before->next : s->first) = nullptr;
-	s->last = before;
+	s->sends.remove_behind(s->sends.before(z), z);
 	zero_copy::forget(z);
 }
 
 // The kernel's word about sends from `low' to `high'.
 void let_go(Sender *s, uint32_t low, uint32_t high, bool copied)
 {
-	ZeroCopy **at = &s->first, *before = nullptr;
-	while (ZeroCopy *z = *at) {
-		if (z->number - low > high - low) {
-			before = z;
-			at = &z->next;
-			continue;
-		}
-		*at = z->next;
-		zero_copy::released(z, copied);
-	}
-	s->last = before;
+	s->sends.remove_if([=](ZeroCopy *z) {
+		bool named = z->number - low <= high - low;
+		if (named)
+			zero_copy::released(z, copied);
+		return named;
+	});
 }
 
 // With the lock held: reads the error queue. file: a number of the socket.
@@ -322,7 +310,7 @@ template <class F> bool each_outstanding(F f)
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Sender *s = pool.at(i);
 		Guard<Mutex> g(s->lock);
-		if (s->cookie == 0 || s->first == nullptr)
+		if (s->cookie == 0 || s->sends.empty())
 			continue;
 		any = true;
 		f(s);
@@ -359,10 +347,8 @@ void after_fork()
 		s->held = s->held_here = -1;
 		s->cookie = 0;
 		// What is held is the parent's to give back.
-		while (ZeroCopy *z = s->first) {
-			s->first = z->next;
+		while (ZeroCopy *z = s->sends.pop())
 			free(z);
-		}
 	}
 	table.each([](std::atomic<Sender *> &place) { place.store(nullptr, mo::relaxed); });
 }

@@ -106,27 +106,21 @@ void finished(Context *c, Operation *o)
 // By one thread at a time. How many uses of the context have ended with it.
 uint32_t deliver_all(Context *c)
 {
-	Operation *o = c->ended.take_all();
-	if (c->late != nullptr) {
-		Operation *last = c->late;
-		while (last->next != nullptr)
-			last = last->next;
-		last->next = o;
-		o = c->late;
+	for (Operation *o = c->ended.take_all(), *next; o != nullptr; o = next) {
+		next = o->next;
+		c->late.push(o);
 	}
 	Ring *r = c->ring.load(mo::relaxed);
 	uint32_t n = 0;
-	while (o != nullptr) {
-		Operation *next = o->next;
+	while (Operation *o = c->late.first()) {
 		// Of a dead context nobody reads the events.
 		if (!c->dead.load(mo::acquire) && !put_event(c, r, o))
 			break;
+		c->late.pop();
 		finished(c, o);
 		n++;
-		o = next;
 	}
-	c->late = o;
-	c->has_late.store(o != nullptr, mo::relaxed);
+	c->has_late.store(!c->late.empty(), mo::relaxed);
 	return n;
 }
 
@@ -341,7 +335,7 @@ void after_fork()
 		c->buffered.store(0, mo::relaxed);
 		c->ended.take_all();
 		c->delivering.store(false, mo::relaxed);
-		c->late = nullptr;
+		c->late = {};
 		c->has_late.store(false, mo::relaxed);
 		c->readers.reset();
 		c->signals.lock.reset();

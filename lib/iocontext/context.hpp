@@ -23,6 +23,7 @@
 #pragma once
 
 #include "base/inbox.hpp"
+#include "base/queue.hpp"
 #include "base/sync.hpp"
 #include "engine/kaio.hpp"
 #include "iocontext/event_signal.hpp"
@@ -51,7 +52,7 @@ struct Context;
 struct Operation {
 	uint32_t index;
 	std::atomic<uint32_t> next_free;
-	Operation *next; // in the inbox
+	Operation *next; // in the inbox, and behind it
 
 	// Read by io_cancel while the operation may be ending; nullptr: it is none.
 	std::atomic<Context *> context;
@@ -68,7 +69,7 @@ struct Operation {
 		bool ordered, write, waits, released;
 		uint64_t dev, ino;
 		uint64_t from, to; // bytes of the file
-		Operation *earlier, *later;
+		Links<Operation> links;
 		Request *parked;
 	} place;
 };
@@ -85,7 +86,7 @@ struct alignas(64) Context {
 
 	Inbox<Operation> ended;
 	std::atomic<bool> delivering{false};
-	Operation *late = nullptr; // for which the ring had no room: by whoever delivers
+	Queue<Operation> late; // for which the ring had no room: by whoever delivers
 	std::atomic<bool> has_late{false};
 	std::atomic<uint32_t> tail{0}; // the ring's, which the program could change
 

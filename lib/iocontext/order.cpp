@@ -10,9 +10,15 @@ namespace sigevec::io::order {
 
 namespace {
 
+Links<Operation> &links_of(Operation *o)
+{
+	return o->place.links;
+}
+using Operations = List<Operation, links_of>;
+
 struct alignas(64) Shard {
 	Mutex lock;
-	Operation *first = nullptr, *last = nullptr; // in the order of submission
+	Operations operations; // in the order of submission
 	unsigned waiting = 0;
 	std::atomic<uint32_t> writes{0}; // of any file
 };
@@ -34,30 +40,17 @@ bool conflict(const Operation::Place &a, const Operation::Place &b)
 // Whether something before o is in its way. With the lock held.
 bool must_wait(const Operation *o)
 {
-	for (const Operation *i = o->place.earlier; i != nullptr; i = i->place.earlier)
+	for (const Operation *i = o; (i = Operations::before(i)) != nullptr;)
 		if (conflict(i->place, o->place))
 			return true;
 	return false;
 }
 
-void append(Shard &s, Operation *o)
-{
-	o->place.earlier = s.last;
-	o->place.later = nullptr;
-	(s.last != nullptr ? s.last->place.later : s.first) = o;
-	s.last = o;
-}
-
-void take_out(Shard &s, Operation *o)
-{
-	(o->place.earlier != nullptr ? o->place.earlier->place.later : s.first) = o->place.later;
-	(o->place.later != nullptr ? o->place.later->place.earlier : s.last) = o->place.earlier;
-}
-
 // The next one that waits and need not any more. nullptr: none does.
 Request *next_free(Shard &s)
 {
-	for (Operation *o = s.first; o != nullptr && s.waiting != 0; o = o->place.later) {
+	for (Operation *o = s.operations.first(); o != nullptr && s.waiting != 0;
+	     o = Operations::after(o)) {
 		if (!o->place.waits || o->place.released || must_wait(o))
 			continue;
 		o->place.released = true;
@@ -83,7 +76,7 @@ bool enter(Operation *o)
 	Shard &s = shard_of(o->place);
 	BlockSignals blocked;
 	Guard<Mutex> g(s.lock);
-	append(s, o);
+	s.operations.push(o);
 	s.writes.fetch_add(o->place.write, mo::relaxed);
 	o->place.ordered = true;
 	o->place.waits = must_wait(o);
@@ -116,7 +109,7 @@ void leave(Operation *o)
 	Request *r;
 	{
 		Guard<Mutex> g(s.lock);
-		take_out(s, o);
+		s.operations.remove(o);
 		// Release: what it has written is seen by who finds none outstanding.
 		s.writes.fetch_sub(o->place.write, mo::release);
 		s.waiting -= o->place.waits;
@@ -134,7 +127,7 @@ void after_fork()
 {
 	for (Shard &s : table) {
 		s.lock.reset();
-		s.first = s.last = nullptr;
+		s.operations = {};
 		s.waiting = 0;
 		s.writes.store(0, mo::relaxed);
 	}

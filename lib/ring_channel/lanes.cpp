@@ -12,7 +12,6 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <sys/stat.h>
 
 namespace sigevec::single {
@@ -41,16 +40,16 @@ bool grow_numbers(Single *s, int fd)
 	auto *v = static_cast<Number *>(realloc(s->numbers, n * sizeof(Number)));
 	if (v == nullptr)
 		return false;
-	memset(v + s->number_count, 0, (n - s->number_count) * sizeof(Number));
 	s->numbers = v;
-	s->number_count = n;
+	while (s->number_count < n)
+		v[s->number_count++] = {};
 	return true;
 }
 
 // What the number was goes on, in nobody's way any more: a chain without a lane.
 void detach(Lane &l)
 {
-	for (Operation *o = l.first; o != nullptr; o = o->next)
+	for (Operation *o = l.first(); o != nullptr; o = o->next)
 		o->detached = true;
 	l = {};
 }
@@ -78,7 +77,7 @@ bool same_file(Single *s, Number *n, const Lane &l, int fd)
 	uint64_t dev = 0, ino = 0;
 	if (!look_at(fd, &dev, &ino))
 		return false;
-	bool same = (n->dev == dev && n->ino == ino) || is_on_file(s, l.first, fd);
+	bool same = (n->dev == dev && n->ino == ino) || is_on_file(s, l.first(), fd);
 	n->dev = dev;
 	n->ino = ino;
 	return same;
@@ -172,26 +171,20 @@ bool enter_lane(Channel *c, Operation *o, int *error)
 	}
 	Number *n = &s->numbers[o->fd];
 	Lane &l = n->lane[is_inward(o->op)];
-	if (l.first != nullptr) {
+	if (!l.empty()) {
 		// What has been prepared may end at once: then there is nothing to be behind.
 		enter(c, false, Deadline{});
 		reap(c);
 	}
-	if (l.first != nullptr && !same_file(s, n, l, o->fd))
+	if (!l.empty() && !same_file(s, n, l, o->fd))
 		detach(l);
 	if (n->ino == 0)
 		look_at(o->fd, &n->dev, &n->ino);
-	if (l.first != nullptr) {
-		if (!hold(s, o, l.last)) {
-			*error = EAGAIN;
-			return false;
-		}
-		l.last->next = o;
-		l.last = o;
+	if (!l.empty() && !hold(s, o, l.last())) {
+		*error = EAGAIN;
 		return false;
 	}
-	l.first = l.last = o;
-	return true;
+	return l.push(o);
 }
 
 namespace {
@@ -222,19 +215,14 @@ Operation *leave_lane(Single *s, Operation *o)
 		return leave_chain(s, o);
 	Number *n = &s->numbers[o->fd];
 	Lane &l = n->lane[is_inward(o->op)];
-	Operation *before = nullptr;
-	if (l.first != o)
-		for (before = l.first; before->next != o; before = before->next)
-			;
-	(before != nullptr ? before->next : l.first) = o->next;
-	if (l.last == o)
-		l.last = before;
+	Operation *before = l.before(o);
+	l.remove_behind(before, o);
 	o->next = nullptr;
 	o->detached = true;
 	// At the end of a connection the number is likely to be closed, and used for another.
-	if (o->result <= 0 && n->lane[0].first == nullptr && n->lane[1].first == nullptr)
+	if (o->result <= 0 && n->lane[0].empty() && n->lane[1].empty())
 		n->ino = 0;
-	return before == nullptr ? l.first : nullptr;
+	return before == nullptr ? l.first() : nullptr;
 }
 
 bool still_there(Single *s, const Operation *o)

@@ -74,7 +74,7 @@ void settle(Channel *c, Single *s, bool known, bool empty)
 	// silenced, in vain.
 	for (bool unheard = false;;) {
 		bool from_ring = empty ? ring_gives_something(s) : ring_has_something(s);
-		if (from_ring || s->ready != nullptr || s->parked != nullptr ||
+		if (from_ring || !s->ready.empty() || !s->parked.empty() ||
 		    !channel::queue_empty(c)) {
 			// What a reader has left needs no moderation.
 			if (!s->armed || unheard || s->ear >= 0 || !(from_ring || s->may_ring))
@@ -118,9 +118,8 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 	Single *s = c->single.load(mo::relaxed);
 	reap(c);
 	unsigned n = 0;
-	while (n < max && s->ready != nullptr) {
-		Operation *o = s->ready;
-		s->ready = o->next;
+	while (n < max && !s->ready.empty()) {
+		Operation *o = s->ready.pop();
 		if (o->use == Operation::Region::arrival)
 			give_arrival(o);
 		describe(o, &v[n++]);
@@ -165,7 +164,7 @@ int look_first(Channel *c, Single *s, bool wait, const Deadline &deadline, bool 
 	if (io_uring_sq_ready(&s->ring) == 0 && !kernel_has_something(s))
 		return 0;
 	// What is to be looked for first is handed over before.
-	bool idle = c->busy_poll.load(mo::relaxed) == 0 && s->ready == nullptr &&
+	bool idle = c->busy_poll.load(mo::relaxed) == 0 && s->ready.empty() &&
 		    io_uring_cq_ready(&s->ring) == 0 && channel::queue_empty(c);
 	disarm(s);
 	*slept = wait && idle;
@@ -305,7 +304,7 @@ unsigned arrived(Channel *c)
 	reap(c);
 	hand_over_unsafe(c, s);
 	unsigned n = 0;
-	for (Operation *o = s->ready; o != nullptr; o = o->next)
+	for (Operation *o = s->ready.first(); o != nullptr; o = o->next)
 		n++;
 	settle(c, s);
 	return n;

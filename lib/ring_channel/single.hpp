@@ -20,6 +20,7 @@
 #pragma once
 
 #include "base/own_ring.hpp"
+#include "base/queue.hpp"
 #include "channel/channel.hpp"
 #include "config.h"
 #include "request/request.hpp"
@@ -76,9 +77,7 @@ struct Operation {
 	Lender *lender;
 };
 
-struct Lane {
-	Operation *first, *last;
-};
+using Lane = Queue<Operation>;
 
 struct Number {
 	Lane lane[2];        // outwards, inwards
@@ -115,12 +114,12 @@ struct Single {
 	Number *numbers;
 	uint32_t number_count;
 	Operation *free;
-	Operation *ready, *ready_last;
+	Queue<Operation> ready;
 	struct Chunk *chunks;
 	Lender *lenders;
 	uint16_t last_lender;
-	bool never_lends;                // the kernel cannot
-	Operation *parked, *parked_last; // what is so
+	bool never_lends;        // the kernel cannot
+	Queue<Operation> parked; // what is so
 	struct io_uring_sqe nowhere;
 };
 

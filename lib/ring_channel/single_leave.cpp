@@ -107,7 +107,7 @@ void hand_over(Channel *c, Operation *o)
 	Single *s = c->single.load(mo::relaxed);
 	Number *n = &s->numbers[o->fd];
 	const Lane &others = n->lane[!is_inward(o->op)];
-	if (o->ino != 0 && others.first == nullptr) {
+	if (o->ino != 0 && others.empty()) {
 		n->dev = o->dev;
 		n->ino = o->ino;
 	} else if (n->ino == 0)
@@ -143,28 +143,21 @@ void leave(Channel *c)
 	Single *s = c->single.load(mo::relaxed);
 	c->without_ring = true;
 	reap(c);
-	while (Operation *o = s->parked) {
-		s->parked = o->next;
+	while (Operation *o = s->parked.pop()) {
 		o->parked = false;
 		channel::more_room(c);
 		put_ready(s, o);
 	}
 	// Ends first, in their order; then what waits, each lane in its order.
-	for (Operation *o = s->ready; o != nullptr; o = o->next)
+	for (Operation *o = s->ready.first(); o != nullptr; o = o->next)
 		requeue(c, o);
-	for (Operation *o = s->ready; o != nullptr;) {
-		Operation *next = o->next;
+	while (Operation *o = s->ready.pop())
 		free_operation(s, o);
-		o = next;
-	}
-	s->ready = nullptr;
 	for (uint32_t i = 0; i < s->number_count; i++)
 		for (Lane &l : s->numbers[i].lane)
-			for (Operation *o = l.first; o != nullptr;) {
-				Operation *next = o->next;
+			while (Operation *o = l.pop()) {
 				move(c, s, o);
 				free_operation(s, o);
-				o = next;
 			}
 	each(s, [&](Operation *o) {
 		move(c, s, o);

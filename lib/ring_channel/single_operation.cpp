@@ -98,13 +98,8 @@ ssize_t ends_unstarted(Single *s, const Operation *next)
 
 void put_ready(Single *s, Operation *o)
 {
-	o->next = nullptr;
 	o->state = Operation::State::ready;
-	if (s->ready == nullptr)
-		s->ready = o;
-	else
-		s->ready_last->next = o;
-	s->ready_last = o;
+	s->ready.push(o);
 }
 
 void start_in_ring(Single *s, Operation *o)
@@ -322,7 +317,7 @@ void reap(Channel *c)
 {
 	Single *s = c->single.load(mo::relaxed);
 	struct io_uring_cqe *cqe;
-	if (s->lenders != nullptr || s->parked != nullptr)
+	if (s->lenders != nullptr || !s->parked.empty())
 		region_step(c, s);
 	while (io_uring_cq_ready(&s->ring) != 0 && io_uring_peek_cqe(&s->ring, &cqe) == 0) {
 		if (s->armed)

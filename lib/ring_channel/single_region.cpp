@@ -108,16 +108,13 @@ void park(Single *s, Operation *o)
 {
 	o->state = Operation::State::ready;
 	o->parked = true;
-	o->next = nullptr;
-	(s->parked != nullptr ? s->parked_last->next : s->parked) = o;
-	s->parked_last = o;
+	s->parked.push(o);
 }
 
 // The first that is parked has got room.
 void unpark(Single *s)
 {
-	Operation *o = s->parked;
-	s->parked = o->next;
+	Operation *o = s->parked.pop();
 	o->parked = false;
 	put_ready(s, o);
 }
@@ -144,7 +141,7 @@ void deliver(Channel *c, Single *s, Operation *o, char *p, size_t n)
 	x->len = o->len;
 	x->result = static_cast<ssize_t>(n);
 	region::add_request(region_of(x)); // until the event has been read
-	if (s->parked == nullptr && channel::admit_another(c))
+	if (s->parked.empty() && channel::admit_another(c))
 		put_ready(s, x);
 	else
 		park(s, x);
@@ -190,7 +187,7 @@ void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags)
 
 void region_step(Channel *c, Single *s)
 {
-	while (s->parked != nullptr && channel::admit_another(c))
+	while (!s->parked.empty() && channel::admit_another(c))
 		unpark(s);
 	bool lacking = false;
 	for (Lender *l = s->lenders; l != nullptr; l = l->next)
@@ -326,7 +323,7 @@ int arm_socket(Channel *c, const Call &call)
 	Single *s = c->single.load(mo::relaxed);
 	association::Locked a(call.fd);
 	if (!a || !a->stream || a->latest || a->region_count != 1 || a->queue_count != 0 ||
-	    a->first != nullptr || a->armed != nullptr || a->notify != nullptr ||
+	    !a->waiting.empty() || a->armed != nullptr || a->notify != nullptr ||
 	    a->blocked != nullptr || a->error != 0)
 		return -1;
 	Region *r = region::at(a->regions[0]);

@@ -93,7 +93,7 @@ void submit_now(Channel *c, Single *s, const Call &call)
 	// It has ended by now, or is to go on elsewhere: then the descriptor must not say that
 	// there is an event.
 	reap(c);
-	if (s->ready == nullptr)
+	if (s->ready.empty())
 		settle(c, s);
 }
 
@@ -222,7 +222,7 @@ void flush(Channel *c)
 	submit(s);
 	// Sends that have found no room go on elsewhere, while their numbers are their files.
 	reap(c);
-	if (is_usable(c, s) && s->ready == nullptr)
+	if (is_usable(c, s) && s->ready.empty())
 		settle(c, s);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/event_count.hpp"
 #include "base/memory_order.hpp"
+#include "base/queue.hpp"
 #include "base/sync.hpp"
 #include "libc.hpp"
 #include "runtime/config.hpp"
@@ -20,27 +21,31 @@ using source::Wait;
 
 enum class State : uint8_t { waiting, running, done };
 
-struct List;
+struct Batch;
 
 struct Entry {
 	struct gaicb *request;
 	State state;
-	List *list;
+	Batch *list;
 	Hook<Entry> hook;
 };
 
 // The requests of one call, until the last has ended.
-struct List {
-	List *next, *previous; // as long as some wait
+struct Batch {
+	Links<Batch> links; // as long as some wait
 	Wait *wait;
 	int left, n;
 	int begun;  // those before this one wait no more
-	bool alone; // has a thread of its own, and is not among the lists
+	bool alone; // has a thread of its own, and is not among the batches
 	Entry v[];
 };
 
 Mutex lock;
-List *first = nullptr, *last = nullptr;
+Links<Batch> &links_of(Batch *l)
+{
+	return l->links;
+}
+List<Batch, links_of> batches;
 Chains<Entry, &Entry::hook> by_request; // all that have not ended
 unsigned threads = 0;
 unsigned common = 0, idle = 0; // of them those that take what waits, and of these the idle ones
@@ -67,23 +72,17 @@ uint64_t hash_of_request(const struct gaicb *request)
 	return hash_of(request, nullptr);
 }
 
-// With the lock held, as the next functions. Nothing in it waits any more.
-void unlink(List *l)
-{
-	(l->previous != nullptr ? l->previous->next : first) = l->next;
-	(l->next != nullptr ? l->next->previous : last) = l->previous;
-}
-
-// The earliest request that waits is no more than these: others have begun or ended.
-void move_on(List *l)
+// With the lock held, as the next functions. The earliest request that waits is no more than these:
+// others have begun or ended.
+void move_on(Batch *l)
 {
 	while (l->begun < l->n && l->v[l->begun].state != State::waiting)
 		if (++l->begun == l->n && !l->alone)
-			unlink(l);
+			batches.remove(l); // nothing in it waits any more
 }
 
 // Returns the list if it has ended with this; the caller then calls tell_end without the lock.
-List *count_down(List *l)
+Batch *count_down(Batch *l)
 {
 	if (--l->left != 0)
 		return nullptr;
@@ -92,9 +91,9 @@ List *count_down(List *l)
 }
 
 // The same.
-List *end(Entry *e, int result)
+Batch *end(Entry *e, int result)
 {
-	List *l = e->list;
+	Batch *l = e->list;
 	e->state = State::done;
 	by_request.remove(e);
 	status(e->request).store(result, mo::release);
@@ -104,7 +103,7 @@ List *end(Entry *e, int result)
 	return count_down(l);
 }
 
-void tell_end(List *l)
+void tell_end(Batch *l)
 {
 	if (l == nullptr)
 		return;
@@ -123,7 +122,8 @@ Entry *find(const struct gaicb *request)
 
 Entry *find_waiting()
 {
-	return first != nullptr ? &first->v[first->begun] : nullptr;
+	Batch *oldest = batches.first();
+	return oldest != nullptr ? &oldest->v[oldest->begun] : nullptr;
 }
 
 // With the lock held, which is given up meanwhile: the next request for this thread. nullptr: it is
@@ -149,7 +149,7 @@ Entry *next_request()
 }
 
 // With the lock held, which is given up meanwhile. False: there is no list, so it has not ended.
-bool has_been_told(List *ended)
+bool has_been_told(Batch *ended)
 {
 	if (ended == nullptr)
 		return false;
@@ -183,7 +183,7 @@ void *common_thread(void *)
 // For one list, of a caller with rights of its own.
 void *single_thread(void *list)
 {
-	auto *l = static_cast<List *>(list);
+	auto *l = static_cast<Batch *>(list);
 	lock.lock();
 	// Until here the thread has kept the list: all of it may have been cancelled.
 	bool ended = has_been_told(count_down(l));
@@ -216,10 +216,10 @@ bool see_to_threads(int n)
 // The channel ends: what has not begun is taken back, the rest ends unheard.
 bool cancel_list(Wait *w, bool)
 {
-	List *ended = nullptr;
+	Batch *ended = nullptr;
 	{
 		Guard<Mutex> g(lock);
-		auto *l = static_cast<List *>(w->names.own);
+		auto *l = static_cast<Batch *>(w->names.own);
 		for (int i = l != nullptr ? l->begun : 0;
 		     l != nullptr && ended == nullptr && i < l->n; i++)
 			if (l->v[i].state == State::waiting)
@@ -231,10 +231,10 @@ bool cancel_list(Wait *w, bool)
 
 constexpr source::Kind kind = {tell, nullptr, cancel_list, nullptr, nullptr, false};
 
-List *make(struct gaicb *list[], int n, Wait *w)
+Batch *make(struct gaicb *list[], int n, Wait *w)
 {
-	auto *l = static_cast<List *>(
-		calloc(1, sizeof(List) + static_cast<size_t>(n) * sizeof(Entry)));
+	auto *l = static_cast<Batch *>(
+		calloc(1, sizeof(Batch) + static_cast<size_t>(n) * sizeof(Entry)));
 	if (l == nullptr)
 		return nullptr;
 	l->wait = w;
@@ -246,19 +246,17 @@ List *make(struct gaicb *list[], int n, Wait *w)
 }
 
 // With the lock held. False: no thread can be had.
-bool queue_for_all(List *l, uint64_t rights)
+bool queue_for_all(Batch *l, uint64_t rights)
 {
 	common_rights = rights;
-	l->previous = last;
-	(last != nullptr ? last->next : first) = l;
-	last = l;
+	batches.push(l);
 	if (see_to_threads(l->n))
 		return true;
-	unlink(l);
+	batches.remove(l);
 	return false;
 }
 
-bool start_for_one(List *l)
+bool start_for_one(Batch *l)
 {
 	l->alone = true;
 	l->left++;
@@ -268,7 +266,7 @@ bool start_for_one(List *l)
 	return true;
 }
 
-bool queue(List *l)
+bool queue(Batch *l)
 {
 	uint64_t rights = rights::to_names();
 	Guard<Mutex> g(lock);
@@ -286,7 +284,7 @@ bool queue(List *l)
 // 0 or the error of getaddrinfo_a.
 int begin(struct gaicb *list[], int n, Wait *w)
 {
-	List *l = make(list, n, w);
+	Batch *l = make(list, n, w);
 	if (l == nullptr)
 		return EAI_MEMORY;
 	w->names = {list, nullptr};
@@ -331,7 +329,7 @@ int start(struct gaicb *list[], int n, const struct sigevent &e)
 
 int cancel(struct gaicb *request)
 {
-	List *ended = nullptr;
+	Batch *ended = nullptr;
 	{
 		Guard<Mutex> g(lock);
 		Entry *e = find(request);
@@ -376,7 +374,7 @@ int suspend(const struct gaicb *const list[], int n, const struct timespec *time
 void after_fork()
 {
 	lock.reset();
-	first = last = nullptr;
+	batches = {};
 	by_request.forget();
 	threads = common = idle = 0;
 	unfinished.store(0, mo::relaxed);

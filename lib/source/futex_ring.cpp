@@ -92,19 +92,20 @@ void FutexRing::note(int error)
 
 void FutexRing::link(Wait *w)
 {
-	w->sync.before = nullptr;
-	w->sync.behind = asleep_;
+	w->sync.links = {nullptr, asleep_};
 	if (asleep_ != nullptr)
-		asleep_->sync.before = w;
+		asleep_->sync.links.before = w;
 	asleep_ = w;
 }
 
 void FutexRing::unlink(Wait *w)
 {
-	source::SyncCall &c = w->sync;
-	(c.before != nullptr ? c.before->sync.behind : asleep_ == w ? asleep_ : told_) = c.behind;
-	if (c.behind != nullptr)
-		c.behind->sync.before = c.before;
+	Links<Wait> l = w->sync.links;
+	(l.before != nullptr ? l.before->sync.links.after
+	 : asleep_ == w      ? asleep_
+			     : told_) = l.after;
+	if (l.after != nullptr)
+		l.after->sync.links.before = l.before;
 }
 
 void FutexRing::sleep(Wait *w)

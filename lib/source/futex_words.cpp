@@ -27,10 +27,7 @@ void FutexWords::sleep(Wait *w)
 		return;
 	Slot &s = slot_[w->sync.slot];
 	w->sync.seated = true;
-	w->sync.behind = nullptr;
-	w->sync.before = s.last;
-	(s.last != nullptr ? s.last->sync.behind : s.first) = w;
-	s.last = w;
+	s.waits.push(w);
 	s.timed += w->sync.timed;
 }
 
@@ -39,8 +36,7 @@ void FutexWords::forget(Wait *w)
 	if (!w->sync.seated)
 		return;
 	Slot &s = slot_[w->sync.slot];
-	(w->sync.before != nullptr ? w->sync.before->sync.behind : s.first) = w->sync.behind;
-	(w->sync.behind != nullptr ? w->sync.behind->sync.before : s.last) = w->sync.before;
+	s.waits.remove(w);
 	s.timed -= w->sync.timed;
 	w->sync.seated = false;
 }
@@ -55,14 +51,14 @@ bool FutexWords::leave(Wait *w)
 void FutexWords::add_words()
 {
 	for (const Slot &s : slot_) {
-		if (s.first == nullptr)
+		if (s.waits.empty())
 			continue;
-		const source::SyncCall &c = s.first->sync;
+		const source::SyncCall &c = s.waits.first()->sync;
 		slot_of_[count_] = c.slot;
 		words_[count_++] = {c.value, reinterpret_cast<uint64_t>(c.word),
 				    FUTEX_32 | (c.shared ? 0u : unsigned{FUTEX_PRIVATE_FLAG}), 0};
-		for (const Wait *w = s.timed != 0 ? s.first : nullptr; w != nullptr;
-		     w = w->sync.behind)
+		for (const Wait *w = s.timed != 0 ? s.waits.first() : nullptr; w != nullptr;
+		     w = s.waits.after(w))
 			if (w->sync.timed && (!limited_ || before(w->sync.deadline, limit_))) {
 				limit_ = w->sync.deadline;
 				limited_ = true;
@@ -107,7 +103,7 @@ void FutexWords::wait()
 void FutexWords::pass_on()
 {
 	for (unsigned i = 1; i < count_; i++)
-		if (slot_[slot_of_[i]].first == nullptr)
+		if (slot_[slot_of_[i]].waits.empty())
 			nptl::wake(reinterpret_cast<const void *>(words_[i].uaddr), 1, false);
 }
 
@@ -125,11 +121,12 @@ void FutexWords::awake()
 // Of a slot one that has something to do, or nullptr.
 Wait *FutexWords::due(const Slot &s) const
 {
-	if (s.first != nullptr && value_of(s.first) != s.first->sync.value)
-		return s.first;
-	Wait *w = s.timed != 0 ? s.first : nullptr;
+	Wait *w = s.waits.first();
+	if (w != nullptr && value_of(w) != w->sync.value)
+		return w;
+	w = s.timed != 0 ? w : nullptr;
 	while (w != nullptr && !(w->sync.timed && !before(now_, w->sync.deadline)))
-		w = w->sync.behind;
+		w = s.waits.after(w);
 	return w;
 }
 

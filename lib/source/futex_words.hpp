@@ -38,8 +38,10 @@ public:
 	bool next(source::Wait **w);
 
 private:
+	static Links<source::Wait> &links_of(source::Wait *w) { return w->sync.links; }
+
 	struct Slot {
-		source::Wait *first, *last;
+		List<source::Wait, links_of> waits;
 		unsigned timed; // of them have a deadline
 	};
 

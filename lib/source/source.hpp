@@ -24,6 +24,7 @@
 #pragma once
 
 #include "base/chains.hpp"
+#include "base/queue.hpp"
 #include "channel/event.hpp"
 #include "sigevec/ec.h"
 
@@ -93,7 +94,7 @@ struct SysvWait {
 	enum class Place : uint8_t { queue, thread, tried, over } place;
 	pid_t thread;   // that has it
 	uint64_t queue; // what is the same of calls that are equal but for their buffers
-	Wait *next, *previous;
+	Links<Wait> links;
 };
 
 // A call of getaddrinfo_a: the program's list, and what addrinfo.cpp has of it.
@@ -124,7 +125,7 @@ struct SyncCall {
 			   // whether it has slept
 	struct __kernel_timespec deadline; // CLOCK_REALTIME
 	Wait *next, *next_called;          // in lists of the watcher's
-	Wait *behind, *before;             // in its slot
+	Links<Wait> links;                 // in its slot, or its watcher's ring
 };
 
 struct Wait {

@@ -17,7 +17,7 @@
 namespace sigevec::sysv {
 
 Mutex lock;
-List waiting, running;
+Calls waiting, running;
 bool attended = false;
 std::atomic<uint32_t> ends{0};
 std::atomic<bool> long_pause{false};
@@ -48,7 +48,7 @@ uint64_t hash_of_object(const SysvCall &c)
 
 } // namespace
 
-void take_off(List &l, Wait *w)
+void take_off(Calls &l, Wait *w)
 {
 	l.remove(w);
 	by_object.remove(w);
@@ -68,9 +68,9 @@ namespace {
 // With the lock held: the oldest that nobody tries just now.
 Wait *oldest()
 {
-	Wait *w = waiting.first;
+	Wait *w = waiting.first();
 	while (w != nullptr && w->sysv.place != Place::queue)
-		w = w->sysv.next;
+		w = Calls::after(w);
 	return w;
 }
 
@@ -78,7 +78,7 @@ void set_running(Wait *w, pid_t thread)
 {
 	w->sysv.place = Place::thread;
 	w->sysv.thread = thread;
-	running.add(w);
+	running.push(w);
 }
 
 // With the lock held: the next call for this thread. nullptr: it has been idle for long enough, and
@@ -164,7 +164,7 @@ bool see_to_threads()
 {
 	queued.notify(1);
 	// Idle threads that have been woken are still counted.
-	if (idle - dismissed >= waiting.length)
+	if (idle - dismissed >= waiting.length())
 		return true;
 	if (threads < config::limits.threads.load(mo::relaxed) &&
 	    start_thread(common_thread, nullptr, "sigevec-sysv") == 0) {
@@ -193,7 +193,7 @@ int queue_for_all(Wait *w, uint64_t rights)
 {
 	common_rights = rights;
 	w->sysv.place = Place::queue;
-	waiting.add(w);
+	waiting.push(w);
 	if (see_to_threads())
 		return 0;
 	waiting.remove(w);
@@ -218,7 +218,7 @@ int wait_for_turn(Wait *w)
 	w->sysv.queue = queue_of(w->sysv.call);
 	uint64_t rights = rights::to_objects();
 	Guard<Mutex> g(lock);
-	bool nobody = common == 0 && waiting.first == nullptr && !attended;
+	bool nobody = common == 0 && waiting.empty() && !attended;
 	int error = nobody || rights == common_rights ? queue_for_all(w, rights) : start_for_one(w);
 	if (error == 0)
 		by_object.add(w, hash_of_object(w->sysv.call));

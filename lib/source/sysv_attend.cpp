@@ -53,17 +53,17 @@ bool try_one(Wait *w)
 Wait *try_all(uint64_t round)
 {
 	Seen seen(round);
-	for (Wait *w = running.first; w != nullptr; w = w->sysv.next)
+	for (Wait *w = running.first(); w != nullptr; w = Calls::after(w))
 		seen.add(w->sysv.queue);
 	Wait *ended = nullptr;
-	for (Wait *w = waiting.first, *next; w != nullptr; w = next) {
+	for (Wait *w = waiting.first(), *next; w != nullptr; w = next) {
 		bool has_ended = seen.add(w->sysv.queue) && try_one(w);
-		next = w->sysv.next; // only now: while it is tried it stays where it is, others do
-				     // not
+		next = Calls::after(w); // only now: while it is tried it stays where it is, others
+					// do not
 		if (!has_ended)
 			continue;
 		take_off(waiting, w);
-		w->sysv.next = ended;
+		w->sysv.links.after = ended;
 		ended = w;
 	}
 	return ended;
@@ -109,13 +109,13 @@ void *attend(void *)
 {
 	Pause pause;
 	lock.lock();
-	for (uint64_t round = 1; waiting.first != nullptr; round++) {
+	for (uint64_t round = 1; !waiting.empty(); round++) {
 		int64_t begun = nanoseconds_now();
 		Wait *ended = try_all(round);
 		lock.unlock();
 		pause.after(ended != nullptr, nanoseconds_now() - begun);
 		while (Wait *w = ended) {
-			ended = w->sysv.next;
+			ended = w->sysv.links.after;
 			end_call(w, w->result);
 		}
 		pause.make();

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/memory_order.hpp"
+#include "base/queue.hpp"
 #include "base/sync.hpp"
 #include "source/sysv.hpp"
 #include "source/sysv_call.hpp"
@@ -17,28 +18,14 @@ namespace sigevec::sysv {
 using source::Wait;
 using Place = source::SysvWait::Place;
 
-struct List {
-	Wait *first = nullptr, *last = nullptr;
-	unsigned length = 0;
-
-	void add(Wait *w)
-	{
-		w->sysv.next = nullptr;
-		w->sysv.previous = last;
-		(last != nullptr ? last->sysv.next : first) = w;
-		last = w;
-		length++;
-	}
-	void remove(Wait *w)
-	{
-		(w->sysv.previous != nullptr ? w->sysv.previous->sysv.next : first) = w->sysv.next;
-		(w->sysv.next != nullptr ? w->sysv.next->sysv.previous : last) = w->sysv.previous;
-		length--;
-	}
-};
+inline Links<Wait> &links_of(Wait *w)
+{
+	return w->sysv.links;
+}
+using Calls = List<Wait, links_of>;
 
 extern Mutex lock;
-extern List waiting, running;
+extern Calls waiting, running;
 extern bool attended; // the attendant is there
 // Changes when a call has ended; waited on by the attendant when it makes long pauses.
 extern std::atomic<uint32_t> ends;
@@ -50,7 +37,7 @@ inline bool unwanted(const Wait *w)
 }
 
 // With the lock held: it is in neither list any more, and ends outside of the lock.
-void take_off(List &l, Wait *w);
+void take_off(Calls &l, Wait *w);
 // Not with the lock.
 void end_call(Wait *w, ssize_t result);
 

@@ -21,17 +21,6 @@ void call(Watcher &one)
 	nptl::wake(&one.control, 1, true);
 }
 
-// With the lock held: at the end of one of a watcher's lists. True: it is to be woken, as it is for
-// the first of several.
-bool append(Wait *w, Wait *source::SyncCall::*next, Wait **first, Wait **last)
-{
-	bool only = *first == nullptr;
-	w->sync.*next = nullptr;
-	(only ? *first : (*last)->sync.*next) = w;
-	*last = w;
-	return only;
-}
-
 // Its watcher is to look at it, unless it is settled.
 void call_for(Wait *w)
 {
@@ -42,7 +31,7 @@ void call_for(Wait *w)
 		if ((w->flags.load(mo::acquire) & source::settled) != 0)
 			return;
 		source::hold(w);
-		first = append(w, &source::SyncCall::next_called, &one.called, &one.last_called);
+		first = one.called.push(w);
 	}
 	if (first)
 		call(one);
@@ -167,7 +156,7 @@ void enter(int place, Wait *w)
 	bool first;
 	{
 		Guard<Mutex> g(lock);
-		first = append(w, &source::SyncCall::next, &one.entered, &one.last_entered);
+		first = one.entered.push(w);
 	}
 	if (first)
 		call(one);
@@ -201,7 +190,8 @@ void after_fork()
 		one.begun = 0;
 		one.running = false;
 		one.taken = 0;
-		one.entered = one.called = nullptr;
+		one.entered = {};
+		one.called = {};
 		for (Seat &s : one.seats)
 			s = {};
 	}

@@ -4,6 +4,7 @@
 // does). Its locks are explained in watcher.hpp.
 #pragma once
 
+#include "base/queue.hpp"
 #include "base/sync.hpp"
 #include "source/futex_ring.hpp"
 #include "source/futex_words.hpp"
@@ -20,6 +21,17 @@ constexpr unsigned most_watchers = 8;
 
 enum Means : uint32_t { none, by_words, by_ring };
 
+inline Wait *&next_of(Wait *w)
+{
+	return w->sync.next;
+}
+inline Wait *&next_called_of(Wait *w)
+{
+	return w->sync.next_called;
+}
+using Entered = Queue<Wait, next_of>;
+using Called = Queue<Wait, next_called_of>;
+
 // A slot of FutexWords, as whoever reserves sees it.
 struct Seat {
 	const void *object; // that may be shared
@@ -34,8 +46,9 @@ struct Watcher {
 	bool running;
 	unsigned taken;
 	Seat seats[slots]; // without a ring
-	Wait *entered, *last_entered;
-	Wait *called, *last_called; // to be ended before their time, each with a reference
+	// Its thread is woken for the first of either.
+	Entered entered;
+	Called called; // to be ended before their time, each with a reference
 
 	// Held by the thread while it is awake, and by whoever ends a wait at once. What follows is
 	// guarded by it, and so are the waits that have been entered, until they are over.

@@ -10,6 +10,7 @@
 #include "source/sync.hpp"
 
 #include <cerrno>
+#include <utility>
 
 namespace sigevec::watcher {
 
@@ -70,13 +71,12 @@ void settle(Watcher &me, Wait *w)
 namespace {
 
 // False: there has been nothing to do for long enough, and the thread is to end.
-bool take_lists(Watcher &me, bool idle, Wait **entered, Wait **called)
+bool take_lists(Watcher &me, bool idle, Entered *entered, Called *called)
 {
 	Guard<Mutex> g(lock);
-	*entered = me.entered;
-	*called = me.called;
-	me.entered = me.called = nullptr;
-	if (idle && me.taken == 0 && *entered == nullptr && *called == nullptr)
+	*entered = std::exchange(me.entered, {});
+	*called = std::exchange(me.called, {});
+	if (idle && me.taken == 0 && entered->empty() && called->empty())
 		me.running = false;
 	return me.running;
 }
@@ -95,7 +95,8 @@ public:
 	{
 		for (bool idle = false;;) {
 			uint32_t seen = me_.control.load(mo::seq_cst);
-			Wait *entered, *called;
+			Entered entered;
+			Called called;
 			if (!take_lists(me_, idle, &entered, &called))
 				return;
 			bool nothing = get_ready(seen, entered, called);
@@ -108,7 +109,7 @@ public:
 
 private:
 	// True: it looks after no wait, and leaves nothing in the kernel.
-	bool get_ready(uint32_t seen, Wait *entered, Wait *called)
+	bool get_ready(uint32_t seen, const Entered &entered, const Called &called)
 	{
 		Guard<Mutex> turn(me_.turn);
 		begin(entered);
@@ -127,15 +128,12 @@ private:
 		sleeper_.forget(w);
 		me_.begun--;
 		w->sync.over = true;
-		w->sync.next = nullptr;
-		*last_ended_ = w;
-		last_ended_ = &w->sync.next;
+		ended_.push(w);
 	}
 
-	void begin(Wait *entered)
+	void begin(Entered entered)
 	{
-		while (Wait *w = entered) {
-			entered = w->sync.next;
+		while (Wait *w = entered.pop()) {
 			if (w->sync.over) {
 				source::release(w);
 				continue;
@@ -146,10 +144,9 @@ private:
 		}
 	}
 
-	void end(Wait *called)
+	void end(Called called)
 	{
-		while (Wait *w = called) {
-			called = w->sync.next_called;
+		while (Wait *w = called.pop()) {
 			if (!w->sync.over && sleeper_.interrupt(w))
 				look(w);
 			source::release(w);
@@ -173,16 +170,13 @@ private:
 	// Without the turn: what is told may be ended by others.
 	void settle_ended()
 	{
-		while (Wait *w = ended_) {
-			ended_ = w->sync.next;
+		while (Wait *w = ended_.pop())
 			settle(me_, w);
-		}
-		last_ended_ = &ended_;
 	}
 
 	Watcher &me_;
 	Sleeper &sleeper_;
-	Wait *ended_ = nullptr, **last_ended_ = &ended_; // not settled yet
+	Entered ended_; // not settled yet
 };
 
 // The next thread may have begun before this one has left.
