@@ -144,7 +144,16 @@ int OwnRing::open(unsigned entries, unsigned completions, unsigned set_up)
 	if (e != 0)
 		return e;
 	uring_queue::name_entries(this);
+	in_vain_ = 0;
+	lost_ = false;
 	return 0;
+}
+
+void OwnRing::note(int error)
+{
+	in_vain_ = uring_queue::is_shortage(error) ? in_vain_ + 1 : 0;
+	if ((error > 0 && !uring_queue::is_passing(error)) || in_vain_ >= uring_queue::most_in_vain)
+		lose();
 }
 
 void OwnRing::leave()

@@ -115,12 +115,7 @@ bool Ring::probe()
 
 struct io_uring_sqe *Ring::get_sqe()
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring_);
-	while (sqe == nullptr && !lost_) {
-		note(-io_uring_submit(&ring_));
-		sqe = io_uring_get_sqe(&ring_);
-	}
-	return sqe != nullptr ? sqe : &nowhere_;
+	return ring_.get_sqe([this] { ring_.note(-io_uring_submit(&ring_)); });
 }
 
 bool Ring::knows_futexes()
@@ -204,7 +199,7 @@ void Ring::wait(int ms)
 		watch_epoll();
 	struct __kernel_timespec t = {ms / 1000, (ms % 1000) * 1000000ll};
 	if (uring_queue::waits_idly(&ring_))
-		note(uring_queue::wait_idly(&ring_, ms >= 0 ? &t : nullptr));
+		ring_.note(uring_queue::wait_idly(&ring_, ms >= 0 ? &t : nullptr));
 	else
 		wait_on_descriptor(ms);
 }
@@ -212,8 +207,8 @@ void Ring::wait(int ms)
 // Before Linux 6.15.
 void Ring::wait_on_descriptor(int ms)
 {
-	note(uring_queue::submit_and_look(&ring_));
-	if (lost_ || io_uring_cq_ready(&ring_) != 0)
+	ring_.note(uring_queue::submit_and_look(&ring_));
+	if (lost() || io_uring_cq_ready(&ring_) != 0)
 		return;
 	struct pollfd p = {ring_.ring_fd, POLLIN, 0};
 	timespec t = {ms / 1000, (ms % 1000) * 1000000l};
@@ -287,17 +282,15 @@ bool Ring::tell(uint64_t data, int result, bool ended, Completion *c)
 void Ring::note_start(Request *r, const struct io_uring_sqe *sqe)
 {
 	outstanding_++;
-	if (sqe != &nowhere_)
+	if (!ring_.is_nowhere(sqe))
 		return;
 	r->post = {stranded_, helper::What::request, reinterpret_cast<void *>(sqe->user_data)};
 	stranded_ = &r->post;
 }
 
-void Ring::note(int error)
+bool Ring::lost() const
 {
-	in_vain_ = uring_queue::is_shortage(error) ? in_vain_ + 1 : 0;
-	lost_ = lost_ || (error > 0 && !uring_queue::is_passing(error)) ||
-		in_vain_ >= uring_queue::most_in_vain;
+	return ring_.lost();
 }
 
 void Ring::leave()
@@ -334,6 +327,10 @@ void Ring::watch(int)
 }
 void Ring::cancel(Request *)
 {
+}
+bool Ring::lost() const
+{
+	return false;
 }
 void Ring::leave()
 {

@@ -42,7 +42,7 @@ public:
 
 	// The kernel refuses to let it be entered. leave(): what was in it is told of as cancelled,
 	// now and then, until nothing is outstanding.
-	bool lost() const { return lost_; }
+	bool lost() const;
 	void leave();
 	bool outstanding() const { return outstanding_ != 0; }
 
@@ -77,14 +77,10 @@ private:
 	bool watched_ = false;
 	int epoll_ = -1; // or it is not watched
 	bool watches_epoll_ = false;
-	void note(int error);
 	void note_start(Request *r, const struct io_uring_sqe *sqe);
 	bool tell(uint64_t data, int result, bool ended, Completion *c);
-	struct io_uring_sqe nowhere_;
-	helper::Post *stranded_ = nullptr; // parts of requests whose entry is that
+	helper::Post *stranded_ = nullptr; // parts of requests whose entry nobody looks at
 #endif
-	bool lost_ = false;
-	unsigned in_vain_ = 0;     // calls, one after the other
 	unsigned outstanding_ = 0; // requests
 	unsigned untaken_ = 0;     // by the kernel, when it was left
 };

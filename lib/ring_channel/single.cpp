@@ -62,7 +62,7 @@ bool ring_gives_something(Single *s)
 
 bool is_usable(Channel *c, const Single *s)
 {
-	if (s == nullptr || (s->owner == this_thread() && !s->lost))
+	if (s == nullptr || (s->owner == this_thread() && !s->ring.lost()))
 		return s != nullptr;
 	leave(c);
 	return false;
@@ -201,7 +201,7 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 	     known = false; // known: its descriptor has been looked at since the last wait
 	if (int e = look_first(c, s, wait, deadline, &slept); e != 0)
 		return e;
-	while (!s->lost) {
+	while (!s->ring.lost()) {
 		if (c->ending.load(mo::seq_cst)) {
 			end(c);
 			return -EBADF;
@@ -230,7 +230,8 @@ int next_of_ring(Channel *c, Single *s, event_data_t *v, unsigned max, bool wait
 		int e = wait_once(c, s, wait, deadline);
 		if (uring_queue::is_shortage(-e))
 			continue;
-		if (e != 0 && !s->lost && !ring_gives_something(s) && channel::queue_empty(c)) {
+		if (e != 0 && !s->ring.lost() && !ring_gives_something(s) &&
+		    channel::queue_empty(c)) {
 			if (e == -ETIMEDOUT && !s->checked && !channel::check_descriptor(c))
 				return -EBADF;
 			if (e == -ETIMEDOUT)

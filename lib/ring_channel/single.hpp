@@ -89,10 +89,8 @@ struct Single {
 	OwnRing ring;
 	std::atomic<Single *> *claim; // whose ring the number was last, as far as the library knows
 	uint64_t dev, ino;            // what the number is known by besides
-	unsigned in_vain;             // calls that enter it, one after the other
-	bool lost;      // its number is not the ring's any more, or the kernel refuses: to be left
-	bool words;     // it can sleep on a word: the kernel knows futexes
-	bool listening; // it does so, for others that wake its owner
+	bool words;                   // it can sleep on a word: the kernel knows futexes
+	bool listening;               // it does so, for others that wake its owner
 	bool ending;
 	uint64_t owner;
 	bool armed;       // the kernel rings the bell
@@ -120,7 +118,6 @@ struct Single {
 	uint16_t last_lender;
 	bool never_lends;        // the kernel cannot
 	Queue<Operation> parked; // what is so
-	struct io_uring_sqe nowhere;
 };
 
 constexpr unsigned chunk_size = 64;

@@ -74,7 +74,8 @@ void cancel_everything(Channel *c, Single *s)
 	constexpr struct __kernel_timespec patience = {0, 5000000};
 	s->ending = true;
 	each(s, [](Operation *o) { o->cancelled = true; });
-	while (!s->lost && (s->in_ring != 0 || s->cancels != 0 || s->listening || s->watching)) {
+	while (!s->ring.lost() &&
+	       (s->in_ring != 0 || s->cancels != 0 || s->listening || s->watching)) {
 		struct io_uring_sqe *sqe = get_sqe(s);
 		io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
 		sqe->user_data = cancel_tag;
@@ -130,7 +131,7 @@ void end_own(Channel *c, Single *s)
 	cancel_everything(c, s);
 	if (s->from_device)
 		poll_devices(s, 0);
-	if (s->lost || !spare::may_keep(s)) {
+	if (s->ring.lost() || !spare::may_keep(s)) {
 		Dismantling awaited(s);
 		dispose(c);
 	} else

@@ -117,8 +117,8 @@ struct Argument {
 
 int enter_kernel(Single *s, unsigned count, unsigned flags, const struct __kernel_timespec *rest)
 {
-	if (s->lost || !has_number(s)) {
-		s->lost = true;
+	if (s->ring.lost() || !has_number(s)) {
+		s->ring.lose();
 		return -EBADF;
 	}
 	bool prepared = s->pinned != 0 && prepare_to_let_go(s);
@@ -135,9 +135,7 @@ int enter_kernel(Single *s, unsigned count, unsigned flags, const struct __kerne
 		if (s->pinned != 0)
 			let_go_of_pinned(s, prepared);
 	}
-	s->in_vain = uring_queue::is_shortage(error) ? s->in_vain + 1 : 0;
-	s->lost = (error != 0 && !uring_queue::is_passing(error)) ||
-		  s->in_vain >= uring_queue::most_in_vain;
+	s->ring.note(error);
 	return error != 0 ? -error : static_cast<int>(n);
 }
 
@@ -183,16 +181,7 @@ int submit_and_wait(Single *s, unsigned count, const struct __kernel_timespec *r
 
 struct io_uring_sqe *get_sqe(Single *s)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
-	for (int left = 1000; sqe == nullptr && !s->lost && left > 0; left--) {
-		enter_kernel(s, 0, 0, nullptr);
-		sqe = io_uring_get_sqe(&s->ring);
-	}
-	if (sqe != nullptr)
-		return sqe;
-	// What is written there nobody sees: the operation goes on where the others do.
-	s->lost = true;
-	return &s->nowhere;
+	return s->ring.get_sqe([s] { enter_kernel(s, 0, 0, nullptr); });
 }
 
 } // namespace sigevec::single

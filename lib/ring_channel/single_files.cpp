@@ -62,7 +62,7 @@ bool make_table(Single *s)
 	if (s->files != 0)
 		return true;
 	unsigned n = most_allowed();
-	if (n <= places_to_pin(n) || s->lost || !has_number(s))
+	if (n <= places_to_pin(n) || s->ring.lost() || !has_number(s))
 		return false;
 	auto *used = static_cast<uint64_t *>(calloc(n / 64, sizeof(uint64_t)));
 	if (used == nullptr)

@@ -73,8 +73,8 @@ Single *take(uint64_t owner)
 
 bool may_keep(const Single *s)
 {
-	bool clean = s->ending && !s->lost && s->in_ring == 0 && s->cancels == 0 && !s->listening &&
-		     !s->watching && s->lenders == nullptr;
+	bool clean = s->ending && !s->ring.lost() && s->in_ring == 0 && s->cancels == 0 &&
+		     !s->listening && !s->watching && s->lenders == nullptr;
 	return clean && s->owner == this_thread() && number_of(s->owner) < most_of_thread;
 }
 

@@ -27,7 +27,7 @@ namespace {
 Single *own(Channel *c)
 {
 	Single *s = c->single.load(mo::relaxed);
-	if (s != nullptr && s->owner == this_thread() && !s->lost)
+	if (s != nullptr && s->owner == this_thread() && !s->ring.lost())
 		return s;
 	if (s != nullptr)
 		leave(c);
@@ -181,9 +181,9 @@ int submit_to_ring(Channel *c, const Call &call)
 		return error;
 	stats::count(stats::requests);
 	SIGEVEC_PROBE4(submit, call.cb, static_cast<int>(call.op), call.fd, call.len);
-	if (!batch && !s->lost)
+	if (!batch && !s->ring.lost())
 		submit_now(c, s, call);
-	if (s->lost)
+	if (s->ring.lost())
 		leave(c); // with this one
 	return 0;
 }

@@ -78,16 +78,7 @@ void FutexRing::close()
 // With room for that many in the same submission.
 struct io_uring_sqe *FutexRing::get_sqe(unsigned room)
 {
-	while (io_uring_sq_space_left(&ring_) < room && !lost_.load(mo::relaxed))
-		note(-io_uring_submit(&ring_));
-	return lost_.load(mo::relaxed) ? &nowhere_ : io_uring_get_sqe(&ring_);
-}
-
-void FutexRing::note(int error)
-{
-	in_vain_ = uring_queue::is_shortage(error) ? in_vain_ + 1 : 0;
-	if ((error > 0 && !uring_queue::is_passing(error)) || in_vain_ >= uring_queue::most_in_vain)
-		lost_.store(true, mo::relaxed);
+	return ring_.get_sqe([this] { ring_.note(-io_uring_submit(&ring_)); }, room);
 }
 
 void FutexRing::link(Wait *w)
@@ -127,7 +118,7 @@ void FutexRing::sleep(Wait *w)
 
 bool FutexRing::interrupt(Wait *w)
 {
-	if (lost_.load(mo::relaxed)) {
+	if (ring_.lost()) {
 		unlink(w);
 		return true;
 	}
@@ -147,7 +138,7 @@ bool FutexRing::many_remainders() const
 // passed on once the memory has gone; and kinds with more than one word may sleep again after this.
 bool FutexRing::leave(Wait *w)
 {
-	if (lost_.load(mo::relaxed)) {
+	if (ring_.lost()) {
 		unlink(w);
 		return false;
 	}
@@ -169,7 +160,7 @@ void FutexRing::clear_remainders()
 
 bool FutexRing::may_close()
 {
-	if (lost_.load(mo::relaxed))
+	if (ring_.lost())
 		return true;
 	if (remainders_ != 0)
 		clear_remainders();
@@ -208,9 +199,9 @@ void FutexRing::listen(const std::atomic<uint32_t> &word, uint32_t value, int se
 void FutexRing::wait()
 {
 	struct __kernel_timespec t = {seconds_, 0};
-	if (!lost_.load(mo::relaxed))
-		note(uring_queue::wait_idly(&ring_, seconds_ >= 0 ? &t : nullptr));
-	if (!lost_.load(mo::relaxed))
+	if (!ring_.lost())
+		ring_.note(uring_queue::wait_idly(&ring_, seconds_ >= 0 ? &t : nullptr));
+	if (!ring_.lost())
 		return;
 	constexpr timespec moment{0, 10000000};
 	syscall(SYS_futex, own_, FUTEX_WAIT, own_value_, &moment, nullptr, 0); // as it is woken
@@ -218,7 +209,7 @@ void FutexRing::wait()
 
 void FutexRing::awake()
 {
-	if (!lost_.load(mo::relaxed))
+	if (!ring_.lost())
 		return;
 	told_ = asleep_;
 	asleep_ = nullptr;
@@ -239,7 +230,7 @@ bool FutexRing::next_without(Wait **w)
 bool FutexRing::next(Wait **w)
 {
 	struct io_uring_cqe *cqe;
-	if (lost_.load(mo::relaxed))
+	if (ring_.lost())
 		return next_without(w);
 	while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
 		uint64_t data = cqe->user_data;

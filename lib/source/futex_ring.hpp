@@ -55,7 +55,6 @@ private:
 	bool many_remainders() const;
 	void clear_remainders();
 	bool took_remainder(source::Wait *w, int result);
-	void note(int error);
 	void link(source::Wait *w);
 	void unlink(source::Wait *w);
 	bool next_without(source::Wait **w);
@@ -66,12 +65,9 @@ private:
 	source::Wait *asleep_ = nullptr; // all whose requests are in the kernel
 	// A filter that came later refuses to enter the ring: all are looked at now and then.
 	// told_: of them, in this round.
-	std::atomic<bool> lost_{false};
-	unsigned in_vain_ = 0; // calls, one after the other
 	source::Wait *told_ = nullptr;
 	const std::atomic<uint32_t> *own_ = nullptr;
 	uint32_t own_value_ = 0;
-	struct io_uring_sqe nowhere_;
 	unsigned sleeping_ = 0,
 		 remainders_ = 0; // requests in the kernel; those left behind are among them
 #endif
