@@ -40,9 +40,10 @@ OwnThread *of(const Request *r)
 
 // ---- what is needed
 
-// Whether the kernel asks who makes the call. Who reads has been asked when the file was opened;
-// files whose content is made when they are read (/proc) are of size 0, and may ask again. So may
-// whatever is written to: a file, to see whether it stays set-user-ID.
+// Whether the kernel asks who makes the call, and credentials are the answer. Who reads has been
+// asked when the file was opened; files whose content is made when they are read (/proc) are of
+// size 0, and may ask again. So may whatever is written to: a file, to see whether it stays
+// set-user-ID.
 bool depends_on_rights(const Call &c, const Descriptor &d)
 {
 	switch (c.op) {
@@ -52,8 +53,6 @@ bool depends_on_rights(const Call &c, const Descriptor &d)
 		return d.kind != Kind::fifo && (d.kind != Kind::socket || !over_ip(c.fd));
 	case Op::send:
 		return c.message != nullptr || !over_ip(c.fd);
-	case Op::connect:
-		return true;
 	default:
 		return false;
 	}
@@ -238,6 +237,11 @@ bool sends_descriptors(const Call &c)
 
 bool needed(const Call &c, const Descriptor &d, ssize_t out)
 {
+	// Where a thread may connect to is also a matter of its security domain (Landlock,
+	// filters), which nothing tells: two threads with the same credentials may have different
+	// ones.
+	if (c.op == Op::connect)
+		return out < 0;
 	// Names and descriptors go with the first part.
 	if (out <= 0 && (names_unix(c) || sends_descriptors(c)))
 		return true;

@@ -60,14 +60,9 @@ ssize_t attempt_briefly(OwnThread *c, Request *r)
 
 ssize_t attempt(OwnThread *c, Request *r)
 {
-	if (r->polled)
-		return transfer::end_of_connect(c->file, r->message->header);
 	ssize_t n = c->settled ? transfer::one_call(r, c->file) : attempt_briefly(c, r);
-	if (r->op != Op::connect)
-		return n;
-	r->polled = n == -EINPROGRESS;
 	// A UNIX socket's listener has no room.
-	return r->polled || (n == -EINTR && !c->settled) ? -EAGAIN : n;
+	return r->op == Op::connect && n == -EINTR && !c->settled ? -EAGAIN : n;
 }
 
 // Where readiness does not tell of all that ends the wait, or there is a limit to it.

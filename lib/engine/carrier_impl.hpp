@@ -34,7 +34,8 @@ struct OwnThread : Carrier {
 
 namespace carrier {
 
-// The whole request, in its turn. Result or -errno.
+// The whole request, in its turn. Result or -errno; -EINPROGRESS: a connect has begun, and its end
+// needs no carrier.
 ssize_t carry_out(OwnThread *c, Request *r);
 
 } // namespace carrier

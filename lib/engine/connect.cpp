@@ -6,6 +6,7 @@
 #include "engine/transfer.hpp"
 
 #include "base/socket_option.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "engine/moment.hpp"
 #include "engine/transfer_impl.hpp"
@@ -85,6 +86,18 @@ ssize_t begin_connect(int fd, const struct msghdr &to, bool briefly)
 	return n == -EALREADY || (n == -EINTR && goes_on) ? -EINPROGRESS : n;
 }
 
+ssize_t begin_connect_in_call(int fd, const struct msghdr &to)
+{
+	// No handler of the program's may leave by a longjmp: who is called has the stream's claim.
+	BlockSignals blocked;
+	constexpr long longest = 50000;
+	Moment moment(longest);
+	if (!moment)
+		return -EAGAIN;
+	ssize_t n = call_connect(fd, to);
+	return n == -EALREADY || n == -EINTR ? -EINPROGRESS : n;
+}
+
 ssize_t failed_connect(int fd, ssize_t error)
 {
 	// What the network says comes after the connect has begun, and only then is there something
@@ -129,7 +142,9 @@ ssize_t end_of_connect(int fd, const struct msghdr &to)
 	// It does not wait, unless somebody has just shut the socket down: then this is a new
 	// connection.
 	ssize_t n = connect_briefly(fd, to);
-	return n == -EISCONN ? 0 : n == -EINPROGRESS || n == -EALREADY || n == -EINTR ? -EAGAIN : n;
+	// This thread's security domain may not be the caller's, and forbid what the caller may.
+	bool there = n == -EISCONN || n == -EACCES || n == -EPERM;
+	return there ? 0 : n == -EINPROGRESS || n == -EALREADY || n == -EINTR ? -EAGAIN : n;
 }
 
 bool is_broken(int fd)

@@ -184,9 +184,6 @@ bool Driver::try_now(Stream *s, Request *r)
 	if (r->in_program) {
 		if (ready(s) || (r->op == Op::accept && !listening(s)))
 			return give_to_program(s, r);
-	} else if (r->op == Op::connect && !r->polled) {
-		begin_by_worker(s, r);
-		return false;
 	} else if (!transfer::must_block(r))
 		n = attempt(s, r, &given);
 	if (given)
@@ -280,8 +277,6 @@ bool Driver::ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, boo
 		end_first(s, -ECANCELED);
 		return false;
 	}
-	if (r->op == Op::connect && n < 0)
-		n = transfer::failed_connect(s->file, n);
 	bool more = transferred(s, r, n);
 	if (more && stops) {
 		// One more connection came before the cancellation: it is the last one.
@@ -311,11 +306,8 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 		step(s);
 		return;
 	}
-	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()) ||
-			   (r->op == Op::connect && n == -EALREADY))) {
-		// Not its end: the ring has no way to wait for this descriptor, or was disturbed;
-		// or a connect is under way, which the call would wait for. The program has begun
-		// it, or the ring has, anew, which makes the call again when shutdown() wakes it.
+	if (!cancelled && (n == -EINTR || n == -ECANCELED || (n == -EAGAIN && !r->nonblocking()))) {
+		// Not its end: the ring has no way to wait for this descriptor, or was disturbed.
 		answer_request(r, AIO_NOTCANCELED);
 		give_to_worker(s, r);
 		return;

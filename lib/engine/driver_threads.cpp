@@ -20,9 +20,12 @@ namespace sigevec::driver {
 // there.
 bool Driver::start_carried(Stream *s, Request *r)
 {
-	if (r->done == 0 && !r->change(State::queued, State::in_ring))
+	// What is only begun there takes a moment: whoever wants to cancel it waits.
+	bool begins = r->op == Op::connect && transfer::begins_briefly(r->message->header);
+	State at_work = begins ? State::trying : State::in_ring;
+	if (r->done == 0 && !r->change(State::queued, at_work))
 		return true;
-	r->set(State::in_ring);
+	r->set(at_work);
 	s->busy = true;
 	carrier::begin(r);
 	return false;
@@ -72,14 +75,6 @@ void Driver::pass_to_worker(Stream *s, Request *r)
 	helper::job_from_inside(helper_, r);
 }
 
-// A connect, which waits for a moment even if it is only to begin.
-void Driver::begin_by_worker(Stream *s, Request *r)
-{
-	// Whoever wants to cancel it meanwhile waits, too.
-	r->set(transfer::begins_briefly(r->message->header) ? State::trying : State::in_ring);
-	pass_to_worker(s, r);
-}
-
 // Whoever wants to cancel it meanwhile waits for that moment: afterwards nothing is taken any more.
 // True: r is not the first any more.
 bool Driver::give_to_program(Stream *s, Request *r)
@@ -93,13 +88,16 @@ bool Driver::give_to_program(Stream *s, Request *r)
 	return true;
 }
 
-// A worker or the program's thread has tried it.
+// A worker or the program's thread has tried it; or a carrier has done it, or begun a connect,
+// which goes on as that of any thread does.
 void Driver::returned(Stream *s, Request *r)
 {
-	if (r->carrier != nullptr) {
+	bool begun = r->op == Op::connect && r->result == -EINPROGRESS;
+	if (r->carrier != nullptr && !begun) {
 		carried(s, r);
 		return;
 	}
+	carrier::let_go(r);
 	auto *reply = static_cast<CancelReply *>(r->cancel_reply);
 	r->cancel_reply = nullptr;
 	bool wanted = reply == nullptr && !(r->is_unwanted() && r->done == 0);

@@ -261,17 +261,23 @@ bool datagrams(int fd)
 	return socket_option(fd, SO_TYPE) == SOCK_DGRAM;
 }
 
-// Where it does not wait: where O_NONBLOCK says so, and for datagrams, which have nothing to wait
-// for.
+// Where a connection is begun without waiting: where O_NONBLOCK says so, for datagrams, which have
+// nothing to wait for, and to addresses of the Internet. It is the caller who begins it: where it
+// may connect to is a matter of its thread.
 bool connect_now(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	if ((d.flags & O_NONBLOCK) == 0 && !datagrams(d.fd))
+	bool waits = (d.flags & O_NONBLOCK) == 0 && !datagrams(d.fd);
+	if (waits && !transfer::begins_briefly(*c.message))
 		return false;
 	uint32_t word = stream::word_of({d.dev, d.ino, false});
 	if (!stream::claim(word))
 		return false;
-	long n = syscall(SYS_connect, d.fd, c.message->msg_name, c.message->msg_namelen);
-	*result = n == 0 ? 0 : -errno;
+	if (waits)
+		*result = transfer::begin_connect_in_call(d.fd, *c.message);
+	else if (syscall(SYS_connect, d.fd, c.message->msg_name, c.message->msg_namelen) == 0)
+		*result = 0;
+	else
+		*result = -errno;
 	if (*result == -EINPROGRESS || *result == -EALREADY) {
 		*result = 0; // it has begun, and waits with the driver
 		return false;

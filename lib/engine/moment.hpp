@@ -18,13 +18,14 @@ namespace sigevec::transfer {
 // signal came, the next one ends.
 class Moment {
 public:
-	Moment()
+	// The first signal comes after so many nanoseconds.
+	explicit Moment(long first = 2000000)
 	{
 		struct sigevent e = {};
 		e.sigev_notify = SIGEV_THREAD_ID;
 		e.sigev_signo = sigevec_interruption;
 		e._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
-		constexpr struct itimerspec often = {{0, 2000000}, {0, 1000000}};
+		const struct itimerspec often = {{0, 1000000}, {0, first}};
 		made_ = sigevec_can_interrupt() != 0 &&
 			syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer_) == 0;
 		if (made_)
@@ -35,6 +36,8 @@ public:
 		if (made_)
 			syscall(SYS_timer_delete, timer_);
 	}
+	// Otherwise the call waits for as long as it likes.
+	explicit operator bool() const { return made_; }
 	Moment(const Moment &) = delete;
 	Moment &operator=(const Moment &) = delete;
 

@@ -12,9 +12,7 @@
 
 namespace sigevec::driver {
 
-namespace {
-
-void prepare_message(struct io_uring_sqe *sqe, Request *r, int file)
+void prepare_socket_call(struct io_uring_sqe *sqe, Request *r, int file)
 {
 	bool inward = r->is_read();
 	// A send never waits in the ring: see driver_streams.cpp.
@@ -36,18 +34,6 @@ void prepare_message(struct io_uring_sqe *sqe, Request *r, int file)
 		io_uring_prep_send_zc(sqe, file, p.buf, p.len, flags, IORING_SEND_ZC_REPORT_USAGE);
 	else
 		io_uring_prep_send(sqe, file, p.buf, p.len, flags);
-}
-
-} // namespace
-
-void prepare_socket_call(struct io_uring_sqe *sqe, Request *r, int file)
-{
-	if (r->op == Op::connect) {
-		const struct msghdr &h = r->message->header;
-		io_uring_prep_connect(sqe, file, static_cast<const struct sockaddr *>(h.msg_name),
-				      h.msg_namelen);
-	} else
-		prepare_message(sqe, r, file);
 }
 
 void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfer::Piece &p)

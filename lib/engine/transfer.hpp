@@ -103,6 +103,9 @@ bool beyond_size_limit(off_t offset, size_t len);
 // call, or if it is to be brief the end is -EINTR, or -EAGAIN with O_NONBLOCK, and it has not
 // begun.
 ssize_t begin_connect(int fd, const struct msghdr &to, bool briefly);
+// By the caller in its own call, to an address that begins_briefly, where O_NONBLOCK is not set:
+// the same, or -EAGAIN: it has not been made.
+ssize_t begin_connect_in_call(int fd, const struct msghdr &to);
 // Of which families a connect that is interrupted goes on by itself.
 bool begins_briefly(const struct msghdr &to);
 // After the ring has said that a connect has failed: the socket is to be as connect() leaves it.

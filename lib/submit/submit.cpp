@@ -208,9 +208,9 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r, bool cold)
 	if (c.dma.kind == dma::Use::Kind::wait)
 		return queue_on_association(c, d, r);
 	ssize_t result = -1;
-	// A name is resolved in the call if anything can be done in it.
+	// A name is resolved in the call if anything can be done in it, and a connection begun.
 	bool at_once = is_beside_the_stream(c, d) || (select::inline_allowed() && !cold) ||
-		       carrier::names_unix(c);
+		       carrier::names_unix(c) || c.op == Op::connect;
 	if (at_once && engines::inline_.attempt(c, d, &result))
 		return ended(c, d.kind, By::inline_, r, result);
 	return queue_transfer(c, d, r, result);

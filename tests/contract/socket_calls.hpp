@@ -241,6 +241,8 @@ public:
 	};
 
 	explicit Way(const Kind &kind) : kind_(kind), ec_(kind.flags) {}
+	/// Whether its channel may have an io_uring of its own.
+	bool has_ring() const { return (kind_.flags & EC_SINGLE) != 0; }
 
 	Pending &send(int s, std::string_view data, int flags = 0)
 	{
