@@ -75,6 +75,9 @@ private:
 	static void forget_connection(Request *r);
 	bool transferred(Stream *s, Request *r, ssize_t n);
 	void end_first(Stream *s, ssize_t result);
+	void end(Request *r, ssize_t result) const;
+	bool end_behind(Stream *s, Request *r);
+	void end_all_behind(Stream *s);
 	Request *take_first(Stream *s);
 	void drop(Stream *s, Request *r);
 	void end_unwanted(Stream *s, Request *r);

@@ -141,6 +141,8 @@ void Driver::add_to_stream(Request *r, int fd)
 		look_ = true; // others may have been held back
 	} else
 		push_back(s, r);
+	if (end_behind(s, r))
+		return;
 	// It may have been cancelled on its way here.
 	end_unwanted(s, r);
 }

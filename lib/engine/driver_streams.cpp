@@ -216,6 +216,8 @@ bool Driver::transferred(Stream *s, Request *r, ssize_t n)
 		r->set(r->is_read() ? State::in_ring : State::running);
 	else
 		end_first(s, transfer::total(r, n));
+	if (more)
+		end_all_behind(s);
 	return more;
 }
 
@@ -230,6 +232,27 @@ void Driver::drop(Stream *s, Request *r)
 	forget_connection(r);
 	stream::leave(s->word);
 	requests::release(r);
+}
+
+// True: r has ended, with EAGAIN rather than wait for its turn.
+bool Driver::end_behind(Stream *s, Request *r)
+{
+	if (s->first == r || !is_hasty(r) || ready(s) || !r->change(State::queued, State::running))
+		return false;
+	take_out(s, r);
+	stream::leave(s->word);
+	end(r, -EAGAIN);
+	return true;
+}
+
+// The first request waits, maybe once more.
+void Driver::end_all_behind(Stream *s)
+{
+	for (Request *r = s->first; r != nullptr && s->hasty != 0;) {
+		Request *next = r->next.load(mo::relaxed);
+		end_behind(s, r);
+		r = next;
+	}
 }
 
 // Somebody wants r to end, or has cancelled it. If it stands first, its stream waits for it in
@@ -259,7 +282,11 @@ Request *Driver::take_first(Stream *s)
 
 void Driver::end_first(Stream *s, ssize_t result)
 {
-	Request *r = take_first(s);
+	end(take_first(s), result);
+}
+
+void Driver::end(Request *r, ssize_t result) const
+{
 	forget_connection(r);
 	meter::done_by(r, has_ring_ ? meter::By::uring : meter::By::threads);
 	// Descriptors that have come are the program's: if nobody wants them any more, they are

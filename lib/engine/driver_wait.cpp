@@ -107,6 +107,7 @@ bool Driver::wait_until_ready(Stream *s, Request *r)
 	note_wait(s, r);
 	if (r->done > 0 && r->is_read())
 		r->set(State::in_ring);
+	end_all_behind(s);
 	return arm(s);
 }
 

@@ -238,9 +238,15 @@ void Streams::sweep()
 	}
 }
 
+bool is_hasty(const Request *r)
+{
+	return is_socket_call(r->op) && r->nonblocking();
+}
+
 void push_back(Stream *s, Request *r)
 {
 	r->stream = s;
+	s->hasty += is_hasty(r) ? 1 : 0;
 	r->next.store(nullptr, mo::relaxed);
 	r->previous = s->first == nullptr ? nullptr : s->last;
 	if (s->first == nullptr)
@@ -253,6 +259,7 @@ void push_back(Stream *s, Request *r)
 void push_front(Stream *s, Request *r)
 {
 	r->stream = s;
+	s->hasty += is_hasty(r) ? 1 : 0;
 	r->next.store(s->first, mo::relaxed);
 	r->previous = nullptr;
 	if (s->first == nullptr)
@@ -273,6 +280,7 @@ void take_out(Stream *s, Request *r)
 		s->last = before;
 	else
 		after->previous = before;
+	s->hasty -= is_hasty(r) ? 1 : 0;
 	r->stream = nullptr;
 }
 

@@ -56,6 +56,7 @@ struct Stream {
 	int file;      // open->file
 	uint32_t word; // request/stream.hpp
 	Request *first, *last;
+	uint32_t hasty; // how many of them do not wait for their turn
 	Clock clock;
 };
 
@@ -125,6 +126,8 @@ private:
 	int epoll_ = -1;
 };
 
+// MSG_DONTWAIT: while there is nothing for who is before it, there is nothing for it.
+bool is_hasty(const Request *r);
 void push_back(Stream *s, Request *r);
 void push_front(Stream *s, Request *r);
 void take_out(Stream *s, Request *r);

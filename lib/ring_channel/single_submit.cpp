@@ -6,6 +6,7 @@
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
 #include "channel/queue.hpp"
 #include "dma/request.hpp"
 #include "dma/zero_copy.hpp"
@@ -110,6 +111,17 @@ void start_now(Channel *c, Single *s, Operation *o)
 		reap(c); // it may have to be handed over, while the number is its file
 }
 
+// MSG_DONTWAIT: it does not wait for its turn either. While there is nothing for who is before it,
+// there is nothing for it.
+bool waits_in_vain(const Operation *o)
+{
+	bool sends = o->op == Op::send;
+	if ((!sends && o->op != Op::recv) || (o->flags & MSG_DONTWAIT) == 0)
+		return false;
+	struct pollfd p = {o->fd, static_cast<short>(sends ? POLLOUT : POLLIN), 0};
+	return sys::poll_now(&p) == 0;
+}
+
 } // namespace
 
 int start(Channel *c, const Call &call)
@@ -142,6 +154,10 @@ int start(Channel *c, const Call &call)
 		return error;
 	}
 	meter::ring_began(o->op);
+	if (!first && waits_in_vain(o)) {
+		finish(s, o, -EAGAIN);
+		return 0;
+	}
 	if (o->once && (c->flags & EC_BATCH) != 0)
 		look_at(o->fd, &o->dev, &o->ino);
 	// What was before it in its lane may have been handed over meanwhile.

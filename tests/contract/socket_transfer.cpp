@@ -231,6 +231,51 @@ BOOST_AUTO_TEST_CASE(writes_and_sends_of_one_socket_keep_their_common_order)
 
 // ---------------------------------------------------------------------- flags
 
+BOOST_AUTO_TEST_CASE(msg_dontwait_does_not_wait_for_a_recv_that_waits)
+{
+	for_each_way_and_pair(every_socket_kind, [](Way &way, Pair &s) {
+		Pending &first = way.recv(s.b, 1);
+		BOOST_TEST(way.pending(first));
+		BOOST_TEST(way.finish(way.recv(s.b, 1, MSG_DONTWAIT)) == failed(EAGAIN));
+		Pending &second = way.recv(s.b, 1);
+		BOOST_TEST(way.finish(way.recvmsg(s.b, room_for({1}), MSG_DONTWAIT)) ==
+			   failed(EAGAIN));
+		put(s.a, "1");
+		put(s.a, "2");
+		BOOST_TEST(way.finish(first) == ok(1));
+		BOOST_TEST(way.finish(second) == ok(1));
+		BOOST_TEST(first.text() + second.text() == "12");
+	});
+}
+
+BOOST_AUTO_TEST_CASE(msg_dontwait_does_not_wait_for_a_recv_that_has_a_part)
+{
+	for_each_way_and_pair(stream_socket_kinds, [](Way &way, Pair &s) {
+		Pending &whole = way.recv(s.b, 6, MSG_WAITALL);
+		put(s.a, "abc");
+		BOOST_TEST(way.finish(way.recv(s.b, 6, MSG_DONTWAIT)) == failed(EAGAIN));
+		BOOST_TEST(way.pending(whole));
+		put(s.a, "def");
+		BOOST_TEST(way.finish(whole) == ok(6));
+		BOOST_TEST(whole.text() == "abcdef");
+	});
+}
+
+BOOST_AUTO_TEST_CASE(msg_dontwait_does_not_wait_for_a_send_that_waits)
+{
+	for_each_way_and_pair(stream_socket_kinds, [](Way &way, Pair &s) {
+		size_t const before = fill(s.a);
+		Pending &first = way.send(s.a, pattern(150000));
+		BOOST_TEST(way.pending(first));
+		BOOST_TEST(way.finish(way.send(s.a, "x", MSG_DONTWAIT)) == failed(EAGAIN));
+		BOOST_TEST(way.finish(way.sendmsg(s.a, message({"x"}), MSG_DONTWAIT)) ==
+			   failed(EAGAIN));
+		std::string const all = way.take(s.b, before + 150000);
+		BOOST_TEST((all.substr(before) == pattern(150000)));
+		BOOST_TEST(way.finish(first) == ok(150000));
+	});
+}
+
 BOOST_AUTO_TEST_CASE(msg_dontwait_ends_with_eagain_instead_of_waiting)
 {
 	for_each_way_and_pair(every_socket_kind, [](Way &way, Pair &s) {
