@@ -72,7 +72,8 @@ bool still_armed(const Operation *o)
 
 namespace {
 
-// The kernel has run out of pieces: when there is room the receiver rings the channel.
+// The kernel has run out of pieces: when there is room the receiver rings the channel. Whoever
+// makes room after this says so; it is to be looked for once more, against who has made it before.
 void starve(Operation *o)
 {
 	o->starved = true;
@@ -173,6 +174,9 @@ void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags)
 	else if (n == -ENOBUFS && o->lender->lent == 0) {
 		region_of(o)->full.fetch_add(1, mo::relaxed);
 		starve(o);
+		lender::lend(o->lender);
+		if (o->lender->lent != 0)
+			go_on(s, o);
 	} else if (n > 0 || n == -ENOBUFS || interrupted)
 		go_on(s, o);
 	else if (n == -EINVAL) {
@@ -185,23 +189,45 @@ void told_of(Channel *c, Single *s, Operation *o, ssize_t n, unsigned flags)
 		finish(s, o, n);
 }
 
-void region_step(Channel *c, Single *s)
+namespace {
+
+// False: none lacks a piece.
+bool lend_again(Single *s)
 {
-	while (!s->parked.empty() && channel::admit_another(c))
-		unpark(s);
 	bool lacking = false;
 	for (Lender *l = s->lenders; l != nullptr; l = l->next)
 		if (l->lent < l->entries) {
 			lender::lend(l);
 			lacking = true;
 		}
-	if (!lacking)
+	return lacking;
+}
+
+bool stays_starved(Operation *o)
+{
+	return o->starved && o->lender->lent == 0 && !o->cancelled && !is_unwanted(o);
+}
+
+} // namespace
+
+void region_step(Channel *c, Single *s)
+{
+	while (!s->parked.empty() && channel::admit_another(c))
+		unpark(s);
+	if (!lend_again(s))
 		return;
+	bool some = false;
 	each(s, [&](Operation *o) {
-		if (o->starved && (o->lender->lent != 0 || o->cancelled || is_unwanted(o)))
+		if (stays_starved(o)) {
+			starve(o);
+			some = true;
+		}
+	});
+	if (some)
+		lend_again(s);
+	each(s, [&](Operation *o) {
+		if (o->starved && !stays_starved(o))
 			go_on(s, o);
-		else if (o->starved)
-			starve(o); // and once more, against who has made room before
 	});
 }
 
