@@ -4,13 +4,16 @@
 // size, what of it is in the page cache.
 #include "engine/transfer.hpp"
 
+#include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/pool.hpp"
 #include "engine/file_system.hpp"
 #include "engine/filequeue.hpp"
 
 #include <cerrno>
+#include <ctime>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -64,20 +67,30 @@ uint64_t mount_of(const struct statx &x)
 	return (x.stx_mask & STATX_MNT_ID_UNIQUE) != 0 ? x.stx_mnt_id : 0;
 }
 
-// The members of fstat that are of use here, without the times: a file whose times have been asked
-// for gets a new one, and with it a journal entry, at its next write, however soon that is
-// (multigrain timestamps, Linux 6.13). On NFS the times of a file that is being written would even
-// have to be waited for.
+uint64_t birth_of(const struct statx &x)
+{
+	return (x.stx_mask & STATX_BTIME) != 0
+		       ? static_cast<uint64_t>(x.stx_btime.tv_sec) * 1000000000 +
+				 x.stx_btime.tv_nsec
+		       : 0;
+}
+
+// The members of fstat that are of use here, and of the times only that of birth, which never
+// changes: a file whose other times have been asked for gets a new one, and with it a journal
+// entry, at its next write, however soon that is (multigrain timestamps, Linux 6.13). On NFS those
+// of a file that is being written would even have to be waited for.
 bool look_at(int fd, Descriptor *d, mode_t *mode)
 {
 	struct statx x;
 	off_t size;
 	if (sys::statx(fd, "", AT_EMPTY_PATH,
-		       STATX_TYPE | STATX_INO | STATX_SIZE | STATX_MNT_ID_UNIQUE, &x) == 0) {
+		       STATX_TYPE | STATX_INO | STATX_SIZE | STATX_BTIME | STATX_MNT_ID_UNIQUE,
+		       &x) == 0) {
 		*mode = x.stx_mode;
 		d->dev = makedev(x.stx_dev_major, x.stx_dev_minor);
 		d->ino = x.stx_ino;
 		d->mount = mount_of(x);
+		d->birth = birth_of(x);
 		size = static_cast<off_t>(x.stx_size);
 	} else {
 		struct stat st;
@@ -86,7 +99,7 @@ bool look_at(int fd, Descriptor *d, mode_t *mode)
 		*mode = st.st_mode;
 		d->dev = st.st_dev;
 		d->ino = st.st_ino;
-		d->mount = 0;
+		d->mount = d->birth = 0;
 		size = st.st_size;
 	}
 	d->size = S_ISREG(*mode) ? size : 0;
@@ -104,6 +117,36 @@ bool describe(int fd, Descriptor *d)
 		return false;
 	d->kind = kind_of(fd, mode, d);
 	return true;
+}
+
+namespace {
+
+uint32_t generation_of(int fd)
+{
+	int saved = errno;
+	int generation = 0; // the kernel writes an int, whatever the number of the call says
+	long e = syscall(SYS_ioctl, fd, FS_IOC_GETVERSION, &generation);
+	errno = saved;
+	return e == 0 ? static_cast<uint32_t>(generation) : 0;
+}
+
+} // namespace
+
+bool is_file_of(const Request *r, const Descriptor &d)
+{
+	return d.dev == r->dev.load(mo::relaxed) && d.ino == r->ino.load(mo::relaxed) &&
+	       d.flags == r->flags && d.kind == r->kind && d.mount == r->mount &&
+	       d.birth == r->birth && (r->generation == 0 || generation_of(d.fd) == r->generation);
+}
+
+uint32_t generation_of_newborn(const Request *r, int fd)
+{
+	// Longer than a tick, which is how exact that time is.
+	constexpr int64_t young = 20000000;
+	timespec now;
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	int64_t age = now.tv_sec * 1000000000 + now.tv_nsec - static_cast<int64_t>(r->birth);
+	return r->birth != 0 && age < young ? generation_of(fd) : 0;
 }
 
 bool still_in_memory(const Descriptor &d)

@@ -9,6 +9,7 @@
 
 #include "aiocb.hpp"
 #include "completion/completion.hpp"
+#include "engine/transfer.hpp"
 #include "notify/batch.hpp"
 #include "runtime/probes.hpp"
 
@@ -201,6 +202,7 @@ bool submit(Request *r)
 		requests::release(r);
 		return true;
 	}
+	r->generation = transfer::generation_of_newborn(r, r->fd.load(mo::relaxed));
 	r->context.store(index, mo::relaxed);
 	if (list != nullptr && list->waited)
 		list->in_context.fetch_add(1, mo::relaxed);

@@ -123,6 +123,9 @@ bool reroute(Request *r, const Descriptor &d)
 	r->kind = d.kind;
 	r->flags = d.flags;
 	r->size = d.size;
+	r->mount = d.mount;
+	r->birth = d.birth;
+	r->generation = 0;
 	r->dev.store(d.dev, mo::relaxed);
 	r->ino.store(d.ino, mo::relaxed);
 	r->set(State::queued);
@@ -133,7 +136,7 @@ bool reroute(Request *r, const Descriptor &d)
 
 } // namespace
 
-// The data is the same through any descriptor of the same inode with the same flags.
+// The data is the same through any descriptor of the same file with the same flags.
 bool pass_on(Request *r)
 {
 	// The program wants to hear that it would have had to wait.
@@ -143,9 +146,9 @@ bool pass_on(Request *r)
 	int fd = r->fd.load(mo::relaxed);
 	if (!transfer::describe(fd, &d))
 		return false;
-	bool same = d.dev == r->dev.load(mo::relaxed) && d.ino == r->ino.load(mo::relaxed) &&
-		    d.flags == r->flags;
-	if (!same && r->in_call.load(mo::acquire) == r->state.load(mo::relaxed) >> 8) {
+	bool same = transfer::is_file_of(r, d);
+	bool in_call = r->in_call.load(mo::acquire) == r->state.load(mo::relaxed) >> 8;
+	if (!same && in_call) {
 		// Within its own submission the number is right, and what was remembered of it was
 		// not.
 		leave_context(r);
@@ -157,6 +160,8 @@ bool pass_on(Request *r)
 	    (r->done > 0 && r->is_read() && r->offset + static_cast<off_t>(r->done) >= d.size))
 		return false;
 	leave_context(r);
+	// The program may close the number, and use it again, before it is taken.
+	r->by_number = !in_call;
 	r->set(State::queued);
 	// Straight to a worker: this may run in a signal handler, where nothing may be allocated.
 	return helper::to_worker(helper::What::job, r);

@@ -22,6 +22,13 @@ namespace sigevec::transfer {
 
 // What fd is; false: errno says why (EBADF). Async-signal-safe.
 bool describe(int fd, Descriptor *d);
+// Whether that is the file that r was submitted on, by another open file perhaps, through which the
+// bytes are the same: r holds nothing. Devices and file systems whose inode numbers are not exact
+// are believed as far as mount and time of birth go.
+bool is_file_of(const Request *r, const Descriptor &d);
+// That of an inode which was born only now: the next one of its number may have the same time of
+// birth. 0: it is older, or the file system does not say.
+uint32_t generation_of_newborn(const Request *r, int fd);
 // Whether d.fd is still the file in memory that it was, of the same mount. False also if the kernel
 // does not say.
 bool still_in_memory(const Descriptor &d);

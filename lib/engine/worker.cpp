@@ -24,6 +24,13 @@ using helper::Helper;
 using helper::Post;
 using helper::What;
 
+// Of a file that has been taken by a number, after the call that gave the number.
+bool is_what_was_meant(const Request *r)
+{
+	Descriptor d;
+	return !r->by_number || (transfer::describe(r->file, &d) && transfer::is_file_of(r, d));
+}
+
 void carry_out(Helper *h, Request *r)
 {
 	if (r->on_stream()) {
@@ -37,7 +44,9 @@ void carry_out(Helper *h, Request *r)
 	}
 	int file = r->file;
 	bool mine = r->get_state() == State::running || r->change(State::queued, State::running);
-	ssize_t result = mine ? transfer::blocking(r, file) : -ECANCELED;
+	ssize_t result = !mine                  ? -ECANCELED
+			 : is_what_was_meant(r) ? transfer::blocking(r, file)
+						: transfer::total(r, -EAGAIN);
 	// Closed before the end is told: who then looks finds the file released.
 	held_files::let_go(r);
 	if (!mine) {

@@ -139,6 +139,9 @@ void set_call(Request *r, const Call &c, const Descriptor &d)
 	r->done = c.done;
 	r->offset = c.offset;
 	r->size = d.size;
+	r->mount = d.mount;
+	r->birth = d.birth;
+	r->generation = 0;
 	r->notification.event = c.event;
 	r->notification.batch = c.batch;
 	r->notification.ops = &event_ops;
@@ -151,6 +154,7 @@ void clear(Request *r)
 	r->of_data.place = nullptr;
 	r->indexed = Indexed::no;
 	r->front = false;
+	r->by_number = false;
 	r->in_program = false;
 	r->carrier = nullptr;
 	r->file = -1;

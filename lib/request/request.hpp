@@ -74,6 +74,7 @@ struct Descriptor {
 	Kind kind;
 	uint64_t dev, ino;
 	uint64_t mount; // which the kernel never gives again; 0: it does not say
+	uint64_t birth; // of the file, in ns: inode numbers are given again; 0: not known
 	off_t size;     // regular files
 	// What is not a plain call may end before the file does: it is on FUSE.
 	bool plain_calls_only;
@@ -199,7 +200,9 @@ struct Request {
 	size_t done; // bytes transferred so far
 	Vector *vector;
 	off_t offset;
-	off_t size; // of the file at submission
+	off_t size;            // of the file at submission
+	uint64_t mount, birth; // as in Descriptor
+	uint32_t generation;   // of its inode, where the birth does not tell; or 0
 
 	// The descriptor in the helper's table (runtime/helper.hpp), or -1. Owned by the executor.
 	int file;
@@ -259,6 +262,9 @@ struct Request {
 	uint64_t begun;  // as in Call
 	ssize_t result;  // of what one thread did, on its way to the thread that ends the request
 	bool unfinished; // kernel AIO has transferred a part
+	// It goes on by its number, after its call: whoever takes that file looks whether it is the
+	// one that was meant.
+	bool by_number;
 	Indexed indexed; // by of_data; under the index's lock, since cancellers end it, too
 	Notification notification;
 	std::atomic<uint8_t> references;

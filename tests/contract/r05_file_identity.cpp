@@ -328,3 +328,131 @@ BOOST_AUTO_TEST_CASE(record_locks_survive_when_the_requests_came_through_another
 		BOOST_TEST(finish(start_write(other, pattern(8192), i * 8192)) == ok(8192));
 	BOOST_TEST(locked_for_others(file.path));
 }
+
+// ---- what kernel AIO refuses after the call, or does in part, goes on by the number
+
+namespace {
+
+/// The events of a kernel-AIO context, as they lie in the memory of the process.
+struct EventRing {
+	uint32_t id, size, head, tail, other[4];
+	struct {
+		uint64_t data, object;
+		int64_t result, result2;
+	} events[];
+};
+
+/// The result in the oldest event that nobody has taken; nullptr: there is none. *contexts: how
+/// many there are.
+int64_t *result_not_taken(int *contexts)
+{
+	std::ifstream maps("/proc/self/maps");
+	int64_t *found = nullptr;
+	*contexts = 0;
+	for (std::string line; std::getline(maps, line);) {
+		if (line.find("[aio]") == std::string::npos)
+			continue;
+		++*contexts;
+		auto *ring = reinterpret_cast<EventRing *>(std::stoul(line, nullptr, 16));
+		const uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+		if (head != __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE))
+			found = &ring->events[head].result;
+	}
+	return found;
+}
+
+/// Reads a page of `a` by O_DIRECT, of which the kernel then says `result`, before anybody asks.
+/// nullptr: this engine has no such thing.
+Request *read_that_goes_on(const File &a, int64_t result)
+{
+	Request &request = start_read(a.fd, 4096);
+	int contexts = 0;
+	result_not_taken(&contexts);
+	int64_t *event = nullptr;
+	if (contexts != 0)
+		BOOST_TEST_REQUIRE(eventually(
+			[&] { return (event = result_not_taken(&contexts)) != nullptr; }));
+	if (event == nullptr)
+		return nullptr;
+	*event = result;
+	return &request;
+}
+
+/// A file for O_DIRECT of two pages of these bytes; or without a descriptor: there are none.
+File direct_file(char c)
+{
+	File file(disk_directory(), O_RDWR | O_DIRECT);
+	if (file.fd < 0)
+		return file;
+	const Fd out(open(file.path.c_str(), O_WRONLY));
+	put(out, std::string(8192, c));
+	BOOST_TEST_REQUIRE(fsync(out) == 0); // or the kernel refuses the read at once
+	return file;
+}
+
+/// Keeps its inode number from the next ones, of which kernel AIO would not be asked: it has
+/// refused a read of that number.
+void keep_number(const File &file)
+{
+	static std::vector<Fd> kept;
+	kept.emplace_back(open(file.path.c_str(), O_RDONLY));
+}
+
+uint64_t inode(int fd)
+{
+	struct stat status {};
+	BOOST_TEST_REQUIRE(fstat(fd, &status) == 0);
+	return status.st_ino;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(what_goes_on_after_the_call_goes_on_in_its_file)
+{
+	for (int64_t said : {int64_t{-EAGAIN}, int64_t{512}}) {
+		File a = direct_file('A');
+		keep_number(a);
+		Request *read = a.fd >= 0 ? read_that_goes_on(a, said) : nullptr;
+		if (read == nullptr)
+			return;
+		const int number = a.fd;
+		a.fd.reset();
+		Fd again(open(a.path.c_str(), O_RDWR | O_DIRECT));
+		BOOST_TEST_REQUIRE(again == number);
+		BOOST_TEST(finish(*read) == ok(4096));
+		BOOST_TEST((read->text() == std::string(4096, 'A')));
+	}
+}
+
+BOOST_AUTO_TEST_CASE(what_goes_on_after_the_call_ends_when_its_file_has_gone)
+{
+	File a = direct_file('A');
+	keep_number(a);
+	Request *read = a.fd >= 0 ? read_that_goes_on(a, -EAGAIN) : nullptr;
+	if (read == nullptr)
+		return;
+	a.fd.reset();
+	BOOST_TEST(finish(*read) == failed(EAGAIN));
+}
+
+// File systems give the inode number of a file that is gone to the next one.
+BOOST_AUTO_TEST_CASE(what_goes_on_after_the_call_is_no_other_file_s_of_its_inode_number)
+{
+	File a = direct_file('A');
+	Request *read = a.fd >= 0 ? read_that_goes_on(a, -EAGAIN) : nullptr;
+	if (read == nullptr)
+		return;
+	const uint64_t before = inode(a.fd);
+	const int number = a.fd;
+	unlink(a.path.c_str());
+	a.fd.reset();
+	std::vector<File> others;
+	do
+		others.push_back(direct_file('B'));
+	while (inode(others.back().fd) != before && others.size() < 50);
+	if (others.back().fd != number)
+		replace_descriptor(number, others.back().fd);
+	BOOST_TEST(finish(*read) == failed(EAGAIN));
+	BOOST_TEST_MESSAGE("its number " << (inode(number) == before ? "was" : "was not")
+					 << " given again");
+}
