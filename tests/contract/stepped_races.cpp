@@ -2,10 +2,11 @@
 //
 // Races between two calls, in every order of their steps.
 #define BOOST_TEST_MODULE stepped_races
-#include "channel.hpp"
+#include "dma.hpp"
 
 #include "stepping.hpp"
 
+#include <csetjmp>
 #include <sys/un.h>
 
 using namespace contract;
@@ -218,6 +219,210 @@ BOOST_AUTO_TEST_CASE(a_channel_that_ends_during_a_submission_leaves_nothing_behi
 		int events = ec_next_events(next, e, 4, &at_once);
 		ec_destroy(next);
 		return cancelled && events == 3 ? "" : "not as many ends as receives";
+	};
+	in_every_order(race);
+}
+
+// ---- who leaves by a jump, and who is still inside
+
+namespace {
+
+sigjmp_buf out;
+std::atomic<bool> may_jump;
+
+void leave(int)
+{
+	if (may_jump.exchange(false))
+		siglongjmp(out, 1);
+}
+
+/// Large enough that it has not ended when somebody comes to wait for it, mostly.
+constexpr size_t long_read = 32 << 20;
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(who_leaves_aio_suspend_by_siglongjmp_leaves_nothing_undone)
+{
+	static File file = disk_file(O_DIRECT);
+	if (file.fd < 0)
+		return;
+	{
+		const Fd writer(open(file.path.c_str(), O_WRONLY));
+		put(writer, pattern(long_read));
+		BOOST_TEST_REQUIRE(fsync(writer) == 0); // or a thread reads it
+	}
+	static auto *memory = static_cast<char *>(mmap(nullptr, long_read, PROT_READ | PROT_WRITE,
+						       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	memset(memory, 1, long_read);
+	signal(SIGUSR1, leave);
+	Race race;
+	race.prepare = [] { may_jump = false; };
+	// The kernel-AIO context is that of who submits.
+	race.before = [] {
+		sigset_t one;
+		sigemptyset(&one);
+		sigaddset(&one, SIGUSR1);
+		pthread_sigmask(SIG_UNBLOCK, &one, nullptr);
+		set_up(cb[0], file.fd, memory, long_read);
+		aio_read(&cb[0]);
+	};
+	race.first = [] {
+		if (sigsetjmp(out, 1) == 0) {
+			may_jump = true;
+			suspend_on(cb[0]);
+		}
+		may_jump = false;
+	};
+	race.second = [] {
+		syscall(SYS_tgkill, getpid(), stepping::shared().first_thread.load(), SIGUSR1);
+	};
+	race.judge = []() -> std::string {
+		if (suspend_on(cb[0], &until_it_hangs) != 0)
+			return "another thread's aio_suspend does not end";
+		return aio_return(&cb[0]) == static_cast<ssize_t>(long_read) ? ""
+									     : "the read fails";
+	};
+	in_every_order(race);
+	signal(SIGUSR1, SIG_DFL);
+}
+
+BOOST_AUTO_TEST_CASE(a_reader_of_a_channel_that_ends_gets_ebadf)
+{
+	static const Stream s = unix_stream();
+	static ec_t ec;
+	static unsigned flags;
+	static char c;
+	static int result, error;
+	for (unsigned kind : {unsigned(EC_SINGLE), 0u}) {
+		flags = kind;
+		Race race;
+		race.prepare = [] {};
+		race.before = [] {
+			ec = ec_create(flags);
+			ev_recv(s.reader, &c, 1, 0, ec, &c);
+		};
+		race.first = [] {
+			event_data_t event;
+			result = ec_next_event(ec, &event);
+			error = errno;
+		};
+		race.second = [] { ec_destroy(ec); };
+		race.judge = []() -> std::string {
+			return result == -1 && error == EBADF ? "" : "it gets something else";
+		};
+		in_every_order(race);
+	}
+}
+
+namespace {
+
+pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+
+/// The library knows glibc's, of some versions.
+bool condition_variables_known()
+{
+	pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+	pthread_cond_t c = PTHREAD_COND_INITIALIZER;
+	const Channel ec;
+	pthread_mutex_lock(&m);
+	if (ev_pthread_cond_wait(&c, &m, ec, nullptr) != 0)
+		return false;
+	pthread_cond_signal(&c);
+	return next_event(ec).ev_errno == 0;
+}
+
+/// What the next event says; -1: there is none.
+int next_error(ec_t ec)
+{
+	event_data_t event;
+	if (take_events(ec, &event, 1) != 1)
+		return -1;
+	if (event.ev_errno == 0)
+		pthread_mutex_unlock(&mutex);
+	return event.ev_errno;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(of_two_waits_for_a_condition_one_is_signalled_while_the_other_is_cancelled)
+{
+	static ec_t ec = -1, other = -1;
+	static char a, b;
+	if (!condition_variables_known())
+		return;
+	Race race;
+	race.prepare = [] {
+		if (ec < 0) { // a channel is its own process's
+			ec = ec_create(0);
+			other = ec_create(0);
+		}
+		for (auto [channel, data] : {std::pair{ec, &a}, std::pair{other, &b}}) {
+			pthread_mutex_lock(&mutex);
+			ev_pthread_cond_wait(&condition, &mutex, channel, data);
+		}
+	};
+	race.first = [] { ev_cancel(other, &b); };
+	race.second = [] { pthread_cond_signal(&condition); };
+	// A signal that was on its way reaches the other one.
+	race.judge = []() -> std::string {
+		int end = next_error(other);
+		if (end != 0 && end != ECANCELED)
+			return "the cancelled wait does not end";
+		if (end == 0)
+			pthread_cond_signal(&condition);
+		if (next_error(ec) != 0)
+			return "the signal is lost";
+		if (!eventually([] { return pthread_mutex_trylock(&mutex) == 0; }))
+			return "somebody has kept the lock";
+		pthread_mutex_unlock(&mutex);
+		return "";
+	};
+	in_every_order(race);
+}
+
+// ---- room in a region
+
+// A little is given back before the rest: enough to be told of, and too little to receive into.
+BOOST_AUTO_TEST_CASE(a_receiver_without_room_is_told_of_the_room_that_comes)
+{
+	struct Scene {
+		Region region{1 << 17}; // the smallest that a ring is lent pieces of
+
+		Channel ec{unsigned(EC_SINGLE)};
+		Associated s{unix_stream_kind, region};
+		std::vector<std::pair<void *, size_t>> pieces;
+	};
+	static std::unique_ptr<Scene> scene;
+	static bool found;
+	Race race;
+	race.prepare = [] { found = false; };
+	race.before = [] {
+		scene = std::make_unique<Scene>();
+		Scene &x = *scene;
+		ev_recv(x.s, nullptr, 512, AIO_DMA_BUF | EV_MULTISHOT, x.ec, nullptr);
+		void *little = x.region.reserve(128);
+		for (size_t size = 512; size >= 128; size /= 2)
+			for (void *p; sio_reserve(x.region, &p, size) == 0;)
+				x.pieces.emplace_back(p, size);
+		std::string const text = pattern(512);
+		event_data_t event;
+		const auto full = x.region.stat().full;
+		while (x.region.stat().full == full) {
+			send(x.s.s.b, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+			if (take_events(x.ec, &event, 1, at_once) == 1)
+				x.pieces.emplace_back(event.ev_un.ev_dma.buf, event.ev_result);
+		}
+		x.region.release(little, 128);
+	};
+	race.first = [] {
+		event_data_t event;
+		found = take_events(scene->ec, &event, 1) == 1;
+	};
+	race.second = [] { scene->region.release(scene->pieces); };
+	race.judge = []() -> std::string {
+		scene.reset();
+		return found ? "" : "it sleeps on";
 	};
 	in_every_order(race);
 }
