@@ -3,6 +3,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
+#include "clone.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -49,8 +50,8 @@ bool close_by_child(Range r)
 {
 	alignas(64) char stack[8192];
 	// Without a signal at its end the program's wait() does not find it.
-	pid_t child =
-		clone(close_all, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_FILES, &r);
+	pid_t child = libc::clone(close_all, stack + sizeof stack,
+				  CLONE_VM | CLONE_VFORK | CLONE_FILES, &r);
 	if (child < 0)
 		return false;
 	while (syscall(SYS_wait4, child, nullptr, __WALL, nullptr) < 0 && errno == EINTR)

@@ -3,6 +3,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
+#include "clone.hpp"
 #include "runtime/last_thread.hpp"
 
 #include <cerrno>
@@ -111,8 +112,8 @@ int start_thread_apart(void *(*main)(void *), void *arg, const char *name)
 	Maker m = {main, arg, name, EAGAIN, 1};
 	BlockSignals blocked;
 	Guard<Mutex> g(making);
-	if (clone(make_thread, maker_stack + sizeof maker_stack, all_but_files, &m, nullptr,
-		  nullptr, &m.gone) < 0)
+	if (libc::clone(make_thread, maker_stack + sizeof maker_stack, all_but_files, &m, nullptr,
+			nullptr, &m.gone) < 0)
 		return EAGAIN;
 	// The kernel wakes all processes' sleepers on the word.
 	while (m.gone.load(mo::acquire) != 0)
