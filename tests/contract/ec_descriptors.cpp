@@ -337,17 +337,18 @@ BOOST_AUTO_TEST_CASE(who_is_blocked_in_a_channel_leaves_it_when_it_is_destroyed)
 			Stream s = unix_stream();
 			char byte;
 			std::atomic<pid_t> id{0};
-			int result = 0, error = 0;
-			std::thread reader([&] {
+			int started = -1, result = 0, error = 0;
+			std::thread reader([&, number = ec_t(ec)] {
 				event_data_t event;
-				BOOST_TEST(ev_recv(s.reader, &byte, 1, 0, ec, nullptr) == 0);
+				started = ev_recv(s.reader, &byte, 1, 0, number, nullptr);
 				id = thread_id();
-				result = ec_next_event(ec, &event);
+				result = ec_next_event(number, &event);
 				error = errno;
 			});
 			BOOST_TEST(eventually([&] { return id != 0 && thread_state(id) == 'S'; }));
 			BOOST_TEST(ec_destroy(ec.release()) == 0);
 			reader.join();
+			BOOST_TEST(started == 0);
 			BOOST_TEST(result == -1);
 			BOOST_TEST(error == EBADF);
 		}
