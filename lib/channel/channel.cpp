@@ -91,6 +91,7 @@ void initialize(Channel *c, unsigned flags)
 	c->attended.store(false, mo::relaxed);
 	c->oldest.store(nullptr, mo::relaxed);
 	c->single.store(nullptr, mo::relaxed);
+	c->ring_owner.store(0, mo::relaxed);
 	c->without_ring = false;
 	c->inside.store(false, mo::relaxed);
 	c->kept = 0;

@@ -58,6 +58,9 @@ struct Channel {
 
 	// With EC_SINGLE: its ring, once it has been used; and whether it is to have none.
 	std::atomic<single::Single *> single;
+	// Whose that is (single.hpp), or 0. Other threads look here, and not into the ring, which
+	// its owner may end meanwhile.
+	std::atomic<uint64_t> ring_owner;
 	bool without_ring;
 	std::atomic<bool> inside; // its owner is in a call
 	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed

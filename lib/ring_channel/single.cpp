@@ -296,10 +296,12 @@ unsigned cancel(Channel *c, const void *data)
 
 unsigned arrived(Channel *c)
 {
+	// Any thread may ask; only the owner is inside.
+	if (!is_own(c))
+		return 0;
 	Inside in(c);
 	Single *s = c->single.load(mo::relaxed);
-	if (c->ending.load(mo::seq_cst) || s == nullptr || s->owner != this_thread() ||
-	    !is_usable(c, s))
+	if (c->ending.load(mo::seq_cst) || !is_usable(c, s))
 		return 0;
 	enter(c, false, Deadline{});
 	reap(c);

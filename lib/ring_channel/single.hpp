@@ -147,6 +147,12 @@ constexpr uint64_t cancel_mark = 1;
 
 // Of threads, none of which has the number of another, even after its end.
 uint64_t this_thread();
+// Whether c has a ring that is this thread's. Any thread may ask: who is not the owner never reads
+// its own number there, which only the owner writes.
+inline bool is_own(const Channel *c)
+{
+	return c->ring_owner.load(mo::relaxed) == this_thread();
+}
 // A ring for the calling thread. nullptr: refused; the channel goes on without.
 Single *make(Channel *c);
 // Closes it, and frees what is the ring's.

@@ -41,6 +41,7 @@ void forget_use(Single *s)
 void dispose(Channel *c)
 {
 	Single *s = c->single.exchange(nullptr, mo::acq_rel);
+	c->ring_owner.store(0, mo::relaxed);
 	uint64_t events = 0;
 	each(s, [&](Operation *o) {
 		events += o->parked ? 0 : 1;
@@ -142,11 +143,10 @@ void end_own(Channel *c, Single *s)
 
 void end(Channel *c)
 {
-	Single *s = c->single.load(mo::acquire);
-	if (s == nullptr)
+	if (c->single.load(mo::acquire) == nullptr)
 		return;
-	if (s->owner == this_thread()) {
-		end_own(c, s);
+	if (is_own(c)) {
+		end_own(c, c->single.load(mo::relaxed));
 		return;
 	}
 	// Its owner may be asleep in it: then the end is the owner's.
@@ -185,6 +185,7 @@ void moderate(Channel *c)
 void close_in_child(Channel *c)
 {
 	Single *s = c->single.exchange(nullptr, mo::relaxed);
+	c->ring_owner.store(0, mo::relaxed);
 	if (s == nullptr)
 		return;
 	// The memory is the parent's alone.

@@ -254,14 +254,14 @@ void end_armed(Channel *c, void *armed)
 {
 	auto *o = static_cast<Operation *>(armed);
 	std::atomic_ref<bool>(o->unwanted).store(true, mo::release);
-	Single *s = c->single.load(mo::acquire);
-	if (s == nullptr)
+	if (c->single.load(mo::acquire) == nullptr)
 		return;
-	if (s->owner != this_thread()) {
+	if (!is_own(c)) {
 		channel::ring_bell(c);
 		bell::ring(c, bell::Which::wake);
 		return;
 	}
+	Single *s = c->single.load(mo::relaxed);
 	if (o->state == Operation::State::in_ring)
 		cancel_in_ring(s, o);
 	submit(s);

@@ -201,8 +201,8 @@ bool change_bell(Channel *c, Single *s)
 
 void busy_poll(Channel *c)
 {
-	Single *s = c->single.load(mo::relaxed);
-	if (s != nullptr && s->owner == this_thread() && s->from_device)
+	Single *s = is_own(c) ? c->single.load(mo::relaxed) : nullptr;
+	if (s != nullptr && s->from_device)
 		s->from_device =
 			poll_devices(s, c->busy_poll.load(mo::relaxed)) && c->busy_poll != 0;
 }

@@ -33,6 +33,7 @@ Single *own(Channel *c)
 	if (s != nullptr)
 		leave(c);
 	else if (!c->without_ring && (s = make(c)) != nullptr) {
+		c->ring_owner.store(s->owner, mo::relaxed);
 		c->single.store(s, mo::release);
 		return s;
 	}

@@ -329,9 +329,13 @@ BOOST_AUTO_TEST_CASE(a_child_of_fork_has_nothing_of_a_channel)
 	});
 }
 
-BOOST_AUTO_TEST_CASE(who_is_blocked_in_a_channel_leaves_it_when_it_is_destroyed)
+namespace {
+
+/// A reader of the channel, with a request of its own, is blocked; `look` is called, and the
+/// channel destroyed.
+template <class Look> void destroy_under_a_reader(Look look)
 {
-	for_each_channel_kind([](unsigned flags) {
+	for_each_channel_kind([&](unsigned flags) {
 		for (int i = 0; i < 20; ++i) {
 			Channel ec(flags);
 			Stream s = unix_stream();
@@ -346,12 +350,28 @@ BOOST_AUTO_TEST_CASE(who_is_blocked_in_a_channel_leaves_it_when_it_is_destroyed)
 				error = errno;
 			});
 			BOOST_TEST(eventually([&] { return id != 0 && thread_state(id) == 'S'; }));
+			look(ec);
 			BOOST_TEST(ec_destroy(ec.release()) == 0);
 			reader.join();
 			BOOST_TEST(started == 0);
 			BOOST_TEST(result == -1);
 			BOOST_TEST(error == EBADF);
 		}
+	});
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(who_is_blocked_in_a_channel_leaves_it_when_it_is_destroyed)
+{
+	destroy_under_a_reader([](ec_t) {});
+}
+
+BOOST_AUTO_TEST_CASE(figures_that_another_thread_asks_for_do_not_hide_who_is_blocked)
+{
+	destroy_under_a_reader([](ec_t ec) {
+		struct ec_stat figures {};
+		BOOST_TEST(ec_stat(ec, &figures) == 0);
 	});
 }
 
