@@ -153,19 +153,22 @@ Number *number_of(Single *s, int fd)
 	return fd >= 0 && static_cast<uint32_t>(fd) < s->number_count ? &s->numbers[fd] : nullptr;
 }
 
+bool has_place(Single *s, int fd)
+{
+	return static_cast<uint32_t>(fd) < s->number_count || grow_numbers(s, fd);
+}
+
 bool enter_lane(Channel *c, Operation *o, int *error)
 {
 	Single *s = c->single.load(mo::relaxed);
 	*error = 0;
-	constexpr int most_numbers = 1
-				     << 20; // the system's limit; beyond it there is no descriptor
 	if (o->fd < 0 || o->fd >= most_numbers || o->op == Op::poll) {
 		o->detached = true; // in no order
 		if (o->op == Op::poll && !look_at(o->fd, &o->dev, &o->ino))
 			o->ino = 0;
 		return true;
 	}
-	if (static_cast<uint32_t>(o->fd) >= s->number_count && !grow_numbers(s, o->fd)) {
+	if (!has_place(s, o->fd)) {
 		*error = EAGAIN;
 		return false;
 	}

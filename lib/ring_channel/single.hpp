@@ -278,6 +278,10 @@ Operation *leave_lane(Single *s, Operation *o);
 // Whether the number of an operation that goes on is still its file.
 bool still_there(Single *s, const Operation *o);
 Number *number_of(Single *s, int fd);
+constexpr int most_numbers = 1 << 20; // the system's limit; beyond it there is no descriptor
+// Whether there is a place for what is known of a number, not negative and below that. False: no
+// memory.
+bool has_place(Single *s, int fd);
 bool look_at(int fd, uint64_t *dev, uint64_t *ino);
 
 template <class F> void each(Single *s, F f)

@@ -87,6 +87,19 @@ bool resolved_in_call(const Channel *c, const Call &call)
 	       ((c->flags & EC_BATCH) != 0 && carrier::sends_descriptors(call));
 }
 
+// Goes the ordinary way: what comes later on the same file is to stay behind it. Without memory for
+// the number's place nothing can be in the ring for it either.
+void note_handed_over(Single *s, const Call &call)
+{
+	if (call.fd < 0 || call.fd >= most_numbers || !has_place(s, call.fd))
+		return;
+	Number *n = &s->numbers[call.fd];
+	bool inward = is_inward(call.op);
+	if (n->ino == 0 || n->lane[!inward].empty())
+		look_at(call.fd, &n->dev, &n->ino);
+	n->handed_over[inward] = true;
+}
+
 void submit_now(Channel *c, Single *s, const Call &call)
 {
 	submit(s);
@@ -182,10 +195,12 @@ int submit_to_ring(Channel *c, const Call &call)
 	if (c->ending.load(mo::seq_cst))
 		return EBADF;
 	Single *s = own(c);
-	if (resolved_in_call(c, call)) {
+	if (!suitable(call) || resolved_in_call(c, call)) {
 		// The ordinary way, behind what has been prepared.
 		if (s != nullptr && (c->flags & EC_BATCH) != 0)
 			submit_now(c, s, call);
+		if (s != nullptr && !s->ring.lost())
+			note_handed_over(s, call);
 		return -1;
 	}
 	if (s == nullptr || others_before(s, call))
@@ -209,7 +224,8 @@ int submit_to_ring(Channel *c, const Call &call)
 
 int submit(const Call &call)
 {
-	if (!suitable(call) || !channel::is_single(call.event.signo))
+	bool in_order = call.op == Op::send && (call.flags & MSG_OOB) == 0;
+	if (!channel::is_single(call.event.signo) || (!in_order && !suitable(call)))
 		return -1;
 	// The room for its event keeps the channel meanwhile.
 	Channel *c = nullptr;

@@ -125,6 +125,24 @@ BOOST_AUTO_TEST_CASE(a_connect_that_waits_keeps_the_socket_that_had_the_name)
 	});
 }
 
+BOOST_AUTO_TEST_CASE(what_is_sent_behind_a_connect_that_waits_waits_for_it)
+{
+	for_each_socket_to_connect([](Way &way, const SocketKind &kind, int s) {
+		Folder folder;
+		const Fd listener = folder.socket_at("s", kind, 0);
+		Address to = unix_name(folder.in("s"));
+		std::vector<Fd> const clients = fill_backlog(kind, to);
+		Pending &connecting = way.connect(s, to.get(), to.length);
+		Pending &sending = way.send(s, "x");
+		way.go();
+		BOOST_TEST(way.pending(sending));
+		for (size_t i = 0; i < clients.size(); i++)
+			BOOST_TEST(was_connected_to(listener));
+		BOOST_TEST(way.finish(connecting) == ok(0));
+		BOOST_TEST(way.finish(sending) == ok(1));
+	});
+}
+
 BOOST_AUTO_TEST_CASE(a_connect_that_waits_for_room_can_be_cancelled)
 {
 	for_each_socket_to_connect([](Way &way, const SocketKind &kind, int s) {
