@@ -148,7 +148,9 @@ void look_at_devices()
 		bool over = a->fd >= 0 && a->device != nullptr &&
 			    (!a->waiting.empty() || a->notify != nullptr) &&
 			    device_ops.failed(a->device);
-		a->watched = a->watched || over;
+		// Not read: of one that has never been made it is nothing yet.
+		if (over)
+			a->watched = true;
 		return over;
 	});
 }
