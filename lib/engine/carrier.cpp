@@ -85,11 +85,13 @@ bool is_proc(const char *path)
 	return yes;
 }
 
-struct sockaddr_un *path_of(Request *r)
+// Of a socket that has such addresses: another says that it has none, whatever there is by that
+// name.
+struct sockaddr_un *path_of(const OwnThread *c)
 {
-	if (r->message == nullptr)
+	if (c->request->message == nullptr || socket_option(c->file, SO_DOMAIN) != AF_UNIX)
 		return nullptr;
-	const struct msghdr &h = r->message->header;
+	const struct msghdr &h = c->request->message->header;
 	auto *a = static_cast<struct sockaddr_un *>(h.msg_name);
 	bool named = a != nullptr && h.msg_namelen > offsetof(struct sockaddr_un, sun_path) &&
 		     h.msg_namelen <= sizeof *a;
@@ -98,9 +100,10 @@ struct sockaddr_un *path_of(Request *r)
 
 // The name becomes what it stands for now. 0; or why it stands for nothing. *held: whatever happens
 // later, it is that.
-int resolve(Request *r, bool *held)
+int resolve(const OwnThread *c, bool *held)
 {
-	struct sockaddr_un *a = path_of(r);
+	Request *r = c->request;
+	struct sockaddr_un *a = path_of(c);
 	*held = a == nullptr;
 	if (a == nullptr)
 		return 0;
@@ -130,7 +133,7 @@ int prepare(OwnThread *c)
 		return -EAGAIN;
 	}
 	bool held;
-	if (int e = resolve(c->request, &held); e != 0)
+	if (int e = resolve(c, &held); e != 0)
 		return e;
 	return unshare(CLONE_FS) == 0 || held ? 0 : -EAGAIN;
 }
