@@ -7,6 +7,7 @@
 #include "base/socket_option.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
+#include "engine/alone.hpp"
 #include "engine/rights.hpp"
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
@@ -160,7 +161,10 @@ void *carrier_main(void *p)
 	c->thread.store(static_cast<pid_t>(syscall(SYS_gettid)), mo::relaxed);
 	c->error = prepare(c);
 	say(c, OwnThread::standing_by);
-	if (wait_while(c, OwnThread::standing_by) == OwnThread::at_work) {
+	uint32_t told = wait_while(c, OwnThread::standing_by);
+	if (told == OwnThread::alone)
+		alone::run(c);
+	if (told == OwnThread::at_work) {
 		Request *r = c->request;
 		bool for_driver = c->for_driver;
 		r->result = carry_out(c, r);
@@ -295,10 +299,20 @@ ssize_t run(Request *r)
 	return n;
 }
 
+void begin_alone(OwnThread *c)
+{
+	say(c, OwnThread::alone);
+}
+
+void interrupt(OwnThread *c)
+{
+	c->stop.store(true, mo::release);
+	sigevec_interrupt(c->thread.load(mo::relaxed));
+}
+
 void interrupt(Request *r)
 {
-	of(r)->stop.store(true, mo::release);
-	sigevec_interrupt(of(r)->thread.load(mo::relaxed));
+	interrupt(of(r));
 }
 
 void let_go(Request *r)

@@ -11,9 +11,13 @@
 
 namespace sigevec {
 
+namespace helper {
+struct CancelReply;
+}
+
 struct OwnThread : Carrier {
 	OwnThread() : Carrier{carrier::let_go} {}
-	enum State : uint32_t { starting, standing_by, at_work, done, abandoned };
+	enum State : uint32_t { starting, standing_by, at_work, alone, done, abandoned };
 	std::atomic<uint32_t> state{starting};
 	std::atomic<bool> stop{false};
 	std::atomic<pid_t> thread{0};
@@ -30,6 +34,10 @@ struct OwnThread : Carrier {
 	// it.
 	unsigned count = 0;
 	int keep[254];
+	// Of one that is alone (engine/alone.hpp): who has his turn after it, and who asks for its
+	// end.
+	OwnThread *next = nullptr;
+	helper::CancelReply *asked = nullptr;
 };
 
 namespace carrier {
@@ -37,6 +45,10 @@ namespace carrier {
 // The whole request, in its turn. Result or -errno; -EINPROGRESS: a connect has begun, and its end
 // needs no carrier.
 ssize_t carry_out(OwnThread *c, Request *r);
+
+// It has its turn when it finds that it has (engine/alone.hpp).
+void begin_alone(OwnThread *c);
+void interrupt(OwnThread *c);
 
 } // namespace carrier
 } // namespace sigevec

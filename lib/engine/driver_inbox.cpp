@@ -6,6 +6,7 @@
 
 #include "base/memory_order.hpp"
 #include "completion/completion.hpp"
+#include "engine/alone.hpp"
 #include "engine/kaio.hpp"
 #include "engine/rights.hpp"
 #include "engine/to_helper.hpp"
@@ -130,7 +131,7 @@ void Driver::add_to_stream(Request *r, int fd)
 {
 	Stream *s = streams_.make(r, fd);
 	if (s == nullptr) {
-		stream::leave(r->stream_word());
+		alone::leave_stream(r->stream_word());
 		completion::finish(r, -ENOMEM);
 		return;
 	}

@@ -4,6 +4,7 @@
 // ring, or by attempts that do not wait and epoll.
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
+#include "engine/alone.hpp"
 #include "engine/driver_impl.hpp"
 #include "engine/program_thread.hpp"
 #include "engine/receive.hpp"
@@ -230,7 +231,7 @@ void Driver::drop(Stream *s, Request *r)
 	}
 	take_out(s, r);
 	forget_connection(r);
-	stream::leave(s->word);
+	alone::leave_stream(s->word);
 	requests::release(r);
 }
 
@@ -276,7 +277,7 @@ Request *Driver::take_first(Stream *s)
 	// The file is closed before the last end is told: who then looks finds it released.
 	if (s->first == nullptr)
 		streams_.close(s);
-	stream::leave(word);
+	alone::leave_stream(word);
 	return r;
 }
 

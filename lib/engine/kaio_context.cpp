@@ -136,6 +136,24 @@ bool reroute(Request *r, const Descriptor &d)
 
 } // namespace
 
+namespace {
+
+// No worker can have the file, and what has been accepted is carried out. True: r has ended.
+bool carry_out_here(Request *r, int fd)
+{
+	if (errno != EAGAIN)
+		return false;
+	ssize_t n = -ECANCELED;
+	if (r->change(State::queued, State::running)) {
+		n = transfer::blocking(r, fd);
+		meter::done_by(r, meter::By::threads);
+	}
+	completion::finish(r, n);
+	return true;
+}
+
+} // namespace
+
 // The data is the same through any descriptor of the same file with the same flags.
 bool pass_on(Request *r)
 {
@@ -164,7 +182,7 @@ bool pass_on(Request *r)
 	r->by_number = !in_call;
 	r->set(State::queued);
 	// Straight to a worker: this may run in a signal handler, where nothing may be allocated.
-	return helper::to_worker(helper::What::job, r);
+	return helper::to_worker(helper::What::job, r) || carry_out_here(r, fd);
 }
 
 namespace {

@@ -2,6 +2,7 @@
 #include "engine/select.hpp"
 
 #include "base/memory_order.hpp"
+#include "engine/alone.hpp"
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
 #include "runtime/config.hpp"
@@ -94,7 +95,9 @@ bool inline_allowed()
 	return config::force == config::Force::automatic || config::force == config::Force::inline_;
 }
 
-bool submit(Request *r)
+namespace {
+
+bool by_engine(Request *r)
 {
 	// Carried out as the caller, in the threads' order.
 	if (r->carrier != nullptr)
@@ -103,6 +106,15 @@ bool submit(Request *r)
 	if (e != nullptr && e->submit != nullptr && e->submit(r))
 		return true;
 	return engines::threads.submit(r);
+}
+
+} // namespace
+
+bool submit(Request *r)
+{
+	if (alone::stands_behind(r))
+		return alone::submit(r);
+	return by_engine(r) || (errno == EAGAIN && alone::submit(r));
 }
 
 } // namespace sigevec::select

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "engine/to_helper.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "completion/completion.hpp"
+#include "engine/alone.hpp"
 #include "engine/worker.hpp"
 #include "request/stream.hpp"
 
 #include <cerrno>
+#include <climits>
 #include <fcntl.h>
 
 namespace sigevec::helper {
@@ -31,8 +34,10 @@ bool offer_one(What what, Request *r, int *taken = nullptr)
 // It was accepted, and the driver never gets it.
 void end_unsent(Request *r, int error)
 {
+	if (error == EAGAIN && alone::submit(r))
+		return;
 	if (r->on_stream())
-		stream::leave(r->stream_word());
+		alone::leave_stream(r->stream_word());
 	if (r->front && stream::give_up_claim(r->stream_word()))
 		look_at_streams();
 	// Bytes that are out cannot be taken back: it ends short.
@@ -115,7 +120,7 @@ void returned_from_inside(Helper *h, Request *r)
 
 void request_from_inside(Helper *h, Request *r, int fd)
 {
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, h->private_table() ? 0 : 3);
+	int copy = sys::duplicate(fd, h->private_table() ? 0 : 3);
 	r->file = copy >= 0 ? copy : -EMFILE;
 	r->post = {nullptr, What::request, r};
 	post(h, &r->post);
@@ -123,6 +128,7 @@ void request_from_inside(Helper *h, Request *r, int fd)
 
 void let_go(Request *r)
 {
+	order_changes.notify(INT_MAX);
 	Helper *h = running();
 	if (h == nullptr || r->driver_told.exchange(true, mo::acq_rel)) {
 		requests::release(r);

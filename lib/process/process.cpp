@@ -12,6 +12,7 @@
 #include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "dma/send.hpp"
+#include "engine/alone.hpp"
 #include "engine/carrier.hpp"
 #include "engine/filequeue.hpp"
 #include "engine/held_files.hpp"
@@ -92,6 +93,7 @@ void forget_parent()
 	requests::after_fork();
 	requests::index::after_fork();
 	carrier::after_fork();
+	alone::after_fork();
 	rights::after_fork();
 	stats::after_fork();
 	last_thread::after_fork();

@@ -49,7 +49,12 @@ void enter(uint32_t word)
 
 void leave(uint32_t word)
 {
-	table[word].fetch_sub(1, mo::acq_rel);
+	table[word].fetch_sub(1, mo::seq_cst);
+}
+
+uint32_t entered(uint32_t word)
+{
+	return table[word].load(mo::seq_cst) & ~claimed_bit;
 }
 
 void after_fork()

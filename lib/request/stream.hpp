@@ -41,6 +41,8 @@ bool idle(uint32_t word);
 // One more request with the driver, and one less.
 void enter(uint32_t word);
 void leave(uint32_t word);
+// How many there are.
+uint32_t entered(uint32_t word);
 
 void after_fork();
 

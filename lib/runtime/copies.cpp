@@ -63,11 +63,12 @@ bool close_by_child(Range r)
 
 unsigned end_of_table()
 {
-	constexpr unsigned enough = 1u << 20;
+	// What was opened before the limit was lowered is still there.
+	constexpr unsigned least = 4096, enough = 1u << 20;
 	struct rlimit r;
-	return getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_max < enough
-		       ? static_cast<unsigned>(r.rlim_max)
-		       : enough;
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_max >= enough)
+		return enough;
+	return r.rlim_max > least ? static_cast<unsigned>(r.rlim_max) : least;
 }
 
 void expect_message_queues()

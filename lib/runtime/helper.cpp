@@ -268,8 +268,11 @@ void close_posted(void *closing)
 	closings.give_back(c);
 }
 
+EventCount order_changes;
+
 void look_at_streams()
 {
+	order_changes.notify(INT_MAX);
 	if (driver_ops.on_thread()) {
 		driver_ops.look_later();
 		return;
@@ -283,6 +286,7 @@ void look_at_streams()
 
 void look_at_syncs()
 {
+	order_changes.notify(INT_MAX);
 	Helper *h = running();
 	if (h == nullptr)
 		return;
@@ -369,6 +373,7 @@ void after_fork()
 	current.store(nullptr, mo::relaxed);
 	launched = nullptr;
 	starting.reset();
+	order_changes.reset();
 	own = nullptr;
 	closings.after_fork();
 }

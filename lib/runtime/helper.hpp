@@ -14,6 +14,7 @@
 // needs it in order to end.
 #pragma once
 
+#include "base/event_count.hpp"
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
@@ -97,6 +98,10 @@ bool run_chore(Chore *c);
 
 // By the driver, of What::close.
 void close_posted(void *closing);
+
+// What stands before a request may have ended. For those that the helper does not keep, too
+// (engine/alone.hpp).
+extern EventCount order_changes;
 
 // Asks the driver to look at all that it keeps. Async-signal-safe, any thread.
 void look_at_streams();

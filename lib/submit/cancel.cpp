@@ -5,6 +5,7 @@
 #include "base/sync.hpp"
 #include "completion/completion.hpp"
 #include "dma/association.hpp"
+#include "engine/alone.hpp"
 #include "engine/kaio.hpp"
 #include "engine/to_helper.hpp"
 #include "request/index.hpp"
@@ -17,8 +18,12 @@ namespace sigevec::cancel {
 
 namespace {
 
-int ask_driver(Request *r, uint64_t word)
+int ask_executor(Request *r, uint64_t word)
 {
+	if (int a = alone::cancel(r, word); a != alone::not_here)
+		return a;
+	if (r->state.load(mo::acquire) != word)
+		return helper::CancelReply::look_again;
 	helper::CancelReply reply(r, word);
 	uint32_t a = helper::ask(&reply);
 	return a == 0 ? AIO_NOTCANCELED : static_cast<int>(a) - 1;
@@ -72,7 +77,7 @@ int one(Request *r, uint64_t word)
 			let_others(&times);
 			break;
 		case State::in_ring:
-			if (int a = ask_driver(r, now); a != helper::CancelReply::look_again)
+			if (int a = ask_executor(r, now); a != helper::CancelReply::look_again)
 				return a;
 			break;
 		case State::running:

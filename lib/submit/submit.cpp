@@ -6,6 +6,7 @@
 #include "channel/bell.hpp"
 #include "completion/completion.hpp"
 #include "dma/request.hpp"
+#include "engine/alone.hpp"
 #include "engine/carrier.hpp"
 #include "engine/guess.hpp"
 #include "engine/program_thread.hpp"
@@ -90,7 +91,7 @@ bool hand_over(Request *r, ssize_t out)
 	stream::enter(word);
 	if (select::submit(r))
 		return true;
-	stream::leave(word);
+	alone::leave_stream(word);
 	if (out >= 0 && stream::give_up_claim(word))
 		helper::look_at_streams();
 	return false;
@@ -226,10 +227,22 @@ int prepare_event(Event &e)
 
 } // namespace
 
+namespace {
+
+// Why a number cannot be looked at: it is none, or what tells of it cannot be had.
+int unknown(int error)
+{
+	return error == EBADF ? EBADF : EAGAIN;
+}
+
+} // namespace
+
 int start_sync(Call &c)
 {
 	Descriptor d{};
-	if (!transfer::describe(c.fd, &d) || (d.flags & O_PATH) != 0)
+	if (!transfer::describe(c.fd, &d))
+		return unknown(errno);
+	if ((d.flags & O_PATH) != 0)
 		return EBADF;
 	if (!process::ensure() || requests::full())
 		return refuse(c, EAGAIN);
@@ -295,6 +308,8 @@ int start_with_room(Call &c)
 
 	Descriptor d{};
 	bool open = transfer::describe(c.fd, &d);
+	if (!open && unknown(errno) != EBADF)
+		return refuse(c, EAGAIN);
 	Request *r = nullptr;
 	// Whoever completes it may not be able to allocate.
 	if (c.event.needs_memory() && (r = requests::create(c, d)) == nullptr)

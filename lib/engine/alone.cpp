@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+#include "engine/alone.hpp"
+
+#include "base/memory_order.hpp"
+#include "base/same_file.hpp"
+#include "base/sync.hpp"
+#include "completion/completion.hpp"
+#include "engine/carrier_impl.hpp"
+#include "engine/filequeue.hpp"
+#include "engine/to_helper.hpp"
+#include "engine/transfer.hpp"
+#include "request/meter.hpp"
+#include "request/stream.hpp"
+#include "runtime/copies.hpp"
+#include "runtime/helper.hpp"
+
+#include <aio.h>
+#include <cerrno>
+#include <climits>
+#include <fcntl.h>
+
+namespace sigevec::alone {
+
+namespace {
+
+using helper::CancelReply;
+
+Mutex lock;
+OwnThread *first = nullptr; // in the order of their turns
+std::atomic<uint32_t> count{0};
+
+bool possible(const Request *r)
+{
+	return r->op == Op::read || r->op == Op::write || r->is_sync();
+}
+
+// ---- whose turn it is; with `lock' held
+
+bool appends(const Request *r)
+{
+	return r->op == Op::write && !r->on_stream() && (r->flags & O_APPEND) != 0;
+}
+
+// Whether the two are of one order if their file is the same.
+bool alike(const Request *a, const Request *b)
+{
+	bool in_order = a->on_stream() ? b->on_stream() && a->is_read() == b->is_read()
+				       : appends(a) && appends(b);
+	return in_order && a->ino.load(mo::relaxed) == b->ino.load(mo::relaxed) &&
+	       a->dev.load(mo::relaxed) == b->dev.load(mo::relaxed);
+}
+
+bool stands_before(const OwnThread *a, const OwnThread *b)
+{
+	return alike(a->request, b->request) &&
+	       same_file(a->thread.load(mo::relaxed), a->file, b->thread.load(mo::relaxed),
+			 b->file) != Same::no;
+}
+
+unsigned here(uint32_t word)
+{
+	unsigned n = 0;
+	for (const OwnThread *o = first; o != nullptr; o = o->next)
+		n += o->request->on_stream() && o->request->stream_word() == word;
+	return n;
+}
+
+bool may_begin(const OwnThread *c)
+{
+	const Request *r = c->request;
+	if (r->is_sync())
+		return r->waits_for.load(mo::acquire) == 1;
+	// The rest of a write that has begun within its call comes before all others. Whatever else
+	// the driver has of the stream was before this: what comes after it is here.
+	if (r->on_stream() && !r->front &&
+	    (stream::claimed(r->stream_word()) ||
+	     stream::entered(r->stream_word()) != here(r->stream_word())))
+		return false;
+	for (const OwnThread *o = first; o != c; o = o->next)
+		if (stands_before(o, c))
+			return false;
+	return true;
+}
+
+// What is in a file queue of the same open file is joined there without a descriptor, if files can
+// be compared.
+bool may_overtake(const OwnThread *c)
+{
+	const Request *r = c->request;
+	pid_t thread = c->thread.load(mo::relaxed);
+	return appends(r) && same_file(thread, c->file, thread, c->file) != Same::yes &&
+	       !filequeue::empty(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed));
+}
+
+void add(OwnThread *c, bool in_front)
+{
+	OwnThread **p = &first;
+	while (!in_front && *p != nullptr)
+		p = &(*p)->next;
+	c->next = *p;
+	*p = c;
+	count.fetch_add(1, mo::seq_cst);
+}
+
+void take_out(const OwnThread *c)
+{
+	OwnThread **p = &first;
+	while (*p != c)
+		p = &(*p)->next;
+	*p = c->next;
+	count.fetch_sub(1, mo::relaxed);
+}
+
+// ---- the thread
+
+bool is_cancelled(const Request *r)
+{
+	return r->get_state() == State::cancelled;
+}
+
+void wait_for_turn(const OwnThread *c)
+{
+	for (;;) {
+		EventCount::Key key = helper::order_changes.key();
+		{
+			Guard<Mutex> g(lock);
+			if (is_cancelled(c->request) || may_begin(c))
+				return;
+		}
+		helper::order_changes.sleep(key, nullptr);
+	}
+}
+
+ssize_t carry_out(OwnThread *c, Request *r)
+{
+	// Only of a write does the kernel ask who makes it.
+	return c->settled || r->op != Op::write ? transfer::blocking(r, c->file)
+						: carrier::carry_out(c, r);
+}
+
+// Whoever asks from now on hears of the state. Those who have asked.
+CancelReply *leave(OwnThread *c, bool mine)
+{
+	Guard<Mutex> g(lock);
+	if (mine)
+		c->request->set(State::running);
+	take_out(c);
+	return c->asked;
+}
+
+void answer(CancelReply *asked, int a)
+{
+	while (asked != nullptr) {
+		CancelReply *next = asked->next;
+		asked->give(1 + static_cast<uint32_t>(a));
+		asked = next;
+	}
+}
+
+void end(Request *r, bool mine, ssize_t result)
+{
+	if (r->on_stream())
+		stream::leave(r->stream_word());
+	if (!mine) {
+		requests::release(r);
+		return;
+	}
+	meter::done_by(r, meter::By::threads);
+	completion::finish(r, result);
+}
+
+} // namespace
+
+void run(OwnThread *c)
+{
+	Request *r = c->request;
+	wait_for_turn(c);
+	// A wait for data or room can be cancelled as long as nothing of it has been done.
+	State now = r->on_stream() && r->done == 0 ? State::in_ring : State::running;
+	bool mine = r->get_state() == State::running || r->change(State::queued, now);
+	ssize_t result = mine ? carry_out(c, r) : -ECANCELED;
+	// Closed before the end is told: who then looks finds the file released.
+	for (unsigned i = 0; i < c->count; i++)
+		copies::close_carefully(c->keep[i]);
+	CancelReply *asked = leave(c, mine);
+	end(r, mine, result);
+	helper::order_changes.notify(INT_MAX);
+	answer(asked, result == -ECANCELED ? AIO_CANCELED : AIO_ALLDONE);
+}
+
+// ---- from the program's threads
+
+bool any()
+{
+	return count.load(mo::seq_cst) != 0;
+}
+
+void leave_stream(uint32_t word)
+{
+	stream::leave(word);
+	if (any())
+		helper::order_changes.notify(INT_MAX);
+}
+
+bool stands_behind(const Request *r)
+{
+	if (!any() || !possible(r))
+		return false;
+	BlockSignals blocked;
+	Guard<Mutex> g(lock);
+	const OwnThread *o = first;
+	while (o != nullptr && !alike(o->request, r))
+		o = o->next;
+	return o != nullptr;
+}
+
+bool submit(Request *r)
+{
+	BlockSignals blocked;
+	errno = EAGAIN;
+	if (!possible(r) || (r->carrier == nullptr && carrier::attach(r) != 0))
+		return false;
+	Guard<Mutex> g(lock);
+	auto *c = static_cast<OwnThread *>(r->carrier);
+	if (may_overtake(c)) {
+		carrier::let_go(r);
+		errno = EAGAIN;
+		return false;
+	}
+	r->carrier = nullptr;
+	add(c, r->front);
+	if (r->front) {
+		r->change(State::queued, State::running);
+		stream::take_over_claim(r->stream_word());
+	}
+	// Until now it may have been the driver's to those that wait.
+	helper::order_changes.notify(INT_MAX);
+	carrier::begin_alone(c);
+	return true;
+}
+
+namespace {
+
+// With `lock' held; nullptr: it has left.
+OwnThread *find(const Request *r)
+{
+	OwnThread *c = first;
+	while (c != nullptr && c->request != r)
+		c = c->next;
+	return c;
+}
+
+bool ask_carrier(CancelReply *reply)
+{
+	Guard<Mutex> g(lock);
+	OwnThread *c = find(reply->request);
+	if (c == nullptr || reply->request->state.load(mo::acquire) != reply->word)
+		return false;
+	reply->next = c->asked;
+	c->asked = reply;
+	return true;
+}
+
+// Once more: it may have been between two calls. Whoever asks in vain is answered.
+void interrupt(const CancelReply *reply)
+{
+	Guard<Mutex> g(lock);
+	OwnThread *c = find(reply->request);
+	if (c == nullptr || c->asked == nullptr)
+		return;
+	if (c->request->has_begun()) {
+		answer(c->asked, AIO_NOTCANCELED);
+		c->asked = nullptr;
+		return;
+	}
+	c->request->stop.store(true, mo::release);
+	carrier::interrupt(c);
+}
+
+} // namespace
+
+int cancel(Request *r, uint64_t word)
+{
+	constexpr timespec moment{0, 2000000};
+	CancelReply reply(r, word);
+	// The reply is on this stack: no handler may leave it by a longjmp meanwhile.
+	BlockSignals blocked;
+	if (!any() || !ask_carrier(&reply))
+		return not_here;
+	uint32_t a;
+	while ((a = reply.answer.load(mo::acquire)) == 0) {
+		interrupt(&reply);
+		futex_wait(reply.answer, 0, &moment);
+	}
+	return static_cast<int>(a) - 1;
+}
+
+void after_fork()
+{
+	lock.reset();
+	first = nullptr;
+	count.store(0, mo::relaxed);
+}
+
+} // namespace sigevec::alone
