@@ -3,6 +3,7 @@
 // sio_reserve, sio_release, sio_send, sio_sendto, sio_sendmsg, sio_recv, sio_recvfrom, sio_recvmsg.
 #include "sigevec/sio.h"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receive.hpp"
@@ -59,7 +60,7 @@ int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 	for (;;) {
 		ssize_t n = try_frame(sock, m, flags, mine);
 		if (n != -EAGAIN || (flags & MSG_DONTWAIT) != 0 ||
-		    (fcntl(sock, F_GETFL) & O_NONBLOCK) != 0)
+		    (sys::status_flags(sock) & O_NONBLOCK) != 0)
 			return value(n);
 		struct pollfd p = {sock, POLLOUT, 0};
 		constexpr timespec moment{0, 1000000};

@@ -7,6 +7,7 @@
 // library.
 #pragma once
 
+#include "base/descriptor.hpp"
 #include "base/syscalls.hpp"
 
 #include <cerrno>
@@ -25,11 +26,11 @@ inline int own_number(int fd)
 	int from = getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < usual + below_limit
 			   ? static_cast<int>(r.rlim_cur) - below_limit
 			   : usual;
-	int other = fcntl(fd, F_DUPFD_CLOEXEC, from > 3 ? from : 3);
+	int other = sys::duplicate(fd, from > 3 ? from : 3);
 	if (other < 0 && fd > 2)
 		return fd;
 	if (other < 0)
-		other = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		other = sys::duplicate(fd, 3);
 	int error = errno;
 	sys::close(fd);
 	errno = error;

@@ -114,6 +114,24 @@ inline int poll_now(struct pollfd *p)
 	return poll(p, 1, &none);
 }
 
+// Nothing but the time, with another mask: the kernel's, of 64 signals. -1 and EINTR: a handler has
+// run, also where the time is none.
+inline int sleep_with_mask(const struct timespec &time, const void *mask)
+{
+	constexpr size_t size = 8;
+	struct timespec t = time;
+	long r = syscall(SYS_ppoll, nullptr, 0, &t, mask, size);
+	if (r < 0 && is_refused()) {
+		struct {
+			const void *mask;
+			size_t size;
+		} both = {mask, size};
+		t = time;
+		r = syscall(SYS_pselect6, 0, nullptr, nullptr, nullptr, &t, &both);
+	}
+	return static_cast<int>(r);
+}
+
 inline ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
 	return syscall(SYS_recvmsg, fd, m, flags);

@@ -3,6 +3,7 @@
 // The life of a channel: from its pool into the table, to its end for everyone.
 #include "channel/channel_impl.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/node.hpp"
 #include "base/pool.hpp"
@@ -260,7 +261,7 @@ void close_in_child()
 		inner::close_in_child(c);
 		ring_ops.close_in_child(c);
 		if (int nothing = epoll_create1(EPOLL_CLOEXEC); nothing >= 0) {
-			dup3(nothing, c->fd, fcntl(c->fd, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0);
+			dup3(nothing, c->fd, sys::closes_on_exec(c->fd) == 1 ? O_CLOEXEC : 0);
 			sys::close(nothing);
 		}
 	});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "channel/own_epoll.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
@@ -66,7 +67,7 @@ int above_standard(int fd, bool close_on_exec)
 {
 	if (fd < 0 || fd > 2)
 		return fd;
-	int moved = fcntl(fd, close_on_exec ? F_DUPFD_CLOEXEC : F_DUPFD, 3);
+	int moved = sys::duplicate(fd, 3, close_on_exec);
 	int error = errno;
 	sys::close(fd);
 	errno = error;

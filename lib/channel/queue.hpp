@@ -3,6 +3,7 @@
 // The queue of a channel: for channel.cpp, queue.cpp and push.cpp.
 #pragma once
 
+#include "base/syscalls.hpp"
 #include "channel/channel.hpp"
 
 namespace sigevec::channel {
@@ -16,9 +17,7 @@ public:
 	{
 		timespec none{};
 		int saved = errno;
-		bool come =
-			syscall(SYS_ppoll, nullptr, 0, &none, &blocked_.saved(), _NSIG / 8) < 0 &&
-			errno == EINTR;
+		bool come = sys::sleep_with_mask(none, &blocked_.saved()) < 0 && errno == EINTR;
 		errno = saved;
 		return come;
 	}

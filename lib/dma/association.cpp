@@ -2,6 +2,7 @@
 #include "dma/association_impl.hpp"
 
 #include "base/by_descriptor.hpp"
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
 #include "base/socket_option.hpp"
@@ -221,7 +222,7 @@ bool hold(Association *a)
 	if (receiver::can_hold_inside())
 		a->held = helper::hold(a->fd);
 	else
-		a->held_here = fcntl(a->fd, F_DUPFD_CLOEXEC, 3);
+		a->held_here = sys::duplicate(a->fd, 3);
 	if (a->held < 0)
 		a->held = -1;
 	// The number may have become another file's meanwhile.

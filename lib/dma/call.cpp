@@ -3,7 +3,9 @@
 // sio_recv, from the call to its end: what is there, or waiting for it.
 #include "dma/receive_impl.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
 #include "dma/blocked.hpp"
 #include "dma/device.hpp"
 #include "dma/message.hpp"
@@ -178,7 +180,7 @@ struct Patience {
 // Before each sleep. 0 or -errno.
 ssize_t begin_to_wait(int fd, Patience *p)
 {
-	int flags = fcntl(fd, F_GETFL);
+	int flags = sys::status_flags(fd);
 	if (flags < 0 || (flags & O_NONBLOCK) != 0)
 		return flags < 0 ? -errno : -EAGAIN;
 	if (p->known)
@@ -240,7 +242,7 @@ ssize_t sleep_for_frame(int fd, const Blocking &b, Patience *p)
 	if (association::Remembered a(b.place); a)
 		sleeper = blocked::enter(a.get(), nullptr);
 	struct pollfd ready = {fd, POLLIN, 0};
-	ssize_t n = syscall(SYS_ppoll, &ready, 1, &rest, nullptr, 0) < 0 ? -errno : 0;
+	ssize_t n = sys::poll(&ready, 1, &rest) < 0 ? -errno : 0;
 	association::Remembered a(b.place);
 	return sleeper != nullptr && blocked::leave(a.get(), sleeper) ? 0 : n;
 }

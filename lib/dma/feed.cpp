@@ -9,6 +9,7 @@
 #include "dma/feed.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
 #include "channel/channel.hpp"
 #include "completion/completion.hpp"
 #include "dma/deliver.hpp"
@@ -117,8 +118,7 @@ bool has_error_queue(int fd)
 bool has_something(Association *a, bool *error)
 {
 	struct pollfd p = {association::file_of(a), POLLIN | POLLRDHUP, 0};
-	constexpr timespec none{0, 0};
-	if (syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) != 1)
+	if (sys::poll_now(&p) != 1)
 		return false;
 	*error = (p.revents & POLLERR) != 0;
 	if ((p.revents & (POLLIN | POLLRDHUP)) != 0 || !*error || !has_error_queue(p.fd))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/message.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/region.hpp"
@@ -43,7 +44,7 @@ bool is_still(int fd, uint64_t dev, uint64_t ino)
 {
 	struct stat st;
 	return fstat(fd, &st) == 0 && st.st_dev == dev && st.st_ino == ino &&
-	       (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
+	       sys::closes_on_exec(fd) == 1;
 }
 
 // Calls f with each that is still what has come.
@@ -143,7 +144,7 @@ void hand_over(Ancillary *a, int flags)
 	if (a == nullptr)
 		return;
 	if ((flags & MSG_CMSG_CLOEXEC) == 0)
-		each_kept(a, [](int fd) { fcntl(fd, F_SETFD, 0); });
+		each_kept(a, [](int fd) { sys::stay_open_on_exec(fd); });
 	forget_files(a);
 	drop_later(a);
 }

@@ -240,11 +240,9 @@ bool at_end(const Association *a)
 		return a->stream;
 	// Shut down, and no bytes are left behind the empty packet, if it was one.
 	struct pollfd p = {association::file_of(a), POLLRDHUP, 0};
-	constexpr timespec none{0, 0};
 	int left = 0;
-	return syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) == 1 &&
-	       (p.revents & (POLLRDHUP | POLLHUP)) != 0 && ioctl(p.fd, FIONREAD, &left) == 0 &&
-	       left == 0;
+	return sys::poll_now(&p) == 1 && (p.revents & (POLLRDHUP | POLLHUP)) != 0 &&
+	       ioctl(p.fd, FIONREAD, &left) == 0 && left == 0;
 }
 
 void discard(const Arrival &x)

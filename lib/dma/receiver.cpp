@@ -156,9 +156,8 @@ void *main(void *p)
 		}
 		i->asleep.store(1, mo::seq_cst);
 		struct epoll_event v[64];
-		int n = static_cast<int>(syscall(SYS_epoll_pwait, i->epoll, v, 64,
-						 i->lacking ? look_again_ms : longest_sleep(),
-						 nullptr, 0));
+		int n = sys::epoll_wait(i->epoll, v, 64,
+					i->lacking ? look_again_ms : longest_sleep());
 		int error = errno;
 		does_not_sleep(i);
 		bool look = n <= 0;

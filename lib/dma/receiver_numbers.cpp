@@ -3,6 +3,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/own_number.hpp"
+#include "base/pending_signal.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
@@ -46,11 +47,8 @@ void call(Instance *i)
 void does_not_sleep(Instance *i)
 {
 	i->asleep.store(0, mo::seq_cst);
-	sigset_t s;
-	sigemptyset(&s);
-	sigaddset(&s, wake_signal);
-	constexpr timespec none{0, 0};
-	while (syscall(SYS_rt_sigtimedwait, &s, nullptr, &none, _NSIG / 8) > 0)
+	siginfo_t info;
+	while (sys::take_signal(sys::set_of(wake_signal), &info) > 0)
 		;
 }
 
@@ -74,7 +72,7 @@ int keep(int fd, int *copy)
 	fd = own_number(fd);
 	if (fd < 0)
 		return -1;
-	*copy = bell::mark(fd) ? helper::hold(fd) : -1;
+	*copy = bell::mark(fd) || can_compare() ? helper::hold(fd) : -1;
 	if (*copy >= 0)
 		return fd;
 	sys::close(fd);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/receiver_impl.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
@@ -22,8 +23,8 @@ Inside::Inside(Association *a) : a_(a)
 	}
 	Instance *own = own_instance();
 	int fd = a->held >= 0 && own != nullptr && own->can_fetch ? own->way.fetch(a->held)
-		 : a->held_here >= 0 ? fcntl(a->held_here, F_DUPFD_CLOEXEC, 3)
-				     : -1;
+		 : a->held_here >= 0                              ? sys::duplicate(a->held_here, 3)
+								  : -1;
 	if (fd < 0)
 		return;
 	a->inside = fd;
@@ -133,8 +134,7 @@ bool has_been_missed(Association *a)
 {
 	Inside in(a);
 	struct pollfd p = {association::file_of(a), POLLIN, 0};
-	constexpr timespec none{0, 0};
-	if (!in || syscall(SYS_ppoll, &p, 1, &none, nullptr, 0) != 1)
+	if (!in || sys::poll_now(&p) != 1)
 		return false;
 	// Where only changes are told of, errors and hang-ups have been.
 	return !a->edge || (p.revents & POLLIN) != 0;

@@ -2,6 +2,7 @@
 #include "dma/send.hpp"
 
 #include "base/by_descriptor.hpp"
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
 #include "base/queue.hpp"
@@ -160,7 +161,7 @@ bool hold_socket(Sender *s, int fd)
 		int held = helper::hold(fd);
 		s->held = held >= 0 ? held : -1;
 	} else
-		s->held_here = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		s->held_here = sys::duplicate(fd, 3);
 	if ((s->held >= 0 || s->held_here >= 0) && socket_cookie(fd) == s->cookie &&
 	    receiver::watch_sends(fd, s->index, s->life))
 		return true;

@@ -3,6 +3,7 @@
 // Connecting and accepting in parts: a connect is begun by one call, which does not wait for long,
 // and ended by another; the socket is left as a call that waits would leave it. What ends the wait
 // of a send is here too, for most of it is asked of the connection.
+#include "base/descriptor.hpp"
 #include "engine/transfer.hpp"
 
 #include "base/socket_option.hpp"
@@ -54,7 +55,7 @@ bool closed_again(int fd)
 
 ssize_t connect_briefly(int fd, const struct msghdr &to)
 {
-	int flags = fcntl(fd, F_GETFL);
+	int flags = sys::status_flags(fd);
 	if (flags >= 0 && (flags & O_NONBLOCK) != 0)
 		return call_connect(fd, to);
 	Moment moment;
@@ -118,7 +119,7 @@ ssize_t accept_briefly(int fd, int flags)
 		return result(
 			static_cast<ssize_t>(syscall(SYS_accept4, fd, nullptr, nullptr, flags)));
 	};
-	int now = fcntl(fd, F_GETFL);
+	int now = sys::status_flags(fd);
 	if (now >= 0 && (now & O_NONBLOCK) != 0)
 		return call();
 	Moment moment;

@@ -2,6 +2,7 @@
 //
 // What a descriptor is, and what its file lets be done within a call: its kind, its identity, its
 // size, what of it is in the page cache.
+#include "base/descriptor.hpp"
 #include "engine/transfer.hpp"
 
 #include "base/memory_order.hpp"
@@ -111,7 +112,7 @@ bool look_at(int fd, Descriptor *d, mode_t *mode)
 bool describe(int fd, Descriptor *d)
 {
 	d->fd = fd;
-	d->flags = fcntl(fd, F_GETFL);
+	d->flags = sys::status_flags(fd);
 	mode_t mode;
 	if (d->flags < 0 || !look_at(fd, d, &mode))
 		return false;

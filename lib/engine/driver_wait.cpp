@@ -46,7 +46,7 @@ uint32_t readiness(const Stream *s)
 bool has_data(const Stream *s)
 {
 	struct pollfd p = {s->file, POLLIN, 0};
-	return s->first->op != Op::poll && ::poll(&p, 1, 0) > 0 && (p.revents & POLLIN) != 0;
+	return s->first->op != Op::poll && sys::poll_now(&p) > 0 && (p.revents & POLLIN) != 0;
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/streams.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
@@ -36,7 +37,7 @@ bool Identity::usable()
 		tried_ = true;
 		if (helper::own_helper()->private_table() &&
 		    (epoll_ = epoll_create1(EPOLL_CLOEXEC)) >= 0)
-			number_ = fcntl(epoll_, F_DUPFD_CLOEXEC, 0);
+			number_ = sys::duplicate(epoll_, 0);
 	}
 	return number_ >= 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // How a region becomes the memory of a queue, and how that ends.
+#include "base/descriptor.hpp"
 #include "ether/device.hpp"
 
 #include "base/memory_order.hpp"
@@ -148,7 +149,8 @@ int bind_queue(Device *d, const Device *other)
 // of it. 0 or an errno.
 int renew(Device *d)
 {
-	int status = fcntl(d->fd, F_GETFL), of_number = fcntl(d->fd, F_GETFD);
+	int status = sys::status_flags(d->fd);
+	bool on_exec = sys::closes_on_exec(d->fd) == 1;
 	int fd = socket(AF_XDP,
 			SOCK_RAW | SOCK_CLOEXEC |
 				(status >= 0 && (status & O_NONBLOCK) != 0 ? SOCK_NONBLOCK : 0),
@@ -159,7 +161,7 @@ int renew(Device *d)
 	socklen_t n = sizeof limit;
 	if (getsockopt(d->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &n) == 0)
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	int error = change_socket(d, fd, (of_number & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
+	int error = change_socket(d, fd, on_exec ? O_CLOEXEC : 0);
 	sys::close(fd);
 	return error;
 }

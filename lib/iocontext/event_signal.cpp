@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "iocontext/event_signal.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
+#include "engine/moment.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>
@@ -43,21 +45,35 @@ void dispose(helper::Chore *e)
 	errno = saved;
 }
 
-// By a thread of the helper's, which must not wait: one by one, for what is more than a counter has
-// room for would be waited for. A counter that is full stays full, as the kernel's own telling
-// leaves it.
+bool has_room(int file)
+{
+	struct pollfd p = {file, POLLOUT, 0};
+	return sys::poll_now(&p) == 1 && (p.revents & POLLOUT) != 0;
+}
+
+// One by one, for what is more than a counter has room for would be waited for. A counter that is
+// full stays full, as the kernel's own telling leaves it.
+void count_up(int file, uint64_t n)
+{
+	constexpr uint64_t one = 1;
+	// Whoever else has the file may fill it after the look at it, and the write would wait.
+	transfer::Moment moment;
+	while (n != 0 && has_room(file)) {
+		if (syscall(SYS_write, file, &one, sizeof one) >= 0)
+			n--;
+		else if (errno != EINTR)
+			break;
+	}
+}
+
+// By a thread of the helper's, which must not wait.
 void write_due(helper::Chore *e)
 {
 	auto *s = static_cast<EventSignal *>(e);
 	int saved = errno;
 	s->asked.store(false, mo::seq_cst);
-	uint64_t one = 1;
-	struct pollfd p = {s->file, POLLOUT, 0};
-	for (uint64_t n = s->due.exchange(0, mo::seq_cst); n != 0; n--) {
-		if (poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0)
-			break;
-		(void)!syscall(SYS_write, s->file, &one, sizeof one);
-	}
+	if (uint64_t n = s->due.exchange(0, mo::seq_cst); n != 0)
+		count_up(s->file, n);
 	errno = saved;
 	drop(s);
 }
@@ -110,7 +126,7 @@ void EventSignals::drop_idle(pid_t helper)
 
 int EventSignals::find(int fd, EventSignal **s)
 {
-	int flags = fcntl(fd, F_GETFL);
+	int flags = sys::status_flags(fd);
 	if (flags < 0 || (flags & O_PATH) != 0)
 		return -EBADF;
 	helper::Helper *h = helper::get();

@@ -2,6 +2,8 @@
 #include "iocontext/sleep.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/pending_signal.hpp"
+#include "base/syscalls.hpp"
 #include "cancellation.h"
 #include "engine/kaio.hpp"
 #include "interrupt.h"
@@ -27,12 +29,8 @@ void set_mask(uint64_t now, uint64_t *before)
 bool swallow_interruption()
 {
 	siginfo_t info;
-	timespec none{};
-	uint64_t set = interruption;
-	memset(&info, 0, sizeof info);
 	bool any = false;
-	while (syscall(SYS_rt_sigtimedwait, &set, &info, &none, mask_size) ==
-	       sigevec_interruption) {
+	while (sys::take_signal(interruption, &info) == sigevec_interruption) {
 		any = true;
 		if (info.si_code == SI_TKILL) {
 			syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sigevec_interruption);
@@ -136,7 +134,7 @@ int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset
 	enter(&me);
 	int e = 0;
 	if (arrivals.load(mo::seq_cst) == seen)
-		e = syscall(SYS_ppoll, nullptr, 0, &rest, &inside, mask_size) < 0 ? errno : 0;
+		e = sys::sleep_with_mask(rest, &inside) < 0 ? errno : 0;
 	leave(&me);
 	// What interrupted the sleep was a signal of the program's if the interruption is still to
 	// come.
@@ -202,7 +200,7 @@ bool let_in(const sigset_t *mask)
 	timespec none{};
 	uint64_t inside;
 	memcpy(&inside, mask, sizeof inside);
-	return syscall(SYS_ppoll, nullptr, 0, &none, &inside, mask_size) < 0;
+	return sys::sleep_with_mask(none, &inside) < 0 && errno == EINTR;
 }
 
 } // namespace sigevec::io

@@ -61,12 +61,12 @@ bool open_ring(Single *s, unsigned entries, unsigned completions)
 	if (e != 0)
 		return false;
 	s->claim = ring_of_number.make(s->ring.ring_fd);
-	if (s->claim == nullptr || !bell::mark(s->ring.ring_fd) ||
-	    sys::fstat(s->ring.ring_fd, &st) != 0) {
+	if (s->claim == nullptr || sys::fstat(s->ring.ring_fd, &st) != 0) {
 		s->claim = nullptr;
 		s->ring.close();
 		return false;
 	}
+	bell::mark(s->ring.ring_fd); // where that is refused its inode tells
 	s->claim->store(s, mo::release);
 	s->dev = st.st_dev;
 	s->ino = st.st_ino;
@@ -93,7 +93,7 @@ bool has_number(const Single *s)
 	if (s->claim == nullptr || s->claim->load(mo::acquire) != s)
 		return false;
 	// Linux 6.7
-	return s->words ? bell::is_ours(s->ring.ring_fd) : has_inode(s);
+	return (s->words && bell::is_ours(s->ring.ring_fd)) || has_inode(s);
 }
 
 // Closing, unlike entering, does something to any file: the mark is not asked, which a peer can

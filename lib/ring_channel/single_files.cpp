@@ -9,6 +9,7 @@
 // until the submission; they are let go by the last entry of the same submission. Held: by
 // operations that wait behind another one of their lane, each file once, until the last has ended;
 // by armed sockets.
+#include "base/descriptor.hpp"
 #include "ring_channel/single.hpp"
 
 #ifdef HAVE_LIBURING
@@ -161,7 +162,7 @@ bool pin(Single *s, Operation *o)
 	if (e == 0)
 		o->pinned = static_cast<int>(s->pinned++);
 	// What is no descriptor now is not to be one later.
-	else if (e == -EBADF && fcntl(o->fd, F_GETFD) < 0)
+	else if (e == -EBADF && sys::closes_on_exec(o->fd) < 0)
 		o->closed = true;
 	else
 		return false;

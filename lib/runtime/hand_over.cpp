@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/hand_over.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/socket_option.hpp"
@@ -100,7 +101,7 @@ int above_standard(int fd)
 {
 	if (fd > 2)
 		return fd;
-	int other = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	int other = sys::duplicate(fd, 3);
 	sys::close(fd);
 	return other;
 }
@@ -329,7 +330,7 @@ int fetch(Files *f, const Offer *o, int number)
 
 int duplicate(int number)
 {
-	int fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
+	int fd = sys::duplicate(number, 3);
 	return fd >= 0 ? fd : -errno;
 }
 

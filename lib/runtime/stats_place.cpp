@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/stats_place.hpp"
 
+#include "base/pending_signal.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/config.hpp"
@@ -65,9 +66,9 @@ public:
 	~NoSizeSignal()
 	{
 		int error = errno;
-		timespec now{};
+		siginfo_t info;
 		if (!was_pending_)
-			syscall(SYS_rt_sigtimedwait, &signal_, nullptr, &now, _NSIG / 8);
+			sys::take_signal(sys::set_of(SIGXFSZ), &info);
 		pthread_sigmask(SIG_SETMASK, &saved_, nullptr);
 		errno = error;
 	}

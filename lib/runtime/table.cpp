@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/table.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/own_number.hpp"
 #include "base/same_file.hpp"
 #include "base/socket_option.hpp"
@@ -127,7 +128,7 @@ int Way::fetch(int inner)
 	if (by_socket_)
 		return receive(inner);
 	if (shared_) {
-		int fd = fcntl(inner, F_DUPFD_CLOEXEC, 0);
+		int fd = sys::duplicate(inner, 0);
 		return fd >= 0 ? fd : -errno;
 	}
 	for (bool again = false;; again = true) {

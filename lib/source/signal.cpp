@@ -2,6 +2,7 @@
 #include "source/signal.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/pending_signal.hpp"
 #include "base/shortage.hpp"
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
@@ -72,8 +73,9 @@ void describe(const siginfo_t &from, struct sigevent *to)
 // file can change what it is for.
 bool take_signal(const Wait *w, siginfo_t *info)
 {
-	constexpr struct timespec not_at_all = {};
-	return syscall(SYS_rt_sigtimedwait, &w->signals, info, &not_at_all, sizeof w->signals) > 0;
+	uint64_t set;
+	memcpy(&set, &w->signals, sizeof set);
+	return sys::take_signal(set, info) > 0;
 }
 
 // `queued' is set while a signal is taken: of several readers one takes it, and cancel() leaves the

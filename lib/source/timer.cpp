@@ -2,6 +2,7 @@
 #include "source/timer.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/pending_signal.hpp"
 #include "base/sync.hpp"
 #include "channel/channel.hpp"
 #include "libc.hpp"
@@ -77,8 +78,7 @@ void *main(void *)
 	futex_wake(thread_id, INT_MAX);
 	for (;;) {
 		siginfo_t info;
-		long n = syscall(SYS_rt_sigtimedwait, &signal_set, &info, nullptr,
-				 sizeof signal_set);
+		int n = sys::wait_for_signal(signal_set, &info);
 		if (n == signal_number && info.si_code == SI_TIMER)
 			expired(reinterpret_cast<uint64_t>(info.si_value.sival_ptr),
 				uint64_t{1} + static_cast<unsigned>(info.si_overrun));
