@@ -4,6 +4,13 @@
 #define BOOST_TEST_MODULE libaio_results
 #include "libaio.hpp"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+
+#include <cstddef>
+
 #include <linux/fs.h>
 
 BOOST_AUTO_TEST_CASE(an_event_has_the_iocb_its_data_the_count_and_no_second_result)
@@ -246,6 +253,80 @@ BOOST_AUTO_TEST_CASE(an_eventfd_that_is_full_stops_nothing)
 	io_event events[16];
 	BOOST_TEST(get(context, 10, 16, events) == 10);
 	BOOST_TEST(run(context, read_op(file.fd, 4)) == 4);
+}
+
+namespace {
+
+/// Every write of this process, other than the calling thread's, from now on waits until `before`
+/// has been called. Calls no write() itself. False: the system cannot do that.
+bool call_before_writes(std::function<void()> before)
+{
+	sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const sock_fprog program{4, code};
+	constexpr unsigned everywhere = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return false;
+	const auto listener = int(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+					  everywhere | SECCOMP_FILTER_FLAG_NEW_LISTENER, &program));
+	if (listener < 0)
+		return false;
+	const auto self = static_cast<__u32>(syscall(SYS_gettid));
+	std::thread([=] {
+		for (;;) {
+			seccomp_notif call{};
+			if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0)
+				continue;
+			if (call.pid != self)
+				before();
+			seccomp_notif_resp answer{};
+			answer.id = call.id;
+			answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+			ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+		}
+	}).detach();
+	return true;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_eventfd_that_is_filled_while_it_is_told_stops_nothing)
+{
+	if (!ours())
+		return; // the kernel tells it by no system call
+	BOOST_TEST(in_child([] {
+			   Context context;
+			   File file = tmpfs_file();
+			   put(file.fd, "text");
+			   Stream pipe = pipe_stream();
+			   Fd counter(eventfd(0, 0));
+			   const int filled = counter;
+			   if (!call_before_writes([=] {
+				       uint64_t now = 0, rest = UINT64_MAX - 1;
+				       if (has_data(filled) && read(filled, &now, 8) != 8)
+					       return;
+				       iovec v{&rest, sizeof rest};
+				       (void)!writev(filled, &v, 1);
+			       }))
+				   return;
+			   io_event event;
+			   CHILD_REQUIRE(submit(context, read_op(file.fd, 4).tells(counter)) == 1);
+			   CHILD_REQUIRE(get(context, 1, 1, &event) == 1);
+			   CHILD_REQUIRE(eventually([&] { return has_data(filled); }));
+			   // Whoever has told the eventfd is needed for this.
+			   for (int i = 0; i < 3; ++i) {
+				   CHILD_REQUIRE(submit(context, poll_op(pipe.reader, POLLIN)) ==
+						 1);
+				   put(pipe.writer, "x");
+				   CHILD_REQUIRE(get(context, 1, 1, &event) == 1);
+				   char byte;
+				   CHILD_REQUIRE(read(pipe.reader, &byte, 1) == 1);
+			   }
+		   }) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(eventfds_that_come_and_go_and_contexts_destroyed_at_once)
