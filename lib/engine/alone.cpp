@@ -69,7 +69,7 @@ bool may_begin(const OwnThread *c)
 {
 	const Request *r = c->request;
 	if (r->is_sync())
-		return r->waits_for.load(mo::acquire) == 1;
+		return r->waits_for.load(mo::acquire) == 0;
 	// The rest of a write that has begun within its call comes before all others. Whatever else
 	// the driver has of the stream was before this: what comes after it is here.
 	if (r->on_stream() && !r->front &&
@@ -228,6 +228,9 @@ bool submit(Request *r)
 		return false;
 	}
 	r->carrier = nullptr;
+	// Its submitter's share: whoever takes the last one tells of it.
+	if (r->is_sync())
+		r->waits_for.fetch_sub(1, mo::acq_rel);
 	add(c, r->front);
 	if (r->front) {
 		r->change(State::queued, State::running);
