@@ -10,7 +10,7 @@
 //                  must be woken (completion/waiters.hpp)
 //   __return_value what aio_return gives
 //   __next_prio    low half: index of the request while it is outstanding; high half: its place in
-//                  the table of finished requests (completion/finished.hpp)
+//                  the table of finished requests (completion/completed_table.hpp)
 //   __abs_prio     1 + number of the kernel-AIO context that will report it, or 0 (engine/kaio.hpp)
 #pragma once
 

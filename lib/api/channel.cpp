@@ -7,7 +7,7 @@
 #include "channel/moderation.hpp"
 #include "channel/posted.hpp"
 #include "channel/queue.hpp"
-#include "ring_channel/single.hpp"
+#include "ring_channel/ring_channel.hpp"
 #include "runtime/process.hpp"
 #include "submit/check.hpp"
 
@@ -111,7 +111,7 @@ SIGEVEC_EXPORT int ec_submit(ec_t ec)
 	Reference c(find(ec));
 	if (!c)
 		return api::result_of(EBADF);
-	single::flush(c.get());
+	ring_channel::flush(c.get());
 	return static_cast<int>(std::exchange(c.get()->kept, 0));
 }
 
@@ -157,7 +157,7 @@ SIGEVEC_EXPORT int ec_busy_poll(ec_t ec, unsigned microseconds)
 	if (!c)
 		return api::result_of(EBADF);
 	c->busy_poll.store(microseconds, mo::relaxed);
-	single::busy_poll(c.get());
+	ring_channel::busy_poll(c.get());
 	return 0;
 }
 

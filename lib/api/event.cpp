@@ -4,7 +4,7 @@
 #include "api/socket.hpp"
 #include "channel/channel.hpp"
 #include "dma/receive.hpp"
-#include "ring_channel/single.hpp"
+#include "ring_channel/ring_channel.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/ev.h"
 #include "submit/cancel.hpp"
@@ -119,7 +119,7 @@ SIGEVEC_EXPORT int ev_cancel(ec_t ec, void *data)
 	Channel *c = process::ensure() ? channel::find(ec) : nullptr;
 	if (c == nullptr)
 		return api::result_of(EBADF);
-	unsigned found = single::cancel(c, data);
+	unsigned found = ring_channel::cancel(c, data);
 	found += cancel::of_channel(c, false, data);
 	channel::release(c);
 	return api::result_of(found != 0 ? 0 : ENOENT);

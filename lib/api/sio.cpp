@@ -107,7 +107,7 @@ SIGEVEC_EXPORT int sio_reserve(dma_mem_t mem, void **memp, size_t size)
 	Region *r = process::ensure() ? region::find(mem) : nullptr;
 	if (r == nullptr || memp == nullptr || size == 0 || size > r->size)
 		return api::result_of(EINVAL);
-	char *p = r->slots.reserve_for_program(size);
+	char *p = r->pieces.reserve_for_program(size);
 	if (p == nullptr) {
 		r->full.fetch_add(1, mo::relaxed);
 		return api::result_of(ENOBUFS);
@@ -119,7 +119,7 @@ SIGEVEC_EXPORT int sio_reserve(dma_mem_t mem, void **memp, size_t size)
 SIGEVEC_EXPORT int sio_release(dma_mem_t mem, void *addr, size_t size)
 {
 	Region *r = process::ensure() ? region::find(mem) : nullptr;
-	return api::result_of(r != nullptr && r->slots.release(addr, size) ? 0 : EINVAL);
+	return api::result_of(r != nullptr && r->pieces.release(addr, size) ? 0 : EINVAL);
 }
 
 SIGEVEC_EXPORT int sio_send(int sock, const void *buf, size_t size, int flags)

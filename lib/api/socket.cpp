@@ -4,7 +4,7 @@
 #include "api/socket.hpp"
 
 #include "dma/request.hpp"
-#include "ring_channel/single.hpp"
+#include "ring_channel/ring_channel.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/aio.h"
 #include "sigevec/ev.h"
@@ -107,7 +107,7 @@ int SocketCall::start(int error)
 	if (error == 0 && call.len > SSIZE_MAX)
 		error = EINVAL;
 	if (error == 0 && call.cb == nullptr && process::ready())
-		if (int e = single::submit(call); e >= 0)
+		if (int e = ring_channel::submit(call); e >= 0)
 			return e;
 	int result = api::start(error, call.cb, call);
 	if (result == 0 && call.cb == nullptr)

@@ -4,7 +4,7 @@
 #include "channel/channel_impl.hpp"
 
 #include "base/memory_order.hpp"
-#include "channel/inner.hpp"
+#include "channel/reader_fds.hpp"
 
 #include <cerrno>
 
@@ -88,7 +88,7 @@ int join_after_collecting(int fd, uint64_t what, Channel **found)
 	Channel *c = peek(fd);
 	if (c == nullptr)
 		return EBADF;
-	inner::collect(c);
+	reader_fds::collect(c);
 	int error = join(fd, what, is_full, found);
 	if (error == EAGAIN) {
 		note_refused(c);

@@ -10,10 +10,10 @@
 #include "base/syscalls.hpp"
 #include "channel/bell.hpp"
 #include "channel/figures.hpp"
-#include "channel/inner.hpp"
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
+#include "channel/reader_fds.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -48,7 +48,7 @@ bool end(Channel *c, bool descriptor)
 	outside.cancel_all(c);
 	c->open.store(false, mo::seq_cst);
 	wake_all(c);
-	inner::wake(c);
+	reader_fds::wake(c);
 	moderation::stop(c);
 	ring_ops.end(c);
 	drop_all(c);
@@ -56,7 +56,7 @@ bool end(Channel *c, bool descriptor)
 	if (descriptor)
 		own_epoll::close(c->fd, c->mark);
 	own_epoll::weigh(&c->anchor);
-	inner::remove(c);
+	reader_fds::remove(c);
 	drop(c, one_reference);
 	return true;
 }
@@ -91,7 +91,7 @@ void initialize(Channel *c, unsigned flags)
 	c->lookers.store(0, mo::relaxed);
 	c->attended.store(false, mo::relaxed);
 	c->oldest.store(nullptr, mo::relaxed);
-	c->single.store(nullptr, mo::relaxed);
+	c->ring_state.store(nullptr, mo::relaxed);
 	c->ring_owner.store(0, mo::relaxed);
 	c->without_ring = false;
 	c->inside.store(false, mo::relaxed);
@@ -105,7 +105,7 @@ void initialize(Channel *c, unsigned flags)
 	c->moderate_events.store(0, mo::relaxed);
 	c->moderate_time.store(0, mo::relaxed);
 	c->clock.store(false, mo::relaxed);
-	c->heard.store(false, mo::relaxed);
+	c->ring_signalled.store(false, mo::relaxed);
 	c->busy_poll.store(0, mo::relaxed);
 	c->dropped.store(0, mo::relaxed);
 	c->ending.store(false, mo::relaxed);
@@ -232,7 +232,7 @@ bool destroy(Channel *c)
 
 void stat(Channel *c, struct ec_stat *s)
 {
-	inner::collect(c); // registrations may have ended unheard
+	reader_fds::collect(c); // registrations may have ended unheard
 	unsigned arrived = ring_ops.arrived(c);
 	uint64_t delivered = c->delivered.load(mo::acquire);
 	uint64_t queued = c->pushed.load(mo::acquire) - static_cast<uint32_t>(delivered);
@@ -258,7 +258,7 @@ void close_in_child()
 		if (c == nullptr || !has_number(c))
 			return;
 		bell::close_in_child(c);
-		inner::close_in_child(c);
+		reader_fds::close_in_child(c);
 		ring_ops.close_in_child(c);
 		if (int nothing = epoll_create1(EPOLL_CLOEXEC); nothing >= 0) {
 			dup3(nothing, c->fd, sys::closes_on_exec(c->fd) == 1 ? O_CLOEXEC : 0);
@@ -272,14 +272,14 @@ void close_in_child()
 void after_fork()
 {
 	bell::after_fork();
-	inner::after_fork();
+	reader_fds::after_fork();
 	table.each([](std::atomic<Channel *> &place) {
 		Channel *c = place.exchange(nullptr, mo::relaxed);
 		if (c == nullptr)
 			return;
 		c->reading.reset();
 		bell::close_in_child(c);
-		inner::close_in_child(c);
+		reader_fds::close_in_child(c);
 		ring_ops.close_in_child(c);
 	});
 	for (auto &p : pool)

@@ -31,8 +31,8 @@
 
 namespace sigevec {
 
-namespace single {
-struct Single;
+namespace ring_channel {
+struct RingState;
 }
 
 struct Channel {
@@ -57,9 +57,9 @@ struct Channel {
 	std::atomic<bool> crowded;
 
 	// With EC_SINGLE: its ring, once it has been used; and whether it is to have none.
-	std::atomic<single::Single *> single;
-	// Whose that is (single.hpp), or 0. Other threads look here, and not into the ring, which
-	// its owner may end meanwhile.
+	std::atomic<ring_channel::RingState *> ring_state;
+	// Whose that is (ring_channel.hpp), or 0. Other threads look here, and not into the ring,
+	// which its owner may end meanwhile.
 	std::atomic<uint64_t> ring_owner;
 	bool without_ring;
 	std::atomic<bool> inside; // its owner is in a call
@@ -69,8 +69,8 @@ struct Channel {
 	// Copies of the two in the table of the helper (bell.cpp), or -1.
 	std::atomic<int> inner_bell, inner_wake;
 
-	// An epoll instance of descriptors that readers read themselves (channel/inner.hpp), and
-	// its number in the table of the helper, or -1; readers that sleep on the channel's
+	// An epoll instance of descriptors that readers read themselves (channel/reader_fds.hpp),
+	// and its number in the table of the helper, or -1; readers that sleep on the channel's
 	// descriptor for it.
 	std::atomic<int> inner, inner_copy;
 	std::atomic<uint64_t> inner_mark; // how that is known
@@ -101,8 +101,8 @@ struct Channel {
 	std::atomic<uint32_t> moderate_events, moderate_time;
 	std::atomic<int64_t> first_came;
 	std::atomic<bool> clock;
-	std::atomic<bool> heard; // its ring has something, as far as the clock knows
-	Channel *next_clock;     // in the list of those for which it runs
+	std::atomic<bool> ring_signalled; // its ring has something, as far as the clock knows
+	Channel *next_clock;              // in the list of those for which it runs
 	std::atomic<uint32_t> busy_poll;
 	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
 	std::atomic<uint64_t> overflow, dropped;
@@ -117,14 +117,14 @@ namespace channel {
 struct Outside {
 	// Ends all whose event goes to the channel.
 	void (*cancel_all)(Channel *c);
-	// A descriptor that its readers read has something (channel/inner.hpp).
+	// A descriptor that its readers read has something (channel/reader_fds.hpp).
 	void (*ready)(const Channel *c, uint64_t handle);
 	// There is room, for which others than the driver may wait.
 	void (*room_made)();
 };
 extern const Outside outside;
 
-// The ring of a channel made with EC_SINGLE: ring_channel/single.hpp says what each does.
+// The ring of a channel made with EC_SINGLE: ring_channel/ring_channel.hpp says what each does.
 struct RingOps {
 	int (*next)(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline,
 		    bool *handled);
@@ -212,7 +212,7 @@ void note_dropped(Channel *c, uint64_t count = 1);
 // The time of moderation is up: rings if there is something.
 void tell(Channel *c);
 
-// Parts of next(), for ring_channel/single.cpp: what is in the queue, and its descriptor
+// Parts of next(), for ring_channel/ring_events.cpp: what is in the queue, and its descriptor
 // afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);
 bool queue_empty(const Channel *c);

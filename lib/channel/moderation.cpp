@@ -118,7 +118,7 @@ void heard(uint64_t data)
 	// It may be another channel by now, which is told once too often then.
 	if (c == nullptr || !channel::keep(c))
 		return;
-	if (!c->heard.exchange(true, mo::seq_cst))
+	if (!c->ring_signalled.exchange(true, mo::seq_cst))
 		c->first_came.store(now(), mo::relaxed);
 	start_clock(c);
 	channel::release(c);
@@ -245,21 +245,21 @@ int listen(Channel *c)
 	return -1;
 }
 
-void stop_listening(int ear)
+void stop_listening(int coalesce_fd)
 {
 	int fd = instance.load(mo::acquire);
-	if (ear < 0 || !own_epoll::is(fd, instance_mark.load(mo::acquire)))
+	if (coalesce_fd < 0 || !own_epoll::is(fd, instance_mark.load(mo::acquire)))
 		return;
 	int saved = errno;
 	struct epoll_event e = {};
-	if (epoll_ctl(fd, EPOLL_CTL_ADD, ear, &e) != 0)
-		ear = errno == EEXIST ? ear : -1;
+	if (epoll_ctl(fd, EPOLL_CTL_ADD, coalesce_fd, &e) != 0)
+		coalesce_fd = errno == EEXIST ? coalesce_fd : -1;
 	else {
-		epoll_ctl(fd, EPOLL_CTL_DEL, ear, nullptr);
-		ear = -1;
+		epoll_ctl(fd, EPOLL_CTL_DEL, coalesce_fd, nullptr);
+		coalesce_fd = -1;
 	}
-	if (ear >= 0)
-		sys::close(ear);
+	if (coalesce_fd >= 0)
+		sys::close(coalesce_fd);
 	errno = saved;
 }
 

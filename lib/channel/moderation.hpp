@@ -53,7 +53,7 @@ int listen(Channel *c);
 // In a child of fork, that may never call the library.
 void close_in_child();
 // Closes that, unless the number is another file's by now. -1: nothing.
-void stop_listening(int ear);
+void stop_listening(int coalesce_fd);
 
 void after_fork();
 

@@ -17,8 +17,8 @@
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "channel/bell.hpp"
-#include "channel/inner.hpp"
 #include "channel/moderation.hpp"
+#include "channel/reader_fds.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>
@@ -219,9 +219,9 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 	if (!deadline.never && !deadline.left(rest))
 		return gathering && (until.never || until.left(rest)) ? 0 : ETIMEDOUT;
 	int e = 0;
-	if (inner::used(c))
+	if (reader_fds::used(c))
 		// What was put there for a reader that looked has not been rung for.
-		e = gathering || still_empty(c) ? inner::sleep(c, rest) : 0;
+		e = gathering || still_empty(c) ? reader_fds::sleep(c, rest) : 0;
 	else {
 		uint32_t seen = c->wakes.load(mo::acquire);
 		c->sleepers.fetch_add(1, mo::seq_cst);
@@ -263,11 +263,11 @@ void tell(Channel *c)
 	Guard<Mutex> g(c->reading);
 	if (!c->open.load(mo::seq_cst))
 		return;
-	if (c->heard.exchange(false, mo::seq_cst))
+	if (c->ring_signalled.exchange(false, mo::seq_cst))
 		ring_now(c);
 	else if (!empty(c))
 		ring(c);
-	else if (c->single.load(mo::acquire) == nullptr)
+	else if (c->ring_state.load(mo::acquire) == nullptr)
 		settle(c, false);
 }
 
@@ -294,7 +294,7 @@ void silence_bell(Channel *c, bool known)
 
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max)
 {
-	inner::collect(c);
+	reader_fds::collect(c);
 	return empty(c) ? 0 : take(c, v, max, false, false);
 }
 
@@ -312,7 +312,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	for (bool checked = false, waited = false, known = false;;) {
 		if (c->ending.load(mo::acquire))
 			return -EBADF;
-		inner::collect(c);
+		reader_fds::collect(c);
 		if (!checked && worth_a_check(c)) {
 			if (!check_descriptor(c))
 				return -EBADF;
@@ -341,7 +341,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 			continue;
 		if (e == EBADF)
 			return -EBADF;
-		inner::collect(c);
+		reader_fds::collect(c);
 		unsigned n = take(c, v, max, true, false);
 		return n != 0 ? static_cast<int>(n) : -e;
 	}

@@ -4,14 +4,14 @@
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
 #include "base/thread_number.hpp"
-#include "completion/finished.hpp"
+#include "completion/completed_table.hpp"
 #include "completion/waiters.hpp"
 #include "notify/batch.hpp"
 #include "notify/notify.hpp"
 #include "request/index.hpp"
 #include "request/message.hpp"
-#include "request/meter.hpp"
 #include "request/order.hpp"
+#include "request/stats_detail.hpp"
 #include "runtime/probes.hpp"
 
 namespace sigevec::completion {
@@ -26,7 +26,7 @@ void begin(struct aiocb *cb)
 	if (cb == nullptr)
 		return;
 	// The address may have served before, without an aio_return.
-	finished::remove(cb);
+	completed_table::remove(cb);
 	aiocb_layout::context(cb).store(0, mo::relaxed);
 	// Released with the status, for whoever still waits for the last life. What stood there
 	// before may be anything, and is not read.
@@ -41,7 +41,7 @@ void publish(struct aiocb *cb, ssize_t result)
 	stats::count(stats::completions);
 	if (cb == nullptr)
 		return; // a one-call request: its event is all that tells
-	finished::add(cb);
+	completed_table::add(cb);
 	aiocb_layout::result(cb).store(result < 0 ? -1 : result, mo::relaxed);
 	int error = result < 0 ? static_cast<int>(-result) : 0;
 	int old = aiocb_layout::status(cb).exchange(error, mo::seq_cst);
@@ -128,7 +128,7 @@ void finish(Request *r, ssize_t result)
 	if (result >= 0 && r->message != nullptr)
 		message::tell_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
-	meter::ended(r, result);
+	stats_detail::ended(r, result);
 	if (r->dma)
 		dma::use_ops.ended(r->dma, r->cb.load(mo::relaxed), result);
 	publish(r->cb.load(mo::relaxed), result);
@@ -146,7 +146,7 @@ void finish_cancelled(Request *r)
 	r->result = -ECANCELED;
 	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), r->result,
 		       static_cast<int>(r->engine.load(mo::relaxed)));
-	meter::ended(r, -ECANCELED);
+	stats_detail::ended(r, -ECANCELED);
 	if (r->dma)
 		dma::use_ops.ended(r->dma, r->cb.load(mo::relaxed), -ECANCELED);
 	publish(r->cb.load(mo::relaxed), -ECANCELED);

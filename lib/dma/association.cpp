@@ -92,7 +92,7 @@ Request *end(Association *a)
 	a->device = nullptr;
 	for (uint16_t i = 0; i < a->region_count; i++) {
 		Region *r = region::at(a->regions[i]);
-		r->slots.disturb(); // it may be for this socket that somebody waits for room
+		r->pieces.disturb(); // it may be for this socket that somebody waits for room
 		r->sockets.fetch_sub(1, mo::release);
 	}
 	free(a->regions);
@@ -278,7 +278,7 @@ bool push(Association *a, const Arrival &x)
 	last = x;
 	// What it did not need is room for others.
 	size_t needed = x.n + (x.head != nullptr ? sizeof(MessageHead) : 0);
-	last.size = x.region->slots.cut(x.piece, x.size, needed == 0 ? 1 : needed);
+	last.size = x.region->pieces.cut(x.piece, x.size, needed == 0 ? 1 : needed);
 	return true;
 }
 

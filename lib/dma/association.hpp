@@ -73,7 +73,7 @@ struct Association {
 	Arrival *queue;
 	bool untold; // something has come into it since async_io_notify's function was last called
 
-	// What an EC_SINGLE channel has in its ring for this (ring_channel/single_region.cpp), or
+	// What an EC_SINGLE channel has in its ring for this (ring_channel/multishot_recv.cpp), or
 	// nullptr.
 	void *armed;
 	Channel *armed_in;

@@ -146,7 +146,7 @@ int remove_locked(int fd, Region *r, Request **waiting)
 	a->armed = nullptr;
 	leave_region(a, r);
 	blocked::call_back(a, r);
-	r->slots.disturb();
+	r->pieces.disturb();
 	r->sockets.fetch_sub(1, mo::release);
 	return 0;
 }

@@ -2,7 +2,7 @@
 //
 // Where the memory of a region is from, and how it is kept in memory: one table of functions for
 // each kind, tried in order. Knows nothing of pieces, handles and limits; those are region.cpp's
-// and slots.cpp's.
+// and piece_allocator.cpp's.
 //
 // Locks: region.cpp's `changing' is held, but for lock().
 #pragma once

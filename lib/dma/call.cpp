@@ -134,12 +134,12 @@ ssize_t attempt(Association *a, const Want &w, void **address, Blocking *b)
 	if (n != no_room || a->device != nullptr)
 		return n;
 	Region *last = region::at(a->regions[a->region_count - 1]);
-	if (!last->slots.some_return())
+	if (!last->pieces.some_return())
 		return n;
 	if ((w.flags & MSG_DONTWAIT) != 0)
 		return -EAGAIN;
-	uint32_t seen = last->slots.given_back();
-	last->slots.wait_for_room();
+	uint32_t seen = last->pieces.given_back();
+	last->pieces.wait_for_room();
 	// Once more, against who has given something back before.
 	n = attempt_once(a, w, address, b);
 	if (n != no_room)
@@ -201,13 +201,13 @@ ssize_t sleep_for_room(const Region *r, int fd, uint32_t seen, Patience *p)
 		return e;
 	// Nobody tells of the death of another process.
 	constexpr timespec moment{0, 20000000}, long_time{1, 0};
-	timespec most = r->slots.is_shared() ? moment : long_time, rest;
+	timespec most = r->pieces.is_shared() ? moment : long_time, rest;
 	if (!p->until.never && !p->until.left(rest))
 		return -EAGAIN;
 	if (!p->until.never && (rest.tv_sec < most.tv_sec ||
 				(rest.tv_sec == most.tv_sec && rest.tv_nsec < most.tv_nsec)))
 		most = rest;
-	return r->slots.sleep(seen, most) ? 0 : -EINTR;
+	return r->pieces.sleep(seen, most) ? 0 : -EINTR;
 }
 
 // Until the receiver has brought something. 0 or -errno. The socket is held from the first time on,

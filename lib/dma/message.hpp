@@ -12,7 +12,7 @@
 // compared before they are closed or changed.
 #pragma once
 
-#include "dma/units.hpp"
+#include "dma/unit_bitmap.hpp"
 #include "request/request.hpp"
 
 #include <sys/socket.h>

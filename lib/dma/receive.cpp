@@ -39,7 +39,7 @@ Arrival room(const Association *a, const Want &w, size_t size, bool head)
 	if (head && (x.head = ancillary::make()) == nullptr)
 		return x;
 	each_region(a, w, [&](Region *r) {
-		if (x.piece == nullptr && (x.piece = r->slots.reserve_for_arrival(all)) != nullptr)
+		if (x.piece == nullptr && (x.piece = r->pieces.reserve_for_arrival(all)) != nullptr)
 			x = {r, x.piece, all, 0, x.head};
 	});
 	if (x.piece == nullptr)
@@ -248,12 +248,12 @@ bool at_end(const Association *a)
 void discard(const Arrival &x)
 {
 	ancillary::drop(x.head);
-	x.region->slots.discard(x.piece, x.size);
+	x.region->pieces.discard(x.piece, x.size);
 }
 
 void wait_for_room(const Association *a, const Want &w)
 {
-	each_region(a, w, [](Region *r) { r->slots.wait_for_room(); });
+	each_region(a, w, [](Region *r) { r->pieces.wait_for_room(); });
 }
 
 void wake(Association *a)
@@ -267,7 +267,7 @@ namespace {
 
 ssize_t give(const Association *a, const Arrival &x, size_t n, void **address)
 {
-	x.region->slots.give(x.piece, x.size, n, x.head != nullptr);
+	x.region->pieces.give(x.piece, x.size, n, x.head != nullptr);
 	*address = x.piece;
 	if (a != nullptr && a->device != nullptr)
 		a->device->received(n);
@@ -312,7 +312,7 @@ ssize_t hand_out_otherwise(const Association *a, Arrival x, const Want &w, void 
 		return give_message(a, x, w, n, address);
 	if (x.head != nullptr) {
 		ancillary::drop(x.head);
-		x.region->slots.drop_front(x.piece, data_of(x), x.size - sizeof(MessageHead));
+		x.region->pieces.drop_front(x.piece, data_of(x), x.size - sizeof(MessageHead));
 		x = {x.region, data_of(x), x.size - sizeof(MessageHead), n, nullptr};
 	}
 	return give(a, x, n, address);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The steps of receiving, for its own files: receive.cpp (into one piece), ahead.cpp (into
+// The steps of receiving, for its own files: receive.cpp (into one piece), prefetch.cpp (into
 // several), call.cpp (sio_recv). With the association's lock held, but for what only takes a
 // descriptor.
 #pragma once
@@ -53,7 +53,7 @@ ssize_t into(int fd, Arrival *x, const Want &w, int flags);
 // The same by such a message.
 ssize_t into(int fd, struct msghdr *m, Arrival *x, const Want &w, int flags);
 
-// ahead.cpp
+// prefetch.cpp
 
 // Whether the program has asked for more than its calls do.
 bool wants_ahead(const Association *a);

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "dma/message.hpp"
-#include "dma/units.hpp"
+#include "dma/unit_bitmap.hpp"
 
 namespace sigevec::dma {
 

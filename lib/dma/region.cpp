@@ -100,7 +100,7 @@ int enter(Region *r, dma_mem_t *handle)
 		n = (r->size + unit - 1) / unit;
 	if (n == 0 || n > most_units)
 		return n == 0 ? EINVAL : ENOMEM;
-	if (!r->slots.create(r->base, static_cast<uint32_t>(n)))
+	if (!r->pieces.create(r->base, static_cast<uint32_t>(n)))
 		return ENOMEM;
 	reset_counters(r);
 	r->backing->hold(r);
@@ -199,7 +199,7 @@ int release(dma_mem_t handle, size_t size)
 	r->handle.store(0, mo::release);
 	registration::end(r);
 	r->backing->put(r);
-	r->slots.destroy();
+	r->pieces.destroy();
 	charge.fetch_sub(size, mo::relaxed);
 	return 0;
 }
@@ -297,8 +297,8 @@ void stat(Region *r, struct dma_stat *s)
 	s->size = given_size(r);
 	s->page_size = r->page_size;
 	s->unit = unit;
-	r->slots.reap(false);
-	uint64_t lent = r->slots.lent(), used = r->slots.used();
+	r->pieces.reap(false);
+	uint64_t lent = r->pieces.lent(), used = r->pieces.used();
 	s->used = used > lent ? used - lent : 0;
 	bool by_ring = r->held == dma_locked && r->ring.load(mo::relaxed) != nullptr;
 	s->held = by_ring ? dma_by_ring : r->held;
@@ -329,7 +329,7 @@ void after_fork()
 		Region *r = &table[i];
 		if (r->handle.load(mo::relaxed) == 0)
 			continue;
-		r->slots.after_fork();
+		r->pieces.after_fork();
 		r->requests.store(0, mo::relaxed);
 		r->locking.store(false, mo::relaxed);
 		r->backing->hold(r);

@@ -12,7 +12,7 @@
 #pragma once
 
 #include "dma/backing.hpp"
-#include "dma/slots.hpp"
+#include "dma/piece_allocator.hpp"
 #include "sigevec/dma.h"
 
 #include <atomic>
@@ -32,7 +32,7 @@ struct Region {
 	size_t mapped;
 	size_t page_size;
 	unsigned flags;
-	Slots slots;
+	PieceAllocator pieces;
 
 	const backing::Kind *backing;
 	dma_held held;

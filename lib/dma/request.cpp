@@ -25,9 +25,9 @@ int hold(Use *use, Region *r, const struct iovec &v)
 		return region::around(v.iov_base, v.iov_len) == nullptr ? EFAULT : EINVAL;
 	if (use->pieces == Use::most_pieces)
 		return EMSGSIZE;
-	uint32_t first = r->slots.hold(v.iov_base, v.iov_len);
+	uint32_t first = r->pieces.hold(v.iov_base, v.iov_len);
 	if (first == no_unit)
-		return r->slots.can_hold() ? EINVAL : EAGAIN;
+		return r->pieces.can_hold() ? EINVAL : EAGAIN;
 	use->unit[use->pieces++] = first;
 	return 0;
 }
@@ -35,7 +35,7 @@ int hold(Use *use, Region *r, const struct iovec &v)
 void let_go(const Use &use, Region *r)
 {
 	for (unsigned i = 0; i < use.pieces; i++)
-		r->slots.unhold(use.unit[i]);
+		r->pieces.unhold(use.unit[i]);
 }
 
 } // namespace
@@ -79,7 +79,7 @@ int reserve(Call &c, Region *r, bool message)
 		return EINVAL;
 	if (message && (use.head = ancillary::make()) == nullptr)
 		return EAGAIN;
-	if ((use.piece = r->slots.reserve(use.size)) == nullptr) {
+	if ((use.piece = r->pieces.reserve(use.size)) == nullptr) {
 		ancillary::drop(use.head);
 		r->full.fetch_add(1, mo::relaxed);
 		return ENOBUFS;
@@ -208,9 +208,9 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 		break;
 	case Use::Kind::receive:
 		if (done != 0 || (use.message && result == 0))
-			r->slots.give(use.piece, use.size, done, use.message);
+			r->pieces.give(use.piece, use.size, done, use.message);
 		else {
-			r->slots.discard(use.piece, use.size);
+			r->pieces.discard(use.piece, use.size);
 			use.piece = nullptr;
 		}
 		if (use.piece != nullptr && use.message) {
@@ -295,7 +295,7 @@ void drop(Request *r)
 		return;
 	if (r->dma.kind == Use::Kind::arrival && r->dma.piece != nullptr) {
 		if (Region *in = region::around(r->dma.piece, 1); in != nullptr)
-			in->slots.release(r->dma.piece, static_cast<size_t>(r->result));
+			in->pieces.release(r->dma.piece, static_cast<size_t>(r->result));
 		ancillary::drop(std::exchange(r->dma.head, nullptr));
 		let_region_go(r->dma);
 	} else if (r->dma.kind == Use::Kind::latest) {

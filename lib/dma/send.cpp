@@ -141,7 +141,7 @@ ZeroCopy *hold(Region *r, const struct msghdr &m)
 	z->use.region = static_cast<uint16_t>(region::index_of(r));
 	region::add_request(r);
 	for (size_t i = 0; i < m.msg_iovlen; i++) {
-		uint32_t first = r->slots.hold(m.msg_iov[i].iov_base, m.msg_iov[i].iov_len);
+		uint32_t first = r->pieces.hold(m.msg_iov[i].iov_base, m.msg_iov[i].iov_len);
 		if (first == no_unit) {
 			zero_copy::forget(z);
 			return nullptr;

@@ -24,7 +24,7 @@ void forget(ZeroCopy *z)
 {
 	Region *r = region::at(z->use.region);
 	for (unsigned i = 0; i < z->use.pieces; i++)
-		r->slots.unhold(z->use.unit[i]);
+		r->pieces.unhold(z->use.unit[i]);
 	region::remove_request(r);
 	free(z);
 }
@@ -72,7 +72,7 @@ ZeroCopy *begin(Request *r, int file, size_t len)
 	z->request = r;
 	z->use = r->dma;
 	for (unsigned i = 0; i < z->use.pieces; i++)
-		in->slots.hold_again(z->use.unit[i]);
+		in->pieces.hold_again(z->use.unit[i]);
 	region::add_request(in);
 	r->dma.zero_copy = z;
 	return z;

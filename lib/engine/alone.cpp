@@ -9,7 +9,7 @@
 #include "engine/filequeue.hpp"
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
-#include "request/meter.hpp"
+#include "request/stats_detail.hpp"
 #include "request/stream.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
@@ -165,7 +165,7 @@ void end(Request *r, bool mine, ssize_t result)
 		requests::release(r);
 		return;
 	}
-	meter::done_by(r, meter::By::threads);
+	stats_detail::done_by(r, stats_detail::By::threads);
 	completion::finish(r, result);
 }
 

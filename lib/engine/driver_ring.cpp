@@ -8,7 +8,7 @@
 #include "engine/held_files.hpp"
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
-#include "request/meter.hpp"
+#include "request/stats_detail.hpp"
 
 #include <cerrno>
 
@@ -98,7 +98,7 @@ void Driver::file_from_ring(Request *r, ssize_t n)
 		return;
 	}
 	held_files::let_go(r);
-	meter::done_by(r, meter::By::uring);
+	stats_detail::done_by(r, stats_detail::By::uring);
 	completion::finish(r, cancelled ? -ECANCELED : transfer::total(r, n));
 	if (reply != nullptr)
 		answer(reply, cancelled ? AIO_CANCELED : AIO_ALLDONE);

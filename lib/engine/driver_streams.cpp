@@ -9,7 +9,7 @@
 #include "engine/program_thread.hpp"
 #include "engine/receive.hpp"
 #include "engine/transfer.hpp"
-#include "request/meter.hpp"
+#include "request/stats_detail.hpp"
 #include "request/stream.hpp"
 
 #include <poll.h>
@@ -289,7 +289,7 @@ void Driver::end_first(Stream *s, ssize_t result)
 void Driver::end(Request *r, ssize_t result) const
 {
 	forget_connection(r);
-	meter::done_by(r, has_ring_ ? meter::By::uring : meter::By::threads);
+	stats_detail::done_by(r, has_ring_ ? stats_detail::By::uring : stats_detail::By::threads);
 	// Descriptors that have come are the program's: if nobody wants them any more, they are
 	// closed there.
 	if (r->message != nullptr && r->message->received != nullptr)

@@ -12,7 +12,7 @@
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
-#include "request/meter.hpp"
+#include "request/stats_detail.hpp"
 
 namespace sigevec::driver {
 
@@ -145,7 +145,8 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 		r->set(State::queued);
 	else
 		take_first(s);
-	meter::done_by(ends, has_ring_ ? meter::By::uring : meter::By::threads);
+	stats_detail::done_by(ends,
+			      has_ring_ ? stats_detail::By::uring : stats_detail::By::threads);
 	program_thread::end(ends, fd);
 	return goes_on;
 }

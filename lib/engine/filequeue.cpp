@@ -9,7 +9,7 @@
 #include "completion/completion.hpp"
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
-#include "request/meter.hpp"
+#include "request/stats_detail.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 
@@ -178,7 +178,7 @@ void synchronize(Request *r, int fd)
 		requests::release(r);
 		return;
 	}
-	meter::done_by(r, meter::By::threads);
+	stats_detail::done_by(r, stats_detail::By::threads);
 	completion::finish(r, result);
 }
 
@@ -282,7 +282,7 @@ void serve(FileQueue *q, int fd)
 		// Closed before the last end is told: who then looks finds the file released.
 		if (next == nullptr)
 			copies::close(fd);
-		meter::done_by(r, meter::By::threads);
+		stats_detail::done_by(r, stats_detail::By::threads);
 		completion::finish(r, result);
 		if (next == nullptr)
 			return;

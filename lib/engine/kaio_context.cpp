@@ -13,7 +13,7 @@
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
 #include "notify/batch.hpp"
-#include "request/meter.hpp"
+#include "request/stats_detail.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
@@ -146,7 +146,7 @@ bool carry_out_here(Request *r, int fd)
 	ssize_t n = -ECANCELED;
 	if (r->change(State::queued, State::running)) {
 		n = transfer::blocking(r, fd);
-		meter::done_by(r, meter::By::threads);
+		stats_detail::done_by(r, stats_detail::By::threads);
 	}
 	completion::finish(r, n);
 	return true;
@@ -195,7 +195,7 @@ void pass_on_or_end(Request *r, ssize_t result)
 		return;
 	result = refused ? -EAGAIN : transfer::total(r, result);
 	leave_context(r);
-	meter::done_by(r, meter::By::kaio);
+	stats_detail::done_by(r, stats_detail::By::kaio);
 	completion::finish(r, result);
 }
 

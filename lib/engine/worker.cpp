@@ -11,7 +11,7 @@
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
-#include "request/meter.hpp"
+#include "request/stats_detail.hpp"
 #include "runtime/config.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/thread.hpp"
@@ -53,7 +53,7 @@ void carry_out(Helper *h, Request *r)
 		requests::release(r);
 		return;
 	}
-	meter::done_by(r, meter::By::threads);
+	stats_detail::done_by(r, stats_detail::By::threads);
 	completion::finish(r, result);
 }
 

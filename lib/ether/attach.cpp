@@ -174,7 +174,7 @@ void choose_sizes(Device *d, const dma::Region *r, size_t slot)
 	// From the beginning of the page, whoever's that is: slots are the region's only.
 	uintptr_t from = page_of(r->base);
 	d->memory = reinterpret_cast<char *>(from);
-	d->memory_size = (begin + r->slots.units() * dma::unit - from) / d->chunk * d->chunk;
+	d->memory_size = (begin + r->pieces.units() * dma::unit - from) / d->chunk * d->chunk;
 }
 
 // 0 or an errno; the socket is bound.
@@ -217,7 +217,7 @@ int attach(Device *d, dma::Region *r, size_t slot)
 		c->store(0, mo::relaxed);
 	// Half of what there is goes to the device; the rest is for what the program keeps and
 	// sends.
-	size_t used = r->slots.used();
+	size_t used = r->pieces.used();
 	size_t free = used < d->memory_size ? (d->memory_size - used) / d->chunk / 2 : 0;
 	d->wanted = free == 0 ? 1 : free < entries ? static_cast<uint32_t>(free) : entries;
 	int e = d->kernels != nullptr && d->flying != nullptr ? connect_memory(d, r) : ENOMEM;
@@ -243,10 +243,10 @@ void recover(Device *d, dma::Region *r)
 {
 	for (size_t n = 0; n < d->memory_size / d->chunk; n++)
 		if ((d->kernels[n / 64] >> (n % 64) & 1) != 0)
-			r->slots.discard(d->memory + n * d->chunk, d->chunk);
+			r->pieces.discard(d->memory + n * d->chunk, d->chunk);
 	for (; d->oldest != d->newest; d->oldest++)
 		if (d->flying[d->oldest % flights].first != dma::no_unit)
-			r->slots.unhold(d->flying[d->oldest % flights].first);
+			r->pieces.unhold(d->flying[d->oldest % flights].first);
 }
 
 } // namespace

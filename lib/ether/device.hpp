@@ -6,10 +6,10 @@
 // library maps of it keeps the socket alive after close(): it is let go when that is noticed, by
 // the next ether_open, dma_assoc or dma_free, or by the receiver, which looks once a second.
 //
-// Memory: the region's whole pages are the UMEM; a frame arrives in a slot (dma/slots.hpp), a chunk
-// of 2 or 4 KiB that is reserved like any piece, is the kernel's while it is in the fill ring, and
-// is the program's from sio_recv to sio_release. Devices that use one region share one UMEM where
-// they can.
+// Memory: the region's whole pages are the UMEM; a frame arrives in a slot
+// (dma/piece_allocator.hpp), a chunk of 2 or 4 KiB that is reserved like any piece, is the kernel's
+// while it is in the fill ring, and is the program's from sio_recv to sio_release. Devices that use
+// one region share one UMEM where they can.
 //
 // Lifetimes: a Device lives from ether_open until its number is found to be closed, its memory for
 // ever. Locks: that of the association protects all of it that sends and receives; the list has its
@@ -101,7 +101,7 @@ int probe(unsigned ifindex, unsigned queue, uint16_t mode);
 
 // The next frame. Bytes or -errno: -EAGAIN there is none, no_room none can come for want of slots.
 ssize_t take(dma::Association *a, dma::Arrival *x);
-// Slots for the kernel, as many as there is room for. False: it has none at all.
+// PieceAllocator for the kernel, as many as there is room for. False: it has none at all.
 bool refill(Device *d);
 // Bytes or -errno: -EAGAIN there is no room.
 ssize_t send(Device *d, const struct iovec *v, size_t count, bool more);

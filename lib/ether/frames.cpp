@@ -24,9 +24,10 @@ using dma::Region;
 
 namespace {
 
-constexpr uint32_t batch = dma::Slots::most_slots; // slots that go to the kernel together,
-						   // completions that are looked for together
-constexpr uint32_t most_parts = 17;                // MAX_SKB_FRAGS
+constexpr uint32_t batch =
+	dma::PieceAllocator::most_slots; // slots that go to the kernel together,
+					 // completions that are looked for together
+constexpr uint32_t most_parts = 17;      // MAX_SKB_FRAGS
 
 // A part of a frame, as an entry of the ring has it.
 struct Part {
@@ -112,7 +113,7 @@ void gather(Device *d, Region *r, const Frame &f, char *piece)
 			memcpy(piece, p.data, p.length);
 			piece += p.length;
 		}
-		r->slots.discard(get_back(d, p.data), d->chunk);
+		r->pieces.discard(get_back(d, p.data), d->chunk);
 	}
 	d->receive.mine += f.parts;
 	d->receive.consumed();
@@ -128,7 +129,7 @@ bool take_slot(Device *d, Region *r, const Part &p, Arrival *x)
 	d->receive.mine++;
 	d->receive.consumed();
 	get_back(d, p.data);
-	r->slots.open_slot(p.data, d->chunk, p.length);
+	r->pieces.open_slot(p.data, d->chunk, p.length);
 	*x = {r, p.data, p.length, p.length, nullptr};
 	return true;
 }
@@ -143,7 +144,7 @@ bool refill(Device *d)
 	while (d->with_kernel < d->wanted) {
 		char *slots[batch];
 		uint32_t room = std::min({f.room(1), d->wanted - d->with_kernel, batch});
-		uint32_t n = r->slots.reserve_slots(d->chunk, d->memory, room, slots);
+		uint32_t n = r->pieces.reserve_slots(d->chunk, d->memory, room, slots);
 		for (uint32_t i = 0; i < n; i++) {
 			f.at<uint64_t>(f.mine++) = static_cast<uint64_t>(slots[i] - d->memory);
 			mark(d, slots[i], true);
@@ -180,7 +181,7 @@ ssize_t take(dma::Association *a, Arrival *x)
 			continue;
 		}
 		if (f.parts > 1 || !take_slot(d, r, f.part[0], x)) {
-			char *piece = r->slots.reserve(f.length);
+			char *piece = r->pieces.reserve(f.length);
 			if (piece == nullptr) {
 				r->full.fetch_add(1, mo::relaxed);
 				return dma::receive::no_room;
@@ -219,7 +220,7 @@ void reap(Device *d)
 			i++;
 		if (i == d->newest)
 			continue; // nothing that has been sent
-		r->slots.unhold(d->flying[i % flights].first);
+		r->pieces.unhold(d->flying[i % flights].first);
 		d->flying[i % flights].first = dma::no_unit;
 		d->sending--;
 		while (d->oldest != d->newest &&
@@ -240,13 +241,14 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 	bool inside = count == 1 && p >= d->memory && p + length <= d->memory + d->memory_size;
 	bool whole = inside &&
 		     (static_cast<size_t>(p - d->memory) & (d->chunk - 1)) + length <= d->chunk;
-	if (inside && (whole || d->in_parts) && (*first = r->slots.hold(p, length)) != dma::no_unit)
+	if (inside && (whole || d->in_parts) &&
+	    (*first = r->pieces.hold(p, length)) != dma::no_unit)
 		return p;
 	char *copy = nullptr;
 	if (length <= d->chunk)
-		r->slots.reserve_slots(d->chunk, d->memory, 1, &copy);
+		r->pieces.reserve_slots(d->chunk, d->memory, 1, &copy);
 	else if (d->in_parts)
-		copy = r->slots.reserve(length);
+		copy = r->pieces.reserve(length);
 	if (copy == nullptr) {
 		errno = length <= d->chunk || d->in_parts ? ENOBUFS : EMSGSIZE;
 		return nullptr;
@@ -257,9 +259,9 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 		to += v[i].iov_len;
 	}
 	// As if the program had sent a piece of its own and released it.
-	r->slots.give(copy, length <= d->chunk ? d->chunk : length, length, false);
-	*first = r->slots.hold(copy, length);
-	r->slots.release(copy, length);
+	r->pieces.give(copy, length <= d->chunk ? d->chunk : length, length, false);
+	*first = r->pieces.hold(copy, length);
+	r->pieces.release(copy, length);
 	if (*first == dma::no_unit)
 		errno = EAGAIN;
 	return *first != dma::no_unit ? copy : nullptr;
@@ -278,7 +280,7 @@ void put(Device *d, Region *r, const char *p, size_t length, uint32_t first)
 		e.len = static_cast<uint32_t>(n);
 		e.options = n < length ? XDP_PKT_CONTD : 0;
 		if (again)
-			r->slots.hold_again(first);
+			r->pieces.hold_again(first);
 		d->flying[d->newest++ % flights] = {address, first};
 		d->sending++;
 		p += n;

@@ -8,7 +8,7 @@
 #include "cancellation.h"
 #include "notify/notify.hpp"
 #include "runtime/config.hpp"
-#include "runtime/last_thread.hpp"
+#include "runtime/exit_watch.hpp"
 #include "runtime/probes.hpp"
 #include "runtime/thread.hpp"
 
@@ -178,9 +178,9 @@ void dispatch(Notification &n)
 		stats::count(stats::notify_thread_shared);
 	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, nullptr);
 	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
-	last_thread::ended(); // it is the program's, until the function returns
+	exit_watch::ended(); // it is the program's, until the function returns
 	run(n, pool_thread_ended);
-	last_thread::began();
+	exit_watch::began();
 	back_in_pool();
 }
 

@@ -5,9 +5,9 @@
 #include "dma/pool.hpp"
 #include "engine/kaio.hpp"
 #include "request/request.hpp"
-#include "runtime/last_thread.hpp"
+#include "runtime/exit_watch.hpp"
 
-namespace sigevec::last_thread {
+namespace sigevec::exit_watch {
 
 namespace {
 
@@ -33,4 +33,4 @@ bool nothing_outstanding()
 	return !dma::association::any_call_back() && !dma::pool::any_call_back();
 }
 
-} // namespace sigevec::last_thread
+} // namespace sigevec::exit_watch

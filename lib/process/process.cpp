@@ -5,7 +5,7 @@
 #include "base/sync.hpp"
 #include "channel/channel.hpp"
 #include "channel/posted.hpp"
-#include "completion/finished.hpp"
+#include "completion/completed_table.hpp"
 #include "completion/waiters.hpp"
 #include "dma/association.hpp"
 #include "dma/message.hpp"
@@ -29,8 +29,8 @@
 #include "request/request.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
+#include "runtime/exit_watch.hpp"
 #include "runtime/helper.hpp"
-#include "runtime/last_thread.hpp"
 #include "runtime/stats.hpp"
 #include "runtime/thread.hpp"
 #include "source/source.hpp"
@@ -89,14 +89,14 @@ void forget_parent()
 	order::after_fork();
 	stream::after_fork();
 	waiters::after_fork();
-	finished::after_fork();
+	completed_table::after_fork();
 	requests::after_fork();
 	requests::index::after_fork();
 	carrier::after_fork();
 	alone::after_fork();
 	rights::after_fork();
 	stats::after_fork();
-	last_thread::after_fork();
+	exit_watch::after_fork();
 	apart::after_fork();
 }
 
@@ -129,7 +129,7 @@ bool set_up()
 		forget_parent();
 	else
 		config::read_environment();
-	last_thread::watch_caller();
+	exit_watch::watch_caller();
 	Spin::set_up();
 	stats::open();
 	if (!inherited)

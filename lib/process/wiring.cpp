@@ -8,7 +8,7 @@
 #include "engine/driver.hpp"
 #include "ether/device.hpp"
 #include "request/request.hpp"
-#include "ring_channel/single.hpp"
+#include "ring_channel/ring_channel.hpp"
 #include "runtime/helper.hpp"
 #include "source/source.hpp"
 #include "submit/cancel.hpp"
@@ -37,14 +37,14 @@ constinit const channel::Outside channel::outside = {
 };
 
 constinit const channel::RingOps channel::ring_ops = {
-	single::next,
-	single::arrived,
-	single::end,
-	single::moderate,
-	single::watch,
-	single::end_armed,
-	single::close_in_child,
-	single::close_spares_in_child,
+	ring_channel::next,
+	ring_channel::arrived,
+	ring_channel::end,
+	ring_channel::moderate,
+	ring_channel::watch,
+	ring_channel::end_armed,
+	ring_channel::close_in_child,
+	ring_channel::close_spares_in_child,
 };
 
 namespace {

@@ -5,8 +5,8 @@
 #include "base/pool.hpp"
 #include "channel/channel.hpp"
 #include "request/index.hpp"
-#include "request/meter.hpp"
 #include "request/order.hpp"
+#include "request/stats_detail.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
 
@@ -200,7 +200,7 @@ Request *create(const Call &c, const Descriptor &d)
 	clear(r);
 	r->vector = vector;
 	r->message = message;
-	meter::created(r, c.begun);
+	stats_detail::created(r, c.begun);
 	if (r->is_sync())
 		order::sync_begins();
 	uint64_t generation = (r->state.load(mo::relaxed) >> 8) + 1;
@@ -226,7 +226,7 @@ Request *create_connection(const Request *multishot)
 	if (r == nullptr)
 		channel::retract(c.event.channel);
 	else
-		meter::handed_over(r);
+		stats_detail::handed_over(r);
 	return r;
 }
 
@@ -234,7 +234,7 @@ void discard_connection(Request *r)
 {
 	if (r == nullptr)
 		return;
-	meter::abandoned(r);
+	stats_detail::abandoned(r);
 	channel::retract(r->notification.event.channel);
 	release(r);
 	release(r);
@@ -287,7 +287,7 @@ bool abandon(Request *r)
 	index::remove(r);
 	bool mine = r->change(State::queued, State::done) || r->change(State::running, State::done);
 	if (mine) {
-		meter::abandoned(r);
+		stats_detail::abandoned(r);
 		release(r);
 	}
 	release(r);

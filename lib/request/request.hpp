@@ -146,7 +146,7 @@ struct Call {
 				// or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr
 	dma::Use dma;           // of a region
-	uint64_t begun;         // when, in ns, if it is timed (request/meter.hpp); or 0
+	uint64_t begun;         // when, in ns, if it is timed (request/stats_detail.hpp); or 0
 };
 
 // Whether a request stands in request/index.hpp. What has ended once does not come back.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Counters, and the file in which they are kept when SIGEVEC_STATS asks for it. What is counted
-// only then is in request/meter.hpp.
+// only then is in request/stats_detail.hpp.
 //
 // Each of the first threads has a row of counters of its own, so that counting takes one ordinary
 // instruction and shares no cache line. Only that thread writes to it, its signal handlers

@@ -4,7 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "clone.hpp"
-#include "runtime/last_thread.hpp"
+#include "runtime/exit_watch.hpp"
 
 #include <cerrno>
 #include <cstdlib>
@@ -32,9 +32,9 @@ void *enter(void *p)
 	Start s = *static_cast<Start *>(p);
 	free(p);
 	prctl(PR_SET_NAME, s.name);
-	last_thread::began();
+	exit_watch::began();
 	void *result = s.main(s.arg);
-	last_thread::ended();
+	exit_watch::ended();
 	return result;
 }
 
@@ -69,7 +69,7 @@ int start(std::initializer_list<size_t> stacks, void *(*main)(void *), void *arg
 	if (e != 0)
 		free(s);
 	else
-		last_thread::started();
+		exit_watch::started();
 	return e;
 }
 

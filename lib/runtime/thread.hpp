@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The library's own threads: detached, with all signals blocked, counted for the end of the process
-// (runtime/last_thread.hpp).
+// (runtime/exit_watch.hpp).
 #pragma once
 
 namespace sigevec {

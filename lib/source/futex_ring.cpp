@@ -12,7 +12,7 @@
 #include "source/sync.hpp"
 #include "uring.h"
 
-namespace sigevec::watcher {
+namespace sigevec::futex_waiter {
 
 namespace {
 
@@ -247,11 +247,11 @@ bool FutexRing::next(Wait **w)
 	return false;
 }
 
-} // namespace sigevec::watcher
+} // namespace sigevec::futex_waiter
 
 #else
 
-namespace sigevec::watcher {
+namespace sigevec::futex_waiter {
 
 bool FutexRing::counts()
 {
@@ -293,6 +293,6 @@ bool FutexRing::next(source::Wait **)
 	return false;
 }
 
-} // namespace sigevec::watcher
+} // namespace sigevec::futex_waiter
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// How a watcher sleeps on any number of words: an io_uring of its own (IORING_OP_FUTEX_WAIT, Linux
+// How a waiter sleeps on any number of words: an io_uring of its own (IORING_OP_FUTEX_WAIT, Linux
 // 6.7). It belongs to the thread that opened it, and has no number in the program's table of
 // descriptors. futex_words.hpp does the same without a ring.
 //
@@ -10,14 +10,14 @@
 // of all are remainders all requests are cancelled at once, and those of the others made again.
 //
 // Only the thread that opened it calls wait() and what submits; all but wait() are called with the
-// watcher's turn.
+// waiter's turn.
 #pragma once
 
 #include "base/own_ring.hpp"
 #include "config.h"
 #include "source/source.hpp"
 
-namespace sigevec::watcher {
+namespace sigevec::futex_waiter {
 
 class FutexRing {
 public:
@@ -36,7 +36,7 @@ public:
 	// It has ended without that; all that sleep on its word do, in this process alone. By any
 	// thread. True: ours is to call listen() soon.
 	bool leave(source::Wait *w);
-	// Tells of a word of the watcher's own, once. The next sleep is for so many seconds at most
+	// Tells of a word of the waiter's own, once. The next sleep is for so many seconds at most
 	// (-1: for ever).
 	void listen(const std::atomic<uint32_t> &word, uint32_t value, int seconds);
 
@@ -46,7 +46,7 @@ public:
 	// Submits, and sleeps until there is something to tell. Without the turn.
 	void wait();
 	void awake();
-	// False: nothing more. *w nullptr: the watcher's own word.
+	// False: nothing more. *w nullptr: the waiter's own word.
 	bool next(source::Wait **w);
 
 private:
@@ -73,4 +73,4 @@ private:
 #endif
 };
 
-} // namespace sigevec::watcher
+} // namespace sigevec::futex_waiter

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <time.h>
 
-namespace sigevec::watcher {
+namespace sigevec::futex_waiter {
 
 using source::Wait;
 
@@ -148,4 +148,4 @@ bool FutexWords::next(Wait **w)
 	return false;
 }
 
-} // namespace sigevec::watcher
+} // namespace sigevec::futex_waiter

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// How a watcher sleeps on up to 127 words without a ring: futex_waitv (Linux 5.16).
+// How a waiter sleeps on up to 127 words without a ring: futex_waitv (Linux 5.16).
 //
 // A slot is one word to sleep on. Waits for the same semaphore or mutex share a slot, in the order
 // in which they came: what wakes the first of them is for whichever is first, and where that one
@@ -21,7 +21,7 @@
 #include "nptl.hpp"
 #include "source/source.hpp"
 
-namespace sigevec::watcher {
+namespace sigevec::futex_waiter {
 
 constexpr unsigned slots = 127;
 
@@ -68,4 +68,4 @@ private:
 uint32_t value_of(const source::Wait *w);
 bool before(const struct __kernel_timespec &a, const struct __kernel_timespec &b);
 
-} // namespace sigevec::watcher
+} // namespace sigevec::futex_waiter

@@ -4,7 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/shortage.hpp"
 #include "base/syscalls.hpp"
-#include "channel/inner.hpp"
+#include "channel/reader_fds.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>
@@ -47,12 +47,12 @@ void removed(Wait *w)
 // closed the queue, the registration would be gone; so the number still is the queue's.
 bool cancel(Wait *w, bool destroy)
 {
-	inner::collect(w->channel);
+	reader_fds::collect(w->channel);
 	uint32_t flag = destroy ? source::ended : source::cancelled;
 	if ((w->flags.fetch_or(flag, mo::acq_rel) & source::queued) != 0)
 		return false;
 	syscall(SYS_mq_notify, w->queue, nullptr);
-	inner::collect(w->channel);
+	reader_fds::collect(w->channel);
 	if ((w->flags.fetch_or(source::queued, mo::acq_rel) & source::queued) == 0)
 		removed(w);
 	return true;
@@ -127,7 +127,7 @@ int register_queue(mqd_t queue, Wait *w)
 		sys::close(fd);
 		return error;
 	}
-	int error = inner::add(w->channel, fd, handle(w), &w->fd);
+	int error = reader_fds::add(w->channel, fd, handle(w), &w->fd);
 	if (error != 0)
 		syscall(SYS_mq_notify, queue, nullptr);
 	return error;

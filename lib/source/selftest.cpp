@@ -6,8 +6,8 @@
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "nptl.hpp"
+#include "source/futex_waiter.hpp"
 #include "source/sync.hpp"
-#include "source/watcher.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -218,7 +218,7 @@ bool works(const Protocol *p)
 	Guard<Mutex> g(trying);
 	known = e->works.load(mo::relaxed);
 	if (known < 0) {
-		known = watcher::works() && e->attempt() ? 1 : 0;
+		known = futex_waiter::works() && e->attempt() ? 1 : 0;
 		e->works.store(known, mo::release);
 	}
 	return known != 0;

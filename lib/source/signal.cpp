@@ -6,7 +6,7 @@
 #include "base/shortage.hpp"
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
-#include "channel/inner.hpp"
+#include "channel/reader_fds.hpp"
 #include "sigevec/sync.h"
 
 #include <cerrno>
@@ -99,7 +99,7 @@ bool cancel(Wait *w, bool destroy)
 		w->flags.fetch_or(source::ended | (destroy ? 0 : source::cancelled), mo::acq_rel);
 	if ((was & source::ended) != 0)
 		return false;
-	inner::forget(w->channel, w->fd);
+	reader_fds::forget(w->channel, w->fd);
 	if ((was & source::queued) == 0)
 		last(w);
 	return true;
@@ -117,7 +117,7 @@ int open_and_add(const sigset_t &set, Wait *w)
 	// old way.
 	sigset_t before;
 	pthread_sigmask(SIG_BLOCK, &set, &before);
-	int error = inner::add(w->channel, fd, handle(w), &w->fd);
+	int error = reader_fds::add(w->channel, fd, handle(w), &w->fd);
 	if (error != 0)
 		pthread_sigmask(SIG_SETMASK, &before, nullptr);
 	return error;

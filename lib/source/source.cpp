@@ -5,16 +5,16 @@
 #include "base/pool.hpp"
 #include "base/sync.hpp"
 #include "channel/channel.hpp"
-#include "channel/inner.hpp"
+#include "channel/reader_fds.hpp"
 #include "nptl.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
 #include "source/addrinfo.hpp"
+#include "source/futex_waiter.hpp"
 #include "source/index.hpp"
 #include "source/sync.hpp"
 #include "source/sysv.hpp"
 #include "source/timer.hpp"
-#include "source/watcher.hpp"
 
 namespace sigevec::source {
 
@@ -286,7 +286,7 @@ void after_fork()
 	timer::after_fork();
 	addrinfo::after_fork();
 	sysv::after_fork();
-	watcher::after_fork();
+	futex_waiter::after_fork();
 	sync::after_fork();
 	index::after_fork();
 	for (uint32_t i = 0; i < pool.size(); i++) {

@@ -76,7 +76,7 @@ constexpr uint32_t ended = 2;     // there will be no further one
 constexpr uint32_t cancelled = 4; // by ev_cancel: a last event is to say so
 constexpr uint32_t settled = 8;   // its last event is in the queue, and its object is used no more
 constexpr uint32_t awaited = 16;  // somebody sleeps until one of the next bits is set, or `settled'
-constexpr uint32_t let_go = 32;   // its watcher has: the canceller leaves the object's queue
+constexpr uint32_t let_go = 32;   // its waiter has: the canceller leaves the object's queue
 
 // A System V call, with its arguments (sysv.cpp).
 struct SysvCall {
@@ -115,17 +115,17 @@ struct SyncCall {
 	bool registered; // as a waiter of the object's
 	bool timed;
 	bool serial; // the one of a barrier's round that is told so
-	uint8_t watcher, slot;
+	uint8_t waiter, slot;
 	bool seated;      // in the list of its slot
-	bool begun;       // its watcher's thread looks after it
+	bool begun;       // its waiter's thread looks after it
 	bool over;        // it has ended, and is about to be settled
-	bool left_behind; // its request in the watcher's ring is, and it has ended
-	bool leaves; // its watcher has let go of it, its canceller is to leave the object's queue
+	bool left_behind; // its request in the waiter's ring is, and it has ended
+	bool leaves; // its waiter has let go of it, its canceller is to leave the object's queue
 	uint64_t position; // in a barrier's or a condition variable's sequence; of a writer:
 			   // whether it has slept
 	struct __kernel_timespec deadline; // CLOCK_REALTIME
-	Wait *next, *next_called;          // in lists of the watcher's
-	Links<Wait> links;                 // in its slot, or its watcher's ring
+	Wait *next, *next_called;          // in lists of the waiter's
+	Links<Wait> links;                 // in its slot, or its waiter's ring
 };
 
 struct Wait {

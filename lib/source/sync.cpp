@@ -2,7 +2,7 @@
 #include "source/sync.hpp"
 
 #include "base/sync.hpp"
-#include "source/watcher.hpp"
+#include "source/futex_waiter.hpp"
 
 #include <cerrno>
 
@@ -32,14 +32,14 @@ void drop(Wait *w)
 	p->give_back(w);
 }
 
-constexpr Kind kind = {tell, drop, watcher::cancel, watcher::await, nullptr, true};
+constexpr Kind kind = {tell, drop, futex_waiter::cancel, futex_waiter::await, nullptr, true};
 
 bool valid(const struct timespec *t)
 {
 	return t == nullptr || (t->tv_nsec >= 0 && t->tv_nsec < 1000000000);
 }
 
-// It never got to a watcher.
+// It never got to a waiter.
 int end_here(Wait *w)
 {
 	finish(w, w->result);
@@ -60,28 +60,29 @@ int sleep(Wait *w, int place, const struct timespec *deadline)
 {
 	if (!valid(deadline))
 		return refuse(w, EINVAL);
-	if (place == watcher::nowhere)
-		place = watcher::reserve(w->sync.protocol->one_word ? w->sync.object : nullptr);
-	if (place == watcher::nowhere)
+	if (place == futex_waiter::nowhere)
+		place = futex_waiter::reserve(w->sync.protocol->one_word ? w->sync.object
+									 : nullptr);
+	if (place == futex_waiter::nowhere)
 		return refuse(w, EAGAIN);
 	w->sync.timed = deadline != nullptr;
 	if (deadline != nullptr)
 		w->sync.deadline = {deadline->tv_sec, deadline->tv_nsec};
-	watcher::enter(place, w);
+	futex_waiter::enter(place, w);
 	return 0;
 }
 
 int begin(Wait *w, const struct timespec *deadline)
 {
 	// What begins by letting the mutex go must be able to go on.
-	int place = w->sync.protocol == &condition_protocol ? watcher::reserve(nullptr)
-							    : watcher::nowhere;
-	if (w->sync.protocol == &condition_protocol && place == watcher::nowhere)
+	int place = w->sync.protocol == &condition_protocol ? futex_waiter::reserve(nullptr)
+							    : futex_waiter::nowhere;
+	if (w->sync.protocol == &condition_protocol && place == futex_waiter::nowhere)
 		return EAGAIN;
 	if (!w->sync.protocol->step(w))
 		return sleep(w, place, deadline);
-	if (place != watcher::nowhere)
-		watcher::give_back(place);
+	if (place != futex_waiter::nowhere)
+		futex_waiter::give_back(place);
 	return w->result == 0 ? end_here(w) : static_cast<int>(-w->result);
 }
 

@@ -5,10 +5,10 @@
 //
 // A wait does what the blocking function would do, one step after the other: it registers with the
 // object, tries to get it, and where the function would sleep on a word it leaves the word to a
-// watcher (watcher.hpp), which takes the next step when the word has changed. So it stands in one
-// queue with ordinary waiters, of this process or others, and is woken in its turn. When the event
-// goes into the channel the object has been acquired; the thread that reads the event is entered as
-// its owner. An event that nobody reads gives the object back.
+// waiter (futex_waiter.hpp), which takes the next step when the word has changed. So it stands in
+// one queue with ordinary waiters, of this process or others, and is woken in its turn. When the
+// event goes into the channel the object has been acquired; the thread that reads the event is
+// entered as its owner. An event that nobody reads gives the object back.
 //
 // The words are shared with glibc's code in other threads and processes: the order of each access
 // is the one glibc relies on.
@@ -18,7 +18,7 @@
 
 namespace sigevec::source {
 
-// How one kind of object is waited for. By the submitter first, then by the wait's watcher alone.
+// How one kind of object is waited for. By the submitter first, then by the wait's waiter alone.
 struct Protocol {
 	// Goes on. True: it has ended, with w->result. False: it sleeps, on sync.word as long as
 	// that has sync.value.

@@ -274,7 +274,7 @@ bool withdraw(Wait *w)
 }
 
 // The lock inside may be a signaller's, who waits there for the references of a group: those of
-// other waits of the same watcher.
+// other waits of the same waiter.
 void leave(Wait *w)
 {
 	ConditionWords *c = words(w);

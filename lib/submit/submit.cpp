@@ -18,7 +18,7 @@
 #include "notify/notifier.hpp"
 #include "request/index.hpp"
 #include "request/message.hpp"
-#include "request/meter.hpp"
+#include "request/stats_detail.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
@@ -48,7 +48,7 @@ int refuse(const Call &c, int error)
 	return error;
 }
 
-using meter::By;
+using stats_detail::By;
 
 void note_submitted(const Call &c)
 {
@@ -72,7 +72,7 @@ int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 	} else {
 		SIGEVEC_PROBE4(complete, c.cb, static_cast<int>(c.op), result,
 			       static_cast<int>(engine));
-		meter::ended_in_call(c, kind, engine, result);
+		stats_detail::ended_in_call(c, kind, engine, result);
 		completion::finish_call(c, result);
 	}
 	return 0;
@@ -120,7 +120,7 @@ int not_queued(const Call &c, const Descriptor &d, Request *r, ssize_t out, int 
 int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 {
 	note_request(c, r);
-	meter::handed_over(r);
+	stats_detail::handed_over(r);
 	if (c.event.channel != nullptr && !bell::install(c.event.channel))
 		return EAGAIN;
 	if (carrier::needed(c, d, out)) {
@@ -161,7 +161,7 @@ bool ends_at_once(const Descriptor &d, Request *r)
 int hand_over_sync(const Call &c, const Descriptor &d, Request *r, bool *at_once)
 {
 	note_request(c, r);
-	meter::handed_over(r);
+	stats_detail::handed_over(r);
 	if (c.event.channel != nullptr && !bell::install(c.event.channel))
 		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
 	if (c.cb != nullptr)
@@ -198,7 +198,7 @@ int queue_on_association(const Call &c, const Descriptor &d, Request *r)
 	if (r == nullptr && (r = requests::create(c, d)) == nullptr)
 		return refuse(c, EAGAIN);
 	note_request(c, r);
-	meter::handed_over(r);
+	stats_detail::handed_over(r);
 	int error = dma::enqueue(r);
 	return error == 0 ? 0 : ended(c, d.kind, By::none, r, -error);
 }
@@ -298,7 +298,7 @@ int start_with_room(Call &c)
 	note_submitted(c);
 	if (c.op == Op::recv && (c.flags & MSG_WAITALL) != 0)
 		c.flags = transfer::flags_that_count(c.fd, c.flags);
-	c.begun = meter::begin(meter::in_call);
+	c.begun = stats_detail::begin(stats_detail::in_call);
 	completion::begin(c.cb);
 	guess::Attempt a;
 	if (select::inline_allowed())
@@ -322,7 +322,7 @@ int start_with_room(Call &c)
 bool attempt(Call &c, const Descriptor &d)
 {
 	note_submitted(c);
-	c.begun = meter::begin(meter::in_call);
+	c.begun = stats_detail::begin(stats_detail::in_call);
 	ssize_t result = -1;
 	if (!select::inline_allowed() || !engines::inline_.attempt(c, d, &result))
 		return false;
@@ -334,7 +334,7 @@ int start_described(Call &c, const Descriptor &d, bool tried)
 {
 	if (!tried) {
 		note_submitted(c);
-		c.begun = meter::begin(meter::in_call);
+		c.begun = stats_detail::begin(stats_detail::in_call);
 	}
 	return start_transfer(c, d, nullptr, tried);
 }
@@ -342,7 +342,7 @@ int start_described(Call &c, const Descriptor &d, bool tried)
 int park(Call &c, const Descriptor &d, Request **r)
 {
 	note_submitted(c);
-	c.begun = meter::begin(meter::in_call);
+	c.begun = stats_detail::begin(stats_detail::in_call);
 	*r = requests::create(c, d);
 	int error = *r != nullptr ? prepare_transfer(c, d, *r, -1) : EAGAIN;
 	if (error == 0) {

@@ -5,7 +5,7 @@
 #include "base/memory_order.hpp"
 #include "base/spin.hpp"
 #include "cancellation.h"
-#include "completion/finished.hpp"
+#include "completion/completed_table.hpp"
 #include "completion/waiters.hpp"
 #include "engine/kaio.hpp"
 #include "notify/batch.hpp"
@@ -288,7 +288,7 @@ uint64_t all_contexts()
 
 struct aiocb *take_finished()
 {
-	struct aiocb *cb = finished::take();
+	struct aiocb *cb = completed_table::take();
 	// It is entered just before its status is published.
 	while (cb != nullptr && aiocb_layout::in_progress(cb))
 		sched_yield();

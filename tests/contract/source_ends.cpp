@@ -60,7 +60,7 @@ private:
 BOOST_AUTO_TEST_CASE(leaving_a_condition_variable_that_is_being_signalled_holds_up_nobody)
 {
 	// A signaller holds the lock inside while it waits for those who sleep in a group: one of
-	// them is the other wait, of the same watcher.
+	// them is the other wait, of the same futex waiter.
 	Mutex m;
 	Condition c;
 	Semaphore other;
