@@ -241,7 +241,7 @@ bool Driver::end_behind(Stream *s, Request *r)
 	if (s->first == r || !is_hasty(r) || ready(s) || !r->change(State::queued, State::running))
 		return false;
 	take_out(s, r);
-	stream::leave(s->word);
+	alone::leave_stream(s->word);
 	end(r, -EAGAIN);
 	return true;
 }
