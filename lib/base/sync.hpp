@@ -69,10 +69,12 @@ inline int futex_wait(const std::atomic<uint32_t> &word, uint32_t value, const t
 	return r == 0 ? 0 : errno;
 }
 
-inline void futex_wake(const std::atomic<uint32_t> &word, int count)
+// whom: of those that wait with a mask (io_uring's), only these; others are always meant.
+inline void futex_wake(const std::atomic<uint32_t> &word, int count,
+		       uint32_t whom = FUTEX_BITSET_MATCH_ANY)
 {
 	int saved = errno;
-	syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+	syscall(SYS_futex, &word, FUTEX_WAKE_BITSET_PRIVATE, count, nullptr, nullptr, whom);
 	errno = saved;
 }
 

@@ -129,8 +129,7 @@ bool is_known_wake(Channel *c, int fd)
 // the eventfd.
 void wake_owner(Channel *c)
 {
-	c->wakes.fetch_add(1, mo::seq_cst);
-	futex_wake(c->wakes, 1);
+	channel::wake_one(c);
 	int fd = c->wake.load(mo::acquire);
 	if (fd < 0)
 		return;

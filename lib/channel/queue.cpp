@@ -104,8 +104,7 @@ void wake_another(Channel *c)
 {
 	if (c->oldest.load(mo::relaxed) == nullptr || c->sleepers.load(mo::seq_cst) == 0)
 		return;
-	c->wakes.fetch_add(1, mo::seq_cst);
-	futex_wake(c->wakes, 1);
+	wake_one(c);
 }
 
 // Ahead of all others: what has been dropped since the last one of these.
@@ -250,6 +249,15 @@ void ring_if_due(Channel *c)
 {
 	if (moderation::on(c) && !empty(c) && moderation::due(c))
 		ring_now(c);
+}
+
+void wake_one(Channel *c)
+{
+	c->wakes.fetch_add(1, mo::seq_cst);
+	if ((c->flags & EC_SINGLE) != 0)
+		futex_wake(c->wakes, INT_MAX);
+	else
+		futex_wake(c->wakes, 1, ~ring_waits);
 }
 
 void wake_all(Channel *c)

@@ -35,6 +35,14 @@ void drop_all(Channel *c);
 // Rings for what ec_moderate has held back, if it is time: async-signal-safe.
 void ring_if_due(Channel *c);
 
+// A blocked reader looks again: one of several, or a ring's owner.
+//
+// A ring that is closed, of this channel or of one that had the memory before, may go on waiting
+// for `wakes' for as long as the kernel takes to end it, and would use up a wake-up that is for
+// one. So rings wait by a mask of their own, which channels without one do not mean; and with one
+// all are woken.
+void wake_one(Channel *c);
+constexpr uint32_t ring_waits = 1u << 31;
 // Blocked readers look again.
 void wake_all(Channel *c);
 

@@ -217,8 +217,9 @@ bool stands_behind(const Request *r)
 bool submit(Request *r)
 {
 	BlockSignals blocked;
+	bool attached = possible(r) && (r->carrier != nullptr || carrier::attach(r) == 0);
 	errno = EAGAIN;
-	if (!possible(r) || (r->carrier == nullptr && carrier::attach(r) != 0))
+	if (!attached)
 		return false;
 	Guard<Mutex> g(lock);
 	auto *c = static_cast<OwnThread *>(r->carrier);

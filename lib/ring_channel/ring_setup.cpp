@@ -9,6 +9,7 @@
 #include "base/memory_order.hpp"
 #include "channel/bell.hpp"
 #include "channel/moderation.hpp"
+#include "channel/queue.hpp"
 #include "channel/reader_fds.hpp"
 #include "runtime/config.hpp"
 #include "runtime/probes.hpp"
@@ -142,7 +143,7 @@ void listen_for_others(Channel *c, RingState *s)
 		uint32_t value = c->wakes.load(mo::seq_cst);
 		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG,
 				 &c->wakes, 0, value);
-		sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
+		sqe->addr3 = channel::ring_waits;
 	} else {
 		io_uring_prep_poll_multishot(sqe, c->wake, POLLIN);
 		s->unsafe++;

@@ -3,32 +3,14 @@
 // Rule 8, the other half: what can be done at once is done within the call, in the order of the
 // file's requests, and attempts that keep failing are not made each time (lib/engine/attempts.hpp).
 #define BOOST_TEST_MODULE r08_attempts
+#include "counters.hpp"
 #include "support.hpp"
 
-#include <sigevec/info.h>
 #include <sys/statfs.h>
 
 namespace {
 
 constexpr size_t page = 4096;
-
-uint64_t counter(const char *name)
-{
-	std::array<sigevec_stat, 64> v;
-	const int n = sigevec_get_stats(v.data(), v.size());
-	for (int i = 0; i < n; ++i)
-		if (strcmp(v[static_cast<size_t>(i)].name, name) == 0)
-			return v[static_cast<size_t>(i)].value;
-	return 0;
-}
-
-/// Counters as they change.
-struct Since {
-	const char *name;
-	uint64_t before;
-	explicit Since(const char *n) : name(n), before(counter(n)) {}
-	uint64_t count() const { return counter(name) - before; }
-};
 
 bool tried_in_the_call()
 {
