@@ -11,7 +11,6 @@
 #include "engine/transfer.hpp"
 #include "request/stats_detail.hpp"
 #include "request/stream.hpp"
-#include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 
 #include <aio.h>
@@ -179,9 +178,7 @@ void run(OwnThread *c)
 	State now = r->on_stream() && r->done == 0 ? State::in_ring : State::running;
 	bool mine = r->get_state() == State::running || r->change(State::queued, now);
 	ssize_t result = mine ? carry_out(c, r) : -ECANCELED;
-	// Closed before the end is told: who then looks finds the file released.
-	for (unsigned i = 0; i < c->count; i++)
-		copies::close_carefully(c->keep[i]);
+	carrier::close_files(c);
 	CancelReply *asked = leave(c, mine);
 	end(r, mine, result);
 	helper::order_changes.notify(INT_MAX);

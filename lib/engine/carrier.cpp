@@ -168,9 +168,7 @@ void *carrier_main(void *p)
 		Request *r = c->request;
 		bool for_driver = c->for_driver;
 		r->result = carry_out(c, r);
-		// Closed before the end is told: who then looks finds the file released.
-		for (unsigned i = 0; i < c->count; i++)
-			copies::close_carefully(c->keep[i]);
+		carrier::close_files(c);
 		say(c, OwnThread::done);
 		if (for_driver)
 			helper::returned_from_program(r);
@@ -297,6 +295,12 @@ ssize_t run(Request *r)
 	ssize_t n = r->result;
 	let_go(r);
 	return n;
+}
+
+void close_files(const OwnThread *c)
+{
+	for (unsigned i = 0; i < c->count; i++)
+		copies::close_carefully(c->keep[i]);
 }
 
 void begin_alone(OwnThread *c)

@@ -46,6 +46,9 @@ namespace carrier {
 // needs no carrier.
 ssize_t carry_out(OwnThread *c, Request *r);
 
+// All that it keeps, before the end is told: who then looks finds the files released.
+void close_files(const OwnThread *c);
+
 // It has its turn when it finds that it has (engine/alone.hpp).
 void begin_alone(OwnThread *c);
 void interrupt(OwnThread *c);

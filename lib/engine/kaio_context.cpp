@@ -134,10 +134,6 @@ bool reroute(Request *r, const Descriptor &d)
 	return engines::threads.submit(r);
 }
 
-} // namespace
-
-namespace {
-
 // No worker can have the file, and what has been accepted is carried out. True: r has ended.
 bool carry_out_here(Request *r, int fd)
 {

@@ -4,6 +4,7 @@
 #include "base/event_count.hpp"
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
+#include "base/queue.hpp"
 #include "base/sync.hpp"
 #include "cancellation.h"
 #include "notify/notify.hpp"
@@ -109,30 +110,23 @@ bool run_on_own_thread(Notification &n)
 
 // Those that the kernel had no room for, oldest first, and whether a thread is at them. Guarded by
 // `order'.
-Notification *oldest_late = nullptr, *newest_late = nullptr;
+Queue<Notification> late;
 bool repeating = false;
 
 // True: nobody is at them, so the caller has to be.
 bool add_late(Notification &n)
 {
 	Guard<Mutex> g(order);
-	n.next.store(nullptr, mo::relaxed);
-	if (oldest_late == nullptr)
-		oldest_late = &n;
-	else
-		newest_late->next.store(&n, mo::relaxed);
-	newest_late = &n;
+	late.push(&n);
 	return !std::exchange(repeating, true);
 }
 
 Notification *next_late()
 {
 	Guard<Mutex> g(order);
-	Notification *n = oldest_late;
+	Notification *n = late.pop();
 	if (n == nullptr)
 		repeating = false;
-	else
-		oldest_late = n->next.load(mo::relaxed);
 	return n;
 }
 
@@ -153,8 +147,8 @@ void repeat_signals(Notification &n)
 		return;
 	if (pushes.sleepers() == 0)
 		add_thread(); // for what else is queued
-	while (Notification *late = next_late())
-		repeat(*late);
+	while (Notification *signal = next_late())
+		repeat(*signal);
 }
 
 // ---- functions ----
@@ -244,7 +238,8 @@ void queue(Notification &n)
 void after_fork()
 {
 	inbox.store(nullptr, mo::relaxed);
-	oldest = oldest_late = newest_late = nullptr;
+	oldest = nullptr;
+	late = {};
 	repeating = false;
 	order.reset();
 	threads.store(0, mo::relaxed);

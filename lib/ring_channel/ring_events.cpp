@@ -266,15 +266,28 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	return n;
 }
 
+namespace {
+
+// The ring, and what has ended in it is known; nullptr: it cannot be used. By its owner, inside.
+RingState *look_for_ends(Channel *c)
+{
+	RingState *s = c->ring_state.load(mo::relaxed);
+	if (c->ending.load(mo::seq_cst) || !is_usable(c, s))
+		return nullptr;
+	enter(c, false, Deadline{});
+	reap(c);
+	return s;
+}
+
+} // namespace
+
 unsigned cancel(Channel *c, const void *data)
 {
 	Inside in(c);
-	RingState *s = c->ring_state.load(mo::relaxed);
-	if (c->ending.load(mo::seq_cst) || !is_usable(c, s))
-		return 0;
 	// What has ended already is not to be cancelled.
-	enter(c, false, Deadline{});
-	reap(c);
+	RingState *s = look_for_ends(c);
+	if (s == nullptr)
+		return 0;
 	unsigned found = 0;
 	each(s, [&](Operation *o) {
 		if (o->data != data || o->state == Operation::State::ready || o->cancelled)
@@ -301,11 +314,9 @@ unsigned arrived(Channel *c)
 	if (!is_own(c))
 		return 0;
 	Inside in(c);
-	RingState *s = c->ring_state.load(mo::relaxed);
-	if (c->ending.load(mo::seq_cst) || !is_usable(c, s))
+	RingState *s = look_for_ends(c);
+	if (s == nullptr)
 		return 0;
-	enter(c, false, Deadline{});
-	reap(c);
 	hand_over_unsafe(c, s);
 	unsigned n = 0;
 	for (Operation *o = s->ready.first(); o != nullptr; o = o->next)

@@ -225,10 +225,6 @@ int prepare_event(Event &e)
 	return e.notify == SIGEV_EC ? channel::admit(e.signo, &e.channel) : 0;
 }
 
-} // namespace
-
-namespace {
-
 // Why a number cannot be looked at: it is none, or what tells of it cannot be had.
 int unknown(int error)
 {
