@@ -124,7 +124,7 @@ SIGEVEC_EXPORT int ec_post(ec_t ec, ssize_t result, int error, void *data)
 	Reference c(kept);
 	Notification *n = posted::make(kept, result, error, data);
 	if (n == nullptr) {
-		channel::retract(kept);
+		channel::return_credit(kept);
 		return api::result_of(EAGAIN);
 	}
 	return api::result_of(channel::post(*n) ? 0 : EBADF);
@@ -138,10 +138,10 @@ SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)
 	c->limit.store(events, mo::seq_cst);
 	if (c->figures != nullptr)
 		c->figures->limit.store(events, mo::relaxed);
-	channel::room_made(c.get());
+	channel::credit_returned(c.get());
 	// What ec_moderate holds back may be as many as there can be by now.
 	if (moderation::on(c.get()))
-		channel::tell(c.get());
+		channel::moderation_expired(c.get());
 	return 0;
 }
 

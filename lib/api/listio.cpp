@@ -4,7 +4,7 @@
 #include "aiocb.hpp"
 #include "api/socket.hpp"
 #include "base/memory_order.hpp"
-#include "channel/bell.hpp"
+#include "channel/wakeup.hpp"
 #include "dma/request.hpp"
 #include "engine/kaio.hpp"
 #include "engine/to_helper.hpp"
@@ -122,10 +122,10 @@ int list_and_go_on(struct aiocb *const list[], int n, const struct sigevent *sig
 	if (event.notify == SIGEV_EC)
 		if (int e = channel::admit(event.signo, &event.channel); e != 0)
 			return refuse_all(list, n, e);
-	bool can_tell = event.channel == nullptr || bell::install(event.channel);
-	if (!can_tell || (!event.silent() && (batch = batches::create(event)) == nullptr)) {
+	bool can_notify = event.channel == nullptr || wakeup::install(event.channel);
+	if (!can_notify || (!event.silent() && (batch = batches::create(event)) == nullptr)) {
 		if (event.channel != nullptr)
-			channel::retract(event.channel);
+			channel::return_credit(event.channel);
 		return refuse_all(list, n, EAGAIN);
 	}
 	int refused = start_all(list, n, batch);

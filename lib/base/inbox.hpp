@@ -8,7 +8,7 @@
 //
 // Order: what was pushed first is taken first. A push is a release of what the element leads to,
 // taking an acquire; both are seq_cst, so that they can be ordered against a flag that says whether
-// the taker sleeps (runtime/wakeup.hpp).
+// the taker sleeps (runtime/driver_wakeup.hpp).
 #pragma once
 
 #include "base/memory_order.hpp"

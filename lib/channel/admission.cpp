@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Room in a channel: the low half of its life, which counts the events that have been admitted.
+// Credits of a channel: the low half of its life, which counts the events that have been admitted.
 #include "channel/channel_impl.hpp"
 
 #include "base/memory_order.hpp"
@@ -81,8 +81,8 @@ void note_refused(Channel *c)
 		c->figures->refused.fetch_add(1, mo::relaxed);
 }
 
-// The channel is at its limit; but registrations may have ended unheard, whose room is free once
-// that has been read.
+// The channel is at its limit; but registrations may have ended unheard, whose credits are free
+// once that has been read.
 int join_after_collecting(int fd, uint64_t what, Channel **found)
 {
 	Channel *c = peek(fd);
@@ -92,13 +92,13 @@ int join_after_collecting(int fd, uint64_t what, Channel **found)
 	int error = join(fd, what, is_full, found);
 	if (error == EAGAIN) {
 		note_refused(c);
-		ring_if_due(c);
+		signal_if_due(c);
 	}
 	release(c);
 	return error;
 }
 
-int join_with_room(int fd, uint64_t what, Channel **found)
+int join_with_credit(int fd, uint64_t what, Channel **found)
 {
 	int error = join(fd, what, is_full, found);
 	if (error == EAGAIN)
@@ -114,17 +114,17 @@ int join_with_room(int fd, uint64_t what, Channel **found)
 
 int admit_and_keep(int fd, Channel **found)
 {
-	return join_with_room(fd, one_event + one_reference, found);
+	return join_with_credit(fd, one_event + one_reference, found);
 }
 
 int admit(int fd, Channel **found, bool check)
 {
 	Channel *c = nullptr;
-	int error = join_with_room(fd, one_event, &c);
+	int error = join_with_credit(fd, one_event, &c);
 	if (error != 0)
 		return error;
 	if (check && !still_open(c)) {
-		retract(c);
+		return_credit(c);
 		return EBADF;
 	}
 	*found = c;
@@ -136,9 +136,9 @@ bool admit_another(Channel *c)
 	uint64_t life = c->life.load(mo::relaxed);
 	do {
 		if (is_full(c, life)) {
-			// seq_cst: either the reader that makes room sees this, or the second look
-			// sees the room.
-			c->crowded.store(true, mo::seq_cst);
+			// seq_cst: either the reader that returns one sees this, or the second look
+			// sees it.
+			c->credit_waiters.store(true, mo::seq_cst);
 			life = c->life.load(mo::seq_cst);
 			if (is_full(c, life))
 				return false;
@@ -149,13 +149,13 @@ bool admit_another(Channel *c)
 	return true;
 }
 
-void more_room(Channel *c)
+void add_credit(Channel *c)
 {
 	c->life.fetch_add(one_event, mo::relaxed);
 	note_admitted(c, 1);
 }
 
-void retract(Channel *c)
+void return_credit(Channel *c)
 {
 	drop(c, one_event);
 }

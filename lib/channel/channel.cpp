@@ -8,12 +8,12 @@
 #include "base/node.hpp"
 #include "base/pool.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
 #include "channel/figures.hpp"
 #include "channel/moderation.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
 #include "channel/reader_fds.hpp"
+#include "channel/wakeup.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -52,7 +52,7 @@ bool end(Channel *c, bool descriptor)
 	moderation::stop(c);
 	ring_ops.end(c);
 	drop_all(c);
-	bell::remove(c);
+	wakeup::remove(c);
 	if (descriptor)
 		own_epoll::close(c->fd, c->mark);
 	own_epoll::weigh(&c->anchor);
@@ -66,12 +66,12 @@ int make_descriptors(Channel *c, unsigned flags)
 	c->fd = own_epoll::make((flags & EC_CLOEXEC) != 0, &c->mark);
 	if (c->fd < 0)
 		return c->fd;
-	c->bell_secret = static_cast<uint32_t>(own_epoll::draw());
-	int error = bell::attach(c);
+	c->wakeup_secret = static_cast<uint32_t>(own_epoll::draw());
+	int error = wakeup::attach(c);
 	if (error != 0)
 		sys::close(c->fd);
 	else
-		bell::silence(c, true, true);
+		wakeup::drain(c, true, true);
 	return error;
 }
 
@@ -79,13 +79,13 @@ void initialize(Channel *c, unsigned flags)
 {
 	c->flags = flags;
 	c->limit.store(default_limit, mo::relaxed);
-	c->crowded.store(false, mo::relaxed);
+	c->credit_waiters.store(false, mo::relaxed);
 	c->inner.store(-1, mo::relaxed);
 	c->inner_copy.store(-1, mo::relaxed);
 	c->inner_sleepers.store(0, mo::relaxed);
 	c->inbox.store(nullptr, mo::relaxed);
 	c->pushed.store(0, mo::relaxed);
-	c->rung.store(0, mo::relaxed);
+	c->signalled.store(0, mo::relaxed);
 	c->late.store(false, mo::relaxed);
 	c->sleepers.store(0, mo::relaxed);
 	c->lookers.store(0, mo::relaxed);
@@ -136,13 +136,13 @@ int create(unsigned flags)
 	if (c == nullptr)
 		return -ENOMEM;
 	c->home = home;
-	c->inner_bell.store(-1, mo::relaxed);
+	c->inner_wakeup.store(-1, mo::relaxed);
 	c->inner_wake.store(-1, mo::relaxed);
 	c->anchor.copy.store(-1, mo::relaxed);
 	int error = make_descriptors(c, flags);
 	auto *s = error == 0 ? table.make(c->fd) : nullptr;
 	if (error == 0 && s == nullptr) {
-		bell::remove(c);
+		wakeup::remove(c);
 		sys::close(c->fd);
 		error = -ENOMEM;
 	}
@@ -172,7 +172,7 @@ bool check_descriptor(Channel *c)
 
 bool still_open(Channel *c)
 {
-	return c->rung.load(mo::relaxed) != 0 || check_descriptor(c);
+	return c->signalled.load(mo::relaxed) != 0 || check_descriptor(c);
 }
 
 Channel *find(int fd)
@@ -222,7 +222,7 @@ void release(Channel *c, unsigned read)
 	drop(c, one_reference + read);
 	// It may be another channel by now, which is looked at once too often then.
 	if (read != 0)
-		room_made(c);
+		credit_returned(c);
 }
 
 bool destroy(Channel *c)
@@ -257,7 +257,7 @@ void close_in_child()
 		Channel *c = place.load(mo::relaxed);
 		if (c == nullptr || !has_number(c))
 			return;
-		bell::close_in_child(c);
+		wakeup::close_in_child(c);
 		reader_fds::close_in_child(c);
 		ring_ops.close_in_child(c);
 		if (int nothing = epoll_create1(EPOLL_CLOEXEC); nothing >= 0) {
@@ -271,14 +271,14 @@ void close_in_child()
 
 void after_fork()
 {
-	bell::after_fork();
+	wakeup::after_fork();
 	reader_fds::after_fork();
 	table.each([](std::atomic<Channel *> &place) {
 		Channel *c = place.exchange(nullptr, mo::relaxed);
 		if (c == nullptr)
 			return;
 		c->reading.reset();
-		bell::close_in_child(c);
+		wakeup::close_in_child(c);
 		reader_fds::close_in_child(c);
 		ring_ops.close_in_child(c);
 	});

@@ -3,16 +3,16 @@
 // Event channels: a bounded queue of events, and a descriptor that is readable as long as it is not
 // empty.
 //
-// The descriptor is an epoll instance that holds one eventfd, the bell (bell.hpp). The bell is rung
-// when the queue stops being empty and silenced when it is empty again. Why not the eventfd itself:
-// the library would have to write to a number that the program may have closed and used again; of
-// an instance it can be told whose it is (own_epoll.hpp), which is how a plain close() of a channel
-// is noticed.
+// The descriptor is an epoll instance that holds one eventfd, the wakeup (wakeup.hpp). The wakeup
+// is signalled when the queue stops being empty and drained when it is empty again. Why not the
+// eventfd itself: the library would have to write to a number that the program may have closed and
+// used again; of an instance it can be told whose it is (own_epoll.hpp), which is how a plain
+// close() of a channel is noticed.
 //
 // Lifetimes: channels live in a pool that never shrinks, so a stale pointer finds a channel,
 // perhaps another one. A channel is in use as long as `life' is not 0: references of the table and
-// of callers, and events that were admitted. Whoever submits takes room for the event first;
-// reading the event gives it back. So the queue needs no memory of its own: an event is the
+// of callers, and events that were admitted. Whoever submits takes a credit for the event first;
+// reading the event returns it. So the queue needs no memory of its own: an event is the
 // Notification of its request.
 //
 // Locks: `reading', by readers only, after nothing, before nothing. Pushing takes none and is
@@ -43,8 +43,8 @@ struct Channel {
 	int fd;
 	own_epoll::Mark mark; // how fd is known (has_number)
 	own_epoll::Anchor anchor;
-	uint32_t bell_secret; // where the bell's count begins, in the high half
-	std::atomic<int> bell;
+	uint32_t wakeup_secret; // where the wakeup's count begins, in the high half
+	std::atomic<int> wakeup_fd;
 	std::atomic<unsigned> flags;
 	// Low half: events admitted, outstanding or in the queue. High half: references. 0: free.
 	std::atomic<uint64_t> life;
@@ -53,8 +53,8 @@ struct Channel {
 	std::atomic<uint32_t> limit;
 	std::atomic<uint32_t> high_water;
 	std::atomic<uint64_t> refused;
-	// A multishot request waits for room.
-	std::atomic<bool> crowded;
+	// A multishot request waits for a credit.
+	std::atomic<bool> credit_waiters;
 
 	// With EC_SINGLE: its ring, once it has been used; and whether it is to have none.
 	std::atomic<ring_channel::RingState *> ring_state;
@@ -65,9 +65,10 @@ struct Channel {
 	std::atomic<bool> inside; // its owner is in a call
 	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed
 		       // them over
-	std::atomic<int> wake; // an eventfd the ring listens to, rung while its owner sleeps; or -1
-	// Copies of the two in the table of the helper (bell.cpp), or -1.
-	std::atomic<int> inner_bell, inner_wake;
+	std::atomic<int>
+		wake; // an eventfd the ring listens to, signalled while its owner sleeps; or -1
+	// Copies of the two in the table of the helper (wakeup.cpp), or -1.
+	std::atomic<int> inner_wakeup, inner_wake;
 
 	// An epoll instance of descriptors that readers read themselves (channel/reader_fds.hpp),
 	// and its number in the table of the helper, or -1; readers that sleep on the channel's
@@ -80,9 +81,9 @@ struct Channel {
 	// guards.
 	alignas(64) std::atomic<Notification *> inbox;
 	std::atomic<uint32_t> pushed;
-	// The bell: 0 silent, 1 being rung, 2 rung.
-	std::atomic<uint32_t> rung;
-	std::atomic<bool> late; // a reader has not waited for a ring that had begun
+	// The wakeup: 0 silent, 1 being signalled, 2 signalled.
+	std::atomic<uint32_t> signalled;
+	std::atomic<bool> late; // a reader has not waited for a signal that had begun
 	// Changes with every push that found a sleeper; waited on by blocked readers.
 	std::atomic<uint32_t> wakes;
 	std::atomic<uint32_t> sleepers;
@@ -119,8 +120,8 @@ struct Outside {
 	void (*cancel_all)(Channel *c);
 	// A descriptor that its readers read has something (channel/reader_fds.hpp).
 	void (*ready)(const Channel *c, uint64_t handle);
-	// There is room, for which others than the driver may wait.
-	void (*room_made)();
+	// A credit is free, for which others than the driver may wait.
+	void (*credit_returned)();
 };
 extern const Outside outside;
 
@@ -169,7 +170,7 @@ bool full(const Channel *c);
 
 // One more reference, by who has a share in its life.
 bool keep(Channel *c);
-// With the room of events that were read.
+// With the credits of events that were read.
 void release(Channel *c, unsigned read = 0);
 
 // True: this caller has ended it; false: another one has. With a reference.
@@ -186,18 +187,18 @@ inline void count_kept(Channel *c)
 // Whether the number seems to be a channel's of one thread: a hint, for nothing keeps it.
 bool is_single(int fd);
 
-// Room for one event, for a submission. 0, EBADF or EAGAIN.
+// A credit, for one event of a submission. 0, EBADF or EAGAIN.
 // `check': also that the descriptor has not been closed, if there is no event in the queue.
 int admit(int fd, Channel **c, bool check = true);
 // The same without a check, and a reference.
 int admit_and_keep(int fd, Channel **c);
-// One more for a request that has room for one already. False: at the limit; then the driver is
-// told when there is room.
+// One more for a request that has one already. False: at the limit; then the driver is
+// told when there is one.
 bool admit_another(Channel *c);
 // The same whatever the limit.
-void more_room(Channel *c);
+void add_credit(Channel *c);
 // The submission was refused after all. Async-signal-safe.
-void retract(Channel *c);
+void return_credit(Channel *c);
 
 // The event of n.event has happened: into the queue, with the owner's reference. Async-signal-safe.
 void push(Notification &n);
@@ -209,20 +210,21 @@ bool post(Notification &n);
 // region.
 void note_dropped(Channel *c, uint64_t count = 1);
 
-// The time of moderation is up: rings if there is something.
-void tell(Channel *c);
+// The time of moderation is up: signals if there is something.
+void moderation_expired(Channel *c);
 
 // Parts of next(), for ring_channel/ring_events.cpp: what is in the queue, and its descriptor
 // afterwards.
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max);
 bool queue_empty(const Channel *c);
 // Whether a reader that finds events is to see if the program has closed the channel: once for all
-// that were pushed while nobody waited. Compared with the bell, which had to be rung for them, that
-// costs little.
+// that were pushed while nobody waited. Compared with the wakeup, which had to be signalled for
+// them, that costs little.
 bool worth_a_check(const Channel *c);
-void ring_bell(Channel *c);
+// Unless it has been signalled.
+void signal(Channel *c);
 // known: its descriptor has been looked at in the same call.
-void silence_bell(Channel *c, bool known);
+void drain(Channel *c, bool known);
 
 // Whether the descriptor is still the channel's. Async-signal-safe; errno is kept.
 inline bool has_number(const Channel *c)
@@ -231,16 +233,16 @@ inline bool has_number(const Channel *c)
 }
 // The same; ends the channel if not.
 bool check_descriptor(Channel *c);
-// For a submission: while there are events the descriptor has been rung, and their reader will
+// For a submission: while there are events the descriptor has been signalled, and their reader will
 // notice.
 bool still_open(Channel *c);
 
-// Takes up to max events, waiting for the first one; their room is given back with the caller's
+// Takes up to max events, waiting for the first one; their credits are returned with the caller's
 // reference. Returns how many, or -errno: -EBADF the channel is no more, -ETIMEDOUT, -EINTR.
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline);
 
 // After the limit was raised, or events were read.
-void room_made(Channel *c);
+void credit_returned(Channel *c);
 
 void stat(Channel *c, struct ec_stat *s);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What channel.cpp (the life of a channel) and admission.cpp (its room) share.
+// What channel.cpp (the life of a channel) and admission.cpp (its credits) share.
 #pragma once
 
 #include "base/by_descriptor.hpp"

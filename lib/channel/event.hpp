@@ -29,14 +29,14 @@ struct Event {
 	union {
 		void (*function)(union sigval) = nullptr;
 		// With notify_owner: by whoever ends the request. Async-signal-safe.
-		void (*told)(void *owner, ssize_t result);
+		void (*on_end)(void *owner, ssize_t result);
 	};
 	union {
 		pthread_attr_t *attributes = nullptr;
 		// With notify_owner: of those whose events are waited for together, or nullptr.
 		kaio::Group *group;
 	};
-	Channel *channel = nullptr; // with room for this event, from the submission on
+	Channel *channel = nullptr; // with a credit for this event, from the submission on
 
 	static Event copy(const struct sigevent &e)
 	{
@@ -53,13 +53,13 @@ struct Event {
 		return v;
 	}
 
-	static Event to_owner(void *owner, void (*told)(void *, ssize_t),
+	static Event to_owner(void *owner, void (*on_end)(void *, ssize_t),
 			      kaio::Group *group = nullptr)
 	{
 		Event v;
 		v.notify = notify_owner;
 		v.value.sival_ptr = owner;
-		v.told = told;
+		v.on_end = on_end;
 		v.group = group;
 		return v;
 	}

@@ -8,9 +8,9 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
+#include "channel/wakeup.hpp"
 #include "runtime/thread.hpp"
 
 #include <cerrno>
@@ -79,9 +79,10 @@ int64_t stop_clocks(Channel **running)
 			continue;
 		}
 		*at = c->next_clock;
-		// Either who comes now starts it again, or what has come is seen by tell().
+		// Either who comes now starts it again, or what has come is seen by
+		// moderation_expired().
 		c->clock.store(false, mo::seq_cst);
-		channel::tell(c);
+		channel::moderation_expired(c);
 		channel::release(c);
 	}
 	return nearest;
@@ -151,7 +152,7 @@ bool start_second()
 		secret.store(static_cast<uint32_t>(own_epoll::draw()), mo::relaxed);
 	instance_mark.store(mark, mo::release);
 	if (start_thread(hear_rings, reinterpret_cast<void *>(static_cast<intptr_t>(fd)),
-			 "sigevec-ears") != 0) {
+			 "sigevec-ringpoll") != 0) {
 		sys::close(fd);
 		return false;
 	}
@@ -234,7 +235,7 @@ int listen(Channel *c)
 {
 	if (!own_epoll::is(instance.load(mo::acquire), instance_mark.load(mo::acquire)))
 		return -1;
-	int fd = bell::make();
+	int fd = wakeup::make();
 	struct epoll_event e = {};
 	e.events = EPOLLIN | EPOLLET;
 	e.data.u64 = uint64_t{secret.load(mo::relaxed)} << 32 | channel::place_of(c);
@@ -275,7 +276,7 @@ int set(Channel *c, uint32_t events, uint32_t microseconds)
 	if (single)
 		channel::ring_ops.moderate(c);
 	// What waits by the old rule goes by the new one.
-	channel::tell(c);
+	channel::moderation_expired(c);
 	channel::wake_all(c);
 	if (c->clock.load(mo::seq_cst))
 		wake_clock();

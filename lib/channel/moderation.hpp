@@ -3,14 +3,14 @@
 // ec_moderate: events wait in their channel, unannounced, until there are enough of them or the
 // first has waited long enough.
 //
-// Who puts an event into the queue decides: enough are there, then it rings the bell or wakes a
+// Who puts an event into the queue decides: enough are there, then it signals the wakeup or wakes a
 // reader as ever (channel/push.cpp); else the clock is started, unless it runs. A blocked reader
 // is woken by the first event and is the clock itself: it sleeps on, until enough are there or the
 // time is up. For programs that wait for the descriptor the clock is a thread.
 //
-// The ring of an EC_SINGLE channel says that something has ended, never how much. So its bell is
-// rung by a second thread that hears the kernel instead, when the time is up; that is near enough
-// while the time is short. Otherwise the channel goes on without a ring.
+// The ring of an EC_SINGLE channel says that something has ended, never how much. So its wakeup is
+// signalled by a second thread that hears the kernel instead, when the time is up; that is near
+// enough while the time is short. Otherwise the channel goes on without a ring.
 //
 // Lifetimes: while the clock runs for a channel it has a reference. Locks: none of its own but to
 // start the threads.
@@ -46,7 +46,7 @@ void stop(const Channel *c);
 
 // Whether the ring of an EC_SINGLE channel tells often enough.
 bool fits_ring(uint32_t events, uint32_t microseconds);
-// The eventfd that the kernel is to ring instead of c's bell, heard by the second thread; to be
+// The eventfd that the kernel is to signal instead of c's wakeup, heard by the second thread; to be
 // closed by its owner. Or -1 with errno.
 int listen(Channel *c);
 

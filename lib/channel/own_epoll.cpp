@@ -5,7 +5,7 @@
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
+#include "channel/wakeup.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/table.hpp"
 
@@ -84,7 +84,7 @@ int make(bool close_on_exec, Mark *mark)
 	if (ioctl(fd, set_parameters, &p) == 0)
 		return fd;
 	*mark = 0;
-	if (bell::mark(fd))
+	if (wakeup::mark(fd))
 		return fd;
 	int error = -errno;
 	sys::close(fd);
@@ -97,7 +97,7 @@ void mark_again(int fd, Mark mark)
 	if (mark != 0)
 		ioctl(fd, set_parameters, &p);
 	else
-		bell::mark(fd);
+		wakeup::mark(fd);
 }
 
 void anchor(int fd, Anchor *a)
@@ -144,7 +144,7 @@ bool is(int fd, Mark mark)
 		      p.busy_poll_usecs == static_cast<uint32_t>(mark) &&
 		      p.busy_poll_budget == static_cast<uint16_t>(mark >> 32);
 	} else
-		yes = bell::is_ours(fd);
+		yes = wakeup::is_ours(fd);
 	errno = saved;
 	return yes;
 }

@@ -7,7 +7,7 @@
 // nothing. But an instance has parameters of its own for busy polling (Linux 6.9), which mean
 // nothing as long as no socket is in it: they hold a number that no other instance has, and that
 // nobody outside this process knows. To read them does no harm to any file. Older kernels have a
-// mark (bell.hpp) only.
+// mark (wakeup.hpp) only.
 //
 // Locks: none. Async-signal-safe but make(); errno is kept by is() and close().
 #pragma once

@@ -7,7 +7,8 @@
 
 namespace sigevec::posted {
 
-// An event that c has room for; nullptr: no memory. Async-signal-safe unless the pool has to grow.
+// An event that c has a credit for; nullptr: no memory. Async-signal-safe unless the pool has to
+// grow.
 Notification *make(Channel *c, ssize_t result, int error, void *data);
 
 // It has been read, or nobody will. Async-signal-safe.

@@ -5,9 +5,9 @@
 #include "channel/queue_impl.hpp"
 
 #include "base/memory_order.hpp"
-#include "channel/bell.hpp"
 #include "channel/channel_impl.hpp"
 #include "channel/moderation.hpp"
+#include "channel/wakeup.hpp"
 
 namespace sigevec::channel {
 
@@ -41,7 +41,7 @@ void note_dropped(Channel *c, uint64_t count)
 	c->overflow.fetch_add(count, mo::seq_cst);
 	if (c->sleepers.load(mo::seq_cst) != 0)
 		wake_all(c);
-	ring(c);
+	signal_when_due(c);
 }
 
 void drop_all(Channel *c)
@@ -72,8 +72,8 @@ bool put(Channel *c, Notification &n)
 	return head == nullptr;
 }
 
-// Whether a reader sees to what has been put there, or nobody ever will. Otherwise the bell is to
-// be rung. first: a reader that sleeps is to know of it even if it has to sleep on.
+// Whether a reader sees to what has been put there, or nobody ever will. Otherwise the wakeup is to
+// be signalled. first: a reader that sleeps is to know of it even if it has to sleep on.
 bool taken_care_of(Channel *c, bool first)
 {
 	if (!c->open.load(mo::seq_cst)) {
@@ -85,11 +85,11 @@ bool taken_care_of(Channel *c, bool first)
 		return c->lookers.load(mo::seq_cst) != 0;
 	if (!first && !moderation::due(c))
 		return true;
-	bell::ring(c, bell::Which::wake);
+	wakeup::signal_owner(c);
 	return true;
 }
 
-// Whether a reader that has been quick so far comes before the bell would have been rung.
+// Whether a reader that has been quick so far comes before the wakeup would have been signalled.
 bool reader_comes(Channel *c, bool first)
 {
 	// About as long as the system call takes.
@@ -112,7 +112,7 @@ void push(Notification &n)
 	c->life.fetch_add(one_reference, mo::relaxed);
 	bool first = put(c, n);
 	if (!taken_care_of(c, first))
-		ring(c);
+		signal_when_due(c);
 	drop(c, one_reference);
 }
 
@@ -122,15 +122,15 @@ bool post(Notification &n)
 	bool first = put(c, n);
 	uint32_t silent = 0;
 	bool open = true;
-	if (taken_care_of(c, first) || c->rung.load(mo::seq_cst) != 0)
+	if (taken_care_of(c, first) || c->signalled.load(mo::seq_cst) != 0)
 		return true;
 	if (!moderation::due(c)) {
 		open = !first || check_descriptor(c);
 		if (open)
 			moderation::start_clock(c);
 	} else if (!reader_comes(c, first) &&
-		   c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
-		open = bell::ring(c, bell::Which::bell) || check_descriptor(c);
+		   c->signalled.compare_exchange_strong(silent, 1, mo::seq_cst))
+		open = wakeup::signal(c) || check_descriptor(c);
 	return open;
 }
 

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT
 //
-// Why the descriptor is exact. A pusher puts its event into the inbox, then looks at `rung'; a
-// reader that found the queue empty waits for a ringing that has begun, empties the bell, clears
-// `rung', then looks at the inbox once more. All four are seq_cst: either the pusher sees `rung'
-// cleared and rings, or the reader sees the event. Readers do this under `reading', after every
-// read that leaves the queue empty; after one that does not, they see to it that the bell has been
-// rung.
+// Why the descriptor is exact. A pusher puts its event into the inbox, then looks at `signalled'; a
+// reader that found the queue empty waits for a signalling that has begun, empties the wakeup,
+// clears `signalled', then looks at the inbox once more. All four are seq_cst: either the pusher
+// sees `signalled' cleared and signals, or the reader sees the event. Readers do this under
+// `reading', after every read that leaves the queue empty; after one that does not, they see to it
+// that the wakeup has been signalled.
 //
-// A pusher that finds a blocked reader wakes that one instead of ringing: the reader will take the
-// event, or ring. The same argument: the reader counts itself in `sleepers', then looks at the
-// inbox; the pusher pushes, then looks at `sleepers'. One that finds a reader which only looks yet,
-// counted in `lookers', has nothing to do at all: that one looks once more when it no longer
+// A pusher that finds a blocked reader wakes that one instead of signalling: the reader will take
+// the event, or signal. The same argument: the reader counts itself in `sleepers', then looks at
+// the inbox; the pusher pushes, then looks at `sleepers'. One that finds a reader which only looks
+// yet, counted in `lookers', has nothing to do at all: that one looks once more when it no longer
 // counts.
 #include "channel/queue_impl.hpp"
 
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
-#include "channel/bell.hpp"
 #include "channel/moderation.hpp"
 #include "channel/reader_fds.hpp"
+#include "channel/wakeup.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>
@@ -26,20 +26,19 @@
 
 namespace sigevec::channel {
 
-void ring_now(Channel *c)
+void signal(Channel *c)
 {
 	uint32_t silent = 0;
-	if (c->rung.load(mo::seq_cst) == 0 &&
-	    c->rung.compare_exchange_strong(silent, 1, mo::seq_cst))
-		bell::ring(c,
-			   bell::Which::bell); // a reader will see that the program has closed it
+	if (c->signalled.load(mo::seq_cst) == 0 &&
+	    c->signalled.compare_exchange_strong(silent, 1, mo::seq_cst))
+		wakeup::signal(c); // a reader will see that the program has closed it
 }
 
-void ring(Channel *c)
+void signal_when_due(Channel *c)
 {
 	if (moderation::due(c))
-		ring_now(c);
-	else if (c->rung.load(mo::seq_cst) == 0)
+		signal(c);
+	else if (c->signalled.load(mo::seq_cst) == 0)
 		moderation::start_clock(c);
 }
 
@@ -55,25 +54,11 @@ namespace {
 // takes.
 constexpr int spins = 200;
 
-// known: the descriptor has been looked at in this call.
-void silence(Channel *c, bool known)
-{
-	// Who rings it is between two instructions, or the driver is asked to: otherwise that would
-	// be heard after this.
-	for (int i = 0; i < 10000 && c->rung.load(mo::acquire) == 1; i++)
-		sched_yield();
-	uint32_t rung = c->rung.load(mo::acquire);
-	bool taken = bell::silence(c, rung == 2, known);
-	if (rung == 1)
-		c->late.store(!taken, mo::relaxed);
-	c->rung.store(0, mo::seq_cst);
-}
-
 // A reader that has found it empty: it is not to be readable for what another reader has not waited
 // for.
-void silence_late(Channel *c)
+void drain_late(Channel *c)
 {
-	if (c->late.load(mo::relaxed) && bell::silence(c, false, false))
+	if (c->late.load(mo::relaxed) && wakeup::drain(c, false, false))
 		c->late.store(false, mo::relaxed);
 }
 
@@ -81,11 +66,11 @@ void silence_late(Channel *c)
 void settle(Channel *c, bool known)
 {
 	while (empty(c)) {
-		if (c->rung.load(mo::seq_cst) == 0)
+		if (c->signalled.load(mo::seq_cst) == 0)
 			return;
-		silence(c, known);
+		drain(c, known);
 	}
-	ring(c);
+	signal_when_due(c);
 }
 
 // With `reading' held.
@@ -114,7 +99,7 @@ bool take_overflow(Channel *c, event_data_t *d)
 		c->overflow.load(mo::relaxed) != 0 ? c->overflow.exchange(0, mo::seq_cst) : 0;
 	if (lost == 0)
 		return false;
-	more_room(c); // which is given back with that of the others
+	add_credit(c); // which is returned with that of the others
 	*d = {};
 	d->ev_type = event_type_overflow;
 	d->ev_result = static_cast<ssize_t>(lost);
@@ -140,12 +125,12 @@ void forget_pushed(Channel *c)
 // settled: the descriptor is seen to here; otherwise by the caller.
 unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled, bool known)
 {
-	unsigned n = 0, told = 0;
+	unsigned n = 0, overflow = 0;
 	{
 		Guard<Mutex> g(c->reading);
-		told = take_overflow(c, v) ? 1 : 0;
-		for (Notification *e; told + n < max && (e = pop(c)) != nullptr;) {
-			if (describe(*e, &v[told + n]))
+		overflow = take_overflow(c, v) ? 1 : 0;
+		for (Notification *e; overflow + n < max && (e = pop(c)) != nullptr;) {
+			if (describe(*e, &v[overflow + n]))
 				n++;
 			else
 				forget_pushed(c);
@@ -159,7 +144,7 @@ unsigned take(Channel *c, event_data_t *v, unsigned max, bool settled, bool know
 			wake_another(c);
 		}
 	}
-	return told + n;
+	return overflow + n;
 }
 
 bool still_empty(const Channel *c)
@@ -219,7 +204,7 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 		return gathering && (until.never || until.left(rest)) ? 0 : ETIMEDOUT;
 	int e = 0;
 	if (reader_fds::used(c))
-		// What was put there for a reader that looked has not been rung for.
+		// What was put there for a reader that looked has not been signalled for.
 		e = gathering || still_empty(c) ? reader_fds::sleep(c, rest) : 0;
 	else {
 		uint32_t seen = c->wakes.load(mo::acquire);
@@ -237,18 +222,31 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 
 } // namespace
 
-void room_made(Channel *c)
+void credit_returned(Channel *c)
 {
-	if (c->crowded.load(mo::seq_cst) && c->crowded.exchange(false, mo::seq_cst)) {
+	if (c->credit_waiters.load(mo::seq_cst) && c->credit_waiters.exchange(false, mo::seq_cst)) {
 		helper::look_at_streams();
-		outside.room_made();
+		outside.credit_returned();
 	}
 }
 
-void ring_if_due(Channel *c)
+void drain(Channel *c, bool known)
+{
+	// Who signals it is between two instructions, or the driver is asked to: otherwise that
+	// would be heard after this.
+	for (int i = 0; i < 10000 && c->signalled.load(mo::acquire) == 1; i++)
+		sched_yield();
+	uint32_t state = c->signalled.load(mo::acquire);
+	bool taken = wakeup::drain(c, state == 2, known);
+	if (state == 1)
+		c->late.store(!taken, mo::relaxed);
+	c->signalled.store(0, mo::seq_cst);
+}
+
+void signal_if_due(Channel *c)
 {
 	if (moderation::on(c) && !empty(c) && moderation::due(c))
-		ring_now(c);
+		signal(c);
 }
 
 void wake_one(Channel *c)
@@ -262,19 +260,19 @@ void wake_one(Channel *c)
 
 void wake_all(Channel *c)
 {
-	bell::ring(c, bell::Which::wake);
+	wakeup::signal_owner(c);
 	futex_wake(c->wakes, INT_MAX);
 }
 
-void tell(Channel *c)
+void moderation_expired(Channel *c)
 {
 	Guard<Mutex> g(c->reading);
 	if (!c->open.load(mo::seq_cst))
 		return;
 	if (c->ring_signalled.exchange(false, mo::seq_cst))
-		ring_now(c);
+		signal(c);
 	else if (!empty(c))
-		ring(c);
+		signal_when_due(c);
 	else if (c->ring_state.load(mo::acquire) == nullptr)
 		settle(c, false);
 }
@@ -286,18 +284,8 @@ bool queue_empty(const Channel *c)
 
 bool worth_a_check(const Channel *c)
 {
-	return c->rung.load(mo::relaxed) != 0 && c->oldest.load(mo::relaxed) == nullptr &&
+	return c->signalled.load(mo::relaxed) != 0 && c->oldest.load(mo::relaxed) == nullptr &&
 	       c->inbox.load(mo::relaxed) != nullptr;
-}
-
-void ring_bell(Channel *c)
-{
-	ring_now(c);
-}
-
-void silence_bell(Channel *c, bool known)
-{
-	silence(c, known);
 }
 
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max)
@@ -339,7 +327,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 		if (!checked && !check_descriptor(c))
 			return -EBADF;
 		checked = true;
-		silence_late(c);
+		drain_late(c);
 		int e = seen < 0 ? -seen : wait ? sleep(c, deadline, gathering) : ETIMEDOUT;
 		if (e == 0 || c->ending.load(mo::acquire))
 			continue;

@@ -32,8 +32,8 @@ void drop(Channel *c, uint64_t what);
 // Drops every event in the queue of a channel that has ended.
 void drop_all(Channel *c);
 
-// Rings for what ec_moderate has held back, if it is time: async-signal-safe.
-void ring_if_due(Channel *c);
+// Signals what ec_moderate has held back, if it is time: async-signal-safe.
+void signal_if_due(Channel *c);
 
 // A blocked reader looks again: one of several, or a ring's owner.
 //

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
 // What readers (queue.cpp) and pushers (push.cpp) of a channel's queue share: whether it is empty,
-// and its bell. Why the order is what it is: queue.cpp.
+// and its wakeup. Why the order is what it is: queue.cpp.
 #pragma once
 
 #include "channel/queue.hpp"
 
 namespace sigevec::channel {
 
-// Rings the bell, unless it has been rung.
-void ring_now(Channel *c);
-// The same, when it is time.
-void ring(Channel *c);
+// As signal(), when it is time.
+void signal_when_due(Channel *c);
 
 bool empty(const Channel *c);
 

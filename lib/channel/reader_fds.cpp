@@ -5,10 +5,10 @@
 #include "base/shortage.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
 #include "channel/channel.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
+#include "channel/wakeup.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/table.hpp"
 
@@ -175,9 +175,9 @@ int sleep_on_descriptor(Channel *c, const struct timespec &rest)
 		return EBADF;
 	struct epoll_event e = {};
 	long n = wait_for(c->fd, rest, &e);
-	// That was the edge: this reader takes the event, or rings again.
-	if (n > 0 && bell::is_edge(e))
-		c->rung.store(0, mo::seq_cst);
+	// That was the edge: this reader takes the event, or signals again.
+	if (n > 0 && wakeup::is_edge(e))
+		c->signalled.store(0, mo::seq_cst);
 	return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno == EINTR ? EINTR : 0;
 }
 
@@ -199,8 +199,8 @@ void wake(Channel *c)
 	// Each edge wakes one.
 	constexpr timespec moment{0, 1000000};
 	while (uint32_t n = c->inner_sleepers.load(mo::seq_cst)) {
-		if (!bell::ring_at_the_end(c))
-			return; // the program has closed the bell, too: nobody can be woken
+		if (!wakeup::signal_at_the_end(c))
+			return; // the program has closed the wakeup, too: nobody can be woken
 		futex_wait(c->inner_sleepers, n, &moment);
 	}
 }

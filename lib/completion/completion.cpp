@@ -77,7 +77,7 @@ void finish_call(const Call &c, ssize_t result)
 	if (result < 0 && c.batch != nullptr)
 		batches::note_failure(c.batch);
 	if (c.event.notify == notify_owner)
-		c.event.told(c.event.value.sival_ptr, result);
+		c.event.on_end(c.event.value.sival_ptr, result);
 	else if (!notify::send_now(c.event) && signal_later(c))
 		return;
 	if (c.batch != nullptr)
@@ -86,7 +86,7 @@ void finish_call(const Call &c, ssize_t result)
 
 namespace {
 
-void tell(Request *r)
+void notify_end(Request *r)
 {
 	Batch *list = r->notification.batch;
 	if (r->result < 0 && list != nullptr)
@@ -100,10 +100,10 @@ void tell(Request *r)
 		r->notification.batch = nullptr;
 		batches::finished_one(list);
 	}
-	// With the teller's reference, which is dropped once the notification is delivered.
+	// With the notifier's reference, which is dropped once the notification is delivered.
 	const Event &event = r->notification.event;
 	if (event.notify == notify_owner) {
-		event.told(event.value.sival_ptr, r->result);
+		event.on_end(event.value.sival_ptr, r->result);
 		notify::delivered(r->notification);
 	} else
 		notify::send(r->notification);
@@ -126,7 +126,7 @@ void finish(Request *r, ssize_t result)
 	SIGEVEC_PROBE4(complete, r->cb.load(mo::relaxed), static_cast<int>(r->op), result,
 		       static_cast<int>(r->engine.load(mo::relaxed)));
 	if (result >= 0 && r->message != nullptr)
-		message::tell_caller(r->message);
+		message::fill_caller(r->message);
 	// The pieces of a region belong to the program again with the status.
 	stats_detail::ended(r, result);
 	if (r->dma)
@@ -134,7 +134,7 @@ void finish(Request *r, ssize_t result)
 	publish(r->cb.load(mo::relaxed), result);
 	// Not before: an fsync that finds it done does not wait for it.
 	r->set(State::done);
-	tell(r);
+	notify_end(r);
 	requests::release(r);
 }
 
@@ -150,7 +150,7 @@ void finish_cancelled(Request *r)
 	if (r->dma)
 		dma::use_ops.ended(r->dma, r->cb.load(mo::relaxed), -ECANCELED);
 	publish(r->cb.load(mo::relaxed), -ECANCELED);
-	tell(r);
+	notify_end(r);
 }
 
 } // namespace sigevec::completion

@@ -67,7 +67,7 @@ Association *make(int fd, uint64_t cookie)
 	a->regions = nullptr;
 	a->queue_first = a->queue_count = a->queue_room = 0;
 	a->queue = nullptr;
-	a->untold = false;
+	a->unreported = false;
 	a->armed = nullptr;
 	a->waiting = {};
 	a->notify = nullptr;
@@ -273,7 +273,7 @@ bool push(Association *a, const Arrival &x)
 		a->queue_room = room;
 		a->queue_first = 0;
 	}
-	a->untold = true;
+	a->unreported = true;
 	Arrival &last = a->queue[(a->queue_first + a->queue_count++) % a->queue_room];
 	last = x;
 	// What it did not need is room for others.

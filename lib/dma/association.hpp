@@ -71,7 +71,8 @@ struct Association {
 
 	uint32_t queue_first, queue_count, queue_room;
 	Arrival *queue;
-	bool untold; // something has come into it since async_io_notify's function was last called
+	bool unreported; // something has come into it since async_io_notify's function was last
+			 // called
 
 	// What an EC_SINGLE channel has in its ring for this (ring_channel/multishot_recv.cpp), or
 	// nullptr.

@@ -65,7 +65,7 @@ void unmap(Region *r)
 	munmap(r->mapping, r->mapped);
 }
 
-void tell(Region *r, dma_held held, const char *reason)
+void report(Region *r, dma_held held, const char *reason)
 {
 	r->held = held;
 	r->reason = reason;
@@ -75,7 +75,7 @@ bool held_lazily(Region *r)
 {
 	r->locked.store(false, mo::relaxed);
 	if ((r->flags & DMA_LAZY) != 0)
-		tell(r, dma_lazily, "DMA_LAZY: locked while a request is outstanding");
+		report(r, dma_lazily, "DMA_LAZY: locked while a request is outstanding");
 	return (r->flags & DMA_LAZY) != 0;
 }
 
@@ -107,11 +107,11 @@ void hold_by_lock(Region *r)
 	if (held_lazily(r))
 		return;
 	if (lock(r, true))
-		tell(r, dma_locked, why_no_pool(r->pool_error).locked);
+		report(r, dma_locked, why_no_pool(r->pool_error).locked);
 	else
-		tell(r, dma_not_held,
-		     errno == EPERM ? "mlock is not permitted"
-				    : "mlock: beyond RLIMIT_MEMLOCK, or no memory");
+		report(r, dma_not_held,
+		       errno == EPERM ? "mlock is not permitted"
+				      : "mlock: beyond RLIMIT_MEMLOCK, or no memory");
 }
 
 // ---- huge pages of the system's pool
@@ -125,7 +125,7 @@ int get_huge(Region *r)
 void hold_huge(Region *r)
 {
 	if (!held_lazily(r))
-		tell(r, dma_locked, "huge pages of the system's pool are never swapped out");
+		report(r, dma_locked, "huge pages of the system's pool are never swapped out");
 }
 
 // ---- a pool of the kernel module's
@@ -148,7 +148,7 @@ int get_pool(Region *r)
 
 void hold_pool(Region *r)
 {
-	tell(r, dma_by_module, "a pool of the kernel module's");
+	report(r, dma_by_module, "a pool of the kernel module's");
 }
 
 // ---- ordinary pages

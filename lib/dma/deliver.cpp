@@ -1,186 +1,259 @@
 // SPDX-License-Identifier: MIT
 //
-// One arrival at an associated socket for the request that stands first: one that ends with it, one
-// that is armed, or the events of DMA_LATEST.
+// Two ways for the events of an armed request. Without DMA_LATEST an event and its piece are one:
+// room in the channel is taken first, then data is received, so that neither is lost. With
+// DMA_LATEST data must be taken even when nobody reads events, and old data goes: there the
+// datagrams are in the association's queue, the events carry none, and each takes the oldest
+// datagram when it is read. As many events are on their way as datagrams are in the queue; dropping
+// one for another changes neither number.
 #include "dma/deliver.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
 #include "channel/channel.hpp"
-#include "dma/message.hpp"
+#include "completion/completion.hpp"
+#include "dma/deliver_first.hpp"
+#include "dma/device.hpp"
+#include "dma/receive_impl.hpp"
+#include "dma/receiver.hpp"
 #include "dma/request.hpp"
+#include "notify/notify.hpp"
 
 #include <cerrno>
-#include <utility>
+#include <cstdlib>
+#include <netinet/in.h>
+#include <poll.h>
 
-namespace sigevec::dma::feed {
-
-receive::Want wanted(const Request *r)
-{
-	receive::Want w{};
-	w.size = r->dma.size;
-	w.flags = r->call_flags & ~MSG_DONTWAIT;
-	w.message = r->dma.message;
-	if (r->message != nullptr && !w.message) {
-		w.from = static_cast<struct sockaddr *>(r->message->header.msg_name);
-		w.from_length = r->message->header.msg_namelen;
-	}
-	if (r->cb.load(mo::relaxed) != nullptr)
-		w.region = region::at(r->dma.region);
-	return w;
-}
-
-bool is_end(const Association *a, ssize_t n)
-{
-	return (n == 0 || (n == -EAGAIN && a->shut && !a->stream)) && receive::at_end(a);
-}
+namespace sigevec::dma::deliver {
 
 namespace {
 
-// The oldest in the queue, or what one call finds. Bytes or -errno, and the program's piece. *end:
-// it was the end, and there is no piece.
-ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
+constexpr unsigned at_once = 256; // then others may have the lock
+
+receive::Want ahead(const Association *a)
 {
-	Arrival x{};
-	bool queued = a->queue_count != 0;
-	*end = false;
-	if (!queued && a->error != 0)
-		return -std::exchange(a->error, 0);
-	ssize_t n = queued ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n)
-			   : receive::one(a, w, &x);
-	*end = a->queue_count <= 1 && is_end(a, n);
-	if (*end && queued)
-		association::pop(a);
-	if (*end)
-		n = 0;
-	if (n < 0 || x.piece == nullptr || *end) {
-		if (x.piece != nullptr)
+	receive::Want w{};
+	// A datagram is cut to what the program has said, never to a guess.
+	w.size = a->buffer != 0 ? a->buffer : receive::no_limit;
+	w.message = !a->stream;
+	return w;
+}
+
+void drop_oldest(Association *a)
+{
+	Arrival x = association::pop(a);
+	x.region->dropped.fetch_add(1, mo::relaxed);
+	receive::discard(x);
+	// One that has been cancelled may have lost its channel; while it is `trying' it cannot be.
+	Request *r = a->waiting.first();
+	if (r == nullptr || !r->multishot || !r->change(State::queued, State::trying))
+		return;
+	channel::note_dropped(r->notification.event.channel);
+	r->set(State::queued);
+}
+
+// A network device that has no slots drops what comes, and that is the newest: for half of its
+// slots the oldest make room before that.
+void keep_slots(Association *a)
+{
+	Device *d = a->device;
+	auto few = [d] { return d->with_kernel < (d->wanted + 1) / 2; };
+	while (a->queue_count != 0 && few() && (device_ops.refill(d), few()))
+		drop_oldest(a);
+}
+
+// DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; receive::no_room: all room
+// is the program's; 0: there is more.
+ssize_t drain(Association *a)
+{
+	receive::Want w = ahead(a);
+	for (unsigned i = 0; i < at_once; i++) {
+		Arrival x;
+		ssize_t n = receive::one(a, w, &x);
+		while (n == receive::no_room && a->queue_count != 0) {
+			drop_oldest(a);
+			n = receive::one(a, w, &x);
+		}
+		a->ended = is_end(a, n);
+		if (n < 0 || a->ended) {
+			if (x.piece != nullptr)
+				receive::discard(x);
+			if (!a->ended && (n == receive::no_room || n == -EAGAIN))
+				return n;
+			if (!a->ended)
+				a->error = static_cast<int>(-n);
+			receive::wake(a);
+			return -EAGAIN;
+		}
+		if (!association::push(a, x)) {
 			receive::discard(x);
-		*address = nullptr;
-		return n;
+			return receive::no_room;
+		}
+		receive::wake(a);
+		if (a->device != nullptr)
+			keep_slots(a);
 	}
-	if (queued)
-		return receive::take(a, w, address);
-	n = receive::hand_out(a, x, w, address);
-	if (n == receive::no_room && !association::push(a, x))
+	return 0;
+}
+
+int option(int fd, int level, int name)
+{
+	int v = 0;
+	socklen_t n = sizeof v;
+	return getsockopt(fd, level, name, &v, &n) == 0 ? v : 0;
+}
+
+// Whether an error that poll tells of may be a message in the error queue, which is for nobody
+// here.
+bool has_error_queue(int fd)
+{
+	return option(fd, SOL_SOCKET, SO_ZEROCOPY) != 0 ||
+	       option(fd, SOL_SOCKET, SO_TIMESTAMPING) != 0 ||
+	       option(fd, IPPROTO_IP, IP_RECVERR) != 0 ||
+	       option(fd, IPPROTO_IPV6, IPV6_RECVERR) != 0;
+}
+
+// For async_io_notify: whether there is something, as far as that can be told without taking it. An
+// unconnected socket says only that it is hung up.
+bool has_something(Association *a, bool *error)
+{
+	struct pollfd p = {association::file_of(a), POLLIN | POLLRDHUP, 0};
+	if (sys::poll_now(&p) != 1)
+		return false;
+	*error = (p.revents & POLLERR) != 0;
+	if ((p.revents & (POLLIN | POLLRDHUP)) != 0 || !*error || !has_error_queue(p.fd))
+		return (p.revents & ~POLLHUP) != 0;
+	ssize_t n = receive::length_of_next(p.fd, MSG_DONTWAIT);
+	bool nothing = n == -EAGAIN || n == -ENOTCONN || n == -EINVAL;
+	if (n < 0 && !nothing)
+		a->error = static_cast<int>(-n);
+	return !nothing;
+}
+
+// For async_io_notify: takes what has come into the region, if that is asked for, so that it is
+// there when the function runs; an error is left to whoever calls next. False: nothing has come.
+bool fetch(Association *a)
+{
+	if (a->queue_count != 0 || a->error != 0)
+		return true;
+	bool error = false;
+	if (a->device == nullptr && !has_something(a, &error))
+		return false;
+	if (a->device == nullptr && (error || !receive::wants_ahead(a)))
+		return true;
+	Arrival x{};
+	ssize_t n = receive::one(a, ahead(a), &x);
+	bool data = n >= 0 && !is_end(a, n);
+	if (x.piece != nullptr && (!data || !association::push(a, x)))
 		receive::discard(x);
-	return n;
+	else if (data)
+		receive::wake(a);
+	bool nothing = n == -EAGAIN || n == -ENOTCONN || n == -EINVAL;
+	if (n < 0 && !nothing && n != receive::no_room)
+		a->error = static_cast<int>(-n);
+	return !nothing || (n == -EAGAIN && a->shut);
 }
 
-// r is the first, and `trying'.
-void end_first(Association *a, Outcome *o, ssize_t result)
+// A network device has dropped frames since: the channel of who waits for them says so.
+void report_drops(Association *a)
 {
-	Request *r = a->waiting.pop();
-	r->set(State::running);
-	r->result = result;
-	o->ended.push(r);
-}
-
-// An event of an armed request, which has room in its channel. nullptr: there is none, or no
-// memory.
-Request *make_event(const Request *armed)
-{
-	Request *e = requests::create_connection(armed);
-	if (e != nullptr)
-		e->dma = {};
-	return e;
-}
-
-void send_event(Request *e, ssize_t result)
-{
-	e->result = result;
-	requests::release(e);
-	channel::push(e->notification);
-}
-
-// One arrival for a request that ends with it.
-ssize_t serve_one(Association *a, Outcome *o, Request *r)
-{
-	void *address;
-	bool end;
-	receive::Want w = wanted(r);
-	// Who reads the event gets the descriptors.
-	if (r->cb.load(mo::relaxed) == nullptr)
-		w.keep = &r->dma.head;
-	ssize_t n = next(a, w, &address, &end);
-	if (n == receive::no_room || (n == -EAGAIN && !r->nonblocking()))
-		return n;
-	r->dma.kind = Use::Kind::arrival;
-	r->dma.piece = static_cast<char *>(address);
-	if (r->cb.load(mo::relaxed) == nullptr)
-		keep_region(r->dma);
-	end_first(a, o, n);
-	return 0;
-}
-
-// One arrival for an armed request. -EBUSY: its channel is full.
-ssize_t serve_armed(Association *a, Outcome *o, Request *r)
-{
-	Request *e = make_event(r);
-	if (e == nullptr)
-		return -EBUSY;
-	void *address;
-	bool end;
-	receive::Want w = wanted(r);
-	w.keep = &e->dma.head;
-	ssize_t n = next(a, w, &address, &end);
-	if (n >= 0 && !end) {
-		e->dma.kind = Use::Kind::arrival;
-		e->dma.piece = static_cast<char *>(address);
-		keep_region(e->dma);
-		send_event(e, n);
-		return 0;
-	}
-	requests::discard_connection(e);
-	if (n == -EAGAIN || n == receive::no_room)
-		return n;
-	end_first(a, o, n);
-	return 0;
-}
-
-// As many events as there are datagrams that no event tells of; then the end, if that has come.
-ssize_t serve_latest(Association *a, Outcome *o, Request *r)
-{
-	while (a->events < a->queue_count) {
-		Request *e = make_event(r);
-		if (e == nullptr)
-			return -EBUSY;
-		e->dma.kind = Use::Kind::latest;
-		e->dma.message = r->dma.message;
-		e->dma.size = r->dma.size;
-		e->dma.association = a->index;
-		e->dma.life = a->life;
-		a->events++;
-		send_event(e, 0);
-	}
-	if (!a->ended && a->error == 0)
-		return -EAGAIN;
-	end_first(a, o, -std::exchange(a->error, 0));
-	return 0;
+	Request *r = a->waiting.first();
+	if (r == nullptr || r->notification.event.notify != SIGEV_EC ||
+	    !r->change(State::queued, State::trying))
+		return;
+	uint64_t all = device_ops.dropped(a->device);
+	if (all > a->device->reported_drops)
+		channel::note_dropped(r->notification.event.channel,
+				      all - a->device->reported_drops);
+	a->device->reported_drops = all;
+	r->set(State::queued);
 }
 
 } // namespace
 
-ssize_t serve_first(Association *a, Outcome *o)
+void step(Association *a, Outcome *o, bool arrived)
 {
-	Request *r = a->waiting.first();
-	if (!r->change(State::queued, State::trying)) {
-		a->waiting.pop(); // cancelled, and told
-		requests::release(r);
-		return 0;
+	o->fd = a->fd;
+	if (arrived && a->notify != nullptr && fetch(a)) {
+		o->notify = a->notify;
+		o->argument = a->notify_argument;
+		a->notify = nullptr;
+		a->unreported = false;
 	}
-	if (r->is_unwanted()) {
-		end_first(a, o, -ECANCELED);
-		return 0;
+	if (a->paused) {
+		a->paused = false;
+		region::at(a->regions[0])->rearms.fetch_add(1, mo::relaxed);
 	}
-	ssize_t n = !r->multishot ? serve_one(a, o, r)
-		    : a->latest   ? serve_latest(a, o, r)
-				  : serve_armed(a, o, r);
-	if (a->waiting.first() == r) {
-		r->set(State::queued);
-		if (n != 0 && r->is_unwanted())
-			n = 0;
+	if (arrived && receive::wants_in_advance(a) && receive::in_advance(a))
+		receiver::watch(a);
+	if (a->device != nullptr)
+		report_drops(a);
+	for (bool again = false;;) {
+		bool no_slots = a->device != nullptr && !device_ops.refill(a->device);
+		ssize_t n = receiver::serves(a) ? drain(a) : -EAGAIN;
+		ssize_t m = 0;
+		for (unsigned i = 0; i < at_once && m == 0 && !a->waiting.empty(); i++)
+			m = serve_first(a, o);
+		if (!no_slots && n != receive::no_room && m != receive::no_room && m != -EBUSY)
+			break;
+		if (again) {
+			a->paused = true;
+			return;
+		}
+		// Whoever makes room after this says so; once more, against who has made it before.
+		receiver::note_pause();
+		receive::wait_for_room(a, !a->waiting.empty() && m == receive::no_room
+						  ? wanted(a->waiting.first())
+						  : receive::Want{});
+		again = true;
 	}
-	return n;
+	if (receiver::serves(a) || !a->waiting.empty() || a->notify != nullptr)
+		receiver::watch(a);
 }
 
-} // namespace sigevec::dma::feed
+namespace {
+
+struct Callback {
+	void (*function)(int, void *);
+	int fd;
+	void *argument;
+};
+
+void call_back(union sigval v)
+{
+	Callback c = *static_cast<Callback *>(v.sival_ptr);
+	free(v.sival_ptr);
+	c.function(c.fd, c.argument);
+}
+
+// The program's function, by a notification thread.
+void run(const Outcome &o)
+{
+	auto *c = static_cast<Callback *>(malloc(sizeof(Callback)));
+	Call call{};
+	call.op = Op::event;
+	call.event.notify = SIGEV_THREAD;
+	call.event.function = call_back;
+	call.event.value.sival_ptr = c;
+	Request *r = c != nullptr ? requests::create(call, Descriptor{}) : nullptr;
+	if (r == nullptr) {
+		free(c);
+		o.notify(o.fd, o.argument);
+		return;
+	}
+	*c = {o.notify, o.fd, o.argument};
+	requests::release(r);
+	notify::send(r->notification);
+}
+
+} // namespace
+
+void finish(const Outcome &o)
+{
+	for (Queue<Request> ended = o.ended; Request *r = ended.pop();)
+		completion::finish(r, r->result);
+	if (o.notify != nullptr)
+		run(o);
+}
+
+} // namespace sigevec::dma::deliver

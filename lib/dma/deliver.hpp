@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: MIT
 //
-// An arrival, or its event, for the request that stands first in an association. All with the
-// association's lock held.
+// What arrives at an associated socket without anybody calling sio_recv: for requests that wait,
+// for the queue of DMA_LATEST, for async_io_notify.
 #pragma once
 
-#include "dma/association_impl.hpp"
-#include "dma/feed.hpp"
-#include "dma/receive_impl.hpp"
+#include "dma/association.hpp"
 
-namespace sigevec::dma::feed {
+namespace sigevec::dma::deliver {
 
-// What r asks for.
-receive::Want wanted(const Request *r);
+// What is to be done once the association's lock is released.
+struct Outcome {
+	Queue<Request> ended; // each with its result
+	void (*notify)(int, void *) = nullptr;
+	void *argument = nullptr;
+	int fd = -1;
+};
 
-// Whether a receive has met the end. A datagram socket that is shut down says EAGAIN to who does
-// not wait.
-bool is_end(const Association *a, ssize_t n);
+// With the association's lock held: receives as much as there is, room and demand for. arrived: the
+// socket has said that there is something. Watches it again, if it has to wait.
+void step(Association *a, Outcome *o, bool arrived);
 
-// The first request. 0: there may be more to do; -EAGAIN, receive::no_room or -EBUSY: what has to
-// be waited for.
-ssize_t serve_first(Association *a, Outcome *o);
+// Without a lock.
+void finish(const Outcome &o);
 
-} // namespace sigevec::dma::feed
+} // namespace sigevec::dma::deliver

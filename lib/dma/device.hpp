@@ -23,7 +23,7 @@ struct Region;
 struct Device {
 	std::atomic<int> fd;            // the program's, or the association's duplicate
 	int error;                      // the device is no more, or 0
-	uint64_t told;                  // drops that an event has told of
+	uint64_t reported_drops;        // drops that an event has told of
 	uint32_t with_kernel, wanted;   // slots in the fill ring, and how many there are to be
 	std::atomic<uint64_t> bytes_in; // written with the lock held, read at any time
 

@@ -27,7 +27,7 @@ std::atomic<Ancillary *> kept[most_kept];
 // Calls f with each descriptor.
 template <class F> void each_descriptor(const Ancillary *a, F f)
 {
-	auto *m = const_cast<struct msghdr *>(&a->told);
+	auto *m = const_cast<struct msghdr *>(&a->header);
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != nullptr; c = CMSG_NXTHDR(m, c)) {
 		if (c->cmsg_level != SOL_SOCKET ||
 		    (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_PIDFD))
@@ -78,7 +78,7 @@ Ancillary *make()
 	auto *a = static_cast<Ancillary *>(malloc(sizeof(Ancillary)));
 	if (a == nullptr)
 		return nullptr;
-	a->told = {};
+	a->header = {};
 	a->files = 0;
 	return a;
 }
@@ -110,12 +110,13 @@ void ask(const Ancillary *a, struct msghdr *m)
 void note(Ancillary *a, const struct msghdr &from)
 {
 	const struct msghdr m = from; // which may be `told' itself
-	a->told = {};
-	a->told.msg_namelen = m.msg_namelen < sizeof a->address ? m.msg_namelen : sizeof a->address;
-	a->told.msg_name = m.msg_namelen != 0 ? &a->address : nullptr;
-	a->told.msg_controllen = m.msg_controllen;
-	a->told.msg_control = m.msg_controllen != 0 ? a->control : nullptr;
-	a->told.msg_flags = m.msg_flags;
+	a->header = {};
+	a->header.msg_namelen =
+		m.msg_namelen < sizeof a->address ? m.msg_namelen : sizeof a->address;
+	a->header.msg_name = m.msg_namelen != 0 ? &a->address : nullptr;
+	a->header.msg_controllen = m.msg_controllen;
+	a->header.msg_control = m.msg_controllen != 0 ? a->control : nullptr;
+	a->header.msg_flags = m.msg_flags;
 }
 
 void drop(Ancillary *a)
@@ -134,7 +135,7 @@ void drop_later(Ancillary *a)
 
 void copy_address(const Ancillary *a, struct sockaddr *to, socklen_t room)
 {
-	size_t n = a->told.msg_namelen < room ? a->told.msg_namelen : room;
+	size_t n = a->header.msg_namelen < room ? a->header.msg_namelen : room;
 	if (to != nullptr && n != 0)
 		memcpy(to, &a->address, n);
 }
@@ -156,14 +157,14 @@ void close_in_child()
 			close_files(a);
 }
 
-bool store(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int more_told)
+bool store(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int more_flags)
 {
 	auto *h = reinterpret_cast<MessageHead *>(piece);
 	struct {
 		struct msghdr header;
 		struct iovec vector;
-	} head = {a->told, {piece + sizeof(MessageHead), n}};
-	head.header.msg_flags = (head.header.msg_flags & (~MSG_CMSG_CLOEXEC | flags)) | more_told;
+	} head = {a->header, {piece + sizeof(MessageHead), n}};
+	head.header.msg_flags = (head.header.msg_flags & (~MSG_CMSG_CLOEXEC | flags)) | more_flags;
 	if (head.header.msg_name != nullptr)
 		head.header.msg_name = &h->address;
 	if (head.header.msg_control != nullptr)
@@ -171,8 +172,8 @@ bool store(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int 
 	head.header.msg_iov = &h->vector;
 	head.header.msg_iovlen = 1;
 	return region::store(r, piece, &head, sizeof head) &&
-	       region::store(r, &h->address, &a->address, a->told.msg_namelen) &&
-	       region::store(r, h->control, a->control, a->told.msg_controllen);
+	       region::store(r, &h->address, &a->address, a->header.msg_namelen) &&
+	       region::store(r, h->control, a->control, a->header.msg_controllen);
 }
 
 } // namespace sigevec::dma::ancillary

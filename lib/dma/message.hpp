@@ -32,7 +32,7 @@ struct MessageHead {
 static_assert(sizeof(MessageHead) % unit == 0);
 
 struct Ancillary : Block {
-	struct msghdr told; // address and control data are in the members below, or nowhere
+	struct msghdr header; // address and control data are in the members below, or nowhere
 	struct sockaddr_storage address;
 	alignas(struct cmsghdr) char control[sizeof(MessageHead::control)];
 	static constexpr unsigned most_files = sizeof(MessageHead::control) / sizeof(int);
@@ -62,7 +62,7 @@ void drop_later(Ancillary *a);
 // The sender's address, cut to what there is room for.
 void copy_address(const Ancillary *a, struct sockaddr *to, socklen_t room);
 // Writes it into a piece, with n bytes of data behind it. False: the memory is not there.
-bool store(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int more_told);
+bool store(const Ancillary *a, Region *r, char *piece, size_t n, int flags, int more_flags);
 // The program has it: descriptors stay closed on exec only if that is asked for by `flags'. It is
 // freed, as by drop_later.
 void hand_over(Ancillary *a, int flags);

@@ -7,8 +7,8 @@
 // nothing of the pool's: the module signals the eventfd also when the last descriptor is closed,
 // and what is then found under the number is no longer that pool.
 #include "base/sync.hpp"
-#include "channel/bell.hpp"
-#include "dma/feed.hpp"
+#include "channel/wakeup.hpp"
+#include "dma/deliver.hpp"
 #include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "sigevec/uapi.h"
@@ -52,7 +52,7 @@ void end(Watch *w)
 	l.flags = SIGEVEC_LISTEN_REMOVE;
 	if (still_there(w))
 		ioctl(w->fd, SIGEVEC_IOC_POOL_LISTEN, &l);
-	bell::close(w->eventfd);
+	wakeup::close(w->eventfd);
 	w->pool = 0;
 	w->life++;
 }
@@ -98,7 +98,7 @@ int notify(int fd, void (*function)(int, void *), void *argument)
 	Watch *w = place(fd);
 	if (w == nullptr)
 		return errno;
-	int eventfd = bell::make();
+	int eventfd = wakeup::make();
 	if (eventfd < 0)
 		return EAGAIN;
 	*w = {id, fd, eventfd, w->life, function, argument};
@@ -119,7 +119,7 @@ bool any_call_back()
 
 void signalled(uint64_t tag)
 {
-	feed::Outcome o;
+	deliver::Outcome o;
 	{
 		Guard<Mutex> g(lock);
 		Watch *w = &table[(tag & ~tag_bit) % most];
@@ -132,14 +132,14 @@ void signalled(uint64_t tag)
 		}
 		end(w);
 	}
-	feed::finish(o);
+	deliver::finish(o);
 }
 
 void watch_again()
 {
 	Guard<Mutex> g(lock);
 	for (const Watch &w : table)
-		if (w.pool != 0 && bell::is_ours(w.eventfd))
+		if (w.pool != 0 && wakeup::is_ours(w.eventfd))
 			receiver::watch_eventfd(w.eventfd, tag_of(&w));
 }
 
@@ -149,7 +149,7 @@ void after_fork()
 	lock.reset();
 	for (Watch &w : table)
 		if (w.pool != 0) {
-			bell::close(w.eventfd);
+			wakeup::close(w.eventfd);
 			w.pool = 0;
 			w.life++;
 		}

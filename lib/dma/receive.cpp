@@ -144,7 +144,7 @@ ssize_t into_whole(const Association *a, Arrival *x, const Want &w, int flags)
 	if (larger.piece == nullptr) {
 		// As recv does where the buffer is too small.
 		if (x->head != nullptr)
-			x->head->told.msg_flags |= MSG_TRUNC;
+			x->head->header.msg_flags |= MSG_TRUNC;
 		x->n = first;
 		return static_cast<ssize_t>(first);
 	}

@@ -27,7 +27,7 @@ constexpr size_t no_limit = ~size_t{0};
 // is another thing.
 constexpr ssize_t no_room = -4096;
 // As the program is to learn of it.
-inline ssize_t told(ssize_t n)
+inline ssize_t public_result(ssize_t n)
 {
 	return n == no_room ? -ENOBUFS : n;
 }

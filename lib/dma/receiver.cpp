@@ -3,8 +3,8 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
+#include "dma/deliver.hpp"
 #include "dma/device.hpp"
-#include "dma/feed.hpp"
 #include "dma/pool.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver_impl.hpp"
@@ -332,7 +332,7 @@ void look()
 
 int notify(int fd, void (*function)(int, void *), void *argument)
 {
-	feed::Outcome o;
+	deliver::Outcome o;
 	{
 		association::Locked a(fd);
 		if (!a)
@@ -344,10 +344,10 @@ int notify(int fd, void (*function)(int, void *), void *argument)
 		a->notify = function;
 		a->notify_argument = argument;
 		// What has been taken out of the socket already the kernel does not tell of.
-		if (a->queue_count != 0 && a->untold)
-			feed::step(a.get(), &o, true);
+		if (a->queue_count != 0 && a->unreported)
+			deliver::step(a.get(), &o, true);
 	}
-	feed::finish(o);
+	deliver::finish(o);
 	return 0;
 }
 

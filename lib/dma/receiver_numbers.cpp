@@ -6,7 +6,7 @@
 #include "base/pending_signal.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
+#include "channel/wakeup.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>
@@ -25,7 +25,7 @@ bool is_still(int fd, int copy)
 	Same s = copy >= 0 ? same_file(table::own_thread(), fd, table::thread_of_helper(), copy)
 			   : Same::unknown;
 	return s == Same::yes ||
-	       (s == Same::unknown && !(copy >= 0 && can_compare()) && bell::is_ours(fd));
+	       (s == Same::unknown && !(copy >= 0 && can_compare()) && wakeup::is_ours(fd));
 }
 
 } // namespace
@@ -72,7 +72,7 @@ int keep(int fd, int *copy)
 	fd = own_number(fd);
 	if (fd < 0)
 		return -1;
-	*copy = bell::mark(fd) || can_compare() ? helper::hold(fd) : -1;
+	*copy = wakeup::mark(fd) || can_compare() ? helper::hold(fd) : -1;
 	if (*copy >= 0)
 		return fd;
 	sys::close(fd);

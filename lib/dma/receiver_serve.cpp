@@ -4,10 +4,10 @@
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
 #include "channel/channel.hpp"
+#include "channel/wakeup.hpp"
+#include "dma/deliver.hpp"
 #include "dma/device.hpp"
-#include "dma/feed.hpp"
 #include "dma/receiver.hpp"
 
 #include <fcntl.h>
@@ -61,7 +61,7 @@ void note_event(Association *a, uint32_t events)
 void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events)
 {
 	uint64_t place = association::place_of(index, life);
-	feed::Outcome o;
+	deliver::Outcome o;
 	{
 		association::Remembered found(place);
 		Association *a = found.get();
@@ -73,8 +73,8 @@ void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events)
 			// It is the owner of the ring who goes on, with a socket that the ring
 			// holds.
 			a->paused = false;
-			channel::ring_bell(a->armed_in);
-			bell::ring(a->armed_in, bell::Which::wake);
+			channel::signal(a->armed_in);
+			wakeup::signal_owner(a->armed_in);
 			return;
 		}
 		Inside in(a);
@@ -87,11 +87,11 @@ void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events)
 				own_instance()->lacking = a->watched = true;
 			return;
 		}
-		feed::step(a, &o, arrived);
+		deliver::step(a, &o, arrived);
 	}
 	if (association::Remembered a(place); a)
 		association::let_go(a.get());
-	feed::finish(o);
+	deliver::finish(o);
 }
 
 namespace {

@@ -2,8 +2,8 @@
 #include "dma/request.hpp"
 
 #include "base/memory_order.hpp"
+#include "dma/deliver.hpp"
 #include "dma/device.hpp"
-#include "dma/feed.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
 #include "dma/receiver.hpp"
@@ -90,8 +90,8 @@ int reserve(Call &c, Region *r, bool message)
 		c.buf = use.piece + sizeof(MessageHead);
 		*c.message = {};
 		ancillary::ask(use.head, c.message);
-		use.head->told = *c.message;
-		c.result = &use.head->told;
+		use.head->header = *c.message;
+		c.result = &use.head->header;
 	}
 	c.dma = use;
 	return 0;
@@ -149,7 +149,7 @@ int prepare_wait(Call &c, size_t size, bool message)
 namespace {
 
 // With the lock of the association held.
-int add_last(Association *a, Request *r, feed::Outcome *o)
+int add_last(Association *a, Request *r, deliver::Outcome *o)
 {
 	if (r->dma.region == no_region) {
 		r->dma.region = a->regions[0];
@@ -157,7 +157,7 @@ int add_last(Association *a, Request *r, feed::Outcome *o)
 	}
 	if (a->armed != nullptr)
 		return EBUSY;
-	feed::step(a, o, false);
+	deliver::step(a, o, false);
 	// Nothing would ever come to who waits behind an armed request.
 	if (!a->waiting.empty() && a->waiting.first()->multishot)
 		return EBUSY;
@@ -166,7 +166,7 @@ int add_last(Association *a, Request *r, feed::Outcome *o)
 	r->association.store(association::place_of(a), mo::relaxed);
 	std::atomic_thread_fence(mo::seq_cst); // see cancel.cpp
 	a->waiting.push(r);
-	feed::step(a, o, false);
+	deliver::step(a, o, false);
 	return 0;
 }
 
@@ -174,7 +174,7 @@ int add_last(Association *a, Request *r, feed::Outcome *o)
 
 int enqueue(Request *r)
 {
-	feed::Outcome o;
+	deliver::Outcome o;
 	int e = EINVAL;
 	{
 		association::Locked a(r->fd.load(mo::relaxed));
@@ -183,7 +183,7 @@ int enqueue(Request *r)
 			association::let_go(a.get());
 		}
 	}
-	feed::finish(o);
+	deliver::finish(o);
 	return e;
 }
 
@@ -203,7 +203,7 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 	case Use::Kind::send:
 		let_go(use, r);
 		r->sent.fetch_add(done, mo::relaxed);
-		if (result >= 0 && !use.told_copies)
+		if (result >= 0 && !use.copy_reported)
 			r->copied.fetch_add(1, mo::relaxed);
 		break;
 	case Use::Kind::receive:
@@ -214,7 +214,7 @@ void ended(Use &use, struct aiocb *cb, ssize_t result)
 			use.piece = nullptr;
 		}
 		if (use.piece != nullptr && use.message) {
-			ancillary::note(use.head, use.head->told);
+			ancillary::note(use.head, use.head->header);
 			// Descriptors are in whichever table they came to, as the call asked.
 			ancillary::store(use.head, r, use.piece, done, MSG_CMSG_CLOEXEC, 0);
 		}
@@ -245,7 +245,7 @@ ssize_t take_latest(Request *r, void **address)
 	w.size = r->dma.size;
 	w.flags = r->call_flags;
 	w.message = r->dma.message;
-	return receive::told(receive::hand_out(a, association::pop(a), w, address));
+	return receive::public_result(receive::hand_out(a, association::pop(a), w, address));
 }
 
 } // namespace

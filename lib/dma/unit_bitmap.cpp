@@ -89,10 +89,10 @@ void UnitBitmap::give_back(uint32_t first, uint32_t count)
 		return true;
 	});
 	if (shared_->starved.load(mo::seq_cst) != 0)
-		tell_starved();
+		wake_starved();
 }
 
-void UnitBitmap::tell_starved()
+void UnitBitmap::wake_starved()
 {
 	shared_->starved.store(0, mo::seq_cst);
 	shared_->given_back.fetch_add(1, mo::release);

@@ -63,7 +63,7 @@ public:
 	void disturb()
 	{
 		if (shared_->starved.load(mo::seq_cst) != 0)
-			tell_starved();
+			wake_starved();
 	}
 
 private:
@@ -89,7 +89,7 @@ private:
 	uint32_t claim_anywhere(uint32_t start, uint32_t count, uint64_t allowed);
 	uint32_t free_from(uint32_t start, uint32_t count) const;
 	bool claim_all(uint32_t first, uint32_t count);
-	void tell_starved();
+	void wake_starved();
 
 	const char *base_;
 	uint32_t count_, words_;

@@ -83,7 +83,7 @@ void ended(ZeroCopy *z, ssize_t result, bool more)
 	if (result == -EINVAL || result == -EOPNOTSUPP)
 		unknown.store(true, mo::relaxed);
 	z->request->dma.zero_copy = nullptr;
-	z->request->dma.told_copies = z->request->dma.told_copies || (more && result >= 0);
+	z->request->dma.copy_reported = z->request->dma.copy_reported || (more && result >= 0);
 	z->request = nullptr;
 	if (!more)
 		forget(z);

@@ -161,10 +161,10 @@ void *carrier_main(void *p)
 	c->thread.store(static_cast<pid_t>(syscall(SYS_gettid)), mo::relaxed);
 	c->error = prepare(c);
 	say(c, OwnThread::standing_by);
-	uint32_t told = wait_while(c, OwnThread::standing_by);
-	if (told == OwnThread::alone)
+	uint32_t state = wait_while(c, OwnThread::standing_by);
+	if (state == OwnThread::alone)
 		alone::run(c);
-	if (told == OwnThread::at_work) {
+	if (state == OwnThread::at_work) {
 		Request *r = c->request;
 		bool for_driver = c->for_driver;
 		r->result = carry_out(c, r);

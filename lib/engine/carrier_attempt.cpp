@@ -80,7 +80,7 @@ void wait_for_room(OwnThread *c, Request *r)
 	bool ready = sys::poll_now(&p) > 0;
 	// It says that there is room; but the room that is missing is another socket's.
 	if (ready || r->deadline != 0 ||
-	    (r->op != Op::connect && !transfer::readiness_tells_all(c->file)))
+	    (r->op != Op::connect && !transfer::readiness_suffices(c->file)))
 		pause(c);
 	else
 		sys::poll(&p, 1, nullptr);

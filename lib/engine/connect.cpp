@@ -168,7 +168,7 @@ bool limit_of_each_part(int fd)
 	return socket_option(fd, SO_DOMAIN) == AF_UNIX;
 }
 
-bool readiness_tells_all(int fd)
+bool readiness_suffices(int fd)
 {
 	int domain = 0, type = 0;
 	if (!get_option(fd, SOL_SOCKET, SO_DOMAIN, &domain) ||

@@ -91,7 +91,7 @@ int Driver::patience()
 }
 
 // Before it sleeps. True: nobody has anything for it, and who has later wakes it
-// (runtime/wakeup.hpp).
+// (runtime/driver_wakeup.hpp).
 bool Driver::nothing_new()
 {
 	helper_->wakeup.will_sleep();

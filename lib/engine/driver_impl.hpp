@@ -18,9 +18,9 @@ namespace sigevec::driver {
 
 using helper::CancelReply;
 using helper::Helper;
+using helper::MessageType;
 using helper::Post;
 using helper::RegionReply;
-using helper::What;
 
 class Driver {
 public:
@@ -45,7 +45,7 @@ private:
 	// driver_inbox.cpp
 	void take_posts();
 	void take(Post *p);
-	void take_offer(helper::Offer *o);
+	void take_hand_over(helper::HandOver *o);
 	void take_returned(Request *r);
 	void take_request(Request *r, int fd);
 	void take_unwanted(Request *r);

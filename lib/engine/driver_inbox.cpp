@@ -35,44 +35,44 @@ void Driver::take_posts()
 
 void Driver::take(Post *p)
 {
-	switch (p->what) {
-	case What::offer:
-		take_offer(static_cast<helper::Offer *>(p->object));
+	switch (p->type) {
+	case MessageType::hand_over:
+		take_hand_over(static_cast<helper::HandOver *>(p->object));
 		break;
-	case What::request: {
+	case MessageType::request: {
 		auto *r = static_cast<Request *>(p->object);
 		take_request(r, r->file);
 		break;
 	}
-	case What::returned:
+	case MessageType::returned:
 		take_returned(static_cast<Request *>(p->object));
 		break;
-	case What::cancel:
+	case MessageType::cancel:
 		cancel(static_cast<CancelReply *>(p->object));
 		break;
-	case What::unwanted:
+	case MessageType::unwanted:
 		take_unwanted(static_cast<Request *>(p->object));
 		break;
-	case What::region:
+	case MessageType::region:
 		answer(static_cast<RegionReply *>(p->object));
 		break;
-	case What::rights:
+	case MessageType::rights:
 		rights::helper_has(Rights::own());
 		static_cast<helper::RightsReply *>(p->object)->give(1);
 		break;
-	case What::errand: {
+	case MessageType::errand: {
 		auto *e = static_cast<helper::Errand *>(p->object);
 		e->run(e);
 		e->give(1);
 		break;
 	}
-	case What::background:
+	case MessageType::background:
 		kaio::start_for_helper(helper_, p->object);
 		break;
-	case What::close:
+	case MessageType::close:
 		helper::close_posted(p->object);
 		break;
-	case What::chore: {
+	case MessageType::chore: {
 		auto *c = static_cast<helper::Chore *>(p->object);
 		c->run(c);
 		break;
@@ -83,21 +83,21 @@ void Driver::take(Post *p)
 }
 
 // Those whose file could not be taken are their submitter's.
-void Driver::take_offer(helper::Offer *o)
+void Driver::take_hand_over(helper::HandOver *o)
 {
 	helper::Taken t;
 	helper::take(&helper_->files, o, &t);
 	for (unsigned i = 0; i < t.count; i++) {
 		auto *r = static_cast<Request *>(t.objects[i]);
-		if (t.files[i] < 0 || t.what == What::hold)
+		if (t.files[i] < 0 || t.type == MessageType::hold)
 			continue;
 		r->file = t.files[i];
-		if (t.what == What::request)
+		if (t.type == MessageType::request)
 			take_request(r, r->file);
 		else {
 			// For a worker, where none is idle.
-			r->post.what = t.what;
-			if (t.what == What::job)
+			r->post.type = t.type;
+			if (t.type == MessageType::job)
 				r->post.object = r;
 			helper_->jobs.push(&r->post);
 			worker::add_if_needed(helper_);
@@ -151,7 +151,7 @@ void Driver::add_to_stream(Request *r, int fd)
 void Driver::take_unwanted(Request *r)
 {
 	// Acquire: what was asked for meanwhile. It is asked again after that.
-	r->driver_told.exchange(false, mo::acq_rel);
+	r->driver_notified.exchange(false, mo::acq_rel);
 	if (r->stream != nullptr)
 		end_unwanted(r->stream, r);
 	requests::release(r);

@@ -122,20 +122,20 @@ void Driver::cancellation_from_ring(Request *r, ssize_t result)
 
 void Driver::from_ring(const Ring::Completion &c)
 {
-	switch (c.what) {
-	case Ring::What::request:
+	switch (c.type) {
+	case Ring::CompletionType::request:
 		if (c.request->on_stream())
 			stream_from_ring(c.request, c.result);
 		else
 			file_from_ring(c.request, c.result);
 		break;
-	case Ring::What::cancellation:
+	case Ring::CompletionType::cancellation:
 		cancellation_from_ring(c.request, c.result);
 		break;
-	case Ring::What::readiness:
+	case Ring::CompletionType::readiness:
 		take_ready(0);
 		break;
-	case Ring::What::wakeup:
+	case Ring::CompletionType::wakeup:
 		break;
 	}
 }

@@ -95,7 +95,7 @@ int Driver::watch(OpenFile *o, uint32_t events)
 	if (!has_epoll() || (epoll_ctl(epoll_, EPOLL_CTL_MOD, o->file, &e) != 0 &&
 			     epoll_ctl(epoll_, EPOLL_CTL_ADD, o->file, &e) != 0))
 		return errno;
-	o->told = events;
+	o->reported = events;
 	return 0;
 }
 
@@ -120,9 +120,9 @@ bool Driver::arm(Stream *s)
 	s->armed = true;
 	if (s->clock.alone)
 		return false;
-	uint32_t all = s->open->told | readiness(s);
+	uint32_t all = s->open->reported | readiness(s);
 	// What an AF_UNIX socket waits for when it sends changes with each look.
-	bool asks = all != s->open->told || !s->read;
+	bool asks = all != s->open->reported || !s->read;
 	int error = asks ? watch(s->open, all) : 0;
 	// What has been told of is not told of again, so an attempt that came back for another
 	// reason than that there is nothing is not the last one.
@@ -172,21 +172,21 @@ void Driver::file_is_ready(OpenFile *o, uint32_t events)
 	bool wanted = false;
 	for (Stream *s = o->streams; s != nullptr;) {
 		Stream *next = s->sibling;
-		bool told = !s->clock.alone && (readiness(s) & events) != 0;
-		wanted = wanted || told;
-		if (told && s->armed) {
+		bool has_event = !s->clock.alone && (readiness(s) & events) != 0;
+		wanted = wanted || has_event;
+		if (has_event && s->armed) {
 			s->armed = false;
 			if (waits_by_readiness(s->first))
 				s->clock.vain++;
 			step(s);
-		} else if (told)
+		} else if (has_event)
 			s->missed = true;
 		s = next;
 	}
 	uint32_t still = 0;
 	for (Stream *s = o->streams; s != nullptr && !wanted; s = s->sibling)
 		still |= s->clock.alone ? 0 : readiness(s);
-	if (!wanted && still != 0 && still != o->told)
+	if (!wanted && still != 0 && still != o->reported)
 		watch(o, still); // what nobody waits for any more
 	streams_.let_go(o);
 }
@@ -195,7 +195,7 @@ void Driver::file_is_ready(OpenFile *o, uint32_t events)
 // been closed since.
 void Driver::watch_again()
 {
-	streams_.each([](Stream *s) { s->open->told = 0; });
+	streams_.each([](Stream *s) { s->open->reported = 0; });
 	streams_.each([this](Stream *s) {
 		if (s->armed && s->first != nullptr) {
 			s->armed = false;
@@ -267,7 +267,7 @@ void Driver::note_wait_for_room(Stream *s, Request *r)
 			r->deadline = monotonic_ns() + limit;
 	c.alone = c.vain >= most_in_vain;
 	uint64_t due = r->deadline;
-	if (c.alone || !transfer::readiness_tells_all(s->file)) {
+	if (c.alone || !transfer::readiness_suffices(s->file)) {
 		uint64_t next = monotonic_ns() + c.pause;
 		due = due == 0 || next < due ? next : due;
 	}

@@ -205,7 +205,7 @@ bool submit(Request *r)
 		nullptr};
 	r->post.object = q;
 	// The worker does not look at the number here; who does has the lock.
-	if (!helper::to_worker(helper::What::file_queue, r, &q->file)) {
+	if (!helper::to_worker(helper::MessageType::file_queue, r, &q->file)) {
 		free(q);
 		return false;
 	}

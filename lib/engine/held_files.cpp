@@ -118,7 +118,7 @@ bool to_driver(Request *r)
 	if (r->held == nullptr)
 		return helper::collecting() ? helper::to_driver(r) : bring(s, r);
 	r->file = r->held->file;
-	r->post = {nullptr, helper::What::request, r};
+	r->post = {nullptr, helper::MessageType::request, r};
 	helper::post(h, &r->post);
 	return true;
 }

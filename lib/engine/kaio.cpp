@@ -190,10 +190,10 @@ bool submit(Request *r)
 	}
 	auto index = static_cast<int>(c - all);
 	Batch *list = r->notification.batch;
-	bool told = !r->notification.event.silent() || (list != nullptr && !list->waited);
+	bool notifies = !r->notification.event.silent() || (list != nullptr && !list->waited);
 	// Who is to be told must be told though nobody waits: without a thread to listen others
 	// have to do it, or refuse.
-	if (told && !start_listening(index)) {
+	if (notifies && !start_listening(index)) {
 		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
 		return false;
 	}
@@ -208,7 +208,7 @@ bool submit(Request *r)
 		list->in_context.fetch_add(1, mo::relaxed);
 	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr)
 		aiocb_layout::context(cb).store(index + 1, mo::release);
-	if (told)
+	if (notifies)
 		have_listened_to(r, *c);
 	if (plugged.depth == 0) {
 		submit_all(*c, &r, 1);

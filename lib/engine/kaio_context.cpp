@@ -178,7 +178,7 @@ bool pass_on(Request *r)
 	r->by_number = !in_call;
 	r->set(State::queued);
 	// Straight to a worker: this may run in a signal handler, where nothing may be allocated.
-	return helper::to_worker(helper::What::job, r) || carry_out_here(r, fd);
+	return helper::to_worker(helper::MessageType::job, r) || carry_out_here(r, fd);
 }
 
 namespace {

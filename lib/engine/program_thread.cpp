@@ -22,8 +22,8 @@ namespace sigevec::program_thread {
 
 namespace {
 
+using helper::MessageType;
 using helper::Post;
-using helper::What;
 
 std::atomic<bool> running{false};
 // Held while the thread is started; no request needs it in order to end.
@@ -66,7 +66,7 @@ void *main(void *)
 			// given back.
 			Post *next = p->next;
 			auto *r = static_cast<Request *>(p->object);
-			if (p->what == What::call)
+			if (p->type == MessageType::call)
 				try_call(r);
 			else
 				completion::finish(r, r->result);
@@ -98,9 +98,9 @@ bool ensure()
 
 namespace {
 
-void post(What what, Request *r)
+void post(MessageType type, Request *r)
 {
-	r->post = {nullptr, what, r};
+	r->post = {nullptr, type, r};
 	inbox.push(&r->post);
 	posts.notify(1);
 }
@@ -112,14 +112,14 @@ bool give(Request *r, int file)
 	if (!running.load(mo::acquire) || !way.announce(file))
 		return false;
 	r->file = file;
-	post(What::call, r);
+	post(MessageType::call, r);
 	return true;
 }
 
 void end(Request *r, ssize_t result)
 {
 	r->result = result;
-	post(What::ended, r);
+	post(MessageType::ended, r);
 }
 
 void after_fork()

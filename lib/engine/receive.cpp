@@ -85,7 +85,7 @@ Ahead look_ahead(int fd)
 	return has_ended(state) ? Ahead::end : Ahead::nothing;
 }
 
-void tell_of_nothing(Message *m)
+void clear_results(Message *m)
 {
 	if (m == nullptr)
 		return;
@@ -134,7 +134,7 @@ ssize_t found_nothing(Request *r, int fd)
 	ssize_t n = attempt_once(r, fd);
 	if (n != -EAGAIN)
 		return n;
-	tell_of_nothing(r->message);
+	clear_results(r->message);
 	return 0;
 }
 
@@ -168,7 +168,7 @@ ssize_t receive(Request *r, int fd)
 			return a == Ahead::end ? 0 : -EAGAIN;
 	}
 	if (wakes_for_nothing(r, fd)) {
-		tell_of_nothing(r->message);
+		clear_results(r->message);
 		return 0;
 	}
 	ssize_t n = attempt_once(r, fd);

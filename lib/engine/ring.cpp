@@ -88,7 +88,7 @@ uint64_t mark_of(const Request *r)
 
 } // namespace
 
-bool Ring::open(unsigned entries, Wakeup *w)
+bool Ring::open(unsigned entries, DriverWakeup *w)
 {
 	if (set_up(&ring_, entries) != 0)
 		return false;
@@ -135,7 +135,7 @@ void Ring::watch_wakeup()
 		io_uring_prep_poll_multishot(sqe, woken_by_, POLLIN);
 	else {
 		io_uring_prep_rw(IORING_OP_FUTEX_WAIT_NUMBER, sqe, is_u32 | FUTEX_PRIVATE_FLAG,
-				 &wakeup_->word(), 0, Wakeup::asleep);
+				 &wakeup_->word(), 0, DriverWakeup::asleep);
 		sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
 	}
 	sqe->user_data = wakeup_tag;
@@ -220,12 +220,12 @@ bool Ring::next(Completion *c)
 	struct io_uring_cqe *cqe;
 	if (helper::Post *p = stranded_; p != nullptr) {
 		stranded_ = p->next;
-		return tell(reinterpret_cast<uint64_t>(p->object), -ECANCELED, true, c);
+		return classify(reinterpret_cast<uint64_t>(p->object), -ECANCELED, true, c);
 	}
 	if (untaken_ != 0) {
 		const struct io_uring_sqe *sqe =
 			&ring_.sq.sqes[(ring_.sq.sqe_tail - untaken_--) & *ring_.sq.kring_mask];
-		return tell(sqe->user_data, -ECANCELED, true, c);
+		return classify(sqe->user_data, -ECANCELED, true, c);
 	}
 	if (io_uring_peek_cqe(&ring_, &cqe) != 0)
 		return false;
@@ -241,24 +241,24 @@ bool Ring::next(Completion *c)
 	int result = cqe->res;
 	bool ended = (cqe->flags & IORING_CQE_F_MORE) == 0;
 	io_uring_cqe_seen(&ring_, cqe);
-	return tell(data, result, ended, c);
+	return classify(data, result, ended, c);
 }
 
-bool Ring::tell(uint64_t data, int result, bool ended, Completion *c)
+bool Ring::classify(uint64_t data, int result, bool ended, Completion *c)
 {
 	c->result = result;
 	c->request = reinterpret_cast<Request *>(data & ~tag_mask);
 	switch (data & tag_mask) {
 	case request_tag:
-		c->what = What::request;
+		c->type = CompletionType::request;
 		outstanding_--;
 		break;
 	case cancellation_tag:
-		c->what = What::cancellation;
+		c->type = CompletionType::cancellation;
 		break;
 	case zero_copy_tag: {
 		auto *z = reinterpret_cast<dma::ZeroCopy *>(c->request);
-		c->what = What::request;
+		c->type = CompletionType::request;
 		c->request = z->request;
 		outstanding_--;
 		dma::zero_copy::ended(z, c->result, !ended);
@@ -268,11 +268,11 @@ bool Ring::tell(uint64_t data, int result, bool ended, Completion *c)
 		break;
 	}
 	case readiness_tag:
-		c->what = What::readiness;
+		c->type = CompletionType::readiness;
 		watches_epoll_ = !ended;
 		break;
 	default:
-		c->what = What::wakeup;
+		c->type = CompletionType::wakeup;
 		watched_ = !ended;
 	}
 	return true;
@@ -284,7 +284,8 @@ void Ring::note_start(Request *r, const struct io_uring_sqe *sqe)
 	outstanding_++;
 	if (!ring_.is_nowhere(sqe))
 		return;
-	r->post = {stranded_, helper::What::request, reinterpret_cast<void *>(sqe->user_data)};
+	r->post = {stranded_, helper::MessageType::request,
+		   reinterpret_cast<void *>(sqe->user_data)};
 	stranded_ = &r->post;
 }
 
@@ -302,7 +303,7 @@ void Ring::leave()
 
 #else
 
-bool Ring::open(unsigned, Wakeup *)
+bool Ring::open(unsigned, DriverWakeup *)
 {
 	return probe();
 }

@@ -10,7 +10,7 @@
 #include "base/own_ring.hpp"
 #include "config.h"
 #include "request/request.hpp"
-#include "runtime/wakeup.hpp"
+#include "runtime/driver_wakeup.hpp"
 
 namespace sigevec::dma {
 struct Region;
@@ -20,15 +20,15 @@ namespace sigevec::driver {
 
 class Ring {
 public:
-	enum class What : uint8_t { request, cancellation, wakeup, readiness };
+	enum class CompletionType : uint8_t { request, cancellation, wakeup, readiness };
 	struct Completion {
-		What what;
+		CompletionType type;
 		Request *request;
 		ssize_t result;
 	};
 
-	// False: refused; why_not() tells. w: told of as What::wakeup when it is called.
-	bool open(unsigned entries, Wakeup *w);
+	// False: refused; why_not() tells. w: told of as CompletionType::wakeup when it is called.
+	bool open(unsigned entries, DriverWakeup *w);
 
 	// Starts what is left of r on the driver's descriptor file. Submitted by the next wait.
 	void start(Request *r, int file);
@@ -36,7 +36,8 @@ public:
 	// (Region::ring, for_ring). Drops it again.
 	void keep(dma::Region *r);
 	void let_go(dma::Region *r);
-	// From now on: says when the epoll descriptor has something to tell (What::readiness).
+	// From now on: says when the epoll descriptor has something to tell
+	// (CompletionType::readiness).
 	void watch(int epoll);
 	void cancel(Request *r);
 
@@ -72,13 +73,13 @@ private:
 	} table_ = Table::none; // of registered memory
 	// How its owner is woken: by a descriptor, or (-1) by the futex; whether the ring waits for
 	// that.
-	Wakeup *wakeup_;
+	DriverWakeup *wakeup_;
 	int woken_by_ = -1;
 	bool watched_ = false;
 	int epoll_ = -1; // or it is not watched
 	bool watches_epoll_ = false;
 	void note_start(Request *r, const struct io_uring_sqe *sqe);
-	bool tell(uint64_t data, int result, bool ended, Completion *c);
+	bool classify(uint64_t data, int result, bool ended, Completion *c);
 	helper::Post *stranded_ = nullptr; // parts of requests whose entry nobody looks at
 #endif
 	unsigned outstanding_ = 0; // requests

@@ -156,7 +156,7 @@ void Streams::let_go(OpenFile *o)
 	unlink(o);
 	// The program still has the file open: closing this descriptor would not take it out of the
 	// epoll set.
-	if (epoll_ >= 0 && o->told != 0)
+	if (epoll_ >= 0 && o->reported != 0)
 		epoll_ctl(epoll_, EPOLL_CTL_DEL, o->file, nullptr);
 	copies::close(o->file);
 	o->next = closed_files_;

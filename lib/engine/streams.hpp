@@ -26,10 +26,10 @@ struct OpenFile {
 	int number; // by which requests in no order know it, in the program's table; of others any
 	Kind kind;
 	int flags;
-	int file;      // in the helper's table
-	uint32_t uses; // its streams, and who is going through them
-	uint32_t told; // what epoll tells of: each change, once
-	uint64_t mark; // by which epoll names it, never given twice
+	int file;          // in the helper's table
+	uint32_t uses;     // its streams, and who is going through them
+	uint32_t reported; // what epoll tells of: each change, once
+	uint64_t mark;     // by which epoll names it, never given twice
 	OpenFile *next_marked;
 	Stream *streams;    // all
 	Stream *ordered[2]; // of them that of each direction, if its requests are in an order

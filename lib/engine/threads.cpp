@@ -53,7 +53,7 @@ bool submit(Request *r)
 		return helper::to_driver(r);
 	if (one_at_a_time(r))
 		return filequeue::submit(r);
-	return helper::to_worker(helper::What::job, r);
+	return helper::to_worker(helper::MessageType::job, r);
 }
 
 } // namespace

@@ -18,11 +18,11 @@ namespace {
 
 thread_local Plug *plugged __attribute__((tls_model("initial-exec"))) = nullptr;
 
-bool offer_one(What what, Request *r, int *taken = nullptr)
+bool hand_over_one(MessageType type, Request *r, int *taken = nullptr)
 {
 	void *object = r;
 	int number = r->fd.load(mo::relaxed), file;
-	if (!offer(what, &object, &number, &file, 1))
+	if (!hand_over(type, &object, &number, &file, 1))
 		return false;
 	if (file < 0)
 		errno = refusal(file);
@@ -65,21 +65,22 @@ void Plug::forget()
 
 void Plug::add(Request *r)
 {
-	if (count_ == most_offered)
+	if (count_ == most_handed_over)
 		flush();
 	requests_[count_++] = r;
 }
 
 void Plug::flush()
 {
-	void *objects[most_offered];
-	int numbers[most_offered], files[most_offered];
+	void *objects[most_handed_over];
+	int numbers[most_handed_over], files[most_handed_over];
 	for (unsigned i = 0; i < count_; i++) {
 		objects[i] = requests_[i];
 		numbers[i] = requests_[i]->fd.load(mo::relaxed);
 	}
-	int error =
-		count_ == 0 || offer(What::request, objects, numbers, files, count_) ? 0 : errno;
+	int error = count_ == 0 || hand_over(MessageType::request, objects, numbers, files, count_)
+			    ? 0
+			    : errno;
 	for (unsigned i = 0; i < count_; i++)
 		if (error != 0 || files[i] < 0)
 			end_unsent(requests_[i], error != 0 ? error : refusal(files[i]));
@@ -97,24 +98,24 @@ bool to_driver(Request *r, int *file)
 		plugged->add(r);
 		return true;
 	}
-	return offer_one(What::request, r, file);
+	return hand_over_one(MessageType::request, r, file);
 }
 
-bool to_worker(What what, Request *r, int *file)
+bool to_worker(MessageType type, Request *r, int *file)
 {
-	return offer_one(what, r, file);
+	return hand_over_one(type, r, file);
 }
 
 void job_from_inside(Helper *h, Request *r)
 {
-	r->post = {nullptr, What::job, r};
+	r->post = {nullptr, MessageType::job, r};
 	h->jobs.push(&r->post);
 	worker::add_if_needed(h);
 }
 
 void returned_from_inside(Helper *h, Request *r)
 {
-	r->post = {nullptr, What::returned, r};
+	r->post = {nullptr, MessageType::returned, r};
 	post(h, &r->post);
 }
 
@@ -122,7 +123,7 @@ void request_from_inside(Helper *h, Request *r, int fd)
 {
 	int copy = sys::duplicate(fd, h->private_table() ? 0 : 3);
 	r->file = copy >= 0 ? copy : -EMFILE;
-	r->post = {nullptr, What::request, r};
+	r->post = {nullptr, MessageType::request, r};
 	post(h, &r->post);
 }
 
@@ -130,11 +131,11 @@ void let_go(Request *r)
 {
 	order_changes.notify(INT_MAX);
 	Helper *h = running();
-	if (h == nullptr || r->driver_told.exchange(true, mo::acq_rel)) {
+	if (h == nullptr || r->driver_notified.exchange(true, mo::acq_rel)) {
 		requests::release(r);
 		return;
 	}
-	r->unwanted_post = {nullptr, What::unwanted, r};
+	r->unwanted_post = {nullptr, MessageType::unwanted, r};
 	h->inbox.push(&r->unwanted_post);
 }
 
@@ -149,7 +150,7 @@ bool returned_from_program(Request *r)
 
 uint32_t ask(CancelReply *reply)
 {
-	return post_and_wait(What::cancel, reply, reply);
+	return post_and_wait(MessageType::cancel, reply, reply);
 }
 
 } // namespace sigevec::helper

@@ -14,7 +14,7 @@ namespace sigevec::helper {
 bool to_driver(Request *r, int *file = nullptr);
 // what: job; or file_queue, which r begins.
 // file: the number in the helper's table, or nullptr.
-bool to_worker(What what, Request *r, int *file = nullptr);
+bool to_worker(MessageType type, Request *r, int *file = nullptr);
 // While one exists, what its thread hands to the driver is collected, and goes to it together at
 // the end. A request that then cannot be handed over ends with the error. What the driver gets
 // together it submits to its ring at once.
@@ -31,7 +31,7 @@ public:
 private:
 	void flush();
 	unsigned count_ = 0;
-	Request *requests_[most_offered];
+	Request *requests_[most_handed_over];
 };
 
 // Whether this thread has a Plug.

@@ -164,7 +164,7 @@ uint64_t limit_of_write(int fd);
 bool limit_of_each_part(int fd);
 // Whether all that ends it makes the socket ready to be written, too: not a shutdown of AF_UNIX
 // sockets, and who knows of other families.
-bool readiness_tells_all(int fd);
+bool readiness_suffices(int fd);
 
 // The result of the whole request, when its last part gave `last'.
 ssize_t total(const Request *r, ssize_t last);

@@ -21,8 +21,8 @@ namespace sigevec::worker {
 namespace {
 
 using helper::Helper;
+using helper::MessageType;
 using helper::Post;
-using helper::What;
 
 // Of a file that has been taken by a number, after the call that gave the number.
 bool is_what_was_meant(const Request *r)
@@ -57,9 +57,9 @@ void carry_out(Helper *h, Request *r)
 	completion::finish(r, result);
 }
 
-void serve(Helper *h, What what, Request *r)
+void serve(Helper *h, MessageType type, Request *r)
 {
-	if (what == What::file_queue)
+	if (type == MessageType::file_queue)
 		filequeue::serve(static_cast<FileQueue *>(r->post.object), r->file);
 	else
 		carry_out(h, r);
@@ -68,21 +68,21 @@ void serve(Helper *h, What what, Request *r)
 // A request with its file, or the offer of some, of which this worker keeps the first.
 void serve(Helper *h, Post *p)
 {
-	if (p->what != What::offer) {
-		What what = p->what;
-		serve(h, what,
-		      what == What::file_queue
+	if (p->type != MessageType::hand_over) {
+		MessageType type = p->type;
+		serve(h, type,
+		      type == MessageType::file_queue
 			      ? filequeue::first(static_cast<FileQueue *>(p->object))
 			      : static_cast<Request *>(p->object));
 		return;
 	}
 	helper::Taken t;
-	helper::take(&h->files, static_cast<helper::Offer *>(p->object), &t);
+	helper::take(&h->files, static_cast<helper::HandOver *>(p->object), &t);
 	if (t.files[0] < 0)
 		return; // its submitter has been told
 	auto *r = static_cast<Request *>(t.objects[0]);
 	r->file = t.files[0];
-	serve(h, t.what, r);
+	serve(h, t.type, r);
 }
 
 uint32_t limit(const Helper *h)

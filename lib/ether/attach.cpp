@@ -212,7 +212,7 @@ int attach(Device *d, dma::Region *r, size_t slot)
 		calloc(d->memory_size / d->chunk / 64 + 1, sizeof(uint64_t)));
 	d->flying = static_cast<Flight *>(malloc(flights * sizeof(Flight)));
 	d->error = 0;
-	d->told = 0;
+	d->reported_drops = 0;
 	for (auto *c : {&d->frames_in, &d->frames_out, &d->bytes_in, &d->bytes_out, &d->too_large})
 		c->store(0, mo::relaxed);
 	// Half of what there is goes to the device; the rest is for what the program keeps and

@@ -86,7 +86,7 @@ void start_writing(Link *k)
 
 // io_uring's wait ends with POLLRDHUP as well, which nobody asks for here. It would do so again at
 // once: libevent waits for the room in a connection whose peer has said its last.
-bool told(short events, ssize_t result)
+bool is_ready(short events, ssize_t result)
 {
 	return (result & (events | POLLERR | POLLHUP | POLLNVAL)) != 0;
 }
@@ -158,7 +158,7 @@ bool ended(Link *k, Request *r, ssize_t result, int error)
 	r->outstanding = false;
 	if (!in_channel(k))
 		return true;
-	if (result < 0 ? error != ECANCELED : !told(r == k->data ? POLLIN : POLLOUT, result))
+	if (result < 0 ? error != ECANCELED : !is_ready(r == k->data ? POLLIN : POLLOUT, result))
 		make_plain(k);
 	else if (result < 0)
 		mark(k); // it may be wanted again by now

@@ -71,8 +71,8 @@ SIGEVEC_EXPORT long sigevec_io_setup(unsigned nr, void **context)
 	if (!process::ensure())
 		return -ENOMEM;
 	// Of a place that can only be read the content stays what it was.
-	bool can_be_told = io::writable(context, sizeof *context);
-	if (!can_be_told)
+	bool is_writable = io::writable(context, sizeof *context);
+	if (!is_writable)
 		return -EFAULT;
 	*context = nullptr;
 	io::Ring *ring;

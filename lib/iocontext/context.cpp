@@ -99,7 +99,7 @@ void finished(Context *c, Operation *o)
 	o->context.store(nullptr, mo::release);
 	operation_pool.give_back(o);
 	if (signal != nullptr)
-		tell(signal);
+		signal_eventfd(signal);
 	one_less_outstanding(c);
 }
 

@@ -160,7 +160,7 @@ void EventSignals::close_all()
 	}
 }
 
-void tell(EventSignal *s)
+void signal_eventfd(EventSignal *s)
 {
 	s->due.fetch_add(1, mo::seq_cst);
 	// Whoever has been asked looks at `due' after it has said that it may be asked again. The

@@ -44,7 +44,7 @@ private:
 };
 
 // There is an event more: the request's use is given back. Async-signal-safe.
-void tell(EventSignal *s);
+void signal_eventfd(EventSignal *s);
 // There is none. Async-signal-safe.
 void drop(EventSignal *s);
 

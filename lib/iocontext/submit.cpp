@@ -23,7 +23,7 @@ namespace {
 
 // ---- the end ----
 
-void told(void *owner, ssize_t result)
+void on_end(void *owner, ssize_t result)
 {
 	auto *o = static_cast<Operation *>(owner);
 	if (o->place.ordered)
@@ -111,7 +111,7 @@ void without_waiting(Operation *o, const Call &c, const Descriptor &d, int flags
 		if (n == -ESPIPE)
 			n = transfer::without_waiting(c.op == Op::read, d.kind, c.fd, p);
 	}
-	told(o, n);
+	on_end(o, n);
 }
 
 int start_transfer(Operation *o, const struct iocb &i, Descriptor &d, bool read, bool vector)
@@ -120,7 +120,7 @@ int start_transfer(Operation *o, const struct iocb &i, Descriptor &d, bool read,
 	c.op = read ? Op::read : Op::write;
 	// Who has an eventfd told sleeps there.
 	c.event = Event::to_owner(
-		o, told, o->signal == nullptr ? &o->context.load(mo::relaxed)->group : nullptr);
+		o, on_end, o->signal == nullptr ? &o->context.load(mo::relaxed)->group : nullptr);
 	if (int e = describe_transfer(i, d, vector, &c); e != 0)
 		return e;
 	if (d.kind == Kind::socket && c.offset != 0) {
@@ -151,7 +151,7 @@ int start_sync(Operation *o, const struct iocb &i, const Descriptor &d)
 	Call c{};
 	c.op = i.aio_lio_opcode == IOCB_CMD_FSYNC ? Op::fsync : Op::fdatasync;
 	c.fd = d.fd;
-	c.event = Event::to_owner(o, told);
+	c.event = Event::to_owner(o, on_end);
 	return -submit::start_sync(c);
 }
 
@@ -164,7 +164,7 @@ int start_poll(Operation *o, const struct iocb &i, const Descriptor &d)
 	c.op = Op::poll;
 	c.fd = d.fd;
 	c.flags = static_cast<short>(i.aio_buf);
-	c.event = Event::to_owner(o, told);
+	c.event = Event::to_owner(o, on_end);
 	o->poll = true;
 	return -submit::start_described(c, d, false);
 }
@@ -257,7 +257,7 @@ Operation *operation_of(const Request *r, uint64_t word)
 
 template <class Meant> bool cancel_those(Meant meant)
 {
-	bool any = false, told = false;
+	bool any = false, any_left = false;
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
 		uint64_t word = r->state.load(mo::acquire);
@@ -268,9 +268,9 @@ template <class Meant> bool cancel_those(Meant meant)
 			continue;
 		int a = cancel::soon(r, word);
 		any |= a == AIO_CANCELED;
-		told |= a != AIO_ALLDONE;
+		any_left |= a != AIO_ALLDONE;
 	}
-	if (told)
+	if (any_left)
 		helper::wake();
 	return any;
 }

@@ -10,7 +10,7 @@
 
 namespace sigevec::message {
 
-void tell_caller(const Message *m)
+void fill_caller(const Message *m)
 {
 	if (m->result == nullptr)
 		return;

@@ -8,7 +8,7 @@
 namespace sigevec::message {
 
 // Stores the results of recvmsg with the caller. Before the end is published.
-void tell_caller(const Message *m);
+void fill_caller(const Message *m);
 
 // Notes the descriptors that have come with a message, and closes them if they are still what they
 // were. By threads with the program's table.

@@ -171,7 +171,7 @@ void clear(Request *r)
 	r->briefly = false;
 	r->connection = nullptr;
 	r->unwanted.store(0, mo::relaxed);
-	r->driver_told.store(false, mo::relaxed);
+	r->driver_notified.store(false, mo::relaxed);
 	r->dependent.store(nullptr, mo::relaxed);
 	r->waits_for.store(1, mo::relaxed);
 	r->context.store(-1, mo::relaxed);
@@ -224,7 +224,7 @@ Request *create_connection(const Request *multishot)
 		return nullptr;
 	Request *r = create(c, Descriptor{});
 	if (r == nullptr)
-		channel::retract(c.event.channel);
+		channel::return_credit(c.event.channel);
 	else
 		stats_detail::handed_over(r);
 	return r;
@@ -235,7 +235,7 @@ void discard_connection(Request *r)
 	if (r == nullptr)
 		return;
 	stats_detail::abandoned(r);
-	channel::retract(r->notification.event.channel);
+	channel::return_credit(r->notification.event.channel);
 	release(r);
 	release(r);
 }

@@ -5,9 +5,9 @@
 // A request that an engine can carry out within the call never becomes a Request; it stays a Call
 // on the stack. All others live in one pool. Lifetimes: a request is born with two references. One
 // is the executor's, the engine's that was handed the request, until it lets go. The other is the
-// teller's, whoever publishes the end (the executor or aio_cancel), and goes on to the notification
-// until that has been delivered. Whoever changes the state from `queued' to something else decides
-// the request's fate; see State.
+// notifier's, whoever publishes the end (the executor or aio_cancel), and goes on to the
+// notification until that has been delivered. Whoever changes the state from `queued' to something
+// else decides the request's fate; see State.
 #pragma once
 
 #include "base/chains.hpp"
@@ -237,7 +237,7 @@ struct Request {
 	// How the driver is told to look at it, and whether it has yet to: until then that holds a
 	// reference.
 	helper::Post unwanted_post;
-	std::atomic<bool> driver_told;
+	std::atomic<bool> driver_notified;
 
 	// An fsync that must wait for this request: nullptr none, else the fsync;
 	// closed_dependent() once this has ended.
@@ -328,7 +328,7 @@ Message *copy_message(const Call &c);
 Request *create(const Call &c, const Descriptor &d);
 
 // What tells of one connection of a multishot request: a request that has nothing to carry out.
-// nullptr: no memory, or no room in the channel; then the driver is told to look when there is.
+// nullptr: no memory, or no credit of the channel; then the driver is told to look when there is.
 Request *create_connection(const Request *multishot);
 // It was not needed.
 void discard_connection(Request *r);

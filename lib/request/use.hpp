@@ -46,7 +46,7 @@ struct Use {
 		       // plus 1
 	uint32_t association, life; // latest
 	void *zero_copy;            // send: the one that is under way (dma/zero_copy.hpp)
-	bool told_copies;           // send: the kernel tells whether it copied
+	bool copy_reported;         // send: the kernel tells whether it copied
 
 	explicit operator bool() const { return kind != Kind::none; }
 };

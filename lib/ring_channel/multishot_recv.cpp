@@ -6,7 +6,7 @@
 // The socket is held among the ring's registered files, so an armed one outlives its number.
 // Without a piece to put in a place that the kernel has used (buffer_group.hpp) it runs out, and a
 // receive ends; it is `starved', and goes on when there is room again (the receiver says when, see
-// dma/receiver.cpp). An arrival whose event has no room in the channel is parked: it keeps its
+// dma/receiver.cpp). An arrival whose event has no credit of the channel is parked: it keeps its
 // piece, so in the end the kernel runs out, and nothing is lost.
 //
 // What is in the ring is known to the association (`armed'), under its lock: whoever ends the
@@ -16,8 +16,8 @@
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
-#include "channel/bell.hpp"
 #include "channel/queue.hpp"
+#include "channel/wakeup.hpp"
 #include "dma/association.hpp"
 #include "dma/receiver.hpp"
 #include "dma/request.hpp"
@@ -72,7 +72,7 @@ bool still_armed(const Operation *o)
 
 namespace {
 
-// The kernel has run out of pieces: when there is room the receiver rings the channel. Whoever
+// The kernel has run out of pieces: when there is room the receiver signals the channel. Whoever
 // makes room after this says so; it is to be looked for once more, against who has made it before.
 void starve(Operation *o)
 {
@@ -112,7 +112,7 @@ void park(RingState *s, Operation *o)
 	s->parked.push(o);
 }
 
-// The first that is parked has got room.
+// The first that is parked has got a credit.
 void unpark(RingState *s)
 {
 	Operation *o = s->parked.pop();
@@ -150,7 +150,7 @@ void deliver(Channel *c, RingState *s, Operation *o, char *p, size_t n)
 
 } // namespace
 
-void told_of(Channel *c, RingState *s, Operation *o, ssize_t n, unsigned flags)
+void completed(Channel *c, RingState *s, Operation *o, ssize_t n, unsigned flags)
 {
 	bool more = (flags & IORING_CQE_F_MORE) != 0;
 	if (!more) {
@@ -183,7 +183,7 @@ void told_of(Channel *c, RingState *s, Operation *o, ssize_t n, unsigned flags)
 		s->no_buffer_groups = true; // a kernel without it
 		region_ended(s, o, n);
 		submit_again(c, o);
-		channel::retract(c); // it has got room once more
+		channel::return_credit(c); // it has got one once more
 		free_operation(s, o);
 	} else
 		finish(s, o, n);
@@ -231,7 +231,7 @@ void region_step(Channel *c, RingState *s)
 	});
 }
 
-// Its room goes to the first that has waited longer, so that there is always one who goes on.
+// Its credit goes to the first that has waited longer, so that there is always one who goes on.
 void put_last(RingState *s, Operation *o)
 {
 	park(s, o);
@@ -257,8 +257,8 @@ void end_armed(Channel *c, void *armed)
 	if (c->ring_state.load(mo::acquire) == nullptr)
 		return;
 	if (!is_own(c)) {
-		channel::ring_bell(c);
-		bell::ring(c, bell::Which::wake);
+		channel::signal(c);
+		wakeup::signal_owner(c);
 		return;
 	}
 	RingState *s = c->ring_state.load(mo::relaxed);

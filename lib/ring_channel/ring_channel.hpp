@@ -69,7 +69,7 @@ struct Operation {
 	bool again;       // a connection that had begun before
 	Region use;
 	bool starved;  // armed: there was no piece for what comes
-	bool parked;   // an arrival, or the end after it, for which there is no room in the channel
+	bool parked;   // an arrival, or the end after it, for which the channel has no credit
 	bool unwanted; // armed: by whoever ends the association; atomic
 	uint16_t region;
 	uint32_t unit;  // send: of its piece
@@ -94,11 +94,11 @@ struct RingState {
 	bool listening;    // it does so, for others that wake its owner
 	bool ending;
 	uint64_t owner;
-	bool armed;       // the kernel rings the bell
+	bool armed;       // the kernel signals the wakeup
 	bool may_ring;    // it may have done so
 	bool watching;    // it polls the channel's inner instance
-	int coalesce_fd;  // with ec_moderate: the eventfd that the kernel rings instead of the bell
-			  // (channel/moderation.hpp); or -1
+	int coalesce_fd;  // with ec_moderate: the eventfd that the kernel signals instead of the
+			  // wakeup (channel/moderation.hpp); or -1
 	bool from_device; // with ec_busy_poll: it has received from a device that the kernel can
 			  // poll
 	bool checked;     // this read has seen that the program has not closed the descriptor
@@ -109,7 +109,7 @@ struct RingState {
 	unsigned files;  // places in its table of registered files, or 0
 	unsigned next_file;
 	uint64_t *used_files; // one bit each
-	int bell;             // the number it was told of
+	int wakeup_fd;        // the number it was given
 	FdState *fd_states;
 	uint32_t fd_count;
 	Operation *free;
@@ -129,7 +129,7 @@ struct Chunk {
 
 // ---- ring_submit.cpp
 
-// Starts an operation whose event has room. Returns 0 or EAGAIN.
+// Starts an operation whose event has a credit. Returns 0 or EAGAIN.
 int start(Channel *c, const Call &call);
 
 // ---- ring_events.cpp
@@ -165,8 +165,8 @@ void listen_inside(Channel *c, RingState *s);
 void note_device(Channel *c, RingState *s, int fd);
 // That it polls them for so long, 0: no more. False: the kernel refuses.
 bool poll_devices(RingState *s, uint32_t microseconds);
-// The bell is another one now. False: the kernel refuses.
-bool change_bell(Channel *c, RingState *s);
+// The wakeup is another one now. False: the kernel refuses.
+bool change_wakeup(Channel *c, RingState *s);
 
 // ---- ring_wait.cpp
 
@@ -234,11 +234,11 @@ void put_ready(RingState *s, Operation *o);
 
 // ---- multishot_recv.cpp
 
-// Arms an associated socket, whose last event has room. 0; -1: not in this ring.
+// Arms an associated socket, whose last event has a credit. 0; -1: not in this ring.
 int arm_socket(Channel *c, const Call &call);
 // What the ring tells of an armed socket.
-void told_of(Channel *c, RingState *s, Operation *o, ssize_t n, unsigned flags);
-// What has been waiting for room goes on.
+void completed(Channel *c, RingState *s, Operation *o, ssize_t n, unsigned flags);
+// What has been waiting for a credit goes on.
 void region_step(Channel *c, RingState *s);
 // Ends armed sockets whose associations others have ended.
 void look_for_unwanted(RingState *s);
@@ -256,7 +256,7 @@ bool still_armed(const Operation *o);
 
 // ---- ring_detach.cpp
 
-// Goes on, or ends, the ordinary way, with room for its event beside its own.
+// Goes on, or ends, the ordinary way, with a credit for its event beside its own.
 void submit_again(Channel *c, Operation *o);
 // What has to wait in another way than the ring's goes on the ordinary way.
 void hand_over(Channel *c, Operation *o);

@@ -40,7 +40,7 @@ void requeue(Channel *c, Operation *o)
 	if (o->use == Operation::Region::arrival || o->use == Operation::Region::disarmed)
 		call_region(o, &call);
 	if (submit::event(call, o->result) != 0)
-		channel::retract(c);
+		channel::return_credit(c);
 }
 
 } // namespace
@@ -66,12 +66,12 @@ void submit_again(Channel *c, Operation *o)
 	if (o->use != Operation::Region::none)
 		call_region(o, &call);
 	// Room for its event if it is refused: a request that was accepted is not lost.
-	channel::more_room(c);
+	channel::add_credit(c);
 	// It is counted once.
 	stats::count(stats::requests, uint64_t(-1));
 	stats_detail::ring_left(o->op);
-	if (submit::start_with_room(call) == 0) {
-		channel::retract(c);
+	if (submit::start_with_credit(call) == 0) {
+		channel::return_credit(c);
 		return;
 	}
 	o->result = -EAGAIN;
@@ -145,7 +145,7 @@ void leave(Channel *c)
 	reap(c);
 	while (Operation *o = s->parked.pop()) {
 		o->parked = false;
-		channel::more_room(c);
+		channel::add_credit(c);
 		put_ready(s, o);
 	}
 	// Ends first, in their order; then what waits, each queue in its order.
@@ -163,9 +163,9 @@ void leave(Channel *c)
 		move(c, s, o);
 		free_operation(s, o);
 	});
-	// Their room has gone with them.
+	// Their credits have gone with them.
 	dispose(c);
-	channel::ring_bell(c);
+	channel::signal(c);
 }
 
 } // namespace sigevec::ring_channel

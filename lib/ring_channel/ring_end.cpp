@@ -8,9 +8,9 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
 #include "channel/moderation.hpp"
 #include "channel/queue.hpp"
+#include "channel/wakeup.hpp"
 #include "request/message.hpp"
 #include "request/stats_detail.hpp"
 #include "uring.h"
@@ -53,7 +53,7 @@ void dispose(Channel *c)
 			message::close_received(o->message);
 		free_operation(s, o);
 	});
-	bell::detach_wake(c);
+	wakeup::detach_wake(c);
 	moderation::stop_listening(s->coalesce_fd);
 	while (Chunk *k = s->chunks) {
 		s->chunks = k->next;
@@ -151,7 +151,7 @@ void end(Channel *c)
 	}
 	// Its owner may be asleep in it: then the end is the owner's.
 	for (int i = 0; c->inside.load(mo::seq_cst); i++) {
-		bell::ring(c, bell::Which::wake);
+		wakeup::signal_owner(c);
 		if (i < 100)
 			sched_yield();
 		else
@@ -172,7 +172,7 @@ void moderate(Channel *c)
 		return;
 	bool own = s->owner == this_thread();
 	if (own && fits) {
-		if (wanted == (s->coalesce_fd >= 0) || change_bell(c, s))
+		if (wanted == (s->coalesce_fd >= 0) || change_wakeup(c, s))
 			return;
 	}
 	if (own) {

@@ -4,7 +4,7 @@
 //
 // Its memory no child has (base/own_ring.hpp). Its number is looked at before every call that takes
 // it. Of the library's rings each knows which number was last whose; a file that is no ring refuses
-// such calls; and a ring of the program's has no mark (bell.hpp), which nobody else can send it,
+// such calls; and a ring of the program's has no mark (wakeup.hpp), which nobody else can send it,
 // for rings do not travel (Linux 6.7; before, the inode is looked at, which each ring has to
 // itself). When the number is another file's the ring is lost, and the channel goes on without
 // (ring_detach.cpp). SINGLE_ISSUER: others who have the descriptor cannot enter it.
@@ -19,8 +19,8 @@
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "base/uring_queue.hpp"
-#include "channel/bell.hpp"
 #include "channel/own_epoll.hpp"
+#include "channel/wakeup.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -66,7 +66,7 @@ bool open_ring(RingState *s, unsigned entries, unsigned completions)
 		s->ring.close();
 		return false;
 	}
-	bell::mark(s->ring.ring_fd); // where that is refused its inode tells
+	wakeup::mark(s->ring.ring_fd); // where that is refused its inode tells
 	s->claim->store(s, mo::release);
 	s->dev = st.st_dev;
 	s->ino = st.st_ino;
@@ -93,7 +93,7 @@ bool has_number(const RingState *s)
 	if (s->claim == nullptr || s->claim->load(mo::acquire) != s)
 		return false;
 	// Linux 6.7
-	return (s->words && bell::is_ours(s->ring.ring_fd)) || has_inode(s);
+	return (s->words && wakeup::is_ours(s->ring.ring_fd)) || has_inode(s);
 }
 
 // Closing, unlike entering, does something to any file: the mark is not asked, which a peer can

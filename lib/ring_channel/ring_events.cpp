@@ -2,11 +2,11 @@
 //
 // The ends of what is in a ring, and the descriptor that tells of them.
 //
-// Why the descriptor is exact with a ring. The kernel rings the bell for what ends while `armed'
-// (the ring's eventfd is enabled). A reader that leaves nothing behind silences the bell if it may
-// have been rung, arms it, and looks once more: the kernel makes its event visible, then looks
-// whether it is to ring; the reader says that it is, then looks for events. While the reader sleeps
-// in the ring the bell is not armed, for the reader will take what comes.
+// Why the descriptor is exact with a ring. The kernel signals the wakeup for what ends while
+// `armed' (the ring's eventfd is enabled). A reader that leaves nothing behind drains the wakeup if
+// it may have been signalled, arms it, and looks once more: the kernel makes its event visible,
+// then looks whether it is to ring; the reader says that it is, then looks for events. While the
+// reader sleeps in the ring the wakeup is not armed, for the reader will take what comes.
 #include "ring_channel/ring_use.hpp"
 
 #ifdef HAVE_LIBURING
@@ -70,8 +70,8 @@ bool is_usable(Channel *c, const RingState *s)
 
 void settle(Channel *c, RingState *s, bool known, bool empty)
 {
-	// What came before it was armed the kernel has not rung for; what came before it was
-	// silenced, in vain.
+	// What came before it was armed the kernel has not signalled for; what came before it was
+	// drained, in vain.
 	for (bool unheard = false;;) {
 		bool from_ring = empty ? ring_gives_something(s) : ring_has_something(s);
 		if (from_ring || !s->ready.empty() || !s->parked.empty() ||
@@ -79,18 +79,18 @@ void settle(Channel *c, RingState *s, bool known, bool empty)
 			// What a reader has left needs no moderation.
 			if (!s->armed || unheard || s->coalesce_fd >= 0 ||
 			    !(from_ring || s->may_ring))
-				channel::ring_bell(c);
+				channel::signal(c);
 			s->may_ring = true;
 			return;
 		}
-		if (s->may_ring || c->rung.load(mo::seq_cst) != 0) {
-			channel::silence_bell(c, known);
+		if (s->may_ring || c->signalled.load(mo::seq_cst) != 0) {
+			channel::drain(c, known);
 			c->ring_signalled.store(false, mo::seq_cst);
 			s->may_ring = false;
 			unheard = true;
 		} else if (!s->armed) {
-			if (s->coalesce_fd < 0 && c->bell.load(mo::relaxed) != s->bell)
-				change_bell(c, s); // the program had closed that
+			if (s->coalesce_fd < 0 && c->wakeup_fd.load(mo::relaxed) != s->wakeup_fd)
+				change_wakeup(c, s); // the program had closed that
 			arm(s);
 			unheard = true;
 		} else

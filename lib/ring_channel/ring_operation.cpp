@@ -122,7 +122,7 @@ void finish(RingState *s, Operation *o, ssize_t result)
 			       static_cast<int>(stats_file::By::uring));
 		stats_detail::ring_ended(o->op, o->begun, result);
 		if (result >= 0 && o->message != nullptr) {
-			message::tell_caller(o->message);
+			message::fill_caller(o->message);
 			if (o->op == Op::recv)
 				message::note_received(o->message);
 		}
@@ -183,30 +183,30 @@ void goes_on_elsewhere(Channel *c, RingState *s, Operation *o)
 	}
 }
 
-constexpr ssize_t untold = POLLERR | POLLHUP;
+constexpr ssize_t unreported = POLLERR | POLLHUP;
 
 // What poll() would say, of what the ring says: a bit more (POLLRDHUP), or, when something wakes
 // it, what the waker says, which may be too much or too little where there are errors. 0: that has
 // to be asked.
-ssize_t told_by_poll(const Operation *o, ssize_t n)
+ssize_t result_of_poll(const Operation *o, ssize_t n)
 {
 	if (n < 0)
 		return n == -EBADF || n == -ECANCELED || n == -EINTR ? n : 0;
 	ssize_t asked = n & o->flags;
-	return (n & untold) == 0 ? asked : 0;
+	return (n & unreported) == 0 ? asked : 0;
 }
 
 void poll_ended(Channel *c, RingState *s, Operation *o, ssize_t n)
 {
-	ssize_t told = told_by_poll(o, n);
-	if (told == 0 && !o->cancelled && still_there(s, o)) {
+	ssize_t result = result_of_poll(o, n);
+	if (result == 0 && !o->cancelled && still_there(s, o)) {
 		hand_over_poll(c, o);
 		return;
 	}
 	// Where its number is no more, or another file's, what the ring has said is all that can be
 	// said.
-	n = n > 0 ? n & (o->flags | untold) : n;
-	finish(s, o, told != 0 ? told : n != 0 ? n : -ECANCELED);
+	n = n > 0 ? n & (o->flags | unreported) : n;
+	finish(s, o, result != 0 ? result : n != 0 ? n : -ECANCELED);
 }
 
 // A receive that goes on, and a part: what comes next may be the end, or an error, which is to be
@@ -264,7 +264,7 @@ void ended(Channel *c, RingState *s, Operation *o, ssize_t n)
 	}
 }
 
-void told_of_others(Channel *c, RingState *s, uint64_t tag, ssize_t n, bool more)
+void completed_other(Channel *c, RingState *s, uint64_t tag, ssize_t n, bool more)
 {
 	if (tag == wake_tag) {
 		look_for_unwanted(s);
@@ -288,7 +288,7 @@ void prepare_cancel(RingState *s, Operation *o)
 
 // The kernel does not find an operation that is on its way to a thread of the kernel's (a send to a
 // full AF_UNIX socket whose peer will send no more): it is looked for again a moment later.
-void told_of_cancel(RingState *s, Operation *o, ssize_t n)
+void completed_cancel(RingState *s, Operation *o, ssize_t n)
 {
 	static struct __kernel_timespec moment = {0, 5000000};
 	constexpr uint8_t most_attempts = 50;
@@ -329,11 +329,11 @@ void reap(Channel *c)
 		io_uring_cqe_seen(&s->ring, cqe);
 		auto *o = reinterpret_cast<Operation *>(tag & ~cancel_mark);
 		if (tag <= reader_fds_tag)
-			told_of_others(c, s, tag, n, more);
+			completed_other(c, s, tag, n, more);
 		else if ((tag & cancel_mark) != 0)
-			told_of_cancel(s, o, n);
+			completed_cancel(s, o, n);
 		else if (o->use == Operation::Region::armed)
-			told_of(c, s, o, n, flags);
+			completed(c, s, o, n, flags);
 		else
 			ended(c, s, o, n);
 	}

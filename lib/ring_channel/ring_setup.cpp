@@ -7,10 +7,10 @@
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
-#include "channel/bell.hpp"
 #include "channel/moderation.hpp"
 #include "channel/queue.hpp"
 #include "channel/reader_fds.hpp"
+#include "channel/wakeup.hpp"
 #include "runtime/config.hpp"
 #include "runtime/probes.hpp"
 #include "uring.h"
@@ -46,19 +46,19 @@ bool can_sleep_on_words(RingState *s)
 std::atomic<uint64_t> threads{0};
 thread_local uint64_t identity __attribute__((tls_model("initial-exec"))) = 0;
 
-// Which eventfd the kernel rings: the bell, or one that the clock hears. False: refused.
-bool set_bell(Channel *c, RingState *s)
+// Which eventfd the kernel signals: the wakeup, or one that the clock hears. False: refused.
+bool set_wakeup(Channel *c, RingState *s)
 {
-	int coalesce_fd = moderation::on(c) ? moderation::listen(c) : -1, bell = bell::number_of(c);
-	bool possible = (coalesce_fd >= 0 || (!moderation::on(c) && bell >= 0)) && has_number(s);
+	int coalesce_fd = moderation::on(c) ? moderation::listen(c) : -1, fd = wakeup::number_of(c);
+	bool possible = (coalesce_fd >= 0 || (!moderation::on(c) && fd >= 0)) && has_number(s);
 	if (!possible ||
-	    io_uring_register_eventfd(&s->ring, coalesce_fd >= 0 ? coalesce_fd : bell) != 0) {
+	    io_uring_register_eventfd(&s->ring, coalesce_fd >= 0 ? coalesce_fd : fd) != 0) {
 		moderation::stop_listening(coalesce_fd);
 		return false;
 	}
 	moderation::stop_listening(s->coalesce_fd);
 	s->coalesce_fd = coalesce_fd;
-	s->bell = bell;
+	s->wakeup_fd = fd;
 	return true;
 }
 
@@ -92,7 +92,7 @@ namespace {
 bool make_wake(Channel *c, RingState *s)
 {
 	if (!s->words)
-		return bell::attach_wake(c);
+		return wakeup::attach_wake(c);
 	c->wake.store(-1, mo::release);
 	return true;
 }
@@ -119,15 +119,15 @@ RingState *make(Channel *c)
 	s->coalesce_fd = -1;
 	s->owner = this_thread();
 	s->armed = true;
-	if (!make_wake(c, s) || !set_bell(c, s)) {
-		bell::detach_wake(c);
+	if (!make_wake(c, s) || !set_wakeup(c, s)) {
+		wakeup::detach_wake(c);
 		give_up_ring(s);
 		return nullptr;
 	}
 	io_uring_cq_eventfd_toggle(&s->ring, true); // which a channel before may have left off
 	// Requests that the helper has already may end while the owner sleeps in the ring.
-	if (c->inner_bell.load(mo::acquire) >= 0)
-		bell::install(c);
+	if (c->inner_wakeup.load(mo::acquire) >= 0)
+		wakeup::install(c);
 	listen_for_others(c, s);
 	listen_inside(c, s);
 	return s;
@@ -196,9 +196,9 @@ void note_device(Channel *c, RingState *s, int fd)
 		no_device_polling.store(true, mo::relaxed);
 }
 
-bool change_bell(Channel *c, RingState *s)
+bool change_wakeup(Channel *c, RingState *s)
 {
-	return has_number(s) && io_uring_unregister_eventfd(&s->ring) == 0 && set_bell(c, s);
+	return has_number(s) && io_uring_unregister_eventfd(&s->ring) == 0 && set_wakeup(c, s);
 }
 
 void busy_poll(Channel *c)

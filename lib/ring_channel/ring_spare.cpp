@@ -5,7 +5,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
-#include "channel/bell.hpp"
+#include "channel/wakeup.hpp"
 
 #include <cstdlib>
 #include <pthread.h>

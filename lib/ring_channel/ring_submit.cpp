@@ -188,7 +188,7 @@ int start(Channel *c, const Call &call)
 
 namespace {
 
-// In c's ring, whose room it has. -1: not for a ring.
+// In c's ring, whose credit it has. -1: not for a ring.
 int submit_to_ring(Channel *c, const Call &call)
 {
 	Inside in(c);
@@ -227,7 +227,7 @@ int submit(const Call &call)
 	bool in_order = call.op == Op::send && (call.flags & MSG_OOB) == 0;
 	if (!channel::is_single(call.event.signo) || (!in_order && !suitable(call)))
 		return -1;
-	// The room for its event keeps the channel meanwhile.
+	// The credit of its event keeps the channel meanwhile.
 	Channel *c = nullptr;
 	int error = channel::admit(call.event.signo, &c, false);
 	if (error == 0) {
@@ -235,7 +235,7 @@ int submit(const Call &call)
 		if (error == 0)
 			channel::count_kept(c);
 		else
-			channel::retract(c);
+			channel::return_credit(c);
 	}
 	// Refused: what it held of a region it holds no longer.
 	if (error > 0 && call.dma) {

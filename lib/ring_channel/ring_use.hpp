@@ -36,7 +36,7 @@ void settle(Channel *c, RingState *s, bool known = false, bool empty = false);
 //
 // The kernel's mark may stay when there is nothing: it is made after the work was put where the
 // owner may by then have found and done it. So whoever is about to find nothing does not believe
-// it. What is put there after the asking the kernel rings for, if it is to ring.
+// it. What is put there after the asking the kernel signals for, if it is to.
 bool ring_gives_something(RingState *s);
 
 } // namespace sigevec::ring_channel

@@ -108,7 +108,7 @@ int above_standard(int fd)
 
 union Control {
 	struct cmsghdr aligned;
-	char space[CMSG_SPACE(most_offered * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+	char space[CMSG_SPACE(most_handed_over * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 };
 
 } // namespace
@@ -209,7 +209,7 @@ bool send_from_here(Files *f, struct msghdr *m)
 
 } // namespace
 
-bool offer_again(const Files *f, const Offer *o)
+bool hand_over_again(const Files *f, const HandOver *o)
 {
 	bool refused = false, missing = false;
 	for (unsigned i = 0; i < o->count; i++) {
@@ -219,7 +219,7 @@ bool offer_again(const Files *f, const Offer *o)
 	return f->door_length != 0 && (refused || (o->sent && missing));
 }
 
-bool send_along(Files *f, Offer *o)
+bool send_along(Files *f, HandOver *o)
 {
 	if (f->way.load(mo::acquire) != Files::Way::courier)
 		return true;
@@ -248,7 +248,7 @@ bool send_along(Files *f, Offer *o)
 	return false;
 }
 
-void sent_along(Files *f, const Offer *o)
+void sent_along(Files *f, const HandOver *o)
 {
 	if (o->sent)
 		f->sending.unlock();
@@ -256,13 +256,13 @@ void sent_along(Files *f, const Offer *o)
 
 namespace {
 
-// Whether a message is the offer's, from this process. Its descriptors, if it has any: fds, or
+// Whether a message is the hand-over's, from this process. Its descriptors, if it has any: fds, or
 // closed.
-bool accept_message(const Offer *o, struct msghdr *m, uint64_t number, ssize_t n, int *fds)
+bool accept_message(const HandOver *o, struct msghdr *m, uint64_t number, ssize_t n, int *fds)
 {
 	bool own = false;
 	unsigned count = 0;
-	int got[most_offered];
+	int got[most_handed_over];
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != nullptr; c = CMSG_NXTHDR(m, c)) {
 		if (c->cmsg_level != SOL_SOCKET)
 			continue;
@@ -272,8 +272,8 @@ bool accept_message(const Offer *o, struct msghdr *m, uint64_t number, ssize_t n
 			own = u.pid == getpid();
 		} else if (c->cmsg_type == SCM_RIGHTS) {
 			count = static_cast<unsigned>((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-			if (count > most_offered)
-				count = most_offered;
+			if (count > most_handed_over)
+				count = most_handed_over;
 			memcpy(got, CMSG_DATA(c), count * sizeof(int));
 		}
 	}
@@ -288,7 +288,7 @@ bool accept_message(const Offer *o, struct msghdr *m, uint64_t number, ssize_t n
 	return right;
 }
 
-void receive_files(Files *f, const Offer *o, int *fds)
+void receive_files(Files *f, const HandOver *o, int *fds)
 {
 	for (unsigned i = 0; i < o->count; i++)
 		fds[i] = -EMFILE;
@@ -311,7 +311,7 @@ void receive_files(Files *f, const Offer *o, int *fds)
 
 // The pidfd names the table of the process's first thread. Another thread may have left that
 // (CLONE_FILES), and the first may have ended.
-int fetch(Files *f, const Offer *o, int number)
+int fetch(Files *f, const HandOver *o, int number)
 {
 	int fd = fetch_from(f->process, number);
 	auto self = static_cast<pid_t>(syscall(SYS_gettid));
@@ -336,9 +336,9 @@ int duplicate(int number)
 
 } // namespace
 
-void take(Files *f, Offer *o, Taken *t)
+void take(Files *f, HandOver *o, Taken *t)
 {
-	t->what = o->what;
+	t->type = o->type;
 	t->count = o->count;
 	bool refused = false;
 	if (o->sent)
@@ -359,7 +359,7 @@ void take(Files *f, Offer *o, Taken *t)
 	futex_wake(o->answered, 1);
 }
 
-void wait_for_answer(Offer *o, bool soon)
+void wait_for_answer(HandOver *o, bool soon)
 {
 	constexpr int patience = 200;
 	for (int i = 0; soon && i < patience && o->answered.load(mo::acquire) == 0; i++)

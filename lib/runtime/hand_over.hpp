@@ -6,19 +6,19 @@
 // the program's table would hold it too, but it would use up the program's numbers, a program that
 // closes all its descriptors would close it, its close() would release the program's POSIX record
 // locks on the file, which belong to process and inode, and a child of fork would have it. So the
-// submitter makes an Offer, in memory, and waits; a thread of the helper's takes the file out of
+// submitter makes a HandOver, in memory, and waits; a thread of the helper's takes the file out of
 // the submitter's table (pidfd_getfd) and answers. 5 µs of the caller's processor time, 10 until it
 // returns, where SCM_RIGHTS took 8 and 15, and needed a socket in the program's table that a child
 // could write to, and a place among the descriptors in flight of a whole user.
 //
 // Where the kernel or a seccomp filter refuses pidfd_getfd, the submitter sends the file over a
 // socketpair beside the offer (the courier). What comes over it is believed only with the process's
-// own credentials, which the kernel attaches, and the offer's number. Of a filter that comes later
-// the first offer tells: then the helper opens a door, a socket with a name and no number in the
-// program's table, to which submitters send from sockets that they make for the call. Others may
-// knock, too; what they send is thrown away.
+// own credentials, which the kernel attaches, and the hand-over's number. Of a filter that comes
+// later the first offer tells: then the helper opens a door, a socket with a name and no number in
+// the program's table, to which submitters send from sockets that they make for the call. Others
+// may knock, too; what they send is thrown away.
 //
-// Lifetimes: an Offer is on the submitter's stack, and is not touched after its answer. The
+// Lifetimes: a HandOver is on the submitter's stack, and is not touched after its answer. The
 // submitter blocks signals, so that no handler leaves it by a longjmp.
 #pragma once
 
@@ -34,11 +34,11 @@ namespace sigevec::helper {
 struct Helper;
 
 // At once, in one offer.
-constexpr unsigned most_offered = 64;
+constexpr unsigned most_handed_over = 64;
 
-struct Offer {
+struct HandOver {
 	Post post;
-	What what;            // request, job, file_queue; or hold: the number is all that is wanted
+	MessageType type;     // request, job, file_queue; or hold: the number is all that is wanted
 	void *const *objects; // whose files they are
 	const int *numbers;   // in the submitter's table
 	int *files;           // the answer: in the helper's table, or -errno
@@ -87,22 +87,22 @@ void discard_courier(Files *f);
 
 // By the submitter, before the offer is seen. False: errno, nothing has been sent. Then answered()
 // must be waited for.
-bool send_along(Files *f, Offer *o);
-void sent_along(Files *f, const Offer *o);
+bool send_along(Files *f, HandOver *o);
+void sent_along(Files *f, const HandOver *o);
 // Whether it is worth while to make the answered offer once more: another way has been found.
-bool offer_again(const Files *f, const Offer *o);
+bool hand_over_again(const Files *f, const HandOver *o);
 // Sleeps until the offer has been answered. soon: it is worth looking for a moment.
-void wait_for_answer(Offer *o, bool soon);
+void wait_for_answer(HandOver *o, bool soon);
 
 // By a thread of the helper's: takes the files and answers, after which the offer is gone; its
 // files and objects are in the caller's arrays.
 struct Taken {
-	What what;
+	MessageType type;
 	unsigned count;
-	void *objects[most_offered];
-	int files[most_offered];
+	void *objects[most_handed_over];
+	int files[most_handed_over];
 };
-void take(Files *f, Offer *o, Taken *t);
+void take(Files *f, HandOver *o, Taken *t);
 
 // In a child of fork: what the program's table holds of the parent's is closed, if it still is what
 // it was. Async-signal-safe.

@@ -141,18 +141,18 @@ Helper *running()
 
 namespace {
 
-// Whom an offer is for.
-bool for_worker(What what)
+// Whom a hand-over is for.
+bool for_worker(MessageType type)
 {
-	return what == What::job || what == What::file_queue;
+	return type == MessageType::job || type == MessageType::file_queue;
 }
 
 // False: errno, nothing has been done.
-bool offer_once(Helper *h, Offer *o)
+bool hand_over_once(Helper *h, HandOver *o)
 {
 	if (!send_along(&h->files, o))
 		return false;
-	bool idle = for_worker(o->what) && h->jobs.push_to_idle(&o->post);
+	bool idle = for_worker(o->type) && h->jobs.push_to_idle(&o->post);
 	if (!idle)
 		post(h, &o->post);
 	wait_for_answer(o, idle);
@@ -161,14 +161,15 @@ bool offer_once(Helper *h, Offer *o)
 }
 
 // Those whose files have not been taken, alone: the others are the helper's.
-void offer_rest(Helper *h, Offer *o)
+void hand_over_rest(Helper *h, HandOver *o)
 {
 	for (unsigned i = 0; i < o->count; i++) {
 		if (o->files[i] >= 0)
 			continue;
-		Offer one{{}, o->what, o->objects + i, o->numbers + i, o->files + i, 1, o->thread};
-		one.post = {nullptr, What::offer, &one};
-		if (!offer_once(h, &one))
+		HandOver one{{},           o->type, o->objects + i, o->numbers + i,
+			     o->files + i, 1,       o->thread};
+		one.post = {nullptr, MessageType::hand_over, &one};
+		if (!hand_over_once(h, &one))
 			o->files[i] = -errno;
 		o->sent = o->sent || one.sent;
 	}
@@ -176,8 +177,9 @@ void offer_rest(Helper *h, Offer *o)
 
 } // namespace
 
-// As offer_once().
-bool offer(What what, void *const *objects, const int *numbers, int *files, unsigned count)
+// As hand_over_once().
+bool hand_over(MessageType type, void *const *objects, const int *numbers, int *files,
+	       unsigned count)
 {
 	constexpr int attempts = 4;
 	Helper *h = get();
@@ -185,13 +187,14 @@ bool offer(What what, void *const *objects, const int *numbers, int *files, unsi
 		errno = EAGAIN;
 		return false;
 	}
-	Offer o{{}, what, objects, numbers, files, count, static_cast<pid_t>(syscall(SYS_gettid))};
-	o.post = {nullptr, What::offer, &o};
+	HandOver o{
+		{}, type, objects, numbers, files, count, static_cast<pid_t>(syscall(SYS_gettid))};
+	o.post = {nullptr, MessageType::hand_over, &o};
 	BlockSignals blocked;
-	if (!offer_once(h, &o))
+	if (!hand_over_once(h, &o))
 		return false;
-	for (int i = 0; i < attempts && offer_again(&h->files, &o); i++)
-		offer_rest(h, &o);
+	for (int i = 0; i < attempts && hand_over_again(&h->files, &o); i++)
+		hand_over_rest(h, &o);
 	return true;
 }
 
@@ -204,7 +207,7 @@ int hold(int fd)
 {
 	void *nothing = nullptr;
 	int file;
-	return offer(What::hold, &nothing, &fd, &file, 1) ? file : -errno;
+	return hand_over(MessageType::hold, &nothing, &fd, &file, 1) ? file : -errno;
 }
 
 // ---- from any thread: without ----
@@ -243,7 +246,7 @@ void close_inside(int fd)
 	if (c == nullptr)
 		return;
 	c->fd = fd;
-	c->post = {nullptr, What::close, c};
+	c->post = {nullptr, MessageType::close, c};
 	post(h, &c->post);
 }
 
@@ -256,7 +259,7 @@ bool run_chore(Chore *c)
 		c->run(c);
 		return true;
 	}
-	c->post = {nullptr, What::chore, c};
+	c->post = {nullptr, MessageType::chore, c};
 	post(h, &c->post);
 	return true;
 }
@@ -311,19 +314,19 @@ bool start_background(Post *p, void *context)
 	Helper *h = running();
 	if (h == nullptr)
 		return false;
-	*p = {nullptr, What::background, context};
+	*p = {nullptr, MessageType::background, context};
 	post(h, p);
 	return true;
 }
 
-uint32_t post_and_wait(What what, void *object, Reply *reply)
+uint32_t post_and_wait(MessageType type, void *object, Reply *reply)
 {
 	Helper *h = running();
 	if (h == nullptr)
 		return 0;
 	// The reply is on the caller's stack: no handler may leave it by a longjmp meanwhile.
 	BlockSignals blocked;
-	reply->post = {nullptr, what, object};
+	reply->post = {nullptr, type, object};
 	post(h, &reply->post);
 	uint32_t a;
 	while ((a = reply->answer.load(mo::acquire)) == 0)
@@ -333,12 +336,12 @@ uint32_t post_and_wait(What what, void *object, Reply *reply)
 
 uint32_t ask(RegionReply *reply)
 {
-	return post_and_wait(What::region, reply, reply);
+	return post_and_wait(MessageType::region, reply, reply);
 }
 
 uint32_t ask(RightsReply *reply)
 {
-	return post_and_wait(What::rights, reply, reply);
+	return post_and_wait(MessageType::rights, reply, reply);
 }
 
 bool run_inside(Errand *errand)
@@ -347,7 +350,7 @@ bool run_inside(Errand *errand)
 	if (h == nullptr)
 		return false;
 	if (own == nullptr && h->private_table())
-		return post_and_wait(What::errand, errand, errand) != 0;
+		return post_and_wait(MessageType::errand, errand, errand) != 0;
 	errand->run(errand);
 	return true;
 }

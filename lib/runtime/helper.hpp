@@ -18,9 +18,9 @@
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
+#include "runtime/driver_wakeup.hpp"
 #include "runtime/hand_over.hpp"
 #include "runtime/jobs.hpp"
-#include "runtime/wakeup.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -54,7 +54,7 @@ struct Helper {
 	std::atomic<uint32_t> start;
 
 	Inbox<Post> inbox; // to the driver
-	Wakeup wakeup;
+	DriverWakeup wakeup;
 	std::atomic<bool> look;          // the driver is to look at all that it keeps
 	std::atomic<bool> look_at_syncs; // and at the fsyncs among that
 	std::atomic<bool> want_worker;   // and to start another worker
@@ -81,7 +81,8 @@ void begin();
 // Hands what `objects' stand for, with the files of these numbers of the program's, to the driver
 // or to a worker; files: what they are in the helper's table, or -errno. False: errno says why, and
 // nothing has been done. Async-signal-safe once the helper runs.
-bool offer(What what, void *const *objects, const int *numbers, int *files, unsigned count);
+bool hand_over(MessageType type, void *const *objects, const int *numbers, int *files,
+	       unsigned count);
 // The errno of a submission whose file could not be taken.
 int refusal(int file);
 // The number of a copy in the helper's table, or -errno. To be closed by close_inside.
@@ -96,7 +97,7 @@ void close_inside(int fd);
 // Async-signal-safe.
 bool run_chore(Chore *c);
 
-// By the driver, of What::close.
+// By the driver, of MessageType::close.
 void close_posted(void *closing);
 
 // What stands before a request may have ended. For those that the helper does not keep, too
@@ -152,7 +153,7 @@ struct Errand : Reply {
 bool run_inside(Errand *errand);
 
 // Asks the driver, and waits. 0: there is no driver.
-uint32_t post_and_wait(What what, void *object, Reply *reply);
+uint32_t post_and_wait(MessageType type, void *object, Reply *reply);
 uint32_t ask(RegionReply *reply);
 uint32_t ask(RightsReply *reply);
 

@@ -8,10 +8,10 @@
 
 namespace sigevec::helper {
 
-enum class What : uint8_t {
-	offer,      // to the driver or a worker: files to be taken out of the submitter's table
+enum class MessageType : uint8_t {
+	hand_over,  // to the driver or a worker: files to be taken out of the submitter's table
 		    // (runtime/hand_over.hpp)
-	hold,       // in an offer: a number in the helper's table
+	hold,       // in a hand-over: a number in the helper's table
 	request,    // to the driver: a request with its file
 	job,        // to a worker: the same
 	file_queue, // to a worker: a request with its file that begins a file queue
@@ -31,7 +31,7 @@ enum class What : uint8_t {
 // Part of what it tells of, which is in one queue at a time.
 struct Post {
 	Post *next;
-	What what;
+	MessageType type;
 	void *object;
 };
 

@@ -54,11 +54,11 @@ uint64_t common_rights = 0;    // of the common ones
 EventCount starts, ends;
 std::atomic<unsigned> unfinished{0};
 
-bool tell(Wait *w, event_data_t *d)
+bool describe(Wait *w, event_data_t *d)
 {
 	d->ev_type = event_type_addrinfo;
 	d->ev_un.ev_obj = w->names.list;
-	source::tell_result(w, d);
+	source::describe_result(w, d);
 	return true;
 }
 
@@ -229,7 +229,7 @@ bool cancel_list(Wait *w, bool)
 	return true;
 }
 
-constexpr source::Kind kind = {tell, nullptr, cancel_list, nullptr, nullptr, false};
+constexpr source::Kind kind = {describe, nullptr, cancel_list, nullptr, nullptr, false};
 
 Batch *make(struct gaicb *list[], int n, Wait *w)
 {

@@ -26,11 +26,11 @@ struct Cookie {
 static_assert(sizeof(Cookie) == 32);
 constexpr char event_message = 1; // the other event is its removal
 
-bool tell(Wait *w, event_data_t *d)
+bool describe(Wait *w, event_data_t *d)
 {
 	d->ev_type = event_type_msq;
 	d->ev_un.ev_msq = w->queue;
-	source::tell_result(w, d);
+	source::describe_result(w, d);
 	return true;
 }
 
@@ -102,7 +102,7 @@ void ready(Wait *w)
 		removed(w);
 }
 
-constexpr source::Kind registration = {tell, nullptr, cancel, nullptr, ready, true};
+constexpr source::Kind registration = {describe, nullptr, cancel, nullptr, ready, true};
 
 // The socket is the registration's own: in the program's table, where the kernel wants its number,
 // it is for that long only.

@@ -19,7 +19,7 @@ namespace {
 
 using source::Wait;
 
-// There will be no further signal, and the room for an event is here.
+// There will be no further signal, and the credit for an event is here.
 void last(Wait *w)
 {
 	if ((w->flags.load(mo::acquire) & source::cancelled) != 0)
@@ -28,7 +28,7 @@ void last(Wait *w)
 		source::give_up(w);
 }
 
-// The next signal may be taken; the room for its event is here. After this the wait is another
+// The next signal may be taken; the credit for its event is here. After this the wait is another
 // reader's.
 void go_on(Wait *w)
 {
@@ -36,16 +36,16 @@ void go_on(Wait *w)
 		last(w);
 }
 
-bool tell(Wait *w, event_data_t *d)
+bool describe(Wait *w, event_data_t *d)
 {
 	d->ev_type = event_type_sig;
 	if (w->result < 0) {
-		source::tell_result(w, d);
+		source::describe_result(w, d);
 		return true;
 	}
 	d->ev_un.ev_sig = w->signal;
 	d->ev_result = w->signal.sigev_signo;
-	channel::more_room(w->channel);
+	channel::add_credit(w->channel);
 	go_on(w);
 	return true;
 }
@@ -105,7 +105,7 @@ bool cancel(Wait *w, bool destroy)
 	return true;
 }
 
-constexpr source::Kind kind = {tell, nullptr, cancel, nullptr, ready, true};
+constexpr source::Kind kind = {describe, nullptr, cancel, nullptr, ready, true};
 
 int open_and_add(const sigset_t &set, Wait *w)
 {

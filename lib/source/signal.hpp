@@ -4,7 +4,7 @@
 //
 // One signal at a time leaves the kernel for each call: the next one is taken when the event of the
 // one before has been read. What waits stays pending, in the kernel's order; so nothing is lost,
-// and the room of one event is enough.
+// and the credit of one event is enough.
 #pragma once
 
 #include "source/source.hpp"

@@ -27,7 +27,7 @@ Wait *of(const Notification &n)
 
 bool describe_event(Notification &n, event_data_t *d)
 {
-	return of(n)->kind->tell(of(n), d);
+	return of(n)->kind->describe(of(n), d);
 }
 
 void drop_event(Notification &n)
@@ -108,13 +108,13 @@ int begin(const Kind *kind, ec_t ec, union sigval value, Wait **w)
 		return error;
 	*w = create(kind, c, value, 2);
 	if (*w == nullptr)
-		channel::retract(c);
+		channel::return_credit(c);
 	return *w != nullptr ? 0 : EAGAIN;
 }
 
 void abandon(Wait *w)
 {
-	channel::retract(w->channel);
+	channel::return_credit(w->channel);
 	release(w);
 	release(w);
 }
@@ -186,7 +186,7 @@ void finish(Wait *w, ssize_t result)
 void give_up(Wait *w)
 {
 	over(w);
-	channel::retract(w->channel);
+	channel::return_credit(w->channel);
 	release(w);
 }
 
@@ -213,8 +213,8 @@ void await_change(const Wait *w, uint32_t seen, const struct timespec *limit)
 	syscall(SYS_futex, &w->flags, FUTEX_WAIT, seen, limit, nullptr, 0);
 }
 
-// The room of a wait that is told many times is the wait's while `queued' is not set, and the
-// event's while it is. Whoever sets one of the two bits first decides: end() finds the room with
+// The credit of a wait that is told many times is the wait's while `queued' is not set, and the
+// event's while it is. Whoever sets one of the two bits first decides: end() finds the credit with
 // the wait, or leaves it to the event's reader.
 bool push_again(Wait *w)
 {
@@ -226,11 +226,11 @@ bool push_again(Wait *w)
 
 bool rearm(Wait *w)
 {
-	// The event's room goes with it: one more for the next.
-	channel::more_room(w->channel);
+	// The event's credit goes with it: one more for the next.
+	channel::add_credit(w->channel);
 	if ((w->flags.fetch_and(~queued, mo::acq_rel) & ended) == 0)
 		return true;
-	channel::retract(w->channel);
+	channel::return_credit(w->channel);
 	return false;
 }
 
@@ -241,11 +241,11 @@ bool end(Wait *w)
 		return false;
 	over(w);
 	if ((was & queued) == 0)
-		channel::retract(w->channel);
+		channel::return_credit(w->channel);
 	return true;
 }
 
-void tell_result(const Wait *w, event_data_t *d)
+void describe_result(const Wait *w, event_data_t *d)
 {
 	d->ev_result = w->result < 0 ? -1 : w->result;
 	d->ev_errno = w->result < 0 ? static_cast<int>(-w->result) : 0;

@@ -47,7 +47,7 @@ struct Protocol;
 struct Kind;
 
 // Parts of submit(). The wait has two references, the caller's and that of whoever will tell the
-// end, and room in the channel.
+// end, and a credit of the channel.
 int begin(const Kind *kind, ec_t ec, union sigval value, Wait **w);
 void abandon(Wait *w);
 void publish(Wait *w);
@@ -55,8 +55,8 @@ void publish(Wait *w);
 // What a kind of wait does. Slots that cannot be reached are nullptr.
 struct Kind {
 	// The event is read: fills in *d, of which ev_data is there. False: there is none after
-	// all, and its room is seen to. With the channel's `reading' held.
-	bool (*tell)(Wait *w, event_data_t *d);
+	// all, and its credit is seen to. With the channel's `reading' held.
+	bool (*describe)(Wait *w, event_data_t *d);
 	// Nobody will read the event.
 	void (*drop)(Wait *w);
 	// It is to end before its time: ev_cancel, or (destroy) the end of its channel. Once in a
@@ -163,7 +163,7 @@ struct Wait {
 	Wait() {}
 };
 
-// The way of every submission: room, a wait, what the kind does (start), the index; where that
+// The way of every submission: a credit, a wait, what the kind does (start), the index; where that
 // fails all is given back. start(): 0, and the reference of whoever will tell the end is used up,
 // or the errno of the call. Returns that.
 template <class Start> int submit(const Kind *kind, ec_t ec, union sigval value, Start start)
@@ -189,7 +189,7 @@ Wait *find(uint64_t handle);
 void hold(Wait *w);
 void release(Wait *w);
 
-// Its event happens: into the queue, with a reference and its room. For one that is told once.
+// Its event happens: into the queue, with a reference and its credit. For one that is told once.
 void push(Wait *w);
 // The end of a wait that is told once, by whoever holds its reference.
 void finish(Wait *w, ssize_t result);
@@ -210,8 +210,8 @@ uint32_t await_flags(Wait *w, uint32_t flags);
 // A part of it, with a limit: `awaited' is among the flags that were seen.
 void await_change(const Wait *w, uint32_t seen, const struct timespec *limit);
 
-// Most kinds' tell(): the result as that of a call.
-void tell_result(const Wait *w, event_data_t *d);
+// Most kinds' describe(): the result as that of a call.
+void describe_result(const Wait *w, event_data_t *d);
 
 // A descriptor that readers of c read has something, as the kernel says: handle may be anything.
 void readable(const Channel *c, uint64_t handle);

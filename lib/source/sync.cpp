@@ -10,11 +10,11 @@ namespace sigevec::source::sync {
 
 namespace {
 
-bool tell(Wait *w, event_data_t *d)
+bool describe(Wait *w, event_data_t *d)
 {
 	d->ev_type = event_type_sync;
 	d->ev_un.ev_obj = w->sync.object;
-	tell_result(w, d);
+	describe_result(w, d);
 	if (w->result == 0 && w->sync.protocol->adopt != nullptr)
 		w->sync.protocol->adopt(w);
 	if (w->result == 0 && w->sync.serial)
@@ -32,7 +32,7 @@ void drop(Wait *w)
 	p->give_back(w);
 }
 
-constexpr Kind kind = {tell, drop, futex_waiter::cancel, futex_waiter::await, nullptr, true};
+constexpr Kind kind = {describe, drop, futex_waiter::cancel, futex_waiter::await, nullptr, true};
 
 bool valid(const struct timespec *t)
 {

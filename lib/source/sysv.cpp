@@ -33,11 +33,11 @@ unsigned dismissed = 0; // of the idle ones: are to end, and counted in `threads
 // Counts waits that are queued; idle threads sleep on it.
 EventCount queued;
 
-bool tell(Wait *w, event_data_t *d)
+bool describe(Wait *w, event_data_t *d)
 {
 	d->ev_type = event_type_sync;
 	d->ev_un.ev_obj = reinterpret_cast<const void *>(static_cast<intptr_t>(w->sysv.call.id));
-	source::tell_result(w, d);
+	source::describe_result(w, d);
 	return true;
 }
 
@@ -282,7 +282,7 @@ void await(Wait *w)
 	}
 }
 
-constexpr source::Kind kind = {tell, nullptr, cancel, await, nullptr, true};
+constexpr source::Kind kind = {describe, nullptr, cancel, await, nullptr, true};
 
 } // namespace
 

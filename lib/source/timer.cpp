@@ -34,13 +34,13 @@ std::atomic<uint32_t> timers{0};
 Mutex lock;
 Chains<Wait, &Wait::of_key> by_number;
 
-bool tell(Wait *w, event_data_t *d)
+bool describe(Wait *w, event_data_t *d)
 {
 	bool goes_on = source::rearm(w);
 	// After rearm: what expires from now on is either counted here, or pushes another event.
 	uint64_t n = w->count.exchange(0, mo::acq_rel);
 	if (!goes_on || n == 0) {
-		channel::retract(w->channel);
+		channel::return_credit(w->channel);
 		return false;
 	}
 	w->overrun.store(n - 1 > INT_MAX ? INT_MAX : static_cast<int>(n - 1), mo::relaxed);
@@ -56,7 +56,7 @@ bool cancel(Wait *w, bool)
 	return source::end(w);
 }
 
-constexpr source::Kind kind = {tell, nullptr, cancel, nullptr, nullptr, false};
+constexpr source::Kind kind = {describe, nullptr, cancel, nullptr, nullptr, false};
 
 void expired(uint64_t handle, uint64_t times)
 {

@@ -3,7 +3,7 @@
 
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
-#include "channel/bell.hpp"
+#include "channel/wakeup.hpp"
 #include "completion/completion.hpp"
 #include "dma/request.hpp"
 #include "engine/alone.hpp"
@@ -36,7 +36,7 @@ int refuse(const Call &c, int error)
 {
 	stats::count(stats::refused);
 	if (c.event.channel != nullptr)
-		channel::retract(c.event.channel);
+		channel::return_credit(c.event.channel);
 	if (c.dma) {
 		dma::Use use = c.dma;
 		dma::ended(use, nullptr, -error);
@@ -121,7 +121,7 @@ int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out
 {
 	note_request(c, r);
 	stats_detail::handed_over(r);
-	if (c.event.channel != nullptr && !bell::install(c.event.channel))
+	if (c.event.channel != nullptr && !wakeup::install(c.event.channel))
 		return EAGAIN;
 	if (carrier::needed(c, d, out)) {
 		int e = carrier::attach(r);
@@ -162,7 +162,7 @@ int hand_over_sync(const Call &c, const Descriptor &d, Request *r, bool *at_once
 {
 	note_request(c, r);
 	stats_detail::handed_over(r);
-	if (c.event.channel != nullptr && !bell::install(c.event.channel))
+	if (c.event.channel != nullptr && !wakeup::install(c.event.channel))
 		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
 	if (c.cb != nullptr)
 		aiocb_layout::context(c.cb).store(aiocb_layout::context_of_sync, mo::relaxed);
@@ -257,7 +257,7 @@ int start(Call &c)
 		return refuse(c, EAGAIN);
 	if (int e = prepare_event(c.event); e != 0)
 		return refuse(c, e);
-	return start_with_room(c);
+	return start_with_credit(c);
 }
 
 namespace {
@@ -289,7 +289,7 @@ int start_known(const Call &c, const Descriptor &d, Request *r, const guess::Att
 
 } // namespace
 
-int start_with_room(Call &c)
+int start_with_credit(Call &c)
 {
 	note_submitted(c);
 	if (c.op == Op::recv && (c.flags & MSG_WAITALL) != 0)

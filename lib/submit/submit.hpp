@@ -11,11 +11,11 @@ namespace sigevec::submit {
 // done, and the status of the aiocb says the same. Not async-signal-safe.
 int start(Call &c);
 
-// The same for a request whose event has room already; a refusal gives it back.
-int start_with_room(Call &c);
+// The same for a request whose event has a credit already; a refusal returns it.
+int start_with_credit(Call &c);
 
-// The same for a descriptor that has been looked at, and an event that needs no room: `tried' after
-// `attempt'. What c.flags and d.flags say of the transfer holds, whatever fcntl does later.
+// The same for a descriptor that has been looked at, and an event that needs no credit: `tried'
+// after `attempt'. What c.flags and d.flags say of the transfer holds, whatever fcntl does later.
 int start_described(Call &c, const Descriptor &d, bool tried);
 // Whether it has ended within the call.
 bool attempt(Call &c, const Descriptor &d);
@@ -25,7 +25,7 @@ bool attempt(Call &c, const Descriptor &d);
 int park(Call &c, const Descriptor &d, Request **r);
 void begin_parked(Request *r);
 
-// Puts an event into its channel, where it has room, with this result. 0 or EAGAIN.
+// Puts an event into its channel, where it has a credit, with this result. 0 or EAGAIN.
 int event(const Call &c, ssize_t result);
 
 // The same for an fsync, for which a bad descriptor is an errno of the call (EBADF). One that is

@@ -19,7 +19,7 @@
 
 namespace sigevec {
 
-class Wakeup {
+class DriverWakeup {
 public:
 	// By the thread that sleeps.
 	void set_up()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "channel/bell.hpp"
+#include "channel/wakeup.hpp"
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
@@ -16,9 +16,11 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
-namespace sigevec::bell {
+namespace sigevec::wakeup {
 
 namespace {
+
+enum class Which : uint8_t { readers, owner };
 
 // A signal number that no program uses for this purpose; kept in the kernel's file, it costs
 // nothing.
@@ -29,17 +31,17 @@ Mutex installing;
 
 std::atomic<int> &copy_of(Channel *c, Which which)
 {
-	return which == Which::bell ? c->inner_bell : c->inner_wake;
+	return which == Which::readers ? c->inner_wakeup : c->inner_wake;
 }
 
-constexpr uint64_t bell_data = 1;
+constexpr uint64_t wakeup_data = 1;
 
 // What the instance is asked for.
 epoll_event interest()
 {
 	epoll_event e = {};
 	e.events = EPOLLIN | EPOLLET;
-	e.data.u64 = bell_data;
+	e.data.u64 = wakeup_data;
 	return e;
 }
 
@@ -69,9 +71,9 @@ bool is_watched(Channel *c, int fd)
 	return false;
 }
 
-// Whether the number is the bell of a channel whose instance is gone: its count says so, which
+// Whether the number is the wakeup of a channel whose instance is gone: its count says so, which
 // begins at a secret number. Not async-signal-safe.
-bool counts_as_bell(const Channel *c, int fd)
+bool counts_as_wakeup(const Channel *c, int fd)
 {
 	char name[64], text[512];
 	snprintf(name, sizeof name, "/proc/thread-self/fdinfo/%d", fd);
@@ -83,7 +85,7 @@ bool counts_as_bell(const Channel *c, int fd)
 	text[n > 0 ? n : 0] = 0;
 	const char *count = strstr(text, "eventfd-count:");
 	return count != nullptr &&
-	       strtoull(count + sizeof "eventfd-count:" - 1, nullptr, 16) >> 32 == c->bell_secret;
+	       strtoull(count + sizeof "eventfd-count:" - 1, nullptr, 16) >> 32 == c->wakeup_secret;
 }
 
 bool write_one(int fd)
@@ -92,33 +94,33 @@ bool write_one(int fd)
 	return syscall(SYS_write, fd, &one, sizeof one) == sizeof one;
 }
 
-// By its number in the program's table. False: not rung.
-bool ring_by_number(Channel *c)
+// By its number in the program's table. False: not signalled.
+bool signal_by_number(Channel *c)
 {
 	epoll_event e = interest();
-	return epoll_ctl(c->fd, EPOLL_CTL_MOD, c->bell.load(mo::acquire), &e) == 0 ||
+	return epoll_ctl(c->fd, EPOLL_CTL_MOD, c->wakeup_fd.load(mo::acquire), &e) == 0 ||
 	       attach(c) == 0;
 }
 
-bool ring_bell(Channel *c)
+bool signal_readers(Channel *c)
 {
-	bool open = true, rung = true;
+	bool open = true, signalled = true;
 	if (in_program()) {
 		open = channel::has_number(c);
-		rung = open && ring_by_number(c);
-	} else if (int fd = copy_here(c, Which::bell); fd >= 0)
+		signalled = open && signal_by_number(c);
+	} else if (int fd = copy_here(c, Which::readers); fd >= 0)
 		write_one(fd);
 	else
-		rung = false;
-	// Unless a reader has given up waiting for this. What could not be rung, for want of a
+		signalled = false;
+	// Unless a reader has given up waiting for this. What could not be signalled, for want of a
 	// descriptor, is tried again with the next event.
 	uint32_t begun = 1;
-	c->rung.compare_exchange_strong(begun, rung ? 2 : 0, mo::seq_cst);
+	c->signalled.compare_exchange_strong(begun, signalled ? 2 : 0, mo::seq_cst);
 	return open;
 }
 
 // What wakes the owner is in the channel's instance too, which is told of nothing by it: so it is
-// known as the bell is, whatever marks another file has.
+// known as the wakeup is, whatever marks another file has.
 bool is_known_wake(Channel *c, int fd)
 {
 	epoll_event nothing = {};
@@ -136,7 +138,7 @@ void wake_owner(Channel *c)
 	if (in_program()) {
 		if (is_known_wake(c, fd))
 			write_one(fd);
-	} else if (int copy = copy_here(c, Which::wake); copy >= 0)
+	} else if (int copy = copy_here(c, Which::owner); copy >= 0)
 		write_one(copy);
 }
 
@@ -212,7 +214,7 @@ int attach(Channel *c)
 	int fd = own_epoll::above_standard(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), true);
 	if (fd < 0)
 		return -errno;
-	uint64_t secret = uint64_t{c->bell_secret} << 32;
+	uint64_t secret = uint64_t{c->wakeup_secret} << 32;
 	epoll_event e = interest();
 	if (syscall(SYS_write, fd, &secret, sizeof secret) != sizeof secret ||
 	    epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0) {
@@ -220,7 +222,7 @@ int attach(Channel *c)
 		sys::close(fd);
 		return error;
 	}
-	c->bell.store(fd, mo::release);
+	c->wakeup_fd.store(fd, mo::release);
 	return 0;
 }
 
@@ -228,36 +230,39 @@ int number_of(Channel *c)
 {
 	int saved = errno;
 	bool there = channel::has_number(c) &&
-		     (is_watched(c, c->bell.load(mo::acquire)) || attach(c) == 0);
+		     (is_watched(c, c->wakeup_fd.load(mo::acquire)) || attach(c) == 0);
 	errno = saved;
-	return there ? c->bell.load(mo::acquire) : -1;
+	return there ? c->wakeup_fd.load(mo::acquire) : -1;
 }
 
-bool ring(Channel *c, Which which)
+bool signal(Channel *c)
 {
 	int saved = errno;
-	bool open = true;
-	if (which == Which::bell)
-		open = ring_bell(c);
-	else
-		wake_owner(c);
+	bool open = signal_readers(c);
 	errno = saved;
 	return open;
 }
 
-bool is_edge(const epoll_event &e)
+void signal_owner(Channel *c)
 {
-	return e.data.u64 == bell_data;
+	int saved = errno;
+	wake_owner(c);
+	errno = saved;
 }
 
-bool silence(Channel *c, bool rung, bool known)
+bool is_edge(const epoll_event &e)
+{
+	return e.data.u64 == wakeup_data;
+}
+
+bool drain(Channel *c, bool signalled, bool known)
 {
 	if (!known && !channel::has_number(c))
 		return true;
 	int saved = errno;
 	bool taken = false;
 	// Somebody who looks at the instance in the same moment may hide the edge for that long.
-	for (int left = rung ? 10 : 1; !taken && left > 0; left--) {
+	for (int left = signalled ? 10 : 1; !taken && left > 0; left--) {
 		epoll_event v[4];
 		int n = sys::epoll_wait(c->fd, v, 4, 0);
 		for (int i = 0; i < n; i++)
@@ -277,30 +282,30 @@ bool install(Channel *c)
 	if (!h->private_table())
 		return true;
 	int wake = c->wake.load(mo::acquire);
-	if (c->inner_bell.load(mo::acquire) >= 0 &&
+	if (c->inner_wakeup.load(mo::acquire) >= 0 &&
 	    (wake < 0 || c->inner_wake.load(mo::acquire) >= 0))
 		return true;
 	Guard<Mutex> g(installing);
-	if (c->inner_bell.load(mo::relaxed) < 0)
-		if (int bell = number_of(c); bell < 0 || !has_copy(c, Which::bell, bell))
+	if (c->inner_wakeup.load(mo::relaxed) < 0)
+		if (int fd = number_of(c); fd < 0 || !has_copy(c, Which::readers, fd))
 			return false;
-	return has_copy(c, Which::wake, wake);
+	return has_copy(c, Which::owner, wake);
 }
 
-bool ring_at_the_end(Channel *c)
+bool signal_at_the_end(Channel *c)
 {
-	int bell = c->bell.load(mo::acquire);
+	int fd = c->wakeup_fd.load(mo::acquire);
 	if (channel::has_number(c))
-		return ring_by_number(c);
-	return counts_as_bell(c, bell) && write_one(bell);
+		return signal_by_number(c);
+	return counts_as_wakeup(c, fd) && write_one(fd);
 }
 
 void remove(Channel *c)
 {
-	int bell = c->bell.exchange(-1, mo::acq_rel);
-	if (channel::has_number(c) ? is_watched(c, bell) : bell >= 0 && counts_as_bell(c, bell))
-		sys::close(bell);
-	for (auto *copy : {&c->inner_bell, &c->inner_wake})
+	int own = c->wakeup_fd.exchange(-1, mo::acq_rel);
+	if (channel::has_number(c) ? is_watched(c, own) : own >= 0 && counts_as_wakeup(c, own))
+		sys::close(own);
+	for (auto *copy : {&c->inner_wakeup, &c->inner_wake})
 		if (int fd = copy->exchange(-1, mo::seq_cst); fd >= 0)
 			helper::close_inside(fd);
 }
@@ -309,7 +314,7 @@ void remove(Channel *c)
 void close_in_child(Channel *c)
 {
 	bool known = channel::has_number(c);
-	for (auto *number : {&c->bell, &c->wake})
+	for (auto *number : {&c->wakeup_fd, &c->wake})
 		if (int fd = number->exchange(-1, mo::relaxed); known && is_watched(c, fd))
 			sys::close(fd);
 }
@@ -319,4 +324,4 @@ void after_fork()
 	installing.reset();
 }
 
-} // namespace sigevec::bell
+} // namespace sigevec::wakeup

@@ -307,7 +307,7 @@ ssize_t call(int fd, Want w, void **address)
 	if (holds)
 		if (association::Remembered a(b.place); a)
 			a->stop_waiting();
-	return told(n);
+	return public_result(n);
 }
 
 } // namespace sigevec::dma::receive
