@@ -264,13 +264,22 @@ void ended(Channel *c, RingState *s, Operation *o, ssize_t n)
 	}
 }
 
+void look_for_room(Channel *c, RingState *s)
+{
+	if (s->buffer_groups != nullptr || !s->parked.empty())
+		region_step(c, s);
+}
+
 void completed_other(Channel *c, RingState *s, uint64_t tag, ssize_t n, bool more)
 {
 	if (tag == wake_tag) {
-		look_for_unwanted(s);
 		s->listening = more;
 		if (!more && !s->ending)
 			listen_for_others(c, s);
+		// What others have done is looked for after that: who does something now changes
+		// the word that is listened to.
+		look_for_unwanted(s);
+		look_for_room(c, s);
 	} else if (tag == reader_fds_tag && !more) {
 		s->watching = false;
 		if (n >= 0 && !s->ending)
@@ -317,8 +326,7 @@ void reap(Channel *c)
 {
 	RingState *s = c->ring_state.load(mo::relaxed);
 	struct io_uring_cqe *cqe;
-	if (s->buffer_groups != nullptr || !s->parked.empty())
-		region_step(c, s);
+	look_for_room(c, s);
 	while (io_uring_cq_ready(&s->ring) != 0 && io_uring_peek_cqe(&s->ring, &cqe) == 0) {
 		if (s->armed)
 			s->may_ring = true;

@@ -133,8 +133,8 @@ RingState *make(Channel *c)
 	return s;
 }
 
-// Sleeps on the word that changes with every wake-up, which needs no descriptor. What changed it
-// since the owner looked is told of at once.
+// Sleeps on the word that changes with every wake-up, which needs no descriptor. What changes it
+// after this is told of: so the owner looks for what others have done when it has called this.
 void listen_for_others(Channel *c, RingState *s)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);

@@ -382,3 +382,49 @@ BOOST_AUTO_TEST_CASE(of_two_waits_for_a_condition_one_is_signalled_while_the_oth
 	};
 	in_every_order(race);
 }
+
+// ---- room in a region
+
+// A little is given back before the rest: enough to be told of, and too little to receive into.
+BOOST_AUTO_TEST_CASE(a_receiver_without_room_is_told_of_the_room_that_comes)
+{
+	struct Scene {
+		Region region{1 << 17}; // the smallest that a ring is lent pieces of
+
+		Channel ec{unsigned(EC_SINGLE)};
+		Associated s{unix_stream_kind, region};
+		std::vector<std::pair<void *, size_t>> pieces;
+	};
+	static std::unique_ptr<Scene> scene;
+	static bool found;
+	Race race;
+	race.prepare = [] { found = false; };
+	race.before = [] {
+		scene = std::make_unique<Scene>();
+		Scene &x = *scene;
+		ev_recv(x.s, nullptr, 512, AIO_DMA_BUF | EV_MULTISHOT, x.ec, nullptr);
+		void *little = x.region.reserve(128);
+		for (size_t size = 512; size >= 128; size /= 2)
+			for (void *p; sio_reserve(x.region, &p, size) == 0;)
+				x.pieces.emplace_back(p, size);
+		std::string const text = pattern(512);
+		event_data_t event;
+		const auto full = x.region.stat().full;
+		while (x.region.stat().full == full) {
+			send(x.s.s.b, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+			if (take_events(x.ec, &event, 1, at_once) == 1)
+				x.pieces.emplace_back(event.ev_un.ev_dma.buf, event.ev_result);
+		}
+		x.region.release(little, 128);
+	};
+	race.first = [] {
+		event_data_t event;
+		found = take_events(scene->ec, &event, 1) == 1;
+	};
+	race.second = [] { scene->region.release(scene->pieces); };
+	race.judge = []() -> std::string {
+		scene.reset();
+		return found ? "" : "it sleeps on";
+	};
+	in_every_order(race);
+}
