@@ -55,9 +55,29 @@ struct Actor {
 	unsigned told = 0; // of callbacks, so far
 };
 
+/// What a program has written down, by actor, and how far it was whenever nothing happened any
+/// more by itself.
+struct Course {
+	std::vector<std::vector<std::string>> records;
+	std::vector<size_t> states;
+
+	/// One line each, by actor.
+	std::vector<std::string> lines() const
+	{
+		std::vector<std::string> all;
+		for (const auto &r : records)
+			all.insert(all.end(), r.begin(), r.end());
+		return all;
+	}
+};
+
 class Program {
 public:
-	Program(const Kind &kind, unsigned seed) : kind_(kind), random_(seed)
+	/// model: the course that this one is to take. It is waited for at each place where nothing
+	/// happens by itself: what comes by way of the kernel's threads and the library's may come
+	/// late.
+	Program(const Kind &kind, unsigned seed, const Course *model)
+	    : kind_(kind), random_(seed), model_(model)
 	{
 		const timeval hour{3600, 0};
 		limits_ = ev_token_bucket_cfg_new(700, 900, 500, 800, &hour);
@@ -71,8 +91,7 @@ public:
 		ev_token_bucket_cfg_free(limits_);
 	}
 
-	/// All that happened, one line each, by actor.
-	std::vector<std::string> run()
+	Course run()
 	{
 		for (int i = 0; i < most; ++i)
 			make();
@@ -83,12 +102,11 @@ public:
 				quiet();
 		}
 		quiet();
-		std::vector<std::string> all;
 		for (auto &a : actors_) {
 			look(*a);
-			all.insert(all.end(), a->record.begin(), a->record.end());
+			course_.records.push_back(a->record);
 		}
-		return all;
+		return course_;
 	}
 
 private:
@@ -233,15 +251,39 @@ private:
 		// One by one: in some states libevent looks at a descriptor again and again, and
 		// does nothing.
 		size_t before = state();
-		for (int idle = 0; idle < turns;) {
+		const auto limit = std::chrono::steady_clock::now() + hang_limit;
+		for (int idle = 0; idle < turns || is_late(limit);) {
 			event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 			idle = state() == before ? idle + 1 : 0;
 			before = state();
 			if (idle != 0 && moment.count() != 0)
 				std::this_thread::sleep_for(moment);
+			else if (idle > turns)
+				sched_yield();
 		}
+		course_.states.push_back(state());
 		for (auto &a : actors_)
 			look(*a);
+	}
+	/// Whether it may still become what the model was here.
+	bool is_late(std::chrono::steady_clock::time_point limit)
+	{
+		const size_t here = course_.states.size();
+		if (model_ == nullptr || astray_ || here >= model_->states.size() ||
+		    state() == model_->states[here])
+			return false;
+		astray_ = std::chrono::steady_clock::now() > limit || !goes_along();
+		return !astray_;
+	}
+	bool goes_along() const
+	{
+		for (size_t i = 0; i < actors_.size(); ++i) {
+			const auto &ours = actors_[i]->record, &theirs = model_->records[i];
+			if (ours.size() > theirs.size() ||
+			    !std::equal(ours.begin(), ours.end(), theirs.begin()))
+				return false;
+		}
+		return true;
 	}
 	size_t state() const
 	{
@@ -416,24 +458,23 @@ private:
 	Base base_;
 	ev_token_bucket_cfg *limits_;
 	std::vector<std::unique_ptr<Actor>> actors_;
+	Course course_;
+	const Course *model_;
+	bool astray_ = false; ///< it will not be what the model was
 };
 
-/// Readiness comes by way of the kernel's threads and the library's: how long a quiet turn waits
+/// In which order the two ends of a socket are told of depends on when: how long a quiet turn waits
 /// for them. Longer with each attempt at the same program.
 constexpr std::chrono::microseconds moments[] = {
 	std::chrono::microseconds(0), std::chrono::microseconds(500),
 	std::chrono::microseconds(2000), std::chrono::microseconds(8000),
 	std::chrono::microseconds(30000)};
 
-std::vector<std::string> record_of(const Kind &kind, unsigned seed)
-{
-	return Program(kind, seed).run();
-}
-
 /// False after printing where they part.
 bool the_same(unsigned seed)
 {
-	const auto theirs = record_of(kinds[0], seed), ours = record_of(kinds[1], seed);
+	const Course model = Program(kinds[0], seed, nullptr).run();
+	const auto theirs = model.lines(), ours = Program(kinds[1], seed, &model).run().lines();
 	size_t at = 0;
 	while (at < theirs.size() && at < ours.size() && theirs[at] == ours[at])
 		++at;
