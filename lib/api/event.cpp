@@ -21,11 +21,11 @@ namespace {
 // region) arms the association.
 int on_region(SocketCall &s, size_t len, bool whole_message)
 {
-	s.call.flags &= ~AIO_DMA_BUF;
+	s.call.call_flags &= ~AIO_DMA_BUF;
 	if (!is_inward(s.call.op))
 		return s.send_from_region();
-	s.call.multishot = (s.call.flags & EV_MULTISHOT) != 0;
-	s.call.flags &= ~EV_MULTISHOT;
+	s.call.multishot = (s.call.call_flags & EV_MULTISHOT) != 0;
+	s.call.call_flags &= ~EV_MULTISHOT;
 	return s.wait_for_arrival(len, whole_message);
 }
 
@@ -35,7 +35,7 @@ int on_buffer(SocketCall &s, const void *buf, size_t len, const struct sockaddr 
 	s.notify_channel(ec, data);
 	s.buffer(buf, len);
 	int error = s.address(a, length);
-	if (error == 0 && (s.call.flags & AIO_DMA_BUF) != 0)
+	if (error == 0 && (s.call.call_flags & AIO_DMA_BUF) != 0)
 		error = on_region(s, len, false);
 	return api::result_of(s.start(error));
 }
@@ -43,7 +43,7 @@ int on_buffer(SocketCall &s, const void *buf, size_t len, const struct sockaddr 
 int on_message(SocketCall &s, const struct msghdr *msg, ec_t ec, void *data)
 {
 	s.notify_channel(ec, data);
-	bool region = (s.call.flags & AIO_DMA_BUF) != 0;
+	bool region = (s.call.call_flags & AIO_DMA_BUF) != 0;
 	// What is received is made in the region.
 	int error = region && is_inward(s.call.op) ? 0 : s.message(msg);
 	return api::result_of(

@@ -22,7 +22,7 @@ SocketCall::SocketCall(Op op, int fd, int flags)
 {
 	call.op = op;
 	call.fd = fd;
-	call.flags = flags;
+	call.call_flags = flags;
 }
 
 void SocketCall::notify_aiocb(struct aiocb *cb)

@@ -23,32 +23,17 @@ long call(int fd, int command, long argument)
 #endif
 }
 
-ssize_t read_whole(const char *path, char *text, size_t room)
-{
-	auto fd = static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
-	if (fd < 0)
-		return -1;
-	ssize_t n = syscall(SYS_read, fd, text, room);
-	int error = errno;
-	close(fd);
-	errno = error;
-	return n;
-}
-
 // The flags of the file and O_CLOEXEC of the number.
 int flags_by_proc(int fd)
 {
-	char path[48], text[256];
-	snprintf(path, sizeof path, "/proc/thread-self/fdinfo/%d", fd);
-	ssize_t n = read_whole(path, text, sizeof text - 1);
-	if (n < 0) {
+	char text[256];
+	if (!read_fdinfo(fd, text, sizeof text)) {
 		// A number that is not there is not in /proc, either.
 		struct stat st;
 		int error = errno;
 		errno = sys::fstat(fd, &st) != 0 && errno == EBADF ? EBADF : error;
 		return -1;
 	}
-	text[n] = '\0';
 	const char *flags = strstr(text, "flags:");
 	errno = ENOSYS;
 	return flags != nullptr ? static_cast<int>(strtol(flags + 6, nullptr, 8)) : -1;
@@ -68,6 +53,21 @@ int duplicate_by_dup(int fd, int from)
 }
 
 } // namespace
+
+bool read_fdinfo(int fd, char *text, size_t size)
+{
+	char path[48];
+	snprintf(path, sizeof path, "/proc/thread-self/fdinfo/%d", fd);
+	auto info = static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
+	if (info < 0)
+		return false;
+	ssize_t n = syscall(SYS_read, info, text, size - 1);
+	int error = errno;
+	close(info);
+	errno = error;
+	text[n > 0 ? n : 0] = '\0';
+	return n >= 0;
+}
 
 int status_flags(int fd)
 {

@@ -7,6 +7,8 @@
 // None is a cancellation point, and all are async-signal-safe.
 #pragma once
 
+#include <cstddef>
+
 namespace sigevec::sys {
 
 // O_RDWR, O_NONBLOCK, O_APPEND and their like. -1: errno, EBADF or why they cannot be had.
@@ -16,5 +18,8 @@ int closes_on_exec(int fd);
 int stay_open_on_exec(int fd);
 // The lowest free number from `from' on, close-on-exec or not.
 int duplicate(int fd, int from, bool close_on_exec = true);
+
+// What the kernel tells of the descriptor in /proc, as a string. False: errno.
+bool read_fdinfo(int fd, char *text, size_t size);
 
 } // namespace sigevec::sys

@@ -33,12 +33,14 @@ template <class T> T *reversed(T *newest)
 
 template <class T> class Inbox {
 public:
-	void push(T *t)
+	// True: there was none.
+	bool push(T *t)
 	{
 		T *head = newest_.load(mo::relaxed);
 		do
 			t->next = head;
 		while (!newest_.compare_exchange_weak(head, t, mo::seq_cst, mo::relaxed));
+		return head == nullptr;
 	}
 
 	bool empty() const { return newest_.load(mo::seq_cst) == nullptr; }

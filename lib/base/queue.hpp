@@ -130,6 +130,14 @@ public:
 		length_++;
 	}
 
+	void push_front(T *t)
+	{
+		Of(t) = {nullptr, first_};
+		(first_ != nullptr ? Of(first_).before : last_) = t;
+		first_ = t;
+		length_++;
+	}
+
 	void remove(T *t)
 	{
 		Links<T> &l = Of(t);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "channel/wakeup.hpp"
 
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/own_epoll.hpp"
@@ -8,7 +9,6 @@
 #include "runtime/helper.hpp"
 
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
@@ -75,14 +75,9 @@ bool is_watched(Channel *c, int fd)
 // begins at a secret number. Not async-signal-safe.
 bool counts_as_wakeup(const Channel *c, int fd)
 {
-	char name[64], text[512];
-	snprintf(name, sizeof name, "/proc/thread-self/fdinfo/%d", fd);
-	int info = static_cast<int>(syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC));
-	if (info < 0)
+	char text[512];
+	if (!sys::read_fdinfo(fd, text, sizeof text))
 		return false;
-	long n = syscall(SYS_read, info, text, sizeof text - 1);
-	sys::close(info);
-	text[n > 0 ? n : 0] = 0;
 	const char *count = strstr(text, "eventfd-count:");
 	return count != nullptr &&
 	       strtoull(count + sizeof "eventfd-count:" - 1, nullptr, 16) >> 32 == c->wakeup_secret;

@@ -138,6 +138,16 @@ void finish(Request *r, ssize_t result)
 	requests::release(r);
 }
 
+void finish_by_thread(Request *r, bool mine, ssize_t result)
+{
+	if (!mine) {
+		requests::release(r);
+		return;
+	}
+	stats_detail::done_by(r, stats_detail::By::threads);
+	finish(r, result);
+}
+
 void finish_cancelled(Request *r)
 {
 	stats::count(stats::cancelled);

@@ -25,6 +25,10 @@ void finish_call(const Call &c, ssize_t result);
 // A request by its executor: as finish_call, and drops the executor's reference. Async-signal-safe.
 void finish(Request *r, ssize_t result);
 
+// The same after a thread has carried it out. Not mine: aio_cancel has been quicker, and told its
+// end.
+void finish_by_thread(Request *r, bool mine, ssize_t result);
+
 // As finish, by aio_cancel, after it has won the state `cancelled': the executor's reference stays.
 void finish_cancelled(Request *r);
 

@@ -105,14 +105,14 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 	if (r == nullptr)
 		return EINVAL;
 	// The result is the size of the piece.
-	if ((c.flags & MSG_TRUNC) != 0 && c.op != Op::read)
+	if ((c.call_flags & MSG_TRUNC) != 0 && c.op != Op::read)
 		return EOPNOTSUPP;
 	association::Locked a(c.fd);
 	if (!a)
 		return reserve(c, r, message);
 	// What waits takes the next data there is, as much as has come.
-	if ((c.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0 ||
-	    (a->stream && (c.flags & MSG_WAITALL) != 0))
+	if ((c.call_flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0 ||
+	    (a->stream && (c.call_flags & MSG_WAITALL) != 0))
 		return EOPNOTSUPP;
 	if (c.len == 0)
 		return EINVAL;
@@ -130,10 +130,10 @@ int prepare_wait(Call &c, size_t size, bool message)
 {
 	// An armed request has no call to repeat.
 	constexpr int unfit = MSG_TRUNC | MSG_PEEK | MSG_WAITALL;
-	if (!c.multishot && (c.flags & unfit) != 0)
+	if (!c.multishot && (c.call_flags & unfit) != 0)
 		return EOPNOTSUPP;
 	if (size == 0 || (!message && size > SSIZE_MAX) ||
-	    (c.flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != 0 ||
+	    (c.call_flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != 0 ||
 	    (c.multishot && c.message != nullptr))
 		return EINVAL;
 	c.dma = {};

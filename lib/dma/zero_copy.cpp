@@ -41,7 +41,7 @@ bool is_time(Region *r)
 bool wanted(const Call &c)
 {
 	if (c.dma.kind != Use::Kind::send || c.op != Op::send || c.len < least ||
-	    c.vector != nullptr || c.message != nullptr || c.flags != 0 ||
+	    c.vector != nullptr || c.message != nullptr || c.call_flags != 0 ||
 	    unknown.load(mo::relaxed))
 		return false;
 	return is_time(region::at(c.dma.region));

@@ -9,7 +9,6 @@
 #include "engine/filequeue.hpp"
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
-#include "request/stats_detail.hpp"
 #include "request/stream.hpp"
 #include "runtime/helper.hpp"
 
@@ -25,7 +24,13 @@ namespace {
 using helper::CancelReply;
 
 Mutex lock;
-OwnThread *first = nullptr; // in the order of their turns
+
+Links<OwnThread> &links_of(OwnThread *c)
+{
+	return c->turn;
+}
+
+List<OwnThread, links_of> turns; // in their order
 std::atomic<uint32_t> count{0};
 
 bool possible(const Request *r)
@@ -59,7 +64,7 @@ bool stands_before(const OwnThread *a, const OwnThread *b)
 unsigned here(uint32_t word)
 {
 	unsigned n = 0;
-	for (const OwnThread *o = first; o != nullptr; o = o->next)
+	for (const OwnThread *o = turns.first(); o != nullptr; o = turns.after(o))
 		n += o->request->on_stream() && o->request->stream_word() == word;
 	return n;
 }
@@ -75,7 +80,7 @@ bool may_begin(const OwnThread *c)
 	    (stream::claimed(r->stream_word()) ||
 	     stream::entered(r->stream_word()) != here(r->stream_word())))
 		return false;
-	for (const OwnThread *o = first; o != c; o = o->next)
+	for (const OwnThread *o = turns.first(); o != c; o = turns.after(o))
 		if (stands_before(o, c))
 			return false;
 	return true;
@@ -93,20 +98,16 @@ bool may_overtake(const OwnThread *c)
 
 void add(OwnThread *c, bool in_front)
 {
-	OwnThread **p = &first;
-	while (!in_front && *p != nullptr)
-		p = &(*p)->next;
-	c->next = *p;
-	*p = c;
+	if (in_front)
+		turns.push_front(c);
+	else
+		turns.push(c);
 	count.fetch_add(1, mo::seq_cst);
 }
 
-void take_out(const OwnThread *c)
+void take_out(OwnThread *c)
 {
-	OwnThread **p = &first;
-	while (*p != c)
-		p = &(*p)->next;
-	*p = c->next;
+	turns.remove(c);
 	count.fetch_sub(1, mo::relaxed);
 }
 
@@ -160,12 +161,7 @@ void end(Request *r, bool mine, ssize_t result)
 {
 	if (r->on_stream())
 		stream::leave(r->stream_word());
-	if (!mine) {
-		requests::release(r);
-		return;
-	}
-	stats_detail::done_by(r, stats_detail::By::threads);
-	completion::finish(r, result);
+	completion::finish_by_thread(r, mine, result);
 }
 
 } // namespace
@@ -205,9 +201,9 @@ bool stands_behind(const Request *r)
 		return false;
 	BlockSignals blocked;
 	Guard<Mutex> g(lock);
-	const OwnThread *o = first;
+	const OwnThread *o = turns.first();
 	while (o != nullptr && !alike(o->request, r))
-		o = o->next;
+		o = turns.after(o);
 	return o != nullptr;
 }
 
@@ -245,9 +241,9 @@ namespace {
 // With `lock' held; nullptr: it has left.
 OwnThread *find(const Request *r)
 {
-	OwnThread *c = first;
+	OwnThread *c = turns.first();
 	while (c != nullptr && c->request != r)
-		c = c->next;
+		c = turns.after(c);
 	return c;
 }
 
@@ -299,7 +295,7 @@ int cancel(Request *r, uint64_t word)
 void after_fork()
 {
 	lock.reset();
-	first = nullptr;
+	turns = {};
 	count.store(0, mo::relaxed);
 }
 

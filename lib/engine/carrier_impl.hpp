@@ -4,6 +4,7 @@
 // carrier_attempt.cpp (what it does in that).
 #pragma once
 
+#include "base/queue.hpp"
 #include "engine/carrier.hpp"
 #include "engine/rights.hpp"
 
@@ -36,7 +37,7 @@ struct OwnThread : Carrier {
 	int keep[254];
 	// Of one that is alone (engine/alone.hpp): who has his turn after it, and who asks for its
 	// end.
-	OwnThread *next = nullptr;
+	Links<OwnThread> turn{};
 	helper::CancelReply *asked = nullptr;
 };
 

@@ -65,9 +65,10 @@ void Driver::look()
 	look_ = false;
 	run_free_syncs();
 	streams_.each([this](Stream *s) {
-		if (s->busy && s->first != nullptr && s->first->is_by_thread() &&
-		    s->first->cancel_reply != nullptr)
-			stop_again(s->first);
+		if (s->busy && s->requests.first() != nullptr &&
+		    s->requests.first()->is_by_thread() &&
+		    s->requests.first()->cancel_reply != nullptr)
+			stop_again(s->requests.first());
 		if (!s->busy && !s->armed)
 			step(s);
 	});

@@ -69,7 +69,7 @@ void Driver::cancel(CancelReply *reply)
 bool Driver::stop_waiting(Request *r, CancelReply *reply)
 {
 	Stream *s = r->stream;
-	if (!r->on_stream() || !r->is_read() || s->first != r || !s->armed)
+	if (!r->on_stream() || !r->is_read() || s->requests.first() != r || !s->armed)
 		return false;
 	s->armed = false;
 	end_first(s, static_cast<ssize_t>(r->done));

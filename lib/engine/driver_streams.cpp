@@ -27,8 +27,8 @@ constexpr int most_interruptions = 100;
 // Starts what can be started: one request at a time.
 void Driver::step(Stream *s)
 {
-	while (s->first != nullptr && !s->busy && !s->armed) {
-		Request *r = s->first;
+	while (s->requests.first() != nullptr && !s->busy && !s->armed) {
+		Request *r = s->requests.first();
 		if (stream::claimed(s->word))
 			return; // a writer is at work within its call; it will say when it is done
 		if (r->get_state() == State::cancelled) {
@@ -38,7 +38,7 @@ void Driver::step(Stream *s)
 		if (!start(s, r))
 			return;
 	}
-	if (s->first == nullptr && !s->closed)
+	if (s->requests.first() == nullptr && !s->closed)
 		streams_.close(s);
 }
 
@@ -225,7 +225,7 @@ bool Driver::transferred(Stream *s, Request *r, ssize_t n)
 // r was cancelled, and nobody is at work on it.
 void Driver::drop(Stream *s, Request *r)
 {
-	if (s->first == r) {
+	if (s->requests.first() == r) {
 		s->clock = {};
 		s->armed = false;
 	}
@@ -238,7 +238,8 @@ void Driver::drop(Stream *s, Request *r)
 // True: r has ended, with EAGAIN rather than wait for its turn.
 bool Driver::end_behind(Stream *s, Request *r)
 {
-	if (s->first == r || !is_hasty(r) || ready(s) || !r->change(State::queued, State::running))
+	if (s->requests.first() == r || !is_hasty(r) || ready(s) ||
+	    !r->change(State::queued, State::running))
 		return false;
 	take_out(s, r);
 	alone::leave_stream(s->word);
@@ -249,8 +250,8 @@ bool Driver::end_behind(Stream *s, Request *r)
 // The first request waits, maybe once more.
 void Driver::end_all_behind(Stream *s)
 {
-	for (Request *r = s->first; r != nullptr && s->hasty != 0;) {
-		Request *next = r->next.load(mo::relaxed);
+	for (Request *r = s->requests.first(); r != nullptr && s->hasty != 0;) {
+		Request *next = RequestList::after(r);
 		end_behind(s, r);
 		r = next;
 	}
@@ -260,7 +261,7 @@ void Driver::end_all_behind(Stream *s)
 // vain.
 void Driver::end_unwanted(Stream *s, Request *r)
 {
-	bool first = s->first == r;
+	bool first = s->requests.first() == r;
 	if (r->get_state() == State::cancelled && !(first && s->busy))
 		drop(s, r);
 	else if (first && s->armed && may_be_stopped(r))
@@ -270,12 +271,12 @@ void Driver::end_unwanted(Stream *s, Request *r)
 
 Request *Driver::take_first(Stream *s)
 {
-	Request *r = s->first;
+	Request *r = s->requests.first();
 	take_out(s, r);
 	s->clock = {};
 	uint32_t word = s->word;
 	// The file is closed before the last end is told: who then looks finds it released.
-	if (s->first == nullptr)
+	if (s->requests.first() == nullptr)
 		streams_.close(s);
 	alone::leave_stream(word);
 	return r;

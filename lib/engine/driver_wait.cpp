@@ -37,7 +37,7 @@ constexpr uint8_t most_in_vain = 4;
 uint32_t readiness(const Stream *s)
 {
 	constexpr uint32_t always = EPOLLERR | EPOLLHUP;
-	const Request *r = s->first;
+	const Request *r = s->requests.first();
 	if (r->op == Op::poll)
 		return (static_cast<uint32_t>(r->call_flags) & 0xffff) | always;
 	return always | (s->read ? EPOLLIN | EPOLLPRI | EPOLLRDHUP : EPOLLOUT);
@@ -46,7 +46,8 @@ uint32_t readiness(const Stream *s)
 bool has_data(const Stream *s)
 {
 	struct pollfd p = {s->file, POLLIN, 0};
-	return s->first->op != Op::poll && sys::poll_now(&p) > 0 && (p.revents & POLLIN) != 0;
+	return s->requests.first()->op != Op::poll && sys::poll_now(&p) > 0 &&
+	       (p.revents & POLLIN) != 0;
 }
 
 } // namespace
@@ -147,7 +148,7 @@ void Driver::look_soon(Stream *s)
 // As arm().
 bool Driver::cannot_watch(Stream *s, int error)
 {
-	Request *r = s->first;
+	Request *r = s->requests.first();
 	// What has no readiness has all of it: poll() waits for ever for what is no part of that.
 	if (r->op == Op::poll && error == EPERM)
 		return false;
@@ -170,13 +171,13 @@ void Driver::file_is_ready(OpenFile *o, uint32_t events)
 {
 	streams_.keep(o);
 	bool wanted = false;
-	for (Stream *s = o->streams; s != nullptr;) {
-		Stream *next = s->sibling;
+	for (Stream *s = o->streams.first(); s != nullptr;) {
+		Stream *next = SiblingList::after(s);
 		bool has_event = !s->clock.alone && (readiness(s) & events) != 0;
 		wanted = wanted || has_event;
 		if (has_event && s->armed) {
 			s->armed = false;
-			if (waits_by_readiness(s->first))
+			if (waits_by_readiness(s->requests.first()))
 				s->clock.vain++;
 			step(s);
 		} else if (has_event)
@@ -184,7 +185,7 @@ void Driver::file_is_ready(OpenFile *o, uint32_t events)
 		s = next;
 	}
 	uint32_t still = 0;
-	for (Stream *s = o->streams; s != nullptr && !wanted; s = s->sibling)
+	for (Stream *s = o->streams.first(); s != nullptr && !wanted; s = SiblingList::after(s))
 		still |= s->clock.alone ? 0 : readiness(s);
 	if (!wanted && still != 0 && still != o->reported)
 		watch(o, still); // what nobody waits for any more
@@ -197,7 +198,7 @@ void Driver::watch_again()
 {
 	streams_.each([](Stream *s) { s->open->reported = 0; });
 	streams_.each([this](Stream *s) {
-		if (s->armed && s->first != nullptr) {
+		if (s->armed && s->requests.first() != nullptr) {
 			s->armed = false;
 			step(s);
 		}
@@ -215,7 +216,7 @@ void Driver::take_ready(int ms)
 	// faster.
 	if (n < 0) {
 		streams_.each([this](Stream *s) {
-			if (s->armed && s->first != nullptr)
+			if (s->armed && s->requests.first() != nullptr)
 				look_soon(s);
 		});
 		if (error != EINTR && ms != 0)
@@ -280,9 +281,9 @@ void Driver::time_has_come(Stream *s, uint64_t now)
 	c.due = 0;
 	c.alone = false;
 	c.vain = 0;
-	if (!s->armed || s->first == nullptr)
+	if (!s->armed || s->requests.first() == nullptr)
 		return;
-	Request *r = s->first;
+	Request *r = s->requests.first();
 	s->armed = false;
 	c.pause = c.pause * 2 < longest_pause ? c.pause * 2 : longest_pause;
 	if (!r->is_read() && r->deadline != 0 && now >= r->deadline &&

@@ -9,7 +9,6 @@
 #include "completion/completion.hpp"
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
-#include "request/stats_detail.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 
@@ -174,12 +173,7 @@ void synchronize(Request *r, int fd)
 	bool mine = r->change(State::queued, State::running);
 	ssize_t result = mine ? transfer::blocking(r, fd) : 0;
 	copies::close(fd);
-	if (!mine) {
-		requests::release(r);
-		return;
-	}
-	stats_detail::done_by(r, stats_detail::By::threads);
-	completion::finish(r, result);
+	completion::finish_by_thread(r, mine, result);
 }
 
 } // namespace
@@ -282,8 +276,7 @@ void serve(FileQueue *q, int fd)
 		// Closed before the last end is told: who then looks finds the file released.
 		if (next == nullptr)
 			copies::close(fd);
-		stats_detail::done_by(r, stats_detail::By::threads);
-		completion::finish(r, result);
+		completion::finish_by_thread(r, true, result);
 		if (next == nullptr)
 			return;
 		r = next;

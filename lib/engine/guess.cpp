@@ -70,8 +70,7 @@ Attempt attempt(const Call &c)
 		a.result = -EAGAIN;
 		return a;
 	}
-	a.result = transfer::at_offset(c.op == Op::read, c.fd,
-				       {c.buf, c.len, c.offset, c.vector, c.vector_count},
+	a.result = transfer::at_offset(c.op == Op::read, c.fd, transfer::whole(c),
 				       memory ? 0 : RWF_NOWAIT);
 	bool believed = whole(c, a.result) || (memory && c.op == Op::read && a.result >= 0);
 	a.answer = believed ? Answer::ended : Answer::doubt;

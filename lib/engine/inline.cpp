@@ -32,12 +32,9 @@ namespace sigevec {
 
 namespace {
 
-constexpr size_t small = transfer::copied_in_call;
+using transfer::whole;
 
-transfer::Piece whole(const Call &c)
-{
-	return {c.buf, c.len, c.offset, c.vector, c.vector_count};
-}
+constexpr size_t small = transfer::copied_in_call;
 
 // A part of a file's read can be cached, or be all there is: only the size tells.
 bool complete(const Call &c, const Descriptor &d, ssize_t n)
@@ -163,7 +160,8 @@ bool nothing_there(ssize_t n)
 // Ends with EAGAIN rather than wait.
 bool nonblocking(const Call &c, const Descriptor &d)
 {
-	return is_socket_call(c.op) ? (c.flags & MSG_DONTWAIT) != 0 : (d.flags & O_NONBLOCK) != 0;
+	return is_socket_call(c.op) ? (c.call_flags & MSG_DONTWAIT) != 0
+				    : (d.flags & O_NONBLOCK) != 0;
 }
 
 ssize_t try_stream(const Call &c, const Descriptor &d)
@@ -174,13 +172,13 @@ ssize_t try_stream(const Call &c, const Descriptor &d)
 		// ago.
 		if ((d.flags & O_NONBLOCK) == 0)
 			return -EAGAIN;
-		long fd = syscall(SYS_accept4, d.fd, nullptr, nullptr, c.flags);
+		long fd = syscall(SYS_accept4, d.fd, nullptr, nullptr, c.call_flags);
 		return fd < 0 ? -errno : fd;
 	}
 	if (!is_socket_call(c.op))
 		return transfer::without_waiting(inward, d.kind, d.fd, whole(c));
-	ssize_t n =
-		transfer::message_without_waiting(inward, d.fd, c.flags, c.message, true, whole(c));
+	ssize_t n = transfer::message_without_waiting(inward, d.fd, c.call_flags, c.message, true,
+						      whole(c));
 	if (n >= 0 && c.result != nullptr) {
 		c.result->msg_namelen = c.message->msg_namelen;
 		c.result->msg_controllen = c.message->msg_controllen;
@@ -235,7 +233,7 @@ bool on_stream(const Call &c, const Descriptor &d, ssize_t *result)
 
 bool poll_now(const Call &c, ssize_t *result)
 {
-	struct pollfd p = {c.fd, static_cast<short>(c.flags), 0};
+	struct pollfd p = {c.fd, static_cast<short>(c.call_flags), 0};
 	if (sys::poll_now(&p) <= 0)
 		return false;
 	*result = transfer::poll_result(p.revents);
@@ -295,8 +293,10 @@ bool never_at_once(const Call &c)
 {
 	constexpr int waits = MSG_WAITALL;
 	return c.done != 0 || c.op == Op::fsync || c.op == Op::fdatasync || c.multishot ||
-	       (c.op == Op::recv && (c.flags & waits) != 0 && (c.flags & MSG_DONTWAIT) == 0) ||
-	       (c.op == Op::send && (c.flags & MSG_FASTOPEN) != 0) || dma::zero_copy::wanted(c);
+	       (c.op == Op::recv && (c.call_flags & waits) != 0 &&
+		(c.call_flags & MSG_DONTWAIT) == 0) ||
+	       (c.op == Op::send && (c.call_flags & MSG_FASTOPEN) != 0) ||
+	       dma::zero_copy::wanted(c);
 }
 
 bool attempt(const Call &c, const Descriptor &d, ssize_t *result)
@@ -329,7 +329,7 @@ bool works(const char **reason)
 bool is_beside_the_stream(const Call &c, const Descriptor &d)
 {
 	if (c.op == Op::recv)
-		return (c.flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
+		return (c.call_flags & (MSG_OOB | MSG_ERRQUEUE)) != 0;
 	return c.len == 0 &&
 	       ((c.op == Op::read && (d.kind == Kind::socket || d.kind == Kind::fifo)) ||
 		(c.op == Op::write && d.kind == Kind::fifo));

@@ -28,7 +28,7 @@ struct Plug {
 };
 thread_local Plug plugged __attribute__((tls_model("initial-exec")));
 
-void prepare(Request *r, struct iocb *i)
+void prepare_iocb(Request *r, struct iocb *i)
 {
 	memset(i, 0, sizeof *i);
 	int fd = r->fd.load(mo::relaxed);
@@ -123,7 +123,7 @@ void submit_all(Context &c, Request **v, int n)
 	struct iocb iocbs[most_plugged], *p[most_plugged];
 	Submitted s[most_plugged];
 	for (int i = 0; i < n; i++) {
-		prepare(v[i], &iocbs[i]);
+		prepare_iocb(v[i], &iocbs[i]);
 		p[i] = &iocbs[i];
 		s[i] = {v[i], v[i]->state.load(mo::relaxed) >> 8};
 		v[i]->in_call.store(s[i].generation, mo::release);

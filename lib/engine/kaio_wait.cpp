@@ -14,26 +14,41 @@ namespace sigevec::kaio {
 
 namespace {
 
-void stop_leading(Context &c)
-{
-	// seq_cst: a follower sets its bit, then looks at the leader; this clears the leader, then
-	// looks at the bits.
-	c.leader.store(nullptr, mo::seq_cst);
-	if (uint32_t f = c.followers.exchange(0, mo::seq_cst); f != 0)
-		waiters::wake(f);
-}
+// This thread as the leader of a context, perhaps once more in a signal handler.
+struct Leader {
+	Context &c;
+	bool nested = false;
 
-struct Leading {
-	Context *c;
-	bool nested;
+	// False: another thread leads.
+	bool begin()
+	{
+		Guard<Mutex> g(c.lock);
+		if (led_by_other(c))
+			return false;
+		nested = c.leader.load(mo::relaxed) != nullptr;
+		c.leader.store(&identity, mo::seq_cst);
+		return true;
+	}
+	void end()
+	{
+		if (nested)
+			return;
+		// seq_cst: a follower sets its bit, then looks at the leader; this clears the
+		// leader, then looks at the bits.
+		c.leader.store(nullptr, mo::seq_cst);
+		if (uint32_t f = c.followers.exchange(0, mo::seq_cst); f != 0)
+			waiters::wake(f);
+	}
+};
+
+struct Leading : Leader {
 	const sigset_t *mask;
 };
 
 void cancelled_while_leading(void *p)
 {
 	auto *l = static_cast<Leading *>(p);
-	if (!l->nested)
-		stop_leading(*l->c);
+	l->end();
 	pthread_sigmask(SIG_SETMASK, l->mask, nullptr);
 }
 
@@ -72,7 +87,7 @@ int sleep_on(Leading &l, const sigset_t *let_in, const Deadline &deadline, bool 
 	if (!deadline.never && !deadline.left(rest))
 		return -ETIMEDOUT;
 	Undoing u{cancelled_while_leading, &l, PTHREAD_CANCEL_ASYNCHRONOUS};
-	return sleep_on(*l.c, let_in, deadline.never ? nullptr : &rest, cancellable ? &u : nullptr);
+	return sleep_on(l.c, let_in, deadline.never ? nullptr : &rest, cancellable ? &u : nullptr);
 }
 
 // The kernel never restarts io_pgetevents, but a wait without time-out goes on after a handler with
@@ -127,13 +142,13 @@ int sleep_until(Leading &l, bool (*done)(void *), void *arg, const Deadline &dea
 		bool cancellable)
 {
 	for (unsigned round = 0;; round++) {
-		take_all(*l.c);
+		take_all(l.c);
 		if (done(arg))
 			return 0;
 		int e = deadline.never ? sleep_for_ever(l, round, cancellable)
 				       : sleep_on(l, l.mask, deadline, cancellable);
 		if (!deadline.never && (e == 0 || e == -ETIMEDOUT))
-			return has_events(l.c->ring.load(mo::relaxed)) ? EAGAIN : ETIMEDOUT;
+			return has_events(l.c.ring.load(mo::relaxed)) ? EAGAIN : ETIMEDOUT;
 		// A wait that would end by its time is never restarted.
 		if (e == -EINTR && round == 0 && deadline.never)
 			continue;
@@ -146,28 +161,19 @@ int sleep_until(Leading &l, bool (*done)(void *), void *arg, const Deadline &dea
 
 int lead(int context, bool (*done)(void *), void *arg, const Deadline &deadline, bool cancellable)
 {
-	Context &c = all[context];
 	BlockSignals blocked;
-	Leading l{&c, false, &blocked.saved()};
-	{
-		Guard<Mutex> g(c.lock);
-		if (led_by_other(c))
-			return EBUSY;
-		l.nested = c.leader.load(mo::relaxed) != nullptr;
-		c.leader.store(&identity, mo::seq_cst);
-	}
+	Leading l{{all[context]}, &blocked.saved()};
+	if (!l.begin())
+		return EBUSY;
 	int e = sleep_until(l, done, arg, deadline, cancellable);
-	if (!l.nested)
-		stop_leading(c);
+	l.end();
 	return e == EAGAIN ? 0 : e;
 }
 
 namespace {
 
 // The sleep of a group's waiter.
-struct Sleep {
-	Context *c;
-	bool nested;
+struct Sleep : Leader {
 	void (*undo)(void *);
 	void *arg;
 };
@@ -176,8 +182,7 @@ struct Sleep {
 void undo_sleep(void *p)
 {
 	auto *s = static_cast<Sleep *>(p);
-	if (!s->nested)
-		stop_leading(*s->c);
+	s->end();
 	s->undo(s->arg);
 }
 
@@ -186,19 +191,12 @@ void undo_sleep(void *p)
 int sleep_once(int context, const timespec &most, const sigset_t *let_in, void (*undo)(void *),
 	       void *arg, int type)
 {
-	Context &c = all[context];
-	Sleep s{&c, false, undo, arg};
-	{
-		Guard<Mutex> g(c.lock);
-		if (led_by_other(c))
-			return -EBUSY;
-		s.nested = c.leader.load(mo::relaxed) != nullptr;
-		c.leader.store(&identity, mo::seq_cst);
-	}
+	Sleep s{{all[context]}, undo, arg};
+	if (!s.begin())
+		return -EBUSY;
 	Undoing u{undo_sleep, &s, type};
-	int e = sleep_on(c, let_in, &most, &u);
-	if (!s.nested)
-		stop_leading(c);
+	int e = sleep_on(s.c, let_in, &most, &u);
+	s.end();
 	return e == -EINTR || e == -ETIMEDOUT ? e : 0;
 }
 

@@ -79,6 +79,17 @@ int set_up(OwnRing *ring, unsigned entries)
 }
 
 // What the completion of r's operation is known by.
+// What the kernel is to heed beside what its arguments say.
+int flags_of(const Request *r)
+{
+	// fcntl may have set O_APPEND since. Where the kernel does not know the flag, a worker
+	// makes the call.
+	if (r->op == Op::write)
+		return is_stream(r->kind) ? 0 : RWF_NOAPPEND;
+	// A send never waits in the ring: see driver_streams.cpp.
+	return r->op == Op::send ? r->call_flags | MSG_NOSIGNAL | MSG_DONTWAIT : r->call_flags;
+}
+
 uint64_t mark_of(const Request *r)
 {
 	if (r->dma.zero_copy != nullptr)
@@ -145,24 +156,19 @@ void Ring::watch_wakeup()
 void Ring::start(Request *r, int file)
 {
 	struct io_uring_sqe *sqe = get_sqe();
-	if (is_socket_call(r->op))
-		prepare_socket_call(sqe, r, file);
-	else if (r->is_sync())
-		io_uring_prep_fsync(sqe, file, r->op == Op::fdatasync ? IORING_FSYNC_DATASYNC : 0);
-	else {
-		transfer::Piece p = transfer::rest(r);
-		if (p.len > transfer::most_at_once)
-			p.len = transfer::most_at_once;
+	size_t n = prepare_sqe(sqe, r, file, flags_of(r));
+	if (r->op == Op::send && r->message == nullptr &&
+	    dma::zero_copy::begin(r, file, n) != nullptr) {
+		sqe->opcode = IORING_OP_SEND_ZC;
+		sqe->ioprio = IORING_SEND_ZC_REPORT_USAGE;
+	}
+	if (r->op == Op::read || r->op == Op::write) {
 		if (r->kind == Kind::fifo || r->kind == Kind::socket)
-			p.offset = -1;
-		if (r->is_read())
-			prepare_read(sqe, file, p);
-		else
-			prepare_write(sqe, r, file, p);
+			sqe->off = static_cast<uint64_t>(-1);
 		// A terminal's driver waits for room within the submission, whatever it is asked
 		// (Linux 6.18).
 		bool may_wait = r->kind >= Kind::device && !r->is_read();
-		if (may_wait || (!r->on_stream() && p.len > large))
+		if (may_wait || (!r->on_stream() && n > large))
 			sqe->flags |= IOSQE_ASYNC;
 	}
 	if (r->dma)

@@ -1,65 +1,92 @@
 // SPDX-License-Identifier: MIT
-//
-// Entries of the driver's ring: what a request asks of the kernel.
 #include "engine/ring_prepare.hpp"
 
 #ifdef HAVE_LIBURING
 
-#include "dma/zero_copy.hpp"
+#include "engine/transfer.hpp"
 #include "uring.h"
 
 #include <sys/socket.h>
 
-namespace sigevec::driver {
+namespace sigevec {
 
-void prepare_socket_call(struct io_uring_sqe *sqe, Request *r, int file)
+namespace {
+
+void prepare_message(struct io_uring_sqe *sqe, KeptOperation *o, int file, int flags)
 {
-	bool inward = r->is_read();
-	// A send never waits in the ring: see driver_streams.cpp.
-	int flags = r->call_flags | (inward ? 0 : MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (r->message != nullptr) {
-		struct msghdr *m = transfer::header_of_rest(r);
-		if (inward)
-			io_uring_prep_recvmsg(sqe, file, m, static_cast<unsigned>(flags));
-		else
-			io_uring_prep_sendmsg(sqe, file, m, static_cast<unsigned>(flags));
-		return;
-	}
-	transfer::Piece p = transfer::rest(r);
+	struct msghdr *m = transfer::header_of_rest(o);
+	if (o->is_read())
+		io_uring_prep_recvmsg(sqe, file, m, static_cast<unsigned>(flags));
+	else
+		io_uring_prep_sendmsg(sqe, file, m, static_cast<unsigned>(flags));
+}
+
+void prepare_vector(struct io_uring_sqe *sqe, bool read, int file, const transfer::Piece &p)
+{
+	auto n = static_cast<unsigned>(p.vector_count);
+	if (read)
+		io_uring_prep_readv(sqe, file, p.vector, n, static_cast<uint64_t>(p.offset));
+	else
+		io_uring_prep_writev(sqe, file, p.vector, n, static_cast<uint64_t>(p.offset));
+}
+
+void prepare_buffer(struct io_uring_sqe *sqe, Op op, int file, const transfer::Piece &p, int flags)
+{
+	auto n = static_cast<unsigned>(p.len);
+	auto offset = static_cast<uint64_t>(p.offset);
+	if (op == Op::read)
+		io_uring_prep_read(sqe, file, p.buf, n, offset);
+	else if (op == Op::write)
+		io_uring_prep_write(sqe, file, p.buf, n, offset);
+	else if (op == Op::recv)
+		io_uring_prep_recv(sqe, file, p.buf, n, flags);
+	else
+		io_uring_prep_send(sqe, file, p.buf, n, flags);
+}
+
+size_t prepare_transfer(struct io_uring_sqe *sqe, KeptOperation *o, int file, int flags)
+{
+	transfer::Piece p = transfer::rest(o);
 	if (p.len > transfer::most_at_once)
 		p.len = transfer::most_at_once;
-	if (inward)
-		io_uring_prep_recv(sqe, file, p.buf, p.len, flags);
-	else if (dma::zero_copy::begin(r, file, p.len) != nullptr)
-		io_uring_prep_send_zc(sqe, file, p.buf, p.len, flags, IORING_SEND_ZC_REPORT_USAGE);
-	else
-		io_uring_prep_send(sqe, file, p.buf, p.len, flags);
-}
-
-void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfer::Piece &p)
-{
 	if (p.vector != nullptr)
-		io_uring_prep_writev(sqe, file, p.vector, static_cast<unsigned>(p.vector_count),
-				     static_cast<uint64_t>(p.offset));
+		prepare_vector(sqe, o->is_read(), file, p);
 	else
-		io_uring_prep_write(sqe, file, p.buf, static_cast<unsigned>(p.len),
-				    static_cast<uint64_t>(p.offset));
-	// fcntl may have set O_APPEND since. Where the kernel does not know the flag, a worker
-	// makes the call.
-	if (!is_stream(r->kind))
-		sqe->rw_flags = RWF_NOAPPEND;
+		prepare_buffer(sqe, o->op, file, p, flags);
+	if (o->op == Op::write)
+		sqe->rw_flags = flags;
+	return p.len;
 }
 
-void prepare_read(struct io_uring_sqe *sqe, int file, const transfer::Piece &p)
+} // namespace
+
+size_t prepare_sqe(struct io_uring_sqe *sqe, KeptOperation *o, int file, int flags)
 {
-	if (p.vector != nullptr)
-		io_uring_prep_readv(sqe, file, p.vector, static_cast<unsigned>(p.vector_count),
-				    static_cast<uint64_t>(p.offset));
-	else
-		io_uring_prep_read(sqe, file, p.buf, static_cast<unsigned>(p.len),
-				   static_cast<uint64_t>(p.offset));
+	if (o->message != nullptr && o->op != Op::connect) {
+		prepare_message(sqe, o, file, flags);
+		return o->len - o->done;
+	}
+	switch (o->op) {
+	case Op::fsync:
+		io_uring_prep_fsync(sqe, file, 0);
+		return 0;
+	case Op::fdatasync:
+		io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC);
+		return 0;
+	case Op::connect: {
+		const struct msghdr &to = o->message->header;
+		io_uring_prep_connect(sqe, file, static_cast<const struct sockaddr *>(to.msg_name),
+				      to.msg_namelen);
+		return 0;
+	}
+	case Op::poll:
+		io_uring_prep_poll_add(sqe, file, static_cast<unsigned>(flags));
+		return 0;
+	default:
+		return prepare_transfer(sqe, o, file, flags);
+	}
 }
 
-} // namespace sigevec::driver
+} // namespace sigevec
 
 #endif

@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// The entries by which a request is put into the driver's ring (ring.hpp). file: the driver's
-// descriptor.
+// The entry by which what is left of an operation goes into a ring: the driver's (ring.hpp), or a
+// channel's (ring_channel/).
 #pragma once
 
 #include "config.h"
-#include "engine/transfer.hpp"
 #include "request/request.hpp"
 
 #ifdef HAVE_LIBURING
 
 #include <liburing.h>
 
-namespace sigevec::driver {
+namespace sigevec {
 
-void prepare_socket_call(struct io_uring_sqe *sqe, Request *r, int file);
-// p: what is left of r.
-void prepare_write(struct io_uring_sqe *sqe, Request *r, int file, const transfer::Piece &p);
-void prepare_read(struct io_uring_sqe *sqe, int file, const transfer::Piece &p);
+// file: a descriptor of the ring's. flags: of the call, all of them. Returns the bytes of a
+// transfer.
+size_t prepare_sqe(struct io_uring_sqe *sqe, KeptOperation *o, int file, int flags);
 
-} // namespace sigevec::driver
+} // namespace sigevec
 
 #endif

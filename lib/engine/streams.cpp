@@ -124,7 +124,7 @@ OpenFile *Streams::make_file(const Request *r, int file)
 	OpenFile *&head = table_[slot(dev, ino, number)];
 	OpenFile *&marked = marked_[slot_of_mark(++marks_)];
 	head = new (m) OpenFile{head, dev, ino,    number, r->kind, r->flags,          file,
-				0,    0,   marks_, marked, nullptr, {nullptr, nullptr}};
+				0,    0,   marks_, marked, {},      {nullptr, nullptr}};
 	marked = head;
 	return head;
 }
@@ -167,14 +167,8 @@ void Streams::let_go(OpenFile *o)
 
 void Streams::enter(Stream *s)
 {
-	s->next = all_;
-	if (all_ != nullptr)
-		all_->previous = s;
-	all_ = s;
-	s->sibling = s->open->streams;
-	if (s->sibling != nullptr)
-		s->sibling->previous_sibling = s;
-	s->open->streams = s;
+	all_.push_front(s);
+	s->open->streams.push_front(s);
 	keep(s->open);
 }
 
@@ -211,26 +205,21 @@ Stream *Streams::make(const Request *r, int file)
 
 void Streams::close(Stream *s)
 {
-	(s->previous != nullptr ? s->previous->next : all_) = s->next;
-	if (s->next != nullptr)
-		s->next->previous = s->previous;
+	all_.remove(s);
 	OpenFile *o = s->open;
-	(s->previous_sibling != nullptr ? s->previous_sibling->sibling : o->streams) = s->sibling;
-	if (s->sibling != nullptr)
-		s->sibling->previous_sibling = s->previous_sibling;
+	o->streams.remove(s);
 	if (o->ordered[s->read] == s)
 		o->ordered[s->read] = nullptr;
 	let_go(o);
 	s->file = -1;
 	s->closed = true;
-	s->next = closed_;
-	closed_ = s;
+	closed_.push(s);
 }
 
 void Streams::sweep()
 {
-	while (Stream *s = closed_) {
-		closed_ = s->next;
+	while (Stream *s = closed_.first()) {
+		closed_.remove(s);
 		stream_memory_.give_back(s);
 	}
 	while (OpenFile *o = closed_files_) {
@@ -248,39 +237,19 @@ void push_back(Stream *s, Request *r)
 {
 	r->stream = s;
 	s->hasty += is_hasty(r) ? 1 : 0;
-	r->next.store(nullptr, mo::relaxed);
-	r->previous = s->first == nullptr ? nullptr : s->last;
-	if (s->first == nullptr)
-		s->first = r;
-	else
-		s->last->next.store(r, mo::relaxed);
-	s->last = r;
+	s->requests.push(r);
 }
 
 void push_front(Stream *s, Request *r)
 {
 	r->stream = s;
 	s->hasty += is_hasty(r) ? 1 : 0;
-	r->next.store(s->first, mo::relaxed);
-	r->previous = nullptr;
-	if (s->first == nullptr)
-		s->last = r;
-	else
-		s->first->previous = r;
-	s->first = r;
+	s->requests.push_front(r);
 }
 
 void take_out(Stream *s, Request *r)
 {
-	Request *before = r->previous, *after = r->next.load(mo::relaxed);
-	if (before == nullptr)
-		s->first = after;
-	else
-		before->next.store(after, mo::relaxed);
-	if (after == nullptr)
-		s->last = before;
-	else
-		after->previous = before;
+	s->requests.remove(r);
 	s->hasty -= is_hasty(r) ? 1 : 0;
 	r->stream = nullptr;
 }

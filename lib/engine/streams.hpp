@@ -12,12 +12,21 @@
 // All of it belongs to the driver's thread.
 #pragma once
 
+#include "base/queue.hpp"
 #include "base/reserve.hpp"
 #include "request/request.hpp"
 
 namespace sigevec::driver {
 
 struct Stream;
+inline Links<Stream> &links_of(Stream *s);
+inline Links<Stream> &siblings_of(Stream *s);
+inline Links<Request> &links_in_stream(Request *r)
+{
+	return r->in_stream;
+}
+using RequestList = List<Request, links_in_stream>;
+using SiblingList = List<Stream, siblings_of>;
 
 // A file in the driver's table, as long as a stream needs it.
 struct OpenFile {
@@ -31,8 +40,8 @@ struct OpenFile {
 	uint32_t reported; // what epoll tells of: each change, once
 	uint64_t mark;     // by which epoll names it, never given twice
 	OpenFile *next_marked;
-	Stream *streams;    // all
-	Stream *ordered[2]; // of them that of each direction, if its requests are in an order
+	SiblingList streams; // all
+	Stream *ordered[2];  // of them that of each direction, if its requests are in an order
 };
 
 // When a stream that waits is looked at without having become ready: readiness does not tell of all
@@ -45,8 +54,8 @@ struct Clock {
 };
 
 struct Stream {
-	Stream *next, *previous;            // all there are; the closed ones
-	Stream *sibling, *previous_sibling; // of the same file
+	Links<Stream> links;    // all there are; the closed ones
+	Links<Stream> siblings; // of the same file
 	OpenFile *open;
 	bool read;
 	bool busy;     // the first request is with the ring or a worker
@@ -55,10 +64,20 @@ struct Stream {
 	bool closed;   // emptied; freed when the driver has no event in hand that might name it
 	int file;      // open->file
 	uint32_t word; // request/stream.hpp
-	Request *first, *last;
+	RequestList requests;
 	uint32_t hasty; // how many of them do not wait for their turn
 	Clock clock;
 };
+
+inline Links<Stream> &links_of(Stream *s)
+{
+	return s->links;
+}
+
+inline Links<Stream> &siblings_of(Stream *s)
+{
+	return s->siblings;
+}
 
 // Whether two descriptors of the driver's table are one open file, or as good as one.
 class Identity {
@@ -96,8 +115,8 @@ public:
 
 	template <class F> void each(F f)
 	{
-		for (Stream *s = all_; s != nullptr;) {
-			Stream *next = s->next;
+		for (Stream *s = all_.first(); s != nullptr;) {
+			Stream *next = all_.after(s);
 			f(s);
 			s = next;
 		}
@@ -118,8 +137,7 @@ private:
 	OpenFile *table_[size] = {}, *marked_[size] = {};
 	uint64_t marks_ = 0; // 0 is none
 	OpenFile *closed_files_ = nullptr;
-	Stream *all_ = nullptr;
-	Stream *closed_ = nullptr;
+	List<Stream, links_of> all_, closed_;
 	Reserve<OpenFile, 16> file_memory_;
 	Reserve<Stream, 16> stream_memory_;
 	Identity identity_;

@@ -45,6 +45,9 @@ ssize_t vector_call(bool read, int fd, const struct iovec *v, int n, off_t offse
 	return r;
 }
 
+namespace {
+
+// Takes what is used from the front of a vector, which may be no more than is in it.
 void cut(Vector *v, size_t used)
 {
 	int first = 0;
@@ -59,21 +62,23 @@ void cut(Vector *v, size_t used)
 	}
 }
 
-Piece rest(Request *r)
+} // namespace
+
+Piece rest(KeptOperation *o)
 {
-	Piece p{static_cast<char *>(r->buf) + r->done, r->len - r->done,
-		r->offset + static_cast<off_t>(r->done), nullptr, 0};
-	if (r->vector == nullptr)
+	Piece p{static_cast<char *>(o->buf) + o->done, o->len - o->done,
+		o->offset + static_cast<off_t>(o->done), nullptr, 0};
+	if (o->vector == nullptr)
 		return p;
-	// r->len counts what was asked for; the vector itself is cut from the front as it is used
+	// o->len counts what was asked for; the vector itself is cut from the front as it is used
 	// up.
 	size_t have = 0;
-	for (int i = 0; i < r->vector->count; i++)
-		have += r->vector->v[i].iov_len;
-	cut(r->vector, have - p.len);
+	for (int i = 0; i < o->vector->count; i++)
+		have += o->vector->v[i].iov_len;
+	cut(o->vector, have - p.len);
 	p.buf = nullptr;
-	p.vector = r->vector->v;
-	p.vector_count = r->vector->count;
+	p.vector = o->vector->v;
+	p.vector_count = o->vector->count;
 	return p;
 }
 
@@ -191,22 +196,18 @@ ssize_t unable(const Request *r, int fd)
 	return result(r->op == Op::read ? readv(fd, nullptr, 0) : writev(fd, nullptr, 0));
 }
 
-struct msghdr *header_for(Message *m, const struct iovec &buffer, Vector *vector, bool control)
+struct msghdr *header_of_rest(KeptOperation *o)
 {
-	m->buffer = buffer;
-	m->header.msg_iov = vector != nullptr ? vector->v : &m->buffer;
-	m->header.msg_iovlen = vector != nullptr ? static_cast<size_t>(vector->count) : 1;
-	if (!control) {
+	Piece p = rest(o);
+	Message *m = o->message;
+	m->buffer = {p.buf, p.len};
+	m->header.msg_iov = o->vector != nullptr ? o->vector->v : &m->buffer;
+	m->header.msg_iovlen = o->vector != nullptr ? static_cast<size_t>(o->vector->count) : 1;
+	if (o->done != 0 && !o->is_read()) {
 		m->header.msg_control = nullptr;
 		m->header.msg_controllen = 0;
 	}
 	return &m->header;
-}
-
-struct msghdr *header_of_rest(Request *r)
-{
-	Piece p = rest(r);
-	return header_for(r->message, {p.buf, p.len}, r->vector, r->done == 0 || r->is_read());
 }
 
 bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)

@@ -48,11 +48,13 @@ struct Piece {
 	int vector_count;
 };
 
-// Takes what is used from the front of a vector, which may be no more than is in it.
-void cut(Vector *v, size_t used);
-
-// What is left of r. With a vector this changes r->vector, whose executor must be the caller.
-Piece rest(Request *r);
+// The whole of a call that has not begun.
+inline Piece whole(const Call &c)
+{
+	return {c.buf, c.len, c.offset, c.vector, c.vector_count};
+}
+// What is left of o. With a vector this changes o->vector, whose executor must be the caller.
+Piece rest(KeptOperation *o);
 
 // One call at the offset: a file that has none says -ESPIPE, and nothing has been moved. Result or
 // -errno. Async-signal-safe.
@@ -79,11 +81,8 @@ ssize_t attempt(Request *r, int fd);
 // anything.
 ssize_t unable(const Request *r, int fd);
 
-// The header for the kernel, with what is left: buffer, or the vector if there is one. control:
-// whether the control data still has to go.
-struct msghdr *header_for(Message *m, const struct iovec &buffer, Vector *vector, bool control);
-// The same of r. As rest().
-struct msghdr *header_of_rest(Request *r);
+// The header for the kernel, with what is left. Control data goes with the first part. As rest().
+struct msghdr *header_of_rest(KeptOperation *o);
 
 // Whether a descriptor may travel with the message.
 bool may_carry_descriptors(Op op, int fd, const struct msghdr *header);

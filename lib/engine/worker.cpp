@@ -11,7 +11,6 @@
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
-#include "request/stats_detail.hpp"
 #include "runtime/config.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/thread.hpp"
@@ -49,12 +48,7 @@ void carry_out(Helper *h, Request *r)
 						: transfer::total(r, -EAGAIN);
 	// Closed before the end is told: who then looks finds the file released.
 	held_files::let_go(r);
-	if (!mine) {
-		requests::release(r);
-		return;
-	}
-	stats_detail::done_by(r, stats_detail::By::threads);
-	completion::finish(r, result);
+	completion::finish_by_thread(r, mine, result);
 }
 
 void serve(Helper *h, MessageType type, Request *r)

@@ -11,6 +11,11 @@
 
 namespace sigevec::glue {
 
+Link *&next_due_of(Link *k)
+{
+	return k->next_due;
+}
+
 namespace {
 
 constexpr unsigned rounds = 4; // before other events of the base have their turn
@@ -42,23 +47,11 @@ int take(Loop *l, event_data_t *v, const struct timespec *timeout)
 	return n;
 }
 
-Link *take_marked(std::atomic<Link *> &list)
-{
-	Link *k = list.exchange(nullptr, mo::acquire), *first = nullptr;
-	while (k != nullptr) {
-		Link *next = k->next;
-		k->next = first;
-		first = k;
-		k = next;
-	}
-	return first;
-}
-
 namespace {
 
-void start_marked(std::atomic<Link *> &list)
+void start_marked(Inbox<Link> &list)
 {
-	for (Link *k = take_marked(list), *next; k != nullptr; k = next) {
+	for (Link *k = list.take_all(), *next; k != nullptr; k = next) {
 		next = k->next;
 		// From here on it may be marked again. Against mark().
 		k->marked.store(false, mo::release);
@@ -68,8 +61,7 @@ void start_marked(std::atomic<Link *> &list)
 
 bool is_any_marked(const Loop *l)
 {
-	return l->marked.load(mo::acquire) != nullptr ||
-	       l->marked_soon.load(mo::acquire) != nullptr;
+	return !l->marked.empty() || !l->marked_soon.empty();
 }
 
 // As a rule the channel, like other descriptors, has its turn when the base has its next one.
@@ -128,11 +120,8 @@ void handle_early(Loop *l)
 
 void activate_due(Loop *l)
 {
-	Link *k = l->due;
-	l->due = nullptr;
-	l->last_due = &l->due;
-	for (Link *next; k != nullptr; k = next) {
-		next = k->next_due;
+	for (Link *k = l->due.take_all(), *next; k != nullptr; k = next) {
+		next = l->due.after(k);
 		activate(k);
 	}
 }
@@ -176,13 +165,8 @@ void mark(Link *k)
 		return;
 	Loop *l = k->loop;
 	bool soon = may_be_soon(k);
-	std::atomic<Link *> &list = soon ? l->marked_soon : l->marked;
-	Link *first = list.load(mo::relaxed);
-	do
-		k->next = first;
-	while (!list.compare_exchange_weak(first, k, mo::release, mo::relaxed));
-	if (first != nullptr ||
-	    (is_thread(l) && l->working)) // work() looks at the lists before it returns
+	bool first = (soon ? l->marked_soon : l->marked).push(k);
+	if (!first || (is_thread(l) && l->working)) // work() looks at the lists before it returns
 		return;
 	if (soon)
 		schedule_soon(l);
@@ -192,9 +176,7 @@ void mark(Link *k)
 
 void due(Link *k)
 {
-	k->next_due = nullptr;
-	*k->loop->last_due = k;
-	k->loop->last_due = &k->next_due;
+	k->loop->due.push(k);
 }
 
 void reads(Loop *l, bool more)

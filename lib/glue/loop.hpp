@@ -15,6 +15,9 @@
 // connection for a moment keeps its ring.
 #pragma once
 
+#include "base/inbox.hpp"
+#include "base/queue.hpp"
+
 #include <atomic>
 #include <event2/event_struct.h>
 #include <pthread.h>
@@ -25,6 +28,7 @@
 namespace sigevec::glue {
 
 struct Link;
+Link *&next_due_of(Link *k);
 
 class Mutex {
 public:
@@ -68,15 +72,15 @@ struct Loop {
 	struct event wanted; // something is marked
 	struct event soon; // the same, before the base looks at its descriptors; with the priority
 			   // that events have by themselves
-	struct event reading; // added while there are readers: what keeps a loop running
-	std::atomic<Link *> marked, marked_soon; // the latter for `soon'
-	Link *due, **last_due;                   // of which an event is due, during work()
-	std::atomic<pthread_t> thread;           // that runs the loop; 0: not known yet
-	bool working;                            // that thread is in work()
-	bool once_more;       // `soon' has not been used in this turn of the base
-	bool next_turn;       // `wanted' is added
-	Mutex lock;           // the channel, and what follows
-	unsigned outstanding; // requests whose event has not been taken
+	struct event reading;            // added while there are readers: what keeps a loop running
+	Inbox<Link> marked, marked_soon; // the latter for `soon'
+	Queue<Link, next_due_of> due;    // an event is due, during work()
+	std::atomic<pthread_t> thread;   // that runs the loop; 0: not known yet
+	bool working;                    // that thread is in work()
+	bool once_more;                  // `soon' has not been used in this turn of the base
+	bool next_turn;                  // `wanted' is added
+	Mutex lock;                      // the channel, and what follows
+	unsigned outstanding;            // requests whose event has not been taken
 	unsigned readers;
 	bool prepared;      // something that the kernel does not know yet
 	Request *to_cancel; // by the thread of the loop

@@ -11,8 +11,6 @@ constexpr unsigned batch = 256; // events taken at once
 
 // Cancels what is to be cancelled, and takes up to a batch of events; as ec_next_events.
 int take(Loop *l, event_data_t *v, const struct timespec *timeout);
-// The links that were marked, in the order of their marking.
-Link *take_marked(std::atomic<Link *> &list);
 
 // A turn: the callback of Loop::ready and `soon'; of `wanted', which, made active by another
 // thread, is not added any more, either.

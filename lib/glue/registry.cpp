@@ -45,8 +45,7 @@ void assign(Loop *l, struct event_base *base)
 	event_assign(&l->reading, base, -1, EV_READ | EV_PERSIST, nothing, nullptr);
 	event_priority_set(&l->soon, event_get_priority(&l->reading));
 	l->once_more = l->next_turn = false;
-	l->due = nullptr;
-	l->last_due = &l->due;
+	l->due = {};
 	event_add(&l->ready, nullptr);
 }
 
@@ -89,8 +88,8 @@ Loop *make(struct event_base *base)
 void finish(Loop *l)
 {
 	event_data_t events[batch];
-	for (std::atomic<Link *> *list : {&l->marked, &l->marked_soon})
-		for (Link *k = take_marked(*list), *next; k != nullptr; k = next) {
+	for (Inbox<Link> *list : {&l->marked, &l->marked_soon})
+		for (Link *k = list->take_all(), *next; k != nullptr; k = next) {
 			next = k->next;
 			free(k);
 		}

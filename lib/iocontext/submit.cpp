@@ -45,12 +45,12 @@ void apply_flags(Call *c, Descriptor *d, int flags)
 		d->flags &= ~O_APPEND;
 	if ((flags & (RWF_DSYNC | RWF_SYNC)) != 0)
 		d->flags |= O_DSYNC;
-	c->flags = flags & (RWF_DSYNC | RWF_SYNC);
-	if (c->flags != 0 || d->flags != before)
+	c->call_flags = flags & (RWF_DSYNC | RWF_SYNC);
+	if (c->call_flags != 0 || d->flags != before)
 		d->plain_calls_only = true;
 	// Kernel AIO is never to wait; what that does not serve is the plain call's.
 	if ((flags & RWF_NOWAIT) != 0)
-		c->flags |= RWF_NOWAIT;
+		c->call_flags |= RWF_NOWAIT;
 }
 
 void set_place(Operation *o, const Call &c, const Descriptor &d)
@@ -106,7 +106,7 @@ void without_waiting(Operation *o, const Call &c, const Descriptor &d, int flags
 	if (in_order)
 		set_place(o, c, d);
 	if (!in_order || order::enter(o)) {
-		transfer::Piece p{c.buf, c.len, c.offset, c.vector, c.vector_count};
+		transfer::Piece p = transfer::whole(c);
 		n = transfer::at_offset(c.op == Op::read, c.fd, p, flags);
 		if (n == -ESPIPE)
 			n = transfer::without_waiting(c.op == Op::read, d.kind, c.fd, p);
@@ -163,7 +163,7 @@ int start_poll(Operation *o, const struct iocb &i, const Descriptor &d)
 	Call c{};
 	c.op = Op::poll;
 	c.fd = d.fd;
-	c.flags = static_cast<short>(i.aio_buf);
+	c.call_flags = static_cast<short>(i.aio_buf);
 	c.event = Event::to_owner(o, on_end);
 	o->poll = true;
 	return -submit::start_described(c, d, false);

@@ -125,19 +125,14 @@ void set_call(Request *r, const Call &c, const Descriptor &d)
 	r->ino.store(d.ino, mo::relaxed);
 	r->channel.store(c.event.channel, mo::relaxed);
 	r->data.store(c.event.value.sival_ptr, mo::relaxed);
-	r->op = c.op;
+	static_cast<Operation &>(*r) = c;
 	r->kind = d.kind;
 	r->plain_calls_only = d.plain_calls_only;
 	r->exact_inode = d.exact_inode;
 	r->multishot = c.multishot;
 	r->flags = d.flags;
-	r->call_flags = c.flags;
 	r->shown_fd = c.shown_fd;
 	r->dma = c.dma;
-	r->buf = c.buf;
-	r->len = c.len;
-	r->done = c.done;
-	r->offset = c.offset;
 	r->size = d.size;
 	r->mount = d.mount;
 	r->birth = d.birth;
@@ -217,7 +212,7 @@ Request *create_connection(const Request *multishot)
 	Call c{};
 	c.op = Op::event;
 	c.fd = multishot->fd.load(mo::relaxed);
-	c.flags = multishot->call_flags;
+	c.call_flags = multishot->call_flags;
 	c.multishot = true;
 	c.event = multishot->notification.event;
 	if (!channel::admit_another(c.event.channel))

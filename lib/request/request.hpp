@@ -12,6 +12,7 @@
 
 #include "base/chains.hpp"
 #include "base/memory_order.hpp"
+#include "base/queue.hpp"
 #include "channel/event.hpp"
 #include "request/use.hpp"
 #include "runtime/post.hpp"
@@ -113,6 +114,30 @@ struct Message : Block {
 	struct iovec buffer;             // for a request without a vector
 };
 
+// What is asked of the kernel, and how much of it is done: the part that a Call, a Request and an
+// operation of a channel's ring share.
+struct Operation {
+	Op op;
+	int call_flags; // of a socket call; the events of a poll; RWF_* of a write
+	void *buf;
+	size_t len;  // bytes in all
+	size_t done; // of len: what has been transferred
+	off_t offset;
+	uint64_t begun; // when, in ns, if it is timed (request/stats_detail.hpp); or 0
+
+	bool is_read() const { return is_inward(op); }
+	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
+	// A read or write of no bytes. What a device makes of it is its own affair, and in no order
+	// with what waits there.
+	bool of_nothing() const { return len == 0 && (op == Op::read || op == Op::write); }
+};
+
+// The same with copies of what the caller may change once its call has returned.
+struct KeptOperation : Operation {
+	Vector *vector; // or nullptr: buf
+	Message *message;
+};
+
 struct Batch;
 struct HeldFile;
 struct Request;
@@ -127,26 +152,19 @@ struct Carrier {
 };
 
 // One request as the caller described it.
-struct Call {
+struct Call : Operation {
 	struct aiocb *cb; // nullptr: an ev_* call
-	Op op;
 	int fd;
-	void *buf;
-	size_t len;                 // bytes in all
 	const struct iovec *vector; // the caller's, or nullptr
 	int vector_count;
-	off_t offset;
 	Event event;
 	Batch *batch; // the list it belongs to, or nullptr
-	int flags;    // of a socket call; the events of a poll; RWF_* of a write
-	size_t done;  // of len: what has been transferred before
 	int shown_fd; // when fd is a duplicate: 1 + what the event is to say; else 0
 	bool multishot;
 	struct msghdr *message; // address and control data of a socket call, on the caller's stack;
 				// or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr
 	dma::Use dma;           // of a region
-	uint64_t begun;         // when, in ns, if it is timed (request/stats_detail.hpp); or 0
 };
 
 // Whether a request stands in request/index.hpp. What has ended once does not come back.
@@ -164,7 +182,7 @@ enum class Indexed : uint8_t { no, yes, no_more };
 //   ending -> done       by the executor, after that
 enum class State : uint8_t { free, queued, trying, running, in_ring, ending, cancelled, done };
 
-struct Request {
+struct Request : KeptOperation {
 	uint32_t index;
 	std::atomic<uint32_t> next_free;
 
@@ -183,7 +201,6 @@ struct Request {
 	// Of a one-call request that is queued (request/index.hpp).
 	Hook<Request> of_data;
 
-	Op op;
 	Kind kind;
 	bool plain_calls_only, exact_inode; // as in Descriptor
 	bool front; // a write of which a part went out within the call: nothing may come between
@@ -191,15 +208,8 @@ struct Request {
 	bool in_program; // descriptors go with the message: to be carried out with the program's
 			 // table of descriptors
 	int flags;
-	int call_flags;   // of a socket call; the events of a poll; RWF_* of a write
-	int shown_fd;     // as in Call
-	Carrier *carrier; // that carries it out as the caller (engine/carrier.hpp), or nullptr
-	Message *message;
-	void *buf;
-	size_t len;
-	size_t done; // bytes transferred so far
-	Vector *vector;
-	off_t offset;
+	int shown_fd;          // as in Call
+	Carrier *carrier;      // that carries it out as the caller (engine/carrier.hpp), or nullptr
 	off_t size;            // of the file at submission
 	uint64_t mount, birth; // as in Descriptor
 	uint32_t generation;   // of its inode, where the birth does not tell; or 0
@@ -209,10 +219,10 @@ struct Request {
 	HeldFile *held; // whose file that is, with others (engine/held_files.hpp); or nullptr
 	// How it is given from one of the library's threads to another.
 	helper::Post post;
-	// The driver's: the stream that it stands in, or nullptr, and what is before it there.
+	// The driver's: the stream that it stands in, or nullptr, and its place there.
 	driver::Stream *stream;
-	Request *previous;
-	// The list the request stands in, one at a time: a file queue, a stream.
+	Links<Request> in_stream;
+	// The list the request stands in, one at a time: a file queue, of the driver.
 	std::atomic<Request *> next;
 	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only
 	// says when it is ready; of a multishot request, what will tell of the next connection. A
@@ -259,7 +269,6 @@ struct Request {
 	// That has carried it out, for figures: a canceller may look at it while its executor notes
 	// it.
 	std::atomic<stats_file::By> engine;
-	uint64_t begun;  // as in Call
 	ssize_t result;  // of what one thread did, on its way to the thread that ends the request
 	bool unfinished; // kernel AIO has transferred a part
 	// It goes on by its number, after its call: whoever takes that file looks whether it is the
@@ -289,17 +298,12 @@ struct Request {
 		return state.compare_exchange_strong(
 			word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to), mo::acq_rel);
 	}
-	// A read or write of no bytes. What a device makes of it is its own affair, and in no order
-	// with what waits there.
-	bool of_nothing() const { return len == 0 && (op == Op::read || op == Op::write); }
 	// The driver keeps it: a transfer on a stream, in order, or a poll.
 	bool on_stream() const
 	{
 		return op == Op::poll ||
 		       (is_stream(kind) && !is_sync() && !(of_nothing() && kind >= Kind::device));
 	}
-	bool is_read() const { return is_inward(op); }
-	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
 	// Carried out for the driver by a thread that can be interrupted.
 	bool is_by_thread() const { return carrier != nullptr || by_worker; }
 	// Also by another thread than its executor.

@@ -23,7 +23,7 @@ bool grow(RingState *s)
 		return false;
 	k->next = s->chunks;
 	s->chunks = k;
-	for (Operation &o : k->v) {
+	for (RingOperation &o : k->v) {
 		o.next = s->free;
 		s->free = &o;
 	}
@@ -49,7 +49,7 @@ bool grow_fd_states(RingState *s, int fd)
 // What the number was goes on, in nobody's way any more: a chain without a queue.
 void detach(FdQueue &l)
 {
-	for (Operation *o = l.first(); o != nullptr; o = o->next)
+	for (RingOperation *o = l.first(); o != nullptr; o = o->next)
 		o->detached = true;
 	l = {};
 }
@@ -57,9 +57,9 @@ void detach(FdQueue &l)
 // The number was another file when it was last looked at: is o, in the ring, on that one, or on
 // this? The ring knows: it can cancel by file (Linux 6.6; before, the answer is no). What is
 // cancelled here is started again in its order (ring_submit.cpp).
-bool is_on_file(RingState *s, const Operation *o, int fd)
+bool is_on_file(RingState *s, const RingOperation *o, int fd)
 {
-	if (o->state != Operation::State::in_ring)
+	if (o->state != RingOperation::State::in_ring)
 		return false;
 	if (!has_number(s))
 		return false;
@@ -104,7 +104,7 @@ bool is_stream_socket(int fd)
 
 } // namespace
 
-Operation *make_operation(RingState *s, const Call &call)
+RingOperation *make_operation(RingState *s, const Call &call)
 {
 	Message *m = nullptr;
 	Vector *v = nullptr;
@@ -115,35 +115,32 @@ Operation *make_operation(RingState *s, const Call &call)
 		free(v);
 		return nullptr;
 	}
-	Operation *o = s->free;
+	RingOperation *o = s->free;
 	s->free = o->next;
 	*o = {};
+	static_cast<Operation &>(*o) = call;
 	o->data = call.event.value.sival_ptr;
-	o->buf = call.buf;
-	o->len = call.len;
 	o->message = m;
 	o->vector = v;
 	o->fd = call.fd;
 	o->pinned = -1;
-	o->flags = call.flags;
-	o->op = call.op;
-	o->stream =
-		call.op == Op::recv && (call.flags & MSG_WAITALL) != 0 && is_stream_socket(call.fd);
+	o->stream = call.op == Op::recv && (call.call_flags & MSG_WAITALL) != 0 &&
+		    is_stream_socket(call.fd);
 	o->begun = stats_detail::begin(stats_detail::in_ring);
-	o->state = Operation::State::waiting;
+	o->state = RingOperation::State::waiting;
 	return o;
 }
 
-void free_operation(RingState *s, Operation *o)
+void free_operation(RingState *s, RingOperation *o)
 {
-	if (o->use != Operation::Region::none)
+	if (o->use != RingOperation::Region::none)
 		region_ended(s, o, -ECANCELED);
 	let_go(s, o);
 	if (o->message != nullptr)
 		free(o->message->received);
 	free(o->message);
 	free(o->vector);
-	o->state = Operation::State::free;
+	o->state = RingOperation::State::free;
 	o->next = s->free;
 	s->free = o;
 }
@@ -158,7 +155,7 @@ bool has_place(RingState *s, int fd)
 	return static_cast<uint32_t>(fd) < s->fd_count || grow_fd_states(s, fd);
 }
 
-bool enter_queue(Channel *c, Operation *o, int *error)
+bool enter_queue(Channel *c, RingOperation *o, int *error)
 {
 	RingState *s = c->ring_state.load(mo::relaxed);
 	*error = 0;
@@ -193,13 +190,13 @@ bool enter_queue(Channel *c, Operation *o, int *error)
 namespace {
 
 // A chain has no head but its first operation.
-Operation *leave_chain(RingState *s, Operation *o)
+RingOperation *leave_chain(RingState *s, RingOperation *o)
 {
-	Operation *next = o->next, *before = nullptr;
+	RingOperation *next = o->next, *before = nullptr;
 	o->next = nullptr;
-	if (o->state == Operation::State::waiting)
-		each(s, [&](Operation *b) {
-			if (b->next == o && b->state != Operation::State::ready)
+	if (o->state == RingOperation::State::waiting)
+		each(s, [&](RingOperation *b) {
+			if (b->next == o && b->state != RingOperation::State::ready)
 				before = b;
 		});
 	if (before == nullptr)
@@ -210,7 +207,7 @@ Operation *leave_chain(RingState *s, Operation *o)
 
 } // namespace
 
-Operation *leave_queue(RingState *s, Operation *o)
+RingOperation *leave_queue(RingState *s, RingOperation *o)
 {
 	if (o->op == Op::poll)
 		return nullptr;
@@ -218,7 +215,7 @@ Operation *leave_queue(RingState *s, Operation *o)
 		return leave_chain(s, o);
 	FdState *n = &s->fd_states[o->fd];
 	FdQueue &l = n->queue[is_inward(o->op)];
-	Operation *before = l.before(o);
+	RingOperation *before = l.before(o);
 	l.remove_behind(before, o);
 	o->next = nullptr;
 	o->detached = true;
@@ -228,7 +225,7 @@ Operation *leave_queue(RingState *s, Operation *o)
 	return before == nullptr ? l.first() : nullptr;
 }
 
-bool still_there(RingState *s, const Operation *o)
+bool still_there(RingState *s, const RingOperation *o)
 {
 	if (o->held != nullptr)
 		return true;

@@ -108,7 +108,7 @@ void free_place(RingState *s, int place)
 
 } // namespace
 
-bool hold(RingState *s, Operation *o, const Operation *other)
+bool hold(RingState *s, RingOperation *o, const RingOperation *other)
 {
 	if (o->held != nullptr)
 		return true;
@@ -134,7 +134,7 @@ bool hold(RingState *s, Operation *o, const Operation *other)
 	return false;
 }
 
-void let_go(RingState *s, Operation *o)
+void let_go(RingState *s, RingOperation *o)
 {
 	FdRef *h = o->held;
 	o->held = nullptr;
@@ -146,7 +146,7 @@ void let_go(RingState *s, Operation *o)
 	free(h);
 }
 
-bool pin(RingState *s, Operation *o)
+bool pin(RingState *s, RingOperation *o)
 {
 	o->pinned = -1;
 	if (o->held != nullptr || o->fd < 0)
@@ -187,7 +187,7 @@ void let_go_of_pinned(RingState *s, bool prepared)
 	s->pinned = 0;
 }
 
-void name_file(RingState *s, struct io_uring_sqe *sqe, Operation *o)
+void name_file(RingState *s, struct io_uring_sqe *sqe, RingOperation *o)
 {
 	if (o->held != nullptr || o->pinned >= 0) {
 		sqe->fd = o->held != nullptr ? o->held->place : o->pinned;
@@ -199,7 +199,7 @@ void name_file(RingState *s, struct io_uring_sqe *sqe, Operation *o)
 	}
 }
 
-int number_of_file(const Operation *o)
+int number_of_file(const RingOperation *o)
 {
 	uint64_t dev, ino;
 	const FdRef *h = o->held;

@@ -34,17 +34,17 @@ namespace region = dma::region;
 
 namespace {
 
-Region *region_of(const Operation *o)
+Region *region_of(const RingOperation *o)
 {
 	return region::at(o->region);
 }
 
-bool is_unwanted(Operation *o)
+bool is_unwanted(RingOperation *o)
 {
 	return std::atomic_ref<bool>(o->unwanted).load(mo::acquire);
 }
 
-void start_receiving(RingState *s, Operation *o)
+void start_receiving(RingState *s, RingOperation *o)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);
 	io_uring_prep_recv_multishot(sqe, -1, nullptr, 0, 0);
@@ -52,12 +52,12 @@ void start_receiving(RingState *s, Operation *o)
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = o->group->id;
 	sqe->user_data = reinterpret_cast<uint64_t>(o);
-	o->state = Operation::State::in_ring;
+	o->state = RingOperation::State::in_ring;
 	s->in_ring++;
 }
 
 // With the lock of the association held: whether o is armed for it.
-bool is_armed(const association::Remembered &a, const Operation *o)
+bool is_armed(const association::Remembered &a, const RingOperation *o)
 {
 	return a && a->armed == o;
 }
@@ -65,7 +65,7 @@ bool is_armed(const association::Remembered &a, const Operation *o)
 } // namespace
 
 // Its socket the ring holds: what becomes of the number is nothing to it.
-bool still_armed(const Operation *o)
+bool still_armed(const RingOperation *o)
 {
 	return is_armed(association::Remembered(o->place), o);
 }
@@ -74,7 +74,7 @@ namespace {
 
 // The kernel has run out of pieces: when there is room the receiver signals the channel. Whoever
 // makes room after this says so; it is to be looked for once more, against who has made it before.
-void starve(Operation *o)
+void starve(RingOperation *o)
 {
 	o->starved = true;
 	association::Remembered a(o->place);
@@ -86,7 +86,7 @@ void starve(Operation *o)
 }
 
 // The association forgets o.
-void leave_association(Operation *o)
+void leave_association(RingOperation *o)
 {
 	association::Remembered a(o->place);
 	if (!is_armed(a, o))
@@ -96,7 +96,7 @@ void leave_association(Operation *o)
 	association::let_go(a.get());
 }
 
-void go_on(RingState *s, Operation *o)
+void go_on(RingState *s, RingOperation *o)
 {
 	o->starved = false;
 	if (o->cancelled || !still_armed(o))
@@ -105,9 +105,9 @@ void go_on(RingState *s, Operation *o)
 		start_receiving(s, o);
 }
 
-void park(RingState *s, Operation *o)
+void park(RingState *s, RingOperation *o)
 {
-	o->state = Operation::State::ready;
+	o->state = RingOperation::State::ready;
 	o->parked = true;
 	s->parked.push(o);
 }
@@ -115,13 +115,13 @@ void park(RingState *s, Operation *o)
 // The first that is parked has got a credit.
 void unpark(RingState *s)
 {
-	Operation *o = s->parked.pop();
+	RingOperation *o = s->parked.pop();
 	o->parked = false;
 	put_ready(s, o);
 }
 
 // A piece with n bytes in it, for an event.
-void deliver(Channel *c, RingState *s, Operation *o, char *p, size_t n)
+void deliver(Channel *c, RingState *s, RingOperation *o, char *p, size_t n)
 {
 	if (s->free == nullptr && !grow(s)) {
 		region_of(o)->pieces.discard(p, o->len);
@@ -129,10 +129,10 @@ void deliver(Channel *c, RingState *s, Operation *o, char *p, size_t n)
 			.store(true, mo::relaxed); // it ends: something is missing
 		return;
 	}
-	Operation *x = s->free;
+	RingOperation *x = s->free;
 	s->free = x->next;
 	*x = {};
-	x->use = Operation::Region::arrival;
+	x->use = RingOperation::Region::arrival;
 	x->region = o->region;
 	x->fd = o->fd;
 	x->op = Op::recv;
@@ -150,12 +150,12 @@ void deliver(Channel *c, RingState *s, Operation *o, char *p, size_t n)
 
 } // namespace
 
-void completed(Channel *c, RingState *s, Operation *o, ssize_t n, unsigned flags)
+void completed(Channel *c, RingState *s, RingOperation *o, ssize_t n, unsigned flags)
 {
 	bool more = (flags & IORING_CQE_F_MORE) != 0;
 	if (!more) {
 		s->in_ring--;
-		o->state = Operation::State::waiting;
+		o->state = RingOperation::State::waiting;
 	}
 	if ((flags & IORING_CQE_F_BUFFER) != 0) {
 		char *p = buffer_group::take(o->group, flags >> IORING_CQE_BUFFER_SHIFT);
@@ -203,7 +203,7 @@ bool lend_again(RingState *s)
 	return lacking;
 }
 
-bool stays_starved(Operation *o)
+bool stays_starved(RingOperation *o)
 {
 	return o->starved && o->group->lent == 0 && !o->cancelled && !is_unwanted(o);
 }
@@ -217,7 +217,7 @@ void region_step(Channel *c, RingState *s)
 	if (!lend_again(s))
 		return;
 	bool some = false;
-	each(s, [&](Operation *o) {
+	each(s, [&](RingOperation *o) {
 		if (stays_starved(o)) {
 			starve(o);
 			some = true;
@@ -225,14 +225,14 @@ void region_step(Channel *c, RingState *s)
 	});
 	if (some)
 		lend_again(s);
-	each(s, [&](Operation *o) {
+	each(s, [&](RingOperation *o) {
 		if (o->starved && !stays_starved(o))
 			go_on(s, o);
 	});
 }
 
 // Its credit goes to the first that has waited longer, so that there is always one who goes on.
-void put_last(RingState *s, Operation *o)
+void put_last(RingState *s, RingOperation *o)
 {
 	park(s, o);
 	unpark(s);
@@ -240,10 +240,10 @@ void put_last(RingState *s, Operation *o)
 
 void look_for_unwanted(RingState *s)
 {
-	each(s, [&](Operation *o) {
-		if (o->use != Operation::Region::armed || !is_unwanted(o) || o->cancelled)
+	each(s, [&](RingOperation *o) {
+		if (o->use != RingOperation::Region::armed || !is_unwanted(o) || o->cancelled)
 			return;
-		if (o->state == Operation::State::in_ring)
+		if (o->state == RingOperation::State::in_ring)
 			cancel_in_ring(s, o);
 		else
 			o->cancelled = true;
@@ -252,7 +252,7 @@ void look_for_unwanted(RingState *s)
 
 void end_armed(Channel *c, void *armed)
 {
-	auto *o = static_cast<Operation *>(armed);
+	auto *o = static_cast<RingOperation *>(armed);
 	std::atomic_ref<bool>(o->unwanted).store(true, mo::release);
 	if (c->ring_state.load(mo::acquire) == nullptr)
 		return;
@@ -262,15 +262,15 @@ void end_armed(Channel *c, void *armed)
 		return;
 	}
 	RingState *s = c->ring_state.load(mo::relaxed);
-	if (o->state == Operation::State::in_ring)
+	if (o->state == RingOperation::State::in_ring)
 		cancel_in_ring(s, o);
 	submit(s);
 }
 
-void region_ended(RingState *s, Operation *o, ssize_t result)
+void region_ended(RingState *s, RingOperation *o, ssize_t result)
 {
 	switch (o->use) {
-	case Operation::Region::send: {
+	case RingOperation::Region::send: {
 		dma::Use use{};
 		use.kind = dma::Use::Kind::send;
 		use.region = o->region;
@@ -279,40 +279,40 @@ void region_ended(RingState *s, Operation *o, ssize_t result)
 		dma::ended(use, nullptr, result);
 		break;
 	}
-	case Operation::Region::armed: {
+	case RingOperation::Region::armed: {
 		leave_association(o);
 		let_go(s, o);
 		buffer_group::leave(s, o->group);
 		region::remove_request(region_of(o));
 		break;
 	}
-	case Operation::Region::arrival:
+	case RingOperation::Region::arrival:
 		region_of(o)->pieces.discard(static_cast<char *>(o->buf), o->len);
 		region::remove_request(region_of(o));
 		break;
 	default:
 		break;
 	}
-	if (o->use != Operation::Region::armed)
-		o->use = Operation::Region::none;
+	if (o->use != RingOperation::Region::armed)
+		o->use = RingOperation::Region::none;
 	else
-		o->use = Operation::Region::disarmed;
+		o->use = RingOperation::Region::disarmed;
 }
 
-void give_arrival(Operation *o)
+void give_arrival(RingOperation *o)
 {
 	auto n = static_cast<size_t>(o->result);
 	region_of(o)->pieces.give(static_cast<char *>(o->buf), o->len, n, false);
 	region_of(o)->received.fetch_add(n, mo::relaxed);
 	region::remove_request(region_of(o));
-	o->use = Operation::Region::given;
+	o->use = RingOperation::Region::given;
 }
 
-void describe_region(const Operation *o, event_data_t *d)
+void describe_region(const RingOperation *o, event_data_t *d)
 {
 	d->ev_type = event_type_dma;
 	d->ev_un.ev_dma.fd = o->fd;
-	bool piece = o->use == Operation::Region::given;
+	bool piece = o->use == RingOperation::Region::given;
 	d->ev_un.ev_dma.mem =
 		piece ? reinterpret_cast<dma_mem_t>(region_of(o)->handle.load(mo::relaxed))
 		      : nullptr;
@@ -320,9 +320,9 @@ void describe_region(const Operation *o, event_data_t *d)
 }
 
 // What the ordinary way needs to know.
-void call_region(Operation *o, Call *call)
+void call_region(RingOperation *o, Call *call)
 {
-	if (o->use == Operation::Region::send) {
+	if (o->use == RingOperation::Region::send) {
 		call->dma.kind = dma::Use::Kind::send;
 		call->dma.region = o->region;
 		call->dma.pieces = 1;
@@ -334,14 +334,15 @@ void call_region(Operation *o, Call *call)
 		call->multishot = true;
 		call->len = 0;
 	} else {
-		if (o->use == Operation::Region::arrival)
+		if (o->use == RingOperation::Region::arrival)
 			give_arrival(o);
 		call->dma.kind = dma::Use::Kind::arrival;
 		call->dma.region = dma::no_region;
-		call->dma.piece =
-			o->use == Operation::Region::given ? static_cast<char *>(o->buf) : nullptr;
+		call->dma.piece = o->use == RingOperation::Region::given
+					  ? static_cast<char *>(o->buf)
+					  : nullptr;
 	}
-	o->use = Operation::Region::none;
+	o->use = RingOperation::Region::none;
 }
 
 int arm_socket(Channel *c, const Call &call)
@@ -354,7 +355,7 @@ int arm_socket(Channel *c, const Call &call)
 		return -1;
 	Region *r = region::at(a->regions[0]);
 	BufferGroup *l = buffer_group::find(s, r, call.dma.size);
-	Operation *o = l != nullptr ? make_operation(s, call) : nullptr;
+	RingOperation *o = l != nullptr ? make_operation(s, call) : nullptr;
 	// Without room the kernel lets go of the socket, which may have lost its number by then.
 	if (o == nullptr || !hold(s, o, nullptr) || !association::still_there(a.get())) {
 		if (o != nullptr)
@@ -364,7 +365,7 @@ int arm_socket(Channel *c, const Call &call)
 		return -1;
 	}
 	o->detached = true;
-	o->use = Operation::Region::armed;
+	o->use = RingOperation::Region::armed;
 	o->region = static_cast<uint16_t>(region::index_of(r));
 	o->group = l;
 	o->place = association::place_of(a.get());

@@ -40,25 +40,19 @@ struct FdRef {
 
 struct BufferGroup;
 
-struct Operation {
+struct RingOperation : KeptOperation {
 	enum class State : uint8_t { free, waiting, in_ring, ready };
 	// What it has to do with a region (multishot_recv.cpp): a send out of a piece, an armed
 	// socket, one that is so no more, an arrival, one that is the program's.
 	enum class Region : uint8_t { none, send, armed, disarmed, arrival, given };
-	Operation *next; // behind it in its queue; in the list of what is free or ready
+	RingOperation *next; // behind it in its queue; in the list of what is free or ready
 	void *data;
-	void *buf;
-	size_t len, done;
-	Message *message;
-	Vector *vector;
 	ssize_t result;
-	uint64_t begun; // as in Call
-	int fd, flags;
+	int fd;
 	int pinned;  // a place among the registered files until the submission; or -1
 	FdRef *held; // instead of fd, or nullptr
 	uint64_t dev,
 		ino; // of one that may go on elsewhere: what fd was at the call; ino 0: not known
-	Op op;
 	State state;
 	bool closed; // fd was no descriptor when it was called
 	bool stream; // with MSG_WAITALL
@@ -77,7 +71,7 @@ struct Operation {
 	BufferGroup *group;
 };
 
-using FdQueue = Queue<Operation>;
+using FdQueue = Queue<RingOperation>;
 
 struct FdState {
 	FdQueue queue[2];    // outwards, inwards
@@ -112,19 +106,19 @@ struct RingState {
 	int wakeup_fd;        // the number it was given
 	FdState *fd_states;
 	uint32_t fd_count;
-	Operation *free;
-	Queue<Operation> ready;
+	RingOperation *free;
+	Queue<RingOperation> ready;
 	struct Chunk *chunks;
 	BufferGroup *buffer_groups;
 	uint16_t last_group;
-	bool no_buffer_groups;   // the kernel cannot
-	Queue<Operation> parked; // what is so
+	bool no_buffer_groups;       // the kernel cannot
+	Queue<RingOperation> parked; // what is so
 };
 
 constexpr unsigned chunk_size = 64;
 struct Chunk {
 	Chunk *next;
-	Operation v[chunk_size];
+	RingOperation v[chunk_size];
 };
 
 // ---- ring_submit.cpp
@@ -207,77 +201,77 @@ int submit_and_wait(RingState *s, unsigned count, const struct __kernel_timespec
 constexpr unsigned most_pinned = 256;
 
 // Holds its file, together with another operation's (nullptr: by itself). False: no room or memory.
-bool hold(RingState *s, Operation *o, const Operation *other);
-void let_go(RingState *s, Operation *o);
+bool hold(RingState *s, RingOperation *o, const RingOperation *other);
+void let_go(RingState *s, RingOperation *o);
 // Holds its file until the next submission. False: then that has to be now.
-bool pin(RingState *s, Operation *o);
+bool pin(RingState *s, RingOperation *o);
 // By the submission: prepares that those are let go, if there is room for it; afterwards.
 bool prepare_to_let_go(RingState *s);
 void let_go_of_pinned(RingState *s, bool prepared);
 // Tells the kernel which file o is about, after the rest has been prepared.
-void name_file(RingState *s, struct io_uring_sqe *sqe, Operation *o);
+void name_file(RingState *s, struct io_uring_sqe *sqe, RingOperation *o);
 // A number in the program's table that is o's file, or -1: there is none any more.
-int number_of_file(const Operation *o);
+int number_of_file(const RingOperation *o);
 
 // ---- ring_operation.cpp
 
-void start_in_ring(RingState *s, Operation *o);
-void cancel_in_ring(RingState *s, Operation *o);
+void start_in_ring(RingState *s, RingOperation *o);
+void cancel_in_ring(RingState *s, RingOperation *o);
 // The same for one that has waited or goes on: ends it if its descriptor has been closed.
-void restart(RingState *s, Operation *o);
+void restart(RingState *s, RingOperation *o);
 // The end of an operation: into the list.
-void finish(RingState *s, Operation *o, ssize_t result);
+void finish(RingState *s, RingOperation *o, ssize_t result);
 // Moves what the ring tells to the list of ends.
 void reap(Channel *c);
 
-void put_ready(RingState *s, Operation *o);
+void put_ready(RingState *s, RingOperation *o);
 
 // ---- multishot_recv.cpp
 
 // Arms an associated socket, whose last event has a credit. 0; -1: not in this ring.
 int arm_socket(Channel *c, const Call &call);
 // What the ring tells of an armed socket.
-void completed(Channel *c, RingState *s, Operation *o, ssize_t n, unsigned flags);
+void completed(Channel *c, RingState *s, RingOperation *o, ssize_t n, unsigned flags);
 // What has been waiting for a credit goes on.
 void region_step(Channel *c, RingState *s);
 // Ends armed sockets whose associations others have ended.
 void look_for_unwanted(RingState *s);
 // The end of an armed socket: after what has arrived.
-void put_last(RingState *s, Operation *o);
+void put_last(RingState *s, RingOperation *o);
 // The end of an operation's use of a region.
-void region_ended(RingState *s, Operation *o, ssize_t result);
+void region_ended(RingState *s, RingOperation *o, ssize_t result);
 // An arrival becomes the program's piece; what its event tells.
-void give_arrival(Operation *o);
-void describe_region(const Operation *o, event_data_t *d);
+void give_arrival(RingOperation *o);
+void describe_region(const RingOperation *o, event_data_t *d);
 // For the same on the ordinary way.
-void call_region(Operation *o, Call *call);
+void call_region(RingOperation *o, Call *call);
 // False: its socket or association is gone.
-bool still_armed(const Operation *o);
+bool still_armed(const RingOperation *o);
 
 // ---- ring_detach.cpp
 
 // Goes on, or ends, the ordinary way, with a credit for its event beside its own.
-void submit_again(Channel *c, Operation *o);
+void submit_again(Channel *c, RingOperation *o);
 // What has to wait in another way than the ring's goes on the ordinary way.
-void hand_over(Channel *c, Operation *o);
+void hand_over(Channel *c, RingOperation *o);
 // The same of a poll, which is in no order.
-void hand_over_poll(Channel *c, Operation *o);
+void hand_over_poll(Channel *c, RingOperation *o);
 // Another thread has the channel now: goes on without the ring.
 void leave(Channel *c);
 
 // ---- fd_queue.cpp
 
 bool grow(RingState *s);
-Operation *make_operation(RingState *s, const Call &call);
-void free_operation(RingState *s, Operation *o);
+RingOperation *make_operation(RingState *s, const Call &call);
+void free_operation(RingState *s, RingOperation *o);
 // Puts o into its queue. True: it is the first, and is to be started. False: it waits. EAGAIN
 // through *error: no memory.
-bool enter_queue(Channel *c, Operation *o, int *error);
+bool enter_queue(Channel *c, RingOperation *o, int *error);
 // It has ended, or been cancelled. Returns the one that stands first now and is to be started, or
 // nullptr.
-Operation *leave_queue(RingState *s, Operation *o);
+RingOperation *leave_queue(RingState *s, RingOperation *o);
 // Whether the number of an operation that goes on is still its file.
-bool still_there(RingState *s, const Operation *o);
+bool still_there(RingState *s, const RingOperation *o);
 FdState *fd_state(RingState *s, int fd);
 constexpr int most_numbers = 1 << 20; // the system's limit; beyond it there is no descriptor
 // Whether there is a place for what is known of a number, not negative and below that. False: no
@@ -288,8 +282,8 @@ bool look_at(int fd, uint64_t *dev, uint64_t *ino);
 template <class F> void each(RingState *s, F f)
 {
 	for (Chunk *k = s->chunks; k != nullptr; k = k->next)
-		for (Operation &o : k->v)
-			if (o.state != Operation::State::free)
+		for (RingOperation &o : k->v)
+			if (o.state != RingOperation::State::free)
 				f(&o);
 }
 

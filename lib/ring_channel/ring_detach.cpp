@@ -20,7 +20,7 @@ namespace sigevec::ring_channel {
 
 namespace {
 
-Event event_of(Channel *c, const Operation *o)
+Event event_of(Channel *c, const RingOperation *o)
 {
 	Event e;
 	e.notify = SIGEV_EC;
@@ -31,13 +31,13 @@ Event event_of(Channel *c, const Operation *o)
 }
 
 // An end that nobody has read.
-void requeue(Channel *c, Operation *o)
+void requeue(Channel *c, RingOperation *o)
 {
 	Call call{};
 	call.op = Op::event;
 	call.fd = o->fd;
 	call.event = event_of(c, o);
-	if (o->use == Operation::Region::arrival || o->use == Operation::Region::disarmed)
+	if (o->use == RingOperation::Region::arrival || o->use == RingOperation::Region::disarmed)
 		call_region(o, &call);
 	if (submit::event(call, o->result) != 0)
 		channel::return_credit(c);
@@ -45,16 +45,12 @@ void requeue(Channel *c, Operation *o)
 
 } // namespace
 
-void submit_again(Channel *c, Operation *o)
+void submit_again(Channel *c, RingOperation *o)
 {
 	Call call{};
-	call.op = o->op;
+	static_cast<Operation &>(call) = *o;
 	call.fd = number_of_file(o);
-	call.flags = o->flags;
 	call.event = event_of(c, o);
-	call.buf = o->buf;
-	call.len = o->len;
-	call.done = o->done;
 	if (o->message != nullptr) {
 		call.message = &o->message->header;
 		call.result = o->message->result;
@@ -63,7 +59,7 @@ void submit_again(Channel *c, Operation *o)
 		call.vector = o->vector->v;
 		call.vector_count = o->vector->count;
 	}
-	if (o->use != Operation::Region::none)
+	if (o->use != RingOperation::Region::none)
 		call_region(o, &call);
 	// Room for its event if it is refused: a request that was accepted is not lost.
 	channel::add_credit(c);
@@ -80,16 +76,16 @@ void submit_again(Channel *c, Operation *o)
 
 namespace {
 
-void move(Channel *c, RingState *s, Operation *o)
+void move(Channel *c, RingState *s, RingOperation *o)
 {
 	bool there = o->fd < 0 || (o->held != nullptr ? number_of_file(o) >= 0 : still_there(s, o));
-	if (o->use == Operation::Region::armed) {
+	if (o->use == RingOperation::Region::armed) {
 		there = there && still_armed(o);
 		region_ended(s, o, 0);
 	}
-	if (o->state == Operation::State::ready)
+	if (o->state == RingOperation::State::ready)
 		requeue(c, o);
-	else if (o->state == Operation::State::free)
+	else if (o->state == RingOperation::State::free)
 		return;
 	else if (o->cancelled || !there) {
 		o->result = o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED;
@@ -102,7 +98,7 @@ void move(Channel *c, RingState *s, Operation *o)
 
 } // namespace
 
-void hand_over(Channel *c, Operation *o)
+void hand_over(Channel *c, RingOperation *o)
 {
 	RingState *s = c->ring_state.load(mo::relaxed);
 	FdState *n = &s->fd_states[o->fd];
@@ -122,7 +118,7 @@ void hand_over(Channel *c, Operation *o)
 		}
 		submit_again(c, o);
 		o->result = 1;
-		Operation *next = leave_queue(s, o);
+		RingOperation *next = leave_queue(s, o);
 		free_operation(s, o);
 		if (next != nullptr && next->cancelled) {
 			finish(s, next, -ECANCELED);
@@ -132,7 +128,7 @@ void hand_over(Channel *c, Operation *o)
 	}
 }
 
-void hand_over_poll(Channel *c, Operation *o)
+void hand_over_poll(Channel *c, RingOperation *o)
 {
 	submit_again(c, o);
 	free_operation(c->ring_state.load(mo::relaxed), o);
@@ -143,23 +139,23 @@ void leave(Channel *c)
 	RingState *s = c->ring_state.load(mo::relaxed);
 	c->without_ring = true;
 	reap(c);
-	while (Operation *o = s->parked.pop()) {
+	while (RingOperation *o = s->parked.pop()) {
 		o->parked = false;
 		channel::add_credit(c);
 		put_ready(s, o);
 	}
 	// Ends first, in their order; then what waits, each queue in its order.
-	for (Operation *o = s->ready.first(); o != nullptr; o = o->next)
+	for (RingOperation *o = s->ready.first(); o != nullptr; o = o->next)
 		requeue(c, o);
-	while (Operation *o = s->ready.pop())
+	while (RingOperation *o = s->ready.pop())
 		free_operation(s, o);
 	for (uint32_t i = 0; i < s->fd_count; i++)
 		for (FdQueue &l : s->fd_states[i].queue)
-			while (Operation *o = l.pop()) {
+			while (RingOperation *o = l.pop()) {
 				move(c, s, o);
 				free_operation(s, o);
 			}
-	each(s, [&](Operation *o) {
+	each(s, [&](RingOperation *o) {
 		move(c, s, o);
 		free_operation(s, o);
 	});

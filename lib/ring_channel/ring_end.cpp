@@ -43,11 +43,11 @@ void dispose(Channel *c)
 	RingState *s = c->ring_state.exchange(nullptr, mo::acq_rel);
 	c->ring_owner.store(0, mo::relaxed);
 	uint64_t events = 0;
-	each(s, [&](Operation *o) {
+	each(s, [&](RingOperation *o) {
 		events += o->parked ? 0 : 1;
-		bool request =
-			o->use != Operation::Region::arrival && o->use != Operation::Region::given;
-		if (request && o->state != Operation::State::ready)
+		bool request = o->use != RingOperation::Region::arrival &&
+			       o->use != RingOperation::Region::given;
+		if (request && o->state != RingOperation::State::ready)
 			stats_detail::ring_left(o->op);
 		else if (o->message != nullptr)
 			message::close_received(o->message);
@@ -74,7 +74,7 @@ void cancel_everything(Channel *c, RingState *s)
 	BlockSignals blocked;
 	constexpr struct __kernel_timespec patience = {0, 5000000};
 	s->ending = true;
-	each(s, [](Operation *o) { o->cancelled = true; });
+	each(s, [](RingOperation *o) { o->cancelled = true; });
 	while (!s->ring.lost() &&
 	       (s->in_ring != 0 || s->cancels != 0 || s->listening || s->watching)) {
 		struct io_uring_sqe *sqe = get_sqe(s);

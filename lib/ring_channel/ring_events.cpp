@@ -68,12 +68,13 @@ bool is_usable(Channel *c, const RingState *s)
 	return false;
 }
 
-void settle(Channel *c, RingState *s, bool known, bool empty)
+void settle(Channel *c, RingState *s, Seen seen)
 {
 	// What came before it was armed the kernel has not signalled for; what came before it was
 	// drained, in vain.
 	for (bool unheard = false;;) {
-		bool from_ring = empty ? ring_gives_something(s) : ring_has_something(s);
+		bool from_ring =
+			seen == Seen::emptiness ? ring_gives_something(s) : ring_has_something(s);
 		if (from_ring || !s->ready.empty() || !s->parked.empty() ||
 		    !channel::queue_empty(c)) {
 			// What a reader has left needs no moderation.
@@ -84,7 +85,7 @@ void settle(Channel *c, RingState *s, bool known, bool empty)
 			return;
 		}
 		if (s->may_ring || c->signalled.load(mo::seq_cst) != 0) {
-			channel::drain(c, known);
+			channel::drain(c, seen == Seen::descriptor);
 			c->ring_signalled.store(false, mo::seq_cst);
 			s->may_ring = false;
 			unheard = true;
@@ -100,7 +101,7 @@ void settle(Channel *c, RingState *s, bool known, bool empty)
 
 namespace {
 
-void describe(const Operation *o, event_data_t *d)
+void describe(const RingOperation *o, event_data_t *d)
 {
 	*d = {};
 	d->ev_type = event_type_net;
@@ -108,7 +109,7 @@ void describe(const Operation *o, event_data_t *d)
 	d->ev_result = o->result < 0 ? -1 : o->result;
 	d->ev_errno = o->result < 0 ? static_cast<int>(-o->result) : 0;
 	d->ev_data = o->data;
-	if (o->use != Operation::Region::none)
+	if (o->use != RingOperation::Region::none)
 		describe_region(o, d);
 }
 
@@ -120,8 +121,8 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 	reap(c);
 	unsigned n = 0;
 	while (n < max && !s->ready.empty()) {
-		Operation *o = s->ready.pop();
-		if (o->use == Operation::Region::arrival)
+		RingOperation *o = s->ready.pop();
+		if (o->use == RingOperation::Region::arrival)
 			give_arrival(o);
 		describe(o, &v[n++]);
 		free_operation(s, o);
@@ -172,7 +173,7 @@ int look_first(Channel *c, RingState *s, bool wait, const Deadline &deadline, bo
 	int e = *slept ? await(c, deadline) : enter(c, false, deadline);
 	if (e != -EINTR || ring_gives_something(s) || !channel::queue_empty(c))
 		return 0;
-	settle(c, s, false, true);
+	settle(c, s, Seen::emptiness);
 	return -EINTR;
 }
 
@@ -198,8 +199,8 @@ int next_of_ring(Channel *c, RingState *s, event_data_t *v, unsigned max, bool w
 		 const Deadline &deadline)
 {
 	s->checked = false;
-	bool slept = false,
-	     known = false; // known: its descriptor has been looked at since the last wait
+	bool slept = false;
+	Seen seen = Seen::nothing; // since the last wait
 	if (int e = look_first(c, s, wait, deadline, &slept); e != 0)
 		return e;
 	while (!s->ring.lost()) {
@@ -210,13 +211,14 @@ int next_of_ring(Channel *c, RingState *s, event_data_t *v, unsigned max, bool w
 		if (!s->checked && channel::worth_a_check(c)) {
 			if (!channel::check_descriptor(c))
 				return -EBADF;
-			s->checked = known = true;
+			s->checked = true;
+			seen = Seen::descriptor;
 		}
 		unsigned n = channel::take_queued(c, v, max);
 		n += n < max ? take(c, v + n, max - n) : 0;
 		if (n != 0) {
 			hand_over_unsafe(c, s);
-			settle(c, s, known);
+			settle(c, s, seen);
 			return static_cast<int>(n);
 		}
 		// Found empty: now is the time to see whether the program has closed it; but first
@@ -227,7 +229,7 @@ int next_of_ring(Channel *c, RingState *s, event_data_t *v, unsigned max, bool w
 			s->checked = true;
 		}
 		slept = wait;
-		known = false;
+		seen = Seen::nothing;
 		int e = wait_once(c, s, wait, deadline);
 		if (uring_queue::is_shortage(-e))
 			continue;
@@ -239,7 +241,7 @@ int next_of_ring(Channel *c, RingState *s, event_data_t *v, unsigned max, bool w
 				s->may_ring = true; // the kernel may have been late to ring for
 						    // what has been taken
 			hand_over_unsafe(c, s);
-			settle(c, s, false, true);
+			settle(c, s, Seen::emptiness);
 			return e;
 		}
 	}
@@ -289,16 +291,16 @@ unsigned cancel(Channel *c, const void *data)
 	if (s == nullptr)
 		return 0;
 	unsigned found = 0;
-	each(s, [&](Operation *o) {
-		if (o->data != data || o->state == Operation::State::ready || o->cancelled)
+	each(s, [&](RingOperation *o) {
+		if (o->data != data || o->state == RingOperation::State::ready || o->cancelled)
 			return;
 		found++;
 		o->cancelled = true;
-		if (o->state == Operation::State::in_ring)
+		if (o->state == RingOperation::State::in_ring)
 			cancel_in_ring(s, o);
 	});
-	each(s, [&](Operation *o) {
-		if (o->cancelled && o->state == Operation::State::waiting)
+	each(s, [&](RingOperation *o) {
+		if (o->cancelled && o->state == RingOperation::State::waiting)
 			finish(s, o, -ECANCELED);
 	});
 	if (found != 0)
@@ -319,7 +321,7 @@ unsigned arrived(Channel *c)
 		return 0;
 	hand_over_unsafe(c, s);
 	unsigned n = 0;
-	for (Operation *o = s->ready.first(); o != nullptr; o = o->next)
+	for (RingOperation *o = s->ready.first(); o != nullptr; o = o->next)
 		n++;
 	settle(c, s);
 	return n;

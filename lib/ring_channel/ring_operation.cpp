@@ -8,6 +8,7 @@
 #ifdef HAVE_LIBURING
 
 #include "base/memory_order.hpp"
+#include "engine/ring_prepare.hpp"
 #include "engine/transfer.hpp"
 #include "request/stats_detail.hpp"
 #include "runtime/probes.hpp"
@@ -20,74 +21,30 @@ namespace sigevec::ring_channel {
 
 namespace {
 
-// What is left of the buffers.
-struct iovec rest(Operation *o)
-{
-	size_t n = o->len - o->done;
-	return {static_cast<char *>(o->buf) + o->done,
-		n > transfer::most_at_once ? transfer::most_at_once : n};
-}
-
-struct msghdr *header(Operation *o)
-{
-	// Control data goes with the first part.
-	return transfer::header_for(o->message, rest(o), o->vector,
-				    o->done == 0 || o->op == Op::recv);
-}
-
 // A part that the kernel repeats by itself it would not report if the ring had to be left: hence
 // never MSG_WAITALL.
-void prepare_message(struct io_uring_sqe *sqe, Operation *o)
+int flags_of(const RingOperation *o)
 {
-	bool inward = o->op == Op::recv;
-	int flags = (o->flags & ~MSG_WAITALL) | (inward ? 0 : MSG_NOSIGNAL) |
-		    (o->once ? MSG_DONTWAIT : 0);
-	if (o->message != nullptr && inward)
-		io_uring_prep_recvmsg(sqe, -1, header(o), static_cast<unsigned>(flags));
-	else if (o->message != nullptr)
-		io_uring_prep_sendmsg(sqe, -1, header(o), static_cast<unsigned>(flags));
-	else if (inward)
-		io_uring_prep_recv(sqe, -1, rest(o).iov_base, rest(o).iov_len, flags);
-	else
-		io_uring_prep_send(sqe, -1, rest(o).iov_base, rest(o).iov_len, flags);
-}
-
-void prepare(struct io_uring_sqe *sqe, Operation *o)
-{
-	switch (o->op) {
-	case Op::connect:
-		// One that has begun is not begun again: the socket tells its end.
-		if (o->again)
-			io_uring_prep_poll_add(sqe, -1, POLLOUT);
-		else
-			io_uring_prep_connect(
-				sqe, -1,
-				static_cast<const struct sockaddr *>(o->message->header.msg_name),
-				o->message->header.msg_namelen);
-		break;
-	case Op::poll:
-		io_uring_prep_poll_add(sqe, -1, static_cast<unsigned>(o->flags) & 0xffff);
-		break;
-	default:
-		prepare_message(sqe, o);
-	}
+	if (o->op == Op::poll)
+		return o->call_flags & 0xffff;
+	return (o->call_flags & ~MSG_WAITALL) | (o->is_read() ? 0 : MSG_NOSIGNAL) |
+	       (o->once ? MSG_DONTWAIT : 0);
 }
 
 // A send or receive goes on until it is whole.
-bool goes_on(Operation *o, ssize_t n)
+bool goes_on(RingOperation *o, ssize_t n)
 {
-	if (n <= 0 || (o->op != Op::send && o->op != Op::recv) || (o->flags & MSG_DONTWAIT) != 0)
+	if (n <= 0 || (o->op != Op::send && o->op != Op::recv) ||
+	    (o->call_flags & MSG_DONTWAIT) != 0)
 		return false;
 	if (o->done + static_cast<size_t>(n) >= o->len || (o->op == Op::recv && !o->stream))
 		return false;
 	o->done += static_cast<size_t>(n);
-	if (o->vector != nullptr)
-		transfer::cut(o->vector, static_cast<size_t>(n));
 	return true;
 }
 
 // What next is to end with before it starts, or 0.
-ssize_t ends_unstarted(RingState *s, const Operation *next)
+ssize_t ends_unstarted(RingState *s, const RingOperation *next)
 {
 	if (!next->cancelled && still_there(s, next))
 		return 0;
@@ -96,23 +53,27 @@ ssize_t ends_unstarted(RingState *s, const Operation *next)
 
 } // namespace
 
-void put_ready(RingState *s, Operation *o)
+void put_ready(RingState *s, RingOperation *o)
 {
-	o->state = Operation::State::ready;
+	o->state = RingOperation::State::ready;
 	s->ready.push(o);
 }
 
-void start_in_ring(RingState *s, Operation *o)
+void start_in_ring(RingState *s, RingOperation *o)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);
-	prepare(sqe, o);
+	// A connection that has begun is not begun again: the socket tells its end.
+	if (o->op == Op::connect && o->again)
+		io_uring_prep_poll_add(sqe, -1, POLLOUT);
+	else
+		prepare_sqe(sqe, o, -1, flags_of(o));
 	name_file(s, sqe, o);
 	sqe->user_data = reinterpret_cast<uint64_t>(o);
-	o->state = Operation::State::in_ring;
+	o->state = RingOperation::State::in_ring;
 	s->in_ring++;
 }
 
-void finish(RingState *s, Operation *o, ssize_t result)
+void finish(RingState *s, RingOperation *o, ssize_t result)
 {
 	for (;;) {
 		o->result = result;
@@ -126,13 +87,13 @@ void finish(RingState *s, Operation *o, ssize_t result)
 			if (o->op == Op::recv)
 				message::note_received(o->message);
 		}
-		if (o->use != Operation::Region::none)
+		if (o->use != RingOperation::Region::none)
 			region_ended(s, o, result);
-		if (o->use == Operation::Region::disarmed) {
+		if (o->use == RingOperation::Region::disarmed) {
 			put_last(s, o);
 			return;
 		}
-		Operation *next = leave_queue(s, o);
+		RingOperation *next = leave_queue(s, o);
 		put_ready(s, o);
 		if (next == nullptr)
 			return;
@@ -144,7 +105,7 @@ void finish(RingState *s, Operation *o, ssize_t result)
 	}
 }
 
-void restart(RingState *s, Operation *o)
+void restart(RingState *s, RingOperation *o)
 {
 	if (ssize_t result = ends_unstarted(s, o); result != 0)
 		finish(s, o, result);
@@ -168,7 +129,7 @@ ssize_t connected(int fd)
 
 // A send that could not be done at once. Without EC_BATCH it is still in its call; with it the
 // program may have closed the number since.
-void goes_on_elsewhere(Channel *c, RingState *s, Operation *o)
+void goes_on_elsewhere(Channel *c, RingState *s, RingOperation *o)
 {
 	uint64_t dev, ino;
 	bool there = (c->flags & EC_BATCH) == 0 ||
@@ -188,15 +149,15 @@ constexpr ssize_t unreported = POLLERR | POLLHUP;
 // What poll() would say, of what the ring says: a bit more (POLLRDHUP), or, when something wakes
 // it, what the waker says, which may be too much or too little where there are errors. 0: that has
 // to be asked.
-ssize_t result_of_poll(const Operation *o, ssize_t n)
+ssize_t result_of_poll(const RingOperation *o, ssize_t n)
 {
 	if (n < 0)
 		return n == -EBADF || n == -ECANCELED || n == -EINTR ? n : 0;
-	ssize_t asked = n & o->flags;
+	ssize_t asked = n & o->call_flags;
 	return (n & unreported) == 0 ? asked : 0;
 }
 
-void poll_ended(Channel *c, RingState *s, Operation *o, ssize_t n)
+void poll_ended(Channel *c, RingState *s, RingOperation *o, ssize_t n)
 {
 	ssize_t result = result_of_poll(o, n);
 	if (result == 0 && !o->cancelled && still_there(s, o)) {
@@ -205,13 +166,13 @@ void poll_ended(Channel *c, RingState *s, Operation *o, ssize_t n)
 	}
 	// Where its number is no more, or another file's, what the ring has said is all that can be
 	// said.
-	n = n > 0 ? n & (o->flags | unreported) : n;
+	n = n > 0 ? n & (o->call_flags | unreported) : n;
 	finish(s, o, result != 0 ? result : n != 0 ? n : -ECANCELED);
 }
 
 // A receive that goes on, and a part: what comes next may be the end, or an error, which is to be
 // left for the next call. The driver looks first.
-void received_part(Channel *c, RingState *s, Operation *o)
+void received_part(Channel *c, RingState *s, RingOperation *o)
 {
 	if (o->cancelled || (o->held == nullptr && !still_there(s, o)))
 		finish(s, o, static_cast<ssize_t>(o->done));
@@ -219,10 +180,10 @@ void received_part(Channel *c, RingState *s, Operation *o)
 		hand_over(c, o);
 }
 
-void ended(Channel *c, RingState *s, Operation *o, ssize_t n)
+void ended(Channel *c, RingState *s, RingOperation *o, ssize_t n)
 {
 	s->in_ring--;
-	o->state = Operation::State::waiting;
+	o->state = RingOperation::State::waiting;
 	bool disturbed = n == -EINTR || n == -ECANCELED;
 	if (o->op == Op::poll && !disturbed) {
 		poll_ended(c, s, o, n);
@@ -287,7 +248,7 @@ void completed_other(Channel *c, RingState *s, uint64_t tag, ssize_t n, bool mor
 	}
 }
 
-void prepare_cancel(RingState *s, Operation *o)
+void prepare_cancel(RingState *s, RingOperation *o)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);
 	io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(o), 0);
@@ -297,13 +258,13 @@ void prepare_cancel(RingState *s, Operation *o)
 
 // The kernel does not find an operation that is on its way to a thread of the kernel's (a send to a
 // full AF_UNIX socket whose peer will send no more): it is looked for again a moment later.
-void completed_cancel(RingState *s, Operation *o, ssize_t n)
+void completed_cancel(RingState *s, RingOperation *o, ssize_t n)
 {
 	static struct __kernel_timespec moment = {0, 5000000};
 	constexpr uint8_t most_attempts = 50;
 	s->cancels--;
-	if (n != -ENOENT || o->state != Operation::State::in_ring || !o->cancelled || s->ending ||
-	    o->attempts++ >= most_attempts)
+	if (n != -ENOENT || o->state != RingOperation::State::in_ring || !o->cancelled ||
+	    s->ending || o->attempts++ >= most_attempts)
 		return;
 	if (io_uring_sq_space_left(&s->ring) < 2)
 		submit(s);
@@ -316,7 +277,7 @@ void completed_cancel(RingState *s, Operation *o, ssize_t n)
 
 } // namespace
 
-void cancel_in_ring(RingState *s, Operation *o)
+void cancel_in_ring(RingState *s, RingOperation *o)
 {
 	o->cancelled = true;
 	prepare_cancel(s, o);
@@ -335,12 +296,12 @@ void reap(Channel *c)
 		unsigned flags = cqe->flags;
 		bool more = (flags & IORING_CQE_F_MORE) != 0;
 		io_uring_cqe_seen(&s->ring, cqe);
-		auto *o = reinterpret_cast<Operation *>(tag & ~cancel_mark);
+		auto *o = reinterpret_cast<RingOperation *>(tag & ~cancel_mark);
 		if (tag <= reader_fds_tag)
 			completed_other(c, s, tag, n, more);
 		else if ((tag & cancel_mark) != 0)
 			completed_cancel(s, o, n);
-		else if (o->use == Operation::Region::armed)
+		else if (o->use == RingOperation::Region::armed)
 			completed(c, s, o, n, flags);
 		else
 			ended(c, s, o, n);

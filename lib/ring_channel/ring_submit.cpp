@@ -50,22 +50,22 @@ bool suitable(const Call &call)
 		return false;
 	if (call.dma.kind == dma::Use::Kind::wait)
 		return call.multishot && !call.dma.message && call.message == nullptr &&
-		       call.flags == 0;
+		       call.call_flags == 0;
 	// What may be worth sending without a copy goes to the driver.
 	if (call.dma && (call.dma.pieces != 1 || call.vector != nullptr ||
 			 call.message != nullptr || call.len >= dma::zero_copy::least))
 		return false;
 	constexpr int beside = MSG_OOB | MSG_ERRQUEUE, peek_all = MSG_PEEK | MSG_WAITALL;
 	if (call.op == Op::recv)
-		return (call.flags & beside) == 0 && (call.flags & peek_all) != peek_all &&
-		       call.len != 0;
+		return (call.call_flags & beside) == 0 &&
+		       (call.call_flags & peek_all) != peek_all && call.len != 0;
 	// Of these the ring tells what poll() would tell, or the ordinary way is asked when it has
 	// told (ring_operation.cpp).
 	constexpr int exact = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLERR |
 			      POLLHUP | POLLNVAL;
 	if (call.op == Op::poll)
-		return (call.flags & 0xffff & ~exact) == 0;
-	return call.op != Op::send || (call.flags & MSG_FASTOPEN) == 0;
+		return (call.call_flags & 0xffff & ~exact) == 0;
+	return call.op != Op::send || (call.call_flags & MSG_FASTOPEN) == 0;
 }
 
 // Whether what was handed over is still under way on the stream.
@@ -113,7 +113,7 @@ void submit_now(Channel *c, RingState *s, const Call &call)
 }
 
 // With EC_BATCH its file is resolved now all the same.
-void start_now(Channel *c, RingState *s, Operation *o)
+void start_now(Channel *c, RingState *s, RingOperation *o)
 {
 	bool until_submitted = (c->flags & EC_BATCH) == 0 || pin(s, o);
 	bool sends = o->once;
@@ -127,10 +127,10 @@ void start_now(Channel *c, RingState *s, Operation *o)
 
 // MSG_DONTWAIT: it does not wait for its turn either. While there is nothing for who is before it,
 // there is nothing for it.
-bool waits_in_vain(const Operation *o)
+bool waits_in_vain(const RingOperation *o)
 {
 	bool sends = o->op == Op::send;
-	if ((!sends && o->op != Op::recv) || (o->flags & MSG_DONTWAIT) == 0)
+	if ((!sends && o->op != Op::recv) || (o->call_flags & MSG_DONTWAIT) == 0)
 		return false;
 	struct pollfd p = {o->fd, static_cast<short>(sends ? POLLOUT : POLLIN), 0};
 	return sys::poll_now(&p) == 0;
@@ -141,29 +141,29 @@ bool waits_in_vain(const Operation *o)
 int start(Channel *c, const Call &call)
 {
 	RingState *s = c->ring_state.load(mo::relaxed);
-	Operation *o = make_operation(s, call);
+	RingOperation *o = make_operation(s, call);
 	if (o == nullptr)
 		return EAGAIN;
 	if (call.dma) {
-		o->use = Operation::Region::send;
+		o->use = RingOperation::Region::send;
 		o->region = call.dma.region;
 		o->unit = call.dma.unit[0];
 	}
 	// What a send could not do at once goes on by itself, not only when the owner looks; and
 	// the driver knows better than the ring how to wait for room (driver_streams.cpp).
-	o->once = o->op == Op::send && (o->flags & MSG_DONTWAIT) == 0;
+	o->once = o->op == Op::send && (o->call_flags & MSG_DONTWAIT) == 0;
 	// What may go on for long, part by part, holds its file. A descriptor that cannot be held
 	// need not be: its error is the event.
 	constexpr size_t large = 16384;
 	if (o->len >= large &&
-	    (o->op == Op::send ? (c->flags & EC_BATCH) != 0 : (o->flags & MSG_WAITALL) != 0))
+	    (o->op == Op::send ? (c->flags & EC_BATCH) != 0 : (o->call_flags & MSG_WAITALL) != 0))
 		hold(s, o, nullptr);
 	if (o->op == Op::connect || o->stream)
 		look_at(o->fd, &o->dev, &o->ino);
 	int error;
 	bool first = enter_queue(c, o, &error);
 	if (error != 0) {
-		o->use = Operation::Region::none; // the caller's
+		o->use = RingOperation::Region::none; // the caller's
 		free_operation(s, o);
 		return error;
 	}
@@ -224,7 +224,7 @@ int submit_to_ring(Channel *c, const Call &call)
 
 int submit(const Call &call)
 {
-	bool in_order = call.op == Op::send && (call.flags & MSG_OOB) == 0;
+	bool in_order = call.op == Op::send && (call.call_flags & MSG_OOB) == 0;
 	if (!channel::is_single(call.event.signo) || (!in_order && !suitable(call)))
 		return -1;
 	// The credit of its event keeps the channel meanwhile.

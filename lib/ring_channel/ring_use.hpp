@@ -28,9 +28,10 @@ private:
 // Whether this thread can use the ring; it is left if not.
 bool is_usable(Channel *c, const RingState *s);
 
+// What a call has seen: nothing; the descriptor, which is the channel's; that there is nothing.
+enum class Seen : uint8_t { nothing, descriptor, emptiness };
 // After a read: the descriptor says the truth.
-// known: the descriptor has been looked at in this call. empty: nothing was found.
-void settle(Channel *c, RingState *s, bool known = false, bool empty = false);
+void settle(Channel *c, RingState *s, Seen seen = Seen::nothing);
 
 // Whether the ring has an end, after the kernel was asked if it seems to have one.
 //

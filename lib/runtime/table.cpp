@@ -72,48 +72,52 @@ bool Way::set_up()
 	return can || (by_socket_ && make_pair());
 }
 
+namespace {
+
+// A message with a descriptor, and its number.
+struct OneDescriptor {
+	struct msghdr m = {};
+	struct iovec v;
+	union {
+		struct cmsghdr aligned;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+
+	explicit OneDescriptor(int *number) : v{number, sizeof *number}
+	{
+		m.msg_iov = &v;
+		m.msg_iovlen = 1;
+		m.msg_control = &control;
+		m.msg_controllen = sizeof control.space;
+	}
+};
+
+} // namespace
+
 bool Way::announce(int inner)
 {
 	if (!by_socket_)
 		return true;
-	struct iovec v = {&inner, sizeof inner};
-	union {
-		struct cmsghdr aligned;
-		char space[CMSG_SPACE(sizeof inner)];
-	} control;
-	struct msghdr m = {};
-	m.msg_iov = &v;
-	m.msg_iovlen = 1;
-	m.msg_control = &control;
-	m.msg_controllen = sizeof control.space;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	OneDescriptor message(&inner);
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message.m);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof inner);
 	memcpy(CMSG_DATA(c), &inner, sizeof inner);
-	return sys::sendmsg(inner_tx_, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+	return sys::sendmsg(inner_tx_, &message.m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
 }
 
 int Way::receive(int inner)
 {
 	for (;;) {
 		int announced = -1, fd = -1;
-		struct iovec v = {&announced, sizeof announced};
-		union {
-			struct cmsghdr aligned;
-			char space[CMSG_SPACE(sizeof fd)];
-		} control;
-		struct msghdr m = {};
-		m.msg_iov = &v;
-		m.msg_iovlen = 1;
-		m.msg_control = &control;
-		m.msg_controllen = sizeof control.space;
+		OneDescriptor message(&announced);
 		if (socket_cookie(number_) != cookie_)
 			return -EBADF;
-		ssize_t n = sys::recvmsg(number_, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		ssize_t n = sys::recvmsg(number_, &message.m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&m) : nullptr;
+		if (struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&message.m) : nullptr;
 		    c != nullptr && c->cmsg_type == SCM_RIGHTS)
 			memcpy(&fd, CMSG_DATA(c), sizeof fd);
 		if (n >= 0 && announced == inner)

@@ -292,8 +292,8 @@ int start_known(const Call &c, const Descriptor &d, Request *r, const guess::Att
 int start_with_credit(Call &c)
 {
 	note_submitted(c);
-	if (c.op == Op::recv && (c.flags & MSG_WAITALL) != 0)
-		c.flags = transfer::flags_that_count(c.fd, c.flags);
+	if (c.op == Op::recv && (c.call_flags & MSG_WAITALL) != 0)
+		c.call_flags = transfer::flags_that_count(c.fd, c.call_flags);
 	c.begun = stats_detail::begin(stats_detail::in_call);
 	completion::begin(c.cb);
 	guess::Attempt a;

@@ -15,7 +15,8 @@ int start(Call &c);
 int start_with_credit(Call &c);
 
 // The same for a descriptor that has been looked at, and an event that needs no credit: `tried'
-// after `attempt'. What c.flags and d.flags say of the transfer holds, whatever fcntl does later.
+// after `attempt'. What c.call_flags and d.flags say of the transfer holds, whatever fcntl does
+// later.
 int start_described(Call &c, const Descriptor &d, bool tried);
 // Whether it has ended within the call.
 bool attempt(Call &c, const Descriptor &d);
