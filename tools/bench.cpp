@@ -20,8 +20,8 @@ namespace tool {
 namespace {
 
 constexpr Work all_work[] = {
-	{"read, in the cache, depth 1", false, false, 1},
-	{"read, in the cache, depth 32", false, false, 32},
+	{"read, cached, depth 1", false, false, 1},
+	{"read, cached, depth 32", false, false, 32},
 	{"read, O_DIRECT, depth 1", false, true, 1},
 	{"read, O_DIRECT, depth 32", false, true, 32},
 	{"write, buffered, depth 32", true, false, 32},
@@ -167,6 +167,21 @@ std::optional<uint64_t> bytes(const char *s, uint64_t least, uint64_t most)
 	return v * unit;
 }
 
+// What the value of an option has to be.
+const char *range_of(int c)
+{
+	switch (c) {
+	case 's':
+		return "not a number of seconds from 0.01 to 3600";
+	case 'r':
+		return "not a number from 1 to 1000";
+	case 'b':
+		return "not a power of two from 512 to 16M";
+	default:
+		return "not a number of bytes from 64k on";
+	}
+}
+
 // False: the value is wrong.
 bool set(BenchOptions &o, int c, const char *value)
 {
@@ -216,7 +231,7 @@ int bench(int argc, char **argv)
 		if (c < 0)
 			return status;
 		if (!set(o, c, optarg))
-			return complain("bench", optarg, "not a number in range", exit_usage);
+			return options.wrong(range_of(c));
 	}
 	if (options.rest() + 1 < argc)
 		return usage(bench_command);
@@ -226,13 +241,16 @@ int bench(int argc, char **argv)
 	Target target;
 	if (!target.open(path, o))
 		return exit_failed;
+	Output svg;
+	if (o.svg != nullptr && !svg.open(o.svg))
+		return complain("bench", o.svg);
 	auto results = measure_all(target, o);
 	if (o.json)
 		print_json(results, path, o);
 	else
 		print_table(results);
-	if (o.svg != nullptr && !write_svg(results, o))
-		status = exit_failed;
+	if (o.svg != nullptr && !write_svg(results, o, svg))
+		status = complain("bench", o.svg);
 	bool any = std::any_of(results.begin(), results.end(),
 			       [](const Result &r) { return !r.runs[1].empty(); });
 	return finish_output("bench", any ? status : exit_failed);

@@ -6,17 +6,18 @@
 #include "chart.hpp"
 #include "json.hpp"
 #include "text.hpp"
-#include "tool.hpp"
 
+#include <algorithm>
 #include <cstdio>
+#include <string_view>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 namespace tool {
 
-const Side sides[] = {{"glibc", true, ""},           {"libsigevec", false, ""},
-		      {"- inline", false, "inline"}, {"- kaio", false, "kaio"},
-		      {"- uring", false, "uring"},   {"- threads", false, "threads"}};
+const Side sides[] = {{"glibc", true, ""},         {"libsigevec", false, ""},
+		      {"inline", false, "inline"}, {"kaio", false, "kaio"},
+		      {"uring", false, "uring"},   {"threads", false, "threads"}};
 
 namespace {
 
@@ -41,26 +42,46 @@ std::string times(double v)
 
 } // namespace
 
+namespace {
+
+// At the right of a column as wide as the side's name, or a number of thousands.
+std::string in_column(const Side &s, const std::string &text)
+{
+	constexpr size_t least = 5;
+	size_t width = std::max(least, std::string_view(s.name).size());
+	return std::string(width - std::min(width, text.size()), ' ') + text;
+}
+
+std::string thousands(double v)
+{
+	char text[32];
+	snprintf(text, sizeof text, v >= 99950 ? "%.0f" : v >= 9995 ? "%.1f" : "%.2f", v / 1e3);
+	return text;
+}
+
+} // namespace
+
 void print_table(const std::vector<Result> &results)
 {
-	print(stdout, "%-29s", "operations per second");
+	print(stdout, "%-25s", "thousand requests/s");
 	for (const Side &s : sides)
-		print(stdout, " %11s", s.name);
-	print(stdout, " %9s\n", "to glibc");
+		print(stdout, " %s", in_column(s, s.name));
+	print(stdout, " %8s\n", "to glibc");
 	for (const Result &r : results) {
-		print(stdout, "%-29s", r.work.name);
+		print(stdout, "%-25s", r.work.name);
 		for (size_t i = 0; i < side_count; i++)
-			print(stdout, " %11s", r.runs[i].empty() ? "-" : rate(r.median(i)));
-		print(stdout, " %9s\n", r.to_glibc(1) > 0 ? times(r.to_glibc(1)) : "-");
+			print(stdout, " %s",
+			      in_column(sides[i],
+					r.runs[i].empty() ? "-" : thousands(r.median(i))));
+		print(stdout, " %8s\n", r.to_glibc(1) > 0 ? times(r.to_glibc(1)) : "-");
 	}
 	for (const Result &r : results)
 		for (size_t i = 0; i < side_count; i++)
 			if (!r.error[i].empty())
 				print(stdout, "%s, %s: %s\n", r.work.name, sides[i].name,
 				      r.error[i]);
-	print(stdout, "\n\"libsigevec\" chooses for each request; the others were told to use one "
-		      "engine wherever it can, and "
-		      "threads where not.\n");
+	print(stdout, "\n\"libsigevec\" chooses for each request; an engine was used wherever "
+		      "it can be,\nthreads where not.\n");
 }
 
 namespace {
@@ -107,11 +128,8 @@ void print_json(const std::vector<Result> &results, const char *path, const Benc
 	j.end().end();
 }
 
-bool write_svg(const std::vector<Result> &results, const BenchOptions &o)
+bool write_svg(const std::vector<Result> &results, const BenchOptions &o, Output &output)
 {
-	FILE *to = fopen(o.svg, "we");
-	if (to == nullptr)
-		return complain("bench", o.svg) == 0;
 	std::vector<Group> groups;
 	for (const Result &r : results) {
 		Group g{r.work.name, {}};
@@ -127,14 +145,11 @@ bool write_svg(const std::vector<Result> &results, const BenchOptions &o)
 		if (!g.bars.empty())
 			groups.push_back(g);
 	}
-	write_chart(to, "POSIX AIO: operations per second, and compared with glibc",
+	write_chart(output.begin(), "POSIX AIO: operations per second, and compared with glibc",
 		    system_text() + "; blocks of " + std::to_string(o.block) +
 			    " bytes; medians of " + std::to_string(o.rounds) + " runs",
 		    groups);
-	bool failed = ferror(to) != 0;
-	if (fclose(to) == 0 && !failed)
-		return true;
-	return complain("bench", o.svg) == 0;
+	return output.finish();
 }
 
 } // namespace tool

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "measure.hpp"
+#include "tool.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -54,7 +55,7 @@ struct Result {
 
 void print_table(const std::vector<Result> &results);
 void print_json(const std::vector<Result> &results, const char *path, const BenchOptions &o);
-// A chart, to o.svg. False: a complaint has been made.
-bool write_svg(const std::vector<Result> &results, const BenchOptions &o);
+// A chart. False with errno.
+bool write_svg(const std::vector<Result> &results, const BenchOptions &o, Output &output);
 
 } // namespace tool

@@ -9,6 +9,8 @@ namespace tool {
 
 void Json::new_line()
 {
+	if (in_line_)
+		return;
 	print(to_, "\n");
 	for (size_t i = 0; i < closing_.size(); i++)
 		print(to_, "  ");
@@ -17,7 +19,7 @@ void Json::new_line()
 void Json::begin_value(const char *name)
 {
 	if (!first_)
-		print(to_, ",");
+		print(to_, in_line_ ? ", " : ",");
 	if (!closing_.empty())
 		new_line();
 	first_ = false;

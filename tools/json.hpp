@@ -12,7 +12,8 @@ namespace tool {
 
 class Json {
 public:
-	explicit Json(FILE *to) : to_(to) {}
+	// in_line: each in a line of its own.
+	explicit Json(FILE *to, bool in_line = false) : to_(to), in_line_(in_line) {}
 
 	// An object or array; within an object with its name.
 	Json &object(const char *name = nullptr);
@@ -31,6 +32,7 @@ private:
 	void new_line();
 
 	FILE *to_;
+	bool in_line_;
 	std::string closing_; // of what is open
 	bool first_ = true;
 };

@@ -21,6 +21,8 @@ struct Line {
 std::vector<Line> lines_of(const Figures &f)
 {
 	std::vector<Line> v;
+	if (f.processes == 0)
+		return v;
 	for (unsigned o = 0; o < layout::operations; o++)
 		for (unsigned e = 0; e < layout::engines; e++)
 			for (unsigned k = 0; k < layout::kinds; k++)
@@ -49,13 +51,13 @@ uint64_t per_second(uint64_t n, double per)
 void print_lines(const Figures &f, const ReportStyle &style, FILE *to)
 {
 	bool rate = style.seconds > 0;
-	print(to, "%-9s %-7s %-6s %12s %10s %10s %10s %10s %10s\n", "operation", "engine", "kind",
-	      rate ? "requests/s" : "requests", rate ? "errors/s" : "errors",
-	      rate ? "bytes/s" : "bytes", "p50", "p99", "max");
+	print(to, "%-9s %-7s %-6s %9s %7s %10s %8s %8s %8s\n", "operation", "engine", "kind",
+	      rate ? "req/s" : "requests", rate ? "err/s" : "errors", rate ? "bytes/s" : "bytes",
+	      "p50", "p99", "max");
 	double per = rate ? 1 / style.seconds : 1;
 	for (const Line &l : lines_of(f))
-		print(to, "%-9s %-7s %-6s %12.0f %10.0f %10s %10s %10s %10s\n", l.operation,
-		      l.engine, l.kind, static_cast<double>(l.requests) * per,
+		print(to, "%-9s %-7s %-6s %9.0f %7.0f %10s %8s %8s %8s\n", l.operation, l.engine,
+		      l.kind, static_cast<double>(l.requests) * per,
 		      static_cast<double>(l.errors) * per, size(per_second(l.bytes, per)),
 		      duration_or_dash(l.latency->percentile(0.5)),
 		      duration_or_dash(l.latency->percentile(0.99)),
@@ -80,12 +82,11 @@ void print_channels(const Figures &f, FILE *to)
 {
 	if (f.channels.empty())
 		return;
-	print(to, "\n%-8s %6s %11s %10s %10s %10s %12s %10s %10s\n", "channel", "pid",
-	      "outstanding", "queued", "most", "limit", "delivered", "refused", "dropped");
+	print(to, "\n%-7s %7s %11s %7s %7s %7s %10s %8s %8s\n", "channel", "pid", "outstanding",
+	      "queued", "most", "limit", "delivered", "refused", "dropped");
 	for (const ChannelFigures &c : f.channels)
-		print(to, "fd %-5u %6u %11u %10u %10u %10u %12u %10u %10u\n", c.fd, c.pid,
-		      c.outstanding, c.queued, c.high_water, c.limit, c.delivered, c.refused,
-		      c.dropped);
+		print(to, "fd %-4u %7u %11u %7u %7u %7u %10u %8u %8u\n", c.fd, c.pid, c.outstanding,
+		      c.queued, c.high_water, c.limit, c.delivered, c.refused, c.dropped);
 }
 
 void print_text(const Figures &f, const std::string &heading, const ReportStyle &style, FILE *to)
@@ -110,7 +111,7 @@ void write_latency(Json &j, const char *name, std::optional<uint64_t> ns)
 
 void write_json(const Figures &f, const std::string &heading, const ReportStyle &style, FILE *to)
 {
-	Json j(to);
+	Json j(to, style.in_line);
 	j.object()
 		.text("what", heading)
 		.number("processes", f.processes)

@@ -11,6 +11,7 @@ namespace tool {
 
 struct ReportStyle {
 	bool json = false;
+	bool in_line = false;      // JSON, one object of several
 	bool all_counters = false; // those that are 0, too
 	double seconds = 0;        // the figures are of so long a time; 0: since the start
 };

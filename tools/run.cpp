@@ -107,8 +107,9 @@ int status_of(int wait_status)
 	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
 }
 
-// What all processes of the program have left in the folder.
-void tell(const std::string &folder, const RunOptions &o, const std::string &program)
+// What all processes of the program have left in the folder. False: it could not be written.
+bool tell(const std::string &folder, const RunOptions &o, const std::string &program,
+	  Output &output)
 {
 	Figures all;
 	for_each_entry_in(folder, [&](const StatsEntry &e) {
@@ -118,12 +119,8 @@ void tell(const std::string &folder, const RunOptions &o, const std::string &pro
 		e.remove();
 	});
 	rmdir(folder.c_str());
-	FILE *to = o.output != nullptr ? fopen(o.output, "we") : stderr;
-	if (to == nullptr) {
-		complain("run", o.output);
-		return;
-	}
-	if (all.processes == 0)
+	FILE *to = output.is_open() ? output.begin() : stderr;
+	if (all.processes == 0 && !o.json)
 		complain("run", program, "it has not used the library; 'sigevec check' may say why",
 			 0);
 	else
@@ -131,13 +128,14 @@ void tell(const std::string &folder, const RunOptions &o, const std::string &pro
 		       program + ": " + std::to_string(all.processes) +
 			       (all.processes == 1 ? " process" : " processes"),
 		       {.json = o.json, .all_counters = o.json}, to);
-	bool failed = fflush(to) != 0 || ferror(to) != 0;
-	if (to != stderr && (fclose(to) != 0 || failed))
-		complain("run", o.output);
+	return to == stderr || output.finish() || complain("run", o.output) == 0;
 }
 
 int run_with_stats(char **argv, const RunOptions &o)
 {
+	Output output;
+	if (o.output != nullptr && !output.open(o.output))
+		return complain("run", o.output, exit_own_failure);
 	std::string folder = make_run_folder();
 	if (folder.empty())
 		return complain("run", "a folder for the statistics", exit_own_failure);
@@ -163,8 +161,8 @@ int run_with_stats(char **argv, const RunOptions &o)
 	} else {
 		complain("run", "fork");
 	}
-	tell(folder, o, argv[0]);
-	return status;
+	bool told = tell(folder, o, argv[0], output);
+	return told || status != 0 ? status : exit_own_failure;
 }
 
 int run(int argc, char **argv)
@@ -189,8 +187,7 @@ int run(int argc, char **argv)
 			o.stats = true;
 			if (optarg != nullptr && strcmp(optarg, "json") != 0 &&
 			    strcmp(optarg, "text") != 0)
-				return complain("run", optarg, "the statistics are text or json",
-						exit_usage);
+				return options.wrong("the statistics are text or json");
 			o.json = optarg != nullptr && strcmp(optarg, "json") == 0;
 		}
 	}
@@ -198,8 +195,12 @@ int run(int argc, char **argv)
 		return complain("run", o.engine,
 				"no such engine; there are inline, kaio, uring and threads",
 				exit_usage);
-	if (options.rest() >= argc || (o.output != nullptr && !o.stats))
+	if (o.output != nullptr && !o.stats)
+		return complain("run", o.output, "--output is where --stats tells", exit_usage);
+	if (options.rest() >= argc) {
+		complain("run", "PROGRAM", "none is named", exit_usage);
 		return usage(run_command);
+	}
 
 	std::string library = library_path();
 	if (library.empty())

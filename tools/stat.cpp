@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // sigevec stat: what a program with SIGEVEC_STATS does, or has done until its crash.
+#include "json.hpp"
 #include "report.hpp"
 #include "stats_files.hpp"
 #include "text.hpp"
 #include "tool.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -101,17 +103,45 @@ int watch(const std::string &path, const std::shared_ptr<const RegularFile> &fil
 	}
 }
 
-int list()
+void list_line(const StatsEntry &e, const Figures &f)
 {
-	print(stdout, "%8s  %-16s %-8s %-19s %12s  %s\n", "pid", "program", "state", "since",
-	      "requests", "file");
-	for_each_entry([](const StatsEntry &e) {
+	// Without the year and the second, so that it fits a line.
+	constexpr size_t year = sizeof "2026-" - 1, until_minute = sizeof "11-29 19:00" - 1;
+	print(stdout, "%7u %-15s %-7s %-11s %10u %s\n", f.pid, f.program,
+	      is_running(f) ? "running" : "ended", date(f.opened).substr(year, until_minute),
+	      f.counter("requests"), e.path);
+}
+
+void list_object(const StatsEntry &e, const Figures &f, Json &j)
+{
+	j.object()
+		.number("pid", f.pid)
+		.text("program", f.program)
+		.text("state", is_running(f) ? "running" : "ended")
+		.text("since", date(f.opened))
+		.number("requests", f.counter("requests"))
+		.text("file", e.path)
+		.end();
+}
+
+int list(bool json)
+{
+	Json j(stdout);
+	if (json)
+		j.array();
+	else
+		print(stdout, "%7s %-15s %-7s %-11s %10s %s\n", "pid", "program", "state", "since",
+		      "requests", "file");
+	for_each_entry([&](const StatsEntry &e) {
 		auto file = e.open();
-		if (auto f = file ? read_figures(*file) : std::nullopt)
-			print(stdout, "%8u  %-16s %-8s %-19s %12u  %s\n", f->pid, f->program,
-			      is_running(*f) ? "running" : "ended", date(f->opened),
-			      f->counter("requests"), e.path);
+		auto f = file ? read_figures(*file) : std::nullopt;
+		if (f && json)
+			list_object(e, *f, j);
+		else if (f)
+			list_line(e, *f);
 	});
+	if (json)
+		j.end();
 	return finish_output("stat", 0);
 }
 
@@ -127,6 +157,24 @@ int clear()
 	return 0;
 }
 
+// Why there is nothing of a process that runs.
+std::string why_none(uint32_t pid)
+{
+	constexpr std::string_view name = "SIGEVEC_STATS=";
+	constexpr size_t most = 4 << 20; // of an environment
+	auto all = read_file("/proc/" + std::to_string(pid) + "/environ", most);
+	std::string_view left = all ? std::string_view(*all) : std::string_view();
+	for (; !left.empty(); left.remove_prefix(std::min(left.size(), left.find('\0') + 1)))
+		if (left.starts_with(name)) {
+			std::string_view value = left.substr(name.size());
+			return "it was started with " + std::string(name) +
+			       std::string(value.substr(0, value.find('\0'))) +
+			       ", but has not used the library yet, or could write nothing there";
+		}
+	return std::string("the process keeps no statistics: it was started without ") +
+	       "SIGEVEC_STATS=1 or 'sigevec run --stats', or has not used the library yet";
+}
+
 int stat_process(const char *word, StatOptions o)
 {
 	auto pid = number(word, 1, 1u << 30);
@@ -138,10 +186,7 @@ int stat_process(const char *word, StatOptions o)
 		return watch(found->path, found->file, o);
 	return complain("stat", word,
 			is_process(static_cast<uint32_t>(*pid))
-				? "the process keeps no statistics: it was started without "
-				  "SIGEVEC_STATS=1 or 'sigevec "
-				  "run --stats', or has "
-				  "not used the library yet"
+				? why_none(static_cast<uint32_t>(*pid))
 				: "there is no such process, and none has left statistics");
 }
 
@@ -176,18 +221,22 @@ int stat_main(int argc, char **argv)
 	if (o.list || o.clear) {
 		if (words != 0 || (o.list && o.clear))
 			return usage(stat_command);
-		return o.list ? list() : clear();
+		return o.list ? list(o.style.json) : clear();
 	}
 	if (words < 1 || words > 3)
 		return usage(stat_command);
 	if (words > 1) {
 		auto interval = seconds(word[1]);
 		auto count = words > 2 ? number(word[2], 1, 1ul << 40) : std::optional(0ul);
-		if (!interval || !count)
-			return complain("stat", !interval ? word[1] : word[2],
-					"not a number in range", exit_usage);
+		if (!interval)
+			return complain("stat", std::string("INTERVAL ") + word[1],
+					"not a number of seconds from 0.01 to 1000000", exit_usage);
+		if (!count)
+			return complain("stat", std::string("COUNT ") + word[2],
+					"not a number from 1 on", exit_usage);
 		o.interval = *interval;
 		o.count = *count;
+		o.style.in_line = true;
 	}
 	return stat_process(word[0], o);
 }
@@ -195,10 +244,11 @@ int stat_main(int argc, char **argv)
 } // namespace
 
 const Command stat_command = {
-	"stat", stat_main, "[--all] [--json] PID|FILE [INTERVAL [COUNT]] | --list | --clear",
+	"stat", stat_main,
+	"[--all] [--json] PID|FILE [INTERVAL [COUNT]] | --list [--json] | --clear",
 	"tell what a program does, or did until its crash",
 	"  -a, --all             counters that are 0, too\n"
-	"  -j, --json            the same as JSON\n"
+	"  -j, --json            the same as JSON; with INTERVAL an object in each line\n"
 	"  -l, --list            all processes that keep statistics, or have left some\n"
 	"  -c, --clear           remove what ended processes have left\n"};
 

@@ -53,6 +53,8 @@ Options::Options(const Command &c, int argc, char **argv, const char *letters,
 		 std::vector<option> list)
     : command_(c), argc_(argc), argv_(argv), letters_(letters), list_(std::move(list))
 {
+	letters_.insert(letters_.begin() + (*letters == '+' ? 1 : 0),
+			':'); // what lacks its value is told apart
 	letters_ += "hV";
 	list_.push_back({"help", no_argument, nullptr, 'h'});
 	list_.push_back({"version", no_argument, nullptr, 'V'});
@@ -76,18 +78,68 @@ int Options::next(int *status)
 		*status = finish_output(command_.name, 0);
 		return -1;
 	case '?':
-		complain(command_.name, argv_[optind - 1],
-			 "no such option, or it wants a value or none");
-		*status = usage(command_);
+	case ':':
+		*status = refuse(c);
 		return -1;
 	default:
-		return c;
+		return last_ = c;
 	}
+}
+
+// Of a cluster of letters getopt has not left the word yet.
+int Options::refuse(int c)
+{
+	bool is_long = strncmp(argv_[optind - 1], "--", 2) == 0;
+	std::string word = is_long || optopt == 0 ? argv_[optind - 1]
+						  : std::string{'-', static_cast<char>(optopt)};
+	complain(command_.name, word,
+		 c == ':'                 ? "it wants a value"
+		 : is_long && optopt != 0 ? "it takes no value"
+					  : "no such option");
+	return usage(command_);
+}
+
+int Options::wrong(const std::string &why) const
+{
+	std::string name;
+	for (const option &o : list_)
+		if (o.name != nullptr && o.val == last_)
+			name.append("--").append(o.name).append(" ");
+	return complain(command_.name, name + optarg, why, exit_usage);
 }
 
 int Options::rest() const
 {
 	return optind;
+}
+
+Output::~Output()
+{
+	if (file_ != nullptr)
+		fclose(file_);
+}
+
+bool Output::open(const char *path)
+{
+	int fd = ::open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+	file_ = fd >= 0 ? fdopen(fd, "w") : nullptr;
+	return file_ != nullptr;
+}
+
+FILE *Output::begin()
+{
+	// Only files have an end to be cut off.
+	failed_ = ftruncate(fileno(file_), 0) != 0 && errno != EINVAL;
+	return file_;
+}
+
+bool Output::finish()
+{
+	int error = failed_ || ferror(file_) != 0 || fflush(file_) != 0 ? errno : 0;
+	if (fclose(std::exchange(file_, nullptr)) != 0 && error == 0)
+		error = errno;
+	errno = error;
+	return error == 0;
 }
 
 std::optional<unsigned long> number(const char *s, unsigned long least, unsigned long most)

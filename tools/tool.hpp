@@ -4,6 +4,7 @@
 // files in one piece.
 #pragma once
 
+#include <cstdio>
 #include <getopt.h>
 #include <optional>
 #include <string>
@@ -41,15 +42,40 @@ public:
 	Options(const Command &c, int argc, char **argv, const char *letters,
 		std::vector<option> list);
 	int next(int *status);
+	// A complaint about the value of the last one. Returns exit_usage.
+	int wrong(const std::string &why) const;
 	// After the last option: the words that are left.
 	int rest() const;
 
 private:
+	int refuse(int c);
+
 	const Command &command_;
 	int argc_;
 	char **argv_;
 	std::string letters_;
 	std::vector<option> list_;
+	int last_ = 0;
+};
+
+// A file that is to be written when the work is done: opened before, so that the work is not for
+// nothing, and emptied only then.
+class Output {
+public:
+	Output() = default;
+	~Output();
+	Output(const Output &) = delete;
+	Output &operator=(const Output &) = delete;
+	// False with errno.
+	bool open(const char *path);
+	bool is_open() const { return file_ != nullptr; }
+	FILE *begin();
+	// False with errno: not everything could be written.
+	bool finish();
+
+private:
+	FILE *file_ = nullptr;
+	bool failed_ = false;
 };
 
 int usage(const Command &c);

@@ -11,10 +11,11 @@ bench() {
 }
 
 bench 0 "$folder"
-says '^operations per second +glibc +libsigevec +- inline +- kaio +- uring +- threads +to glibc$'
-for work in 'read, in the cache, depth 1' 'read, in the cache, depth 32' 'write, buffered, depth 32'; do
-	says "^$work +([0-9.]+ [kM]?/s +){6}[0-9.]+ x\$"
+says '^thousand requests/s +glibc +libsigevec +inline +kaio +uring +threads +to glibc$'
+for work in 'read, cached, depth 1' 'read, cached, depth 32' 'write, buffered, depth 32'; do
+	says "^$work +([0-9.]+ +){6}[0-9.]+ x\$"
 done
+no_line_over 80
 [ -z "$(ls -A "$folder")" ] || fail "it leaves $(ls -A "$folder")"
 [ ! -s "$scratch/err" ] || fail "there is a progress display without a terminal: $(cat "$scratch/err")"
 
@@ -79,9 +80,18 @@ complains 'nothing: No such file'
 bench 1 "$scratch/empty"
 complains 'smaller than a block'
 bench 1 /dev/null
-bench 1 "$folder" --svg "$scratch/no/where"
+# What cannot be written to is known before anything is measured.
+mkdir "$scratch/none"
+ends 1 env SIGEVEC_STATS="$scratch/none/" "$SIGEVEC_TOOL" bench -s 0.01 -r 1 --svg "$scratch/no/where" "$folder"
+complains 'no/where: No such file'
+[ -z "$(ls "$scratch/none")" ] || fail "it measures for nothing"
+bench 1 "$folder" --svg /dev/full
+complains 'No space left'
 bench 2 --block 1000 "$folder"
+complains '^sigevec bench: --block 1000: not a power of two from 512 to 16M$'
 bench 2 --rounds 0 "$folder"
+complains '^sigevec bench: --rounds 0: not a number from 1 to 1000$'
 bench 2 --seconds x "$folder"
+complains '^sigevec bench: --seconds x: not a number of seconds from 0.01 to 3600$'
 bench 2 "$folder" "$folder"
 finish

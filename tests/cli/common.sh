@@ -33,6 +33,14 @@ complains() {
 	}
 }
 
+# no_line_over COLUMNS: of the last command's output
+no_line_over() {
+	awk -v most="$1" 'length($0) > most { exit 1 }' "$scratch/out" || {
+		fail "a line is longer than $1 columns"
+		cat "$scratch/out"
+	}
+}
+
 # is_json: the last command's output is JSON; json EXPRESSION: true of it, as `d'
 is_json() {
 	python3 -m json.tool "$scratch/out" >/dev/null || fail "no JSON"

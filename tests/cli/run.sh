@@ -37,8 +37,36 @@ ends 126 "$SIGEVEC_TOOL" run "$scratch/text"
 complains 'Permission denied'
 
 ends 2 "$SIGEVEC_TOOL" run
+complains '^sigevec run: PROGRAM: none is named$'
 complains '^usage: sigevec run'
 ends 2 "$SIGEVEC_TOOL" run --nonsense true
+complains '^sigevec run: --nonsense: no such option$'
+ends 2 "$SIGEVEC_TOOL" run -xe uring true
+complains '^sigevec run: -x: no such option$'
+ends 2 "$SIGEVEC_TOOL" run --engine
+complains '^sigevec run: --engine: it wants a value$'
+ends 2 "$SIGEVEC_TOOL" run --libevent=yes true
+complains '^sigevec run: --libevent=yes: it takes no value$'
+ends 2 "$SIGEVEC_TOOL" run --stats=xml true
+complains '^sigevec run: --stats xml: the statistics are text or json$'
+ends 2 "$SIGEVEC_TOOL" run --output "$scratch/figures" true
+complains 'figures: --output is where --stats tells'
+
+# Where the figures cannot be told the program is not started; what is lost afterwards is no success.
+ends 125 "$SIGEVEC_TOOL" run --stats -o "$scratch/no/where" touch "$scratch/started"
+complains '^sigevec run: .*no/where: No such file'
+[ ! -e "$scratch/started" ] || fail "the program was started"
+if [ -w /dev/full ]; then
+	ends 125 "$SIGEVEC_TOOL" run --stats=json -o /dev/full true
+	complains 'No space left'
+	ends 3 "$SIGEVEC_TOOL" run --stats=json -o /dev/full sh -c 'exit 3'
+fi
+# What was in the file goes when there is something new.
+echo "much more than before" >"$scratch/figures"
+ends 0 "$SIGEVEC_TOOL" run --stats=json -o "$scratch/figures" true
+cp "$scratch/figures" "$scratch/out"
+is_json
+json 'd["processes"] == 0 and d["requests"] == []'
 ends 2 "$SIGEVEC_TOOL" run --engine warp true
 complains 'warp: no such engine'
 ends 2 "$SIGEVEC_TOOL"

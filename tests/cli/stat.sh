@@ -63,7 +63,7 @@ LD_PRELOAD=$SIGEVEC_LIB "$scratch/user" --crash "$scratch/data" >/dev/null 2>&1 
 pid=$!
 wait $pid 2>/dev/null
 stat 0 --list
-says "^ *$pid  user +ended "
+says "^ *$pid user +ended "
 file=$own/$pid
 [ "$(command stat -c %a "$own")" = 700 ] || fail "$own is for others as well"
 [ "$(command stat -c %a "$file")" = 600 ] || fail "$file is for others as well"
@@ -72,6 +72,7 @@ says "^pid $pid \(user\), ended"
 says '^read .* 10 +0 +40\.0 KiB'
 says '^outstanding: 1 read of fifo$'
 says '^requests 11$'
+no_line_over 80
 ! grep -q '^cancelled ' "$scratch/out" || fail "counters of 0 are told without --all"
 stat 0 --all "$pid"
 says '^cancelled 0$'
@@ -138,11 +139,19 @@ says "^pid $pid \(user\), running"
 says '^read .* 100 '
 says '^outstanding: 1 read of fifo$'
 stat 0 --list
-says "^ *$pid  user +running .* 101  $own/$pid\$"
+says "^ *$pid user +running .* 101 $own/$pid\$"
+no_line_over 80
+stat 0 --list --json
+is_json
+json "[(p['state'], p['requests'], p['file']) for p in d if p['pid'] == $pid] == [('running', 101, '$own/$pid')]"
+stat 0 --json "$pid" 0.02 3
+[ "$(python3 -c 'import json, sys
+print(len([json.loads(line) for line in open(sys.argv[1])]))' "$scratch/out")" = 3 ] || fail "not an object in each line"
 stat 0 "$pid" 0.02 3
 [ "$(grep -c '^pid' "$scratch/out")" = 3 ] || fail "not three tables"
 says '^pid .*; the last 0\.[0-9] s'
-says 'requests/s'
+says ' req/s +err/s +bytes/s '
+no_line_over 80
 stat 0 --json "$pid"
 is_json
 json 'd["outstanding"] == [{"operation": "read", "kind": "fifo", "requests": 1}] and d["pid"] == '"$pid"
@@ -152,6 +161,13 @@ eval "exec ${program[1]}>&-"
 wait "$pid" 2>/dev/null
 stat 1 $$
 complains 'keeps no statistics'
+SIGEVEC_STATS=$scratch/no/where/ sleep 1000 >/dev/null 2>&1 &
+pid=$!
+until [ "$(cat "/proc/$pid/comm")" = sleep ]; do :; done
+stat 1 $pid
+complains "it was started with SIGEVEC_STATS=$scratch/no/where/, but has not used the library yet, or could write nothing there"
+kill $pid
+wait $pid 2>/dev/null
 
 # --- channels
 
@@ -174,7 +190,9 @@ wait "$pid" 2>/dev/null
 
 stat 2
 stat 2 "$pid" nonsense
+complains '^sigevec stat: INTERVAL nonsense: not a number of seconds from 0.01 to 1000000$'
 stat 2 "$pid" 1 0
+complains '^sigevec stat: COUNT 0: not a number from 1 on$'
 stat 2 --list --clear
 stat 2 --list "$pid"
 finish
