@@ -46,7 +46,10 @@ BOOST_AUTO_TEST_CASE(a_handler_may_fork_while_its_thread_waits)
 			   io_context_t context = nullptr;
 			   CHILD_REQUIRE(io_setup(4, &context) == 0);
 			   std::thread([parent] {
-				   usleep(20000);
+				   eventually([parent] {
+					   return for_long(
+						   [=] { return thread_state(parent) == 'S'; });
+				   });
 				   kill(parent, SIGUSR1);
 			   }).detach();
 			   sigset_t none;

@@ -5,6 +5,8 @@
 #ifndef CONTRACT_PROCESSES_HPP
 #define CONTRACT_PROCESSES_HPP
 
+#include <filesystem>
+
 namespace contract {
 
 /// Runs `body` in a thread that has exited when this returns.
@@ -33,6 +35,29 @@ inline char thread_state(pid_t thread)
 inline pid_t thread_id()
 {
 	return static_cast<pid_t>(syscall(SYS_gettid));
+}
+
+/// Whether it is so, and not for a moment only: who is woken does not sleep any more, however long
+/// it waits for a processor.
+template <class Sleeps> bool for_long(Sleeps sleeps)
+{
+	for (int i = 0; i < 10; ++i, usleep(100))
+		if (!sleeps())
+			return false;
+	return true;
+}
+
+/// All threads of the process but one: nobody goes on before that one does.
+inline bool all_others_sleep(pid_t process, pid_t one)
+{
+	return for_long([=] {
+		for (const auto &task : std::filesystem::directory_iterator(
+			     "/proc/" + std::to_string(process) + "/task"))
+			if (pid_t id = std::stoi(task.path().filename());
+			    id != one && thread_state(id) != 'S')
+				return false;
+		return true;
+	});
 }
 
 inline int suspend_on(const aiocb &cb, const timespec *timeout = nullptr)

@@ -10,7 +10,6 @@
 
 #include "processes.hpp"
 
-#include <filesystem>
 #include <semaphore.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -81,32 +80,9 @@ inline bool comes(sem_t &s)
 	return result == 0;
 }
 
-/// Whether it is so, and not for a moment only: who is woken does not sleep any more, however long
-/// it waits for a processor.
-template <class Sleeps> bool for_long(Sleeps sleeps)
-{
-	for (int i = 0; i < 10; ++i, usleep(100))
-		if (!sleeps())
-			return false;
-	return true;
-}
-
 inline bool sleeps(pid_t thread)
 {
 	return for_long([=] { return thread_state(thread) == 'S'; });
-}
-
-/// All threads of the process but one: nobody goes on before that one does.
-inline bool all_others_sleep(pid_t process, pid_t one)
-{
-	return for_long([=] {
-		for (const auto &task : std::filesystem::directory_iterator(
-			     "/proc/" + std::to_string(process) + "/task"))
-			if (pid_t id = std::stoi(task.path().filename());
-			    id != one && thread_state(id) != 'S')
-				return false;
-		return true;
-	});
 }
 
 inline void *first_thread(void *race)

@@ -298,6 +298,10 @@ private:
 		if (op.sends() && fate == runs)
 			world->payload = op.size;
 		form.start(*pending);
+		// Of an error that comes before it waits, a receive of nothing tells; one that
+		// waits is woken.
+		if (op.receives() && op.size == 0)
+			eventually([] { return all_others_sleep(getpid(), thread_id()); });
 		Result result;
 		bool ended = false;
 		if (fate != runs) {
