@@ -251,11 +251,9 @@ BOOST_AUTO_TEST_CASE(a_piece_under_a_send_is_used_again_only_after_its_end)
 	char *const p = region.piece(text);
 	BOOST_TEST_REQUIRE(ev_send(s.a, p, text.size(), AIO_DMA_BUF, ec, p) == 0);
 	region.release(p, text.size());
-	// Without a ring it has gone at once.
-	const bool under_way = region.stat().requests == 1;
-	BOOST_TEST((!under_way || region.stat().used >= text.size()));
+	// Without a ring the end may have come, and this is the same piece.
 	char *const q = region.reserve(text.size());
-	BOOST_TEST((!under_way || q != p));
+	memset(q, '!', text.size());
 	BOOST_TEST(outcome(next_event(ec)) == ok(text.size()));
 	BOOST_TEST((contract::take(s.b, text.size()) == text));
 	region.release(q, text.size());

@@ -176,12 +176,15 @@ BOOST_AUTO_TEST_CASE(what_expires_unread_is_one_event_with_a_count)
 	for_each_channel([](Channel &ec) {
 		Timer timer(ec);
 		timer.set(millisecond, millisecond);
-		BOOST_TEST(becomes_readable(ec));
-		usleep(20000); // only more makes the count larger
-		event_data_t const event = check_event(ec, timer);
-		BOOST_TEST(event.ev_result >= 10);
-		BOOST_TEST(timer_getoverrun(timer) == event.ev_result - 1);
-		BOOST_TEST(numbers(ec).queued <= 1u);
+		// Who counts may not have had a processor for long.
+		BOOST_TEST(eventually([&] {
+			BOOST_TEST(becomes_readable(ec));
+			usleep(20000);
+			ssize_t const told = check_event(ec, timer).ev_result;
+			BOOST_TEST(timer_getoverrun(timer) == told - 1);
+			BOOST_TEST(numbers(ec).queued <= 1u);
+			return told >= 10;
+		}));
 	});
 }
 
