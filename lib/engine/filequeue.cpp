@@ -6,6 +6,7 @@
 #include "base/same_file.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "completion/completion.hpp"
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
@@ -60,8 +61,7 @@ Same fits(const FileQueue *q, const Request *r)
 	// be in the order of their own.
 	if (r->exact_inode && q->flags == r->flags && (r->flags & O_APPEND) == 0 && !r->is_sync())
 		return Same::yes;
-	return same_file(static_cast<pid_t>(syscall(SYS_gettid)), r->fd.load(mo::relaxed),
-			 helper::get()->thread, q->file);
+	return same_file(thread_id(), r->fd.load(mo::relaxed), helper::get()->thread, q->file);
 }
 
 // False: the queue has ended.

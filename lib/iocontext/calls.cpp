@@ -182,6 +182,7 @@ struct Getting {
 	io::Context *c;
 	long min_nr, nr;
 	struct io_event *events;
+	long got; // how many of them are there
 	Deadline deadline;
 	const sigset_t *mask;
 	int cancel_type;
@@ -226,6 +227,15 @@ bool waits_for_none(const Getting &g)
 	return g.nr > 0 && !g.deadline.never && g.has_time && g.c->buffered.load(mo::acquire) != 0;
 }
 
+// By who has slept in a kernel-AIO context, with its signals blocked. What cannot be told is tried
+// again, and its error found, when they are let in.
+void take_on_waking(void *p)
+{
+	auto *g = static_cast<Getting *>(p);
+	int n = io::take_blocked(g->c, g->events + g->got, g->nr - g->got);
+	g->got += n > 0 ? n : 0;
+}
+
 // Where all that is outstanding will be, or else where ends are told.
 int sleep(Getting &g, uint32_t seen)
 {
@@ -234,7 +244,8 @@ int sleep(Getting &g, uint32_t seen)
 	if (g.c->dead.load(mo::seq_cst))
 		return EINVAL;
 	if (g.context >= 0 && g.alone)
-		if (int e = s.sleep_in(g.context, seen, g.deadline, g.mask, undo); e != EBUSY) {
+		if (int e = s.sleep_in(g.context, seen, g.deadline, g.mask, undo, take_on_waking);
+		    e != EBUSY) {
 			g.c->group.led();
 			return e;
 		}
@@ -246,42 +257,43 @@ int sleep(Getting &g, uint32_t seen)
 	return s.sleep(seen, g.deadline, g.mask, undo);
 }
 
-// Takes what there is, after what is in the kernel's ring. -errno: it cannot be told.
-int take(Getting &g, long got)
+// Takes what there is. False: it cannot be told, which is the result where nothing has been.
+bool take(Getting &g)
+{
+	int n = io::take(g.c, g.events + g.got, g.nr - g.got);
+	if (n >= 0)
+		g.got += n;
+	else if (g.got == 0)
+		g.got = n;
+	return n >= 0;
+}
+
+// What came at the last moment, before the call returns for this reason.
+void end_with(Getting &g, int error)
 {
 	if (g.context >= 0)
 		kaio::poll(g.context);
-	return io::take(g.c, g.events + got, g.nr - got);
+	if (take(g) && g.got == 0 && error != ETIMEDOUT)
+		g.got = -error;
 }
 
 // One look, and one sleep if it finds too little. True: `got' is what the call returns.
-bool get_events(Getting &g, long *got)
+bool get_events(Getting &g)
 {
-	io::Context *c = g.c;
-	uint32_t seen = c->sleepers.arrivals.load(mo::seq_cst);
-	int n = io::take(c, g.events + *got, g.nr - *got);
-	if (n < 0) {
-		*got = *got != 0 ? *got : n;
+	uint32_t seen = g.c->sleepers.arrivals.load(mo::seq_cst);
+	if (!take(g) || (g.got >= g.min_nr && !(g.got == 0 && waits_for_none(g))))
+		return true;
+	if (int e = sleep(g, seen); e != 0) {
+		end_with(g, e);
 		return true;
 	}
-	*got += n;
-	if (*got >= g.min_nr && !(*got == 0 && waits_for_none(g)))
-		return true;
-	int e = sleep(g, seen);
-	if (e == 0)
-		return false;
-	// What came at the last moment.
-	n = take(g, *got);
-	*got += n > 0 ? n : 0;
-	if (*got == 0 && e != ETIMEDOUT)
-		*got = -e;
-	return true;
+	return false;
 }
 
-bool turn(Getting &g, long *got)
+bool turn(Getting &g)
 {
 	begin_turn(g);
-	bool over = get_events(g, got);
+	bool over = get_events(g);
 	end_turn(g);
 	return over;
 }
@@ -339,6 +351,7 @@ SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr,
 		  min_nr,
 		  nr,
 		  events,
+		  0,
 		  deadline_of(timeout),
 		  mask,
 		  keep.type(),
@@ -346,13 +359,12 @@ SIGEVEC_EXPORT long sigevec_io_getevents(void *context, long min_nr, long nr,
 		  -1,
 		  false,
 		  false};
-	long got = 0;
-	while (!turn(g, &got))
+	while (!turn(g))
 		;
 	// What the mask lets in runs in any case.
-	if (mask != nullptr && io::let_in(mask) && got == 0)
+	if (mask != nullptr && io::let_in(mask) && g.got == 0)
 		return -EINTR;
-	return got;
+	return g.got;
 }
 
 SIGEVEC_EXPORT void sigevec_io_drain(void)

@@ -79,7 +79,8 @@ std::atomic<bool> draining{false};
 
 void not_of_file(Context *c, Operation *o)
 {
-	if (o->of_file && c->of_files.fetch_sub(1, mo::acq_rel) == 1)
+	// Nobody sleeps there but at the program's end. seq_cst, as in drain().
+	if (o->of_file && c->of_files.fetch_sub(1, mo::seq_cst) == 1 && draining.load(mo::seq_cst))
 		futex_wake(c->of_files, INT_MAX);
 	o->of_file = false;
 }
@@ -265,7 +266,7 @@ void drain()
 	draining.store(true, mo::seq_cst);
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Context *c = pool.at(i);
-		while (uint32_t n = c->of_files.load(mo::acquire))
+		while (uint32_t n = c->of_files.load(mo::seq_cst))
 			futex_wait(c->of_files, n, nullptr);
 	}
 }
@@ -282,15 +283,32 @@ void ended(Operation *o, ssize_t result)
 	release(c);
 }
 
+namespace {
+
+bool has_unread(const Context *c)
+{
+	const Ring *r = c->ring.load(mo::relaxed);
+	// None: the call was interrupted by a handler that has forked, and this is the child.
+	return r != nullptr && unread(c, r) != 0;
+}
+
+} // namespace
+
 int take(Context *c, struct io_event *events, long most)
 {
-	Ring *r = c->ring.load(mo::relaxed);
-	// None: the call was interrupted by a handler that has forked, and this is the child.
-	if (r == nullptr || unread(c, r) == 0 || most <= 0)
+	if (!has_unread(c) || most <= 0)
 		return 0;
+	BlockSignals blocked;
+	return take_blocked(c, events, most);
+}
+
+int take_blocked(Context *c, struct io_event *events, long most)
+{
+	if (!has_unread(c) || most <= 0)
+		return 0;
+	Ring *r = c->ring.load(mo::relaxed);
 	int n = 0;
 	{
-		BlockSignals blocked;
 		Guard<Mutex> g(c->readers);
 		uint32_t head = r->head.load(mo::relaxed) % c->size;
 		uint32_t tail = c->tail.load(mo::acquire);

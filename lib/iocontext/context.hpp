@@ -131,6 +131,8 @@ void ended(Operation *o, ssize_t result);
 
 // Takes up to `most' events out of the ring: their number, or -EFAULT.
 int take(Context *c, struct io_event *events, long most);
+// The same with all signals blocked.
+int take_blocked(Context *c, struct io_event *events, long most);
 
 // For io_cancel.
 uint32_t operations();

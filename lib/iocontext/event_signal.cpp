@@ -5,6 +5,7 @@
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "engine/moment.hpp"
 #include "runtime/helper.hpp"
 
@@ -95,17 +96,12 @@ EventSignal *make(int fd)
 	return s;
 }
 
-pid_t self()
-{
-	return static_cast<pid_t>(syscall(SYS_gettid));
-}
-
 } // namespace
 
 EventSignal *EventSignals::known(int fd, pid_t helper) const
 {
 	for (EventSignal *i = first; i != nullptr; i = i->next)
-		if (same_file(self(), fd, helper, i->file) == Same::yes)
+		if (same_file(thread_id(), fd, helper, i->file) == Same::yes)
 			return i;
 	return nullptr;
 }
@@ -115,7 +111,7 @@ void EventSignals::drop_idle(pid_t helper)
 	for (EventSignal **p = &first; *p != nullptr;) {
 		EventSignal *i = *p;
 		if (i->users.load(mo::acquire) != 1 ||
-		    same_file(self(), i->number, helper, i->file) == Same::yes) {
+		    same_file(thread_id(), i->number, helper, i->file) == Same::yes) {
 			p = &i->next;
 			continue;
 		}

@@ -4,6 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/pending_signal.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "cancellation.h"
 #include "engine/kaio.hpp"
 #include "interrupt.h"
@@ -40,6 +41,19 @@ bool swallow_interruption()
 	return any;
 }
 
+// Whether a sleeper can be interrupted. The sleeps of this file end by any handler, so it is enough
+// that there was one when the first of them began.
+bool can_be_interrupted()
+{
+	static std::atomic<bool> known{false};
+	if (known.load(mo::relaxed))
+		return true;
+	bool can = sigevec_can_interrupt() != 0;
+	if (can)
+		known.store(true, mo::relaxed);
+	return can;
+}
+
 // Without a time-out a handler with SA_RESTART would make the sleep go on, which the kernel's own
 // does not.
 constexpr timespec very_long{1000000000, 0};
@@ -56,6 +70,8 @@ void Sleepers::wake()
 		return;
 	BlockSignals blocked;
 	Guard<Mutex> g(lock);
+	// Not asked for by each sleeper: it is seldom that one is interrupted.
+	sigevec_can_interrupt();
 	for (Masked *m = masked.load(mo::relaxed); m != nullptr; m = m->next)
 		if (!m->woken) {
 			m->woken = true;
@@ -124,12 +140,12 @@ bool time_to_sleep(const Deadline &deadline, bool interruptible, timespec *rest)
 int Sleepers::sleep_masked(uint32_t seen, const Deadline &deadline, const sigset_t *mask)
 {
 	timespec rest;
-	if (!time_to_sleep(deadline, sigevec_can_interrupt() != 0, &rest))
+	if (!time_to_sleep(deadline, can_be_interrupted(), &rest))
 		return ETIMEDOUT;
 	uint64_t inside, before;
 	memcpy(&inside, mask, sizeof inside);
 	inside &= ~interruption;
-	Masked me{nullptr, static_cast<pid_t>(syscall(SYS_gettid)), false};
+	Masked me{nullptr, thread_id(), false};
 	set_mask(~uint64_t{0}, &before);
 	enter(&me);
 	int e = 0;
@@ -163,14 +179,14 @@ void Sleepers::left(void *p)
 }
 
 int Sleepers::sleep_in(int context, uint32_t seen, const Deadline &deadline, const sigset_t *mask,
-		       const Undo &undo)
+		       const Undo &undo, void (*awake)(void *))
 {
-	if (sigevec_can_interrupt() == 0)
+	if (!can_be_interrupted())
 		return EBUSY;
 	timespec rest;
 	if (!time_to_sleep(deadline, true, &rest))
 		return ETIMEDOUT;
-	Inside in{this, {nullptr, static_cast<pid_t>(syscall(SYS_gettid)), false}, 0, &undo};
+	Inside in{this, {nullptr, thread_id(), false}, 0, &undo};
 	set_mask(~uint64_t{0}, &in.before);
 	uint64_t inside = in.before;
 	if (mask != nullptr)
@@ -188,6 +204,7 @@ int Sleepers::sleep_in(int context, uint32_t seen, const Deadline &deadline, con
 	asleep.fetch_sub(1, mo::seq_cst);
 	kaio::poll_blocked(context);
 	asleep.fetch_add(1, mo::seq_cst);
+	awake(undo.arg);
 	bool ours = in.me.woken && !swallow_interruption();
 	set_mask(in.before, nullptr);
 	if (e == EINTR)

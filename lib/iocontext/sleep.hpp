@@ -45,9 +45,10 @@ struct Sleepers {
 	int sleep(uint32_t seen, const Deadline &deadline, const sigset_t *mask, const Undo &undo);
 
 	// The same in a kernel-AIO context, as its leader, who takes its events; EBUSY: another
-	// thread leads, or it cannot be.
+	// thread leads, or it cannot be. awake(undo.arg): after the sleep, its signals still
+	// blocked.
 	int sleep_in(int context, uint32_t seen, const Deadline &deadline, const sigset_t *mask,
-		     const Undo &undo);
+		     const Undo &undo, void (*awake)(void *));
 
 private:
 	struct Inside;

@@ -3,6 +3,7 @@
 #include "base/memory_order.hpp"
 #include "base/spin.hpp"
 #include "base/sync.hpp"
+#include "base/thread_id.hpp"
 #include "channel/channel.hpp"
 #include "channel/posted.hpp"
 #include "completion/completed_table.hpp"
@@ -68,6 +69,7 @@ Page *make_page()
 // users of a thing to the thing itself.
 void forget_parent()
 {
+	forget_thread_ids();
 	ether::device::after_fork();
 	dma::pool::after_fork();
 	dma::receiver::after_fork();

@@ -4,6 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "runtime/thread.hpp"
 
 #include <cerrno>
@@ -187,8 +188,7 @@ bool hand_over(MessageType type, void *const *objects, const int *numbers, int *
 		errno = EAGAIN;
 		return false;
 	}
-	HandOver o{
-		{}, type, objects, numbers, files, count, static_cast<pid_t>(syscall(SYS_gettid))};
+	HandOver o{{}, type, objects, numbers, files, count, thread_id()};
 	o.post = {nullptr, MessageType::hand_over, &o};
 	BlockSignals blocked;
 	if (!hand_over_once(h, &o))

@@ -30,6 +30,54 @@ BOOST_AUTO_TEST_CASE(a_child_has_no_contexts_of_its_parents_and_can_have_its_own
 
 namespace {
 
+/// Whether a wait with a mask ends with what another thread brings about, and not by its time.
+bool is_woken_from_a_wait_with_a_mask()
+{
+	io_context_t context = nullptr;
+	if (io_setup(4, &context) != 0)
+		return false;
+	const Stream stream = pipe_stream();
+	const pid_t me = thread_id();
+	submit(context, poll_op(stream.reader, POLLIN));
+	std::thread writer([&] {
+		eventually([&] { return thread_state(me) == 'S'; });
+		put(stream.writer, "x");
+	});
+	sigset_t none;
+	sigemptyset(&none);
+	timespec limit{hang_limit.count(), 0};
+	io_event event;
+	const auto start = std::chrono::steady_clock::now();
+	const int n = io_pgetevents(context, 1, 1, &event, &limit, &none);
+	const bool woken = std::chrono::steady_clock::now() - start < hang_limit;
+	writer.join();
+	return n == 1 && woken && io_destroy(context) == 0;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_child_that_waits_with_a_mask_is_woken_as_its_parent_was)
+{
+	BOOST_TEST(is_woken_from_a_wait_with_a_mask());
+	BOOST_TEST(in_child([] { CHILD_REQUIRE(is_woken_from_a_wait_with_a_mask()); }) == 0);
+}
+
+// By a system call of its own, as run-times of other languages do it. The library wakes such a wait
+// by a signal whose handler libc keeps to itself.
+BOOST_AUTO_TEST_CASE(a_program_that_resets_all_signals_lives_and_is_woken)
+{
+	BOOST_TEST(in_child([] {
+			   constexpr long libcs_signal = 32, bytes_of_mask = 8;
+			   const std::array<unsigned long, 4> reset{};
+			   CHILD_REQUIRE(is_woken_from_a_wait_with_a_mask());
+			   kernels_own(SYS_rt_sigaction, libcs_signal,
+				       reinterpret_cast<long>(reset.data()), 0, bytes_of_mask);
+			   CHILD_REQUIRE(is_woken_from_a_wait_with_a_mask());
+		   }) == 0);
+}
+
+namespace {
+
 void fork_in_handler(int)
 {
 	if (fork() == 0)
