@@ -13,6 +13,7 @@
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
 #include "notify/batch.hpp"
+#include "request/pace.hpp"
 #include "request/stats_detail.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
@@ -100,6 +101,7 @@ Context *own_context()
 
 void leave_context(Request *r)
 {
+	pace::left(r);
 	if (struct aiocb *cb = r->cb.load(mo::relaxed); cb != nullptr)
 		aiocb_layout::context(cb).store(0, mo::release);
 	using Listener = Request::Listener;

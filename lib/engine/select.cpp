@@ -5,6 +5,7 @@
 #include "engine/alone.hpp"
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
+#include "request/pace.hpp"
 #include "runtime/config.hpp"
 #include "runtime/probes.hpp"
 
@@ -35,13 +36,26 @@ const Engine *by_kernel_aio(const Request *r)
 		       : &engines::kaio;
 }
 
-// The kernel may have refused the last ones: then a worker waits.
-const Engine *direct_engine(const Request *r)
+// Writes that a worker might carry out more quickly. Those of programs on libaio it would hold up
+// in their call; a list's are several.
+bool may_be_slow(const Request *r)
+{
+	return r->op == Op::write && r->kind == Kind::file && r->call_flags == 0 &&
+	       (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0 &&
+	       r->notification.event.notify != notify_owner && r->notification.batch == nullptr;
+}
+
+// The kernel may have refused the last ones, or a worker be quicker: then one waits.
+const Engine *direct_engine(Request *r)
 {
 	auto way = r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write;
 	if (r->kind == Kind::pool ||
-	    attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way))
-		return by_kernel_aio(r);
+	    attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way)) {
+		if (!may_be_slow(r) || pace::choose(r) == Pace::Way::kernel)
+			return by_kernel_aio(r);
+		passed_on(stats::kaio_slower, r->fd.load(mo::relaxed));
+		return nullptr;
+	}
 	passed_on(stats::kaio_left_out, r->fd.load(mo::relaxed));
 	return r->is_read() ? &engines::uring : nullptr;
 }
@@ -54,7 +68,7 @@ bool by_plain_call(const Request *r)
 
 // What the measurements in docs/decisions/engines.md say for each kind; nullptr: straight to the
 // threads.
-const Engine *preferred(const Request *r)
+const Engine *preferred(Request *r)
 {
 	if (r->on_stream())
 		return &engines::uring;
@@ -67,7 +81,7 @@ const Engine *preferred(const Request *r)
 	return r->is_read() && r->kind == Kind::file ? &engines::uring : nullptr;
 }
 
-const Engine *first_choice(const Request *r)
+const Engine *first_choice(Request *r)
 {
 	if (by_plain_call(r))
 		return nullptr;

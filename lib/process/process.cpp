@@ -27,6 +27,7 @@
 #include "notify/notifier.hpp"
 #include "request/index.hpp"
 #include "request/order.hpp"
+#include "request/pace.hpp"
 #include "request/request.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
@@ -89,6 +90,7 @@ void forget_parent()
 	filequeue::after_fork();
 	held_files::after_fork();
 	order::after_fork();
+	pace::after_fork();
 	stream::after_fork();
 	waiters::after_fork();
 	completed_table::after_fork();

@@ -6,6 +6,7 @@
 #include "channel/channel.hpp"
 #include "request/index.hpp"
 #include "request/order.hpp"
+#include "request/pace.hpp"
 #include "request/stats_detail.hpp"
 #include "request/stream.hpp"
 #include "runtime/config.hpp"
@@ -150,6 +151,7 @@ void clear(Request *r)
 	r->indexed = Indexed::no;
 	r->front = false;
 	r->by_number = false;
+	r->paced = 0;
 	r->in_program = false;
 	r->carrier = nullptr;
 	r->file = -1;
@@ -262,6 +264,7 @@ void release(Request *r)
 		order::sync_is_freed();
 	if (r->carrier != nullptr)
 		r->carrier->let_go(r);
+	pace::left(r);
 	r->set(State::free);
 	if (r->vector != nullptr)
 		free_later(r->vector);

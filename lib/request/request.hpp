@@ -256,6 +256,7 @@ struct Request : KeptOperation {
 	std::atomic<uint32_t> waits_for;
 
 	std::atomic<int> context; // kernel-AIO context, or -1
+	uint8_t paced;            // 1 + the place where it counts as outstanding (pace.hpp), or 0
 	// Where it waits for an associated socket (dma/association.hpp), or 0.
 	std::atomic<uint64_t> association;
 	// The generation while the submitting call has not returned: until then `fd' is the number

@@ -45,6 +45,7 @@ const char *const names[counters] = {
 	"inline_left_out",
 	"inline_slow",
 	"kaio_left_out",
+	"kaio_slower",
 };
 
 namespace {

@@ -195,3 +195,30 @@ BOOST_AUTO_TEST_CASE(reads_of_a_cold_file_are_not_each_attempted_and_a_warm_one_
 						     static_cast<off_t>(i * page))) == ok(page));
 	BOOST_TEST(done.count() >= blocks - 128);
 }
+
+// The engine that is quicker is found out by trying both: the data is right by either, and some
+// dozens are enough for it (tests/unit/pace.cpp has what is then chosen).
+BOOST_AUTO_TEST_CASE(direct_writes_one_after_the_other_are_right_by_either_way)
+{
+	constexpr size_t blocks = 64, turns = 6;
+	const File file(disk_directory(), O_RDWR | O_DIRECT);
+	if (file.fd < 0)
+		return;
+	const Fd plain(open(file.path.c_str(), O_RDWR | O_CLOEXEC));
+	put(plain, std::string(blocks * page, '-'));
+	BOOST_TEST_REQUIRE(fsync(plain) == 0);
+	Since by_worker("kaio_slower"), by_kernel("kaio_done");
+	std::string expected;
+	for (size_t i = 0; i < turns * blocks; ++i) {
+		const std::string data = pattern(page, static_cast<unsigned>(i));
+		const auto at = static_cast<off_t>(i % blocks * page);
+		BOOST_TEST_REQUIRE(finish(start_write(file.fd, data, at)) == ok(page));
+		if (i >= (turns - 1) * blocks)
+			expected += data;
+	}
+	BOOST_TEST((file.content() == expected));
+	BOOST_TEST_MESSAGE(by_kernel.count() << " by the kernel, " << by_worker.count() << " not");
+	// Where the kernel refuses most of them there is nothing to compare.
+	if (getenv("SIGEVEC_ENGINE") == nullptr && by_kernel.count() >= 128)
+		BOOST_TEST(by_worker.count() >= 8);
+}

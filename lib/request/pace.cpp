@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+#include "request/pace.hpp"
+
+#include "base/sync.hpp"
+#include "request/request.hpp"
+
+namespace sigevec {
+
+namespace {
+
+// A round that took longer says no more than that it was long: the program may have paused.
+constexpr uint64_t longest = 8000000;
+
+Pace::Way other(Pace::Way w)
+{
+	return w == Pace::Way::kernel ? Pace::Way::worker : Pace::Way::kernel;
+}
+
+} // namespace
+
+void Pace::Mean::add(uint64_t ns)
+{
+	sum.store(sum.load(mo::relaxed) + (ns < longest ? ns : longest), mo::relaxed);
+	count.store(count.load(mo::relaxed) + 1, mo::relaxed);
+}
+
+// Half as much of what was is as good as forgotten after some comparisons.
+void Pace::Mean::halve()
+{
+	sum.store(sum.load(mo::relaxed) / 2, mo::relaxed);
+	count.store(count.load(mo::relaxed) / 2, mo::relaxed);
+}
+
+uint64_t Pace::Mean::value() const
+{
+	uint32_t n = count.load(mo::relaxed);
+	return n != 0 ? sum.load(mo::relaxed) / n : 0;
+}
+
+// Both ways have been gone: which is to be gone from now on, and when the other is tried again.
+void Pace::compare()
+{
+	Way now = quicker_.load(mo::relaxed);
+	uint64_t mine = mean(now).value(), others = mean(other(now)).value();
+	uint32_t interval = interval_.load(mo::relaxed);
+	// A tenth may be chance.
+	if (others != 0 && others < mine - mine / 10) {
+		quicker_.store(other(now), mo::relaxed);
+		interval = least;
+	} else if (others > mine + mine / 4) {
+		interval = interval * 2 < most ? interval * 2 : most;
+	} else {
+		interval = least;
+	}
+	interval_.store(interval, mo::relaxed);
+	mean(now).halve();
+	mean(other(now)).halve();
+}
+
+// *counts: whether its round is a measure.
+Pace::Way Pace::by_turn(bool *counts)
+{
+	uint32_t turn = turn_.load(mo::relaxed), interval = interval_.load(mo::relaxed);
+	if (turn >= interval + probes) {
+		compare();
+		turn = 0;
+	}
+	turn_.store(turn + 1, mo::relaxed);
+	*counts = turn != 0 && turn != interval;
+	Way quicker = quicker_.load(mo::relaxed);
+	return turn < interval ? quicker : other(quicker);
+}
+
+Pace::Way Pace::alone(uint64_t now)
+{
+	Measured m = measured_.load(mo::relaxed);
+	uint64_t since = begun_.load(mo::relaxed);
+	begun_.store(now, mo::relaxed);
+	// The first of several that come together is alone, too: it need not go far.
+	if (m == Measured::nothing) {
+		measured_.store(Measured::kernel, mo::relaxed);
+		return Way::kernel;
+	}
+	if (m != Measured::not_this)
+		mean(m == Measured::kernel ? Way::kernel : Way::worker).add(now - since);
+	bool counts;
+	Way w = by_turn(&counts);
+	Measured will = w == Way::kernel ? Measured::kernel : Measured::worker;
+	measured_.store(counts ? will : Measured::not_this, mo::relaxed);
+	return w;
+}
+
+void Pace::reset()
+{
+	for (Mean &m : means_) {
+		m.sum.store(0, mo::relaxed);
+		m.count.store(0, mo::relaxed);
+	}
+	turn_.store(0, mo::relaxed);
+	interval_.store(least, mo::relaxed);
+	quicker_.store(Way::kernel, mo::relaxed);
+	measured_.store(Measured::nothing, mo::relaxed);
+}
+
+namespace pace {
+
+namespace {
+
+struct alignas(64) Place {
+	std::atomic<uint64_t> file{0};
+	// Whichever file they are of: a place may be taken over while they are under way.
+	std::atomic<uint32_t> outstanding{0};
+	Pace pace;
+};
+constexpr unsigned places = 64;
+Place table[places];
+
+uint64_t key_of(const Request *r)
+{
+	uint64_t dev = r->dev.load(mo::relaxed);
+	uint64_t h = (r->ino.load(mo::relaxed) ^ dev << 32 ^ dev >> 32) * 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 29;
+}
+
+} // namespace
+
+Pace::Way choose(Request *r)
+{
+	uint64_t key = key_of(r);
+	auto index = static_cast<uint8_t>(key % places);
+	Place &p = table[index];
+	if (p.file.load(mo::relaxed) != key) {
+		p.pace.reset();
+		p.file.store(key, mo::relaxed);
+	}
+	r->paced = static_cast<uint8_t>(index + 1);
+	if (p.outstanding.fetch_add(1, mo::relaxed) == 0)
+		return p.pace.alone(monotonic_ns());
+	p.pace.crowded();
+	return Pace::Way::kernel;
+}
+
+void left(Request *r)
+{
+	if (r->paced == 0)
+		return;
+	table[r->paced - 1].outstanding.fetch_sub(1, mo::relaxed);
+	r->paced = 0;
+}
+
+void after_fork()
+{
+	for (Place &p : table) {
+		p.outstanding.store(0, mo::relaxed);
+		p.pace.reset();
+	}
+}
+
+} // namespace pace
+} // namespace sigevec
