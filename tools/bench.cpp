@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// sigevec bench: glibc's POSIX AIO against the library's and each of its engines, on the user's own
-// file or folder.
+// sigevec bench: glibc's POSIX AIO, or the kernel's own AIO by libaio, against the library's and
+// each of its engines, on the user's own file or folder.
 #include "bench_results.hpp"
 #include "measure.hpp"
 #include "text.hpp"
@@ -138,8 +138,9 @@ std::vector<Result> measure_all(const Target &t, const BenchOptions &o)
 			for (size_t i = 0; i < side_count; i++) {
 				size_t side =
 					(i + round) % side_count; // nobody is always the first
-				progress.step(r.work, sides[side], o.seconds);
-				Outcome outcome = measure(r.work, sides[side], t.place, o.seconds);
+				const Side &s = o.compared->sides[side];
+				progress.step(r.work, s, o.seconds);
+				Outcome outcome = measure(r.work, s, t.place, o.seconds);
 				if (outcome.rate > 0)
 					r.runs[side].push_back(outcome.rate);
 				else
@@ -191,6 +192,9 @@ bool set(BenchOptions &o, int c, const char *value)
 		return o.json = true;
 	case 'q':
 		return o.quiet = true;
+	case 'l':
+		o.compared = &libaio;
+		return true;
 	case 'o':
 		o.svg = value;
 		return true;
@@ -217,9 +221,10 @@ bool set(BenchOptions &o, int c, const char *value)
 
 int bench(int argc, char **argv)
 {
-	Options options(bench_command, argc, argv, "jqo:s:r:b:S:",
+	Options options(bench_command, argc, argv, "jqlo:s:r:b:S:",
 			{{"json", no_argument, nullptr, 'j'},
 			 {"quiet", no_argument, nullptr, 'q'},
+			 {"libaio", no_argument, nullptr, 'l'},
 			 {"svg", required_argument, nullptr, 'o'},
 			 {"seconds", required_argument, nullptr, 's'},
 			 {"rounds", required_argument, nullptr, 'r'},
@@ -248,7 +253,7 @@ int bench(int argc, char **argv)
 	if (o.json)
 		print_json(results, path, o);
 	else
-		print_table(results);
+		print_table(results, o);
 	if (o.svg != nullptr && !write_svg(results, o, svg))
 		status = complain("bench", o.svg);
 	bool any = std::any_of(results.begin(), results.end(),
@@ -260,13 +265,14 @@ int bench(int argc, char **argv)
 
 const Command bench_command = {
 	"bench", bench,
-	"[--seconds S] [--rounds N] [--block BYTES] [--size BYTES] [--json] [--quiet] [--svg FILE] "
-	"[FILE|FOLDER]",
+	"[--seconds S] [--rounds N] [--block BYTES] [--size BYTES] [--libaio] [--json] [--quiet] "
+	"[--svg FILE] [FILE|FOLDER]",
 	"compare glibc's AIO with the library's on your own disk",
 	"  -s, --seconds S       length of one measurement (0.3)\n"
 	"  -r, --rounds N        measurements of each kind, whose median counts (3)\n"
 	"  -b, --block BYTES     of one request, a power of two (4096; 64k, 1M)\n"
 	"  -S, --size BYTES      of the file that is made in FOLDER, and at most of FILE (64M)\n"
+	"  -l, --libaio          of a program on libaio, the kernel's own AIO with the library's\n"
 	"  -j, --json            the figures as JSON\n"
 	"  -q, --quiet           no progress on standard error\n"
 	"  -o, --svg FILE        a chart as well\n"

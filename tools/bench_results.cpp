@@ -15,9 +15,21 @@
 
 namespace tool {
 
-const Side sides[] = {{"glibc", true, ""},         {"libsigevec", false, ""},
-		      {"inline", false, "inline"}, {"kaio", false, "kaio"},
-		      {"uring", false, "uring"},   {"threads", false, "threads"}};
+const Comparison posix_aio = {"POSIX AIO",
+			      {{"glibc", true, "", false},
+			       {"libsigevec", false, "", false},
+			       {"inline", false, "inline", false},
+			       {"kaio", false, "kaio", false},
+			       {"uring", false, "uring", false},
+			       {"threads", false, "threads", false}}};
+
+const Comparison libaio = {"libaio",
+			   {{"kernel", true, "", true},
+			    {"libsigevec", false, "", true},
+			    {"inline", false, "inline", true},
+			    {"kaio", false, "kaio", true},
+			    {"uring", false, "uring", true},
+			    {"threads", false, "threads", true}}};
 
 namespace {
 
@@ -61,19 +73,20 @@ std::string thousands(double v)
 
 } // namespace
 
-void print_table(const std::vector<Result> &results)
+void print_table(const std::vector<Result> &results, const BenchOptions &o)
 {
+	const Side *sides = o.compared->sides;
 	print(stdout, "%-25s", "thousand requests/s");
-	for (const Side &s : sides)
-		print(stdout, " %s", in_column(s, s.name));
-	print(stdout, " %8s\n", "to glibc");
+	for (size_t i = 0; i < side_count; i++)
+		print(stdout, " %s", in_column(sides[i], sides[i].name));
+	print(stdout, " %9s\n", "to " + sides[0].name);
 	for (const Result &r : results) {
 		print(stdout, "%-25s", r.work.name);
 		for (size_t i = 0; i < side_count; i++)
 			print(stdout, " %s",
 			      in_column(sides[i],
 					r.runs[i].empty() ? "-" : thousands(r.median(i))));
-		print(stdout, " %8s\n", r.to_glibc(1) > 0 ? times(r.to_glibc(1)) : "-");
+		print(stdout, " %9s\n", r.to_first(1) > 0 ? times(r.to_first(1)) : "-");
 	}
 	for (const Result &r : results)
 		for (size_t i = 0; i < side_count; i++)
@@ -109,7 +122,7 @@ void print_json(const std::vector<Result> &results, const char *path, const Benc
 	j.array("results");
 	for (const Result &r : results)
 		for (size_t i = 0; i < side_count; i++) {
-			const Side &s = sides[i];
+			const Side &s = o.compared->sides[i];
 			j.object()
 				.text("work", r.work.name)
 				.text("operation", r.work.write ? "write" : "read")
@@ -119,7 +132,7 @@ void print_json(const std::vector<Result> &results, const char *path, const Benc
 			if (r.runs[i].empty())
 				j.text("error", r.error[i]);
 			j.real("operations_per_second", r.median(i))
-				.real("to_glibc", r.to_glibc(i))
+				.real(("to_" + o.compared->sides[0].name).c_str(), r.to_first(i))
 				.array("runs");
 			for (double v : r.runs[i])
 				j.real(nullptr, v);
@@ -136,16 +149,19 @@ bool write_svg(const std::vector<Result> &results, const BenchOptions &o, Output
 		for (size_t i = 0; i < side_count; i++)
 			if (!r.runs[i].empty())
 				g.bars.push_back(
-					{sides[i].name, r.median(i),
+					{o.compared->sides[i].name, r.median(i),
 					 rate(r.median(i)) +
-						 (i != 0 && r.to_glibc(i) > 0
-							  ? " (" + times(r.to_glibc(i)) + ")"
+						 (i != 0 && r.to_first(i) > 0
+							  ? " (" + times(r.to_first(i)) + ")"
 							  : ""),
 					 i == 0});
 		if (!g.bars.empty())
 			groups.push_back(g);
 	}
-	write_chart(output.begin(), "POSIX AIO: operations per second, and compared with glibc",
+	write_chart(output.begin(),
+		    std::string(o.compared->interface) +
+			    ": operations per second, and compared with " +
+			    (o.compared->sides[0].libaio ? "the kernel's own" : "glibc"),
 		    system_text() + "; blocks of " + std::to_string(o.block) +
 			    " bytes; medians of " + std::to_string(o.rounds) + " runs",
 		    groups);

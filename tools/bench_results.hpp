@@ -14,9 +14,14 @@
 
 namespace tool {
 
-// glibc, which all are compared with, is the first, and the library as it chooses the second.
+// Whom all are compared with, glibc or the kernel, is the first, and the library as it chooses the
+// second.
 constexpr size_t side_count = 6;
-extern const Side sides[side_count];
+struct Comparison {
+	const char *interface; // "POSIX AIO"
+	Side sides[side_count];
+};
+extern const Comparison posix_aio, libaio;
 
 struct BenchOptions {
 	double seconds = 0.3;
@@ -24,6 +29,7 @@ struct BenchOptions {
 	size_t block = 4096;
 	uint64_t size = 64 << 20;
 	bool json = false, quiet = false;
+	const Comparison *compared = &posix_aio;
 	const char *svg = nullptr;
 };
 
@@ -41,7 +47,7 @@ struct Result {
 		return (v[v.size() / 2] + v[(v.size() - 1) / 2]) / 2;
 	}
 	// Round by round, so that load from outside falls on both.
-	double to_glibc(size_t side) const
+	double to_first(size_t side) const
 	{
 		std::vector<double> v;
 		for (size_t i = 0; i < runs[side].size() && i < runs[0].size(); i++)
@@ -53,7 +59,7 @@ struct Result {
 	}
 };
 
-void print_table(const std::vector<Result> &results);
+void print_table(const std::vector<Result> &results, const BenchOptions &o);
 void print_json(const std::vector<Result> &results, const char *path, const BenchOptions &o);
 // A chart. False with errno.
 bool write_svg(const std::vector<Result> &results, const BenchOptions &o, Output &output);

@@ -53,13 +53,6 @@ bool functions_of(bool glibc, Functions &f)
 	return false;
 }
 
-double now()
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
 class Load {
 public:
 	Load(const Work &w, const Place &p, const Functions &f, int fd)
@@ -82,20 +75,15 @@ public:
 			requests_[i].aio_nbytes = place_.block;
 			list_.push_back(&requests_[i]);
 		}
-		double begin = now();
+		double begin = seconds_now();
 		uint64_t done = pump(begin + seconds);
-		return error_ != 0 ? -error_ : static_cast<double>(done) / (now() - begin);
+		return error_ != 0 ? -error_ : static_cast<double>(done) / (seconds_now() - begin);
 	}
 
 private:
 	bool submit(struct aiocb &cb)
 	{
-		// xorshift64: what matters is that all sides go the same way.
-		random_ ^= random_ << 13;
-		random_ ^= random_ >> 7;
-		random_ ^= random_ << 17;
-		cb.aio_offset =
-			static_cast<off_t>(random_ % (place_.size / place_.block) * place_.block);
+		cb.aio_offset = offsets_.next(place_);
 		if ((work_.write ? f_.write : f_.read)(&cb) == 0)
 			return true;
 		error_ = errno;
@@ -124,7 +112,7 @@ private:
 					continue;
 				bool good = take(requests_[i]);
 				done += good ? 1 : 0;
-				if (!good || now() >= end || !submit(requests_[i])) {
+				if (!good || seconds_now() >= end || !submit(requests_[i])) {
 					list_[i] = nullptr;
 					flying--;
 				}
@@ -137,7 +125,7 @@ private:
 	const Place &place_;
 	const Functions &f_;
 	int fd_, error_ = 0;
-	uint64_t random_ = 88172645463325252u;
+	Offsets offsets_;
 	std::vector<struct aiocb> requests_;
 	std::vector<const struct aiocb *> list_;
 };
@@ -149,15 +137,33 @@ double work(const Work &w, const Side &s, const Place &p, double seconds)
 		unsetenv("SIGEVEC_ENGINE");
 	else
 		setenv("SIGEVEC_ENGINE", s.engine.c_str(), 1);
-	Functions f;
-	if (!functions_of(s.glibc, f))
-		return -ENOSYS;
 	int fd = open(p.path.c_str(),
 		      (w.write ? O_RDWR : O_RDONLY) | O_CLOEXEC | (w.direct ? O_DIRECT : 0));
-	return fd < 0 ? -errno : Load(w, p, f, fd).run(seconds);
+	if (fd < 0)
+		return -errno;
+	if (s.libaio)
+		return run_libaio(w, s, p, seconds, fd);
+	Functions f;
+	return functions_of(s.original, f) ? Load(w, p, f, fd).run(seconds) : -ENOSYS;
 }
 
 } // namespace
+
+off_t Offsets::next(const Place &p)
+{
+	// xorshift64
+	random_ ^= random_ << 13;
+	random_ ^= random_ >> 7;
+	random_ ^= random_ << 17;
+	return static_cast<off_t>(random_ % (p.size / p.block) * p.block);
+}
+
+double seconds_now()
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
 
 Outcome measure(const Work &w, const Side &s, const Place &p, double seconds)
 {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// One measurement of `sigevec bench': a child process that keeps a number of POSIX AIO requests in
-// flight for some time.
+// One measurement of `sigevec bench': a child process that keeps a number of requests of POSIX AIO,
+// or of libaio, in flight for some time.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <sys/types.h>
 
 namespace tool {
 
@@ -18,8 +19,9 @@ struct Work {
 // Whose functions.
 struct Side {
 	std::string name;
-	bool glibc;         // libc's own, found past the library's
+	bool original;      // libc's own, found past the library's; or the kernel's
 	std::string engine; // SIGEVEC_ENGINE, or "": the library chooses
+	bool libaio;
 };
 
 struct Place {
@@ -32,6 +34,20 @@ struct Outcome {
 	double rate;       // operations per second; 0: none
 	std::string error; // why not
 };
+
+// Where one request after the other begins, at random, and the same for all sides.
+class Offsets {
+public:
+	off_t next(const Place &p);
+
+private:
+	uint64_t random_ = 88172645463325252u;
+};
+
+double seconds_now();
+
+// By the child, on a file: operations per second, or -errno.
+double run_libaio(const Work &w, const Side &s, const Place &p, double seconds, int fd);
 
 // Runs it in a child, so that each side begins anew, as a program does.
 Outcome measure(const Work &w, const Side &s, const Place &p, double seconds);

@@ -16,6 +16,12 @@ for work in 'read, cached, depth 1' 'read, cached, depth 32' 'write, buffered, d
 	says "^$work +([0-9.]+ +){6}[0-9.]+ x\$"
 done
 no_line_over 80
+bench 0 --libaio "$folder"
+says '^thousand requests/s +kernel +libsigevec +inline +kaio +uring +threads +to kernel$'
+for work in 'read, cached, depth 1' 'write, buffered, depth 32'; do
+	says "^$work +([0-9.]+ +){6}[0-9.]+ x\$"
+done
+no_line_over 80
 [ -z "$(ls -A "$folder")" ] || fail "it leaves $(ls -A "$folder")"
 [ ! -s "$scratch/err" ] || fail "there is a progress display without a terminal: $(cat "$scratch/err")"
 
