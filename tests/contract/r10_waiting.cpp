@@ -205,6 +205,7 @@ struct Cancelled {
 };
 void clean_up(void *data)
 {
+	forget_frames_that_were_left();
 	++static_cast<Cancelled *>(data)->cleanups;
 }
 

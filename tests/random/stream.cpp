@@ -38,7 +38,9 @@ bool Stream::may_write(const Place &place, const OpenFile &file, const List &lis
 	if (closed(reader))
 		return list.empty() && flow.idle() && !flow.reads.empty() && place.size != 0 &&
 		       place.size <= flow.reads.front()->place.size;
-	return !file.nonblocking || (list.empty() && flow.would_fit(place.size));
+	// What TCP and terminals have read and not yet freed takes room, for nobody knows how long.
+	const bool frees_later = sort_ == Sort::tcp || sort_ == Sort::pty;
+	return !file.nonblocking || (!frees_later && list.empty() && flow.would_fit(place.size));
 }
 
 bool Stream::prepare(const Place &place, OpenFile &file, const List &list)

@@ -94,7 +94,10 @@ void World::open_both(const std::shared_ptr<File> &model, int flags)
 {
 	const auto file = std::make_shared<OpenFile>();
 	file->model = model;
-	const int handle = add(model->open_both(flags, *file), file);
+	const int fd = model->open_both(flags, *file);
+	if (fd < 0) // a file system without O_DIRECT
+		return;
+	const int handle = add(fd, file);
 	say("\tfd[%d] = open(\"%s\", %#o | O_CREAT, 0600);", handle, model->path().c_str(),
 	    unsigned(flags | model->flags()));
 }
