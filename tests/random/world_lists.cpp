@@ -107,8 +107,12 @@ void World::cancel_all(const Step &step)
 	const Handle h = handles_[size_t(handle)];
 	if (!can_cancel(*h.file))
 		return;
-	const List all = h.file->outstanding;
-	List open, must;
+	// The library knows the files that a number has had by their inodes: what was submitted by
+	// the same number on another open file of the same pipe may end, too.
+	List all, open, must;
+	h.file->model->append_outstanding(all);
+	std::erase_if(all,
+		      [&](const Request *r) { return r->file != h.file && r->place.fd != h.fd; });
 	for (Request *const r : all) {
 		if (!r->has_ended())
 			open.push_back(r);
@@ -120,7 +124,7 @@ void World::cancel_all(const Step &step)
 	size_t canceled = 0, going_on = 0;
 	for (Request *const r : open) {
 		const int error = aio_error(&r->cb);
-		going_on += error == EINPROGRESS && r->place.fd == h.fd;
+		going_on += error == EINPROGRESS && r->place.fd == h.fd && r->file == h.file;
 		canceled += r->may_be_canceled = error == ECANCELED;
 		if (error != ECANCELED && std::find(must.begin(), must.end(), r) != must.end())
 			wrong(*r, "aio_cancel has not canceled it");
