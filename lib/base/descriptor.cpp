@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "base/descriptor.hpp"
 
+#include "base/proc.hpp"
 #include "base/syscalls.hpp"
 
 #include <cerrno>
@@ -57,16 +58,8 @@ int duplicate_by_dup(int fd, int from)
 bool read_fdinfo(int fd, char *text, size_t size)
 {
 	char path[48];
-	snprintf(path, sizeof path, "/proc/thread-self/fdinfo/%d", fd);
-	auto info = static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
-	if (info < 0)
-		return false;
-	ssize_t n = syscall(SYS_read, info, text, size - 1);
-	int error = errno;
-	close(info);
-	errno = error;
-	text[n > 0 ? n : 0] = '\0';
-	return n >= 0;
+	snprintf(path, sizeof path, "thread-self/fdinfo/%d", fd);
+	return proc::read(path, text, size) >= 0;
 }
 
 int status_flags(int fd)

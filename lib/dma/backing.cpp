@@ -4,6 +4,8 @@
 #include "base/memory_order.hpp"
 #include "base/node.hpp"
 #include "base/pages.hpp"
+#include "base/proc.hpp"
+#include "base/syscalls.hpp"
 #include "dma/pool.hpp"
 #include "dma/region.hpp"
 
@@ -311,7 +313,10 @@ bool lock(Region *r, bool yes)
 bool is_file(const char *base, size_t size)
 {
 	auto from = reinterpret_cast<uintptr_t>(base), end = from + size;
-	FILE *f = fopen("/proc/self/maps", "re");
+	int fd = proc::open("self/maps", O_RDONLY);
+	FILE *f = fd >= 0 ? fdopen(fd, "r") : nullptr;
+	if (f == nullptr && fd >= 0)
+		sys::close(fd);
 	if (f == nullptr)
 		return true;
 	bool file = false;

@@ -2,6 +2,7 @@
 #include "dma/members.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/proc.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "base/thread_number.hpp"
@@ -67,28 +68,24 @@ void append_number(char *text, uint32_t n)
 // Async-signal-safe, but for what libc makes of strtoull. process 0: the caller.
 Identity look_at(uint32_t process)
 {
-	char text[1024] = "/proc/";
+	char name[32] = "", text[1024];
 	if (process == 0)
-		strcat(text, "self");
+		strcat(name, "self");
 	else
-		append_number(text, process);
-	strcat(text, "/stat");
-	int fd = static_cast<int>(syscall(SYS_openat, AT_FDCWD, text, O_RDONLY | O_CLOEXEC, 0));
-	if (fd < 0)
-		return {};
-	long n = syscall(SYS_read, fd, text, sizeof text - 1);
-	sys::close(fd);
-	if (n <= 0)
-		return {};
-	text[n] = 0;
-	return parse(text);
+		append_number(name, process);
+	strcat(name, "/stat");
+	return proc::read(name, text, sizeof text) > 0 ? parse(text) : Identity{};
 }
 
 // The PID namespace; 0: not known.
 uint64_t own_space()
 {
+	int root = proc::root();
 	struct statx s;
-	return sys::statx(AT_FDCWD, "/proc/self/ns/pid", 0, STATX_INO, &s) == 0 ? s.stx_ino : 0;
+	bool known = root >= 0 && sys::statx(root, "self/ns/pid", 0, STATX_INO, &s) == 0;
+	if (root >= 0)
+		sys::close(root);
+	return known ? s.stx_ino : 0;
 }
 
 } // namespace

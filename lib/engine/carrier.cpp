@@ -4,6 +4,7 @@
 #include "engine/carrier_impl.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/proc.hpp"
 #include "base/socket_option.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
@@ -22,11 +23,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <new>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/vfs.h>
+#include <unistd.h>
 
 namespace sigevec::carrier {
 
@@ -76,16 +76,6 @@ bool leave_table(const OwnThread *c)
 	return true;
 }
 
-bool is_proc(const char *path)
-{
-	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct statfs s;
-	bool yes = fd >= 0 && fstatfs(fd, &s) == 0 && s.f_type == PROC_SUPER_MAGIC;
-	if (fd >= 0)
-		sys::close(fd);
-	return yes;
-}
-
 // Of a socket that has such addresses: another says that it has none, whatever there is by that
 // name.
 struct sockaddr_un *path_of(const OwnThread *c)
@@ -99,28 +89,39 @@ struct sockaddr_un *path_of(const OwnThread *c)
 	return named && a->sun_family == AF_UNIX && a->sun_path[0] != '\0' ? a : nullptr;
 }
 
-// The name becomes what it stands for now. 0; or why it stands for nothing. *held: whatever happens
-// later, it is that.
-int resolve(const OwnThread *c, bool *held)
+// The file is the name's from now on: it is called by its number, in the folder of the carrier's
+// own files, where nothing but the kernel gives names. That folder becomes its working directory;
+// where that would be the program's, too, the whole name has to do.
+bool name_by_number(struct msghdr *h, struct sockaddr_un *a, int fd, bool apart)
 {
-	Request *r = c->request;
+	int files = proc::open(proc::own_files, O_PATH | O_DIRECTORY);
+	if (files < 0)
+		return false;
+	bool there = apart && fchdir(files) == 0;
+	sys::close(files);
+	int n = there ? snprintf(a->sun_path, sizeof a->sun_path, "%d", fd)
+		      : snprintf(a->sun_path, sizeof a->sun_path, "/proc/%s/%d", proc::own_files,
+				 fd);
+	h->msg_namelen = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path)) +
+			 static_cast<socklen_t>(n) + 1;
+	return true;
+}
+
+// The name becomes what it stands for now. 0; or why it stands for nothing. apart: the carrier has
+// a working directory of its own. *held: whatever happens later, it is that.
+int resolve(const OwnThread *c, bool apart, bool *held)
+{
 	struct sockaddr_un *a = path_of(c);
 	*held = a == nullptr;
 	if (a == nullptr)
 		return 0;
+	struct msghdr *h = &c->request->message->header;
 	char path[sizeof a->sun_path + 1] = {};
-	memcpy(path, a->sun_path,
-	       r->message->header.msg_namelen - offsetof(struct sockaddr_un, sun_path));
+	memcpy(path, a->sun_path, h->msg_namelen - offsetof(struct sockaddr_un, sun_path));
 	int fd = open(path, O_PATH | O_CLOEXEC);
 	if (fd < 0)
 		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? 0 : -errno;
-	if (is_proc("/proc/thread-self/fd")) {
-		int n = snprintf(a->sun_path, sizeof a->sun_path, "/proc/thread-self/fd/%d", fd);
-		r->message->header.msg_namelen =
-			static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path)) +
-			static_cast<socklen_t>(n) + 1;
-		*held = true;
-	}
+	*held = name_by_number(h, a, fd, apart);
 	return 0;
 }
 
@@ -133,10 +134,10 @@ int prepare(OwnThread *c)
 		c->cannot_leave = true;
 		return -EAGAIN;
 	}
-	bool held;
-	if (int e = resolve(c, &held); e != 0)
+	bool apart = unshare(CLONE_FS) == 0, held;
+	if (int e = resolve(c, apart, &held); e != 0)
 		return e;
-	return unshare(CLONE_FS) == 0 || held ? 0 : -EAGAIN;
+	return apart || held ? 0 : -EAGAIN;
 }
 
 // ---- between the two

@@ -11,9 +11,9 @@
 // stands by. The executor (the driver for streams, a worker for files) keeps the order, as it does
 // for all others, and lets the carrier begin when it is the request's turn.
 //
-// How a name stays what it was: the carrier opens it without access (O_PATH), and its later
-// attempts name that by /proc. Where there is no /proc, the working directory and root that it
-// keeps have to do.
+// How a name stays what it was: the carrier opens it without access (O_PATH), makes the folder of
+// its own files in /proc its working directory, and its later attempts name the file by its number
+// there. Where there is no /proc, the working directory and root that it keeps have to do.
 //
 // Rights that change later: libc's setuid and its like reach every thread, carriers as well. A
 // carrier whose caller had put some by (an effective user that is not the real one) makes attempts

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/rights.hpp"
 
+#include "base/groups.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "runtime/helper.hpp"
@@ -38,6 +39,7 @@ Rights Rights::own()
 	r.user[3] = static_cast<uid_t>(syscall(SYS_setfsuid, no_change));
 	syscall(SYS_getresgid, &r.group[0], &r.group[1], &r.group[2]);
 	r.group[3] = static_cast<gid_t>(syscall(SYS_setfsgid, no_change));
+	r.supplementary = supplementary_groups();
 	struct __user_cap_header_struct h = header();
 	struct __user_cap_data_struct d[2] = {};
 	syscall(SYS_capget, &h, d);
@@ -103,7 +105,7 @@ bool same_promise(const Rights &r)
 	return r.no_new_privileges == (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 }
 
-// What counts for files: four calls of the six. What has been put by is not asked for: r has
+// What counts for files: five calls of the seven. What has been put by is not asked for: r has
 // nothing, and the thread's cannot become the helper's.
 bool same_for_files(const Rights &r)
 {
@@ -112,7 +114,8 @@ bool same_for_files(const Rights &r)
 	return r.settled() && static_cast<uid_t>(syscall(SYS_setfsuid, no_change)) == r.user[3] &&
 	       static_cast<gid_t>(syscall(SYS_setfsgid, no_change)) == r.group[3] &&
 	       syscall(SYS_capget, &h, d) == 0 && d[0].effective == r.effective[0] &&
-	       d[1].effective == r.effective[1] && same_promise(r);
+	       d[1].effective == r.effective[1] && supplementary_groups() == r.supplementary &&
+	       same_promise(r);
 }
 
 } // namespace

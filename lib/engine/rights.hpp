@@ -15,6 +15,7 @@ namespace sigevec {
 struct Rights {
 	uid_t user[4]; // real, effective, saved, of the file system
 	gid_t group[4];
+	uint64_t supplementary;              // groups (base/groups.hpp)
 	uint32_t effective[2], permitted[2]; // capabilities
 	bool no_new_privileges;
 

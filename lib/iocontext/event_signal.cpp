@@ -3,6 +3,7 @@
 
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/proc.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "base/thread_id.hpp"
@@ -25,13 +26,9 @@ namespace {
 // By its name, where there is /proc; elsewhere every file without an inode of its own may be one.
 bool is_eventfd(int fd)
 {
-	char path[40], name[32];
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	ssize_t n = readlink(path, name, sizeof name);
-	if (n >= 0) {
-		constexpr char eventfd[] = "anon_inode:[eventfd]";
-		return n == sizeof eventfd - 1 && memcmp(name, eventfd, sizeof eventfd - 1) == 0;
-	}
+	char name[32];
+	if (proc::name_of(fd, name, sizeof name) >= 0)
+		return strcmp(name, "anon_inode:[eventfd]") == 0;
 	struct stat st;
 	return sys::fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0;
 }

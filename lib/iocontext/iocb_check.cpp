@@ -3,6 +3,7 @@
 // The checks of io_submit, in the kernel's order.
 #include "iocontext/iocb_check.hpp"
 
+#include "base/proc.hpp"
 #include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
 #include "iocontext/user_memory.hpp"
@@ -77,12 +78,9 @@ bool anonymous_can(bool read, int fd)
 {
 	if (!read)
 		return false;
-	char path[40], name[40];
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	ssize_t n = readlink(path, name, sizeof name - 1);
-	if (n < 0)
+	char name[40];
+	if (proc::name_of(fd, name, sizeof name) < 0)
 		return true;
-	name[n] = 0;
 	for (const char *i : {"anon_inode:[eventfd]", "anon_inode:[timerfd]",
 			      "anon_inode:[signalfd]", "anon_inode:[userfaultfd]"})
 		if (strcmp(name, i) == 0)

@@ -2,7 +2,9 @@
 #include "runtime/exit_watch.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/proc.hpp"
 #include "base/sync.hpp"
+#include "base/syscalls.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
 #include "runtime/thread.hpp"
@@ -13,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,13 +38,10 @@ enum class Task { program, kernel, dead, unknown };
 Task look_at(const char *id)
 {
 	char path[64], line[128];
-	snprintf(path, sizeof path, "/proc/self/task/%.16s/stat", id);
-	FILE *f = fopen(path, "re");
-	if (f == nullptr)
-		return errno == ENOENT ? Task::dead : Task::unknown;
-	size_t n = fread(line, 1, sizeof line - 1, f);
-	fclose(f);
-	line[n] = '\0';
+	snprintf(path, sizeof path, "self/task/%.16s/stat", id);
+	ssize_t n = proc::read(path, line, sizeof line);
+	if (n < 0)
+		return errno == ENOENT || errno == ESRCH ? Task::dead : Task::unknown;
 	const char *name = strchr(line, '('), *end = strrchr(line, ')');
 	if (name == nullptr || end == nullptr || end[1] != ' ')
 		return n == 0 ? Task::dead : Task::unknown;
@@ -54,7 +54,10 @@ Task look_at(const char *id)
 // Whether all threads of the process that are alive are the library's.
 bool nobody_else()
 {
-	DIR *d = opendir("/proc/self/task");
+	int fd = proc::open("self/task", O_RDONLY | O_DIRECTORY);
+	DIR *d = fd >= 0 ? fdopendir(fd) : nullptr;
+	if (d == nullptr && fd >= 0)
+		sys::close(fd);
 	if (d == nullptr)
 		return false;
 	int alive = 0;

@@ -2,6 +2,7 @@
 #include "runtime/stats.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/proc.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/config.hpp"
 #include "runtime/stats_place.hpp"
@@ -58,14 +59,8 @@ static_assert(counters <= stats_file::most_counters);
 uint64_t process_start()
 {
 	char text[1024];
-	int fd = static_cast<int>(
-		syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC));
-	long n = fd >= 0 ? syscall(SYS_read, fd, text, sizeof text - 1) : -1;
-	if (fd >= 0)
-		sys::close(fd);
-	if (n <= 0)
+	if (proc::read("self/stat", text, sizeof text) <= 0)
 		return 0;
-	text[n] = '\0';
 	char *at = strrchr(text, ')');
 	for (int field = 2; at != nullptr && field < 22; field++)
 		at = strchr(at + 1, ' ');

@@ -2,6 +2,7 @@
 #include "source/rights.hpp"
 
 #include "base/chains.hpp"
+#include "base/groups.hpp"
 
 #include <cerrno>
 #include <linux/capability.h>
@@ -16,18 +17,6 @@ namespace {
 uint64_t mix(uint64_t h, long value)
 {
 	return hash_of(h, static_cast<uint64_t>(value));
-}
-
-// Groups beyond these are told apart by their number.
-uint64_t of_groups(uint64_t h)
-{
-	gid_t group[64];
-	long n = syscall(SYS_getgroups, 0, nullptr);
-	h = mix(h, n);
-	n = n <= 64 ? syscall(SYS_getgroups, 64, group) : 0;
-	for (long i = 0; i < n; i++)
-		h = mix(h, group[i]);
-	return h;
 }
 
 uint64_t of_capabilities(uint64_t h)
@@ -59,7 +48,7 @@ uint64_t of_identity()
 	uint64_t h = mix(mix(0, syscall(SYS_geteuid)), syscall(SYS_getegid));
 	// A number that is none changes nothing, and the answer is the one that counts.
 	h = mix(h, syscall(SYS_setfsgid, -1));
-	return of_capabilities(of_groups(h));
+	return of_capabilities(hash_of(h, supplementary_groups()));
 }
 
 } // namespace
