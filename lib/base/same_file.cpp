@@ -39,6 +39,15 @@ Same same_file(pid_t ta, int a, pid_t tb, int b)
 			      static_cast<unsigned long>(b)));
 }
 
+Same same_table(pid_t ta, pid_t tb)
+{
+	if (ta == tb)
+		return Same::yes;
+	Same same = answer(compare(ta, tb, KCMP_FILES, 0, 0));
+	// Who has ended has neither a table nor the process's memory.
+	return same == Same::no && compare(ta, tb, KCMP_VM, 0, 0) != 0 ? Same::unknown : same;
+}
+
 Same epoll_watches(int epoll, int watched, pid_t tb, int b)
 {
 	struct kcmp_epoll_slot slot = {static_cast<uint32_t>(epoll), static_cast<uint32_t>(watched),

@@ -27,6 +27,10 @@ enum class Same : uint8_t {
 // same open file.
 Same same_file(pid_t ta, int a, pid_t tb, int b);
 
+// Whether two threads of this process have one table of descriptors. Unknown also: one of them has
+// ended.
+Same same_table(pid_t ta, pid_t tb);
+
 // Whether number epoll of the calling thread is an epoll instance that watches the open file which
 // is number b in the table of tb, by the number watched. It is only looked at: whatever is there
 // now comes to no harm.

@@ -5,6 +5,7 @@
 #include "engine/transfer.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/proc.hpp"
 #include "base/syscalls.hpp"
 #include "engine/carrier.hpp"
 #include "engine/moment.hpp"
@@ -73,10 +74,10 @@ ssize_t transfer_call(Request *r, int fd)
 ssize_t without_direct(Request *r, int fd)
 {
 	char path[40];
-	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
+	snprintf(path, sizeof path, "%s/%d", proc::own_files, fd);
 	int flags =
 		(r->is_read() ? O_RDONLY : O_WRONLY) | (r->flags & (O_APPEND | O_SYNC | O_DSYNC));
-	auto other = static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC));
+	int other = proc::open(path, flags);
 	if (other < 0)
 		return -EINVAL;
 	ssize_t n = transfer_call(r, other);
@@ -103,16 +104,11 @@ ssize_t one_call(Request *r, int fd)
 	return n == -EINVAL && submitted_buffered(r) ? without_direct(r, fd) : n;
 }
 
-namespace {
-
-// What the call says if it need not wait; else -EINTR.
 ssize_t one_moment(Request *r, int fd)
 {
 	Moment moment;
 	return one_call(r, fd);
 }
-
-} // namespace
 
 ssize_t blocking(Request *r, int fd)
 {

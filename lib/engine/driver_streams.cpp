@@ -182,7 +182,7 @@ bool Driver::try_now(Stream *s, Request *r)
 		give_to_worker(s, r);
 		return false;
 	}
-	if (r->in_program) {
+	if (r->in_program != nullptr) {
 		if (ready(s) || (r->op == Op::accept && !listening(s)))
 			return give_to_program(s, r);
 	} else if (!transfer::must_block(r))
@@ -294,7 +294,7 @@ void Driver::end(Request *r, ssize_t result) const
 	// Descriptors that have come are the program's: if nobody wants them any more, they are
 	// closed there.
 	if (r->message != nullptr && r->message->received != nullptr)
-		program_thread::end(r, result);
+		program_thread::end(r->in_program, r, result);
 	else
 		completion::finish(r, result);
 }

@@ -113,8 +113,9 @@ int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 	r->by_worker = r->briefly = false;
 	r->stop.store(false, mo::relaxed);
 	r->polled = r->op == Op::connect && r->result == -EINPROGRESS;
-	bool again = r->polled || ((r->result == -EAGAIN || r->result == -EINTR) &&
-				   !r->nonblocking() && (briefly || r->kind == Kind::socket));
+	bool again =
+		r->polled || ((r->result == -EAGAIN || r->result == -EINTR) && !r->nonblocking() &&
+			      (briefly || r->in_program != nullptr || r->kind == Kind::socket));
 	if (r->result == -ECANCELED || (again && !wanted && r->done == 0)) {
 		r->set(State::running);
 		end_first(s, -ECANCELED);
@@ -126,7 +127,7 @@ int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 		wait_until_ready(s, r);
 		return AIO_NOTCANCELED;
 	}
-	if (r->in_program)
+	if (r->in_program != nullptr)
 		return transferred(s, r, r->result) ? AIO_NOTCANCELED : AIO_ALLDONE; // one attempt
 	r->set(State::running);
 	end_first(s, r->result == 0 ? transfer::ended_empty(r, s->file) : r->result); // the whole
@@ -140,6 +141,7 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 	// Not read again below: the program's thread may have ended r by then.
 	bool goes_on = r->multishot;
 	Request *ends = goes_on ? r->connection : r;
+	TableThread *there = r->in_program;
 	r->connection = nullptr;
 	if (goes_on)
 		r->set(State::queued);
@@ -147,7 +149,7 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 		take_first(s);
 	stats_detail::done_by(ends,
 			      has_ring_ ? stats_detail::By::uring : stats_detail::By::threads);
-	program_thread::end(ends, fd);
+	program_thread::end(there, ends, fd);
 	return goes_on;
 }
 

@@ -70,7 +70,7 @@ bool Driver::differs_in_ring(const Request *r, int file)
 	// to be waited for.
 	bool nonblocking_socket = r->op == Op::recv && (r->flags & O_NONBLOCK) != 0;
 	bool asked_briefly = r->op == Op::write && r->kind == Kind::anonymous;
-	return r->waited || asked_briefly || r->op == Op::poll || r->in_program ||
+	return r->waited || asked_briefly || r->op == Op::poll || r->in_program != nullptr ||
 	       r->nonblocking() || nonblocking_socket || transfer::must_block(r) ||
 	       transfer::waits_its_own_way(r, file);
 }

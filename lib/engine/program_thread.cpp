@@ -14,9 +14,11 @@
 #include "runtime/table.hpp"
 #include "runtime/thread.hpp"
 
-#include <cerrno>
+#include <cstdlib>
 #include <fcntl.h>
+#include <new>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace sigevec::program_thread {
 
@@ -25,27 +27,43 @@ namespace {
 using helper::MessageType;
 using helper::Post;
 
+// One of these threads.
+struct Thread : TableThread {
+	explicit constexpr Thread(void (*f)(TableThread *)) : TableThread{f} {}
+	std::atomic<uint32_t> id{0}; // the kernel's, once it runs
+	Inbox<Post> inbox;
+	// Counts posts; slept on.
+	EventCount posts;
+	// Out of the helper's table into this one's.
+	table::Way way;
+	// Requests that need it. Of the program's own thread they are not counted: it stays.
+	std::atomic<uint32_t> users{0};
+	Thread *next = nullptr;
+};
+
+constinit Thread program{[](TableThread *) {}};
 std::atomic<bool> running{false};
-// Held while the thread is started; no request needs it in order to end.
+// Held while a thread is started, found or given up; no request needs it in order to end.
 Mutex starting;
+// Those of threads that have left the program's table; and what is not in use: never freed, for
+// who has just let go of one may still wake it.
+Thread *others = nullptr, *unused = nullptr;
 
-Inbox<Post> inbox;
-// Counts posts; slept on.
-EventCount posts;
-
-// Out of the helper's table into the program's.
-table::Way way;
+ssize_t attempt(Request *r, int file)
+{
+	return r->op == Op::accept ? transfer::accept_briefly(file, r->call_flags)
+	       : r->op == Op::read ? transfer::one_moment(r, file)
+				   : transfer::attempt(r, file);
+}
 
 // The program's own number is used where it still is the file: it needs no place in the table.
-void try_call(Request *r)
+void try_call(Thread *t, Request *r)
 {
 	int number = r->fd.load(mo::relaxed);
 	bool same = same_file(table::own_thread(), number, table::thread_of_helper(), r->file) ==
 		    Same::yes;
-	int file = same ? number : way.fetch(r->file);
-	r->result = file < 0              ? file
-		    : r->op == Op::accept ? transfer::accept_briefly(file, r->call_flags)
-					  : transfer::attempt(r, file);
+	int file = same ? number : t->way.fetch(r->file);
+	r->result = file >= 0 ? attempt(r, file) : file;
 	if (!same && file >= 0)
 		sys::close(file);
 	if (r->result >= 0 && r->message != nullptr && r->op == Op::recv)
@@ -54,87 +72,193 @@ void try_call(Request *r)
 		completion::finish(r, r->result);
 }
 
-void *main(void *)
+void serve(Thread *t, Post *p)
 {
-	for (;;) {
-		EventCount::Key seen = posts.key();
-		Post *p = inbox.take_all();
-		if (p == nullptr)
-			posts.sleep(seen, nullptr);
-		while (p != nullptr) {
-			// The request may have ended, and its post be another's, once it has been
-			// given back.
-			Post *next = p->next;
-			auto *r = static_cast<Request *>(p->object);
-			if (p->type == MessageType::call)
-				try_call(r);
-			else
-				completion::finish(r, r->result);
-			p = next;
-		}
+	while (p != nullptr) {
+		// The request may have ended, and its post be another's, once it has been given
+		// back.
+		Post *next = p->next;
+		auto *r = static_cast<Request *>(p->object);
+		if (p->type == MessageType::call)
+			try_call(t, r);
+		else
+			completion::finish(r, r->result);
+		p = next;
 	}
+}
+
+// Whether nobody needs the thread any more; then nobody finds it.
+bool leaves(Thread *t)
+{
+	if (t == &program || t->users.load(mo::acquire) != 0)
+		return false;
+	Guard<Mutex> g(starting);
+	if (t->users.load(mo::acquire) != 0 || !t->inbox.empty())
+		return false;
+	Thread **at = &others;
+	while (*at != t)
+		at = &(*at)->next;
+	*at = t->next;
+	return true;
+}
+
+void put_aside(Thread *t)
+{
+	t->way.close();
+	t->id.store(0, mo::relaxed);
+	Guard<Mutex> g(starting);
+	t->next = unused;
+	unused = t;
+}
+
+void *main(void *p)
+{
+	auto *t = static_cast<Thread *>(p);
+	t->id.store(static_cast<uint32_t>(table::own_thread()), mo::release);
+	futex_wake(t->id, 1);
+	for (;;) {
+		EventCount::Key seen = t->posts.key();
+		if (Post *first = t->inbox.take_all(); first != nullptr)
+			serve(t, first);
+		else if (leaves(t))
+			break;
+		else
+			t->posts.sleep(seen, nullptr);
+	}
+	put_aside(t);
+	return nullptr;
+}
+
+// With `starting' held.
+bool start(Thread *t)
+{
+	if (!t->way.set_up())
+		return false;
+	if (start_thread(main, t, "sigevec-program") != 0) {
+		t->way.close();
+		return false;
+	}
+	while (t->id.load(mo::acquire) == 0)
+		futex_wait(t->id, 0, nullptr);
+	return true;
+}
+
+Thread *of_program()
+{
+	if (running.load(mo::acquire))
+		return &program;
+	Guard<Mutex> g(starting);
+	if (!running.load(mo::relaxed) && start(&program))
+		running.store(true, mo::release);
+	return running.load(mo::relaxed) ? &program : nullptr;
+}
+
+void let_go(TableThread *tt)
+{
+	auto *t = static_cast<Thread *>(tt);
+	if (t->users.fetch_sub(1, mo::acq_rel) == 1)
+		t->posts.notify(1);
+}
+
+Thread *find(pid_t caller)
+{
+	for (Thread *t = others; t != nullptr; t = t->next)
+		if (same_table(caller, static_cast<pid_t>(t->id.load(mo::relaxed))) == Same::yes)
+			return t;
+	return nullptr;
+}
+
+Thread *make()
+{
+	Thread *t = unused;
+	if (void *m = t == nullptr ? malloc(sizeof(Thread)) : nullptr; m != nullptr)
+		t = new (m) Thread(let_go);
+	else if (t != nullptr)
+		unused = t->next;
+	if (t == nullptr)
+		return nullptr;
+	bool started = start(t);
+	Thread *&list = started ? others : unused;
+	t->next = list;
+	list = t;
+	return started ? t : nullptr;
+}
+
+// Of a thread that has a table of its own.
+Thread *of_other(pid_t caller)
+{
+	Guard<Mutex> g(starting);
+	Thread *t = find(caller);
+	if (t == nullptr)
+		t = make();
+	if (t != nullptr)
+		t->users.fetch_add(1, mo::relaxed);
+	return t;
+}
+
+// The program's table is that of its thread here, or before there is one, of the first thread.
+bool has_left_the_programs(pid_t caller)
+{
+	bool known = running.load(mo::acquire);
+	return same_table(caller, known ? static_cast<pid_t>(program.id.load(mo::relaxed))
+					: getpid()) == Same::no;
 }
 
 } // namespace
 
-bool ensure()
+bool take(Request *r)
 {
-	if (running.load(mo::acquire))
-		return true;
 	if (helper::get() == nullptr)
 		return false;
-	Guard<Mutex> g(starting);
-	if (running.load(mo::relaxed))
-		return true;
-	if (!way.set_up())
-		return false;
-	if (start_thread(main, nullptr, "sigevec-program") != 0) {
-		way.close();
-		return false;
-	}
-	running.store(true, mo::release);
-	return true;
+	pid_t caller = table::own_thread();
+	r->in_program = has_left_the_programs(caller) ? of_other(caller) : of_program();
+	return r->in_program != nullptr;
 }
 
 namespace {
 
-void post(MessageType type, Request *r)
+void post(TableThread *tt, MessageType type, Request *r)
 {
+	auto *t = static_cast<Thread *>(tt);
 	r->post = {nullptr, type, r};
-	inbox.push(&r->post);
-	posts.notify(1);
+	t->inbox.push(&r->post);
+	t->posts.notify(1);
 }
 
 } // namespace
 
 bool give(Request *r, int file)
 {
-	if (!running.load(mo::acquire) || !way.announce(file))
+	if (!static_cast<Thread *>(r->in_program)->way.announce(file))
 		return false;
 	r->file = file;
-	post(MessageType::call, r);
+	post(r->in_program, MessageType::call, r);
 	return true;
 }
 
-void end(Request *r, ssize_t result)
+void end(TableThread *t, Request *r, ssize_t result)
 {
 	r->result = result;
-	post(MessageType::ended, r);
+	post(t, MessageType::ended, r);
 }
 
 void after_fork()
 {
 	starting.reset();
 	running.store(false, mo::relaxed);
-	inbox.take_all();
-	posts.reset();
-	way.forget();
+	program.id.store(0, mo::relaxed);
+	program.inbox.take_all();
+	program.posts.reset();
+	program.way.forget();
+	others = unused = nullptr;
 }
 
+// What there is in other tables is closed by exec alone: nobody knows here which it is, and it is
+// of no use.
 void close_in_child()
 {
 	if (running.load(mo::relaxed))
-		way.close_in_child();
+		program.way.close_in_child();
 }
 
 } // namespace sigevec::program_thread

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
 // A thread with the program's table of descriptors, for what the helper cannot do with its own:
-// receive or send descriptors in a message, and accept connections: the kernel looks for a number
-// before it takes one out of the listener's queue.
+// receive descriptors in a message or in what is read (fanotify), and accept connections: the
+// kernel looks for a number before it takes one out of the listener's queue. A thread that has left
+// the program's table (CLONE_FILES) has another one for what it submits, made by it, which ends
+// with the last of those requests.
 //
 // It makes no call that waits for longer than a moment. The driver gives it a request when the
 // descriptor is ready, with the file, and takes the request back; or a request that has ended, with
@@ -21,19 +23,21 @@
 
 namespace sigevec {
 struct Request;
-}
+struct TableThread;
+} // namespace sigevec
 
 namespace sigevec::program_thread {
 
-// True: it runs. Not async-signal-safe.
-bool ensure();
+// By the submitter: r->in_program, with the caller's table. False: there is none. Not
+// async-signal-safe.
+bool take(Request *r);
 
 // By the driver: a request that is to be tried, with its file in the helper's table. False: there
 // is no thread.
 bool give(Request *r, int file);
-// By the driver, of what the thread has accepted or received: ends r. Descriptors that nobody wants
-// any more are closed in the program's table.
-void end(Request *r, ssize_t result);
+// By the driver, of what the thread has accepted or received: ends r there. Descriptors that nobody
+// wants any more are closed in its table.
+void end(TableThread *t, Request *r, ssize_t result);
 
 void after_fork();
 // In every child of fork. Async-signal-safe.

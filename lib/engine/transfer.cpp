@@ -3,12 +3,15 @@
 // What is left of a request, and the calls that move it without waiting.
 #include "engine/transfer.hpp"
 
+#include "base/proc.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "engine/receive.hpp"
 #include "engine/transfer_impl.hpp"
 
 #include <cerrno>
+#include <cstring>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -221,6 +224,30 @@ bool may_carry_descriptors(Op op, int fd, const struct msghdr *header)
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 			return true;
 	return false;
+}
+
+namespace {
+
+// What is read of these tells of files by new numbers. A userfaultfd that waits by itself cannot be
+// asked whether there is something.
+bool reads_make_descriptors(const Descriptor &d)
+{
+	char name[40];
+	if (d.kind != Kind::anonymous)
+		return false;
+	if (proc::name_of(d.fd, name, sizeof name) < 0)
+		return true;
+	return strcmp(name, "anon_inode:[fanotify]") == 0 ||
+	       ((d.flags & O_NONBLOCK) != 0 && strcmp(name, "anon_inode:[userfaultfd]") == 0);
+}
+
+} // namespace
+
+bool makes_descriptors(const Call &c, const Descriptor &d)
+{
+	return c.op == Op::accept ||
+	       (c.op == Op::read ? reads_make_descriptors(d)
+				 : may_carry_descriptors(c.op, c.fd, c.message));
 }
 
 bool advance(Request *r, ssize_t result)

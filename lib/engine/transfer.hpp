@@ -86,6 +86,8 @@ struct msghdr *header_of_rest(KeptOperation *o);
 
 // Whether a descriptor may travel with the message.
 bool may_carry_descriptors(Op op, int fd, const struct msghdr *header);
+// Whether the kernel may make descriptors in the table of whoever carries this out.
+bool makes_descriptors(const Call &c, const Descriptor &d);
 
 // The kernel has no way to do this call without waiting.
 inline bool must_block(const Request *r)
@@ -141,6 +143,9 @@ inline bool submitted_buffered(const Request *r)
 
 // One call that waits, with what is left of r. Result or -errno.
 ssize_t one_call(Request *r, int fd);
+
+// What such a call says if it need not wait; else -EINTR.
+ssize_t one_moment(Request *r, int fd);
 
 // The whole request by blocking calls, as one read or write of a blocking descriptor would do it.
 // Result or -errno: -ECANCELED if it was stopped, -EINTR if it was only to be tried and would have

@@ -3,6 +3,7 @@
 
 #include "base/syscalls.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <sys/socket.h>
@@ -21,16 +22,34 @@ void fill_caller(const Message *m)
 
 namespace {
 
-template <class F> void each_descriptor(struct msghdr *m, F f)
+bool brings_descriptors(const struct cmsghdr &c)
 {
-	for (struct cmsghdr *c = m->msg_control != nullptr ? CMSG_FIRSTHDR(m) : nullptr;
-	     c != nullptr; c = CMSG_NXTHDR(m, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-			for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
-				int fd;
-				memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-				f(fd);
-			}
+	constexpr int pidfd = 4; // SCM_PIDFD, Linux 6.5; older headers lack it
+	return c.cmsg_level == SOL_SOCKET && (c.cmsg_type == SCM_RIGHTS || c.cmsg_type == pidfd);
+}
+
+// The memory is the program's, who may have given it to others as well: each header is read once,
+// and its length cut to what there is.
+template <class F> void each_descriptor(const struct msghdr *m, F f)
+{
+	auto *at = static_cast<const char *>(m->msg_control);
+	size_t left = at != nullptr ? m->msg_controllen : 0;
+	struct cmsghdr c;
+	while (left >= sizeof c) {
+		memcpy(&c, at, sizeof c);
+		size_t length = std::min(static_cast<size_t>(c.cmsg_len), left);
+		if (length < sizeof c)
+			return;
+		for (size_t i = 0;
+		     brings_descriptors(c) && CMSG_LEN((i + 1) * sizeof(int)) <= length; i++) {
+			int fd;
+			memcpy(&fd, at + CMSG_LEN(i * sizeof fd), sizeof fd);
+			f(fd);
+		}
+		size_t step = std::min(CMSG_ALIGN(length), left);
+		at += step;
+		left -= step;
+	}
 }
 
 } // namespace

@@ -152,7 +152,7 @@ void clear(Request *r)
 	r->front = false;
 	r->by_number = false;
 	r->paced = 0;
-	r->in_program = false;
+	r->in_program = nullptr;
 	r->carrier = nullptr;
 	r->file = -1;
 	r->held = nullptr;
@@ -264,6 +264,8 @@ void release(Request *r)
 		order::sync_is_freed();
 	if (r->carrier != nullptr)
 		r->carrier->let_go(r);
+	if (r->in_program != nullptr)
+		r->in_program->let_go(r->in_program);
 	pace::left(r);
 	r->set(State::free);
 	if (r->vector != nullptr)

@@ -151,6 +151,11 @@ struct Carrier {
 	void (*let_go)(Request *r); // it is not needed any more
 };
 
+// A thread with the caller's table of descriptors (engine/program_thread.hpp).
+struct TableThread {
+	void (*let_go)(TableThread *t); // one request less needs it
+};
+
 // One request as the caller described it.
 struct Call : Operation {
 	struct aiocb *cb; // nullptr: an ev_* call
@@ -204,9 +209,9 @@ struct Request : KeptOperation {
 	Kind kind;
 	bool plain_calls_only, exact_inode; // as in Descriptor
 	bool front; // a write of which a part went out within the call: nothing may come between
-	bool multishot;  // of an event: the result is a new descriptor
-	bool in_program; // descriptors go with the message: to be carried out with the program's
-			 // table of descriptors
+	bool multishot; // of an event: the result is a new descriptor
+	// Descriptors come of it: to be carried out there, where they are to be; or nullptr.
+	TableThread *in_program;
 	int flags;
 	int shown_fd;          // as in Call
 	Carrier *carrier;      // that carries it out as the caller (engine/carrier.hpp), or nullptr

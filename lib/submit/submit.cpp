@@ -127,9 +127,7 @@ int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out
 		int e = carrier::attach(r);
 		return e == -EAGAIN ? EAGAIN : e;
 	}
-	r->in_program =
-		c.op == Op::accept || transfer::may_carry_descriptors(c.op, c.fd, c.message);
-	return r->in_program && !program_thread::ensure() ? EAGAIN : 0;
+	return transfer::makes_descriptors(c, d) && !program_thread::take(r) ? EAGAIN : 0;
 }
 
 // out: what the attempt within the call has left (engine.hpp).
