@@ -45,6 +45,10 @@ std::shared_ptr<const RegularFile> RegularFile::open_at(int folder, const std::s
 	close_with(seen, errno);
 	if (fd < 0)
 		return nullptr;
+	// What is called /proc may be somebody else's.
+	struct stat opened;
+	if (fstat(fd, &opened) != 0 || opened.st_dev != st.st_dev || opened.st_ino != st.st_ino)
+		return close_with(fd, EINVAL), nullptr;
 	return std::shared_ptr<const RegularFile>(new RegularFile(fd, st));
 }
 

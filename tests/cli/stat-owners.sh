@@ -131,6 +131,18 @@ SIGEVEC_STATS=1 user --quick-exit || fail "a folder that others can read: $?"
 [ -z "$(ls "$own")" ] || fail "statistics are made in a folder that others can read"
 rmdir "$own"
 
+# --- what is called /proc
+
+# A folder where every number is another file: what has been looked at is read, or nothing.
+mkdir -p "$scratch/proc/self/fd"
+cp "$scratch/valid" "$scratch/looked-at"
+for number in $(seq 0 30); do
+	ln -s "$scratch/valid" "$scratch/proc/self/fd/$number"
+done
+unshare -m sh -c 'mount --bind "$1" /proc && exec "$2" stat "$3"' sh "$scratch/proc" "$(readlink -f "$SIGEVEC_TOOL")" "$scratch/looked-at" >"$scratch/out" 2>&1 &&
+	fail "figures of the file that a false /proc names are told"
+rm -rf "$scratch/proc" "$scratch/looked-at"
+
 # --- limits, and a program with another's rights
 
 for stats in 1 "$scratch/limited" "$scratch/folder/"; do
