@@ -118,7 +118,7 @@ int list_and_go_on(struct aiocb *const list[], int n, const struct sigevent *sig
 	Event event = sig != nullptr ? Event::copy(*sig) : Event{};
 	Batch *batch = nullptr;
 	if (event.notify == SIGEV_THREAD)
-		notifier::ensure();
+		notifier::admit();
 	if (event.notify == SIGEV_EC)
 		if (int e = channel::admit(event.signo, &event.channel); e != 0)
 			return refuse_all(list, n, e);

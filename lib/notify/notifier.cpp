@@ -13,6 +13,7 @@
 #include "runtime/probes.hpp"
 #include "runtime/thread.hpp"
 
+#include <climits>
 #include <cstdlib>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -32,14 +33,53 @@ Mutex order;
 EventCount pushes;
 std::atomic<uint32_t> threads{0};
 
+// ---- what waits for a thread ----
+
+// How many do. Submitters who are held back sleep on the count of those that have got one.
+std::atomic<uint32_t> waiting{0};
+EventCount taken;
+// From how many on a submitter is held back. More after one has waited in vain: functions may wait
+// for the submitters, and no thread be had. It is for the submitters' own sake, so a lost update
+// does no harm.
+std::atomic<uint32_t> bound{most_waiting};
+
+// Submitters are woken together when there is room for some.
+void note_taken()
+{
+	constexpr uint32_t some = most_waiting / 8;
+	uint32_t left = waiting.fetch_sub(1, mo::seq_cst) - 1;
+	if (bound.load(mo::relaxed) != most_waiting)
+		bound.store(most_waiting, mo::relaxed);
+	taken.advance();
+	if (left == most_waiting - some)
+		taken.wake(INT_MAX);
+}
+
+void wait_for_room()
+{
+	constexpr uint64_t longest = 8000000;
+	EventCount::Key first = taken.key(), seen = first;
+	uint64_t now = monotonic_ns(), end = now + longest;
+	while (waiting.load(mo::seq_cst) >= most_waiting && now < end) {
+		timespec rest{0, static_cast<long>(end - now)};
+		taken.sleep(seen, &rest);
+		seen = taken.key();
+		now = monotonic_ns();
+	}
+	if (seen == first && now >= end)
+		bound.store(waiting.load(mo::relaxed) * 2, mo::relaxed);
+}
+
 Notification *take()
 {
 	Guard<Mutex> g(order);
 	if (oldest == nullptr)
 		oldest = reversed(inbox.exchange(nullptr, mo::acquire));
 	Notification *n = oldest;
-	if (n != nullptr)
+	if (n != nullptr) {
 		oldest = n->next.load(mo::relaxed);
+		note_taken();
+	}
 	return n;
 }
 
@@ -211,6 +251,13 @@ void ensure()
 	}
 }
 
+void admit()
+{
+	ensure();
+	if (waiting.load(mo::relaxed) >= bound.load(mo::relaxed))
+		wait_for_room();
+}
+
 void queue(Notification &n)
 {
 	if (n.event.notify == SIGEV_SIGNAL)
@@ -228,6 +275,7 @@ void queue(Notification &n)
 		run(n, thread_of_its_own_ended);
 		return;
 	}
+	waiting.fetch_add(1, mo::seq_cst);
 	Notification *head = inbox.load(mo::relaxed);
 	do
 		n.next.store(head, mo::relaxed);
@@ -244,6 +292,9 @@ void after_fork()
 	order.reset();
 	threads.store(0, mo::relaxed);
 	pushes.reset();
+	waiting.store(0, mo::relaxed);
+	bound.store(most_waiting, mo::relaxed);
+	taken.reset();
 }
 
 } // namespace sigevec::notifier

@@ -219,7 +219,7 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r, bool cold)
 int prepare_event(Event &e)
 {
 	if (e.notify == SIGEV_THREAD)
-		notifier::ensure();
+		notifier::admit();
 	return e.notify == SIGEV_EC ? channel::admit(e.signo, &e.channel) : 0;
 }
 
