@@ -33,9 +33,10 @@ Links<OwnThread> &links_of(OwnThread *c)
 List<OwnThread, links_of> turns; // in their order
 std::atomic<uint32_t> count{0};
 
+// A copy of the table is no place for descriptors that come.
 bool possible(const Request *r)
 {
-	return r->op == Op::read || r->op == Op::write || r->is_sync();
+	return !r->in_program && r->op != Op::event;
 }
 
 // ---- whose turn it is; with `lock' held
@@ -48,6 +49,8 @@ bool appends(const Request *r)
 // Whether the two are of one order if their file is the same.
 bool alike(const Request *a, const Request *b)
 {
+	if (a->op == Op::poll || b->op == Op::poll)
+		return false;
 	bool in_order = a->on_stream() ? b->on_stream() && a->is_read() == b->is_read()
 				       : appends(a) && appends(b);
 	return in_order && a->ino.load(mo::relaxed) == b->ino.load(mo::relaxed) &&
@@ -72,6 +75,8 @@ unsigned here(uint32_t word)
 bool may_begin(const OwnThread *c)
 {
 	const Request *r = c->request;
+	if (r->op == Op::poll)
+		return true;
 	if (r->is_sync())
 		return r->waits_for.load(mo::acquire) == 0;
 	// The rest of a write that has begun within its call comes before all others. Whatever else
@@ -133,9 +138,15 @@ void wait_for_turn(const OwnThread *c)
 
 ssize_t carry_out(OwnThread *c, Request *r)
 {
+	if (r->op == Op::connect) {
+		ssize_t n = r->polled ? -EINPROGRESS : carrier::carry_out(c, r);
+		return n == -EINPROGRESS ? carrier::end_connect(c, r) : n;
+	}
 	// Only of a write does the kernel ask who makes it.
-	return c->settled || r->op != Op::write ? transfer::blocking(r, c->file)
-						: carrier::carry_out(c, r);
+	bool as_caller = r->op == Op::write && !c->settled;
+	return as_caller || is_socket_call(r->op) || r->op == Op::poll
+		       ? carrier::carry_out(c, r)
+		       : transfer::blocking(r, c->file);
 }
 
 // Whoever asks from now on hears of the state. Those who have asked.
@@ -173,6 +184,9 @@ void run(OwnThread *c)
 	// A wait for data or room can be cancelled as long as nothing of it has been done.
 	State now = r->on_stream() && r->done == 0 ? State::in_ring : State::running;
 	bool mine = r->get_state() == State::running || r->change(State::queued, now);
+	// What the call has begun of a connect is no part of it.
+	if (mine && r->op == Op::connect)
+		r->set(now);
 	ssize_t result = mine ? carry_out(c, r) : -ECANCELED;
 	carrier::close_files(c);
 	CancelReply *asked = leave(c, mine);
@@ -197,7 +211,7 @@ void leave_stream(uint32_t word)
 
 bool stands_behind(const Request *r)
 {
-	if (!any() || !possible(r))
+	if (!any())
 		return false;
 	BlockSignals blocked;
 	Guard<Mutex> g(lock);

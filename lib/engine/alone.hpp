@@ -7,6 +7,9 @@
 // carrier (engine/carrier.hpp) holds the file under the number that it has, and carries the request
 // out by itself, by the call that waits; no executor gives it its turn.
 //
+// Receives and polls are attempted and waited for in between, as the driver does. Not here:
+// accepts, and receives with which descriptors may come, for these belong into the program's table.
+//
 // Order: those of one open file and direction, and appending writes to one open file, take turns as
 // they were submitted, behind what the driver has of their stream; an fsync waits for all before
 // it. Whatever would stand behind one that is here comes here, too.

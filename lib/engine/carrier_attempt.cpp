@@ -10,6 +10,7 @@
 #include "engine/transfer.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <poll.h>
 
 namespace sigevec::carrier {
@@ -58,8 +59,17 @@ ssize_t attempt_briefly(OwnThread *c, Request *r)
 				       : transfer::one_call(r, c->file);
 }
 
+// What takes in nothing but what is there, as the driver attempts it: the waiting call would know
+// of time limits, and fetch an error that comes after a part.
+bool by_attempts(const Request *r)
+{
+	return r->op == Op::recv || r->op == Op::poll;
+}
+
 ssize_t attempt(OwnThread *c, Request *r)
 {
+	if (by_attempts(r))
+		return transfer::attempt(r, c->file);
 	ssize_t n = c->settled ? transfer::one_call(r, c->file) : attempt_briefly(c, r);
 	// A UNIX socket's listener has no room.
 	return r->op == Op::connect && n == -EINTR && !c->settled ? -EAGAIN : n;
@@ -74,16 +84,30 @@ void pause(OwnThread *c)
 	c->pause = std::min(c->pause * 2, longest);
 }
 
-void wait_for_room(OwnThread *c, Request *r)
+short awaited(const Request *r)
 {
-	struct pollfd p = {c->file, POLLOUT, 0};
+	return r->op == Op::poll ? static_cast<short>(r->call_flags)
+	       : r->is_read()    ? POLLIN
+				 : POLLOUT;
+}
+
+bool is_told_of_all(const OwnThread *c, const Request *r)
+{
+	return r->op == Op::connect || r->is_read() || transfer::readiness_suffices(c->file);
+}
+
+void wait_until_ready(OwnThread *c, Request *r)
+{
+	struct pollfd p = {c->file, awaited(r), 0};
 	bool ready = sys::poll_now(&p) > 0;
-	// It says that there is room; but the room that is missing is another socket's.
-	if (ready || r->deadline != 0 ||
-	    (r->op != Op::connect && !transfer::readiness_suffices(c->file)))
+	// It says that there is room, but the room that is missing is another socket's; or that
+	// there is something, but not enough, or an error that is the program's to fetch.
+	if (ready || r->deadline != 0 || !is_told_of_all(c, r))
 		pause(c);
-	else
-		sys::poll(&p, 1, nullptr);
+	else if (sys::poll(&p, 1, nullptr) >= 0)
+		c->pause = OwnThread::first_pause;
+	else if (errno != EINTR) // EINVAL: RLIMIT_NOFILE is 0
+		pause(c);
 }
 
 // Whether a write has waited for as long as it may. Of a settled carrier the call itself has.
@@ -117,9 +141,21 @@ ssize_t carry_out(OwnThread *c, Request *r)
 			continue;
 		if (n == -EAGAIN && !r->nonblocking() && !is_over(c, r)) {
 			r->waited = true;
-			wait_for_room(c, r);
+			wait_until_ready(c, r);
 		} else if (!transfer::goes_on(r, c->file, n) || is_whole(c, r, n))
 			return transfer::total(r, n);
+	}
+}
+
+ssize_t end_connect(OwnThread *c, Request *r)
+{
+	for (;;) {
+		if (c->stop.load(mo::acquire))
+			return -ECANCELED;
+		ssize_t n = transfer::end_of_connect(c->file, r->message->header);
+		if (n != -EAGAIN)
+			return n;
+		wait_until_ready(c, r);
 	}
 }
 

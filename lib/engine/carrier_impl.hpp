@@ -28,9 +28,10 @@ struct OwnThread : Carrier {
 	bool for_driver = false;
 	bool apart, cannot_leave = false; // its table: made with it; may not be left
 	bool settled = true;
-	Rights rights{};      // the caller's
-	long pause = 1000000; // before the next attempt, in nanoseconds, where nothing tells when
-			      // there is room
+	Rights rights{}; // the caller's
+	// Before the next attempt, in nanoseconds, where nothing tells when that may succeed.
+	static constexpr long first_pause = 1000000;
+	long pause = first_pause;
 	// The files that the request needs, the highest first: its own, and those that travel with
 	// it.
 	unsigned count = 0;
@@ -46,6 +47,9 @@ namespace carrier {
 // The whole request, in its turn. Result or -errno; -EINPROGRESS: a connect has begun, and its end
 // needs no carrier.
 ssize_t carry_out(OwnThread *c, Request *r);
+
+// The end of a connect that has begun.
+ssize_t end_connect(OwnThread *c, Request *r);
 
 // All that it keeps, before the end is told: who then looks finds the files released.
 void close_files(const OwnThread *c);

@@ -21,6 +21,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -60,6 +61,21 @@ ssize_t connect_briefly(int fd, const struct msghdr &to)
 		return call_connect(fd, to);
 	Moment moment;
 	return call_connect(fd, to);
+}
+
+// Whether it can be written to, or has an error. Where RLIMIT_NOFILE is 0, poll() says EINVAL of
+// whatever it is asked.
+bool is_writable(int fd)
+{
+	struct pollfd p = {fd, POLLOUT, 0};
+	int n = sys::poll_now(&p);
+	if (n >= 0 || errno != EINVAL || fd < 0 || fd >= FD_SETSIZE)
+		return n > 0;
+	fd_set set;
+	FD_ZERO(&set);
+	FD_SET(fd, &set);
+	struct timespec none = {};
+	return syscall(SYS_pselect6, fd + 1, nullptr, &set, nullptr, &none, nullptr) > 0;
 }
 
 ssize_t forget_connect(int fd, int error)
@@ -128,8 +144,7 @@ ssize_t accept_briefly(int fd, int flags)
 
 ssize_t end_of_connect(int fd, const struct msghdr &to)
 {
-	struct pollfd p = {fd, POLLOUT, 0};
-	if (sys::poll_now(&p) <= 0)
+	if (!is_writable(fd))
 		return -EAGAIN;
 	int error = 0;
 	if (!get_option(fd, SOL_SOCKET, SO_ERROR, &error))

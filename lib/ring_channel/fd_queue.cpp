@@ -181,7 +181,7 @@ bool enter_queue(Channel *c, RingOperation *o, int *error)
 	if (n->ino == 0)
 		look_at(o->fd, &n->dev, &n->ino);
 	if (!l.empty() && !hold(s, o, l.last())) {
-		*error = EAGAIN;
+		*error = cannot_be_held;
 		return false;
 	}
 	return l.push(o);

@@ -26,6 +26,7 @@
 #include "request/request.hpp"
 
 #ifdef HAVE_LIBURING
+#include <cerrno>
 #include <liburing.h>
 
 namespace sigevec::ring_channel {
@@ -265,7 +266,9 @@ bool grow(RingState *s);
 RingOperation *make_operation(RingState *s, const Call &call);
 void free_operation(RingState *s, RingOperation *o);
 // Puts o into its queue. True: it is the first, and is to be started. False: it waits. EAGAIN
-// through *error: no memory.
+// through *error: no memory; cannot_be_held: it would have to wait there, and the ring has no place
+// for its file.
+constexpr int cannot_be_held = ENFILE;
 bool enter_queue(Channel *c, RingOperation *o, int *error);
 // It has ended, or been cancelled. Returns the one that stands first now and is to be started, or
 // nullptr.

@@ -8,6 +8,7 @@
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "channel/queue.hpp"
+#include "channel/wakeup.hpp"
 #include "dma/request.hpp"
 #include "dma/zero_copy.hpp"
 #include "engine/carrier.hpp"
@@ -188,6 +189,16 @@ int start(Channel *c, const Call &call)
 
 namespace {
 
+// What cannot wait in the ring for its turn, since RLIMIT_NOFILE leaves that no table of files,
+// waits elsewhere, and all that is before it. -1, or why not.
+int go_on_without_ring(Channel *c)
+{
+	if (!wakeup::install(c))
+		return EAGAIN;
+	leave(c);
+	return -1;
+}
+
 // In c's ring, whose credit it has. -1: not for a ring.
 int submit_to_ring(Channel *c, const Call &call)
 {
@@ -210,7 +221,7 @@ int submit_to_ring(Channel *c, const Call &call)
 		return EBADF;
 	int error = call.dma.kind == dma::Use::Kind::wait ? arm_socket(c, call) : start(c, call);
 	if (error != 0)
-		return error;
+		return error == cannot_be_held ? go_on_without_ring(c) : error;
 	stats::count(stats::requests);
 	SIGEVEC_PROBE4(submit, call.cb, static_cast<int>(call.op), call.fd, call.len);
 	if (!batch && !s->ring.lost())

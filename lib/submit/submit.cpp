@@ -2,7 +2,9 @@
 #include "submit/submit.hpp"
 
 #include "aiocb.hpp"
+#include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
 #include "channel/wakeup.hpp"
 #include "completion/completion.hpp"
 #include "dma/request.hpp"
@@ -130,6 +132,16 @@ int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out
 	return transfer::makes_descriptors(c, d) && !program_thread::take(r) ? EAGAIN : 0;
 }
 
+// accept(2) looks for a number first; with the program's table full it says so, and so does an
+// accept for which the library has found none.
+bool has_free_number(int fd)
+{
+	int copy = sys::duplicate(fd, 0);
+	if (copy >= 0)
+		sys::close(copy);
+	return copy >= 0;
+}
+
 // out: what the attempt within the call has left (engine.hpp).
 int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 {
@@ -144,6 +156,8 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 		error = errno;
 	} else if (out >= 0 && stream::give_up_claim(stream::word_of({d.dev, d.ino, false})))
 		helper::look_at_streams();
+	if (r != nullptr && error == EAGAIN && c.op == Op::accept && !has_free_number(c.fd))
+		error = -EMFILE;
 	return error < 0 ? ended(c, d.kind, By::none, r, error) : not_queued(c, d, r, out, error);
 }
 

@@ -4,7 +4,7 @@
 // glibc carries out is carried out, in order, on the file that was meant; and nothing that has been
 // accepted ends with EAGAIN.
 #define BOOST_TEST_MODULE r17_no_descriptors
-#include "support.hpp"
+#include "socket_calls.hpp"
 
 #include <sys/resource.h>
 
@@ -181,4 +181,175 @@ BOOST_AUTO_TEST_CASE(many_that_wait_keep_up_nobody)
 				   CHILD_REQUIRE(finish(*reads[i]) == ok(1));
 			   }
 		   }) == 0);
+}
+
+// ---- what only this library has ----
+
+namespace {
+
+/// What has been gone before the limit is reached: also what no ring of the channel's own does.
+void go_once(Way &way)
+{
+	Pair pair = make_pair(unix_stream_kind);
+	Fd listener = listening_socket(unix_stream_kind), client = new_socket(unix_stream_kind);
+	Address address = address_of(listener);
+	Way::Pending &received = way.recv(pair.a, 1);
+	way.put(pair.b, "x");
+	CHILD_REQUIRE(way.finish(received) == ok(1));
+	CHILD_REQUIRE(way.finish(way.connect(client, address.get(), address.length)) == ok(0));
+}
+
+template <class Body> void with_every_way(Body body)
+{
+	for (const Way::Kind &kind : Way::kinds)
+		for (const rlim_t n : {fewest, rlim_t{4}, most})
+			BOOST_TEST(in_child([&] {
+					   Way way(kind);
+					   go_once(way);
+					   body(way, n);
+				   }) == 0,
+				   kind.name << " with " << n << " descriptors");
+}
+
+bool no_number_is_free(int fd)
+{
+	const int other = dup(fd);
+	close(other);
+	return other < 0;
+}
+
+/// Accepts what there is once it is told to, in a process that has descriptors.
+class Acceptor {
+public:
+	explicit Acceptor(int listener)
+	{
+		child_ = fork();
+		char byte;
+		if (child_ != 0)
+			return;
+		command_.writer.reset();
+		while (read(command_.reader, &byte, 1) == 1)
+			accept(listener, nullptr, nullptr);
+		_exit(0);
+	}
+	void accept_one() { put(command_.writer, "a"); }
+
+private:
+	Stream command_ = pipe_stream();
+	pid_t child_;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(receives_wait_for_data_in_their_order)
+{
+	with_every_way([](Way &way, rlim_t n) {
+		Pair pair = make_pair(unix_stream_kind), other = make_pair(udp4_kind);
+		allow(n);
+		Way::Pending &all = way.recv(pair.a, 4, MSG_WAITALL), &second = way.recv(pair.a, 9),
+			     &datagram = way.recv(other.a, 9);
+		way.put(other.b, "whole");
+		CHILD_REQUIRE(way.finish(datagram) == ok(5));
+		way.put(pair.b, "ab");
+		CHILD_REQUIRE(way.pending(all));
+		CHILD_REQUIRE(way.pending(second));
+		way.put(pair.b, "cdef");
+		CHILD_REQUIRE(way.finish(all) == ok(4));
+		CHILD_REQUIRE(way.finish(second) == ok(2));
+		CHILD_REQUIRE(all.text() == "abcd");
+	});
+}
+
+BOOST_AUTO_TEST_CASE(sends_wait_for_room_and_are_whole)
+{
+	with_every_way([](Way &way, rlim_t n) {
+		constexpr size_t much = 1 << 20;
+		Pair pair = make_pair(unix_stream_kind);
+		// What takes it asks poll(2), which looks at the limit.
+		allow(std::max(n, rlim_t{1}));
+		Way::Pending &first = way.send(pair.a, std::string(much, 'a')),
+			     &second = way.send(pair.a, std::string(much, 'b'));
+		way.go();
+		CHILD_REQUIRE(way.take(pair.b, 2 * much) ==
+			      std::string(much, 'a') + std::string(much, 'b'));
+		CHILD_REQUIRE(way.finish(first) == ok(much));
+		CHILD_REQUIRE(way.finish(second) == ok(much));
+	});
+}
+
+BOOST_AUTO_TEST_CASE(a_connect_waits_for_room_with_the_listener)
+{
+	with_every_way([](Way &way, rlim_t n) {
+		Fd listener = listening_socket(unix_stream_kind, 0);
+		Fd before = connected_to(unix_stream_kind, listener);
+		Fd client = new_socket(unix_stream_kind);
+		Address address = address_of(listener);
+		Acceptor acceptor(listener);
+		allow(n);
+		Way::Pending &connect = way.connect(client, address.get(), address.length);
+		CHILD_REQUIRE(way.pending(connect));
+		way.go();
+		acceptor.accept_one();
+		CHILD_REQUIRE(way.finish(connect) == ok(0));
+		CHILD_REQUIRE(getpeername(client, address.get(), &address.length) == 0);
+	});
+}
+
+BOOST_AUTO_TEST_CASE(what_waits_on_a_socket_can_be_cancelled)
+{
+	with_every_way([](Way &way, rlim_t n) {
+		Pair pair = make_pair(tcp4_kind);
+		Fd listener = listening_socket(unix_stream_kind, 0);
+		Fd before = connected_to(unix_stream_kind, listener);
+		Fd client = new_socket(unix_stream_kind);
+		Address address = address_of(listener);
+		allow(n);
+		Way::Pending &receive = way.recv(pair.a, 1),
+			     &connect = way.connect(client, address.get(), address.length);
+		for (Way::Pending *const p : {&receive, &connect}) {
+			CHILD_REQUIRE(way.pending(*p));
+			CHILD_REQUIRE(way.cancel(*p));
+			CHILD_REQUIRE(way.finish(*p) == failed(ECANCELED));
+		}
+	});
+}
+
+BOOST_AUTO_TEST_CASE(a_poll_ends_with_what_there_is)
+{
+	with_every_limit([](rlim_t n) {
+		Channel ec;
+		Stream pipe = pipe_stream(), other = pipe_stream();
+		CHILD_REQUIRE(ev_poll(pipe.reader, POLLIN, ec, &pipe) == 0);
+		put(pipe.writer, "x");
+		CHILD_REQUIRE(next_event(ec).ev_result == POLLIN);
+		take(pipe.reader, 1);
+		// poll(2) looks at the limit.
+		allow(std::max(n, rlim_t{1}));
+		CHILD_REQUIRE(ev_poll(pipe.reader, POLLIN, ec, &pipe) == 0);
+		CHILD_REQUIRE(ev_poll(pipe.reader, POLLIN, ec, &other) == 0);
+		put(pipe.writer, "x");
+		for (int i = 0; i < 2; ++i)
+			CHILD_REQUIRE(next_event(ec).ev_result == POLLIN);
+	});
+}
+
+// accept(2) looks for a number before it takes a connection.
+BOOST_AUTO_TEST_CASE(an_accept_ends_as_accept_does_and_leaves_the_connection)
+{
+	with_every_way([](Way &way, rlim_t n) {
+		Fd listener = listening_socket(unix_stream_kind);
+		Fd client;
+		for (const bool waits : {false, true}) {
+			if (waits)
+				client = connected_to(unix_stream_kind, listener);
+			rlimit before;
+			CHILD_REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+			const rlimit few{n, before.rlim_max};
+			CHILD_REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+			if (no_number_is_free(listener))
+				CHILD_REQUIRE(way.finish(way.accept(listener)) == failed(EMFILE));
+			CHILD_REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+		}
+		CHILD_REQUIRE(Fd(accept(listener, nullptr, nullptr)) >= 0);
+	});
 }

@@ -129,9 +129,10 @@ BOOST_AUTO_TEST_CASE(a_write_to_a_full_terminal_without_a_reader_is_cancelled)
 		}
 		s.reader.reset();
 		Request &r = start_write(s.writer, pattern(5000));
-		if (!r.pending() || aio_cancel(s.writer, &r.cb) == AIO_ALLDONE)
-			continue;
-		BOOST_TEST(finish(r) == failed(ECANCELED));
+		// The kernel's thread may have made room for all of it, or for a part: what has
+		// begun is not cancelled, and waits for ever, as the call does.
+		if (r.pending() && aio_cancel(s.writer, &r.cb) == AIO_CANCELED)
+			BOOST_TEST(finish(r) == failed(ECANCELED));
 	}
 }
 

@@ -328,10 +328,14 @@ inline Stream pipe_stream()
 	BOOST_TEST_REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
 	return {"pipe", Fd(ends[0]), Fd(ends[1]), false};
 }
+/// Process numbers come again, and children leave their files behind: the time does not.
 inline std::string temp_name(const std::string &directory)
 {
 	static std::atomic<unsigned> count;
-	return directory + "/contract-" + std::to_string(getpid()) + "-" + std::to_string(count++);
+	timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return directory + "/contract-" + std::to_string(getpid()) + "-" + std::to_string(count++) +
+	       "-" + std::to_string(now.tv_sec) + "." + std::to_string(now.tv_nsec);
 }
 inline Stream fifo_stream()
 {
