@@ -6,6 +6,7 @@
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receive.hpp"
+#include "ether/wake.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -159,8 +160,7 @@ bool refill(Device *d)
 		f.publish();
 		// Only a device that reads the region itself sleeps for want of slots.
 		if (d->zero_copy && (f.flags->load(mo::relaxed) & XDP_RING_NEED_WAKEUP) != 0)
-			syscall(SYS_recvfrom, d->fd.load(mo::relaxed), nullptr, 0, MSG_DONTWAIT,
-				nullptr, nullptr);
+			wake_for_slots(d->fd.load(mo::relaxed));
 	}
 	return d->with_kernel != 0;
 }
@@ -296,11 +296,9 @@ int kick(Device *d)
 		return 0;
 	// A call sends as many as the kernel likes; what is left it says by EAGAIN.
 	for (int i = 0; i < 64; i++) {
-		if (syscall(SYS_sendto, d->fd.load(mo::relaxed), nullptr, 0, MSG_DONTWAIT, nullptr,
-			    0) >= 0)
-			return 0;
-		if (errno != EAGAIN && errno != EBUSY && errno != ENOBUFS)
-			return -errno;
+		int error = wake_for_sending(d->fd.load(mo::relaxed));
+		if (error != EAGAIN && error != EBUSY && error != ENOBUFS)
+			return -error;
 		reap(d);
 	}
 	return 0;
