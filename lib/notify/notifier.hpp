@@ -25,8 +25,8 @@ constexpr uint32_t most_waiting = 1024;
 void ensure();
 
 // The same before a request with SIGEV_THREAD is accepted, in the submitter's thread: waits for at
-// most 8 ms while too many functions wait. If none of them has got its thread by then, it is the
-// next time for twice as many.
+// most 8 ms while too many functions wait. If none of them has got its thread by then, some more
+// may wait the next time.
 void admit();
 
 // Async-signal-safe. The notification's reference is held until its function has returned.
