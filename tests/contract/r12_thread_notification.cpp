@@ -332,37 +332,6 @@ BOOST_AUTO_TEST_CASE(functions_that_block_hold_up_nobody)
 	BOOST_TEST(eventually([&] { return gate.passed == 50; }));
 }
 
-namespace {
-
-std::atomic<int> functions_begun{0};
-
-} // namespace
-
-// Threads are made more slowly than requests end.
-BOOST_AUTO_TEST_CASE(functions_that_wait_for_their_threads_do_not_become_more_and_more,
-		     BETTER_THAN_GLIBC)
-{
-	constexpr int lists = 1000, of = 16, all = lists * of;
-	File file = disk_file();
-	put(file.fd, "x");
-	functions_begun = 0;
-	std::vector<Request *> requests;
-	std::vector<aiocb *> list;
-	for (int i = 0; i < of; ++i) {
-		requests.push_back(&calling(
-			reading(file.fd, 1), [](sigval) { ++functions_begun; }, nullptr));
-		requests.back()->cb.aio_lio_opcode = LIO_READ;
-		list.push_back(&requests.back()->cb);
-	}
-	int most = 0;
-	for (int sent = 0; sent < all; sent += of) {
-		BOOST_TEST_REQUIRE(lio_listio(LIO_WAIT, list.data(), of, nullptr) == 0);
-		most = std::max(most, sent + of - functions_begun);
-	}
-	BOOST_TEST(most < all / 2);
-	BOOST_TEST(eventually([] { return functions_begun == all; }));
-}
-
 BOOST_AUTO_TEST_CASE(functions_that_wait_for_their_submitter_hold_it_up_for_a_moment_only,
 		     BETTER_THAN_GLIBC)
 {
