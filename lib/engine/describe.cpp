@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <ctime>
 #include <fcntl.h>
+#include <limits>
 #include <linux/fs.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -42,8 +43,32 @@ Kind kind_of_file(int fd, Descriptor *d)
 	return t == file_system::Type::memory ? Kind::memory : Kind::file;
 }
 
-Kind kind_of(int fd, mode_t mode, Descriptor *d)
+// /dev/zero and /dev/full: files without an end. As streams they would be asked not to wait, and
+// then give a part only, as soon as somebody else is to have the processor.
+bool gives_zeros(dev_t device)
 {
+	constexpr unsigned memory = 1, zero = 5, full = 7; // the numbers of Linux
+	return device == makedev(memory, zero) || device == makedev(memory, full);
+}
+
+Kind kind_of_device(dev_t device, Descriptor *d)
+{
+	if (!gives_zeros(device))
+		return Kind::device;
+	d->plain_calls_only = true;
+	d->size = std::numeric_limits<off_t>::max();
+	return Kind::file;
+}
+
+// What the kernel says of a file beside what a Descriptor has.
+struct Type {
+	mode_t mode;
+	dev_t device; // of a special file
+};
+
+Kind kind_of(int fd, Type type, Descriptor *d)
+{
+	mode_t mode = type.mode;
 	d->plain_calls_only = d->exact_inode = false;
 	d->type = mode & S_IFMT;
 	switch (mode & S_IFMT) {
@@ -59,7 +84,7 @@ Kind kind_of(int fd, mode_t mode, Descriptor *d)
 	case 0:
 		return dma::pool::identity(fd) != 0 ? Kind::pool : Kind::anonymous;
 	default:
-		return Kind::device;
+		return kind_of_device(type.device, d);
 	}
 }
 
@@ -80,14 +105,14 @@ uint64_t birth_of(const struct statx &x)
 // changes: a file whose other times have been asked for gets a new one, and with it a journal
 // entry, at its next write, however soon that is (multigrain timestamps, Linux 6.13). On NFS those
 // of a file that is being written would even have to be waited for.
-bool look_at(int fd, Descriptor *d, mode_t *mode)
+bool look_at(int fd, Descriptor *d, Type *type)
 {
 	struct statx x;
 	off_t size;
 	if (sys::statx(fd, "", AT_EMPTY_PATH,
 		       STATX_TYPE | STATX_INO | STATX_SIZE | STATX_BTIME | STATX_MNT_ID_UNIQUE,
 		       &x) == 0) {
-		*mode = x.stx_mode;
+		*type = {x.stx_mode, makedev(x.stx_rdev_major, x.stx_rdev_minor)};
 		d->dev = makedev(x.stx_dev_major, x.stx_dev_minor);
 		d->ino = x.stx_ino;
 		d->mount = mount_of(x);
@@ -97,13 +122,13 @@ bool look_at(int fd, Descriptor *d, mode_t *mode)
 		struct stat st;
 		if (errno == EBADF || fstat(fd, &st) != 0)
 			return false;
-		*mode = st.st_mode;
+		*type = {st.st_mode, st.st_rdev};
 		d->dev = st.st_dev;
 		d->ino = st.st_ino;
 		d->mount = d->birth = 0;
 		size = st.st_size;
 	}
-	d->size = S_ISREG(*mode) ? size : 0;
+	d->size = S_ISREG(type->mode) ? size : 0;
 	return true;
 }
 
@@ -113,10 +138,10 @@ bool describe(int fd, Descriptor *d)
 {
 	d->fd = fd;
 	d->flags = sys::status_flags(fd);
-	mode_t mode;
-	if (d->flags < 0 || !look_at(fd, d, &mode))
+	Type type;
+	if (d->flags < 0 || !look_at(fd, d, &type))
 		return false;
-	d->kind = kind_of(fd, mode, d);
+	d->kind = kind_of(fd, type, d);
 	return true;
 }
 

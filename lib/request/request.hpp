@@ -54,12 +54,12 @@ inline bool is_inward(Op op)
 
 // What a descriptor is, as far as engines care.
 enum class Kind : uint8_t {
-	file,      // regular file or block device: positional, never "no data yet"
+	file,      // regular file, block device, /dev/zero: positional, never "no data yet"
 	memory,    // regular file of tmpfs or ramfs: the same, and never a wait for a device
 	pool,      // a pool of the kernel module: positional, and copied by the kernel meanwhile
 	socket,    // a stream: may have to wait for data or room
 	fifo,      // the same: pipe or FIFO
-	device,    // the same: terminals, /dev/zero, ...
+	device,    // the same: terminals, /dev/null, ...
 	anonymous, // the same without an inode of its own: eventfd, timerfd, ...
 };
 

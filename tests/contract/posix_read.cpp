@@ -138,6 +138,26 @@ BOOST_AUTO_TEST_CASE(zeros_and_nothing_come_from_the_devices)
 	BOOST_TEST(finish(nothing) == ok(0));
 }
 
+// The kernel looks at that page by page.
+BOOST_AUTO_TEST_CASE(zeros_are_all_there_though_others_want_the_processor)
+{
+	std::atomic<bool> stop{false};
+	std::vector<std::thread> others;
+	for (unsigned i = 0; i < 2 * std::thread::hardware_concurrency(); ++i)
+		others.emplace_back([&] {
+			while (!stop)
+				;
+		});
+	for (const char *name : {"/dev/zero", "/dev/full"}) {
+		const Fd fd(open(name, O_RDONLY));
+		constexpr size_t much = 64 << 20;
+		BOOST_TEST(finish(start_read(fd, much)) == ok(much), name);
+	}
+	stop = true;
+	for (std::thread &one : others)
+		one.join();
+}
+
 BOOST_AUTO_TEST_CASE(what_read_refuses_is_reported)
 {
 	Fd directory(open(".", O_RDONLY | O_DIRECTORY));
