@@ -67,7 +67,7 @@ void wait_for_room()
 		now = monotonic_ns();
 	}
 	if (seen == first && now >= end)
-		bound.store(waiting.load(mo::relaxed) + most_waiting / 8, mo::relaxed);
+		bound.store(waiting.load(mo::relaxed) + 8, mo::relaxed);
 }
 
 Notification *take()
