@@ -35,27 +35,28 @@ namespace ring_channel {
 struct RingState;
 }
 
-struct Channel {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
-	unsigned home; // which pool it is from: that of the creator's NUMA node
-
-	int fd;
-	own_epoll::Mark mark; // how fd is known (has_number)
-	own_epoll::Anchor anchor;
-	uint32_t wakeup_secret; // where the wakeup's count begins, in the high half
-	std::atomic<int> wakeup_fd;
-	std::atomic<unsigned> flags;
+// How many events may be on their way: the credits.
+struct Admission {
 	// Low half: events admitted, outstanding or in the queue. High half: references. 0: free.
 	std::atomic<uint64_t> life;
-	std::atomic<bool> ending; // somebody ends it
-	std::atomic<bool> open;
 	std::atomic<uint32_t> limit;
 	std::atomic<uint32_t> high_water;
 	std::atomic<uint64_t> refused;
 	// A multishot request waits for a credit.
 	std::atomic<bool> credit_waiters;
+};
 
+// The descriptors by which it becomes readable, and its ring's owner is woken (wakeup.hpp).
+struct WakeupFds {
+	uint32_t wakeup_secret; // where the wakeup's count begins, in the high half
+	std::atomic<int> wakeup_fd;
+	std::atomic<int>
+		wake; // an eventfd the ring listens to, signalled while its owner sleeps; or -1
+	// Copies of the two in the table of the helper (wakeup.cpp), or -1.
+	std::atomic<int> inner_wakeup, inner_wake;
+};
+
+struct RingOfChannel {
 	// With EC_SINGLE: its ring, once it has been used; and whether it is to have none.
 	std::atomic<ring_channel::RingState *> ring_state;
 	// Whose that is (ring_channel.hpp), or 0. Other threads look here, and not into the ring,
@@ -65,18 +66,18 @@ struct Channel {
 	std::atomic<bool> inside; // its owner is in a call
 	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed
 		       // them over
-	std::atomic<int>
-		wake; // an eventfd the ring listens to, signalled while its owner sleeps; or -1
-	// Copies of the two in the table of the helper (wakeup.cpp), or -1.
-	std::atomic<int> inner_wakeup, inner_wake;
+};
 
+struct ReaderFds {
 	// An epoll instance of descriptors that readers read themselves (channel/reader_fds.hpp),
 	// and its number in the table of the helper, or -1; readers that sleep on the channel's
 	// descriptor for it.
 	std::atomic<int> inner, inner_copy;
 	std::atomic<uint64_t> inner_mark; // how that is known
 	std::atomic<uint32_t> inner_sleepers;
+};
 
+struct EventQueue {
 	// Newest first, pushed to by anyone. A reader turns it round into `oldest', which `reading'
 	// guards.
 	alignas(64) std::atomic<Notification *> inbox;
@@ -95,6 +96,11 @@ struct Channel {
 	alignas(64) Mutex reading;
 	std::atomic<Notification *> oldest;
 	std::atomic<uint64_t> delivered;
+	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
+	std::atomic<uint64_t> overflow, dropped;
+};
+
+struct Coalescing {
 	// ec_moderate and ec_busy_poll (channel/moderation.hpp): whether anything is to be held
 	// back; events and microseconds, 0: not by that; when the first event came that the
 	// descriptor does not tell of yet; whether the clock runs for it.
@@ -105,8 +111,19 @@ struct Channel {
 	std::atomic<bool> ring_signalled; // its ring has something, as far as the clock knows
 	Channel *next_clock;              // in the list of those for which it runs
 	std::atomic<uint32_t> busy_poll;
-	// Arrivals that DMA_LATEST has dropped: since the last event that told of it, and in all.
-	std::atomic<uint64_t> overflow, dropped;
+};
+
+struct Channel : EventQueue, Coalescing, Admission, WakeupFds, RingOfChannel, ReaderFds {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+	unsigned home; // which pool it is from: that of the creator's NUMA node
+
+	int fd;
+	own_epoll::Mark mark; // how fd is known (has_number)
+	own_epoll::Anchor anchor;
+	std::atomic<unsigned> flags;
+	std::atomic<bool> ending; // somebody ends it
+	std::atomic<bool> open;
 
 	// Its figures in the statistics file, or nullptr. Fixed for its life.
 	stats_file::Channel *figures;

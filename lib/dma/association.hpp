@@ -39,11 +39,8 @@ struct Arrival {
 			 // nullptr
 };
 
-struct Association {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
-
-	Mutex lock;
+// Its socket, by what numbers it has.
+struct SocketNumbers {
 	int fd = -1;        // the number; -1: free
 	int held = -1;      // while requests wait: in the helper's table
 	int held_here = -1; // or in the program's
@@ -51,28 +48,28 @@ struct Association {
 	bool detached;      // the number is another socket's
 	uint32_t life = 0;
 	uint64_t cookie; // of the socket
-	bool stream, local, latest;
-	Device *device; // of ether_open; nullptr: a socket
-	bool watched;   // the receiver's epoll instance will tell when there is data
-	bool edge;      // it tells of changes: errors or a hang-up that nobody takes are there
-	bool paused;    // it has stopped for want of room in a region or a channel
-	bool shut;      // the receiver has been told that the socket is shut down
-	bool ended; // with DMA_LATEST: nothing will come any more, and the receiver does not look
-	uint8_t ahead;    // pieces that are received with one call
-	uint8_t streak;   // calls in a row that have found data
-	int error;        // that the receiver has met, for the next call; 0: none
-	Blocked *blocked; // calls that wait in the kernel for data of their own
-	size_t asked;     // by the last call
-	size_t buffer;    // DMA_BUFSIZE, or 0
-	uint32_t events;  // DMA_LATEST: on their way
+};
 
-	uint16_t region_count;
-	uint16_t *regions;
+// How the receiver watches it.
+struct Watch {
+	bool watched; // the receiver's epoll instance will tell when there is data
+	bool edge;    // it tells of changes: errors or a hang-up that nobody takes are there
+	bool paused;  // it has stopped for want of room in a region or a channel
+	bool shut;    // the receiver has been told that the socket is shut down
+	bool ended;   // with DMA_LATEST: nothing will come any more, and the receiver does not look
+	uint8_t ahead;  // pieces that are received with one call
+	uint8_t streak; // calls in a row that have found data
+};
 
+// What has been received and not been read.
+struct ArrivalQueue {
 	uint32_t queue_first, queue_count, queue_room;
 	Arrival *queue;
-	bool unreported; // something has come into it since async_io_notify's function was last
-			 // called
+};
+
+// Who waits for what arrives.
+struct Receivers {
+	Blocked *blocked; // calls that wait in the kernel for data of their own
 
 	// What an EC_SINGLE channel has in its ring for this (ring_channel/multishot_recv.cpp), or
 	// nullptr.
@@ -87,6 +84,25 @@ struct Association {
 	// Changes with every arrival; waited on by readers of a socket that the receiver serves,
 	// who hold it as requests do.
 	std::atomic<uint32_t> arrivals, sleepers;
+};
+
+struct Association : SocketNumbers, Watch, ArrivalQueue, Receivers {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+
+	Mutex lock;
+	bool stream, local, latest;
+	Device *device;  // of ether_open; nullptr: a socket
+	int error;       // that the receiver has met, for the next call; 0: none
+	size_t asked;    // by the last call
+	size_t buffer;   // DMA_BUFSIZE, or 0
+	uint32_t events; // DMA_LATEST: on their way
+
+	uint16_t region_count;
+	uint16_t *regions;
+
+	bool unreported; // something has come into it since async_io_notify's function was last
+			 // called
 
 	// With the lock held. Whether anything waits for the socket, and holds it.
 	bool is_waited_for() const

@@ -20,9 +20,13 @@
 
 namespace sigevec::dma {
 
-struct Region {
-	std::atomic<uintptr_t> handle; // 0: free
-	uint64_t generation;
+// Relaxed.
+struct RegionFigures {
+	std::atomic<uint64_t> sent, received, zero_copy, copied, rearms, full, dropped;
+};
+
+// What it was made of.
+struct RegionMemory {
 	char *base;            // as the program sees it: where the first piece can be
 	size_t size;           // as given
 	void *mapping;         // of ours; nullptr: imported
@@ -32,6 +36,11 @@ struct Region {
 	size_t mapped;
 	size_t page_size;
 	unsigned flags;
+};
+
+struct Region : RegionMemory, RegionFigures {
+	std::atomic<uintptr_t> handle; // 0: free
+	uint64_t generation;
 	PieceAllocator pieces;
 
 	const backing::Kind *backing;
@@ -55,9 +64,6 @@ struct Region {
 	// Sends to be made with a copy before another one is tried without, and how many that will
 	// be after the next failure. Hints.
 	std::atomic<uint32_t> pause, next_pause;
-
-	// Counters, relaxed.
-	std::atomic<uint64_t> sent, received, zero_copy, copied, rearms, full, dropped;
 };
 
 namespace region {

@@ -187,48 +187,24 @@ enum class Indexed : uint8_t { no, yes, no_more };
 //   ending -> done       by the executor, after that
 enum class State : uint8_t { free, queued, trying, running, in_ring, ending, cancelled, done };
 
-struct Request : KeptOperation {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
-
-	// Generation in the upper bits, State in the lower eight: a canceller's view of a request
-	// that has ended and come back as another one can never match.
-	std::atomic<uint64_t> state;
-
-	// Read by aio_cancel of other threads while the request may be ending: hence atomic. Stable
-	// within a generation.
-	std::atomic<struct aiocb *> cb;
-	std::atomic<int> fd;
+// Which file a request is for.
+struct FileOfRequest {
+	// As Sought::fd.
 	std::atomic<uint64_t> dev, ino;
-	// Where its event goes, and with what: ec_destroy and ev_cancel look for them.
-	std::atomic<Channel *> channel;
-	std::atomic<void *> data;
-	// Of a one-call request that is queued (request/index.hpp).
-	Hook<Request> of_data;
-
-	Kind kind;
 	bool plain_calls_only, exact_inode; // as in Descriptor
-	bool front; // a write of which a part went out within the call: nothing may come between
-	bool multishot; // of an event: the result is a new descriptor
-	// Descriptors come of it: to be carried out there, where they are to be; or nullptr.
-	TableThread *in_program;
-	int flags;
-	int shown_fd;          // as in Call
-	Carrier *carrier;      // that carries it out as the caller (engine/carrier.hpp), or nullptr
-	off_t size;            // of the file at submission
-	uint64_t mount, birth; // as in Descriptor
-	uint32_t generation;   // of its inode, where the birth does not tell; or 0
-
+	off_t size;                         // of the file at submission
+	uint64_t mount, birth;              // as in Descriptor
+	uint32_t generation;                // of its inode, where the birth does not tell; or 0
 	// The descriptor in the helper's table (runtime/helper.hpp), or -1. Owned by the executor.
 	int file;
 	HeldFile *held; // whose file that is, with others (engine/held_files.hpp); or nullptr
-	// How it is given from one of the library's threads to another.
-	helper::Post post;
+};
+
+// What the driver has of a request that stands in a stream.
+struct InStream {
 	// The driver's: the stream that it stands in, or nullptr, and its place there.
 	driver::Stream *stream;
 	Links<Request> in_stream;
-	// The list the request stands in, one at a time: a file queue, of the driver.
-	std::atomic<Request *> next;
 	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only
 	// says when it is ready; of a multishot request, what will tell of the next connection. A
 	// connect that is polled has begun.
@@ -239,6 +215,10 @@ struct Request : KeptOperation {
 	// ever).
 	bool waited;
 	uint64_t deadline;
+};
+
+// A request that is with a worker, or of which the driver is to let go.
+struct ByWorker {
 	// Of a call that a worker makes for the driver: whether it does; that worker, or 0; that it
 	// is to end with ECANCELED if nothing of it has been done; that it is only to see whether
 	// it has to wait.
@@ -253,30 +233,82 @@ struct Request : KeptOperation {
 	// reference.
 	helper::Post unwanted_post;
 	std::atomic<bool> driver_notified;
+};
 
+// What must have ended before what.
+struct Dependence {
 	// An fsync that must wait for this request: nullptr none, else the fsync;
 	// closed_dependent() once this has ended.
 	std::atomic<Request *> dependent;
 	// In an fsync: how many requests it still waits for, plus one until the driver has it.
 	std::atomic<uint32_t> waits_for;
+};
 
+// A request in a kernel-AIO context.
+struct InContext {
 	std::atomic<int> context; // kernel-AIO context, or -1
 	uint8_t paced;            // 1 + the place where it counts as outstanding (pace.hpp), or 0
+	// Who sees to it that its context reports it: nobody but who waits for this request; the
+	// background thread, in whose `needed' it is counted; its group's waiters (kaio.hpp); both.
+	enum class Listener : uint8_t { none, background, waiters, both, ended };
+	std::atomic<Listener> listener;
+	bool unfinished; // kernel AIO has transferred a part
+};
+
+// On its way from one thread to another.
+struct HandedOver {
+	// How it is given from one of the library's threads to another.
+	helper::Post post;
+	// The list the request stands in, one at a time: a file queue, of the driver.
+	std::atomic<Request *> next;
+	ssize_t result; // of what one thread did, on its way to the thread that ends the request
+};
+
+// What others look for, while it may be ending.
+struct Sought {
+	// By aio_cancel of other threads: hence atomic. Stable within a generation.
+	std::atomic<struct aiocb *> cb;
+	std::atomic<int> fd;
+	// Where its event goes, and with what: ec_destroy and ev_cancel look for them.
+	std::atomic<Channel *> channel;
+	std::atomic<void *> data;
+	// Of a one-call request that is queued (request/index.hpp).
+	Hook<Request> of_data;
+};
+
+struct Request : Sought,
+		 KeptOperation,
+		 FileOfRequest,
+		 HandedOver,
+		 InStream,
+		 ByWorker,
+		 Dependence,
+		 InContext {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+
+	// Generation in the upper bits, State in the lower eight: a canceller's view of a request
+	// that has ended and come back as another one can never match.
+	std::atomic<uint64_t> state;
+
+	Kind kind;
+	bool front; // a write of which a part went out within the call: nothing may come between
+	bool multishot; // of an event: the result is a new descriptor
+	// Descriptors come of it: to be carried out there, where they are to be; or nullptr.
+	TableThread *in_program;
+	int flags;
+	int shown_fd;     // as in Call
+	Carrier *carrier; // that carries it out as the caller (engine/carrier.hpp), or nullptr
+
 	// Where it waits for an associated socket (dma/association.hpp), or 0.
 	std::atomic<uint64_t> association;
 	// The generation while the submitting call has not returned: until then `fd' is the number
 	// that was meant.
 	std::atomic<uint64_t> in_call;
-	// Who sees to it that its context reports it: nobody but who waits for this request; the
-	// background thread, in whose `needed' it is counted; its group's waiters (kaio.hpp); both.
-	enum class Listener : uint8_t { none, background, waiters, both, ended };
-	std::atomic<Listener> listener;
 	dma::Use dma; // of a region
 	// That has carried it out, for figures: a canceller may look at it while its executor notes
 	// it.
 	std::atomic<stats_file::By> engine;
-	ssize_t result;  // of what one thread did, on its way to the thread that ends the request
-	bool unfinished; // kernel AIO has transferred a part
 	// It goes on by its number, after its call: whoever takes that file looks whether it is the
 	// one that was meant.
 	bool by_number;

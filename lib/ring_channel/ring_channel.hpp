@@ -41,27 +41,11 @@ struct FdRef {
 
 struct BufferGroup;
 
-struct RingOperation : KeptOperation {
-	enum class State : uint8_t { free, waiting, in_ring, ready };
-	// What it has to do with a region (multishot_recv.cpp): a send out of a piece, an armed
-	// socket, one that is so no more, an arrival, one that is the program's.
+// What an operation has to do with a region (multishot_recv.cpp).
+struct OfRegion {
+	// A send out of a piece, an armed socket, one that is so no more, an arrival, one that is
+	// the program's.
 	enum class Region : uint8_t { none, send, armed, disarmed, arrival, given };
-	RingOperation *next; // behind it in its queue; in the list of what is free or ready
-	void *data;
-	ssize_t result;
-	int fd;
-	int pinned;  // a place among the registered files until the submission; or -1
-	FdRef *held; // instead of fd, or nullptr
-	uint64_t dev,
-		ino; // of one that may go on elsewhere: what fd was at the call; ino 0: not known
-	State state;
-	bool closed; // fd was no descriptor when it was called
-	bool stream; // with MSG_WAITALL
-	bool once;   // tried without waiting; the rest is handed over
-	bool cancelled;
-	uint8_t attempts; // to cancel it
-	bool detached;    // its queue is another file's now
-	bool again;       // a connection that had begun before
 	Region use;
 	bool starved;  // armed: there was no piece for what comes
 	bool parked;   // an arrival, or the end after it, for which the channel has no credit
@@ -72,6 +56,30 @@ struct RingOperation : KeptOperation {
 	BufferGroup *group;
 };
 
+// The file of an operation beside its number.
+struct FileOfOperation {
+	int pinned;  // a place among the registered files until the submission; or -1
+	FdRef *held; // instead of fd, or nullptr
+	uint64_t dev,
+		ino; // of one that may go on elsewhere: what fd was at the call; ino 0: not known
+};
+
+struct RingOperation : KeptOperation, OfRegion, FileOfOperation {
+	enum class State : uint8_t { free, waiting, in_ring, ready };
+	RingOperation *next; // behind it in its queue; in the list of what is free or ready
+	void *data;
+	ssize_t result;
+	int fd;
+	State state;
+	bool closed; // fd was no descriptor when it was called
+	bool stream; // with MSG_WAITALL
+	bool once;   // tried without waiting; the rest is handed over
+	bool cancelled;
+	uint8_t attempts; // to cancel it
+	bool detached;    // its queue is another file's now
+	bool again;       // a connection that had begun before
+};
+
 using FdQueue = Queue<RingOperation>;
 
 struct FdState {
@@ -80,13 +88,35 @@ struct FdState {
 	bool handed_over[2]; // what of each direction is now with the driver, in its order
 };
 
-struct RingState {
-	OwnRing ring;
+struct RingState;
+
+// What its number is known by.
+struct RingNumber {
 	std::atomic<RingState *>
 		*claim;    // whose ring the number was last, as far as the library knows
 	uint64_t dev, ino; // what the number is known by besides
-	bool words;        // it can sleep on a word: the kernel knows futexes
-	bool listening;    // it does so, for others that wake its owner
+};
+
+// Its table of registered files.
+struct RingFiles {
+	unsigned pinned; // files
+	unsigned files;  // places in its table of registered files, or 0
+	unsigned next_file;
+	uint64_t *used_files; // one bit each
+};
+
+// Arrivals into regions.
+struct RingRegions {
+	BufferGroup *buffer_groups;
+	uint16_t last_group;
+	bool no_buffer_groups;       // the kernel cannot
+	Queue<RingOperation> parked; // what is so
+};
+
+struct RingState : RingNumber, RingFiles, RingRegions {
+	OwnRing ring;
+	bool words;     // it can sleep on a word: the kernel knows futexes
+	bool listening; // it does so, for others that wake its owner
 	bool ending;
 	uint64_t owner;
 	bool armed;       // the kernel signals the wakeup
@@ -100,20 +130,12 @@ struct RingState {
 	uint32_t in_ring;
 	unsigned cancels; // of single operations, whose answers will come
 	unsigned unsafe; // prepared, with a number that may be another file's before the submission
-	unsigned pinned; // files
-	unsigned files;  // places in its table of registered files, or 0
-	unsigned next_file;
-	uint64_t *used_files; // one bit each
-	int wakeup_fd;        // the number it was given
+	int wakeup_fd;   // the number it was given
 	FdState *fd_states;
 	uint32_t fd_count;
 	RingOperation *free;
 	Queue<RingOperation> ready;
 	struct Chunk *chunks;
-	BufferGroup *buffer_groups;
-	uint16_t last_group;
-	bool no_buffer_groups;       // the kernel cannot
-	Queue<RingOperation> parked; // what is so
 };
 
 constexpr unsigned chunk_size = 64;
