@@ -7,6 +7,7 @@
 #include "channel/moderation.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/owned_fd.hpp"
 #include "base/syscalls.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
@@ -235,14 +236,12 @@ int listen(Channel *c)
 {
 	if (!own_epoll::is(instance.load(mo::acquire), instance_mark.load(mo::acquire)))
 		return -1;
-	int fd = wakeup::make();
+	OwnedFd fd(wakeup::make());
 	struct epoll_event e = {};
 	e.events = EPOLLIN | EPOLLET;
 	e.data.u64 = uint64_t{secret.load(mo::relaxed)} << 32 | channel::place_of(c);
 	if (fd >= 0 && epoll_ctl(instance.load(mo::acquire), EPOLL_CTL_ADD, fd, &e) == 0)
-		return fd;
-	if (fd >= 0)
-		sys::close(fd);
+		return fd.release();
 	return -1;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/owned_fd.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "channel/wakeup.hpp"
@@ -67,28 +68,21 @@ int above_standard(int fd, bool close_on_exec)
 {
 	if (fd < 0 || fd > 2)
 		return fd;
-	int moved = sys::duplicate(fd, 3, close_on_exec);
-	int error = errno;
-	sys::close(fd);
-	errno = error;
-	return moved;
+	OwnedFd low(fd);
+	return sys::duplicate(low, 3, close_on_exec);
 }
 
 int make(bool close_on_exec, Mark *mark)
 {
-	int fd = above_standard(epoll_create1(close_on_exec ? EPOLL_CLOEXEC : 0), close_on_exec);
+	OwnedFd fd(above_standard(epoll_create1(close_on_exec ? EPOLL_CLOEXEC : 0), close_on_exec));
 	if (fd < 0)
 		return -errno;
 	*mark = draw();
 	Parameters p = parameters_of(*mark);
 	if (ioctl(fd, set_parameters, &p) == 0)
-		return fd;
+		return fd.release();
 	*mark = 0;
-	if (wakeup::mark(fd))
-		return fd;
-	int error = -errno;
-	sys::close(fd);
-	return error;
+	return wakeup::mark(fd) ? fd.release() : -errno;
 }
 
 void mark_again(int fd, Mark mark)
@@ -102,7 +96,7 @@ void mark_again(int fd, Mark mark)
 
 void anchor(int fd, Anchor *a)
 {
-	int file = above_standard(eventfd(0, EFD_CLOEXEC), true);
+	OwnedFd file(above_standard(eventfd(0, EFD_CLOEXEC), true));
 	if (file < 0)
 		return;
 	struct epoll_event nothing = {};
@@ -110,7 +104,6 @@ void anchor(int fd, Anchor *a)
 		a->number = file;
 		a->copy.store(helper::hold(file), mo::release);
 	}
-	sys::close(file);
 }
 
 void weigh(Anchor *a)

@@ -3,6 +3,7 @@
 
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/owned_fd.hpp"
 #include "base/syscalls.hpp"
 #include "channel/own_epoll.hpp"
 #include "channel/queue.hpp"
@@ -168,13 +169,8 @@ bool is_ours(int fd)
 
 int make()
 {
-	int fd = own_epoll::above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), true);
-	if (fd < 0 || mark(fd))
-		return fd;
-	int error = errno;
-	sys::close(fd);
-	errno = error;
-	return -1;
+	OwnedFd fd(own_epoll::above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), true));
+	return fd >= 0 && mark(fd) ? fd.release() : -1;
 }
 
 void close(int fd)
@@ -185,15 +181,12 @@ void close(int fd)
 
 bool attach_wake(Channel *c)
 {
-	int fd = own_epoll::above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), true);
+	OwnedFd fd(own_epoll::above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), true));
 	epoll_event nothing = {};
-	if (fd >= 0 &&
-	    (!channel::has_number(c) || epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &nothing) != 0)) {
-		sys::close(fd);
-		fd = -1;
-	}
-	c->wake.store(fd, mo::release);
-	return fd >= 0;
+	bool attached = fd >= 0 && channel::has_number(c) &&
+			epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &nothing) == 0;
+	c->wake.store(attached ? fd.release() : -1, mo::release);
+	return attached;
 }
 
 // The helper's copy would keep it in the instance.
@@ -206,18 +199,15 @@ void detach_wake(Channel *c)
 
 int attach(Channel *c)
 {
-	int fd = own_epoll::above_standard(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), true);
+	OwnedFd fd(own_epoll::above_standard(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), true));
 	if (fd < 0)
 		return -errno;
 	uint64_t secret = uint64_t{c->wakeup_secret} << 32;
 	epoll_event e = interest();
-	if (syscall(SYS_write, fd, &secret, sizeof secret) != sizeof secret ||
-	    epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0) {
-		int error = -errno;
-		sys::close(fd);
-		return error;
-	}
-	c->wakeup_fd.store(fd, mo::release);
+	if (syscall(SYS_write, fd.get(), &secret, sizeof secret) != sizeof secret ||
+	    epoll_ctl(c->fd, EPOLL_CTL_ADD, fd, &e) != 0)
+		return -errno;
+	c->wakeup_fd.store(fd.release(), mo::release);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/pool.hpp"
 
-#include "base/syscalls.hpp"
+#include "base/owned_fd.hpp"
 #include "sigevec/uapi.h"
 
 #include <cerrno>
@@ -25,7 +25,7 @@ int open_device()
 
 int create(size_t size, int node)
 {
-	int device = open_device();
+	OwnedFd device(open_device());
 	if (device < 0)
 		return -1;
 	struct sigevec_pool_create c = {};
@@ -34,18 +34,14 @@ int create(size_t size, int node)
 		c.flags = SIGEVEC_POOL_NODE;
 		c.node = node;
 	}
-	int fd = ioctl(device, SIGEVEC_IOC_POOL_CREATE, &c);
-	int e = errno;
-	sys::close(device);
-	errno = e;
-	return fd;
+	return ioctl(device, SIGEVEC_IOC_POOL_CREATE, &c);
 }
 
 } // namespace
 
 void *map(size_t size, int node, int *error)
 {
-	int fd = create(size, node);
+	OwnedFd fd(create(size, node));
 	if (fd < 0) {
 		*error = errno;
 		return nullptr;
@@ -54,7 +50,6 @@ void *map(size_t size, int node, int *error)
 	// transfers wants no faults.
 	void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	*error = m == MAP_FAILED ? errno : 0;
-	sys::close(fd);
 	return m == MAP_FAILED ? nullptr : m;
 }
 

@@ -5,6 +5,7 @@
 #include "engine/transfer.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/owned_fd.hpp"
 #include "base/proc.hpp"
 #include "base/syscalls.hpp"
 #include "engine/carrier.hpp"
@@ -77,12 +78,8 @@ ssize_t without_direct(Request *r, int fd)
 	snprintf(path, sizeof path, "%s/%d", proc::own_files, fd);
 	int flags =
 		(r->is_read() ? O_RDONLY : O_WRONLY) | (r->flags & (O_APPEND | O_SYNC | O_DSYNC));
-	int other = proc::open(path, flags);
-	if (other < 0)
-		return -EINVAL;
-	ssize_t n = transfer_call(r, other);
-	sys::close(other);
-	return n;
+	OwnedFd other(proc::open(path, flags));
+	return other < 0 ? -EINVAL : transfer_call(r, other);
 }
 
 } // namespace

@@ -2,6 +2,7 @@
 //
 // How a region becomes the memory of a queue, and how that ends.
 #include "base/descriptor.hpp"
+#include "base/owned_fd.hpp"
 #include "ether/device.hpp"
 
 #include "base/memory_order.hpp"
@@ -151,19 +152,17 @@ int renew(Device *d)
 {
 	int status = sys::status_flags(d->fd);
 	bool on_exec = sys::closes_on_exec(d->fd) == 1;
-	int fd = socket(AF_XDP,
-			SOCK_RAW | SOCK_CLOEXEC |
-				(status >= 0 && (status & O_NONBLOCK) != 0 ? SOCK_NONBLOCK : 0),
-			0);
+	OwnedFd fd(socket(AF_XDP,
+			  SOCK_RAW | SOCK_CLOEXEC |
+				  (status >= 0 && (status & O_NONBLOCK) != 0 ? SOCK_NONBLOCK : 0),
+			  0));
 	if (fd < 0)
 		return errno;
 	struct timeval limit;
 	socklen_t n = sizeof limit;
 	if (getsockopt(d->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &n) == 0)
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	int error = change_socket(d, fd, on_exec ? O_CLOEXEC : 0);
-	sys::close(fd);
-	return error;
+	return change_socket(d, fd, on_exec ? O_CLOEXEC : 0);
 }
 
 void choose_sizes(Device *d, const dma::Region *r, size_t slot)

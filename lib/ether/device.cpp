@@ -2,6 +2,7 @@
 #include "ether/device.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/owned_fd.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receiver.hpp"
@@ -61,31 +62,28 @@ unsigned queues_of(int any_socket, const char *name)
 // -errno.
 int make_promiscuous(unsigned ifindex)
 {
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	OwnedFd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
 	struct packet_mreq m = {};
 	m.mr_ifindex = static_cast<int>(ifindex);
 	m.mr_type = PACKET_MR_PROMISC;
 	if (fd < 0)
 		return -errno;
-	int held = setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m) == 0
-			   ? helper::hold(fd)
-			   : -errno;
-	sys::close(fd);
-	return held;
+	return setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof m) == 0
+		       ? helper::hold(fd)
+		       : -errno;
 }
 
 // What the device needs beside its socket. 0 or an errno.
 int equip(Device *d, const char *name)
 {
 	// AF_XDP sockets know nothing of these.
-	int any = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	OwnedFd any(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 	if (any < 0)
 		return errno;
 	struct ifreq r = request_for(name);
 	int failed = ioctl(any, SIOCGIFMTU, &r) != 0 ? errno : 0;
 	d->mtu = static_cast<uint32_t>(r.ifr_mtu);
 	unsigned queues = queues_of(any, name);
-	sys::close(any);
 	if (failed != 0)
 		return failed;
 	if (queues != 0 && d->queue >= queues)

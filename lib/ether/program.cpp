@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "ether/program.hpp"
 
+#include "base/owned_fd.hpp"
 #include "base/sync.hpp"
-#include "base/syscalls.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/table.hpp"
 
@@ -32,13 +32,10 @@ int bpf(int command, union bpf_attr &a)
 }
 
 // Descriptor, or -1 with errno: gives it to the helper. Its number there, or -errno.
-int keep(int fd)
+int keep(int made)
 {
-	if (fd < 0)
-		return -errno;
-	int held = helper::hold(fd);
-	sys::close(fd);
-	return held;
+	OwnedFd fd(made);
+	return fd < 0 ? -errno : helper::hold(fd);
 }
 
 // "svec" and the namespace, in the characters that are allowed.
@@ -128,23 +125,20 @@ int hold(Program *p, int link, int map)
 // 0 or an errno.
 int create(Program *p, const char *name)
 {
-	int map = make_map(name);
+	OwnedFd map(make_map(name));
 	if (map < 0)
 		return errno;
-	int link = -1, program = load(name, map);
+	int link = -1;
+	OwnedFd program(load(name, map));
 	if (program >= 0) {
 		link = attach(program, p->ifindex, XDP_FLAGS_DRV_MODE);
 		p->generic = link < 0 && errno != EBUSY && errno != EEXIST && errno != EPERM;
 		if (p->generic)
 			link = attach(program, p->ifindex, XDP_FLAGS_SKB_MODE);
 	}
-	int error = link < 0 ? errno : 0;
-	if (program >= 0)
-		sys::close(program);
-	if (error == 0)
-		return hold(p, link, map);
-	sys::close(map);
-	return error == EEXIST ? EBUSY : error;
+	if (link >= 0)
+		return hold(p, link, map.release());
+	return errno == EEXIST ? EBUSY : errno;
 }
 
 // The kind of an object: link, program, map.
@@ -168,7 +162,7 @@ int by_number(int command, uint32_t number)
 // The map of a program of ours with this name, or -1.
 int map_of(uint32_t program_number, const char *name)
 {
-	int program = by_number(BPF_PROG_GET_FD_BY_ID, program_number);
+	OwnedFd program(by_number(BPF_PROG_GET_FD_BY_ID, program_number));
 	if (program < 0)
 		return -1;
 	struct bpf_prog_info info = {};
@@ -181,7 +175,6 @@ int map_of(uint32_t program_number, const char *name)
 	a.info.info = reinterpret_cast<uintptr_t>(&info);
 	bool ours = bpf(BPF_OBJ_GET_INFO_BY_FD, a) == 0 && info.nr_map_ids == 1 &&
 		    memcmp(info.name, name, name_size) == 0;
-	sys::close(program);
 	return ours ? by_number(BPF_MAP_GET_FD_BY_ID, map_number) : -1;
 }
 
@@ -194,7 +187,7 @@ int adopt(Program *p, const char *name)
 		a.start_id = number;
 		if (bpf(BPF_LINK_GET_NEXT_ID, a) != 0)
 			return errno == EPERM ? EPERM : ENOENT;
-		int link = by_number(BPF_LINK_GET_FD_BY_ID, a.next_id);
+		OwnedFd link(by_number(BPF_LINK_GET_FD_BY_ID, a.next_id));
 		if (link < 0)
 			continue;
 		struct bpf_link_info info;
@@ -202,8 +195,7 @@ int adopt(Program *p, const char *name)
 			    info.xdp.ifindex == p->ifindex;
 		int map = here ? map_of(info.prog_id, name) : -1;
 		if (map >= 0)
-			return hold(p, link, map);
-		sys::close(link);
+			return hold(p, link.release(), map);
 	}
 }
 
@@ -263,13 +255,11 @@ namespace {
 // errno.
 int with_map(const Program *p, int command, union bpf_attr &a)
 {
-	int map = table::bring(p->map);
+	OwnedFd map(table::bring(p->map));
 	if (map < 0)
 		return -map;
 	a.map_fd = static_cast<uint32_t>(map);
-	int error = bpf(command, a) == 0 ? 0 : errno;
-	sys::close(map);
-	return error;
+	return bpf(command, a) == 0 ? 0 : errno;
 }
 
 } // namespace

@@ -3,6 +3,7 @@
 
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/owned_fd.hpp"
 #include "base/same_file.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
@@ -318,14 +319,12 @@ int fetch(Files *f, const HandOver *o, int number)
 	if (o->thread == getpid() ||
 	    (fd >= 0 && same_file(o->thread, number, self, fd) == Same::yes))
 		return fd;
-	int thread = open_process(o->thread, PIDFD_THREAD);
+	OwnedFd thread(open_process(o->thread, PIDFD_THREAD));
 	if (thread < 0)
 		return fd; // Linux before 6.9: threads with tables of their own are not told apart
 	if (fd >= 0)
 		copies::close(fd);
-	fd = fetch_from(thread, number);
-	sys::close(thread);
-	return fd;
+	return fetch_from(thread, number);
 }
 
 int duplicate(int number)

@@ -2,8 +2,8 @@
 #include "runtime/stats.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/owned_fd.hpp"
 #include "base/proc.hpp"
-#include "base/syscalls.hpp"
 #include "runtime/config.hpp"
 #include "runtime/stats_place.hpp"
 
@@ -124,11 +124,10 @@ void open()
 {
 	if (table.load(mo::relaxed) != own)
 		return;
-	int fd = stats_place::open();
+	OwnedFd fd(stats_place::open());
 	if (fd < 0)
 		return;
 	void *memory = mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	sys::close(fd);
 	if (memory == MAP_FAILED) {
 		stats_place::remove_name();
 		return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/stats_place.hpp"
 
+#include "base/owned_fd.hpp"
 #include "base/pending_signal.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
@@ -110,12 +111,8 @@ bool holds_statistics(int fd)
 // A file that has this name is of an earlier process with this number, or of this one before exec.
 bool remove_earlier(int folder, const char *file)
 {
-	int fd = open_at(folder, file, O_RDONLY | O_NONBLOCK);
-	if (fd < 0)
-		return false;
-	bool ours = holds_statistics(fd);
-	sys::close(fd);
-	return ours && unlinkat(folder, file, 0) == 0;
+	OwnedFd fd(open_at(folder, file, O_RDONLY | O_NONBLOCK));
+	return fd >= 0 && holds_statistics(fd) && unlinkat(folder, file, 0) == 0;
 }
 
 int make(int folder)
@@ -139,13 +136,11 @@ constexpr unsigned most_left = 16;
 // Keeps that within bounds: every process that adds one removes the oldest when there are many.
 void remove_oldest(int folder)
 {
-	int own = open_at(folder, ".", O_RDONLY | O_DIRECTORY);
-	DIR *list = own >= 0 ? fdopendir(own) : nullptr;
-	if (list == nullptr) {
-		if (own >= 0)
-			sys::close(own);
+	OwnedFd folder_of_list(open_at(folder, ".", O_RDONLY | O_DIRECTORY));
+	DIR *list = folder_of_list >= 0 ? fdopendir(folder_of_list) : nullptr;
+	if (list == nullptr)
 		return;
-	}
+	int own = folder_of_list.release(); // the list's
 	unsigned left = 0;
 	long oldest_time = LONG_MAX;
 	char oldest[NAME_MAX + 1] = "";
@@ -169,12 +164,11 @@ void remove_oldest(int folder)
 
 int open_own()
 {
-	int folder = stats_folder::open_own();
+	OwnedFd folder(stats_folder::open_own());
 	if (folder < 0)
 		return -1;
 	remove_oldest(folder);
 	int fd = make(folder);
-	sys::close(folder);
 	if (fd >= 0) {
 		owner = geteuid();
 		snprintf(name, sizeof name, "%d", static_cast<int>(getpid()));
@@ -203,21 +197,14 @@ int open_in_folder()
 		return -1;
 	memcpy(path, config::stats_file, n);
 	path[n] = '\0';
-	int folder = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
-	if (folder < 0)
-		return -1;
-	int fd = is_fit(folder) ? make(folder) : -1;
-	sys::close(folder);
-	return fd;
+	OwnedFd folder(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
+	return folder >= 0 && is_fit(folder) ? make(folder) : -1;
 }
 
 int open_shared()
 {
-	int fd = open_at(AT_FDCWD, config::stats_file, O_RDWR | O_CREAT | O_NONBLOCK, 0644);
-	if (fd < 0 || (holds_statistics(fd) && can_be_mapped(fd)))
-		return fd;
-	sys::close(fd);
-	return -1;
+	OwnedFd fd(open_at(AT_FDCWD, config::stats_file, O_RDWR | O_CREAT | O_NONBLOCK, 0644));
+	return fd >= 0 && holds_statistics(fd) && can_be_mapped(fd) ? fd.release() : -1;
 }
 
 } // namespace
@@ -252,11 +239,9 @@ void remove_name()
 {
 	if (name[0] == '\0')
 		return;
-	int folder = stats_folder::open_of(owner);
-	if (folder < 0)
-		return;
-	unlinkat(folder, name, 0);
-	sys::close(folder);
+	OwnedFd folder(stats_folder::open_of(owner));
+	if (folder >= 0)
+		unlinkat(folder, name, 0);
 }
 
 } // namespace sigevec::stats_place
