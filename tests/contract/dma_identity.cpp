@@ -722,14 +722,30 @@ BOOST_AUTO_TEST_CASE(a_refused_send_holds_nothing)
 	}
 }
 
-BOOST_AUTO_TEST_CASE(who_waits_for_room_is_told_at_once_when_the_association_ends)
-{
-	Region region(size);
+/// A region all of which a send that waits holds, and a socket at which something is.
+struct FullRegion {
+	Region region{size};
 	Pair full = make_pair(unix_stream_kind), s = make_pair(udp4_kind);
-	char *const all = region.reserve(size);
-	Request &send_all = on_region(full.a, region, size, all);
-	BOOST_TEST_REQUIRE(aio_send(&send_all.cb, AIO_DMA_BUF) == 0);
-	region.release(all, size);
+	Request *send_all;
+
+	FullRegion()
+	{
+		char *const all = region.reserve(size);
+		send_all = &on_region(full.a, region, size, all);
+		BOOST_TEST_REQUIRE(aio_send(&send_all->cb, AIO_DMA_BUF) == 0);
+		region.release(all, size);
+	}
+	void finish_send()
+	{
+		std::string buffer(size, 0);
+		for (size_t n = 0; n < size;)
+			n += size_t(recv(full.b, buffer.data(), size, 0));
+		finish(*send_all);
+	}
+};
+
+BOOST_FIXTURE_TEST_CASE(who_waits_for_room_is_told_at_once_when_the_association_ends, FullRegion)
+{
 	BOOST_TEST_REQUIRE(send(s.b, "x", 1, 0) == 1);
 	// A sleep is for a second; a machine that is slower than that gets another chance.
 	BOOST_TEST(eventually([&] {
@@ -743,20 +759,11 @@ BOOST_AUTO_TEST_CASE(who_waits_for_room_is_told_at_once_when_the_association_end
 		BOOST_TEST(waiter.error() == ECANCELED);
 		return std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(900);
 	}));
-	std::string buffer(size, 0);
-	for (size_t n = 0; n < size;)
-		n += size_t(recv(full.b, buffer.data(), size, 0));
-	finish(send_all);
+	finish_send();
 }
 
-BOOST_AUTO_TEST_CASE(waiting_for_room_takes_no_processor_time)
+BOOST_FIXTURE_TEST_CASE(waiting_for_room_takes_no_processor_time, FullRegion)
 {
-	Region region(size);
-	Pair full = make_pair(unix_stream_kind), s = make_pair(udp4_kind);
-	char *const all = region.reserve(size);
-	Request &send_all = on_region(full.a, region, size, all);
-	BOOST_TEST_REQUIRE(aio_send(&send_all.cb, AIO_DMA_BUF) == 0);
-	region.release(all, size);
 	region.associate(s.a);
 	BOOST_TEST_REQUIRE(send(s.b, "x", 1, 0) == 1);
 	void *p = nullptr;
@@ -770,10 +777,7 @@ BOOST_AUTO_TEST_CASE(waiting_for_room_takes_no_processor_time)
 		wakes = n == 1 ? after.ru_nvcsw - before.ru_nvcsw : 1000000;
 	});
 	usleep(300000);
-	std::string buffer(size, 0);
-	for (size_t n = 0; n < size;)
-		n += size_t(recv(full.b, buffer.data(), size, 0));
-	finish(send_all);
+	finish_send();
 	reader.join();
 	// It was some 300 when a sleeper looked each millisecond.
 	BOOST_TEST(wakes < 60);

@@ -125,19 +125,34 @@ BOOST_AUTO_TEST_CASE(a_connect_that_waits_keeps_the_socket_that_had_the_name)
 	});
 }
 
+/// A listener that takes no more connections until those that wait have been accepted.
+struct FullListener {
+	Folder folder;
+	Fd listener;
+	Address to;
+	std::vector<Fd> clients;
+
+	explicit FullListener(const SocketKind &kind)
+	    : listener(folder.socket_at("s", kind, 0)), to(unix_name(folder.in("s"))),
+	      clients(fill_backlog(kind, to))
+	{
+	}
+	void accept_all() const
+	{
+		for (size_t i = 0; i < clients.size(); i++)
+			BOOST_TEST(was_connected_to(listener));
+	}
+};
+
 BOOST_AUTO_TEST_CASE(what_is_sent_behind_a_connect_that_waits_waits_for_it)
 {
 	for_each_socket_to_connect([](Way &way, const SocketKind &kind, int s) {
-		Folder folder;
-		const Fd listener = folder.socket_at("s", kind, 0);
-		Address to = unix_name(folder.in("s"));
-		std::vector<Fd> const clients = fill_backlog(kind, to);
-		Pending &connecting = way.connect(s, to.get(), to.length);
+		FullListener full(kind);
+		Pending &connecting = way.connect(s, full.to.get(), full.to.length);
 		Pending &sending = way.send(s, "x");
 		way.go();
 		BOOST_TEST(way.pending(sending));
-		for (size_t i = 0; i < clients.size(); i++)
-			BOOST_TEST(was_connected_to(listener));
+		full.accept_all();
 		BOOST_TEST(way.finish(connecting) == ok(0));
 		BOOST_TEST(way.finish(sending) == ok(1));
 	});
@@ -146,36 +161,28 @@ BOOST_AUTO_TEST_CASE(what_is_sent_behind_a_connect_that_waits_waits_for_it)
 BOOST_AUTO_TEST_CASE(a_connect_that_waits_for_room_can_be_cancelled)
 {
 	for_each_socket_to_connect([](Way &way, const SocketKind &kind, int s) {
-		Folder folder;
-		Fd const listener = folder.socket_at("s", kind, 0);
-		Address to = unix_name(folder.in("s"));
-		std::vector<Fd> const clients = fill_backlog(kind, to);
-		Pending &p = way.connect(s, to.get(), to.length);
+		FullListener full(kind);
+		Pending &p = way.connect(s, full.to.get(), full.to.length);
 		BOOST_TEST(way.pending(p));
 		BOOST_TEST(way.cancel(p));
 		BOOST_TEST(way.finish(p) == failed(ECANCELED));
-		for (size_t i = 0; i < clients.size(); i++)
-			BOOST_TEST(was_connected_to(listener));
-		BOOST_TEST(!was_connected_to(listener));
+		full.accept_all();
+		BOOST_TEST(!was_connected_to(full.listener));
 	});
 }
 
 BOOST_AUTO_TEST_CASE(a_channel_with_connects_that_wait_can_be_destroyed)
 {
-	Folder folder;
-	const Fd listener = folder.socket_at("s", unix_stream_kind, 0);
-	Address to = unix_name(folder.in("s"));
-	const std::vector<Fd> clients = fill_backlog(unix_stream_kind, to);
+	FullListener full(unix_stream_kind);
 	for_each_channel_kind([&](unsigned flags) {
 		Fd const a = new_socket(unix_stream_kind), b = new_socket(unix_stream_kind);
 		set_nonblocking(b);
 		Channel ec(flags);
 		for (int s : {int(a), int(b)})
-			BOOST_TEST(ev_connect(s, to.get(), to.length, ec, nullptr) == 0);
+			BOOST_TEST(ev_connect(s, full.to.get(), full.to.length, ec, nullptr) == 0);
 	});
-	for (size_t i = 0; i < clients.size(); i++)
-		BOOST_TEST(was_connected_to(listener));
-	BOOST_TEST(!was_connected_to(listener));
+	full.accept_all();
+	BOOST_TEST(!was_connected_to(full.listener));
 }
 
 BOOST_AUTO_TEST_CASE(a_name_that_leads_nowhere_ends_as_connect_does)
