@@ -189,8 +189,7 @@ enum class State : uint8_t { free, queued, trying, running, in_ring, ending, can
 
 // Which file a request is for.
 struct FileOfRequest {
-	// As Sought::fd.
-	std::atomic<uint64_t> dev, ino;
+	std::atomic<uint64_t> dev, ino;     // as Sought::fd
 	bool plain_calls_only, exact_inode; // as in Descriptor
 	off_t size;                         // of the file at submission
 	uint64_t mount, birth;              // as in Descriptor
@@ -202,7 +201,7 @@ struct FileOfRequest {
 
 // What the driver has of a request that stands in a stream.
 struct InStream {
-	// The driver's: the stream that it stands in, or nullptr, and its place there.
+	// The stream, or nullptr, and its place there.
 	driver::Stream *stream;
 	Links<Request> in_stream;
 	// For the driver: who waits to hear whether the ring could cancel it; whether the ring only
@@ -235,7 +234,6 @@ struct ByWorker {
 	std::atomic<bool> driver_notified;
 };
 
-// What must have ended before what.
 struct Dependence {
 	// An fsync that must wait for this request: nullptr none, else the fsync;
 	// closed_dependent() once this has ended.
@@ -246,7 +244,7 @@ struct Dependence {
 
 // A request in a kernel-AIO context.
 struct InContext {
-	std::atomic<int> context; // kernel-AIO context, or -1
+	std::atomic<int> context; // or -1
 	uint8_t paced;            // 1 + the place where it counts as outstanding (pace.hpp), or 0
 	// Who sees to it that its context reports it: nobody but who waits for this request; the
 	// background thread, in whose `needed' it is counted; its group's waiters (kaio.hpp); both.
@@ -257,7 +255,6 @@ struct InContext {
 
 // On its way from one thread to another.
 struct HandedOver {
-	// How it is given from one of the library's threads to another.
 	helper::Post post;
 	// The list the request stands in, one at a time: a file queue, of the driver.
 	std::atomic<Request *> next;
@@ -272,8 +269,6 @@ struct Sought {
 	// Where its event goes, and with what: ec_destroy and ev_cancel look for them.
 	std::atomic<Channel *> channel;
 	std::atomic<void *> data;
-	// Of a one-call request that is queued (request/index.hpp).
-	Hook<Request> of_data;
 };
 
 struct Request : Sought,
@@ -290,6 +285,8 @@ struct Request : Sought,
 	// Generation in the upper bits, State in the lower eight: a canceller's view of a request
 	// that has ended and come back as another one can never match.
 	std::atomic<uint64_t> state;
+	// Of a one-call request that is queued (request/index.hpp).
+	Hook<Request> of_data;
 
 	Kind kind;
 	bool front; // a write of which a part went out within the call: nothing may come between
@@ -300,8 +297,7 @@ struct Request : Sought,
 	int shown_fd;     // as in Call
 	Carrier *carrier; // that carries it out as the caller (engine/carrier.hpp), or nullptr
 
-	// Where it waits for an associated socket (dma/association.hpp), or 0.
-	std::atomic<uint64_t> association;
+	std::atomic<uint64_t> association; // where it waits (dma/association.hpp), or 0
 	// The generation while the submitting call has not returned: until then `fd' is the number
 	// that was meant.
 	std::atomic<uint64_t> in_call;
