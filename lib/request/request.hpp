@@ -256,19 +256,16 @@ struct InContext {
 // On its way from one thread to another.
 struct HandedOver {
 	helper::Post post;
-	// The list the request stands in, one at a time: a file queue, of the driver.
-	std::atomic<Request *> next;
+	std::atomic<Request *> next; // in one list at a time: a file queue, of the driver
 	ssize_t result; // of what one thread did, on its way to the thread that ends the request
 };
 
-// What others look for, while it may be ending.
+// What others look for, while it may be ending: hence atomic. Stable within a generation.
 struct Sought {
-	// By aio_cancel of other threads: hence atomic. Stable within a generation.
 	std::atomic<struct aiocb *> cb;
 	std::atomic<int> fd;
-	// Where its event goes, and with what: ec_destroy and ev_cancel look for them.
-	std::atomic<Channel *> channel;
-	std::atomic<void *> data;
+	std::atomic<Channel *> channel; // where its event goes
+	std::atomic<void *> data;       // with what
 };
 
 struct Request : Sought,
@@ -377,8 +374,7 @@ void free_later(Block *b);
 // its end.
 bool abandon(Request *r);
 
-// Of its notification (events.cpp).
-extern const EventOps event_ops;
+extern const EventOps event_ops; // of its notification (events.cpp)
 
 // One more reference to a request of which this may be a later life. False: it has ended.
 bool keep(Request *r, uint64_t generation);
