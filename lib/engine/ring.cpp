@@ -78,7 +78,6 @@ int set_up(OwnRing *ring, unsigned entries)
 	return e;
 }
 
-// What the completion of r's operation is known by.
 // What the kernel is to heed beside what its arguments say.
 int flags_of(const Request *r)
 {
@@ -90,6 +89,7 @@ int flags_of(const Request *r)
 	return r->op == Op::send ? r->call_flags | MSG_NOSIGNAL | MSG_DONTWAIT : r->call_flags;
 }
 
+// What the completion of r's operation is known by.
 uint64_t mark_of(const Request *r)
 {
 	if (r->dma.zero_copy != nullptr)
