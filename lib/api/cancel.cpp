@@ -11,6 +11,7 @@
 #include "submit/cancel.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <sched.h>
 
 using namespace sigevec;
@@ -35,16 +36,22 @@ int cancel_one(struct aiocb *cb)
 	return aiocb_layout::in_progress(cb) ? -1 : AIO_ALLDONE;
 }
 
-int cancel_all(int fd, const Descriptor &d)
+// The number may have been closed and used again: then the request is another file's. What a file
+// is open for never changes, so it tells the ends of a pipe apart.
+bool is_of(const Request *r, const Descriptor &d)
+{
+	return r->fd.load(mo::relaxed) == d.fd && r->ino.load(mo::relaxed) == d.ino &&
+	       r->dev.load(mo::relaxed) == d.dev &&
+	       ((r->flags.load(mo::relaxed) ^ d.flags) & O_ACCMODE) == 0;
+}
+
+int cancel_all(const Descriptor &d)
 {
 	int result = AIO_ALLDONE;
 	for (uint32_t i = 0; i < requests::size(); i++) {
 		Request *r = requests::at(i);
 		uint64_t word = r->state.load(mo::acquire);
-		// The number may have been closed and used again: then the request is another
-		// file's.
-		if (!cancel::outstanding(word) || r->fd.load(mo::relaxed) != fd ||
-		    r->ino.load(mo::relaxed) != d.ino || r->dev.load(mo::relaxed) != d.dev)
+		if (!cancel::outstanding(word) || !is_of(r, d))
 			continue;
 		int one = cancel::one(r, word);
 		if (one == AIO_NOTCANCELED || (one == AIO_CANCELED && result == AIO_ALLDONE))
@@ -66,7 +73,7 @@ SIGEVEC_EXPORT int aio_cancel(int fd, struct aiocb *cb)
 		return api::result_of(EAGAIN);
 	if (cb != nullptr && !aiocb_layout::in_progress(cb))
 		return AIO_ALLDONE;
-	int result = cb != nullptr ? cancel_one(cb) : cancel_all(fd, d);
+	int result = cb != nullptr ? cancel_one(cb) : cancel_all(d);
 	// Whoever keeps cancelled requests lets go of their files.
 	if (result == AIO_CANCELED || result == AIO_NOTCANCELED)
 		helper::wake();

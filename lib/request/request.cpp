@@ -131,7 +131,7 @@ void set_call(Request *r, const Call &c, const Descriptor &d)
 	r->plain_calls_only = d.plain_calls_only;
 	r->exact_inode = d.exact_inode;
 	r->multishot = c.multishot;
-	r->flags = d.flags;
+	r->flags.store(d.flags, mo::relaxed);
 	r->shown_fd = c.shown_fd;
 	r->dma = c.dma;
 	r->size = d.size;

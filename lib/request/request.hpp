@@ -290,8 +290,8 @@ struct Request : Sought,
 	bool multishot; // of an event: the result is a new descriptor
 	// Descriptors come of it: to be carried out there, where they are to be; or nullptr.
 	TableThread *in_program;
-	int flags;
-	int shown_fd;     // as in Call
+	std::atomic<int> flags; // of the file; as Sought
+	int shown_fd;           // as in Call
 	Carrier *carrier; // that carries it out as the caller (engine/carrier.hpp), or nullptr
 
 	std::atomic<uint64_t> association; // where it waits (dma/association.hpp), or 0

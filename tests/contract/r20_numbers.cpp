@@ -293,3 +293,20 @@ BOOST_AUTO_TEST_CASE(a_read_of_no_bytes_does_not_wait_behind_one_that_waits)
 		BOOST_TEST(finish(waits) == ok(1));
 	});
 }
+
+// ---------------------------------------------------------------- cancelled by a number
+
+BOOST_AUTO_TEST_CASE(a_number_that_has_become_the_other_end_of_a_pipe_cancels_nothing_of_the_first)
+{
+	for (Stream (*make)() : {pipe_stream, fifo_stream}) {
+		Stream s = make();
+		BOOST_TEST_CONTEXT(s.name)
+		{
+			Request &waits = start_read(s.reader, 8);
+			BOOST_TEST_REQUIRE(dup2(s.writer, s.reader) == s.reader);
+			BOOST_TEST(aio_cancel(s.reader, nullptr) == AIO_ALLDONE);
+			put(s.writer, "x");
+			BOOST_TEST(finish(waits) == ok(1));
+		}
+	}
+}

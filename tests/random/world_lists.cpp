@@ -107,12 +107,12 @@ void World::cancel_all(const Step &step)
 	const Handle h = handles_[size_t(handle)];
 	if (!can_cancel(*h.file))
 		return;
-	// The library knows the files that a number has had by their inodes: what was submitted by
-	// the same number on another open file of the same pipe may end, too.
+	// glibc knows nothing but the number: what was submitted by it on another file ends, too.
 	List all, open, must;
 	h.file->model->append_outstanding(all);
-	std::erase_if(all,
-		      [&](const Request *r) { return r->file != h.file && r->place.fd != h.fd; });
+	std::erase_if(all, [&](const Request *r) {
+		return r->file != h.file && !(is_glibc() && r->place.fd == h.fd);
+	});
 	for (Request *const r : all) {
 		if (!r->has_ended())
 			open.push_back(r);
