@@ -25,6 +25,12 @@ bool Stream::glibc_can(const Place &place, const OpenFile &file) const
 	});
 }
 
+/// Whether it is sure to be there still, and to take so much.
+static bool waits_for(const Request &read, size_t size)
+{
+	return !read.file->nonblocking && size <= read.place.size;
+}
+
 /// What is sent to an end that is closed and goes with the last read there is determined only
 /// if that read takes all of it; a peer that is gone is told at once by a pipe and AF_UNIX.
 bool Stream::may_write(const Place &place, const OpenFile &file, const List &list) const
@@ -37,7 +43,7 @@ bool Stream::may_write(const Place &place, const OpenFile &file, const List &lis
 	}
 	if (closed(reader))
 		return list.empty() && flow.idle() && !flow.reads.empty() && place.size != 0 &&
-		       place.size <= flow.reads.front()->place.size;
+		       waits_for(*flow.reads.front(), place.size);
 	// What TCP and terminals have read and not yet freed takes room, for nobody knows how long.
 	const bool frees_later = sort_ == Sort::tcp || sort_ == Sort::pty;
 	return !file.nonblocking || (!frees_later && list.empty() && flow.would_fit(place.size));
