@@ -467,10 +467,21 @@ private:
 /// for them. Longer with each attempt at the same program.
 constexpr std::chrono::microseconds moments[] = {
 	std::chrono::microseconds(0), std::chrono::microseconds(500),
-	std::chrono::microseconds(2000), std::chrono::microseconds(8000),
-	std::chrono::microseconds(30000)};
+	std::chrono::microseconds(2000), std::chrono::microseconds(8000)};
 
-/// False after printing where they part.
+/// The same actor's event, of which one side is told at once and the other one in parts: libevent
+/// joins the deferred events of one turn, and the ends of both directions may come in one turn or
+/// in two.
+bool in_parts(const std::string &theirs, const std::string &ours)
+{
+	const size_t begin = theirs.find(" event ");
+	if (begin == std::string::npos || ours.compare(0, begin + 7, theirs, 0, begin + 7) != 0)
+		return false;
+	const int a = std::stoi(theirs.substr(begin + 7)), b = std::stoi(ours.substr(begin + 7));
+	return a != b && ((a & b) == a || (a & b) == b);
+}
+
+/// False after printing where they part. From an event in parts on they go ways of their own.
 bool the_same(unsigned seed)
 {
 	const Course model = Program(kinds[0], seed, nullptr).run();
@@ -479,6 +490,8 @@ bool the_same(unsigned seed)
 	while (at < theirs.size() && at < ours.size() && theirs[at] == ours[at])
 		++at;
 	if (at == theirs.size() && at == ours.size())
+		return true;
+	if (at < theirs.size() && at < ours.size() && in_parts(theirs[at], ours[at]))
 		return true;
 	const size_t before = getenv("SIGEVEC_SEED") != nullptr ? at : std::min<size_t>(at, 12);
 	for (size_t i = at - before; i < at; ++i)
