@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "base/proc.hpp"
 
+#include "base/owned_fd.hpp"
 #include "base/syscalls.hpp"
 
 #include <cerrno>
@@ -24,34 +25,14 @@ bool is_root(int fd)
 	       sys::fstat(fd, &st) == 0 && st.st_ino == root_inode;
 }
 
-void close_keeping_errno(int fd)
-{
-	int error = errno;
-	sys::close(fd);
-	errno = error;
-}
-
-// Does with the root what f does, and lets go of it.
-template <class F> auto in_root(F f) -> decltype(f(0))
-{
-	int r = root();
-	if (r < 0)
-		return -1;
-	auto result = f(r);
-	close_keeping_errno(r);
-	return result;
-}
-
 } // namespace
 
 int root()
 {
-	auto fd = static_cast<int>(
-		syscall(SYS_openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+	OwnedFd fd(static_cast<int>(
+		syscall(SYS_openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC)));
 	if (fd >= 0 && is_root(fd))
-		return fd;
-	if (fd >= 0)
-		sys::close(fd);
+		return fd.release();
 	if (fd >= 0 || errno == ENOENT || errno == ENOTDIR)
 		errno = ENOSYS;
 	return -1;
@@ -59,18 +40,16 @@ int root()
 
 int open(const char *name, int flags)
 {
-	return in_root([=](int r) {
-		return static_cast<int>(syscall(SYS_openat, r, name, flags | O_CLOEXEC));
-	});
+	OwnedFd r(root());
+	return r < 0 ? -1 : static_cast<int>(syscall(SYS_openat, r.get(), name, flags | O_CLOEXEC));
 }
 
 ssize_t read(const char *name, char *text, size_t room)
 {
-	int fd = open(name, O_RDONLY);
+	OwnedFd fd(open(name, O_RDONLY));
 	if (fd < 0)
 		return -1;
-	ssize_t n = syscall(SYS_read, fd, text, room - 1);
-	close_keeping_errno(fd);
+	ssize_t n = syscall(SYS_read, fd.get(), text, room - 1);
 	text[n > 0 ? n : 0] = '\0';
 	return n;
 }
@@ -79,8 +58,8 @@ ssize_t name_of(int fd, char *name, size_t room)
 {
 	char path[40];
 	snprintf(path, sizeof path, "%s/%d", own_files, fd);
-	ssize_t n = in_root(
-		[&](int r) -> ssize_t { return syscall(SYS_readlinkat, r, path, name, room - 1); });
+	OwnedFd r(root());
+	ssize_t n = r < 0 ? -1 : syscall(SYS_readlinkat, r.get(), path, name, room - 1);
 	name[n > 0 ? n : 0] = '\0';
 	return n;
 }
