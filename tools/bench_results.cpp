@@ -9,27 +9,26 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <string_view>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 namespace tool {
 
-const Comparison posix_aio = {"POSIX AIO",
-			      {{"glibc", true, "", false},
-			       {"libsigevec", false, "", false},
-			       {"inline", false, "inline", false},
-			       {"kaio", false, "kaio", false},
-			       {"uring", false, "uring", false},
-			       {"threads", false, "threads", false}}};
+namespace {
 
-const Comparison libaio = {"libaio",
-			   {{"kernel", true, "", true},
-			    {"libsigevec", false, "", true},
-			    {"inline", false, "inline", true},
-			    {"kaio", false, "kaio", true},
-			    {"uring", false, "uring", true},
-			    {"threads", false, "threads", true}}};
+Comparison comparison(const char *interface, const char *first, bool libaio)
+{
+	Comparison c{interface, {{first, true, "", libaio}, {"libsigevec", false, "", libaio}}};
+	size_t next = 2;
+	for (const char *engine : {"inline", "kaio", "uring", "threads"})
+		c.sides[next++] = {engine, false, engine, libaio};
+	return c;
+}
+
+} // namespace
+
+const Comparison posix_aio = comparison("POSIX AIO", "glibc", false);
+const Comparison libaio = comparison("libaio", "kernel", true);
 
 namespace {
 
@@ -52,15 +51,11 @@ std::string times(double v)
 	return text;
 }
 
-} // namespace
-
-namespace {
-
 // At the right of a column as wide as the side's name, or a number of thousands.
 std::string in_column(const Side &s, const std::string &text)
 {
 	constexpr size_t least = 5;
-	size_t width = std::max(least, std::string_view(s.name).size());
+	size_t width = std::max(least, s.name.size());
 	return std::string(width - std::min(width, text.size()), ' ') + text;
 }
 
@@ -127,8 +122,7 @@ void print_json(const std::vector<Result> &results, const char *path, const Benc
 				.text("work", r.work.name)
 				.text("operation", r.work.write ? "write" : "read")
 				.boolean("direct", r.work.direct);
-			j.number("depth", r.work.depth)
-				.text("side", s.engine.empty() ? s.name : s.engine);
+			j.number("depth", r.work.depth).text("side", s.name);
 			if (r.runs[i].empty())
 				j.text("error", r.error[i]);
 			j.real("operations_per_second", r.median(i))

@@ -9,7 +9,6 @@
 #include <ctime>
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <memory>
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,15 +62,13 @@ public:
 	// Operations per second, or -errno.
 	double run(double seconds)
 	{
-		void *memory = nullptr;
-		if (int e = posix_memalign(&memory, 4096, place_.block * work_.depth); e != 0)
+		Blocks blocks;
+		if (int e = blocks.make(place_, work_.depth); e != 0)
 			return -e;
-		std::unique_ptr<void, void (*)(void *)> owner(memory, free);
-		memset(memory, 1, place_.block * work_.depth);
 		requests_.resize(work_.depth);
 		for (unsigned i = 0; i < work_.depth; i++) {
 			requests_[i].aio_fildes = fd_;
-			requests_[i].aio_buf = static_cast<char *>(memory) + i * place_.block;
+			requests_[i].aio_buf = blocks.at(i);
 			requests_[i].aio_nbytes = place_.block;
 			list_.push_back(&requests_[i]);
 		}
@@ -156,6 +153,22 @@ off_t Offsets::next(const Place &p)
 	random_ ^= random_ >> 7;
 	random_ ^= random_ << 17;
 	return static_cast<off_t>(random_ % (p.size / p.block) * p.block);
+}
+
+Blocks::~Blocks()
+{
+	free(memory_);
+}
+
+int Blocks::make(const Place &p, unsigned count)
+{
+	block_ = p.block;
+	void *memory = nullptr;
+	int e = posix_memalign(&memory, 4096, block_ * count);
+	if (e != 0)
+		return e;
+	memory_ = static_cast<char *>(memset(memory, 1, block_ * count));
+	return 0;
 }
 
 double seconds_now()

@@ -44,6 +44,22 @@ private:
 	uint64_t random_ = 88172645463325252u;
 };
 
+// Memory for the blocks of so many requests, aligned for O_DIRECT.
+class Blocks {
+public:
+	Blocks() = default;
+	~Blocks();
+	Blocks(const Blocks &) = delete;
+	Blocks &operator=(const Blocks &) = delete;
+	// 0 or errno.
+	int make(const Place &p, unsigned count);
+	char *at(unsigned i) const { return memory_ + i * block_; }
+
+private:
+	char *memory_ = nullptr;
+	size_t block_ = 0;
+};
+
 double seconds_now();
 
 // By the child, on a file: operations per second, or -errno.

@@ -6,12 +6,8 @@
 #include "tool.hpp"
 
 #include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <ctime>
 #include <dlfcn.h>
 #include <linux/aio_abi.h>
-#include <memory>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <vector>
@@ -74,11 +70,9 @@ public:
 
 	double run(double seconds)
 	{
-		void *memory = nullptr;
-		if (int e = posix_memalign(&memory, 4096, place_.block * work_.depth); e != 0)
+		Blocks blocks;
+		if (int e = blocks.make(place_, work_.depth); e != 0)
 			return -e;
-		std::unique_ptr<void, void (*)(void *)> owner(memory, free);
-		memset(memory, 1, place_.block * work_.depth);
 		if (int e = f_.setup(static_cast<int>(work_.depth), &context_); e < 0)
 			return e;
 		std::vector<struct iocb *> list;
@@ -86,8 +80,7 @@ public:
 			requests_[i].aio_lio_opcode = static_cast<uint16_t>(
 				work_.write ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD);
 			requests_[i].aio_fildes = static_cast<uint32_t>(fd_);
-			requests_[i].aio_buf =
-				reinterpret_cast<uint64_t>(memory) + i * place_.block;
+			requests_[i].aio_buf = reinterpret_cast<uint64_t>(blocks.at(i));
 			requests_[i].aio_nbytes = place_.block;
 			list.push_back(&requests_[i]);
 		}
