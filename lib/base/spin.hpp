@@ -15,6 +15,11 @@ namespace sigevec {
 
 class Spin {
 public:
+	constexpr Spin() = default;
+	// For looks that gain less than one in vain costs: they take no longer than most_ns, and it
+	// takes two that have paid to make up for one that has not.
+	constexpr explicit Spin(long most_ns) : most_ns_(most_ns), dear_(true) {}
+
 	// Whether the process may use more than one processor: otherwise nothing can change while
 	// one looks. Set once, before anything else.
 	static std::atomic<bool> allowed;
@@ -39,7 +44,7 @@ public:
 		for (;;) {
 			for (int i = 0; i < 8; i++) {
 				if (done()) {
-					failures_ = skipped_ = 0;
+					note_success();
 					return true;
 				}
 				relax();
@@ -47,19 +52,27 @@ public:
 			timespec now = monotonic_now();
 			if ((now.tv_sec - start.tv_sec) * 1000000000 +
 				    (now.tv_nsec - start.tv_nsec) >
-			    most_ns)
+			    most_ns_)
 				break;
 		}
-		if (failures_ < most_failures)
-			failures_++;
+		failures_ += dear_ ? 2 : 1;
+		if (failures_ > most_failures)
+			failures_ = most_failures;
 		skipped_ = 0;
 		return false;
 	}
 
 private:
-	static constexpr long most_ns = 50000;
+	void note_success()
+	{
+		failures_ = dear_ && failures_ != 0 ? failures_ - 1 : 0;
+		skipped_ = 0;
+	}
+
 	static constexpr unsigned most_failures = 6;
 
+	long most_ns_ = 50000;
+	bool dear_ = false;
 	unsigned failures_ = 0, skipped_ = 0;
 };
 

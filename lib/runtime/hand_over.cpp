@@ -6,6 +6,7 @@
 #include "base/owned_fd.hpp"
 #include "base/same_file.hpp"
 #include "base/socket_option.hpp"
+#include "base/spin.hpp"
 #include "base/syscalls.hpp"
 #include "config.h"
 #include "runtime/copies.hpp"
@@ -353,18 +354,33 @@ void take(Files *f, HandOver *o, Taken *t)
 	}
 	if (refused)
 		open_door(f);
-	// Release: of the files; after this the offer is its submitter's, who may have left.
-	o->answered.store(1, mo::release);
-	futex_wake(o->answered, 1);
+	// Release: of the files; after this the offer is its submitter's, who may have left. Waking
+	// nobody at an address that was good is no harm.
+	if (o->answer.exchange(HandOver::given, mo::acq_rel) == HandOver::slept_for)
+		futex_wake(o->answer, 1);
 }
 
-void wait_for_answer(HandOver *o, bool soon)
+namespace {
+
+// What this thread has learned of looking for answers. The two changes of thread that a sleep takes
+// are longer than this.
+thread_local Spin spin __attribute__((tls_model("initial-exec"))) = Spin(25000);
+
+bool is_answered(const HandOver *o)
 {
-	constexpr int patience = 200;
-	for (int i = 0; soon && i < patience && o->answered.load(mo::acquire) == 0; i++)
-		relax();
-	while (o->answered.load(mo::acquire) == 0)
-		futex_wait(o->answered, 0, nullptr);
+	return o->answer.load(mo::acquire) == HandOver::given;
+}
+
+} // namespace
+
+void wait_for_answer(HandOver *o)
+{
+	if (!spin.skip() && spin.until([o] { return is_answered(o); }))
+		return;
+	uint32_t none = HandOver::none;
+	o->answer.compare_exchange_strong(none, HandOver::slept_for, mo::acq_rel, mo::acquire);
+	while (!is_answered(o))
+		futex_wait(o->answer, HandOver::slept_for, nullptr);
 }
 
 void close_in_child(Files *f)

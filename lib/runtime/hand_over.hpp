@@ -46,7 +46,8 @@ struct HandOver {
 	pid_t thread;      // the submitter
 	bool sent = false; // by the courier
 	uint64_t sent_as = 0;
-	std::atomic<uint32_t> answered{0};
+	enum Answer : uint32_t { none, slept_for, given };
+	std::atomic<uint32_t> answer{none};
 };
 
 // How files come; set up with the helper.
@@ -85,14 +86,14 @@ bool make_courier(Files *f);
 void leave_courier(Files *f);
 void discard_courier(Files *f);
 
-// By the submitter, before the offer is seen. False: errno, nothing has been sent. Then answered()
+// By the submitter, before the offer is seen. False: errno, nothing has been sent. Then the answer
 // must be waited for.
 bool send_along(Files *f, HandOver *o);
 void sent_along(Files *f, const HandOver *o);
 // Whether it is worth while to make the answered offer once more: another way has been found.
 bool hand_over_again(const Files *f, const HandOver *o);
-// Sleeps until the offer has been answered. soon: it is worth looking for a moment.
-void wait_for_answer(HandOver *o, bool soon);
+// Looks for the answer for a moment, where that has paid lately, and sleeps until it is there.
+void wait_for_answer(HandOver *o);
 
 // By a thread of the helper's: takes the files and answers, after which the offer is gone; its
 // files and objects are in the caller's arrays.

@@ -156,7 +156,7 @@ bool hand_over_once(Helper *h, HandOver *o)
 	bool idle = for_worker(o->type) && h->jobs.push_to_idle(&o->post);
 	if (!idle)
 		post(h, &o->post);
-	wait_for_answer(o, idle);
+	wait_for_answer(o);
 	sent_along(&h->files, o);
 	return true;
 }
