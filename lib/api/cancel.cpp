@@ -11,7 +11,6 @@
 #include "submit/cancel.hpp"
 
 #include <cerrno>
-#include <fcntl.h>
 #include <sched.h>
 
 using namespace sigevec;
@@ -36,30 +35,6 @@ int cancel_one(struct aiocb *cb)
 	return aiocb_layout::in_progress(cb) ? -1 : AIO_ALLDONE;
 }
 
-// The number may have been closed and used again: then the request is another file's. What a file
-// is open for never changes, so it tells the ends of a pipe apart.
-bool is_of(const Request *r, const Descriptor &d)
-{
-	return r->fd.load(mo::relaxed) == d.fd && r->ino.load(mo::relaxed) == d.ino &&
-	       r->dev.load(mo::relaxed) == d.dev &&
-	       ((r->flags.load(mo::relaxed) ^ d.flags) & O_ACCMODE) == 0;
-}
-
-int cancel_all(const Descriptor &d)
-{
-	int result = AIO_ALLDONE;
-	for (uint32_t i = 0; i < requests::size(); i++) {
-		Request *r = requests::at(i);
-		uint64_t word = r->state.load(mo::acquire);
-		if (!cancel::outstanding(word) || !is_of(r, d))
-			continue;
-		int one = cancel::one(r, word);
-		if (one == AIO_NOTCANCELED || (one == AIO_CANCELED && result == AIO_ALLDONE))
-			result = one;
-	}
-	return result;
-}
-
 } // namespace
 
 SIGEVEC_EXPORT int aio_cancel(int fd, struct aiocb *cb)
@@ -73,7 +48,7 @@ SIGEVEC_EXPORT int aio_cancel(int fd, struct aiocb *cb)
 		return api::result_of(EAGAIN);
 	if (cb != nullptr && !aiocb_layout::in_progress(cb))
 		return AIO_ALLDONE;
-	int result = cb != nullptr ? cancel_one(cb) : cancel_all(d);
+	int result = cb != nullptr ? cancel_one(cb) : cancel::on_file(d);
 	// Whoever keeps cancelled requests lets go of their files.
 	if (result == AIO_CANCELED || result == AIO_NOTCANCELED)
 		helper::wake();

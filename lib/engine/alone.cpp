@@ -306,6 +306,15 @@ int cancel(Request *r, uint64_t word)
 	return static_cast<int>(a) - 1;
 }
 
+bool is_elsewhere(const Request *r, pid_t thread, int fd)
+{
+	BlockSignals blocked;
+	Guard<Mutex> g(lock);
+	const OwnThread *c = find(r);
+	return c != nullptr &&
+	       same_file(c->thread.load(mo::relaxed), c->file, thread, fd) == Same::no;
+}
+
 void after_fork()
 {
 	lock.reset();

@@ -43,6 +43,9 @@ void run(OwnThread *c);
 constexpr int not_here = -1;
 int cancel(Request *r, uint64_t word);
 
+// Whether r is here, and on another file than number fd of a thread's.
+bool is_elsewhere(const Request *r, pid_t thread, int fd);
+
 void after_fork();
 
 } // namespace alone

@@ -310,3 +310,79 @@ BOOST_AUTO_TEST_CASE(a_number_that_has_become_the_other_end_of_a_pipe_cancels_no
 		}
 	}
 }
+
+namespace {
+
+/// Two open files of one inode, each with its way in.
+struct Alike {
+	const char *name;
+	Fd one, two, into_one, into_two;
+};
+Alike terminals()
+{
+	Stream one = pty_stream(), two = pty_stream();
+	return {"masters of terminals", std::move(one.writer), std::move(two.writer),
+		std::move(one.reader), std::move(two.reader)};
+}
+Alike counters()
+{
+	Fd one(eventfd(0, EFD_CLOEXEC)), two(eventfd(0, EFD_CLOEXEC));
+	Fd into_one(dup(one)), into_two(dup(two));
+	return {"eventfds", std::move(one), std::move(two), std::move(into_one),
+		std::move(into_two)};
+}
+Alike fifo_twice()
+{
+	std::string const path = temp_name("/tmp");
+	BOOST_TEST_REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+	Fd into(open(path.c_str(), O_RDWR | O_CLOEXEC));
+	Fd one(open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+		two(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+	unlink(path.c_str());
+	Fd same(dup(into));
+	return {"opens of a FIFO", std::move(one), std::move(two), std::move(into),
+		std::move(same)};
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_number_that_has_become_another_open_file_of_the_inode_cancels_its_own_only,
+		     BETTER_THAN_GLIBC)
+{
+	for (Alike (*make)() : {terminals, counters, fifo_twice}) {
+		Alike a = make();
+		BOOST_TEST_CONTEXT(a.name)
+		{
+			Request &first = start_read(a.one, 8);
+			BOOST_TEST_REQUIRE(dup2(a.two, a.one) == a.one);
+			BOOST_TEST(aio_cancel(a.one, nullptr) == AIO_ALLDONE);
+			BOOST_TEST(first.pending());
+			Request &second = start_read(a.one, 8);
+			BOOST_TEST(aio_cancel(a.one, nullptr) == AIO_CANCELED);
+			BOOST_TEST(finish(second) == failed(ECANCELED));
+			BOOST_TEST(first.pending());
+			uint64_t const one = 1;
+			put(a.into_one, {reinterpret_cast<const char *>(&one), sizeof one});
+			BOOST_TEST(finish(first) == ok(8));
+		}
+	}
+}
+
+BOOST_AUTO_TEST_CASE(many_requests_of_two_open_files_of_an_inode_are_cancelled_apart,
+		     BETTER_THAN_GLIBC)
+{
+	constexpr int many = 150;
+	Alike a = terminals();
+	std::vector<Request *> first, second;
+	for (int i = 0; i < many; ++i)
+		first.push_back(&start_read(a.one, 1));
+	BOOST_TEST_REQUIRE(dup2(a.two, a.one) == a.one);
+	for (int i = 0; i < many; ++i)
+		second.push_back(&start_read(a.one, 1));
+	BOOST_TEST(aio_cancel(a.one, nullptr) == AIO_CANCELED);
+	for (Request *const r : second)
+		BOOST_TEST(finish(*r) == failed(ECANCELED));
+	put(a.into_one, std::string(many, 'x'));
+	for (Request *const r : first)
+		BOOST_TEST(finish(*r) == ok(1));
+}
