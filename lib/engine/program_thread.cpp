@@ -132,8 +132,12 @@ void *main(void *p)
 // With `starting' held.
 bool start(Thread *t)
 {
-	if (!t->way.set_up())
+	// The table may be full. What is still under its own number needs no way out of the
+	// helper's, and a pidfd is looked for again when it is needed.
+	if (!t->way.set_up() && t->way.by_socket()) {
+		t->way.close();
 		return false;
+	}
 	if (start_thread(main, t, "sigevec-program") != 0) {
 		t->way.close();
 		return false;

@@ -117,6 +117,15 @@ int not_queued(const Call &c, const Descriptor &d, Request *r, ssize_t out, int 
 	return r == nullptr || requests::abandon(r) ? refuse(c, error) : 0;
 }
 
+// accept(2) looks for a number first, and with the program's table full says so.
+bool has_free_number(int fd)
+{
+	int copy = sys::duplicate(fd, 0);
+	if (copy >= 0)
+		sys::close(copy);
+	return copy >= 0;
+}
+
 // What must be there before r is handed over. 0; an errno of the call; or -errno, with which r is
 // to end.
 int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
@@ -125,6 +134,8 @@ int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out
 	stats_detail::handed_over(r);
 	if (c.event.channel != nullptr && !wakeup::install(c.event.channel))
 		return EAGAIN;
+	if (c.op == Op::accept && !has_free_number(c.fd))
+		return -EMFILE;
 	if (carrier::needed(c, d, out)) {
 		int e = carrier::attach(r);
 		return e == -EAGAIN ? EAGAIN : e;
@@ -132,14 +143,12 @@ int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out
 	return transfer::makes_descriptors(c, d) && !program_thread::take(r) ? EAGAIN : 0;
 }
 
-// accept(2) looks for a number first; with the program's table full it says so, and so does an
-// accept for which the library has found none.
-bool has_free_number(int fd)
+// The helper's table is full, and no carrier may take descriptors that come; but what is there is
+// received without.
+bool received_at_once(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	int copy = sys::duplicate(fd, 0);
-	if (copy >= 0)
-		sys::close(copy);
-	return copy >= 0;
+	return c.op == Op::recv && transfer::makes_descriptors(c, d) &&
+	       engines::inline_.attempt(c, d, result);
 }
 
 // out: what the attempt within the call has left (engine.hpp).
@@ -156,8 +165,9 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 		error = errno;
 	} else if (out >= 0 && stream::give_up_claim(stream::word_of({d.dev, d.ino, false})))
 		helper::look_at_streams();
-	if (r != nullptr && error == EAGAIN && c.op == Op::accept && !has_free_number(c.fd))
-		error = -EMFILE;
+	ssize_t result;
+	if (r != nullptr && error == EAGAIN && received_at_once(c, d, &result))
+		return ended(c, d.kind, By::inline_, r, result);
 	return error < 0 ? ended(c, d.kind, By::none, r, error) : not_queued(c, d, r, out, error);
 }
 

@@ -165,6 +165,23 @@ BOOST_AUTO_TEST_CASE(what_waits_can_be_cancelled_and_lets_go_of_its_file, BETTER
 	});
 }
 
+BOOST_AUTO_TEST_CASE(what_waits_is_not_cancelled_by_the_next_file_of_its_number, BETTER_THAN_GLIBC)
+{
+	BOOST_TEST(in_child([] {
+			   Stream one = pty_stream(), two = pty_stream();
+			   rlimit before;
+			   CHILD_REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+			   const rlimit few{fewest, before.rlim_max};
+			   CHILD_REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+			   Request &read = start_read(one.writer, 1);
+			   CHILD_REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+			   CHILD_REQUIRE(dup2(two.writer, one.writer) == one.writer);
+			   CHILD_REQUIRE(aio_cancel(one.writer, nullptr) == AIO_ALLDONE);
+			   put(one.reader, "x");
+			   CHILD_REQUIRE(finish(read) == ok(1));
+		   }) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(many_that_wait_keep_up_nobody)
 {
 	BOOST_TEST(in_child([] {
@@ -351,5 +368,84 @@ BOOST_AUTO_TEST_CASE(an_accept_ends_as_accept_does_and_leaves_the_connection)
 			CHILD_REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
 		}
 		CHILD_REQUIRE(Fd(accept(listener, nullptr, nullptr)) >= 0);
+	});
+}
+
+namespace {
+
+/// All numbers are used, and the library's helper has room.
+void fill_table(int fd)
+{
+	constexpr rlim_t few = 100;
+	rlimit limit;
+	CHILD_REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = few;
+	CHILD_REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	while (dup(fd) >= 0)
+		;
+}
+
+void send_descriptor(int s)
+{
+	Message &m = message({"data"});
+	m.attach_descriptor(s);
+	CHILD_REQUIRE(sendmsg(s, &m.header, 0) == 4);
+}
+
+Message &room_for_descriptor()
+{
+	Message &m = room_for({8});
+	m.make_room(CMSG_SPACE(sizeof(int)));
+	return m;
+}
+
+bool alike(Message &m, Message &by_hand)
+{
+	return m.header.msg_flags == by_hand.header.msg_flags && m.received_descriptor() < 0 &&
+	       m.parts == by_hand.parts;
+}
+
+/// What recvmsg(2) makes of it.
+Message &received_by_hand(const Pair &pair)
+{
+	Message &m = room_for_descriptor();
+	send_descriptor(pair.b);
+	CHILD_REQUIRE(recvmsg(pair.a, &m.header, 0) == 4);
+	CHILD_REQUIRE((m.header.msg_flags & MSG_CTRUNC) != 0);
+	return m;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_message_that_is_there_is_received_without_its_descriptors)
+{
+	for (const bool helper_is_full : {false, true})
+		with_every_way([=](Way &way, rlim_t n) {
+			Pair pair = make_pair(unix_stream_kind), twin = make_pair(unix_stream_kind);
+			if (helper_is_full)
+				allow(n);
+			else
+				fill_table(pair.a);
+			if (!no_number_is_free(pair.a))
+				return;
+			Message &by_hand = received_by_hand(twin), &m = room_for_descriptor();
+			send_descriptor(pair.b);
+			CHILD_REQUIRE(way.finish(way.recvmsg(pair.a, m)) == ok(4));
+			CHILD_REQUIRE(alike(m, by_hand));
+		});
+}
+
+BOOST_AUTO_TEST_CASE(a_message_that_comes_later_is_received_without_its_descriptors)
+{
+	with_every_way([](Way &way, rlim_t) {
+		Pair pair = make_pair(unix_stream_kind), twin = make_pair(unix_stream_kind);
+		fill_table(pair.a);
+		Message &by_hand = received_by_hand(twin), &m = room_for_descriptor();
+		Way::Pending &waits = way.recvmsg(pair.a, m);
+		CHILD_REQUIRE(way.pending(waits));
+		way.go();
+		send_descriptor(pair.b);
+		CHILD_REQUIRE(way.finish(waits) == ok(4));
+		CHILD_REQUIRE(alike(m, by_hand));
 	});
 }
