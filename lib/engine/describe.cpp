@@ -198,7 +198,9 @@ bool in_cache(int fd, off_t offset, size_t len)
 
 bool may_be_written_in_call(off_t offset, size_t len, const Descriptor &d)
 {
-	return !beyond_size_limit(offset, len) && filequeue::empty(d.dev, d.ino);
+	// Where an append lands, nobody knows before.
+	off_t from = (d.flags & O_APPEND) != 0 ? std::numeric_limits<off_t>::max() : offset;
+	return !beyond_size_limit(from, len) && filequeue::empty(d.dev, d.ino);
 }
 
 bool beyond_size_limit(off_t offset, size_t len)

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <limits>
 #include <sys/uio.h>
 
 namespace sigevec::guess {
@@ -47,7 +48,9 @@ bool in_memory(const Call &c, Guess &g)
 		g.uses = 0;
 		return false;
 	}
-	return c.op == Op::read || transfer::may_be_written_in_call(c.offset, c.len, g.d);
+	// It may have become an append since: then it lands anywhere.
+	constexpr off_t anywhere = std::numeric_limits<off_t>::max();
+	return c.op == Op::read || transfer::may_be_written_in_call(anywhere, c.len, g.d);
 }
 
 } // namespace
@@ -72,7 +75,9 @@ Attempt attempt(const Call &c)
 	}
 	a.result = transfer::at_offset(c.op == Op::read, c.fd, transfer::whole(c),
 				       memory ? 0 : RWF_NOWAIT);
-	bool believed = whole(c, a.result) || (memory && c.op == Op::read && a.result >= 0);
+	// What has been written, in part too, is not written again: it may have been appended.
+	bool believed =
+		whole(c, a.result) || (memory && (c.op == Op::read ? a.result >= 0 : a.result > 0));
 	a.answer = believed ? Answer::ended : Answer::doubt;
 	bool cold = a.result == -EAGAIN || a.result == -EOPNOTSUPP;
 	if (believed)

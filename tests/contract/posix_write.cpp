@@ -173,9 +173,32 @@ BOOST_AUTO_TEST_CASE(writes_beyond_the_file_size_limit, *boost::unit_test::disab
 	}
 }
 
+BOOST_AUTO_TEST_CASE(appends_beyond_the_file_size_limit, *boost::unit_test::disabled())
+{
+	const rlimit limit{8192, 8192};
+	BOOST_TEST_REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	signal(SIGXFSZ, SIG_DFL);
+	for (const std::string &directory : {disk_directory(), std::string("/dev/shm")})
+		for (const bool later : {false, true}) {
+			File file(directory, O_RDWR | (later ? 0 : O_APPEND));
+			BOOST_TEST_CONTEXT(directory << (later ? ", later by F_SETFL" : ""))
+			{
+				for (int i = 0; i < 8; ++i)
+					BOOST_TEST(finish(start_write(file.fd, pattern(1000),
+								      1000 * i)) == ok(1000));
+				BOOST_TEST_REQUIRE(fcntl(file.fd, F_SETFL, O_APPEND) == 0);
+				BOOST_TEST(finish(start_write(file.fd, pattern(1000))) == ok(192));
+				BOOST_TEST(finish(start_write(file.fd, pattern(1000))) ==
+					   failed(EFBIG));
+				BOOST_TEST(file.content().size() == 8192u);
+			}
+		}
+}
+
 BOOST_AUTO_TEST_CASE(the_file_size_limit_gives_efbig_and_kills_nobody)
 {
 	BOOST_TEST(run_self("writes_beyond_the_file_size_limit", {}) == 0);
+	BOOST_TEST(run_self("appends_beyond_the_file_size_limit", {}) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(the_buffer_is_read_and_never_changed)

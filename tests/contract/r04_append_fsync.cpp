@@ -8,6 +8,7 @@
 #include "refusal.hpp"
 #include "support.hpp"
 
+#include <sys/mman.h>
 #include <sys/uio.h>
 
 namespace {
@@ -320,4 +321,29 @@ BOOST_AUTO_TEST_CASE(the_same_where_the_kernel_does_not_compare_files)
 	for (const char *what : {"kcmp", "files"})
 		BOOST_TEST(run_self("*append*:!the_same*", {{refused_name, what}}) == 0,
 			   "refused: " << what);
+}
+
+// write(2) itself is the judge, on a file of its own.
+BOOST_AUTO_TEST_CASE(what_has_been_appended_in_part_is_not_appended_again)
+{
+	const size_t page = size_t(getpagesize());
+	auto *const memory = static_cast<char *>(mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE,
+						      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	BOOST_TEST_REQUIRE(memory != MAP_FAILED);
+	memcpy(memory, pattern(page).data(), page);
+	BOOST_TEST_REQUIRE(mprotect(memory + page, page, PROT_NONE) == 0);
+	for (const FileKind &kind : appendable_kinds())
+		BOOST_TEST_CONTEXT("file: " << kind.name)
+		{
+			File file = make_file(kind, O_APPEND), twin = make_file(kind, O_APPEND);
+			for (int i = 0; i < 3; ++i) {
+				Request &request = keep(file.fd, 0);
+				request.cb.aio_buf = memory;
+				request.cb.aio_nbytes = 2 * page;
+				BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
+				BOOST_TEST(finish(request) == ok(write(twin.fd, memory, 2 * page)));
+				BOOST_TEST((file.content() == twin.content()));
+			}
+		}
+	munmap(memory, 2 * page);
 }
