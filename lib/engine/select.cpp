@@ -25,10 +25,12 @@ bool direct(const Request *r)
 }
 
 // Kernel AIO begins a write within the call of the program's thread, and copies there what is
-// cached. What it has done in part goes on by the number, if that is still the file: more than one
-// call moves must not be begun.
+// cached. What it has done in part goes on by the number, if that is still the file: where the
+// inode cannot tell, and where more than one call moves, it must not be begun.
 const Engine *by_kernel_aio(const Request *r)
 {
+	if (!r->told_by_inode)
+		return nullptr;
 	if (r->len > (direct(r) ? transfer::most_at_once : transfer::copied_in_call))
 		return nullptr;
 	return r->op == Op::write && transfer::beyond_size_limit(r->offset, r->len)
@@ -50,7 +52,8 @@ const Engine *direct_engine(Request *r)
 {
 	auto way = r->is_read() ? attempts::Way::direct_read : attempts::Way::direct_write;
 	if (r->kind == Kind::pool ||
-	    attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way)) {
+	    (r->told_by_inode &&
+	     attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way))) {
 		if (!may_be_slow(r) || pace::choose(r) == Pace::Way::kernel)
 			return by_kernel_aio(r);
 		passed_on(stats::kaio_slower, r->fd.load(mo::relaxed));

@@ -13,6 +13,7 @@
 
 #include <cstring>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 namespace sigevec {
 
@@ -130,6 +131,7 @@ void set_call(Request *r, const Call &c, const Descriptor &d)
 	r->kind = d.kind;
 	r->plain_calls_only = d.plain_calls_only;
 	r->exact_inode = d.exact_inode;
+	r->told_by_inode = d.exact_inode || d.type == S_IFBLK || d.kind == Kind::pool;
 	r->multishot = c.multishot;
 	r->flags.store(d.flags, mo::relaxed);
 	r->shown_fd = c.shown_fd;

@@ -191,9 +191,10 @@ enum class State : uint8_t { free, queued, trying, running, in_ring, ending, can
 struct FileOfRequest {
 	std::atomic<uint64_t> dev, ino;     // as Sought::fd
 	bool plain_calls_only, exact_inode; // as in Descriptor
-	off_t size;                         // of the file at submission
-	uint64_t mount, birth;              // as in Descriptor
-	uint32_t generation;                // of its inode, where the birth does not tell; or 0
+	bool told_by_inode;    // every open file of its inode and flags has the same bytes
+	off_t size;            // of the file at submission
+	uint64_t mount, birth; // as in Descriptor
+	uint32_t generation;   // of its inode, where the birth does not tell; or 0
 	// The descriptor in the helper's table (runtime/helper.hpp), or -1. Owned by the executor.
 	int file;
 	HeldFile *held; // whose file that is, with others (engine/held_files.hpp); or nullptr
@@ -210,7 +211,7 @@ struct InStream {
 	void *cancel_reply;
 	bool polled;
 	Request *connection;
-	// Whether it has waited for data or room, and until when it may (monotonic, in ns; 0: for
+	// Whether it has waited for data or room, and until when it may (monotonic ns; 0: for
 	// ever).
 	bool waited;
 	uint64_t deadline;
@@ -228,8 +229,7 @@ struct ByWorker {
 	// The generation that is to end at the next occasion: it could not be cancelled a moment
 	// ago.
 	std::atomic<uint64_t> unwanted;
-	// How the driver is told to look at it, and whether it has yet to: until then that holds a
-	// reference.
+	// How the driver is told to look at it; while it has yet to, that holds a reference.
 	helper::Post unwanted_post;
 	std::atomic<bool> driver_notified;
 };
