@@ -34,6 +34,12 @@ extern "C" {
 	((unsigned)(n) << 8) /* what is received ahead of the program's calls takes pieces of n    \
 				bytes, up to 16,777,215 */
 
+/* Flags of dma_attach; not both. */
+#define DMA_ZEROCOPY 1u /* rather fail than have arrivals copied */
+#define DMA_NODEV                                                                                  \
+	2u /* without a device: the kernel copies, and everything else is as with one (Linux 7.1)  \
+	    */
+
 /*
  * A flag of aio_send, aio_recv and their like: the request uses the region aio_dma_buf. A send
  * takes its memory from a piece of the region: aio_buf for aio_send, the vector of aio_msg for
@@ -71,8 +77,8 @@ int dma_import(dma_mem_t *handlep, void *addr, size_t size, unsigned flags);
  * dma_free: end a region; pieces that the program still has go with it. size: that of dma_alloc or
  * dma_import. Other threads must not be using the region. Returns 0, or -1 with errno:
  *   EINVAL  no such region, or not its size
- *   EBUSY   requests on it are outstanding, events with pieces of it unread, or a socket that is
- *           open is associated with it
+ *   EBUSY   requests on it are outstanding, events with pieces of it unread, a socket that is open
+ *           is associated with it, or it is attached to a queue
  * Thread-safe; not async-signal-safe. Source: the paper, section 3.
  */
 int dma_free(dma_mem_t mem, size_t size);
@@ -100,6 +106,34 @@ int dma_assoc(int sock, dma_mem_t mem, size_t size, unsigned flags);
  */
 int dma_disassoc(int sock, dma_mem_t mem, size_t size);
 
+/*
+ * dma_attach: the region becomes the memory that one receive queue of a network device puts its
+ * data into (io_uring's zero-copy receive, Linux 6.15). TCP connections that are associated with
+ * the region, and whose flow the device steers to that queue, are received where the device has put
+ * them; all others, and all of them where kernel, device or rights do not allow it, as without
+ * this: dma_stat says which, and why. Returns 0, or -1 with errno:
+ *   EINVAL   no such region, unknown flags, both of them, ifname is NULL or no name (without
+ *            DMA_NODEV), the device has no such queue
+ *   ENODEV   there is no such device
+ *   EBUSY    the region has a queue, or the queue another region, or another user
+ *   EAGAIN   no thread can be had, or 64 regions are attached
+ * and with DMA_ZEROCOPY or DMA_NODEV:
+ *   EPERM    CAP_NET_ADMIN is missing
+ *   ENOTSUP  the kernel or the device cannot do it, or io_uring is refused
+ *   ENOMEM   memory is short, or the region has no room for 16 pages in a row
+ * Thread-safe; not async-signal-safe. Source: ours; the paper's title.
+ */
+int dma_attach(dma_mem_t mem, const char *ifname, unsigned queue, unsigned flags);
+
+/*
+ * dma_detach: end that, with the arguments of dma_attach. What the program has of what came stays
+ * its own. Returns 0, or -1 with errno:
+ *   EINVAL  no such region, or it is not attached to that queue
+ * The end of the process, however it comes, ends its attachments; a child of fork has none.
+ * Thread-safe; not async-signal-safe.
+ */
+int dma_detach(dma_mem_t mem, const char *ifname, unsigned queue);
+
 /* How the memory of a region is held. */
 enum dma_held {
 	dma_not_held, /* not at all: it can be swapped out */
@@ -116,6 +150,14 @@ enum dma_ether {
 			       knows no XDP */
 	dma_ether_copy,     /* copied by the kernel, before that */
 	dma_ether_zero_copy /* by the device */
+};
+
+/* How arrivals get into a region that dma_attach has made the memory of a queue. */
+enum dma_attached {
+	dma_not_attached,
+	dma_attached_by_name,        /* copied, as without that */
+	dma_attached_without_device, /* DMA_NODEV: copied by the kernel */
+	dma_attached_to_device       /* by the device */
 };
 
 /* The state of a region, and what happened since it was made, in this process. */
@@ -141,8 +183,13 @@ struct dma_stat {
 	uint64_t frames_received, frames_sent;
 	uint64_t frames_dropped; /* by the queues, because there was no room or they were too large
 				  */
-	uint64_t frames_too_large; /* of those, the ones that the library has dropped because they
-				      were larger than a slot */
+	uint64_t frames_too_large;   /* of those, the ones that the library has dropped because they
+					were larger than a slot */
+	enum dma_attached attached;  /* dma_attach: how arrivals get in, */
+	const char *attached_reason; /* and why so; never NULL */
+	uint64_t placed;             /* bytes that the device has put where they were read, */
+	uint64_t placed_by_kernel;   /* that the kernel has in its place (DMA_NODEV), */
+	uint64_t placed_by_copy;     /* and that the library has copied from there */
 };
 
 /* dma_stat: store the state of mem in *s. Returns 0, or -1 with errno EINVAL: no such region, or s

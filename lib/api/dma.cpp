@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// dma_alloc, dma_free, dma_import, dma_assoc, dma_disassoc, dma_stat, async_io_notify.
+// dma_alloc, dma_free, dma_import, dma_assoc, dma_disassoc, dma_attach, dma_detach, dma_stat,
+// async_io_notify.
 #include "dma/association.hpp"
+#include "dma/attachment.hpp"
 #include "dma/pool.hpp"
 #include "dma/receiver.hpp"
 #include "runtime/process.hpp"
@@ -61,9 +63,32 @@ SIGEVEC_EXPORT int dma_disassoc(int sock, dma_mem_t mem, size_t size)
 	return api::result_of(r == nullptr ? EINVAL : association::remove(sock, r));
 }
 
+namespace {
+
+Region *find(dma_mem_t mem)
+{
+	return process::ensure() ? region::find(mem) : nullptr;
+}
+
+} // namespace
+
+SIGEVEC_EXPORT int dma_attach(dma_mem_t mem, const char *ifname, unsigned queue, unsigned flags)
+{
+	constexpr unsigned both = DMA_ZEROCOPY | DMA_NODEV;
+	Region *r = find(mem);
+	bool good = r != nullptr && (flags & ~both) == 0 && flags != both;
+	return api::result_of(good ? attachment::attach(r, ifname, queue, flags) : EINVAL);
+}
+
+SIGEVEC_EXPORT int dma_detach(dma_mem_t mem, const char *ifname, unsigned queue)
+{
+	Region *r = find(mem);
+	return api::result_of(r != nullptr ? attachment::detach(r, ifname, queue) : EINVAL);
+}
+
 SIGEVEC_EXPORT int dma_stat(dma_mem_t mem, struct dma_stat *s)
 {
-	Region *r = process::ensure() ? region::find(mem) : nullptr;
+	Region *r = find(mem);
 	if (r == nullptr || s == nullptr)
 		return api::result_of(EINVAL);
 	region::stat(r, s);

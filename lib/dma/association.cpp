@@ -56,6 +56,7 @@ Association *make(int fd, uint64_t cookie)
 	a->stream = type == SOCK_STREAM;
 	a->local = socket_option(fd, SO_DOMAIN) == AF_UNIX;
 	a->device = nullptr;
+	a->unattachable = false;
 	a->latest = a->watched = a->paused = a->shut = a->ended = false;
 	a->ahead = 1;
 	a->streak = 0;
@@ -279,6 +280,16 @@ bool push(Association *a, const Arrival &x)
 	// What it did not need is room for others.
 	size_t needed = x.n + (x.head != nullptr ? sizeof(MessageHead) : 0);
 	last.size = x.region->pieces.cut(x.piece, x.size, needed == 0 ? 1 : needed);
+	return true;
+}
+
+bool put_back(Association *a, const Arrival &x)
+{
+	if (!push(a, x))
+		return false;
+	Arrival it = a->queue[(a->queue_first + a->queue_count - 1) % a->queue_room];
+	a->queue_first = (a->queue_first + a->queue_room - 1) % a->queue_room;
+	a->queue[a->queue_first] = it;
 	return true;
 }
 

@@ -92,11 +92,12 @@ struct Association : SocketNumbers, Watch, ArrivalQueue, Receivers {
 
 	Mutex lock;
 	bool stream, local, latest;
-	Device *device;  // of ether_open; nullptr: a socket
-	int error;       // that the receiver has met, for the next call; 0: none
-	size_t asked;    // by the last call
-	size_t buffer;   // DMA_BUFSIZE, or 0
-	uint32_t events; // DMA_LATEST: on their way
+	bool unattachable; // it is no TCP, or not TCP alone: it cannot be received by an attachment
+	Device *device;    // of ether_open; nullptr: a socket
+	int error;         // that the receiver has met, for the next call; 0: none
+	size_t asked;      // by the last call
+	size_t buffer;     // DMA_BUFSIZE, or 0
+	uint32_t events;   // DMA_LATEST: on their way
 
 	uint16_t region_count;
 	uint16_t *regions;
@@ -206,6 +207,8 @@ bool is_socket_of(int fd, const Association *a);
 
 // The queue, with the lock held. False: no memory.
 bool push(Association *a, const Arrival &x);
+// The same, as the next one: it was there before what is in the queue.
+bool put_back(Association *a, const Arrival &x);
 Arrival pop(Association *a);
 // If it is empty: an idle connection has no memory for one.
 void free_queue(Association *a);

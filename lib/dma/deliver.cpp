@@ -144,7 +144,7 @@ bool fetch(Association *a)
 	Arrival x{};
 	ssize_t n = receive::one(a, ahead(a), &x);
 	bool data = n >= 0 && !is_end(a, n);
-	if (x.piece != nullptr && (!data || !association::push(a, x)))
+	if (x.piece != nullptr && (!data || !association::put_back(a, x)))
 		receive::discard(x);
 	else if (data)
 		receive::wake(a);

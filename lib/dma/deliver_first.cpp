@@ -61,7 +61,7 @@ ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
 	if (queued)
 		return receive::take(a, w, address);
 	n = receive::hand_out(a, x, w, address);
-	if (n == receive::no_room && !association::push(a, x))
+	if (n == receive::no_room && !association::put_back(a, x))
 		receive::discard(x);
 	return n;
 }

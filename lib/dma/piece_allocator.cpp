@@ -30,7 +30,8 @@ bool PieceAllocator::create(const char *base, uint32_t units)
 	size_t page = page_size();
 	size_t header =
 		sizeof(Shared) + Members::memory() + round_up(UnitBitmap::memory(units), 64);
-	size_t inner = round_up(header + units * 2 * sizeof(uint64_t), page);
+	size_t groups = (units / group / 64 + 1) * sizeof(uint64_t);
+	size_t inner = round_up(header + units * 2 * sizeof(uint64_t) + groups, page);
 	void *m = mmap(nullptr, inner + 2 * page, PROT_NONE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m == MAP_FAILED)
@@ -49,6 +50,7 @@ bool PieceAllocator::create(const char *base, uint32_t units)
 	units_.create(at + sizeof(Shared) + Members::memory(), base, units);
 	record_ = reinterpret_cast<std::atomic<uint64_t> *>(at + header);
 	holders_ = record_ + units;
+	returned_ = holders_ + units;
 	if (!map_holds()) {
 		munmap(mapping_, mapped_);
 		return false;
@@ -163,6 +165,8 @@ void PieceAllocator::give(char *piece, size_t size, size_t n, bool message)
 		record_[at].store(mine() | (r.word & Record::any_slot) | n, mo::release);
 		return;
 	}
+	if (keep_in_area(at, mine() | Record::in_area | n))
+		return;
 	size_t keep = n + (message ? sizeof(MessageHead) : 0);
 	uint32_t had = units_of(size), now = units_of(keep);
 	uint64_t record = mine() | (message ? Record::with_head : 0) | n;
@@ -180,7 +184,7 @@ size_t PieceAllocator::cut(char *piece, size_t size, size_t n)
 {
 	uint32_t at = index_of(piece);
 	uint32_t had = units_of(size), now = units_of(n);
-	if (now >= had || read(at).has(Record::any_slot))
+	if (now >= had || read(at).has(Record::any_slot | Record::in_area))
 		return size;
 	Members::Transit t(members_);
 	record_[at].store(mine() | Record::busy | n, mo::relaxed);
@@ -193,6 +197,10 @@ void PieceAllocator::discard(char *piece, size_t size)
 	Members::Transit t(members_);
 	uint32_t at = index_of(piece);
 	Record r = read(at);
+	if (keep_in_area(at, Record::in_area | Record::returned)) {
+		return_to_area(at, r);
+		return;
+	}
 	record_[at].store(0, mo::relaxed);
 	if (r.has(Record::any_slot))
 		end(at, r);
@@ -214,6 +222,10 @@ void PieceAllocator::drop_front(char *piece, char *rest, size_t size)
 // The units of a piece whose record is cleared.
 void PieceAllocator::end(uint32_t first, Record r)
 {
+	if (r.has(Record::in_area)) {
+		return_to_area(first, r);
+		return;
+	}
 	if (!r.has(Record::any_slot)) {
 		units_.give_back(first, count_of(first, r));
 		return;
@@ -240,7 +252,7 @@ bool PieceAllocator::release(const void *piece, size_t size)
 		if (!r.is_programs() || !size_fits)
 			return false;
 		bool held = r.has(Record::was_held);
-		if (!change(at, r, held ? r.word | Record::released : 0))
+		if (!change(at, r, held ? r.word | Record::released : when_free(r)))
 			continue;
 		if (!held) {
 			end(at, r);
@@ -255,7 +267,8 @@ bool PieceAllocator::release(const void *piece, size_t size)
 // If nobody holds it any more. False: somebody does, or somebody else has done it.
 bool PieceAllocator::free_released(uint32_t first, Record r)
 {
-	if ((holders_[first].load(mo::seq_cst) & member_mask) != 0 || !change(first, r, 0))
+	if ((holders_[first].load(mo::seq_cst) & member_mask) != 0 ||
+	    !change(first, r, when_free(r)))
 		return false;
 	end(first, r);
 	shared_->returning.fetch_sub(1, mo::release);

@@ -67,6 +67,22 @@ public:
 	// from now on; the slot goes with it.
 	void open_slot(char *data, size_t size, size_t n);
 
+	// For memory that the kernel fills (dma/attachment.hpp): whole pages in a row, at least
+	// `pages' of them, of which arrivals are pieces of their own wherever they lie. nullptr:
+	// there is no room, or the region has such an area already. In piece_area.cpp, as the rest.
+	char *reserve_area(size_t pages);
+	// n bytes at data, a unit's beginning in the area, are a busy piece from now on.
+	void open_arrival(char *data, size_t n);
+	// Calls f(first) for what has been given back since, first being the unit that it began
+	// with, until f returns false: that one is found again.
+	template <class F> void collect(F f);
+	// Whether there is something to be collected, or has been.
+	bool any_returned() const { return shared_->area_returns.load(mo::relaxed) != 0; }
+	// The area is no more: what lies in it is ordinary pieces, the rest is free. The kernel
+	// writes there no longer.
+	void end_area();
+	bool has_area() const { return shared_->area_units.load(mo::relaxed) != 0; }
+
 	// By the program. False: it is none of its pieces, or not of this size.
 	bool release(const void *piece, size_t size);
 
@@ -92,7 +108,7 @@ public:
 	}
 	// Bytes of pieces that rings have for what may arrive.
 	void add_lent(int64_t bytes) { members_.add_lent(bytes); }
-	size_t lent() const { return members_.lent(); }
+	size_t lent() const { return members_.lent() + shared_->area_free.load(mo::relaxed); }
 
 	// As those of the units.
 	void wait_for_room() { units_.wait_for_room(); }
@@ -111,7 +127,14 @@ private:
 	struct alignas(64) Shared {
 		std::atomic<uint32_t>
 			returning; // about how many pieces are released, but held: 0 is believed
+		// The area: its first unit, which has its record, and how many there are; 0: there
+		// is none.
+		std::atomic<uint32_t> area_first, area_units;
+		std::atomic<uint32_t> area_returns; // something has been given back to it
+		std::atomic<uint64_t> area_free;    // bytes of it that are no pieces
 	};
+	static constexpr uint32_t group =
+		64; // units for which a bit says that some were given back
 	static constexpr uint64_t member_mask = (uint64_t{1} << Members::most) - 1,
 				  one_version = uint64_t{1} << Members::most;
 
@@ -143,15 +166,51 @@ private:
 	bool is_lost(uint32_t at) const;
 	bool reap_lost(uint64_t living, bool *all);
 	bool map_holds();
+	// What takes the place of the record of a piece that is free.
+	static uint64_t when_free(Record r)
+	{
+		return r.has(Record::in_area) ? Record::in_area | Record::returned : 0;
+	}
+	bool is_of_area(uint32_t at) const;
+	void return_to_area(uint32_t first, Record r);
+	bool keep_in_area(uint32_t at, uint64_t state);
+	uint32_t leave_area(uint32_t at);
 
 	const char *base_;
 	UnitBitmap units_;
 	Members members_;
 	Shared *shared_;
 	std::atomic<uint64_t> *record_, *holders_;
-	std::atomic<uint32_t> *holds_; // this process's own
+	std::atomic<uint64_t> *returned_; // a bit for each group of units
+	std::atomic<uint32_t> *holds_;    // this process's own
 	char *mapping_;
 	size_t mapped_;
 };
+
+template <class F> void PieceAllocator::collect(F f)
+{
+	shared_->area_returns.store(0, mo::seq_cst);
+	uint32_t groups = (units_.count() + group - 1) / group;
+	for (uint32_t word = 0; word < (groups + 63) / 64; word++) {
+		if (returned_[word].load(mo::relaxed) == 0)
+			continue;
+		for (uint64_t left = returned_[word].exchange(0, mo::seq_cst); left != 0;
+		     left &= left - 1) {
+			uint32_t from =
+				(word * 64 + static_cast<uint32_t>(__builtin_ctzll(left))) * group;
+			for (uint32_t at = from; at < from + group && at < units_.count(); at++) {
+				Record r = read(at);
+				if (r.word != (Record::in_area | Record::returned) ||
+				    !change(at, r, 0) || f(at))
+					continue;
+				// No room for it now.
+				record_[at].store(r.word, mo::seq_cst);
+				returned_[word].fetch_or(left, mo::seq_cst);
+				shared_->area_returns.store(1, mo::seq_cst);
+				return;
+			}
+		}
+	}
+}
 
 } // namespace sigevec::dma

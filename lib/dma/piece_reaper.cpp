@@ -19,7 +19,8 @@ bool PieceAllocator::some_return()
 		Record r = read(at);
 		if (r.has(Record::released) && (holders_[at].load(mo::seq_cst) & member_mask) != 0)
 			return true;
-		at = units_.next_taken(at + (r ? std::max(count_of(at, r), 1u) : 1));
+		bool step_over = r && !r.has(Record::area);
+		at = units_.next_taken(at + (step_over ? std::max(count_of(at, r), 1u) : 1));
 	}
 	return false;
 }
@@ -27,7 +28,7 @@ bool PieceAllocator::some_return()
 // The pieces that a dead process had; theirs: the program's, too.
 bool PieceAllocator::reap_pieces(uint32_t dead, bool theirs)
 {
-	bool some = false;
+	bool some = false, of_area = false;
 	for (uint32_t at = units_.next_taken(0); at < units_.count();
 	     at = units_.next_taken(at + 1)) {
 		Record r = read(at);
@@ -35,6 +36,10 @@ bool PieceAllocator::reap_pieces(uint32_t dead, bool theirs)
 			drop_bit(at, uint64_t{1} << dead, nullptr);
 		bool its = r && r.owner() == dead &&
 			   (r.has(Record::busy) || (theirs && r.is_programs()));
+		if (its && r.has(Record::area)) {
+			of_area = true; // after what lies in it
+			continue;
+		}
 		Members::Transit t(members_);
 		if (its && r.has(Record::was_held) && r.is_programs()) {
 			// Somebody else may be sending it.
@@ -42,19 +47,21 @@ bool PieceAllocator::reap_pieces(uint32_t dead, bool theirs)
 				shared_->returning.fetch_add(1, mo::relaxed);
 				some = free_released(at, {r.word | Record::released}) || some;
 			}
-		} else if (its && change(at, r, 0)) {
+		} else if (its && change(at, r, when_free(r))) {
 			end(at, r);
 			some = true;
 		} else if (r.has(Record::released))
 			some = free_released(at, r) || some;
 	}
-	return some;
+	if (of_area)
+		end_area();
+	return some || of_area;
 }
 
 // Whether a unit that is taken belongs to no piece.
 bool PieceAllocator::is_lost(uint32_t at) const
 {
-	if (!units_.taken(at))
+	if (!units_.taken(at) || is_of_area(at))
 		return false;
 	uint32_t first = at;
 	while (first != 0 && !read(first))

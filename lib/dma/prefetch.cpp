@@ -9,6 +9,7 @@
 #include "dma/receive_impl.hpp"
 
 #include "base/syscalls.hpp"
+#include "dma/attachment.hpp"
 
 #include <cerrno>
 
@@ -31,7 +32,7 @@ unsigned pieces(Association *a, const Want &w)
 	if (!wants_ahead(a) || w.message || w.from != nullptr || a->blocked != nullptr ||
 	    (w.flags & ~MSG_DONTWAIT) != 0)
 		return 1;
-	if (w.region != nullptr)
+	if (w.region != nullptr || attachment::of(a, w) != nullptr)
 		return 1;
 	if (a->asked != w.size) {
 		a->asked = w.size;
@@ -115,6 +116,9 @@ ssize_t datagrams_ahead(Association *a, Arrival *v, unsigned count, Arrival *x)
 
 ssize_t several(Association *a, const Want &w, unsigned wanted, Arrival *x)
 {
+	if (Region *r = x == nullptr ? attachment::of(a, w) : nullptr; r != nullptr)
+		if (ssize_t n = attachment::take(a, r, w, nullptr); n != attachment::not_here)
+			return n;
 	Arrival v[most_ahead];
 	size_t size = a->stream || w.size > a->buffer ? w.size : a->buffer;
 	unsigned count = 0;

@@ -6,6 +6,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
+#include "dma/attachment.hpp"
 #include "dma/device.hpp"
 
 #include <cerrno>
@@ -229,6 +230,9 @@ ssize_t one(Association *a, const Want &w, Arrival *x)
 {
 	if (a->device != nullptr)
 		return device_ops.take(a, x);
+	if (Region *r = attachment::of(a, w); r != nullptr)
+		if (ssize_t n = attachment::take(a, r, w, x); n != attachment::not_here)
+			return n;
 	*x = some_room(a, w);
 	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT)
 				   : without_room(a, w, x);

@@ -20,6 +20,10 @@ struct Record {
 	static constexpr uint64_t in_slot = uint64_t{1} << 59, in_large_slot = uint64_t{1} << 58,
 				  any_slot = in_slot | in_large_slot;
 	static constexpr uint64_t was_held = uint64_t{1} << 57; // something has held it, or does
+	// An arrival in the memory that the kernel fills, such memory itself, and an arrival that
+	// is to be given back to the kernel: with in_area alone, and nobody's.
+	static constexpr uint64_t in_area = uint64_t{1} << 56, area = uint64_t{1} << 55,
+				  returned = uint64_t{1} << 54;
 	static constexpr unsigned owner_shift = 48;
 	static constexpr uint64_t size_mask =
 		(uint64_t{1} << 40) - 1; // bytes as the program knows them

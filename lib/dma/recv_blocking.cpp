@@ -6,6 +6,7 @@
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
+#include "dma/attachment.hpp"
 #include "dma/blocked.hpp"
 #include "dma/device.hpp"
 #include "dma/message.hpp"
@@ -113,6 +114,9 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 		association::free_queue(a);
 		if (a->watched && a->waiting.empty() && a->notify == nullptr)
 			receiver::unwatch(a);
+		// By an attachment it is not received in the kernel's call, which waits only.
+		if (attachment::of(a, w) != nullptr && x.piece != nullptr)
+			discard(std::exchange(x, Arrival{}));
 		b->sleeper = blocked::enter(a, x.region);
 		if (b->sleeper != nullptr) {
 			b->x = x;
@@ -159,8 +163,9 @@ ssize_t block_in_kernel(int fd, const Want &w, Blocking &b, void **address)
 	association::Remembered a(b.place);
 	if (blocked::leave(a.get(), b.sleeper) && n < 0)
 		n = -EINPROGRESS;
+	// EFAULT: the data are a device's, and cannot be looked at.
 	if (b.x.piece == nullptr)
-		return n < 0 ? n : -EINPROGRESS;
+		return n < 0 && n != -EFAULT ? n : -EINPROGRESS;
 	region::remove_request(b.x.region);
 	if (n >= 0 && a)
 		return hand_out(a.get(), b.x, w, address);

@@ -5,6 +5,7 @@
 #include "base/node.hpp"
 #include "base/pages.hpp"
 #include "base/sync.hpp"
+#include "dma/attachment.hpp"
 #include "dma/backing.hpp"
 #include "dma/device.hpp"
 #include "dma/registration.hpp"
@@ -58,9 +59,10 @@ Region *free_place()
 
 void reset_counters(Region *r)
 {
-	for (auto *c :
-	     {&r->sent, &r->received, &r->zero_copy, &r->copied, &r->rearms, &r->full, &r->dropped})
+	for (auto *c : {&r->sent, &r->received, &r->zero_copy, &r->copied, &r->rearms, &r->full,
+			&r->dropped, &r->placed, &r->placed_by_kernel, &r->placed_by_copy})
 		c->store(0, mo::relaxed);
+	r->attached.store(0, mo::relaxed);
 	r->requests.store(0, mo::relaxed);
 	r->sockets.store(0, mo::relaxed);
 	r->locking.store(false, mo::relaxed);
@@ -314,6 +316,7 @@ void stat(Region *r, struct dma_stat *s)
 	s->dropped = r->dropped.load(mo::relaxed);
 	s->node = node::of_memory(r->base);
 	device_ops.stat(r, s);
+	attachment::stat(r, s);
 }
 
 uint64_t charged()

@@ -23,6 +23,8 @@ namespace sigevec::dma {
 // Relaxed.
 struct RegionFigures {
 	std::atomic<uint64_t> sent, received, zero_copy, copied, rearms, full, dropped;
+	// Where it is attached: in its place by the device, there by the kernel, by the library.
+	std::atomic<uint64_t> placed, placed_by_kernel, placed_by_copy;
 };
 
 // What it was made of.
@@ -54,6 +56,9 @@ struct Region : RegionMemory, RegionFigures {
 	// Whether it is still to be, if a request goes through a ring that it is not registered
 	// with: another driver's, or a child's.
 	std::atomic<bool> for_ring;
+
+	// dma_attach (attachment.hpp): 1 + the place of that; 0: it is not attached. Not a child's.
+	std::atomic<uint32_t> attached;
 
 	// Outstanding requests, and associations. dma_free takes both from 0 to `gone'.
 	std::atomic<uint32_t> requests, sockets;

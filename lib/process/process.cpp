@@ -9,6 +9,7 @@
 #include "completion/completed_table.hpp"
 #include "completion/waiters.hpp"
 #include "dma/association.hpp"
+#include "dma/attachment.hpp"
 #include "dma/message.hpp"
 #include "dma/pool.hpp"
 #include "dma/receiver.hpp"
@@ -75,6 +76,7 @@ void forget_parent()
 	dma::pool::after_fork();
 	dma::receiver::after_fork();
 	dma::send::after_fork();
+	dma::attachment::after_fork();
 	dma::association::after_fork();
 	dma::region::after_fork();
 	io::after_fork();

@@ -354,6 +354,9 @@ int arm_socket(Channel *c, const Call &call)
 	    a->blocked != nullptr || a->error != 0)
 		return -1;
 	Region *r = region::at(a->regions[0]);
+	// It is received by the attachment's ring.
+	if (r->attached.load(mo::acquire) != 0)
+		return -1;
 	BufferGroup *l = buffer_group::find(s, r, call.dma.size);
 	RingOperation *o = l != nullptr ? make_operation(s, call) : nullptr;
 	// Without room the kernel lets go of the socket, which may have lost its number by then.
