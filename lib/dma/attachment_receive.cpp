@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 namespace sigevec::dma::attachment {
 
@@ -88,7 +89,8 @@ ssize_t ask_for(Association *a, Attachment *t, size_t len)
 	q.fd = association::file_of(a);
 	q.len = len;
 	ask(t, Task::receive);
-	if (q.result > 0 && q.last != -EAGAIN && q.last != 0 && a->error == 0)
+	bool is_end = q.last == -EAGAIN || q.last == 0 || q.last == -EOPNOTSUPP;
+	if (q.result > 0 && !is_end && a->error == 0)
 		a->error = -q.last;
 	return q.result;
 }
@@ -144,9 +146,39 @@ bool queue_all(Association *a, Attachment *t, Region *r)
 	return all;
 }
 
-// Several parts for one call into a piece of their own. False: there is no room for that.
+// The parts behind the first, whose page has nothing else, if they have room there: without a
+// device each begins a page, which nobody writes any more.
+bool unite_in_page(Attachment *t, Region *r, size_t n, Arrival *x)
+{
+	Question &q = t->question;
+	Fragment first = q.fragments[0];
+	size_t page = page_size();
+	if ((t->flags & DMA_NODEV) == 0 || first.offset % page != 0 || n > page ||
+	    !is_inside(t->area, first) || t->area.arrivals[first.offset / page] != 0)
+		return false;
+	*x = {r, t->area.base + first.offset, page, 0, nullptr};
+	size_t most = first.length;
+	for (uint32_t i = 1; i < q.count; i++) {
+		const Fragment &f = q.fragments[i];
+		if (!is_inside(t->area, f))
+			continue;
+		memcpy(x->piece + most, t->area.base + f.offset, f.length);
+		most += f.length;
+		give_back(t, f);
+	}
+	first.length = static_cast<uint32_t>(most);
+	open(t, r, first);
+	x->n = x->size = most;
+	count_placed(t, r, q.fragments[0].length);
+	r->placed_by_copy.fetch_add(most - q.fragments[0].length, mo::relaxed);
+	return true;
+}
+
+// Several parts for one call into one piece. False: there is no room for that.
 bool unite(Association *a, Attachment *t, Region *r, size_t n, Arrival *x)
 {
+	if (unite_in_page(t, r, n, x))
+		return true;
 	*x = receive::room(a, receive::Want{}, n, false);
 	if (x->piece == nullptr)
 		return false;

@@ -165,8 +165,10 @@ void PieceAllocator::give(char *piece, size_t size, size_t n, bool message)
 		record_[at].store(mine() | (r.word & Record::any_slot) | n, mo::release);
 		return;
 	}
-	if (keep_in_area(at, mine() | Record::in_area | n))
+	if (keep_in_area(at, mine() | Record::in_area | n)) {
+		add_to_area((units_of(size) - units_of(n)) * unit);
 		return;
+	}
 	size_t keep = n + (message ? sizeof(MessageHead) : 0);
 	uint32_t had = units_of(size), now = units_of(keep);
 	uint64_t record = mine() | (message ? Record::with_head : 0) | n;

@@ -172,6 +172,7 @@ private:
 		return r.has(Record::in_area) ? Record::in_area | Record::returned : 0;
 	}
 	bool is_of_area(uint32_t at) const;
+	void add_to_area(size_t bytes) { shared_->area_free.fetch_add(bytes, mo::relaxed); }
 	void return_to_area(uint32_t first, Record r);
 	bool keep_in_area(uint32_t at, uint64_t state);
 	uint32_t leave_area(uint32_t at);

@@ -59,7 +59,7 @@ bool PieceAllocator::keep_in_area(uint32_t at, uint64_t state)
 
 void PieceAllocator::return_to_area(uint32_t first, Record r)
 {
-	shared_->area_free.fetch_add(units_of(r.bytes()) * unit, mo::relaxed);
+	add_to_area(units_of(r.bytes()) * unit);
 	uint32_t g = first / group;
 	returned_[g / 64].fetch_or(uint64_t{1} << (g % 64), mo::seq_cst);
 	shared_->area_returns.store(1, mo::seq_cst);

@@ -203,6 +203,9 @@ ssize_t ZcrxRing::receive(int fd, size_t len, Fragment *v, uint32_t *count, int 
 {
 	int result = 0;
 	*count = 0;
+	*last = -EOPNOTSUPP;
+	if (index_ < 0)
+		return *last;
 	put(0, ZCRX_OP_RECV_ZC, fd, 0, static_cast<uint32_t>(len), receive_name);
 	put(1, IORING_OP_ASYNC_CANCEL, -1, receive_name, 0, cancel_name);
 	tail_ += 2;
@@ -214,8 +217,11 @@ ssize_t ZcrxRing::receive(int fd, size_t len, Fragment *v, uint32_t *count, int 
 			tail_++;
 			cancelling_ = true;
 		}
-		if (int e = enter(); e != 0)
-			return e;
+		if (enter() != 0) {
+			close(); // what is in it must not take anything any more
+			result = -EOPNOTSUPP;
+			break;
+		}
 		reap(v, count, &result);
 	}
 	size_t n = 0;
@@ -232,6 +238,8 @@ ssize_t ZcrxRing::receive(int fd, size_t len, Fragment *v, uint32_t *count, int 
 
 bool ZcrxRing::give_back(uint64_t offset, uint32_t length)
 {
+	if (index_ < 0)
+		return true; // nobody wants it
 	if (given_ - acquire(refill_head_) >= refill_entries)
 		return false;
 	zcrx_refill_entry e = {};
@@ -244,6 +252,8 @@ bool ZcrxRing::give_back(uint64_t offset, uint32_t length)
 
 void ZcrxRing::publish(bool now)
 {
+	if (index_ < 0)
+		return;
 	release(refill_tail_, given_);
 	if (!now || given_ == flushed_)
 		return;

@@ -274,10 +274,11 @@ BOOST_AUTO_TEST_CASE(a_long_stream_comes_right_whatever_is_kept_and_released_in_
 	Attached attached(region);
 	if (!attached)
 		return;
-	// None, some, and so many that the area is used up again and again.
-	for (size_t most : {0, 20, 150}) {
-		Associated s(tcp4_kind, region);
-		std::thread peer = sender(s.s.b, bytes / 3, unsigned(most));
+	// None, some, and so many that the area is used up again and again; and received ahead.
+	for (auto [most, flags] : {std::pair(0u, 0u), std::pair(20u, 0u), std::pair(150u, 0u),
+				   std::pair(30u, DMA_BUFSIZE(5000))}) {
+		Associated s(tcp4_kind, region, flags);
+		std::thread peer = sender(s.s.b, bytes / 3, most + 1);
 		std::mt19937 random(1);
 		std::vector<Piece> kept;
 		size_t at = 0;
