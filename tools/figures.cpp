@@ -75,7 +75,7 @@ void read_channels(const layout::File &f, Figures &v)
 			 admitted = get(c.admitted);
 		// The words are read one after the other.
 		uint64_t queued = pushed > delivered ? pushed - delivered : 0;
-		v.channels.push_back({f.header.pid, get(c.fd), get(c.flags), get(c.limit),
+		v.channels.push_back({v.pid, get(c.fd), get(c.flags), get(c.limit),
 				      admitted > queued ? admitted - queued : 0, queued, delivered,
 				      get(c.refused), get(c.dropped), get(c.high_water)});
 	}
@@ -177,7 +177,10 @@ std::optional<Figures> read_figures(const RegularFile &file)
 	}
 	Figures v;
 	v.processes = 1;
-	v.pid = h.pid;
+	v.id = {h.pid, h.pid_namespace};
+	auto here = number_here(v.id);
+	v.pid = here.value_or(h.pid);
+	v.seen = here.has_value();
 	v.process_start = h.process_start;
 	v.opened = h.opened;
 	v.shared = h.shared != 0;
@@ -190,10 +193,19 @@ std::optional<Figures> read_figures(const RegularFile &file)
 	return v;
 }
 
-bool is_running(const Figures &f)
+State state_of(const Figures &f)
 {
+	if (!f.seen)
+		return sees_all_of(f.id.name_space) ? State::ended : State::elsewhere;
 	uint64_t start = start_of(f.pid);
-	return start != 0 && start == f.process_start && speaks_for(f.owner, f.pid);
+	bool same = start != 0 && start == f.process_start;
+	return same && speaks_for(f.owner, f.pid) ? State::running : State::ended;
+}
+
+const char *name_of(State state)
+{
+	constexpr const char *names[] = {"running", "ended", "elsewhere"};
+	return names[static_cast<int>(state)];
 }
 
 bool speaks_for(uid_t user, uint32_t pid)

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "file.hpp"
+#include "pid_namespace.hpp"
 #include "runtime/stats_file.hpp"
 
 #include <cstdint>
@@ -38,7 +39,10 @@ struct Latencies {
 
 struct Figures {
 	uint32_t processes = 0;
-	uint32_t pid = 0; // of the last one
+	// Of the last one: the number that it has here, if it has one, otherwise its own.
+	uint32_t pid = 0;
+	ProcessId id = {};
+	bool seen = false; // from here
 	uint64_t process_start = 0, opened = 0;
 	bool shared = false;
 	uid_t owner = 0; // of the file
@@ -60,8 +64,10 @@ struct Figures {
 std::optional<Figures> read_figures(const RegularFile &file);
 
 // Whether the process that the figures are of is still there, not another one with its number, and
-// of a user who may speak for it.
-bool is_running(const Figures &f);
+// of a user who may speak for it. elsewhere: it is in a PID namespace that is not seen from here.
+enum class State { running, ended, elsewhere };
+State state_of(const Figures &f);
+const char *name_of(State state);
 // Whether the user may speak for the process: one of its own, or root. Of a process that has ended
 // nobody knows whose it was.
 bool speaks_for(uid_t user, uint32_t pid);

@@ -44,14 +44,17 @@ void sleep_for(double seconds)
 		;
 }
 
-std::string heading(const Figures &f, bool running, double seconds)
+std::string heading(const Figures &f, State state, double seconds)
 {
-	std::string text = "pid " + std::to_string(f.pid) + " (" + f.program + ")";
+	std::string text = "pid " + std::to_string(f.pid);
+	text += f.seen ? "" : " of another PID namespace";
+	text += " (" + f.program + ")";
 	if (f.owner != geteuid())
 		text += ", says user " + user_name(f.owner);
 	if (f.shared)
 		text += ", the last one to open the file";
-	text += running ? ", running, counting since " : ", ended, had counted since ";
+	text += std::string(", ") + name_of(state) +
+		(state == State::ended ? ", had counted since " : ", counting since ");
 	text += date(f.opened);
 	if (seconds > 0) {
 		char s[48];
@@ -83,7 +86,7 @@ int watch(const std::string &path, const std::shared_ptr<const RegularFile> &fil
 		if (!now)
 			return fail_to_read(path);
 		double time = monotonic();
-		bool running = is_running(*now);
+		State state = state_of(*now);
 		Figures shown = *now;
 		o.style.seconds = before ? time - then : 0;
 		if (before)
@@ -92,10 +95,10 @@ int watch(const std::string &path, const std::shared_ptr<const RegularFile> &fil
 			print(stdout, "\033[H\033[J");
 		else if (n > 1 && !o.style.json)
 			print(stdout, "\n");
-		report(shown, heading(*now, running, o.style.seconds), o.style, stdout);
+		report(shown, heading(*now, state, o.style.seconds), o.style, stdout);
 		if (fflush(stdout) != 0)
 			return finish_output("stat", exit_failed);
-		if (o.interval <= 0 || n == o.count || (!running && !now->shared))
+		if (o.interval <= 0 || n == o.count || (state == State::ended && !now->shared))
 			return finish_output("stat", 0);
 		before = std::move(now);
 		then = time;
@@ -107,9 +110,8 @@ void list_line(const StatsEntry &e, const Figures &f)
 {
 	// Without the year and the second, so that it fits a line.
 	constexpr size_t year = sizeof "2026-" - 1, until_minute = sizeof "11-29 19:00" - 1;
-	print(stdout, "%7u %-15s %-7s %-11s %10u %s\n", f.pid, f.program,
-	      is_running(f) ? "running" : "ended", date(f.opened).substr(year, until_minute),
-	      f.counter("requests"), e.path);
+	print(stdout, "%7u %-15s %-9s %-11s %8u %s\n", f.pid, f.program, name_of(state_of(f)),
+	      date(f.opened).substr(year, until_minute), f.counter("requests"), e.path);
 }
 
 void list_object(const StatsEntry &e, const Figures &f, Json &j)
@@ -117,7 +119,7 @@ void list_object(const StatsEntry &e, const Figures &f, Json &j)
 	j.object()
 		.number("pid", f.pid)
 		.text("program", f.program)
-		.text("state", is_running(f) ? "running" : "ended")
+		.text("state", name_of(state_of(f)))
 		.text("since", date(f.opened))
 		.number("requests", f.counter("requests"))
 		.text("file", e.path)
@@ -130,7 +132,7 @@ int list(bool json)
 	if (json)
 		j.array();
 	else
-		print(stdout, "%7s %-15s %-7s %-11s %10s %s\n", "pid", "program", "state", "since",
+		print(stdout, "%7s %-15s %-9s %-11s %8s %s\n", "pid", "program", "state", "since",
 		      "requests", "file");
 	for_each_entry([&](const StatsEntry &e) {
 		auto file = e.open();
@@ -151,7 +153,7 @@ int clear()
 	for_each_entry([](const StatsEntry &e) {
 		auto file = e.open();
 		auto f = file ? read_figures(*file) : std::nullopt;
-		if (f && !is_running(*f) && !e.remove())
+		if (f && state_of(*f) == State::ended && !e.remove())
 			complain("stat", e.path);
 	});
 	return 0;

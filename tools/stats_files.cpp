@@ -57,22 +57,26 @@ private:
 	int fd_;
 };
 
-bool is_number(const std::string &name)
+// As folders::file_name() makes them.
+bool is_of_process(const std::string &name)
 {
-	return number(name.c_str(), 1, 1u << 30).has_value();
+	size_t at = name.find('@');
+	return number(name.substr(0, at).c_str(), 1, 1u << 30).has_value() &&
+	       (at == std::string::npos || number(name.c_str() + at + 1, 1, UINT32_MAX));
 }
 
 void visit(int folder, const std::string &path, uid_t owner, const EntryFunction &f)
 {
 	for (const std::string &name : names_in(folder))
-		if (is_number(name))
+		if (is_of_process(name))
 			f({folder, name, path + "/" + name, owner});
 }
 
-void visit_user(uid_t user, const EntryFunction &f)
+// root: "", or what leads to another root.
+void visit_user(uid_t user, const EntryFunction &f, const std::string &root = "")
 {
-	std::string path = folders::name_of(user).text;
-	Folder folder(folders::open_of(user));
+	std::string path = root + folders::name_of(user).text;
+	Folder folder(folders::open_folder(AT_FDCWD, path.c_str(), user));
 	if (folder < 0)
 		return;
 	visit(folder, path, user, f);
@@ -137,21 +141,32 @@ std::optional<Found> find_process(uint32_t pid)
 	std::optional<Found> best;
 	unsigned best_rank = 0;
 	bool exists = is_process(pid);
-	for_each_entry([&](const StatsEntry &e) {
-		if (e.name != std::to_string(pid) || (exists && !speaks_for(e.owner, pid)))
+	// Of one that has ended, or may not be asked, the number is all that is known.
+	ProcessId id = id_of(pid).value_or(ProcessId{pid, own_pid_namespace()});
+	std::string name = folders::file_name(id.number, id.name_space).text;
+	std::string number = std::to_string(pid);
+	auto look = [&](const StatsEntry &e) {
+		if (exists && !speaks_for(e.owner, pid))
 			return;
-		auto file = e.open();
+		auto file = e.name == name || e.name == number ? e.open() : nullptr;
 		auto figures = file ? read_figures(*file) : std::nullopt;
 		if (!figures || figures->pid != pid)
 			return;
 		// What is of the process itself comes before what an earlier one with its number
 		// has left.
-		unsigned r = rank(e.owner) + (exists && !is_running(*figures) ? 10 : 0);
+		unsigned r =
+			rank(e.owner) + (exists && state_of(*figures) != State::running ? 10 : 0);
 		if (!best || r < best_rank) {
 			best = {e.path, file};
 			best_rank = r;
 		}
-	});
+	};
+	for_each_entry(look);
+	// A container's /dev/shm is another one.
+	std::string process = "/proc/" + number;
+	struct stat st;
+	if (!best && stat(process.c_str(), &st) == 0)
+		visit_user(st.st_uid, look, process + "/root");
 	return best;
 }
 

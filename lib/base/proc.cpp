@@ -64,4 +64,12 @@ ssize_t name_of(int fd, char *name, size_t room)
 	return n;
 }
 
+uint64_t pid_namespace()
+{
+	struct stat st;
+	OwnedFd r(root());
+	bool known = r >= 0 && syscall(SYS_newfstatat, r.get(), "self/ns/pid", &st, 0) == 0;
+	return known ? st.st_ino : 0;
+}
+
 } // namespace sigevec::proc

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <sys/types.h>
 
 namespace sigevec::proc {
@@ -24,6 +25,9 @@ int open(const char *name, int flags);
 ssize_t read(const char *name, char *text, size_t room);
 // What the number stands for in the caller's table, as readlink says it; ended as above.
 ssize_t name_of(int fd, char *name, size_t room);
+
+// The inode of the PID namespace of the calling process; 0: it is not known.
+uint64_t pid_namespace();
 
 // The folder of the calling thread's open files: their numbers are names in it.
 constexpr char own_files[] = "thread-self/fd";

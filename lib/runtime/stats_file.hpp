@@ -17,7 +17,7 @@ namespace sigevec::stats_file {
 using Word = std::atomic<uint64_t>;
 
 constexpr uint64_t magic = 0x7374617473766773; // "sgvstats"
-constexpr uint32_t version = 3;
+constexpr uint32_t version = 4;
 
 // Rows 0 to own_rows-1 belong to one thread each, the others are shared by all further threads.
 constexpr unsigned rows = 20, own_rows = 16;
@@ -64,6 +64,7 @@ struct Header {
 	uint64_t process_start; // field 22 of /proc/PID/stat: tells a process from a later one with
 				// its number
 	uint64_t opened;        // CLOCK_REALTIME, ns
+	uint64_t pid_namespace; // inode of the one whose number `pid' is; 0: not known
 	uint32_t shared;        // 1: several processes may add to it
 	char program[60];
 	char names[most_counters][name_size];

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -32,6 +33,26 @@ inline void close(int fd)
 	int saved = errno;
 	syscall(SYS_close, fd);
 	errno = saved;
+}
+
+// The name of a process's file. Its number is its own only within its PID namespace, and containers
+// may share a folder: outside of the system's first namespace its inode is part of the name. 0: it
+// is not known.
+struct FileName {
+	char text[40];
+};
+
+constexpr uint64_t first_pid_namespace = 0xeffffffc; // PROC_PID_INIT_INO
+
+inline FileName file_name(uint32_t pid, uint64_t pid_namespace)
+{
+	FileName n;
+	if (pid_namespace == 0 || pid_namespace == first_pid_namespace)
+		snprintf(n.text, sizeof n.text, "%u", pid);
+	else
+		snprintf(n.text, sizeof n.text, "%u@%llu", pid,
+			 static_cast<unsigned long long>(pid_namespace));
+	return n;
 }
 
 struct Name {

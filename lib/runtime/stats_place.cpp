@@ -3,6 +3,7 @@
 
 #include "base/owned_fd.hpp"
 #include "base/pending_signal.hpp"
+#include "base/proc.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "runtime/config.hpp"
@@ -21,13 +22,14 @@
 namespace sigevec::stats_place {
 
 using stats_file::File;
+using stats_folder::FileName;
 using stats_folder::open_at;
 
 namespace {
 
 // Whose file open() has made in the users' folder, and its name; "" without.
 uid_t owner;
-char name[16];
+FileName name;
 
 // Those of this machine's own disks and memory. What another process serves (FUSE, a network) it
 // may cut, whoever seems to be the owner.
@@ -115,11 +117,14 @@ bool remove_earlier(int folder, const char *file)
 	return fd >= 0 && holds_statistics(fd) && unlinkat(folder, file, 0) == 0;
 }
 
-int make(int folder)
+FileName own_name()
+{
+	return stats_folder::file_name(static_cast<uint32_t>(getpid()), proc::pid_namespace());
+}
+
+int make(int folder, const char *file)
 {
 	constexpr int flags = O_RDWR | O_CREAT | O_EXCL;
-	char file[16];
-	snprintf(file, sizeof file, "%d", static_cast<int>(getpid()));
 	int fd = open_at(folder, file, flags, 0600);
 	if (fd < 0 && errno == EEXIST && remove_earlier(folder, file))
 		fd = open_at(folder, file, flags, 0600);
@@ -134,13 +139,15 @@ constexpr unsigned most_left = 16;
 
 // A process that ends by _exit, as children often do, leaves its file as one does that crashes.
 // Keeps that within bounds: every process that adds one removes the oldest when there are many.
-void remove_oldest(int folder)
+// Only of its own PID namespace (the names end as its own): which others have ended it cannot know.
+void remove_oldest(int folder, const char *own_file)
 {
 	OwnedFd folder_of_list(open_at(folder, ".", O_RDONLY | O_DIRECTORY));
 	DIR *list = folder_of_list >= 0 ? fdopendir(folder_of_list) : nullptr;
 	if (list == nullptr)
 		return;
 	int own = folder_of_list.release(); // the list's
+	const char *ending = own_file + strspn(own_file, "0123456789");
 	unsigned left = 0;
 	long oldest_time = LONG_MAX;
 	char oldest[NAME_MAX + 1] = "";
@@ -148,7 +155,7 @@ void remove_oldest(int folder)
 		struct stat st;
 		char *end;
 		long pid = strtol(e->d_name, &end, 10);
-		if (*end != '\0' || pid <= 0 || kill(static_cast<pid_t>(pid), 0) == 0 ||
+		if (strcmp(end, ending) != 0 || pid <= 0 || kill(static_cast<pid_t>(pid), 0) == 0 ||
 		    errno != ESRCH || fstatat(own, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 			continue;
 		left++;
@@ -167,11 +174,12 @@ int open_own()
 	OwnedFd folder(stats_folder::open_own());
 	if (folder < 0)
 		return -1;
-	remove_oldest(folder);
-	int fd = make(folder);
+	FileName file = own_name();
+	remove_oldest(folder, file.text);
+	int fd = make(folder, file.text);
 	if (fd >= 0) {
 		owner = geteuid();
-		snprintf(name, sizeof name, "%d", static_cast<int>(getpid()));
+		name = file;
 	}
 	return fd;
 }
@@ -198,7 +206,7 @@ int open_in_folder()
 	memcpy(path, config::stats_file, n);
 	path[n] = '\0';
 	OwnedFd folder(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
-	return folder >= 0 && is_fit(folder) ? make(folder) : -1;
+	return folder >= 0 && is_fit(folder) ? make(folder, own_name().text) : -1;
 }
 
 int open_shared()
@@ -221,7 +229,7 @@ Mode mode()
 
 int open()
 {
-	name[0] = '\0';
+	name.text[0] = '\0';
 	switch (mode()) {
 	case Mode::process:
 		return open_own();
@@ -237,11 +245,11 @@ int open()
 
 void remove_name()
 {
-	if (name[0] == '\0')
+	if (name.text[0] == '\0')
 		return;
 	OwnedFd folder(stats_folder::open_of(owner));
 	if (folder >= 0)
-		unlinkat(folder, name, 0);
+		unlinkat(folder, name.text, 0);
 }
 
 } // namespace sigevec::stats_place

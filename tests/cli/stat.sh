@@ -169,6 +169,61 @@ complains "it was started with SIGEVEC_STATS=$scratch/no/where/, but has not use
 kill $pid
 wait $pid 2>/dev/null
 
+# --- containers: processes with numbers of their own, and perhaps a /dev/shm of their own
+
+# in_container COMMAND READS: a program that hangs and is number 1 of a new PID namespace, after COMMAND. Its number here is $outer,
+# that of what ends with it $pid.
+in_container() {
+	: >"$scratch/inner"
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare --pid --fork --mount-proc --mount bash -c "$1"'
+		export LD_PRELOAD=$SIGEVEC_LIB
+		exec "$@"' - "$scratch/user" --reads "$2" --hang "$scratch/data" <"$scratch/never" >"$scratch/inner" 2>/dev/null &
+	pid=$!
+	until [ -s "$scratch/inner" ]; do kill -0 $pid || break; done
+	[ "$(cat "$scratch/inner")" = 1 ] || fail "the container's program is $(cat "$scratch/inner"), not 1"
+	outer=$(pgrep -P $pid)
+}
+export SIGEVEC_LIB
+mkfifo "$scratch/never"
+exec {never}<>"$scratch/never"
+if unshare --pid --fork --mount-proc --mount true 2>/dev/null; then
+	runs=() programs=() files=()
+	for reads in 30 40; do
+		in_container true $reads
+		runs+=("$pid") programs+=("$outer")
+		stat 0 --json $outer
+		is_json
+		json "d['pid'] == $outer and d['counters']['requests'] == $reads + 1"
+		stat 0 --list
+		says "^ *$outer user +running .* $own/1@[0-9]+\$"
+		files+=("$(sed -n "s,^ *$outer .* /,/,p" "$scratch/out")")
+	done
+	[ "${files[0]}" != "${files[1]}" ] || fail "two containers write to ${files[0]}"
+	stat 0 --clear
+	unshare --pid --fork --mount-proc "$SIGEVEC_TOOL" stat --list >"$scratch/out"
+	says "^ *1 user +elsewhere .* ${files[0]}\$"
+	unshare --pid --fork --mount-proc "$SIGEVEC_TOOL" stat --clear
+	for i in 0 1; do
+		[ -e "${files[i]}" ] || fail "--clear removes what a container writes to"
+		kill -KILL "${programs[i]}"
+		wait "${runs[i]}" 2>/dev/null
+	done
+	stat 0 --list
+	says "^ *1 user +ended .* ${files[0]}\$"
+	stat 0 --clear
+	[ ! -e "${files[0]}" ] && [ ! -e "${files[1]}" ] || fail "--clear leaves what ended containers have left"
+	in_container 'mount -t tmpfs none /dev/shm;' 50
+	stat 0 --json $outer
+	is_json
+	json "d['pid'] == $outer and d['counters']['requests'] == 51"
+	kill -KILL $outer
+	wait $pid 2>/dev/null
+else
+	echo "no PID namespaces can be made here: containers are not tried"
+fi
+exec {never}>&-
+
 # --- channels
 
 "$CC" -I"$top_srcdir/include/sigevec/system" -I"$top_srcdir/include" -o "$scratch/channels" "$cli_dir/channel_user.c" "$SIGEVEC_LIB" \
