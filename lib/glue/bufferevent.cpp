@@ -14,6 +14,13 @@ namespace sigevec::glue {
 
 namespace {
 
+// Reading that the base itself waits for needs no turn of the channel.
+void mark_for(Link *k, short what)
+{
+	if ((what & EV_WRITE) != 0 || !base_waits(k))
+		mark(k);
+}
+
 int enable(struct bufferevent *bev, short what)
 {
 	Link *k = link_of(bev);
@@ -24,7 +31,7 @@ int enable(struct bufferevent *bev, short what)
 	if (k->mode != Link::Mode::channel)
 		return k->plain->enable(bev, what);
 	count(k);
-	mark(k);
+	mark_for(k, what);
 	if ((what & EV_READ) != 0 && evutil_timerisset(&bev->timeout_read) &&
 	    event_add(&bev->ev_read, &bev->timeout_read) != 0)
 		return -1;
@@ -39,7 +46,7 @@ int disable(struct bufferevent *bev, short what)
 	int r = k->plain->disable(bev, what);
 	count(k);
 	if (k->mode == Link::Mode::channel)
-		mark(k);
+		mark_for(k, what);
 	return r;
 }
 

@@ -13,6 +13,11 @@
 // it is added while libevent wants to write. Both are made active when the channel says so, and
 // have their turn, their priority and their time-outs as ever.
 //
+// A base that has few bufferevents waits for their data by itself, with an event of ours for each
+// (`by_base'), which takes the place of a request: a turn of the channel costs as many calls for
+// one as for all. That event is taken out of epoll when it comes while nobody wants to read, not
+// before, so that a server that stops reading while it answers pays nothing for that.
+//
 // The bufferevent's table of operations is a copy of libevent's with some functions of ours; the
 // copy is the first member of the Link, which is how a bufferevent leads to its Link.
 //
@@ -47,6 +52,7 @@ struct Link {
 	size_t left;              // of the output when some of it was last sent
 	evutil_socket_t fd;
 	Request *data, *room; // what is asked of the channel; made when they are needed
+	struct event by_base; // added: the base itself waits for data, not the channel
 	std::atomic<bool> marked;
 	Link *next;
 	Link *next_due;
@@ -77,6 +83,9 @@ private:
 };
 
 // ---- readiness.cpp
+
+// Whether the base itself waits for data, so that reading needs nothing of the channel.
+bool base_waits(const Link *k);
 
 // What libevent calls in the channel's mode when its event is due; by the thread of the loop.
 void read_ready(evutil_socket_t, short what, void *bev);

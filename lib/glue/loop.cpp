@@ -19,6 +19,7 @@ Link *&next_due_of(Link *k)
 namespace {
 
 constexpr unsigned rounds = 4; // before other events of the base have their turn
+constexpr unsigned few = 8;
 
 constexpr struct timespec at_once = {0, 0};
 constexpr struct timeval no_time = {0, 0};
@@ -30,15 +31,35 @@ bool is_thread(const Loop *l)
 
 } // namespace
 
-int take(Loop *l, event_data_t *v, const struct timespec *timeout)
+namespace {
+
+// With l's lock.
+void cancel_listed(Loop *l)
 {
-	Locked locked(l->lock);
 	for (Request *r; (r = l->to_cancel) != nullptr;) {
 		l->to_cancel = r->next;
 		r->listed = false;
 		ev_cancel(l->ec, r);
 	}
 	l->prepared = false;
+}
+
+// What has been prepared goes to the kernel, and what has ended is left there.
+void submit(Loop *l)
+{
+	Locked locked(l->lock);
+	if (!l->prepared && l->to_cancel == nullptr)
+		return;
+	cancel_listed(l);
+	ec_submit(l->ec);
+}
+
+} // namespace
+
+int take(Loop *l, event_data_t *v, const struct timespec *timeout)
+{
+	Locked locked(l->lock);
+	cancel_listed(l);
 	int n = ec_next_events(l->ec, v, batch, timeout);
 	if (n > 0)
 		l->outstanding -= static_cast<unsigned>(n);
@@ -126,27 +147,44 @@ void activate_due(Loop *l)
 	}
 }
 
-} // namespace
-
-void work(evutil_socket_t, short what, void *arg)
+bool is_anything_outstanding(Loop *l)
 {
-	auto *l = static_cast<Loop *>(arg);
+	Locked locked(l->lock);
+	return l->outstanding != 0;
+}
+
+// called: by the channel
+void take_turn(Loop *l, bool called)
+{
 	event_data_t events[batch];
-	l->thread.store(pthread_self(), mo::relaxed);
-	bool turn = (what & (EV_READ | EV_TIMEOUT)) != 0;
-	l->once_more = l->once_more || turn;
-	l->working = true;
 	int n = static_cast<int>(batch);
 	for (unsigned round = 0; round < rounds && n == static_cast<int>(batch); round++) {
 		handle_early(l);
-		if (turn)
-			start_marked(l->marked);
+		start_marked(l->marked);
 		start_marked(l->marked_soon);
-		n = take(l, events, &at_once);
+		n = called || is_anything_outstanding(l) ? take(l, events, &at_once) : 0;
 		for (int i = 0; i < n; i++)
 			handle(l, static_cast<Request *>(events[i].ev_data), events[i].ev_result,
 			       events[i].ev_errno);
 	}
+}
+
+} // namespace
+
+// Before the base looks at its descriptors the kernel is only told: what it answers makes the
+// channel readable.
+void work(evutil_socket_t fd, short what, void *arg)
+{
+	auto *l = static_cast<Loop *>(arg);
+	l->thread.store(pthread_self(), mo::relaxed);
+	bool turn = (what & (EV_READ | EV_TIMEOUT)) != 0;
+	l->once_more = l->once_more || turn;
+	l->working = true;
+	if (!turn) {
+		start_marked(l->marked_soon);
+		submit(l);
+	} else
+		take_turn(l, fd >= 0);
 	activate_due(l);
 	l->working = false;
 	if (is_any_marked(l))
@@ -179,6 +217,16 @@ void due(Link *k)
 	k->loop->due.push(k);
 }
 
+void call_for_turn(Loop *l)
+{
+	event_active(&l->wanted, EV_READ, 1);
+}
+
+bool has_few(const Loop *l)
+{
+	return l->links.load(mo::relaxed) <= few;
+}
+
 void reads(Loop *l, bool more)
 {
 	Locked locked(l->lock);
@@ -195,7 +243,7 @@ bool start_poll(Loop *l, Request *r, int fd, short events)
 	Locked locked(l->lock);
 	if (ev_poll(fd, events, l->ec, r) != 0)
 		return false;
-	r->outstanding = true;
+	l->prepared = r->outstanding = true;
 	r->cancelled = r->listed = false;
 	l->outstanding++;
 	return true;

@@ -82,10 +82,10 @@ struct Loop {
 	Mutex lock;                      // the channel, and what follows
 	unsigned outstanding;            // requests whose event has not been taken
 	unsigned readers;
-	bool prepared;      // something that the kernel does not know yet
-	Request *to_cancel; // by the thread of the loop
-	Request *early;     // their events were taken by hand_over()
-	unsigned links;     // under the registry's lock
+	bool prepared;               // something that the kernel does not know yet
+	Request *to_cancel;          // by the thread of the loop
+	Request *early;              // their events were taken by hand_over()
+	std::atomic<unsigned> links; // changed under the registry's lock
 	Loop *next;
 };
 
@@ -99,6 +99,12 @@ void mark(Link *k);
 
 // activate() is called for k when all that has ended was taken from the channel.
 void due(Link *k);
+
+// A turn of the channel behind what is active by now. By the thread of the loop.
+void call_for_turn(Loop *l);
+
+// Whether a base with so many bufferevents waits by itself.
+bool has_few(const Loop *l);
 
 // One reader more, or one less.
 void reads(Loop *l, bool more);

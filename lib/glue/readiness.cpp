@@ -66,13 +66,28 @@ bool read_is_due(const Link *k)
 	return event_pending(&k->bev->ev_read, EV_READ, nullptr) != 0;
 }
 
-void start_reading(Link *k)
+void becomes_due(Link *k, bool &which)
 {
-	if (k->reading) {
-		if (!outstanding(k->data) && !read_is_due(k))
-			wait_for(k, k->data, POLLIN);
-	} else if (outstanding(k->data))
-		cancel(k->loop, k->data);
+	if (!k->read_due && !k->write_due)
+		due(k);
+	which = true;
+}
+
+bool in_channel(const Link *k)
+{
+	return !k->unlinked && k->mode == Link::Mode::channel;
+}
+
+void found_by_base(evutil_socket_t, short, void *arg)
+{
+	auto *k = static_cast<Link *>(arg);
+	LockedBev locked(k->bev);
+	if (!in_channel(k) || !k->reading) {
+		event_del_noblock(&k->by_base);
+	} else if (!read_is_due(k)) {
+		becomes_due(k, k->read_due);
+		call_for_turn(k->loop);
+	}
 }
 
 void start_writing(Link *k)
@@ -80,8 +95,53 @@ void start_writing(Link *k)
 	if (!writing(k)) {
 		if (outstanding(k->room))
 			cancel(k->loop, k->room);
-	} else if (!outstanding(k->room))
+	} else if (!outstanding(k->room) && !k->write_due)
 		wait_for(k, k->room, POLLOUT);
+}
+
+// What is so already is due at once.
+void look_for(Link *k, short events)
+{
+	struct pollfd p = {k->fd, events, 0};
+	if (poll(&p, 1, 0) != 1 || (p.revents & POLLNVAL) != 0)
+		return;
+	bool all = (p.revents & (POLLERR | POLLHUP)) != 0;
+	if ((events & POLLIN) != 0 && (all || (p.revents & POLLIN) != 0))
+		becomes_due(k, k->read_due);
+	if ((events & POLLOUT) != 0 && (all || (p.revents & POLLOUT) != 0))
+		becomes_due(k, k->write_due);
+}
+
+// As a rule there is room: to see that takes one call, and the channel needs three. What there is
+// to read is seen with it, as libevent would.
+void look(Link *k)
+{
+	if (writing(k) && !outstanding(k->room))
+		look_for(k, static_cast<short>(POLLOUT | (k->reading ? POLLIN : 0)));
+}
+
+void wait_by_base(Link *k)
+{
+	event_assign(&k->by_base, k->bev->ev_base, k->fd, EV_READ | EV_PERSIST, found_by_base, k);
+	event_priority_set(&k->by_base, 0);
+	k->by_base.ev_evcallback.evcb_flags |= EVLIST_INTERNAL;
+	if (event_add(&k->by_base, nullptr) != 0)
+		make_plain(k);
+	else if (!k->read_due && !read_is_due(k))
+		look_for(k, POLLIN); // epoll is asked in the next turn only
+}
+
+void start_reading(Link *k)
+{
+	if (!k->reading) {
+		if (outstanding(k->data))
+			cancel(k->loop, k->data);
+	} else if (outstanding(k->data) || base_waits(k))
+		return;
+	else if (has_few(k->loop))
+		wait_by_base(k);
+	else if (!k->read_due && !read_is_due(k))
+		wait_for(k, k->data, POLLIN);
 }
 
 // io_uring's wait ends with POLLRDHUP as well, which nobody asks for here. It would do so again at
@@ -89,11 +149,6 @@ void start_writing(Link *k)
 bool is_ready(short events, ssize_t result)
 {
 	return (result & (events | POLLERR | POLLHUP | POLLNVAL)) != 0;
-}
-
-bool in_channel(const Link *k)
-{
-	return !k->unlinked && k->mode == Link::Mode::channel;
 }
 
 bool room_for_more(Link *k)
@@ -108,6 +163,12 @@ bool room_for_more(Link *k)
 
 } // namespace
 
+bool base_waits(const Link *k)
+{
+	return event_initialized(&k->by_base) != 0 &&
+	       event_pending(&k->by_base, EV_READ, nullptr) != 0;
+}
+
 // libevent's function may free the bufferevent: what is left of it then lasts until the loop has
 // gone on.
 void read_ready(evutil_socket_t, short what, void *arg)
@@ -116,7 +177,7 @@ void read_ready(evutil_socket_t, short what, void *arg)
 	Link *k = link_of(bev);
 	k->plain_read(k->fd, what, bev);
 	LockedBev locked(bev);
-	if (in_channel(k))
+	if (in_channel(k) && !base_waits(k))
 		mark(k);
 }
 
@@ -145,6 +206,8 @@ void start(Link *k)
 	}
 	LockedBev locked(k->bev);
 	if (in_channel(k))
+		look(k);
+	if (in_channel(k))
 		start_writing(k);
 	if (in_channel(k))
 		start_reading(k);
@@ -162,11 +225,11 @@ bool ended(Link *k, Request *r, ssize_t result, int error)
 		make_plain(k);
 	else if (result < 0)
 		mark(k); // it may be wanted again by now
-	else {
-		if (!k->read_due && !k->write_due)
-			due(k);
-		(r == k->data ? k->read_due : k->write_due) = true;
-	}
+	else
+		becomes_due(k, r == k->data ? k->read_due : k->write_due);
+	// The base would tell of it later.
+	if (k->write_due && k->reading && in_channel(k) && base_waits(k))
+		look_for(k, POLLIN);
 	return true;
 }
 
@@ -185,6 +248,8 @@ void activate(Link *k)
 
 void abandon(Link *k)
 {
+	if (event_initialized(&k->by_base) != 0)
+		event_del_noblock(&k->by_base);
 	take_from(k, k->data);
 	take_from(k, k->room);
 }

@@ -19,6 +19,7 @@ using namespace contract;
 namespace {
 
 constexpr int programs_in_make_check = 100, steps = 120, most = 4, turns = 20;
+constexpr int crowd = 12;               // a base that has so many does not wait by itself
 constexpr int too_many_callbacks = 300; // libevent tells of a full input without end
 
 using Random = std::mt19937;
@@ -82,9 +83,13 @@ public:
 		const timeval hour{3600, 0};
 		limits_ = ev_token_bucket_cfg_new(700, 900, 500, 800, &hour);
 		event_base_priority_init(base_, 3);
+		for (int i = 0; seed % 2 == 0 && i < crowd; ++i)
+			idle_.push_back(kind_.make(base_, -1, 0));
 	}
 	~Program()
 	{
+		for (auto *bev : idle_)
+			bufferevent_free(bev);
 		for (auto &a : actors_)
 			release(*a);
 		quiet();
@@ -458,6 +463,7 @@ private:
 	Base base_;
 	ev_token_bucket_cfg *limits_;
 	std::vector<std::unique_ptr<Actor>> actors_;
+	std::vector<bufferevent *> idle_; ///< which are there, and nothing else
 	Course course_;
 	const Course *model_;
 	bool astray_ = false; ///< it will not be what the model was
