@@ -37,8 +37,13 @@
 #define IORING_ASYNC_CANCEL_USERDATA (1U << 4)
 #endif
 
-/* An enumerator in newer headers, which the preprocessor cannot ask for: hence a name of its own.
+/* Enumerators in newer headers, which the preprocessor cannot ask for: hence names of their own.
  */
 #define IORING_OP_FUTEX_WAIT_NUMBER 51
+#define IORING_OP_FIXED_FD_INSTALL_NUMBER 54
+#define IORING_ENTER_REGISTERED_RING_FLAG (1U << 4)
+#define IORING_REGISTER_RING_FDS_NUMBER 20
+#define IORING_UNREGISTER_RING_FDS_NUMBER 21
+#define IORING_REGISTER_USE_REGISTERED_RING_FLAG (1U << 31)
 
 #endif

@@ -46,6 +46,7 @@ private:
 	void take_posts();
 	void take(Post *p);
 	void take_hand_over(helper::HandOver *o);
+	void take_put(Request *r);
 	void take_returned(Request *r);
 	void take_request(Request *r, int fd);
 	void take_unwanted(Request *r);

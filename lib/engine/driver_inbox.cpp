@@ -7,6 +7,7 @@
 #include "base/memory_order.hpp"
 #include "completion/completion.hpp"
 #include "engine/alone.hpp"
+#include "engine/held_files.hpp"
 #include "engine/kaio.hpp"
 #include "engine/rights.hpp"
 #include "engine/to_helper.hpp"
@@ -41,9 +42,17 @@ void Driver::take(Post *p)
 		break;
 	case MessageType::request: {
 		auto *r = static_cast<Request *>(p->object);
+		held_files::arrived(r);
 		take_request(r, r->file);
 		break;
 	}
+	case MessageType::request_put:
+		take_put(static_cast<Request *>(p->object));
+		break;
+	case MessageType::job_put:
+		helper_->jobs.push(p);
+		worker::add_if_needed(helper_);
+		break;
 	case MessageType::returned:
 		take_returned(static_cast<Request *>(p->object));
 		break;
@@ -92,9 +101,10 @@ void Driver::take_hand_over(helper::HandOver *o)
 		if (t.files[i] < 0 || t.type == MessageType::hold)
 			continue;
 		r->file = t.files[i];
-		if (t.type == MessageType::request)
+		if (t.type == MessageType::request) {
+			held_files::arrived(r);
 			take_request(r, r->file);
-		else {
+		} else {
 			// For a worker, where none is idle.
 			r->post.type = t.type;
 			if (t.type == MessageType::job)
@@ -103,6 +113,16 @@ void Driver::take_hand_over(helper::HandOver *o)
 			worker::add_if_needed(helper_);
 		}
 	}
+}
+
+void Driver::take_put(Request *r)
+{
+	helper::take_put(helper_, r);
+	held_files::arrived(r);
+	if (r->file >= 0)
+		take_request(r, r->file);
+	else
+		helper::end_without_file(r);
 }
 
 void Driver::take_returned(Request *r)
@@ -160,7 +180,9 @@ void Driver::take_unwanted(Request *r)
 void Driver::start_file(Request *r)
 {
 	if (r->file < 0) {
-		completion::finish(r, r->file); // the helper's table is full
+		int error = r->file; // the helper's table is full
+		held_files::let_go(r);
+		completion::finish(r, error);
 		return;
 	}
 	// The ring passes every fsync to a thread of the kernel's; a worker does the same with less

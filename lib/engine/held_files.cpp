@@ -85,8 +85,7 @@ bool bring(Shard &s, Request *r)
 {
 	HeldFile *f = make(r);
 	r->held = f;
-	int file;
-	if (!helper::to_driver(r, &file)) {
+	if (!helper::to_driver(r)) {
 		// r goes on by another way, which asks.
 		r->held = nullptr;
 		free(f);
@@ -95,7 +94,6 @@ bool bring(Shard &s, Request *r)
 	if (f == nullptr)
 		return true;
 	// r may have ended already; then nobody joins it.
-	f->file = file;
 	Guard<Mutex> g(s.lock);
 	f->next = s.files;
 	s.files = f;
@@ -117,10 +115,18 @@ bool to_driver(Request *r)
 	// A list's files go over together, and are known only then.
 	if (r->held == nullptr)
 		return helper::collecting() ? helper::to_driver(r) : bring(s, r);
-	r->file = r->held->file;
 	r->post = {nullptr, helper::MessageType::request, r};
 	helper::post(h, &r->post);
 	return true;
+}
+
+void arrived(Request *r)
+{
+	HeldFile *f = r->held;
+	if (f != nullptr && r->file == -1)
+		r->file = f->file;
+	else if (f != nullptr)
+		f->file = r->file;
 }
 
 void let_go(Request *r)

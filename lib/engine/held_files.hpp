@@ -2,9 +2,9 @@
 //
 // Files that several requests hold together, for reads that wait in the driver's ring.
 //
-// The first one brings its file into the helper's table, and waits until it is there
-// (runtime/hand_over.hpp). While any that holds it is outstanding, others of the file travel in
-// memory alone: nobody waits, and the driver is woken once for many. As with a file queue, any open
+// The first one hands its file over (runtime/hand_over.hpp). While any that holds it is
+// outstanding, others of the file travel in memory alone, behind it, and the driver is woken once
+// for many. As with a file queue, any open
 // file of the inode with the same flags gives the same bytes, where inode numbers are exact; it
 // stays open until the last of them has ended.
 //
@@ -21,7 +21,7 @@ struct HeldFile {
 	HeldFile *next;
 	uint64_t dev, ino;
 	int flags;
-	int file;      // in the helper's table
+	int file;      // in the helper's table; the driver's to know
 	unsigned left; // how many may join it yet: an open file that the program has closed is not
 		       // held for ever for the sake of another
 	std::atomic<uint32_t> uses;
@@ -33,6 +33,9 @@ namespace held_files {
 // Hands r, a read of a file, to the driver. False: errno, nothing has been done. Not
 // async-signal-safe.
 bool to_driver(Request *r);
+
+// By the driver, when r has come: with a file of its own, or without.
+void arrived(Request *r);
 
 // By the executor of any request that is not on a stream: r->file is let go of. Async-signal-safe.
 void let_go(Request *r);

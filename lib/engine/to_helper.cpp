@@ -3,14 +3,24 @@
 
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/alone.hpp"
+#include "engine/held_files.hpp"
+#include "engine/transfer.hpp"
 #include "engine/worker.hpp"
 #include "request/stream.hpp"
+#include "runtime/copies.hpp"
 
 #include <cerrno>
 #include <climits>
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
 
 namespace sigevec::helper {
 
@@ -18,8 +28,37 @@ namespace {
 
 thread_local Plug *plugged __attribute__((tls_model("initial-exec"))) = nullptr;
 
+// False: r's file is to be handed over. Who takes it looks whether it is r's, and of one without an
+// inode that cannot be seen. A file queue's has to be there when the call returns: those behind it
+// are compared with it.
+bool put(Helper *h, MessageType type, Request *r)
+{
+	bool apart = r->kind == Kind::anonymous || r->kind == Kind::pool ||
+		     type == MessageType::file_queue;
+	int place = apart ? -1 : h->files.mailbox.put(r->fd.load(mo::relaxed));
+	if (place < 0)
+		return false;
+	r->file = place;
+	bool request = type == MessageType::request;
+	r->post = {nullptr, request ? MessageType::request_put : MessageType::job_put, r};
+	return true;
+}
+
+bool put_and_post(MessageType type, Request *r)
+{
+	Helper *h = get();
+	if (h == nullptr || !put(h, type, r))
+		return false;
+	BlockSignals blocked;
+	if (type == MessageType::request || !h->jobs.push_to_idle(&r->post))
+		post(h, &r->post);
+	return true;
+}
+
 bool hand_over_one(MessageType type, Request *r, int *taken = nullptr)
 {
+	if (put_and_post(type, r))
+		return true;
 	void *object = r;
 	int number = r->fd.load(mo::relaxed), file;
 	if (!hand_over(type, &object, &number, &file, 1))
@@ -34,14 +73,78 @@ bool hand_over_one(MessageType type, Request *r, int *taken = nullptr)
 // It was accepted, and the driver never gets it.
 void end_unsent(Request *r, int error)
 {
-	if (error == EAGAIN && alone::submit(r))
-		return;
 	if (r->on_stream())
 		alone::leave_stream(r->stream_word());
 	if (r->front && stream::give_up_claim(r->stream_word()))
 		look_at_streams();
 	// Bytes that are out cannot be taken back: it ends short.
 	completion::finish(r, r->front && r->done > 0 ? static_cast<ssize_t>(r->done) : -error);
+}
+
+// Whether a file is the one that r was submitted on. Nobody is asked who may not answer: a server.
+bool is_of(const Request *r, int file)
+{
+	struct statx x;
+	return sys::statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &x) != 0 ||
+	       (x.stx_ino == r->ino.load(mo::relaxed) &&
+		makedev(x.stx_dev_major, x.stx_dev_minor) == r->dev.load(mo::relaxed));
+}
+
+// What the mailbox does not give any more, of a program that has locked itself in meanwhile: the
+// number may still be the file's.
+int take_by_number(const Helper *h, const Request *r)
+{
+	auto file = static_cast<int>(
+		syscall(SYS_pidfd_getfd, h->files.process, r->fd.load(mo::relaxed), 0));
+	Descriptor d;
+	if (file < 0 || (transfer::describe(file, &d) && transfer::is_file_of(r, d)))
+		return file;
+	copies::close(file);
+	return -EAGAIN;
+}
+
+} // namespace
+
+void take_put(Helper *h, Request *r)
+{
+	int file = h->files.mailbox.take(r->file);
+	if (file < 0)
+		file = take_by_number(h, r);
+	if (file >= 0 && !is_of(r, file)) {
+		copies::close(file);
+		file = -EBADF;
+	}
+	r->file = file >= 0 || file == -EBADF ? file : -EAGAIN;
+}
+
+void end_without_file(Request *r)
+{
+	int error = refusal(r->file);
+	held_files::let_go(r);
+	if (r->change(State::queued, State::running))
+		end_unsent(r, error);
+	else
+		requests::release(r);
+}
+
+namespace {
+
+// As many as can be, in their order: what stands behind one that waits for its answer goes with it.
+unsigned put_first(Request *const *requests, unsigned count)
+{
+	Helper *h = get();
+	unsigned n = 0;
+	while (h != nullptr && n < count && put(h, MessageType::request, requests[n]))
+		h->inbox.push(&requests[n++]->post);
+	if (n != 0)
+		h->wakeup.call();
+	return n;
+}
+
+void end_refused(Request *r, int error)
+{
+	if (error != EAGAIN || !alone::submit(r))
+		end_unsent(r, error);
 }
 
 } // namespace
@@ -74,16 +177,16 @@ void Plug::flush()
 {
 	void *objects[most_handed_over];
 	int numbers[most_handed_over], files[most_handed_over];
-	for (unsigned i = 0; i < count_; i++) {
-		objects[i] = requests_[i];
-		numbers[i] = requests_[i]->fd.load(mo::relaxed);
+	unsigned first = put_first(requests_, count_), n = count_ - first;
+	for (unsigned i = 0; i < n; i++) {
+		objects[i] = requests_[first + i];
+		numbers[i] = requests_[first + i]->fd.load(mo::relaxed);
 	}
-	int error = count_ == 0 || hand_over(MessageType::request, objects, numbers, files, count_)
-			    ? 0
-			    : errno;
-	for (unsigned i = 0; i < count_; i++)
+	int error =
+		n == 0 || hand_over(MessageType::request, objects, numbers, files, n) ? 0 : errno;
+	for (unsigned i = 0; i < n; i++)
 		if (error != 0 || files[i] < 0)
-			end_unsent(requests_[i], error != 0 ? error : refusal(files[i]));
+			end_refused(requests_[first + i], error != 0 ? error : refusal(files[i]));
 	count_ = 0;
 }
 
@@ -92,13 +195,13 @@ bool collecting()
 	return plugged != nullptr;
 }
 
-bool to_driver(Request *r, int *file)
+bool to_driver(Request *r)
 {
 	if (plugged != nullptr && get() != nullptr) {
 		plugged->add(r);
 		return true;
 	}
-	return hand_over_one(MessageType::request, r, file);
+	return hand_over_one(MessageType::request, r);
 }
 
 bool to_worker(MessageType type, Request *r, int *file)

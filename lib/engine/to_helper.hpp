@@ -9,12 +9,16 @@
 namespace sigevec::helper {
 
 // Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has
-// been done. Async-signal-safe once the helper runs. file: as for to_worker; not while this thread
-// collects.
-bool to_driver(Request *r, int *file = nullptr);
+// been done. Async-signal-safe once the helper runs.
+bool to_driver(Request *r);
 // what: job; or file_queue, which r begins.
-// file: the number in the helper's table, or nullptr.
+// file: the number in the helper's table, of a file queue; or nullptr.
 bool to_worker(MessageType type, Request *r, int *file = nullptr);
+
+// By a thread of the helper's: r, which was sent as *_put, has its file, or -errno.
+void take_put(Helper *h, Request *r);
+// r, which was accepted, gets no file.
+void end_without_file(Request *r);
 // While one exists, what its thread hands to the driver is collected, and goes to it together at
 // the end. A request that then cannot be handed over ends with the error. What the driver gets
 // together it submits to its ring at once.

@@ -45,6 +45,7 @@ void carry_out(Helper *h, Request *r)
 	int file = r->file;
 	bool mine = r->get_state() == State::running || r->change(State::queued, State::running);
 	ssize_t result = !mine                  ? -ECANCELED
+			 : file < 0             ? file
 			 : is_what_was_meant(r) ? transfer::blocking(r, file)
 						: transfer::total(r, -EAGAIN);
 	// Closed before the end is told: who then looks finds the file released.
@@ -66,10 +67,12 @@ void serve(Helper *h, Post *p)
 {
 	if (p->type != MessageType::hand_over) {
 		MessageType type = p->type;
-		serve(h, type,
-		      type == MessageType::file_queue
-			      ? filequeue::first(static_cast<FileQueue *>(p->object))
-			      : static_cast<Request *>(p->object));
+		Request *r = type == MessageType::file_queue
+				     ? filequeue::first(static_cast<FileQueue *>(p->object))
+				     : static_cast<Request *>(p->object);
+		if (type == MessageType::job_put)
+			helper::take_put(h, r);
+		serve(h, type, r);
 		return;
 	}
 	helper::Taken t;

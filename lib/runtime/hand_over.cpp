@@ -351,6 +351,7 @@ void take(Files *f, HandOver *o, Taken *t)
 					      : fetch(f, o, o->numbers[i]);
 		refused = refused || is_refusal(t->files[i]);
 		o->files[i] = t->files[i];
+		f->mailbox.note_number(t->files[i]);
 	}
 	if (refused)
 		open_door(f);

@@ -9,7 +9,8 @@
 // submitter makes a HandOver, in memory, and waits; a thread of the helper's takes the file out of
 // the submitter's table (pidfd_getfd) and answers. 5 µs of the caller's processor time, 10 until it
 // returns, where SCM_RIGHTS took 8 and 15, and needed a socket in the program's table that a child
-// could write to, and a place among the descriptors in flight of a whole user.
+// could write to, and a place among the descriptors in flight of a whole user. Where the kernel can
+// nobody waits: runtime/mailbox.hpp.
 //
 // Where the kernel or a seccomp filter refuses pidfd_getfd, the submitter sends the file over a
 // socketpair beside the offer (the courier). What comes over it is believed only with the process's
@@ -23,6 +24,7 @@
 #pragma once
 
 #include "base/sync.hpp"
+#include "runtime/mailbox.hpp"
 #include "runtime/post.hpp"
 
 #include <sys/socket.h>
@@ -74,6 +76,7 @@ struct Files {
 	uint64_t door_network = 0; // names are a network namespace's own
 	Mutex opening;
 	Mutex sending;
+	Mailbox mailbox; // where they come without their submitter waiting
 };
 
 // By the helper's first thread: leaves the program's table for an empty one, and finds a way for
