@@ -4,6 +4,7 @@
 #include "text.hpp"
 #include "tool.hpp"
 
+#include "device.hpp"
 #include "features.hpp"
 #include "json.hpp"
 #include "sigevec/info.h"
@@ -134,16 +135,66 @@ void print_json()
 	j.end();
 }
 
+void print_device(const std::string &name, const DeviceReport &d)
+{
+	print(stdout, "device  %-16s %-4s %s\n", name, d.works ? "yes" : "no", d.reason);
+	print(stdout, "device  %-16s %u queues of reception, %s\n", name, d.queues,
+	      d.driver.empty() ? "without a driver" : "driver " + d.driver);
+	for (const std::string &c : d.commands)
+		print(stdout, "device  %-16s what makes it ready: %s\n", name, c);
+}
+
+void print_device_json(const std::string &name, const DeviceReport &d)
+{
+	Json j(stdout);
+	j.object()
+		.text("device", name)
+		.boolean("works", d.works)
+		.text("reason", d.reason)
+		.text("driver", d.driver)
+		.number("queues", d.queues);
+	j.array("commands");
+	for (const std::string &c : d.commands)
+		j.object().text("command", c).end();
+	j.end();
+	j.end();
+}
+
+// Of one network device, and of nothing else.
+int info_of_device(const std::string &name, bool json)
+{
+	DeviceReport d;
+	if (int e = report_device(name, &d); e != 0) {
+		errno = e;
+		return complain("info", name);
+	}
+	if (json)
+		print_device_json(name, d);
+	else
+		print_device(name, d);
+	return finish_output("info", 0);
+}
+
 int info(int argc, char **argv)
 {
-	Options options(info_command, argc, argv, "j", {{"json", no_argument, nullptr, 'j'}});
+	Options options(
+		info_command, argc, argv, "jd:",
+		{{"json", no_argument, nullptr, 'j'}, {"device", required_argument, nullptr, 'd'}});
 	bool json = false;
+	const char *device = nullptr;
 	int status = 0;
-	for (int c; (c = options.next(&status)) != 0; json = true)
+	for (int c; (c = options.next(&status)) != 0;) {
 		if (c < 0)
 			return status;
+		if (c == 'd')
+			device = optarg;
+		else
+			json = true;
+	}
 	if (options.rest() < argc)
 		return usage(info_command);
+	if (device != nullptr)
+		return info_of_device(device, json);
 	if (json)
 		print_json();
 	else
@@ -153,8 +204,11 @@ int info(int argc, char **argv)
 
 } // namespace
 
-const Command info_command = {"info", info, "[--json]",
-			      "say what works here, and why the rest does not",
-			      "  -j, --json            the same as JSON\n"};
+const Command info_command = {
+	"info", info, "[--json] [--device IFNAME]",
+	"say what works here, and why the rest does not",
+	"  -j, --json            the same as JSON\n"
+	"  -d, --device IFNAME   of a network device: whether it can put what it "
+	"receives into a region\n"};
 
 } // namespace tool

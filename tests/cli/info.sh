@@ -33,6 +33,14 @@ says '^limit +threads +7 '
 ) >"$scratch/out"
 says '^limit +memlock +65536 bytes'
 
+ends 0 "$SIGEVEC_TOOL" info --device lo
+says '^device +lo +no +[^ ]'
+says '^device +lo +[0-9]+ queues'
+says 'ethtool -G lo tcp-data-split on'
+ends 0 "$SIGEVEC_TOOL" info --json --device lo
+is_json
+json 'd["device"] == "lo" and d["works"] is False and d["reason"] and len(d["commands"]) >= 3'
+ends 1 "$SIGEVEC_TOOL" info --device nosuchdevice
 ends 2 "$SIGEVEC_TOOL" info more
 ends 2 "$SIGEVEC_TOOL" info --nonsense
 

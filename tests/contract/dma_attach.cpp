@@ -7,6 +7,7 @@
 #include "dma.hpp"
 
 #include <fstream>
+#include <poll.h>
 #include <random>
 #include <thread>
 
@@ -358,6 +359,52 @@ BOOST_AUTO_TEST_CASE(requests_and_call_backs_are_what_they_always_were)
 	BOOST_TEST(eventually([&] { return called == 1; }));
 	BOOST_TEST(s.recv(100) == "a call");
 	BOOST_TEST(region.stat().placed_by_kernel == 9u + 8 + 6);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_fetched_before_a_call_back_is_read_in_its_order)
+{
+	Region region(region_size);
+	Attached attached(region);
+	if (!attached)
+		return;
+	constexpr size_t bytes = 200000;
+	Associated s(tcp4_kind, region, DMA_BUFSIZE(8192));
+	std::thread peer = sender(s.s.b, bytes, 8);
+	std::atomic<unsigned> called{0};
+	unsigned seen = 0;
+	for (size_t at = 0; at < bytes;) {
+		BOOST_TEST_REQUIRE(
+			async_io_notify(
+				s, [](int, void *p) { ++*static_cast<std::atomic<unsigned> *>(p); },
+				&called) == 0);
+		seen++;
+		BOOST_TEST_REQUIRE(eventually([&] { return called == seen; }));
+		void *p;
+		for (ssize_t n; (n = sio_recv(s, &p, 5000, MSG_DONTWAIT)) > 0; at += size_t(n))
+			check_and_release(region, {p, size_t(n), at});
+	}
+	peer.join();
+}
+
+BOOST_AUTO_TEST_CASE(what_poll_does_not_tell_of_is_not_kept_back)
+{
+	Region region(region_size);
+	Attached attached(region);
+	if (!attached)
+		return;
+	constexpr size_t bytes = 2 << 20;
+	Associated s(tcp4_kind, region);
+	std::thread peer = sender(s.s.b, bytes, 9);
+	size_t at = 0;
+	for (pollfd ready{s, POLLIN, 0}; at < bytes && poll(&ready, 1, 60000) == 1;) {
+		void *p;
+		const ssize_t n = sio_recv(s, &p, 65536, MSG_DONTWAIT);
+		if (n > 0)
+			check_and_release(region, {p, size_t(n), at});
+		at += size_t(n > 0 ? n : 0);
+	}
+	BOOST_TEST(at == bytes);
+	peer.join();
 }
 
 BOOST_AUTO_TEST_CASE(a_reset_reaches_whoever_comes_next_once)
