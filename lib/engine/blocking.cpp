@@ -57,11 +57,11 @@ ssize_t transfer_call(Request *r, int fd)
 	if (r->op == Op::write && !is_stream(r->kind) && r->len != 0)
 		if (ssize_t n = write_as_submitted(r, fd, p); n != -ESPIPE)
 			return n;
+	if ((r->call_flags & RWF_NOWAIT) != 0)
+		return at_offset(r->is_read(), fd, p, RWF_NOWAIT);
 	if (p.vector != nullptr)
 		return vector_call(r->is_read(), fd, p.vector, p.vector_count,
 				   r->kind == Kind::fifo ? -1 : p.offset, 0);
-	if ((r->call_flags & RWF_NOWAIT) != 0)
-		return at_offset(r->is_read(), fd, p, RWF_NOWAIT);
 	ssize_t n = result(r->is_read() ? pread(fd, p.buf, p.len, p.offset)
 					: pwrite(fd, p.buf, p.len, p.offset));
 	if (n == -ESPIPE)

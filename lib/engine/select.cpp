@@ -69,6 +69,12 @@ bool by_plain_call(const Request *r)
 	return !r->on_stream() && !r->is_sync() && (r->plain_calls_only || r->of_nothing());
 }
 
+// An answer of EAGAIN is the program's: the ring would wait in its stead.
+bool never_waits(const Request *r)
+{
+	return (r->op == Op::read || r->op == Op::write) && (r->call_flags & RWF_NOWAIT) != 0;
+}
+
 // What the measurements in docs/decisions/engines.md say for each kind; nullptr: straight to the
 // threads.
 const Engine *preferred(Request *r)
@@ -84,10 +90,8 @@ const Engine *preferred(Request *r)
 	return r->is_read() && r->kind == Kind::file ? &engines::uring : nullptr;
 }
 
-const Engine *first_choice(Request *r)
+const Engine *chosen_or_forced(Request *r)
 {
-	if (by_plain_call(r))
-		return nullptr;
 	switch (config::force) {
 	case config::Force::automatic:
 		return preferred(r);
@@ -98,6 +102,14 @@ const Engine *first_choice(Request *r)
 	default:
 		return nullptr;
 	}
+}
+
+const Engine *first_choice(Request *r)
+{
+	if (by_plain_call(r))
+		return nullptr;
+	const Engine *e = chosen_or_forced(r);
+	return e == &engines::uring && never_waits(r) ? nullptr : e;
 }
 
 } // namespace
