@@ -22,10 +22,7 @@ namespace {
 // A use of a context for the length of a call.
 class Use {
 public:
-	explicit Use(const void *address)
-	    : context_(process::ready() ? io::acquire(address) : nullptr)
-	{
-	}
+	explicit Use(void *address) : context_(process::ready() ? io::acquire(address) : nullptr) {}
 	~Use()
 	{
 		if (context_ != nullptr)
@@ -75,7 +72,7 @@ SIGEVEC_EXPORT long sigevec_io_setup(unsigned nr, void **context)
 	if (!is_writable)
 		return -EFAULT;
 	*context = nullptr;
-	io::Ring *ring;
+	void *ring;
 	int e = io::create(nr, &ring);
 	if (e == 0)
 		*context = ring;
@@ -281,7 +278,9 @@ void end_with(Getting &g, int error)
 bool get_events(Getting &g)
 {
 	uint32_t seen = g.c->sleepers.arrivals.load(mo::seq_cst);
-	if (!take(g) || (g.got >= g.min_nr && !(g.got == 0 && waits_for_none(g))))
+	// Not after it: what ended between the two would be neither taken nor waited for.
+	bool waits = waits_for_none(g);
+	if (!take(g) || (g.got >= g.min_nr && !(g.got == 0 && waits)))
 		return true;
 	if (int e = sleep(g, seen); e != 0) {
 		end_with(g, e);

@@ -71,6 +71,28 @@ BOOST_AUTO_TEST_CASE(a_buffered_transfer_has_ended_for_who_has_time_but_waits_fo
 	BOOST_TEST(io_getevents(context, 0, 1, &event, &limit) == 0);
 }
 
+// It may end at any moment of the call: the call begins a little later each time.
+BOOST_AUTO_TEST_CASE(a_buffered_transfer_that_ends_during_such_a_call_is_not_missed)
+{
+	Context context;
+	File file = tmpfs_file();
+	Op &write = write_op(file.fd, pattern(256));
+	constexpr int rounds = 10000, longest = 60000;
+	timespec limit{hang_limit.count(), 0};
+	int missed = 0;
+	for (int i = 0; i < rounds; i++) {
+		BOOST_TEST_REQUIRE(submit(context, write) == 1);
+		for (int j = 0; j < i * 7 % longest; j++)
+			asm volatile("");
+		io_event event;
+		if (io_getevents(context, 0, 1, &event, &limit) == 1)
+			continue;
+		missed++;
+		BOOST_TEST_REQUIRE(io_getevents(context, 1, 1, &event, nullptr) == 1);
+	}
+	BOOST_TEST(missed == 0);
+}
+
 BOOST_AUTO_TEST_CASE(at_least_min_nr_are_waited_for)
 {
 	Context context;
