@@ -19,39 +19,6 @@ namespace {
 Pool<Context, 4, 4096> pool;
 Pool<Operation, 8, config::most_requests / 256> operation_pool;
 
-// ---- rings ----
-
-constexpr uint32_t magic = 0xa10a10a1;
-constexpr uint32_t most_events = 0x10000000 / sizeof(struct io_event);
-
-// As the kernel reckons, also beyond what its unsigned numbers have room for: twice what was asked
-// for. 0 and *events, or -errno.
-int events_for(unsigned nr, uint32_t *events)
-{
-	*events = (nr < 4 ? 4 : nr) * 2;
-	if (*events > most_events)
-		return -EINVAL;
-	return nr > most_events ? -EAGAIN : 0;
-}
-
-Ring *map_ring(uint32_t events, size_t *bytes)
-{
-	auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-	*bytes = (sizeof(Ring) + (size_t{events} + 2) * sizeof(struct io_event) + page - 1) / page *
-		 page;
-	void *m = mmap(nullptr, *bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (m == MAP_FAILED)
-		return nullptr;
-	// A child of fork finds a ring without the magic number there, and so none.
-	madvise(m, *bytes, MADV_WIPEONFORK);
-	auto *r = static_cast<Ring *>(m);
-	r->size = static_cast<uint32_t>((*bytes - sizeof(Ring)) / sizeof(struct io_event));
-	r->magic = magic;
-	r->compat = 1;
-	r->header_length = sizeof(Ring);
-	return r;
-}
-
 uint32_t unread(const Context *c, const Ring *r)
 {
 	uint32_t head = r->head.load(mo::acquire) % c->size;
@@ -141,13 +108,13 @@ void deliver(Context *c)
 	} while (!c->ended.empty());
 }
 
-int create(unsigned nr, Ring **ring)
+int create(unsigned nr, void **ring)
 {
 	uint32_t events;
 	if (int e = events_for(nr, &events); e != 0)
 		return e;
-	size_t bytes;
-	Ring *r = map_ring(events, &bytes);
+	Views views = map_ring(events);
+	Ring *r = views.own;
 	if (r == nullptr)
 		return -ENOMEM;
 	BlockSignals blocked;
@@ -155,49 +122,104 @@ int create(unsigned nr, Ring **ring)
 	Table *t = roomy_table();
 	Context *c = t != nullptr ? pool.take(pool.capacity) : nullptr;
 	if (c == nullptr) {
-		munmap(r, bytes);
+		unmap(views);
 		return t == nullptr ? -ENOMEM : -EAGAIN;
 	}
+	// Whose address it was has been moved, and not been seen since.
+	take_out(t, views.of_program);
 	r->id = c->index;
-	c->bytes = bytes;
+	c->bytes = views.bytes;
 	c->size = r->size;
 	c->tail.store(0, mo::relaxed);
 	c->dead.store(false, mo::relaxed);
 	c->group.reset();
 	c->users.store(1, mo::relaxed);
 	c->ring.store(r, mo::release);
+	c->address.store(views.of_program, mo::release);
 	put(t, c);
-	*ring = r;
+	*ring = views.of_program;
 	return 0;
 }
 
-Context *acquire(const void *address)
+namespace {
+
+// From 0 nobody comes back: then it has been unmapped, or is about to be.
+bool use(Context *c)
 {
-	Table *t = table.load(mo::acquire);
-	std::atomic<Context *> *place =
-		t != nullptr && address != nullptr ? find(t, address) : nullptr;
-	Context *c = place != nullptr ? place->load(mo::acquire) : nullptr;
-	if (c == nullptr || c == &removed)
-		return nullptr;
-	// From 0 nobody comes back: then it has been unmapped, or is about to be.
 	uint32_t n = c->users.load(mo::relaxed);
 	do {
 		if (n == 0)
-			return nullptr;
+			return false;
 	} while (!c->users.compare_exchange_weak(n, n + 1, mo::acq_rel));
+	return true;
+}
+
+Context *at_address(const void *address)
+{
+	Table *t = table.load(mo::acquire);
+	std::atomic<Context *> *place = t != nullptr ? find(t, address) : nullptr;
+	Context *c = place != nullptr ? place->load(mo::acquire) : nullptr;
+	if (c == nullptr || c == &removed || !use(c))
+		return nullptr;
 	// It may have become another one meanwhile.
-	if (c->ring.load(mo::acquire) == address && !c->dead.load(mo::acquire))
+	if (c->address.load(mo::acquire) == address && !c->dead.load(mo::acquire))
 		return c;
 	release(c);
 	return nullptr;
+}
+
+// The program may have moved its view of the ring there.
+bool note_move(Context *c, void *address)
+{
+	BlockSignals blocked;
+	Guard<Mutex> g(changing);
+	if (c->dead.load(mo::seq_cst) || !is_view(c->ring.load(mo::relaxed), c->bytes, address))
+		return false;
+	Table *t = roomy_table();
+	if (t == nullptr)
+		return false;
+	take_out(t, c->address.load(mo::relaxed));
+	c->address.store(address, mo::release);
+	put(t, c);
+	return true;
+}
+
+// As the kernel, by the number that the ring says it has.
+Context *moved_to(void *address)
+{
+	auto *r = static_cast<Ring *>(address);
+	auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+	if (pool.size() == 0 || reinterpret_cast<uintptr_t>(r) % page != 0 ||
+	    !readable(r, sizeof *r) || r->magic != ring_magic || r->id >= pool.size())
+		return nullptr;
+	Context *c = pool.at(r->id);
+	if (!use(c))
+		return nullptr;
+	if (note_move(c, address))
+		return c;
+	release(c);
+	return nullptr;
+}
+
+} // namespace
+
+Context *acquire(void *address)
+{
+	if (address == nullptr)
+		return nullptr;
+	Context *c = at_address(address);
+	return c != nullptr ? c : moved_to(address);
 }
 
 void release(Context *c)
 {
 	if (c->users.fetch_sub(1, mo::acq_rel) != 1)
 		return;
-	munmap(c->ring.load(mo::relaxed), c->bytes);
-	c->ring.store(nullptr, mo::release);
+	void *address = c->address.exchange(nullptr, mo::acq_rel);
+	// The program may have other memory there by now.
+	if (address != nullptr && is_view(c->ring.load(mo::relaxed), c->bytes, address))
+		munmap(address, c->bytes);
+	munmap(c->ring.exchange(nullptr, mo::acq_rel), c->bytes);
 	c->signals.close_all();
 	pool.give_back(c);
 }
@@ -208,11 +230,7 @@ bool remove(Context *c)
 	Guard<Mutex> g(changing);
 	if (c->dead.exchange(true, mo::seq_cst))
 		return false;
-	Table *t = table.load(mo::relaxed);
-	if (auto *place = find(t, c->ring.load(mo::relaxed))) {
-		place->store(&removed, mo::release);
-		clear_marks(t, static_cast<uint32_t>(place - t->place));
-	}
+	take_out(table.load(mo::relaxed), c->address.load(mo::relaxed));
 	return true;
 }
 
@@ -346,7 +364,11 @@ void after_fork()
 	changing.reset();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Context *c = pool.at(i);
-		c->ring.store(nullptr, mo::relaxed);
+		// The parent's, which an interrupted frame of this thread may be about to write to.
+		if (Ring *r = c->ring.exchange(nullptr, mo::relaxed))
+			mmap(r, c->bytes, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		c->address.store(nullptr, mo::relaxed);
 		c->users.store(0, mo::relaxed);
 		c->outstanding.store(0, mo::relaxed);
 		c->of_files.store(0, mo::relaxed);

@@ -13,12 +13,16 @@
 // another thread, or an interrupted frame of this one, is doing that: then that looks again. So
 // nobody waits for a lock in order to end a request.
 //
+// The memory is mapped twice, for the program and for the library. What the program does to its
+// view
+// - it may move it by mremap, as the kernel allows, or unmap it - harms nobody else.
+//
 // A program that has as many events unread as the ring has room for gets EAGAIN for the next
 // request; there is always room for those that have been accepted.
 //
 // Lifetimes: a Context is never freed, so that a stale pointer to one does no harm. It is in use
 // while `users' is not 0: one for being in the table of contexts, one for each call and each
-// Operation. The last user unmaps the ring. Locks: `readers', with all signals blocked, by
+// Operation. The last user unmaps both views. Locks: `readers', with all signals blocked, by
 // io_getevents; see sleep.hpp and event_signal.hpp for theirs.
 #pragma once
 
@@ -27,9 +31,9 @@
 #include "base/sync.hpp"
 #include "engine/kaio.hpp"
 #include "iocontext/event_signal.hpp"
+#include "iocontext/ring.hpp"
 #include "iocontext/sleep.hpp"
 
-#include <linux/aio_abi.h>
 #include <sys/types.h>
 
 namespace sigevec {
@@ -37,14 +41,6 @@ struct Request;
 }
 
 namespace sigevec::io {
-
-// The kernel's struct aio_ring.
-struct Ring {
-	uint32_t id, size;
-	std::atomic<uint32_t> head, tail;
-	uint32_t magic, compat, incompat, header_length;
-	struct io_event events[];
-};
 
 struct Context;
 
@@ -78,7 +74,8 @@ struct alignas(64) Context {
 	uint32_t index;
 	std::atomic<uint32_t> next_free;
 
-	std::atomic<Ring *> ring{nullptr};
+	std::atomic<Ring *> ring{nullptr};    // the library's view
+	std::atomic<void *> address{nullptr}; // the program's, as far as is known
 	size_t bytes;
 	uint32_t size; // of the ring, in events
 	std::atomic<uint32_t> users{0};
@@ -102,10 +99,10 @@ struct alignas(64) Context {
 };
 
 // Makes one with room for twice nr events: 0 and the ring, or -errno.
-int create(unsigned nr, Ring **ring);
-// The context at an address, in use until release; nullptr: it is none, or none any more. No
-// address is read.
-Context *acquire(const void *address);
+int create(unsigned nr, void **ring);
+// The context at an address, in use until release; nullptr: it is none, or none any more. An
+// address that is not known is read, if it can be: the program may have moved the ring there.
+Context *acquire(void *address);
 void release(Context *c);
 // Takes it out of the table: whoever does that ends it. False: another thread was quicker. From
 // then on nothing is accepted.

@@ -15,13 +15,17 @@ Context removed;
 
 void put(Table *t, Context *c)
 {
-	uint32_t i = first_place(t, c->ring.load(mo::relaxed));
+	uint32_t i = first_place(t, c->address.load(mo::relaxed));
 	while (t->place[i].load(mo::relaxed) != nullptr)
 		i = (i + 1) & (t->places - 1);
 	t->used++;
 	t->place[i].store(c, mo::release);
 }
 
+namespace {
+
+// Marks that nothing comes after are no longer needed: nobody's search goes beyond them. So a
+// program that sets up and destroys contexts for ever needs no new tables.
 void clear_marks(Table *t, uint32_t i)
 {
 	uint32_t mask = t->places - 1;
@@ -31,6 +35,20 @@ void clear_marks(Table *t, uint32_t i)
 		t->place[i].store(nullptr, mo::release);
 		t->used--;
 	}
+}
+
+} // namespace
+
+void take_out(Table *t, const void *address)
+{
+	// The mark's own address.
+	if (address == nullptr)
+		return;
+	auto *place = find(t, address);
+	if (place == nullptr)
+		return;
+	place->store(&removed, mo::release);
+	clear_marks(t, static_cast<uint32_t>(place - t->place));
 }
 
 namespace {

@@ -37,16 +37,15 @@ inline std::atomic<Context *> *find(Table *t, const void *address)
 		Context *c = t->place[i].load(mo::acquire);
 		if (c == nullptr)
 			return nullptr;
-		if (c->ring.load(mo::acquire) == address)
+		if (c->address.load(mo::acquire) == address)
 			return &t->place[i];
 	}
 	return nullptr;
 }
 
 void put(Table *t, Context *c);
-// Marks that nothing comes after are no longer needed: nobody's search goes beyond them. So a
-// program that sets up and destroys contexts for ever needs no new tables.
-void clear_marks(Table *t, uint32_t i);
+// What is at the address is there no more.
+void take_out(Table *t, const void *address);
 // A table with room for one more; nullptr: no memory. With `changing' held.
 Table *roomy_table();
 

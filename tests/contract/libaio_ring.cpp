@@ -126,6 +126,67 @@ BOOST_AUTO_TEST_CASE(a_ring_that_is_scribbled_over_harms_that_context_alone)
 	BOOST_TEST(run(other, read_op(file.fd, 4)) == 4);
 }
 
+namespace {
+
+/// As CRIU does: from then on the context is known by the new address.
+Ring *move_ring(Ring *ring)
+{
+	const size_t bytes = sizeof(Ring) + ring->size * sizeof(io_event);
+	void *place = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	BOOST_TEST_REQUIRE(place != MAP_FAILED);
+	void *moved = mremap(ring, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+	BOOST_TEST_REQUIRE(moved == place);
+	return static_cast<Ring *>(moved);
+}
+
+io_context_t context_of(Ring *ring)
+{
+	return reinterpret_cast<io_context_t>(ring);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_ring_may_be_moved)
+{
+	File file = tmpfs_file();
+	put(file.fd, "text");
+	for (int i = 0; i < 100; i++) {
+		Context context(4);
+		Stream stream = pipe_stream();
+		Op &poll = poll_op(stream.reader, POLLIN);
+		Ring *ring = move_ring(reinterpret_cast<Ring *>(context.release()));
+		BOOST_TEST_REQUIRE(submit(context_of(ring), poll) == 1);
+		io_context_t old = context_of(ring);
+		ring = move_ring(ring); // with a request under way
+		put(stream.writer, "x");
+		BOOST_TEST_REQUIRE(eventually([&] { return ring->tail != ring->head; }));
+		BOOST_TEST(ring->events[ring->head].obj == &poll.cb);
+		BOOST_TEST(next(context_of(ring)).obj == &poll.cb);
+		BOOST_TEST(run(context_of(ring), read_op(file.fd, 4)) == 4);
+		if (old != context_of(ring))
+			BOOST_TEST(submit(old, read_op(file.fd, 4)) == -EINVAL);
+		BOOST_TEST(io_destroy(context_of(ring)) == 0);
+		BOOST_TEST(io_destroy(context_of(ring)) == -EINVAL);
+	}
+}
+
+// Its events are lost, and nothing else is.
+BOOST_AUTO_TEST_CASE(a_ring_may_be_unmapped)
+{
+	File file = tmpfs_file();
+	put(file.fd, "text");
+	Context other;
+	Context context(4);
+	Fd counter(eventfd(0, EFD_NONBLOCK));
+	Stream stream = pipe_stream();
+	BOOST_TEST(submit(context, poll_op(stream.reader, POLLIN).tells(counter)) == 1);
+	munmap(context.ring(), sizeof(Ring) + context.ring()->size * sizeof(io_event));
+	context.release();
+	put(stream.writer, "x");
+	BOOST_TEST(eventually([&] { return has_data(counter); }));
+	BOOST_TEST(run(other, read_op(file.fd, 4)) == 4);
+}
+
 BOOST_AUTO_TEST_CASE(the_system_calls_take_the_context)
 {
 	io_context_t context = nullptr;
