@@ -47,6 +47,23 @@ need() {
 	done
 }
 
+# some_engines NAME...: those of them that are to be tested, for a test that takes long.
+some_engines() {
+	for name; do
+		case " $SIGEVEC_ENGINES " in *" $name "*) echo "$name" ;; esac
+	done
+}
+
+# own_network "$@": the test goes on in a network namespace, where all ports are its own.
+own_network() {
+	[ -z "${SIGEVEC_OWN_NETWORK:-}" ] || return 0
+	need unshare ip
+	maps=
+	[ "$(id -u)" = 0 ] || maps=--map-root-user
+	unshare $maps --net true 2>/dev/null || skip "no network namespace can be made here"
+	SIGEVEC_OWN_NETWORK=1 exec unshare $maps --net sh -c 'ip link set lo up && exec "$@"' sh sh "$0" "$@"
+}
+
 absolute() { (CDPATH='' cd -- "$(dirname -- "$1")" && printf '%s/%s\n' "$(pwd)" "$(basename -- "$1")"); }
 
 find_library() {
