@@ -91,7 +91,7 @@ if [ -z "$SIGEVEC_SANITIZER" ]; then
 	ends 0 "$SIGEVEC_TOOL" run --stats "$name" "$scratch/data"
 	is_text "a program's name in run --stats"
 	# And of a counter, whatever is in its place: the names begin after the header's words.
-	printf '\033]0;x\007\n' | dd of="$scratch/stats" bs=1 seek=104 conv=notrunc status=none
+	printf '\033]0;x\007\n' | dd of="$scratch/stats" bs=1 seek=112 conv=notrunc status=none
 	printed "a counter's name" 0 "$SIGEVEC_TOOL" stat "$scratch/stats"
 	says '^\\x1b\]0;x'
 fi
