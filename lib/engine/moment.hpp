@@ -6,6 +6,7 @@
 
 #include "interrupt.h"
 
+#include <cerrno>
 #include <csignal>
 #include <sys/syscall.h>
 #include <time.h>
@@ -31,10 +32,12 @@ public:
 		if (made_)
 			syscall(SYS_timer_settime, timer_, 0, &often, nullptr);
 	}
+	// Its own signal may end this as well, where a tracer or a filter's supervisor looks at the
+	// call first; a timer that stayed would interrupt the thread for ever.
 	~Moment()
 	{
-		if (made_)
-			syscall(SYS_timer_delete, timer_);
+		while (made_ && syscall(SYS_timer_delete, timer_) != 0 && errno == EINTR)
+			;
 	}
 	// Otherwise the call waits for as long as it likes.
 	explicit operator bool() const { return made_; }
