@@ -65,6 +65,15 @@ bool standard_ones_are_open()
 	return true;
 }
 
+// Where the kernel suddenly does not compare, what is open by the number is what it has just been
+// given for.
+void close_brought(int number, int inner)
+{
+	Same s = same_file(table::own_thread(), number, table::thread_of_helper(), inner);
+	if (s == Same::yes || (s == Same::unknown && sys::closes_on_exec(number) >= 0))
+		sys::close(number);
+}
+
 void unregister_ring(int ring)
 {
 	struct io_uring_rsrc_update u = {};
@@ -241,8 +250,7 @@ int Mailbox::register_thread()
 	if (number < 0)
 		return -1;
 	int ring = register_ring(number);
-	if (same_file(table::own_thread(), number, table::thread_of_helper(), number_) == Same::yes)
-		sys::close(number);
+	close_brought(number, number_);
 	if (ring >= 0 && !is_reached_by(ring)) {
 		unregister_ring(ring);
 		ring = -1;
