@@ -12,6 +12,7 @@
 
 #include <aio.h>
 #include <fcntl.h>
+#include <iterator>
 
 namespace sigevec::cancel {
 
