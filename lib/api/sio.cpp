@@ -5,10 +5,12 @@
 
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receive.hpp"
 #include "dma/send.hpp"
 #include "ether/device.hpp"
+#include "remote/device.hpp"
 #include "runtime/process.hpp"
 #include "submit/check.hpp"
 
@@ -45,7 +47,7 @@ Region *region_of(const struct iovec *v, size_t n)
 ssize_t try_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 {
 	association::Locked a(sock);
-	*mine = a && a->device != nullptr;
+	*mine = a && a->device != nullptr && a->device->kind == Device::Kind::ether;
 	if (!*mine)
 		return 0;
 	if ((flags & ~(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)) != 0 || m->msg_name != nullptr ||
@@ -69,6 +71,53 @@ int send_frame(int sock, const struct msghdr *m, int flags, bool *mine)
 	}
 }
 
+// By an endpoint on an interconnect, once. *e: it waits by that.
+ssize_t try_remote(int sock, const struct msghdr *m, int flags, remote::Device **d, uint32_t *seen)
+{
+	association::Locked a(sock);
+	bool mine = a && a->device != nullptr && a->device->kind == Device::Kind::remote;
+	*d = mine ? static_cast<remote::Device *>(a->device) : nullptr;
+	if (!mine)
+		return 0;
+	if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0 || m->msg_controllen != 0)
+		return -EOPNOTSUPP;
+	return remote::device::send(*d, *m, seen);
+}
+
+// How long a call may wait: SO_SNDTIMEO.
+Deadline patience_of(int sock)
+{
+	struct timeval limit = {};
+	get_option(sock, SOL_SOCKET, SO_SNDTIMEO, &limit);
+	struct timespec t = {limit.tv_sec, limit.tv_usec * 1000};
+	return Deadline::after(t.tv_sec != 0 || t.tv_nsec != 0 ? &t : nullptr);
+}
+
+int send_remote(int sock, const struct msghdr *m, int flags, bool *mine)
+{
+	remote::Device *d, *first = nullptr;
+	Deadline until;
+	for (;;) {
+		uint32_t seen;
+		ssize_t n = try_remote(sock, m, flags, &d, &seen);
+		*mine = d != nullptr || first != nullptr;
+		if (!*mine)
+			return 0;
+		if (d == nullptr || (first != nullptr && d != first))
+			return api::result_of(ECANCELED);
+		bool wait = n == -EAGAIN && (flags & MSG_DONTWAIT) == 0 &&
+			    (sys::status_flags(sock) & O_NONBLOCK) == 0;
+		if (wait && first == nullptr)
+			until = patience_of(sock);
+		first = d;
+		timespec rest{};
+		if (!wait || (!until.never && !until.left(rest)))
+			return value(n);
+		if (d->backend->wait(d->endpoint, seen, until.never ? nullptr : &rest) == EINTR)
+			return api::result_of(EINTR);
+	}
+}
+
 int send_message(int sock, const struct msghdr *m, int flags)
 {
 	// Without a vector there is no memory to look for: an empty datagram, or control data
@@ -81,7 +130,8 @@ int send_message(int sock, const struct msghdr *m, int flags)
 		return api::result_of(EFAULT);
 	if (const Association *a = association::find(sock); a != nullptr && a->device != nullptr) {
 		bool mine;
-		int n = send_frame(sock, m, flags, &mine);
+		int n = a->device->kind == Device::Kind::ether ? send_frame(sock, m, flags, &mine)
+							       : send_remote(sock, m, flags, &mine);
 		if (mine)
 			return n;
 	}

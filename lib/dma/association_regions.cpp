@@ -27,12 +27,20 @@ int place_of(const Association *a, const Region *r)
 	return -1;
 }
 
-// An AF_XDP socket takes one region.
-int add_to_device(Association *a, Region *r, unsigned flags)
+// Whether it is a network device's queue, or an endpoint on an interconnect. d: that, if it is
+// known.
+bool is_device(int fd, uint64_t cookie, Device **d)
+{
+	bool queue = socket_option(fd, SO_DOMAIN) == AF_XDP;
+	*d = queue || device_ops.ever_remote() ? device_ops.find(cookie) : nullptr;
+	return queue || *d != nullptr;
+}
+
+// It takes one region.
+int add_to_device(Association *a, Device *d, Region *r, unsigned flags)
 {
 	if (a->device != nullptr)
 		return EBUSY;
-	Device *d = device_ops.find(a->cookie);
 	// The receiver makes room for frames while nobody calls.
 	if (d == nullptr || !receiver::ensure())
 		return d == nullptr ? EOPNOTSUPP : EAGAIN;
@@ -46,8 +54,8 @@ int add_region(Association *a, Region *r, unsigned flags)
 {
 	if (place_of(a, r) >= 0)
 		return EEXIST;
-	if (socket_option(a->fd, SO_DOMAIN) == AF_XDP)
-		if (int e = add_to_device(a, r, flags); e != 0)
+	if (Device * d; is_device(a->fd, a->cookie, &d))
+		if (int e = add_to_device(a, d, r, flags); e != 0)
 			return e;
 	if ((flags & DMA_LATEST) != 0 && a->stream)
 		return EINVAL;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What an association needs of a network device's queue, which is above it (ether/device.hpp, where
-// each of these is told of): by a table of process/wiring.cpp.
+// What an association needs of a network device's queue (ether/device.hpp, where each of these is
+// told of) or of an endpoint on an interconnect (remote/device.hpp), which are above it: by a table
+// of process/wiring.cpp.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -18,9 +19,13 @@ namespace sigevec::dma {
 struct Arrival;
 struct Association;
 struct Region;
+namespace receive {
+struct Want;
+}
 
 // The part of a device that associations see.
 struct Device {
+	enum class Kind : uint8_t { ether, remote } kind;
 	std::atomic<int> fd;            // the program's, or the association's duplicate
 	int error;                      // the device is no more, or 0
 	uint64_t reported_drops;        // drops that an event has told of
@@ -35,10 +40,11 @@ struct DeviceOps {
 	int (*attach)(Device *d, Region *r, size_t slot);
 	void (*detach)(Device *d);
 	bool (*sweep)();
-	bool (*any)();
+	bool (*any)();         // that is to be looked at now and then
+	bool (*ever_remote)(); // whether there has been an endpoint
 	uint64_t (*dropped)(const Device *d);
 	void (*stat)(const Region *r, struct dma_stat *s);
-	ssize_t (*take)(Association *a, Arrival *x);
+	ssize_t (*take)(Association *a, const receive::Want &w, Arrival *x);
 	bool (*refill)(Device *d);
 	bool (*failed)(Device *d);
 };

@@ -229,7 +229,7 @@ bool move_to_another(const Association *a, Arrival *x)
 ssize_t one(Association *a, const Want &w, Arrival *x)
 {
 	if (a->device != nullptr)
-		return device_ops.take(a, x);
+		return device_ops.take(a, w, x);
 	if (Region *r = attachment::of(a, w); r != nullptr)
 		if (ssize_t n = attachment::take(a, r, w, x); n != attachment::not_here)
 			return n;

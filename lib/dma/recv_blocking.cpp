@@ -43,7 +43,8 @@ struct Blocking {
 	Region *region;   // instead: wait until something comes back to it
 	uint32_t seen;    // its given_back; or `arrivals' of a socket that the receiver serves
 	bool served;
-	bool frames; // a network device's queue
+	bool frames; // a network device's queue, or an endpoint
+	bool tells;  // which tells of its end
 };
 
 // The next frame of a network device.
@@ -65,7 +66,15 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 		return -a->device->error;
 	if (n != -EAGAIN || (w.flags & MSG_DONTWAIT) != 0)
 		return n;
-	*b = {association::place_of(a), a, {}, nullptr, nullptr, 0, false, true};
+	*b = {association::place_of(a),
+	      a,
+	      {},
+	      nullptr,
+	      nullptr,
+	      0,
+	      false,
+	      true,
+	      a->device->kind == Device::Kind::remote};
 	return -EINPROGRESS;
 }
 
@@ -86,7 +95,7 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 		return -std::exchange(a->error, 0);
 	if (a->device != nullptr && !a->latest)
 		return attempt_frame(a, w, address, b);
-	*b = {association::place_of(a), a, {}, nullptr, nullptr, 0, false, false};
+	*b = {association::place_of(a), a, {}, nullptr, nullptr, 0, false, false, false};
 	if (receiver::serves(a) && (w.flags & beside) == 0) {
 		b->served = true;
 		b->seen = a->arrivals.load(mo::acquire);
@@ -231,8 +240,8 @@ ssize_t sleep_for_arrival(int fd, const Blocking &b, Patience *p, bool *holds)
 	return e == EINTR ? -EINTR : e == ETIMEDOUT ? -EAGAIN : 0;
 }
 
-// Until there may be a frame. 0 or -errno. A device that goes away tells nobody: it is looked at
-// now and then.
+// Until there may be a frame. 0 or -errno. A network device that goes away tells nobody: it is
+// looked at now and then.
 ssize_t sleep_for_frame(int fd, const Blocking &b, Patience *p)
 {
 	constexpr timespec moment{0, 250000000};
@@ -241,13 +250,14 @@ ssize_t sleep_for_frame(int fd, const Blocking &b, Patience *p)
 	timespec rest = moment;
 	if (!p->until.never && !p->until.left(rest))
 		return -EAGAIN;
-	if (rest.tv_sec != 0 || rest.tv_nsec > moment.tv_nsec)
+	bool for_ever = b.tells && p->until.never;
+	if (!b.tells && (rest.tv_sec != 0 || rest.tv_nsec > moment.tv_nsec))
 		rest = moment;
 	Blocked *sleeper = nullptr;
 	if (association::Remembered a(b.place); a)
 		sleeper = blocked::enter(a.get(), nullptr);
 	struct pollfd ready = {fd, POLLIN, 0};
-	ssize_t n = sys::poll(&ready, 1, &rest) < 0 ? -errno : 0;
+	ssize_t n = sys::poll(&ready, 1, for_ever ? nullptr : &rest) < 0 ? -errno : 0;
 	association::Remembered a(b.place);
 	return sleeper != nullptr && blocked::leave(a.get(), sleeper) ? 0 : n;
 }

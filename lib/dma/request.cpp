@@ -43,9 +43,13 @@ void let_go(const Use &use, Region *r)
 int prepare_send(Call &c, dma_mem_t handle, bool any_region)
 {
 	// Frames are sent by sio_send alone, which does not wait either.
-	if (device_ops.any())
-		if (association::Locked a(c.fd); a && a->device != nullptr)
-			return EOPNOTSUPP;
+	bool remote = false;
+	if (device_ops.any() || device_ops.ever_remote())
+		if (association::Locked a(c.fd); a && a->device != nullptr) {
+			remote = a->device->kind == Device::Kind::remote;
+			if (!remote)
+				return EOPNOTSUPP;
+		}
 	struct iovec one = {c.buf, c.len};
 	const struct iovec *v = c.vector != nullptr ? c.vector : &one;
 	int n = c.vector != nullptr ? c.vector_count : 1;
@@ -54,6 +58,7 @@ int prepare_send(Call &c, dma_mem_t handle, bool any_region)
 		return any_region ? EFAULT : EINVAL;
 	Use use{};
 	use.kind = Use::Kind::send;
+	use.remote = remote;
 	use.region = static_cast<uint16_t>(region::index_of(r));
 	for (int i = 0; i < n; i++)
 		if (int e = hold(&use, r, v[i]); e != 0) {

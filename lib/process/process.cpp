@@ -26,6 +26,7 @@
 #include "iocontext/context.hpp"
 #include "iocontext/order.hpp"
 #include "notify/notifier.hpp"
+#include "remote/device.hpp"
 #include "request/index.hpp"
 #include "request/order.hpp"
 #include "request/pace.hpp"
@@ -73,6 +74,7 @@ void forget_parent()
 {
 	forget_thread_ids();
 	ether::device::after_fork();
+	remote::device::after_fork();
 	dma::pool::after_fork();
 	dma::receiver::after_fork();
 	dma::send::after_fork();
@@ -112,6 +114,7 @@ void forget_parent()
 void in_child()
 {
 	channel::close_in_child();
+	remote::device::close_in_child();
 	helper::close_in_child();
 	program_thread::close_in_child();
 	dma::receiver::close_in_child();

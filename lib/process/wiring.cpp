@@ -7,6 +7,7 @@
 #include "dma/request.hpp"
 #include "engine/driver.hpp"
 #include "ether/device.hpp"
+#include "remote/device.hpp"
 #include "request/request.hpp"
 #include "ring_channel/ring_channel.hpp"
 #include "runtime/helper.hpp"
@@ -54,23 +55,49 @@ ether::Device *of_ether(dma::Device *d)
 	return static_cast<ether::Device *>(d);
 }
 
+remote::Device *of_remote(dma::Device *d)
+{
+	return static_cast<remote::Device *>(d);
+}
+
+bool is_remote(const dma::Device *d)
+{
+	return d->kind == dma::Device::Kind::remote;
+}
+
+dma::Device *find_device(uint64_t cookie)
+{
+	if (dma::Device *d = ether::device::find(cookie); d != nullptr)
+		return d;
+	return remote::device::find(cookie);
+}
+
 } // namespace
 
 constinit const dma::DeviceOps dma::device_ops = {
-	[](uint64_t cookie) -> dma::Device * { return ether::device::find(cookie); },
+	find_device,
 	[](dma::Device *d, dma::Region *r, size_t slot) {
-		return ether::device::attach(of_ether(d), r, slot);
+		return is_remote(d) ? remote::device::attach(of_remote(d), r, slot)
+				    : ether::device::attach(of_ether(d), r, slot);
 	},
-	[](dma::Device *d) { ether::device::detach(of_ether(d)); },
+	[](dma::Device *d) {
+		is_remote(d) ? remote::device::detach(of_remote(d))
+			     : ether::device::detach(of_ether(d));
+	},
 	ether::device::sweep,
 	ether::device::any,
-	[](const dma::Device *d) {
-		return ether::device::dropped(static_cast<const ether::Device *>(d));
+	remote::device::any,
+	[](const dma::Device *d) -> uint64_t {
+		return is_remote(d) ? 0
+				    : ether::device::dropped(static_cast<const ether::Device *>(d));
 	},
 	ether::device::stat,
-	ether::device::take,
-	[](dma::Device *d) { return ether::device::refill(of_ether(d)); },
-	[](dma::Device *d) { return ether::device::failed(of_ether(d)); },
+	[](dma::Association *a, const dma::receive::Want &w, dma::Arrival *x) {
+		return is_remote(a->device) ? remote::device::take(a, w, x)
+					    : ether::device::take(a, x);
+	},
+	[](dma::Device *d) { return is_remote(d) || ether::device::refill(of_ether(d)); },
+	[](dma::Device *d) { return !is_remote(d) && ether::device::failed(of_ether(d)); },
 };
 
 } // namespace sigevec

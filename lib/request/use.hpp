@@ -35,6 +35,7 @@ struct Use {
 
 	Kind kind;
 	bool message;
+	bool remote;                // send: to an endpoint on an interconnect (remote/device.hpp)
 	uint8_t pieces;             // send: how many it holds
 	uint16_t region;            // its place in the table
 	uint32_t unit[most_pieces]; // send: what it holds

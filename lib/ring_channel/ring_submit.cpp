@@ -53,7 +53,7 @@ bool suitable(const Call &call)
 		return call.multishot && !call.dma.message && call.message == nullptr &&
 		       call.call_flags == 0;
 	// What may be worth sending without a copy goes to the driver.
-	if (call.dma && (call.dma.pieces != 1 || call.vector != nullptr ||
+	if (call.dma && (call.dma.remote || call.dma.pieces != 1 || call.vector != nullptr ||
 			 call.message != nullptr || call.len >= dma::zero_copy::least))
 		return false;
 	constexpr int beside = MSG_OOB | MSG_ERRQUEUE, peek_all = MSG_PEEK | MSG_WAITALL;

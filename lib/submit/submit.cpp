@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "submit/submit.hpp"
+#include "submit/submit_impl.hpp"
 
 #include "aiocb.hpp"
 #include "base/descriptor.hpp"
@@ -32,8 +32,6 @@
 
 namespace sigevec::submit {
 
-namespace {
-
 int refuse(const Call &c, int error)
 {
 	stats::count(stats::refused);
@@ -50,13 +48,29 @@ int refuse(const Call &c, int error)
 	return error;
 }
 
-using stats_detail::By;
-
 void note_submitted(const Call &c)
 {
 	stats::count(stats::requests);
 	SIGEVEC_PROBE4(submit, c.cb, static_cast<int>(c.op), c.fd, c.len);
 }
+
+void note_request(const Call &c, Request *r)
+{
+	requests::index::add(r);
+	if (c.cb != nullptr)
+		aiocb_layout::request(c.cb).store(r->index, mo::relaxed);
+}
+
+int prepare_event(Event &e)
+{
+	if (e.notify == SIGEV_THREAD)
+		notifier::admit();
+	return e.notify == SIGEV_EC ? channel::admit(e.signo, &e.channel) : 0;
+}
+
+namespace {
+
+using stats_detail::By;
 
 // The end of a request within its call. r: made for its notification, or nullptr.
 int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
@@ -97,14 +111,6 @@ bool hand_over(Request *r, ssize_t out)
 	if (out >= 0 && stream::give_up_claim(word))
 		helper::look_at_streams();
 	return false;
-}
-
-// So that aio_cancel or ev_cancel finds it.
-void note_request(const Call &c, Request *r)
-{
-	requests::index::add(r);
-	if (c.cb != nullptr)
-		aiocb_layout::request(c.cb).store(r->index, mo::relaxed);
 }
 
 // It cannot be handed over.
@@ -239,14 +245,6 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r, bool cold)
 	return queue_transfer(c, d, r, result);
 }
 
-// What the notification needs, before anything is promised. 0 or the errno of the call.
-int prepare_event(Event &e)
-{
-	if (e.notify == SIGEV_THREAD)
-		notifier::admit();
-	return e.notify == SIGEV_EC ? channel::admit(e.signo, &e.channel) : 0;
-}
-
 // Why a number cannot be looked at: it is none, or what tells of it cannot be had.
 int unknown(int error)
 {
@@ -318,6 +316,8 @@ int start_with_credit(Call &c)
 		c.call_flags = transfer::flags_that_count(c.fd, c.call_flags);
 	c.begun = stats_detail::begin(stats_detail::in_call);
 	completion::begin(c.cb);
+	if (c.dma.remote)
+		return send_elsewhere(c);
 	guess::Attempt a;
 	if (select::inline_allowed())
 		a = guess::attempt(c);

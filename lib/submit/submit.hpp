@@ -26,6 +26,10 @@ bool attempt(Call &c, const Descriptor &d);
 int park(Call &c, const Descriptor &d, Request **r);
 void begin_parked(Request *r);
 
+// Makes a request that something else carries out (remote/interface.hpp): 0 and *r, or an errno,
+// and nothing has been done; 0 and nullptr: it has been cancelled already.
+int create_elsewhere(Call &c, Request **r);
+
 // Puts an event into its channel, where it has a credit, with this result. 0 or EAGAIN.
 int event(const Call &c, ssize_t result);
 

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+#include "remote/device.hpp"
+
+#include "base/memory_order.hpp"
+#include "base/socket_option.hpp"
+#include "base/syscalls.hpp"
+#include "dma/message.hpp"
+#include "dma/receive_impl.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace sigevec::remote::device {
+
+namespace {
+
+Mutex changing;
+std::atomic<Device *> devices{nullptr};
+std::atomic<bool> ever{false};
+
+bool is_open(const Device *d)
+{
+	return socket_cookie(d->fd) == d->cookie;
+}
+
+// With `changing' held: one that nobody has any more, or a new one. nullptr: no memory.
+Device *make()
+{
+	Device *d = devices.load(mo::relaxed);
+	while (d != nullptr && d->used.load(mo::relaxed) &&
+	       (d->region.load(mo::acquire) != nullptr || is_open(d)))
+		d = d->next;
+	if (d != nullptr)
+		return d;
+	d = static_cast<Device *>(calloc(1, sizeof(Device)));
+	if (d == nullptr)
+		return nullptr;
+	d->kind = dma::Device::Kind::remote;
+	d->next = devices.load(mo::relaxed);
+	devices.store(d, mo::release);
+	return d;
+}
+
+} // namespace
+
+int adopt(int fd, Endpoint *e, const Backend *b)
+{
+	dma::association::forget_closed();
+	Guard<Mutex> g(changing);
+	Device *d = make();
+	if (d == nullptr)
+		return ENOMEM;
+	d->used.store(false, mo::release);
+	d->fd = fd;
+	d->endpoint = e;
+	d->backend = b;
+	d->error = 0;
+	d->region.store(nullptr, mo::relaxed);
+	d->cookie.store(socket_cookie(fd), mo::relaxed);
+	d->used.store(true, mo::release);
+	ever.store(true, mo::release);
+	return 0;
+}
+
+Device *find(uint64_t cookie)
+{
+	Device *d = devices.load(mo::acquire);
+	while (d != nullptr && !(d->used.load(mo::acquire) && d->cookie == cookie))
+		d = d->next;
+	return d;
+}
+
+bool any()
+{
+	return ever.load(mo::acquire);
+}
+
+int attach(Device *d, dma::Region *r, size_t largest)
+{
+	auto index = static_cast<uint16_t>(dma::region::index_of(r));
+	int e = d->backend->attach(d->endpoint, index, largest);
+	if (e == 0)
+		d->region.store(r, mo::release);
+	return e;
+}
+
+void detach(Device *d)
+{
+	d->backend->detach(d->endpoint);
+	if (dma::Region *r = d->region.load(mo::relaxed); r != nullptr)
+		r->received.fetch_add(d->bytes_in.exchange(0, mo::relaxed), mo::relaxed);
+	d->region.store(nullptr, mo::release);
+}
+
+namespace {
+
+void note_sender(const Message &m, const dma::receive::Want &w, dma::Arrival *x)
+{
+	if (x->head != nullptr) {
+		x->head->header.msg_name = &x->head->address;
+		x->head->header.msg_namelen = m.from_length;
+		memcpy(&x->head->address, m.from, m.from_length);
+	} else if (w.from != nullptr)
+		memcpy(w.from, m.from, std::min(m.from_length, w.from_length));
+}
+
+} // namespace
+
+ssize_t take(dma::Association *a, const dma::receive::Want &w, dma::Arrival *x)
+{
+	auto *d = static_cast<Device *>(a->device);
+	Message m;
+	*x = {};
+	ssize_t n = d->backend->first(d->endpoint, dma::association::file_of(a), &m);
+	if (n < 0)
+		return n;
+	// What waits in the association's queue keeps its sender there.
+	*x = dma::receive::room(a, w, m.size, w.message || a->latest);
+	if (x->piece == nullptr) {
+		d->region.load(mo::relaxed)->full.fetch_add(1, mo::relaxed);
+		return dma::receive::no_room;
+	}
+	if (!dma::region::store(x->region, dma::receive::data_of(*x), m.data, m.size)) {
+		dma::receive::discard(std::exchange(*x, {}));
+		return -EFAULT;
+	}
+	x->n = m.size;
+	note_sender(m, w, x);
+	d->backend->consumed(d->endpoint, dma::association::file_of(a));
+	return n;
+}
+
+ssize_t send(Device *d, const struct msghdr &m, uint32_t *seen)
+{
+	ssize_t n = d->backend->send(d->endpoint, m.msg_iov, m.msg_iovlen,
+				     static_cast<const struct sockaddr *>(m.msg_name),
+				     m.msg_namelen, nullptr, seen);
+	dma::Region *r = d->region.load(mo::relaxed);
+	if (n > 0)
+		r->sent.fetch_add(static_cast<uint64_t>(n), mo::relaxed);
+	return n;
+}
+
+int start(Request *r)
+{
+	dma::association::Locked a(r->fd.load(mo::relaxed));
+	if (!a || a->device == nullptr || a->device->kind != dma::Device::Kind::remote)
+		return EINVAL;
+	auto *d = static_cast<Device *>(a->device);
+	struct iovec one = {r->buf, r->len};
+	const struct iovec *v = r->vector != nullptr ? r->vector->v : &one;
+	size_t n = r->vector != nullptr ? static_cast<size_t>(r->vector->count) : 1;
+	const struct msghdr *m = r->message != nullptr ? &r->message->header : nullptr;
+	auto *to = m != nullptr ? static_cast<const struct sockaddr *>(m->msg_name) : nullptr;
+	uint32_t seen;
+	ssize_t e = d->backend->send(d->endpoint, v, n, to, m != nullptr ? m->msg_namelen : 0, r,
+				     &seen);
+	return static_cast<int>(e < 0 ? -e : 0);
+}
+
+void after_fork()
+{
+	changing.reset();
+	const Backend *b = nullptr;
+	for (Device *d = devices.load(mo::relaxed); d != nullptr; d = d->next) {
+		b = d->backend;
+		d->used.store(false, mo::relaxed);
+		d->region.store(nullptr, mo::relaxed);
+	}
+	if (b != nullptr)
+		b->after_fork();
+}
+
+void close_in_child()
+{
+	for (Device *d = devices.load(mo::relaxed); d != nullptr; d = d->next)
+		if (d->used.load(mo::relaxed) && is_open(d))
+			sys::close(d->fd);
+}
+
+} // namespace sigevec::remote::device

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+//
+// Requests that no engine carries out, but libsigevec_fabric (remote/interface.hpp).
+#include "channel/wakeup.hpp"
+#include "completion/completion.hpp"
+#include "remote/device.hpp"
+#include "request/stats_detail.hpp"
+#include "runtime/process.hpp"
+#include "submit/submit_impl.hpp"
+
+#include <cerrno>
+
+namespace sigevec::submit {
+
+namespace {
+
+// 0 and *r; an errno of the call; or 0 and nullptr: it has been cancelled already, and told.
+int create(const Call &c, Request **r)
+{
+	Descriptor d{};
+	d.kind = Kind::socket;
+	*r = requests::create(c, d);
+	if (*r == nullptr)
+		return refuse(c, EAGAIN);
+	note_request(c, *r);
+	stats_detail::handed_over(*r);
+	if (c.event.channel == nullptr || wakeup::install(c.event.channel))
+		return 0;
+	bool told = !requests::abandon(*r);
+	*r = nullptr;
+	return told ? 0 : refuse(c, EAGAIN);
+}
+
+} // namespace
+
+int send_elsewhere(const Call &c)
+{
+	Request *r;
+	if (int e = create(c, &r); e != 0 || r == nullptr)
+		return e;
+	int error = remote::device::start(r);
+	if (error == 0)
+		return 0;
+	if (r->change(State::queued, State::running))
+		completion::finish(r, -error);
+	else
+		requests::release(r);
+	return 0;
+}
+
+int create_elsewhere(Call &c, Request **r)
+{
+	if (!process::ensure() || requests::full())
+		return EAGAIN;
+	if (int e = prepare_event(c.event); e != 0)
+		return e;
+	note_submitted(c);
+	c.begun = stats_detail::begin(stats_detail::in_call);
+	return create(c, r);
+}
+
+} // namespace sigevec::submit
