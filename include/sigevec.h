@@ -10,6 +10,7 @@
 #include "sigevec/ec.h"
 #include "sigevec/ether.h"
 #include "sigevec/ev.h"
+#include "sigevec/fabric.h"
 #include "sigevec/info.h"
 #include "sigevec/sio.h"
 #include "sigevec/sync.h"

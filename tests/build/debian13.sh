@@ -13,7 +13,7 @@ archive=$(debian_archive)
 unshare --mount true 2>/dev/null || skip "no mount namespaces here"
 
 root=$top_builddir/debian13
-packages=g++,make,pkgconf,libc6-dev,liburing-dev,libaio-dev,libevent-dev,libboost-test-dev
+packages=g++,make,pkgconf,libc6-dev,liburing-dev,libaio-dev,libevent-dev,libfabric-dev,libboost-test-dev
 if [ ! -e "$root/complete" ]; then
 	rm -rf "$root"
 	timeout 500 debootstrap --variant=minbase --include=$packages trixie "$root" "$archive" >"$scratch/log" 2>&1 ||

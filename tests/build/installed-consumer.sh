@@ -10,6 +10,7 @@ printf 'sigevec' >"$scratch/file"
 strict="-Wall -Wextra -pedantic -Werror"
 modules=sigevec
 [ ! -e "$installed_libdir/pkgconfig/sigevec_event.pc" ] || modules="sigevec sigevec_event"
+[ ! -e "$installed_libdir/pkgconfig/sigevec_fabric.pc" ] || modules="$modules sigevec_fabric"
 
 # The scratch copy is looked at before the system, which has libevent.
 PKG_CONFIG_LIBDIR=$PKG_CONFIG_LIBDIR:$(env -u PKG_CONFIG_LIBDIR -u PKG_CONFIG_PATH pkg-config --variable pc_path pkg-config)
@@ -28,11 +29,18 @@ expect() {
 		"$2" >"$scratch/output" || fail "$2: exit $?"
 		grep -qx 'both were heard' "$scratch/output" || fail "$2: $(cat "$scratch/output")"
 		;;
+	sigevec_fabric)
+		"$2" >"$scratch/output" || fail "$2: exit $?"
+		grep -qE '^(by [a-z]|no provider)' "$scratch/output" || fail "$2: $(cat "$scratch/output")"
+		;;
 	esac
 }
 
 source_of() {
-	[ "$1" = sigevec ] && echo "$here/consumer.c" || echo "$here/consumer_event.c"
+	case $1 in
+	sigevec) echo "$here/consumer.c" ;;
+	*) echo "$here/consumer_${1#sigevec_}.c" ;;
+	esac
 }
 
 # --- cc and c++ -------------------------------------------------------------------------------------------------------------

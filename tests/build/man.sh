@@ -13,7 +13,7 @@ covered() {
 }
 
 # Every function of the library's own has a page that answers to its name; those of POSIX have the system's, and one here; libevent's are libevent's.
-ours=$(sed -n '/^SIGEVEC_PRIVATE/,/^}/d; /bufferevent_socket_new/d; s/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir"/lib/libsigevec.map "$top_srcdir"/lib/glue/libsigevec_event.map)
+ours=$(sed -n '/^SIGEVEC_PRIVATE/,/^}/d; /bufferevent_socket_new/d; s/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir"/lib/libsigevec.map "$top_srcdir"/lib/glue/libsigevec_event.map "$top_srcdir"/lib/fabric/libsigevec_fabric.map)
 [ -n "$ours" ] || fail "libsigevec.map names no function"
 for name in $ours; do
 	[ -e "$man/$name.3" ] || fail "$name has no page"
@@ -44,7 +44,7 @@ done
 
 # What the library exports beside libc's names is in its map, which the pages were checked against.
 for name in $(nm -D --defined-only "$SIGEVEC_LIB" | sed -n 's/.* T \([a-z_0-9]*\)@@SIGEVEC.*/\1/p'); do
-	case $name in sigevec_io_*) continue ;; esac # libsigevec_aio's alone
+	case $name in sigevec_io_* | sigevec_fabric_host) continue ;; esac # libsigevec_aio's and libsigevec_fabric's alone
 	covered "$name" || fail "$name is exported and has no page"
 done
 
@@ -80,6 +80,10 @@ for page in "$man"/*.3; do
 	if grep -q 'sigevec/event\.h' "$scratch/$name.c"; then
 		[ -e "${SIGEVEC_LIB%/*}/libsigevec_event.so.1" ] || continue # built without libevent
 		libraries=("${SIGEVEC_LIB%/*}/libsigevec_event.so.1" "$SIGEVEC_LIB" -levent_core)
+	fi
+	if grep -qE 'fabric_open\(' "$scratch/$name.c"; then
+		[ -e "${SIGEVEC_LIB%/*}/libsigevec_fabric.so.1" ] || continue # built without libfabric
+		libraries=("${SIGEVEC_LIB%/*}/libsigevec_fabric.so.1" "$SIGEVEC_LIB")
 	fi
 	"$CC" -std=gnu11 -Wall -Wextra -pedantic -Werror -I"$top_srcdir/include/sigevec/system" -I"$top_srcdir/include" \
 		-o "$scratch/$name" "$scratch/$name.c" "${libraries[@]}" || {

@@ -6,6 +6,7 @@
 debian=$top_srcdir/debian
 [ -d "$debian" ] || skip "the release has no debian/"
 [ -e "$top_builddir/libsigevec_event.la" ] || skip "built without libevent: libsigevec_event is in the lists"
+[ -e "$top_builddir/libsigevec_fabric.la" ] || skip "built without libfabric: libsigevec_fabric is in the lists"
 install_copy
 
 # Names as in the lists: below the prefix as usr/, libraries in a folder of the architecture's.
@@ -61,6 +62,7 @@ names() {
 }
 names lib/libsigevec.map libsigevec1.symbols
 names lib/glue/libsigevec_event.map libsigevec-event1.symbols
+names lib/fabric/libsigevec_fabric.map libsigevec-fabric1.symbols
 names lib/libaio/libsigevec_aio.map libsigevec-aio1.symbols
 for name in $posix_names $source_names $timer_names; do
 	grep -qE "^ (\(.*\))?$name@" "$debian/libsigevec1.symbols" || fail "$name is not in debian/libsigevec1.symbols"

@@ -6,7 +6,7 @@ skip_with_sanitizer "no static program has one"
 echo 'int main(void) { return 0; }' | "$CC" -static -x c -o "$scratch/none" - 2>/dev/null || skip "there is no static C library"
 
 targets=libsigevec.la
-other_build --enable-static --disable-shared --without-libevent CC="$CC" CXX="$CXX"
+other_build --enable-static --disable-shared --without-libevent --without-libfabric CC="$CC" CXX="$CXX"
 libraries=
 for library in uring aio; do
 	if grep -q "^#define HAVE_LIB${library^^} 1" "$built/config.h"; then libraries="$libraries -l$library"; fi

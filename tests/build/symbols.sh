@@ -48,7 +48,18 @@ found=$(readelf --dyn-syms -W "$aio" | awk '$7 != "UND" && $4 != "OBJECT" && ($5
 wanted=$(printf '%s\n' $expected | sort)
 [ "$found" = "$wanted" ] || fail "libsigevec_aio exports other names than libaio: $(diff <(echo "$wanted") <(echo "$found"))"
 
-for library in "$SIGEVEC_LIB" "$aio"; do
+# libsigevec_fabric has what its map says; of the others nobody needs libfabric.
+fabric=${SIGEVEC_LIB%libsigevec.so.1}libsigevec_fabric.so.1
+if [ -e "$fabric" ]; then
+	found=$(readelf --dyn-syms -W "$fabric" | awk '$7 != "UND" && $4 != "OBJECT" && ($5 == "GLOBAL" || $5 == "WEAK" || $5 == "UNIQUE") { print $8 }' | sort)
+	wanted=$(sed -n 's/^\t\([a-z_0-9]*\);$/\1@@SIGEVEC_FABRIC_1.0/p' "$top_srcdir/lib/fabric/libsigevec_fabric.map" | sort)
+	[ "$found" = "$wanted" ] || fail "libsigevec_fabric exports other names than its map: $(diff <(echo "$wanted") <(echo "$found"))"
+	! readelf -d -W "$SIGEVEC_LIB" "$aio" | grep -q 'NEEDED.*libfabric' || fail "the core needs libfabric"
+else
+	fabric=
+fi
+
+for library in "$SIGEVEC_LIB" "$aio" $fabric; do
 	dynamic=$(readelf -d -W "$library")
 	soname=$(echo "$dynamic" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
 	[ "$soname" = "${library##*/}" ] || fail "the soname of $library is $soname"

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+//
+// What the core calls (remote/interface.hpp).
+#include "base/syscalls.hpp"
+#include "fabric/endpoint.hpp"
+#include "fabric/thread.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+namespace sigevec::fabric {
+
+namespace {
+
+constexpr size_t small = 1024; // is copied behind its header
+
+bool is_open(const Endpoint *e)
+{
+	return e->state.load(mo::acquire) == Endpoint::open;
+}
+
+int attach(Endpoint *e, uint16_t region, size_t largest)
+{
+	Guard<Mutex> g(e->lock);
+	if (!is_open(e))
+		return EBADF;
+	e->region = region;
+	e->largest = largest != 0 && largest < largest_message ? static_cast<uint32_t>(largest)
+							       : largest_message;
+	return 0;
+}
+
+// Ends when nothing of the region is exported.
+struct Detach : thread::Command {
+	explicit Detach(Endpoint *which) : Command(run_it), e(which) {}
+	static int run_it(Command *c)
+	{
+		Endpoint *e = static_cast<Detach *>(c)->e;
+		Guard<Mutex> g(e->lock);
+		for (Export *x = e->exports; x != nullptr; x = x->next)
+			withdraw(e, x);
+		return 0;
+	}
+	Endpoint *e;
+};
+
+void detach(Endpoint *e)
+{
+	Detach d(e);
+	thread::run(&d);
+	for (;;) {
+		uint32_t seen = e->changes.load(mo::acquire);
+		{
+			Guard<Mutex> g(e->lock);
+			if (e->exports == nullptr) {
+				e->region = -1;
+				return;
+			}
+		}
+		constexpr timespec moment{0, 10000000};
+		futex_wait(e->changes, seen, &moment);
+	}
+}
+
+void not_readable(Endpoint *e, int fd)
+{
+	if (!e->readable || !e->arrived.empty())
+		return;
+	char byte;
+	struct iovec v = {&byte, 1};
+	struct msghdr m = {};
+	m.msg_iov = &v;
+	m.msg_iovlen = 1;
+	sys::recvmsg(fd, &m, MSG_DONTWAIT);
+	e->readable = false;
+}
+
+ssize_t first(Endpoint *e, int fd, remote::Message *m)
+{
+	Guard<Mutex> g(e->lock);
+	const Slot *s = e->arrived.first;
+	if (s == nullptr) {
+		not_readable(e, fd);
+		return -EAGAIN;
+	}
+	m->data = s->data;
+	m->size = s->size;
+	m->from = reinterpret_cast<const struct sockaddr *>(s->header.name);
+	m->from_length = s->header.name_length;
+	return static_cast<ssize_t>(s->size);
+}
+
+void consumed(Endpoint *e, int fd)
+{
+	bool wake;
+	{
+		Guard<Mutex> g(e->lock);
+		Slot *s = e->arrived.pop();
+		if (s == nullptr)
+			return;
+		received(e, s);
+		const Peer *p = s->peer;
+		wake = p->consumed + window - p->granted >= window / 2;
+		not_readable(e, fd);
+	}
+	if (wake)
+		thread::wake();
+}
+
+// nullptr: errno.
+Op *make_message(const struct iovec *v, size_t n, size_t size)
+{
+	bool copy = size <= small || n != 1;
+	auto *o = static_cast<Op *>(calloc(1, sizeof(Op) + (copy ? size : 0)));
+	if (o == nullptr) {
+		errno = ENOMEM;
+		return nullptr;
+	}
+	o->what = Context::What::op;
+	o->does = Op::Does::message;
+	o->header.kind = Kind::data;
+	o->header.size = static_cast<uint32_t>(size);
+	o->size = size;
+	o->data = copy ? o->copy : static_cast<char *>(v[0].iov_base);
+	size_t at = 0;
+	for (size_t i = 0; copy && i < n; at += v[i++].iov_len)
+		memcpy(o->copy + at, v[i].iov_base, v[i].iov_len);
+	if (copy)
+		return o;
+	int error = host->hold(o->data, size, &o->held);
+	o->has_piece = error == 0;
+	if (error == 0)
+		return o;
+	free(o);
+	errno = error;
+	return nullptr;
+}
+
+// Whether the peer has room for it now; its error, if it has been lost since. For a caller who
+// wants to wait otherwise.
+ssize_t look_for_room(Peer *p, size_t size)
+{
+	if (int error = p->error; error != 0) {
+		p->error = 0;
+		return -error;
+	}
+	if (p->state == Peer::State::ready && size > p->largest)
+		return -EMSGSIZE;
+	if (p->state == Peer::State::ready && p->waiting.empty() && p->sent < p->may_send)
+		return 0;
+	p->wanted = true;
+	if (p->state == Peer::State::unknown)
+		greet(p);
+	return -EAGAIN;
+}
+
+// To be sent at once, or not at all.
+ssize_t send_now(Endpoint *e, Op *o)
+{
+	Peer *p = find_peer(e, &o->to, o->to_length);
+	if (p == nullptr)
+		return -ENOBUFS;
+	if (ssize_t n = look_for_room(p, o->size); n != 0)
+		return n;
+	o->peer = p;
+	o->header.number = ++p->sent;
+	o->header.to_life = p->life;
+	e->submitted.push(o);
+	return static_cast<ssize_t>(o->size);
+}
+
+ssize_t check_arguments(const struct iovec *v, size_t n, const struct sockaddr *to, socklen_t tolen)
+{
+	if (to == nullptr)
+		return -EDESTADDRREQ;
+	if (tolen < sizeof(sa_family_t) || tolen > most_name)
+		return -EINVAL;
+	size_t size = 0;
+	for (size_t i = 0; i < n; i++)
+		size += v[i].iov_len;
+	return size == 0                ? -EINVAL
+	       : size > largest_message ? -EMSGSIZE
+					: static_cast<ssize_t>(size);
+}
+
+ssize_t send(Endpoint *e, const struct iovec *v, size_t n, const struct sockaddr *to,
+	     socklen_t tolen, Request *r, uint32_t *seen)
+{
+	ssize_t size = check_arguments(v, n, to, tolen);
+	if (size < 0)
+		return size;
+	Op *o = make_message(v, n, static_cast<size_t>(size));
+	if (o == nullptr)
+		return -errno;
+	memcpy(&o->to, to, tolen);
+	o->to_length = tolen;
+	o->request = r;
+	ssize_t result = r != nullptr ? 0 : -EBADF;
+	{
+		Guard<Mutex> g(e->lock);
+		*seen = e->changes.load(mo::acquire);
+		if (!is_open(e))
+			result = -EBADF;
+		else if (r != nullptr)
+			e->submitted.push(o);
+		else
+			result = send_now(e, o);
+	}
+	if (result < 0)
+		free_op(o);
+	thread::wake();
+	return result;
+}
+
+int wait(Endpoint *e, uint32_t seen, const struct timespec *limit)
+{
+	return futex_wait(e->changes, seen, limit);
+}
+
+} // namespace
+
+constinit const remote::Backend backend = {
+	attach, detach, first, consumed, send, wait, thread::after_fork,
+};
+
+} // namespace sigevec::fabric

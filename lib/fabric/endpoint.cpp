@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+#include "fabric/endpoint.hpp"
+
+#include "base/syscalls.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <sys/random.h>
+#include <utility>
+
+namespace sigevec::fabric {
+
+namespace {
+
+constexpr uint64_t linger = 2000000000;  // ns, for what is under way when it is closed
+constexpr uint64_t good_bye = 200000000; // and for telling peers of it
+constexpr int moment_ms = 1, look_ms = 200;
+
+void unlink(Op *o)
+{
+	if (!o->posted)
+		return;
+	Peer *p = o->peer;
+	Op **list = o->orphan ? &p->orphans : &p->posted;
+	(o->before != nullptr ? o->before->after : *list) = o->after;
+	if (o->after != nullptr)
+		o->after->before = o->before;
+	o->posted = false;
+}
+
+void count(Endpoint *e, const Op *o)
+{
+	struct fabric_stat &f = e->figures;
+	uint64_t n = o->size;
+	if (o->does == Op::Does::message) {
+		f.sent++;
+		f.sent_bytes += n;
+	} else if (o->does == Op::Does::put) {
+		f.puts++;
+		f.put_bytes += n;
+	} else if (o->does == Op::Does::get) {
+		f.gets++;
+		f.get_bytes += n;
+	}
+}
+
+void sent(Endpoint *e, Op *o)
+{
+	unlink(o);
+	transfer_over(o);
+	count(e, o);
+	o->peer->heard = o->does == Op::Does::get ? monotonic_ns() : o->peer->heard;
+	finish(o, static_cast<ssize_t>(o->size));
+	free_op(o);
+}
+
+// The provider says that something has failed. What is wrong with a key is no fault of the peer's.
+void failed(Endpoint *e, Context *c, int error)
+{
+	if (c->what == Context::What::slot) {
+		e->idle.push(static_cast<Slot *>(c));
+		return;
+	}
+	auto *o = static_cast<Op *>(c);
+	Peer *p = o->peer;
+	bool current = o->session == p->session;
+	unlink(o);
+	transfer_over(o);
+	finish(o, -error);
+	free_op(o);
+	if (current && error != EACCES)
+		lose(e, p,
+		     error == ECANCELED || error == EIO || error == ENOTCONN ? ECONNRESET : error);
+}
+
+bool read_errors(Endpoint *e)
+{
+	struct fi_cq_err_entry x = {};
+	ssize_t n = fi_cq_readerr(e->provider.cq, &x, 0);
+	if (n < 1)
+		return false;
+	if (x.op_context != nullptr)
+		failed(e, static_cast<Context *>(x.op_context), provider::errno_of(x.err));
+	return true;
+}
+
+bool read_completions(Endpoint *e)
+{
+	struct fi_cq_msg_entry v[32];
+	ssize_t n = fi_cq_read(e->provider.cq, v, 32);
+	if (n == -FI_EAVAIL)
+		return read_errors(e);
+	for (ssize_t i = 0; i < n; i++) {
+		auto *c = static_cast<Context *>(v[i].op_context);
+		if (c == nullptr)
+			continue;
+		if (c->what == Context::What::op)
+			sent(e, static_cast<Op *>(c));
+		else
+			arrived(e, static_cast<Slot *>(c), v[i].len);
+	}
+	return n > 0;
+}
+
+void give_room(Peer *p)
+{
+	if (p->state == Peer::State::ready && p->outgoing.empty() &&
+	    p->consumed + window - p->granted >= window / 2)
+		say(p, Kind::credit, 0);
+}
+
+bool under_way(const Endpoint *e)
+{
+	bool some = !e->submitted.empty();
+	for (const Peer *p = e->peers; p != nullptr; p = p->next)
+		some = some || !p->outgoing.empty() || !p->waiting.empty() || p->posted != nullptr;
+	return some;
+}
+
+// Of one that is being closed. True: it can go.
+bool end(Endpoint *e, uint64_t now)
+{
+	if (under_way(e) && now < e->ends)
+		return false;
+	if (std::exchange(e->said_good_bye, true))
+		return true;
+	for (Peer *p = e->peers; p != nullptr; p = p->next)
+		if (p->state == Peer::State::ready) {
+			say(p, Kind::reset, e->life);
+			pump(e, p);
+		}
+	e->ends = now + good_bye;
+	return false;
+}
+
+void free_peers(Endpoint *e)
+{
+	while (Peer *p = e->peers) {
+		e->peers = p->next;
+		for (Op *o; (o = p->posted != nullptr ? p->posted : p->orphans) != nullptr;) {
+			unlink(o);
+			free_op(o);
+		}
+		end_probe(p);
+		free(p);
+	}
+}
+
+void free_slots(Endpoint *e)
+{
+	while (Slot *s = e->every_slot) {
+		e->every_slot = s->every;
+		free(s);
+	}
+	e->arrived = e->idle = {};
+}
+
+} // namespace
+
+void changed(Endpoint *e)
+{
+	e->changes.fetch_add(1, mo::seq_cst);
+	futex_wake(e->changes, INT_MAX);
+}
+
+void finish(Op *o, ssize_t result)
+{
+	if (Request *r = std::exchange(o->request, nullptr); r != nullptr)
+		host->finish(r, result);
+}
+
+void free_op(Op *o)
+{
+	if (o->has_piece)
+		host->let_go(o->held);
+	free(o);
+}
+
+int open(Endpoint *e, const provider::Address &a)
+{
+	int error = provider::open(&e->provider, a);
+	if (error != 0)
+		return error;
+	e->name_length = sizeof e->name;
+	error = provider::name(&e->provider, e->name, &e->name_length);
+	if (error == 0 && getrandom(&e->life, sizeof e->life, 0) != sizeof e->life)
+		error = errno;
+	if (error == 0 && !add_slots(e, first_slots))
+		error = ENOMEM;
+	if (error != 0) {
+		provider::close(&e->provider);
+		free_slots(e);
+		return error;
+	}
+	e->life |= 1;
+	give_slots(e);
+	strncpy(e->figures.provider, e->provider.info->fabric_attr->prov_name,
+		sizeof e->figures.provider - 1);
+	return 0;
+}
+
+void close(Endpoint *e)
+{
+	Guard<Mutex> g(e->lock);
+	for (List<Op> all = e->submitted.take_all(); Op *o = all.pop();) {
+		finish(o, -EBADF);
+		free_op(o);
+	}
+	for (Peer *p = e->peers; p != nullptr; p = p->next)
+		lose(e, p, EBADF);
+	for (Export *x = e->exports; x != nullptr; x = x->next)
+		withdraw(e, x);
+	end_exports(e, ~uint64_t{0});
+	provider::close(&e->provider);
+	free_peers(e);
+	free_slots(e);
+	if (e->inner >= 0)
+		sys::close(e->inner);
+	e->inner = -1;
+	e->state.store(Endpoint::unused, mo::release);
+	changed(e);
+}
+
+bool step(Endpoint *e)
+{
+	Guard<Mutex> g(e->lock);
+	bool some = !e->submitted.empty();
+	for (List<Op> all = e->submitted.take_all(); Op *o = all.pop();)
+		accept(e, o);
+	some = read_completions(e) || some;
+	some = give_slots(e) || some;
+	uint64_t now = monotonic_ns();
+	for (Peer *p = e->peers; p != nullptr; p = p->next) {
+		give_room(p);
+		look_at_time(e, p, now);
+		some = pump(e, p) || some;
+	}
+	if (e->exports != nullptr)
+		end_exports(e, now);
+	if (e->state.load(mo::relaxed) == Endpoint::closing) {
+		if (e->ends == 0)
+			e->ends = now + linger;
+		if (end(e, now))
+			e->over = true; // the thread closes it, without the lock
+	}
+	return some;
+}
+
+int longest_sleep(Endpoint *e)
+{
+	Guard<Mutex> g(e->lock);
+	if (e->state.load(mo::relaxed) == Endpoint::closing)
+		return moment_ms;
+	int ms = !e->idle.empty() ? moment_ms : -1;
+	for (const Peer *p = e->peers; p != nullptr; p = p->next) {
+		if (!p->outgoing.empty())
+			return moment_ms;
+		if (something_outstanding(p))
+			ms = ms < 0 ? look_ms : ms;
+	}
+	for (const Export *x = e->exports; x != nullptr; x = x->next)
+		if (x->withdrawal != 0)
+			ms = ms < 0 ? look_ms : ms;
+	return ms;
+}
+
+} // namespace sigevec::fabric

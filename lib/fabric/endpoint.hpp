@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+//
+// An endpoint, its peers, and what is under way between them.
+//
+// The library's thread (fabric/thread.hpp) does all that libfabric is called for. Callers leave an
+// Op with the endpoint and wake the thread; a message that a peer has room for is taken at once, so
+// that sio_sendto does not wait for the thread. Messages come into buffers of the endpoint's
+// (Slot), where they lie until the program receives them: only then is it known which region they
+// go to, and the peer may send another one.
+//
+// Lifetimes: Endpoints are used again but never freed; Peers live as long as their endpoint is
+// open; an Op until the provider has let go of it, however its request has ended. Locks: `lock'
+// protects all of it but the provider's objects, which are the thread's; the core's functions are
+// called under it, which take no lock that is held when this library is called.
+#pragma once
+
+#include "base/memory_order.hpp"
+#include "base/sync.hpp"
+#include "fabric/protocol.hpp"
+#include "fabric/provider.hpp"
+#include "remote/interface.hpp"
+#include "sigevec/fabric.h"
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigevec::fabric {
+
+// With its header what providers send at once, without asking the other side for room first.
+constexpr uint32_t largest_message = 16000;
+constexpr uint32_t window = 8; // messages of a peer's that nobody has received
+constexpr uint32_t most_peers = 8192;
+constexpr uint32_t first_slots = 16; // for those who are not known yet
+
+// First in, first out, by `next'.
+template <class T> struct List {
+	T *first = nullptr, *last = nullptr;
+	bool empty() const { return first == nullptr; }
+	void push(T *t)
+	{
+		t->next = nullptr;
+		(first == nullptr ? first : last->next) = t;
+		last = t;
+	}
+	void push_front(T *t)
+	{
+		t->next = first;
+		first = t;
+		if (last == nullptr)
+			last = t;
+	}
+	T *pop()
+	{
+		T *t = first;
+		if (t != nullptr && (first = t->next) == nullptr)
+			last = nullptr;
+		return t;
+	}
+	List take_all()
+	{
+		List all = *this;
+		*this = {};
+		return all;
+	}
+};
+
+// What libfabric gets as its context, and tells of the end of.
+struct Context {
+	struct fi_context2 provider; // must be first
+	enum class What : uint8_t { op, slot } what;
+};
+
+struct Peer;
+struct Grant;
+
+// Something to be sent, put or got.
+struct Op : Context {
+	enum class Does : uint8_t { control, message, put, get } does;
+	bool has_piece, posted, orphan;
+	bool has_grant;            // of the peer's session as it is: it is counted there
+	Op *next, *before, *after; // before, after: among those that the provider has
+	Peer *peer;
+	Request *request; // or nullptr; it may end before this does
+	remote::Held held;
+	char *data; // a piece's, or behind the header
+	size_t size;
+	Key key; // of a transfer
+	uint64_t offset;
+	Grant *grant;
+	uint32_t session; // its peer's when the provider got it
+	struct sockaddr_storage to;
+	socklen_t to_length;
+	Header header; // of a message
+	char copy[];   // behind it, of what is small or in several parts
+};
+
+// Room for a message that comes.
+struct Slot : Context {
+	Slot *next, *every; // every: of the endpoint's
+	Peer *peer;         // whose message lies in it
+	uint32_t size;
+	alignas(16) Header header;
+	char data[largest_message];
+};
+
+// A key of a peer's, about which it has been asked.
+struct Grant {
+	Grant *next;
+	Key key;
+	uint64_t number;
+	enum class State : uint8_t { asked, valid, revoked } state;
+	uint64_t withdrawal; // its number
+	uint32_t under_way;
+	List<Op> waiting; // for the answer
+};
+
+struct Peer {
+	Peer *next;
+	fi_addr_t address;
+	unsigned char name[most_name];
+	uint8_t name_length;
+	enum class State : uint8_t { unknown, greeting, ready } state;
+	bool wanted; // somebody waits for room, or for the greeting's end
+	int error;   // of what was taken from callers and lost: the next one is told
+	uint64_t life, hellos, heard_hello; // its; our attempts; the number of its last one
+	uint64_t sent, may_send, received, granted, consumed;
+	uint32_t largest, session; // session: which of them this is
+	uint64_t heard, asked; // ns: when something came, and when something was asked of it last
+	uint64_t since;        // when the greeting began
+	uint64_t busy_since;   // when something became outstanding; 0: nothing is
+	uint64_t probed;       // when it was looked at whether anybody listens there
+	int probe;             // the socket with which that is just done, or -1
+	List<Op> outgoing;     // to be given to the provider, in order
+	List<Op> waiting;      // for the greeting, or for room
+	Op *posted;            // what the provider has, in no order
+	Op *orphans;           // and still has of sessions before this one
+	Slot *early;           // messages that have overtaken one before them, in no order
+	Grant *grants;
+};
+
+struct Asker {
+	Asker *next;
+	Peer *peer;
+	uint64_t life;
+	bool told; // that the key is withdrawn, and has not answered
+};
+
+// Memory that peers may use.
+struct Export {
+	Export *next;
+	Key key;
+	struct fid_mr *mr;
+	remote::Held held;
+	Asker *askers;
+	uint64_t withdrawal;         // its number; 0: it is valid
+	uint64_t until;              // ns: when nobody's answer is waited for any more
+	std::atomic<uint32_t> *done; // whoever waits for the end; or nullptr
+};
+
+} // namespace sigevec::fabric
+
+namespace sigevec::remote {
+
+struct Endpoint {
+	Endpoint *next;
+	enum State : uint32_t { unused, opening, open, closing };
+	std::atomic<uint32_t> state;
+	fabric::Provider provider;
+	int inner; // the other end of the program's descriptor, in the thread's table
+	bool said_good_bye, over;
+	uint64_t ends; // ns: when a closing one stops to care for what is under way
+
+	Mutex lock;
+	uint64_t life;
+	unsigned char name[fabric::most_name];
+	size_t name_length;
+	int region; // or -1
+	uint32_t largest;
+	fabric::Peer *peers;
+	fabric::Export *exports;
+	fabric::List<fabric::Op> submitted;
+	fabric::Slot *every_slot;
+	fabric::List<fabric::Slot> arrived, idle; // idle: that the provider has no room for yet
+	bool readable;                            // the program's end has been told
+	uint64_t numbers;
+	uint32_t slots;
+	struct fabric_stat figures;
+	std::atomic<uint32_t> changes; // of what callers wait for
+};
+
+} // namespace sigevec::remote
+
+namespace sigevec::fabric {
+
+using remote::Endpoint;
+
+// Everything below with the endpoint's lock held, by the thread unless it says otherwise.
+
+// ---- endpoint.cpp
+
+// By the thread, without the lock. 0 or an errno.
+int open(Endpoint *e, const provider::Address &a);
+void close(Endpoint *e);
+// One round; true: there was something to do.
+bool step(Endpoint *e);
+// ms until the next round that nothing asks for; -1: for ever.
+int longest_sleep(Endpoint *e);
+void finish(Op *o, ssize_t result); // its request; o stays
+void free_op(Op *o);
+void changed(Endpoint *e); // any thread
+
+// ---- peers.cpp
+
+// That with the name, made if there is none; nullptr: no memory, or too many. Any thread.
+Peer *find_peer(Endpoint *e, const void *name, size_t length);
+void greet(Peer *p);
+void begin_session(Endpoint *e, Peer *p, uint64_t life);
+// What is outstanding to it ends with the errno, and the session with it.
+void lose(Endpoint *e, Peer *p, int error);
+void say(Peer *p, Kind kind, uint64_t number, uint32_t result = 0, const Key *key = nullptr);
+// Gives to the provider what is to go out. True: something has.
+bool pump(Endpoint *e, Peer *p);
+// Asks those who are silent, and gives them up.
+void look_at_time(Endpoint *e, Peer *p, uint64_t now);
+bool something_outstanding(const Peer *p);
+
+// ---- probe.cpp
+
+// What is outstanding waits for so many ns already: an errno if nobody listens there, or 0.
+int probe(Peer *p, uint64_t now, uint64_t silence);
+void end_probe(Peer *p);
+
+// ---- messages.cpp
+
+// What callers have left.
+void accept(Endpoint *e, Op *o);
+// Those that have waited, as far as there is room.
+void send_waiting(Endpoint *e, Peer *p);
+bool give_slots(Endpoint *e);
+bool add_slots(Endpoint *e, uint32_t count);
+void arrived(Endpoint *e, Slot *s, size_t size);
+// Any thread.
+void received(Endpoint *e, Slot *s);
+
+// ---- export.cpp
+
+void asked(Endpoint *e, Peer *p, const Key &key, uint64_t number);
+void withdraw(Endpoint *e, Export *x);
+void note_revoked(Endpoint *e, const Peer *p, uint64_t number);
+void forget_asker(Endpoint *e, const Peer *p);
+// Those that nobody uses any more go. True: some wait.
+bool end_exports(Endpoint *e, uint64_t now);
+
+// ---- transfer.cpp
+
+void begin_transfer(Endpoint *e, Op *o);
+void answered(Endpoint *e, Peer *p, uint64_t number, uint32_t result);
+void revoked(Peer *p, const Key &key, uint64_t number);
+void transfer_over(Op *o);
+void drop_grants(Peer *p, int error);
+
+// The core's table.
+extern const remote::Host *host;
+extern const remote::Backend backend;
+
+} // namespace sigevec::fabric

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+//
+// Whether anybody listens at a peer's address.
+//
+// libfabric's tcp provider tries without end to connect where nobody does, and says nothing of a
+// connection that has ended, so that a peer's death is not told. But the kernel knows: who has died
+// listens no more. Who stands still is not dead, and who has come back says so by itself.
+#include "base/syscalls.hpp"
+#include "fabric/endpoint.hpp"
+
+#include <cerrno>
+#include <netinet/in.h>
+
+namespace sigevec::fabric {
+
+namespace {
+
+constexpr uint64_t quiet = 200000000, interval = 500000000, patience = 5000000000; // ns
+
+bool is_death(int error)
+{
+	return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH;
+}
+
+int begin(Peer *p, uint64_t now)
+{
+	auto *to = reinterpret_cast<const struct sockaddr *>(p->name);
+	if (to->sa_family != AF_INET && to->sa_family != AF_INET6)
+		return 0;
+	int fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	p->probed = now;
+	long n = syscall(SYS_connect, fd, to, p->name_length);
+	if (n < 0 && errno == EINPROGRESS) {
+		p->probe = fd;
+		return 0;
+	}
+	int error = n < 0 ? errno : 0;
+	sys::close(fd);
+	return is_death(error) ? error : 0;
+}
+
+} // namespace
+
+void end_probe(Peer *p)
+{
+	if (p->probe >= 0)
+		sys::close(p->probe);
+	p->probe = -1;
+}
+
+int probe(Peer *p, uint64_t now, uint64_t silence)
+{
+	if (p->probe < 0)
+		return silence >= quiet && now - p->probed >= interval ? begin(p, now) : 0;
+	struct pollfd ready = {p->probe, POLLOUT, 0};
+	if (sys::poll_now(&ready) != 1) {
+		if (now - p->probed > patience)
+			end_probe(p);
+		return 0;
+	}
+	int error = 0;
+	socklen_t size = sizeof error;
+	getsockopt(p->probe, SOL_SOCKET, SO_ERROR, &error, &size);
+	end_probe(p);
+	return is_death(error) ? error : 0;
+}
+
+} // namespace sigevec::fabric

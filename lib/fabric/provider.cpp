@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+#include "fabric/provider.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace sigevec::fabric::provider {
+
+namespace {
+
+constexpr uint32_t api = FI_VERSION(1, 17);
+
+// What libfabric calls the ways that an endpoint can go, best first.
+constexpr const char *best[] = {"verbs;ofi_rxm", "tcp;ofi_rxm"};
+
+// A name without its second half stands for the whole way.
+const char *whole_name(const char *name)
+{
+	if (strcmp(name, "tcp") == 0)
+		return "tcp;ofi_rxm";
+	return strcmp(name, "verbs") == 0 ? "verbs;ofi_rxm" : name;
+}
+
+struct fi_info *wishes(const char *name)
+{
+	struct fi_info *h = fi_allocinfo();
+	if (h == nullptr)
+		return nullptr;
+	h->caps = FI_MSG | FI_RMA;
+	h->mode = FI_CONTEXT | FI_CONTEXT2;
+	h->ep_attr->type = FI_EP_RDM;
+	h->domain_attr->mr_mode = FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+	h->domain_attr->threading = FI_THREAD_DOMAIN;
+	h->domain_attr->resource_mgmt = FI_RM_ENABLED;
+	h->tx_attr->msg_order = h->rx_attr->msg_order = FI_ORDER_SAS;
+	h->fabric_attr->prov_name = strdup(name);
+	if (h->fabric_attr->prov_name != nullptr)
+		return h;
+	fi_freeinfo(h);
+	return nullptr;
+}
+
+int look(const char *name, const Address &a, struct fi_info **found)
+{
+	struct fi_info *h = wishes(name);
+	if (h == nullptr)
+		return ENOMEM;
+	// An address that is not said is any; so is a host that has none for its own name.
+	const char *node = a.node == nullptr && a.service != nullptr ? "0.0.0.0" : a.node;
+	uint64_t flags = node != nullptr || a.service != nullptr ? FI_SOURCE : 0;
+	int e = fi_getinfo(api, node, a.service, flags, h, found);
+	fi_freeinfo(h);
+	if (e == 0)
+		return 0;
+	if (e == -FI_ENODATA)
+		return flags != 0 ? EADDRNOTAVAIL : ENODEV;
+	return errno_of(e);
+}
+
+int find(Provider *p, const Address &a)
+{
+	if (a.provider != nullptr)
+		return look(whole_name(a.provider), a, &p->info);
+	int e = ENODEV;
+	for (const char *name : best)
+		if ((e = look(name, a, &p->info)) == 0)
+			return 0;
+	return e;
+}
+
+int make_queue(Provider *p)
+{
+	struct fi_cq_attr c = {};
+	c.format = FI_CQ_FORMAT_MSG;
+	c.wait_obj = FI_WAIT_FD;
+	c.size = 4096;
+	if (int e = fi_cq_open(p->domain, &c, &p->cq, nullptr); e != 0)
+		return e;
+	return fi_control(&p->cq->fid, FI_GETWAIT, &p->wait_fd);
+}
+
+int make_endpoint(Provider *p)
+{
+	struct fi_av_attr v = {};
+	v.type = FI_AV_TABLE;
+	int e = fi_av_open(p->domain, &v, &p->av, nullptr);
+	if (e == 0)
+		e = fi_endpoint(p->domain, p->info, &p->ep, nullptr);
+	if (e == 0)
+		e = fi_ep_bind(p->ep, &p->av->fid, 0);
+	if (e == 0)
+		e = fi_ep_bind(p->ep, &p->cq->fid, FI_TRANSMIT | FI_RECV);
+	return e == 0 ? fi_enable(p->ep) : e;
+}
+
+template <class T> void end(T **object)
+{
+	if (*object != nullptr)
+		fi_close(&(*object)->fid);
+	*object = nullptr;
+}
+
+} // namespace
+
+int errno_of(ssize_t error)
+{
+	auto e = static_cast<int>(error < 0 ? -error : error);
+	switch (e) {
+	case FI_ENOEQ:
+	case FI_ENOCQ:
+	case FI_EOTHER:
+	case FI_EAVAIL:
+		return EIO;
+	case FI_ENOKEY:
+	case FI_EPERM:
+		return EACCES;
+	default:
+		return e >= FI_ERRNO_OFFSET ? EIO : e;
+	}
+}
+
+int open(Provider *p, const Address &a)
+{
+	*p = {};
+	p->wait_fd = -1;
+	if (int e = find(p, a); e != 0)
+		return e;
+	int e = fi_fabric(p->info->fabric_attr, &p->fabric, nullptr);
+	if (e == 0)
+		e = fi_domain(p->fabric, p->info, &p->domain, nullptr);
+	if (e == 0)
+		e = make_queue(p);
+	if (e == 0)
+		e = make_endpoint(p);
+	if (e == 0)
+		return 0;
+	close(p);
+	return errno_of(e);
+}
+
+void close(Provider *p)
+{
+	end(&p->ep);
+	end(&p->cq);
+	end(&p->av);
+	end(&p->domain);
+	end(&p->fabric);
+	if (p->info != nullptr)
+		fi_freeinfo(p->info);
+	p->info = nullptr;
+	p->wait_fd = -1;
+}
+
+int name(const Provider *p, void *name, size_t *length)
+{
+	int e = fi_getname(&p->ep->fid, name, length);
+	return e == 0 ? 0 : errno_of(e);
+}
+
+struct fid_mr *expose(Provider *p, void *memory, size_t size, bool read, bool write, uint64_t key,
+		      int *error)
+{
+	uint64_t access = (read ? FI_REMOTE_READ : 0) | (write ? FI_REMOTE_WRITE : 0);
+	struct fid_mr *m = nullptr;
+	int e = fi_mr_reg(p->domain, memory, size, access, 0, key, 0, &m, nullptr);
+	*error = e == 0 ? 0 : errno_of(e);
+	return e == 0 ? m : nullptr;
+}
+
+uint64_t base_of(const Provider *p, const void *memory)
+{
+	bool by_address = (p->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0;
+	return by_address ? reinterpret_cast<uintptr_t>(memory) : 0;
+}
+
+} // namespace sigevec::fabric::provider

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+#include "fabric/thread.hpp"
+
+#include "base/syscalls.hpp"
+
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdlib>
+#include <new>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+namespace sigevec::fabric::thread {
+
+namespace {
+
+constexpr int wake_signal = SIGURG;
+
+Mutex starting;
+std::atomic<uint32_t> running{0}; // its number; 0: there is none
+std::atomic<uint32_t> work{0}, asleep{0};
+Mutex commands_lock;
+List<Command> commands;
+std::atomic<Endpoint *> endpoints{nullptr};
+
+// The thread's own.
+int epoll = -1, alarm = -1;
+// In what epoll says, of a provider's: that it has something is seen when its queue is read.
+char of_provider;
+
+bool add(int fd, uint32_t events, void *data)
+{
+	struct epoll_event x = {};
+	x.events = events;
+	x.data.ptr = data;
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &x) == 0;
+}
+
+bool prepare()
+{
+	sigset_t s;
+	sigemptyset(&s);
+	sigaddset(&s, wake_signal);
+	epoll = epoll_create1(EPOLL_CLOEXEC);
+	alarm = signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK);
+	return epoll >= 0 && alarm >= 0 && add(alarm, EPOLLIN, nullptr);
+}
+
+bool is_alive(const Endpoint *e)
+{
+	uint32_t s = e->state.load(mo::acquire);
+	return s == Endpoint::open || s == Endpoint::closing;
+}
+
+template <class F> void each(F f)
+{
+	for (Endpoint *e = endpoints.load(mo::acquire); e != nullptr; e = e->next)
+		if (is_alive(e))
+			f(e);
+}
+
+void run_commands()
+{
+	List<Command> all;
+	{
+		Guard<Mutex> g(commands_lock);
+		all = commands.take_all();
+	}
+	while (Command *c = all.pop()) {
+		int error = c->run(c);
+		if (error < 0)
+			continue;
+		c->error = error;
+		c->done.store(1, mo::release);
+		futex_wake(c->done, 1);
+	}
+}
+
+bool go_round()
+{
+	bool some = false;
+	each([&some](Endpoint *e) {
+		some = step(e) || some;
+		if (e->over)
+			close(e);
+	});
+	return some;
+}
+
+// Whether all providers agree to a sleep; what they have to tell they tell by their descriptors
+// then.
+bool may_sleep(int *ms)
+{
+	bool may = true;
+	*ms = -1;
+	each([&may, ms](Endpoint *e) {
+		struct fid *queue = &e->provider.cq->fid;
+		may = may && fi_trywait(e->provider.fabric, &queue, 1) == 0;
+		int most = longest_sleep(e);
+		if (most >= 0 && (*ms < 0 || most < *ms))
+			*ms = most;
+	});
+	return may;
+}
+
+// The program's end of a descriptor has been closed.
+void hung_up(Endpoint *e)
+{
+	epoll_ctl(epoll, EPOLL_CTL_DEL, e->inner, nullptr);
+	uint32_t s = Endpoint::open;
+	e->state.compare_exchange_strong(s, Endpoint::closing, mo::acq_rel);
+}
+
+void sleep(uint32_t seen)
+{
+	int ms;
+	asleep.store(1, mo::seq_cst);
+	struct epoll_event v[64];
+	int n = 0;
+	if (work.load(mo::seq_cst) == seen && may_sleep(&ms))
+		n = sys::epoll_wait(epoll, v, 64, ms);
+	asleep.store(0, mo::seq_cst);
+	for (int i = 0; i < n; i++) {
+		struct signalfd_siginfo s;
+		if (v[i].data.ptr == nullptr) {
+			while (read(alarm, &s, sizeof s) == sizeof s)
+				;
+		} else if (v[i].data.ptr != &of_provider) {
+			auto *e = static_cast<Endpoint *>(v[i].data.ptr);
+			if (is_alive(e))
+				hung_up(e);
+		}
+	}
+}
+
+void *main(void *)
+{
+	host->enter();
+	bool ready = prepare();
+	running.store(ready ? static_cast<uint32_t>(syscall(SYS_gettid)) : UINT32_MAX, mo::release);
+	futex_wake(running, INT_MAX);
+	while (ready) {
+		uint32_t seen = work.load(mo::seq_cst);
+		run_commands();
+		if (!go_round() && work.load(mo::seq_cst) == seen)
+			sleep(seen);
+	}
+	return nullptr;
+}
+
+} // namespace
+
+int ensure()
+{
+	if (uint32_t t = running.load(mo::acquire); t != 0)
+		return t != UINT32_MAX ? 0 : EMFILE;
+	Guard<Mutex> g(starting);
+	if (running.load(mo::acquire) == 0) {
+		if (int e = host->start_thread(main, "sigevec-fabric"); e != 0)
+			return e;
+		while (running.load(mo::acquire) == 0)
+			futex_wait(running, 0, nullptr);
+	}
+	bool failed = running.load(mo::acquire) == UINT32_MAX;
+	if (failed)
+		running.store(0, mo::release); // another attempt may find room
+	return failed ? EMFILE : 0;
+}
+
+void wake()
+{
+	work.fetch_add(1, mo::seq_cst);
+	if (asleep.exchange(0, mo::seq_cst) != 0)
+		syscall(SYS_tgkill, syscall(SYS_getpid), running.load(mo::relaxed), wake_signal);
+}
+
+int run(Command *c)
+{
+	// It is on the caller's stack: no handler may leave it by a longjmp meanwhile.
+	BlockSignals blocked;
+	{
+		Guard<Mutex> g(commands_lock);
+		commands.push(c);
+	}
+	wake();
+	while (c->done.load(mo::acquire) == 0)
+		futex_wait(c->done, 0, nullptr);
+	return c->error;
+}
+
+Endpoint *make()
+{
+	Endpoint *e = endpoints.load(mo::relaxed);
+	while (e != nullptr && (e->state.load(mo::acquire) != Endpoint::unused || e->region >= 0))
+		e = e->next;
+	Endpoint *next = e != nullptr ? e->next : endpoints.load(mo::relaxed);
+	bool old = e != nullptr;
+	void *m = old ? e : malloc(sizeof(Endpoint));
+	if (m == nullptr)
+		return nullptr;
+	e = new (m) Endpoint{};
+	e->next = next;
+	e->inner = e->region = -1;
+	e->largest = largest_message;
+	e->state.store(Endpoint::opening, mo::relaxed);
+	if (!old)
+		endpoints.store(e, mo::release);
+	return e;
+}
+
+int watch(Endpoint *e)
+{
+	if (!add(e->provider.wait_fd, EPOLLIN, &of_provider) || !add(e->inner, 0, e))
+		return errno == ENOSPC ? EMFILE : errno;
+	e->state.store(Endpoint::open, mo::release);
+	return 0;
+}
+
+void after_fork()
+{
+	starting.reset();
+	commands_lock.reset();
+	commands = {};
+	running.store(0, mo::relaxed);
+	asleep.store(0, mo::relaxed);
+	epoll = alarm = -1;
+	for (Endpoint *e = endpoints.load(mo::relaxed); e != nullptr; e = e->next) {
+		e->lock.reset();
+		e->provider = {};
+		e->inner = e->region = -1;
+		e->state.store(Endpoint::unused, mo::relaxed);
+	}
+}
+
+} // namespace sigevec::fabric::thread

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+//
+// What the tests of fabric_open share: endpoints with their regions, and peers that are processes
+// of their own.
+//
+// A peer is this program once more, told by its environment: a child of fork would have the
+// library's and libfabric's state of its parent.
+//
+// Include it once, after defining BOOST_TEST_MODULE, in place of dma.hpp.
+#ifndef CONTRACT_FABRIC_HPP
+#define CONTRACT_FABRIC_HPP
+
+#include "dma.hpp"
+
+#include <spawn.h>
+
+extern char **environ;
+
+namespace contract {
+
+inline constexpr size_t region_size = 1 << 20;
+inline constexpr size_t exported_size = 65536;
+inline constexpr int longest = 16000;
+
+/// What a peer says of itself.
+struct Card {
+	sockaddr_storage name{};
+	socklen_t length = sizeof name;
+	dma_key_t key{}, read_only{};
+	const sockaddr *get() const { return reinterpret_cast<const sockaddr *>(&name); }
+};
+
+class Endpoint {
+public:
+	explicit Endpoint(const Region &region, unsigned assoc_flags = 0,
+			  const char *service = nullptr)
+	    : fd_(fabric_open("tcp", "127.0.0.1", service, FABRIC_CLOEXEC)), region_(region)
+	{
+		if (fd_ < 0)
+			BOOST_FAIL("fabric_open: " << strerror(errno));
+		region.associate(fd_, assoc_flags);
+		BOOST_TEST_REQUIRE(fabric_name(fd_, reinterpret_cast<sockaddr *>(&card_.name),
+					       &card_.length) == 0);
+	}
+	operator int() const { return fd_; }
+	const Card &card() const { return card_; }
+	const Region &region() const { return region_; }
+	void end() { fd_.reset(); }
+
+	int send(const Card &to, std::string_view text, int flags = 0) const
+	{
+		char *const p = region_.piece(text);
+		const int n = sio_sendto(fd_, p, text.size(), flags, to.get(), to.length);
+		const int error = errno;
+		region_.release(p, text.size());
+		errno = error;
+		return n;
+	}
+	/// Waits for it, but not for ever.
+	std::string receive(Address *from = nullptr, int size = longest) const
+	{
+		pollfd p{fd_, POLLIN, 0};
+		BOOST_TEST_REQUIRE(poll(&p, 1, 1000 * int(hang_limit.count())) == 1);
+		const void *piece = nullptr;
+		const int n = sio_recvfrom(fd_, &piece, size_t(size), MSG_DONTWAIT,
+					   from != nullptr ? from->get() : nullptr,
+					   from != nullptr ? from->length : 0);
+		BOOST_TEST_REQUIRE(n > 0);
+		std::string text(static_cast<const char *>(piece), size_t(n));
+		region_.release(piece, size_t(n));
+		return text;
+	}
+	bool readable(int ms = 0) const
+	{
+		pollfd p{fd_, POLLIN, 0};
+		return poll(&p, 1, ms) == 1;
+	}
+	struct fabric_stat stat() const
+	{
+		struct fabric_stat s {};
+		BOOST_TEST_REQUIRE(fabric_stat(fd_, &s) == 0);
+		return s;
+	}
+
+private:
+	Fd fd_;
+	const Region &region_;
+	Card card_;
+};
+
+inline Outcome next_outcome(ec_t ec)
+{
+	event_data_t event{};
+	BOOST_TEST_REQUIRE(take_events(ec, &event, 1) == 1);
+	return outcome(event);
+}
+
+// ---------------------------------------------------------------------- peers
+
+inline void write_all(int fd, const void *p, size_t n)
+{
+	if (write(fd, p, n) != ssize_t(n))
+		_exit(3);
+}
+
+/// A peer's life: tells of itself, then does what it is told by one character at a time.
+///   e  echoes the next message     .  says what its memory begins with
+///   r  withdraws its key           s  sleeps until it is killed
+[[noreturn]] inline void be_a_peer(const char *service)
+{
+	dma_mem_t mem;
+	void *piece;
+	Card card;
+	const int fd = fabric_open("tcp", "127.0.0.1", *service != 0 ? service : nullptr, 0);
+	if (fd < 0 || dma_alloc(&mem, region_size, 0) != 0 ||
+	    dma_assoc(fd, mem, region_size, 0) != 0 ||
+	    fabric_name(fd, reinterpret_cast<sockaddr *>(&card.name), &card.length) != 0 ||
+	    sio_reserve(mem, &piece, exported_size) != 0)
+		_exit(1);
+	memset(piece, 'k', exported_size);
+	if (dma_export(mem, fd, piece, exported_size, DMA_READ | DMA_WRITE, &card.key) != 0 ||
+	    dma_export(mem, fd, piece, exported_size, DMA_READ, &card.read_only) != 0)
+		_exit(2);
+	write_all(1, &card, sizeof card);
+	for (char order; read(0, &order, 1) == 1;) {
+		sockaddr_storage from{};
+		const void *message;
+		int n;
+		switch (order) {
+		case 'e':
+			n = sio_recvfrom(fd, &message, longest, 0,
+					 reinterpret_cast<sockaddr *>(&from), sizeof from);
+			if (n < 0 ||
+			    sio_sendto(fd, message, size_t(n), 0,
+				       reinterpret_cast<sockaddr *>(&from), card.length) != n)
+				_exit(4);
+			sio_release(mem, const_cast<void *>(message), size_t(n));
+			continue;
+		case '.':
+			write_all(1, piece, 1);
+			continue;
+		case 'r':
+			order = dma_revoke(fd, &card.key) == 0 ? 'y' : 'n';
+			write_all(1, &order, 1);
+			continue;
+		default:
+			pause();
+		}
+	}
+	_exit(0);
+}
+
+struct PerhapsAPeer {
+	PerhapsAPeer()
+	{
+		if (const char *service = getenv("SIGEVEC_FABRIC_PEER"))
+			be_a_peer(service);
+#if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
+		skip_program("libfabric is not built with the sanitizer");
+#endif
+		const Fd fd(fabric_open("tcp", "127.0.0.1", nullptr, FABRIC_CLOEXEC));
+		if (fd < 0 && errno == ENODEV)
+			skip_program("libfabric has no provider tcp;ofi_rxm here");
+	}
+};
+BOOST_TEST_GLOBAL_FIXTURE(PerhapsAPeer);
+
+class PeerProcess {
+public:
+	explicit PeerProcess(const std::string &service = "")
+	{
+		int in[2], out[2];
+		BOOST_TEST_REQUIRE(pipe2(in, O_CLOEXEC) == 0);
+		BOOST_TEST_REQUIRE(pipe2(out, O_CLOEXEC) == 0);
+		orders_.reset(in[1]);
+		answers_.reset(out[0]);
+		const Fd theirs_in(in[0]), theirs_out(out[1]);
+		setenv("SIGEVEC_FABRIC_PEER", service.c_str(), 1);
+		posix_spawn_file_actions_t actions;
+		posix_spawn_file_actions_init(&actions);
+		posix_spawn_file_actions_adddup2(&actions, theirs_in, 0);
+		posix_spawn_file_actions_adddup2(&actions, theirs_out, 1);
+		char name[] = "peer";
+		char *const arguments[] = {name, nullptr};
+		BOOST_TEST_REQUIRE(posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr,
+					       arguments, environ) == 0);
+		posix_spawn_file_actions_destroy(&actions);
+		unsetenv("SIGEVEC_FABRIC_PEER");
+		hear(&card_, sizeof card_);
+	}
+	~PeerProcess() { kill(); }
+	PeerProcess(const PeerProcess &) = delete;
+	void kill()
+	{
+		if (pid_ <= 0)
+			return;
+		::kill(pid_, SIGKILL);
+		waitpid(pid_, nullptr, 0);
+		pid_ = -1;
+	}
+	void signal(int number) const { ::kill(pid_, number); }
+	void order(char what) const { BOOST_TEST_REQUIRE(write(orders_, &what, 1) == 1); }
+	char answer() const
+	{
+		char c = 0;
+		hear(&c, 1);
+		return c;
+	}
+	const Card &card() const { return card_; }
+
+private:
+	void hear(void *p, size_t n) const
+	{
+		pollfd ready{answers_, POLLIN, 0};
+		BOOST_TEST_REQUIRE(poll(&ready, 1, 1000 * int(hang_limit.count())) == 1);
+		BOOST_TEST_REQUIRE(read(answers_, p, n) == ssize_t(n));
+	}
+	pid_t pid_ = -1;
+	Fd orders_, answers_;
+	Card card_;
+};
+
+} // namespace contract
+
+#endif
