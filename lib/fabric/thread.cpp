@@ -28,6 +28,12 @@ std::atomic<Endpoint *> endpoints{nullptr};
 int epoll = -1, alarm = -1;
 // In what epoll says, of a provider's: that it has something is seen when its queue is read.
 char of_provider;
+// ofi_rxm looks at connections that begin at most every 10 ms, when its queue is read, and does not
+// tell again of one that it has passed over: after each word of a provider's its queue is read for
+// a while.
+constexpr uint64_t attention = 60000000; // ns
+constexpr int attentive_ms = 12;
+uint64_t attentive_until = 0;
 
 bool add(int fd, uint32_t events, void *data)
 {
@@ -118,15 +124,20 @@ void sleep(uint32_t seen)
 	asleep.store(1, mo::seq_cst);
 	struct epoll_event v[64];
 	int n = 0;
-	if (work.load(mo::seq_cst) == seen && may_sleep(&ms))
-		n = sys::epoll_wait(epoll, v, 64, ms);
+	if (work.load(mo::seq_cst) == seen && may_sleep(&ms)) {
+		bool attentive = monotonic_ns() < attentive_until;
+		n = sys::epoll_wait(epoll, v, 64,
+				    attentive && (ms < 0 || ms > attentive_ms) ? attentive_ms : ms);
+	}
 	asleep.store(0, mo::seq_cst);
 	for (int i = 0; i < n; i++) {
 		struct signalfd_siginfo s;
 		if (v[i].data.ptr == nullptr) {
 			while (read(alarm, &s, sizeof s) == sizeof s)
 				;
-		} else if (v[i].data.ptr != &of_provider) {
+		} else if (v[i].data.ptr == &of_provider) {
+			attentive_until = monotonic_ns() + attention;
+		} else {
 			auto *e = static_cast<Endpoint *>(v[i].data.ptr);
 			if (is_alive(e))
 				hung_up(e);
