@@ -70,8 +70,7 @@ void failed(Endpoint *e, Context *c, int error)
 	finish(o, -error);
 	free_op(o);
 	if (current && error != EACCES)
-		lose(e, p,
-		     error == ECANCELED || error == EIO || error == ENOTCONN ? ECONNRESET : error);
+		lose(e, p, error);
 }
 
 bool read_errors(Endpoint *e)
@@ -81,7 +80,7 @@ bool read_errors(Endpoint *e)
 	if (n < 1)
 		return false;
 	if (x.op_context != nullptr)
-		failed(e, static_cast<Context *>(x.op_context), provider::errno_of(x.err));
+		failed(e, static_cast<Context *>(x.op_context), provider::loss_of(x.err));
 	return true;
 }
 

@@ -199,7 +199,7 @@ bool pump(Endpoint *e, Peer *p)
 			return some;
 		some = true;
 		if (n != 0) {
-			lose(e, p, provider::errno_of(n));
+			lose(e, p, provider::loss_of(n));
 			return true;
 		}
 		p->outgoing.pop();

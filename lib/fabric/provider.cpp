@@ -120,6 +120,23 @@ int errno_of(ssize_t error)
 	}
 }
 
+int loss_of(ssize_t error)
+{
+	switch (int e = errno_of(error)) {
+	case EACCES:
+	case EINVAL:
+	case EMSGSIZE:
+	case ENOMEM:
+	case ECONNREFUSED:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ETIMEDOUT:
+		return e;
+	default:
+		return ECONNRESET;
+	}
+}
+
 int open(Provider *p, const Address &a)
 {
 	*p = {};

@@ -47,6 +47,9 @@ uint64_t base_of(const Provider *p, const void *memory);
 
 // Of libfabric's, which beside the system's has some of its own.
 int errno_of(ssize_t error);
+// The same of what was under way to a peer: for a connection that has ended providers have many
+// words.
+int loss_of(ssize_t error);
 
 } // namespace provider
 } // namespace sigevec::fabric
