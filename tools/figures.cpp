@@ -212,14 +212,8 @@ bool speaks_for(uid_t user, uint32_t pid)
 {
 	if (user == 0)
 		return true;
-	std::string status =
-		read_file("/proc/" + std::to_string(pid) + "/status", 65536).value_or("");
-	// "Uid:", and the real, effective, saved and file system's one
-	size_t at = status.find("\nUid:");
-	std::istringstream uids(
-		at == std::string::npos
-			? ""
-			: status.substr(at + 5, status.find('\n', at + 1) - at - 5));
+	// The real, effective, saved and file system's one.
+	std::istringstream uids(status_field(std::to_string(pid), "Uid").value_or(""));
 	for (uid_t one; uids >> one;)
 		if (one == user)
 			return true;

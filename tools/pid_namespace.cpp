@@ -28,14 +28,11 @@ bool is_own(uint64_t name_space)
 // The last of the numbers is the process's own.
 std::optional<uint32_t> inner_number(const std::string &process)
 {
-	constexpr std::string_view field = "\nNSpid:";
-	std::string status = read_file("/proc/" + process + "/status", 65536).value_or("");
-	size_t at = status.find(field);
-	if (at == std::string::npos)
+	auto numbers = status_field(process, "NSpid");
+	if (!numbers)
 		return {};
-	std::string line = status.substr(at + 1, status.find('\n', at + 1) - at - 1);
-	return static_cast<uint32_t>(
-		strtoul(line.c_str() + line.find_last_of(" \t") + 1, nullptr, 10));
+	const char *last = numbers->c_str() + numbers->find_last_of(" \t") + 1;
+	return static_cast<uint32_t>(strtoul(last, nullptr, 10));
 }
 
 } // namespace

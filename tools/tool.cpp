@@ -217,6 +217,16 @@ std::string first_line(const std::string &path)
 	return all.substr(0, all.find('\n'));
 }
 
+std::optional<std::string> status_field(const std::string &process, const std::string &name)
+{
+	std::string status = read_file("/proc/" + process + "/status", 65536).value_or("");
+	size_t at = status.find("\n" + name + ":");
+	if (at == std::string::npos)
+		return {};
+	size_t from = at + 2 + name.size();
+	return status.substr(from, status.find('\n', from) - from);
+}
+
 int finish_output(const char *command, int status)
 {
 	if (fflush(stdout) == 0 && ferror(stdout) == 0)

@@ -100,6 +100,8 @@ std::string user_name(uid_t user);
 std::optional<std::string> read_file(const std::string &path, size_t most);
 // The first line of it, or "".
 std::string first_line(const std::string &path);
+// Of /proc/PROCESS/status: what follows "NAME:" in its line; nothing when there is none.
+std::optional<std::string> status_field(const std::string &process, const std::string &name);
 
 // Everything has been written to standard output, or a complaint.
 int finish_output(const char *command, int status);

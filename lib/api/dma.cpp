@@ -18,10 +18,15 @@ namespace {
 
 constexpr unsigned known_flags = DMA_LATEST | ~0xffu;
 
+Region *find(dma_mem_t mem)
+{
+	return process::ensure() ? region::find(mem) : nullptr;
+}
+
 // The region, if this is its size.
 Region *find(dma_mem_t mem, size_t size)
 {
-	Region *r = process::ensure() ? region::find(mem) : nullptr;
+	Region *r = find(mem);
 	return r != nullptr && region::given_size(r) == size ? r : nullptr;
 }
 
@@ -62,15 +67,6 @@ SIGEVEC_EXPORT int dma_disassoc(int sock, dma_mem_t mem, size_t size)
 	Region *r = find(mem, size);
 	return api::result_of(r == nullptr ? EINVAL : association::remove(sock, r));
 }
-
-namespace {
-
-Region *find(dma_mem_t mem)
-{
-	return process::ensure() ? region::find(mem) : nullptr;
-}
-
-} // namespace
 
 SIGEVEC_EXPORT int dma_attach(dma_mem_t mem, const char *ifname, unsigned queue, unsigned flags)
 {

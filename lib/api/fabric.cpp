@@ -4,7 +4,6 @@
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "channel/channel.hpp"
-#include "completion/completion.hpp"
 #include "dma/region.hpp"
 #include "remote/device.hpp"
 #include "runtime/helper.hpp"
@@ -96,14 +95,6 @@ void abandon(Request *r)
 		channel::return_credit(c);
 }
 
-void finish(Request *r, ssize_t result)
-{
-	if (r->change(State::queued, State::running))
-		completion::finish(r, result);
-	else
-		requests::release(r);
-}
-
 constinit const remote::Host host = {
 	remote::version,
 	process::ensure,
@@ -117,7 +108,7 @@ constinit const remote::Host host = {
 	region_of,
 	begin,
 	abandon,
-	finish,
+	submit::end_elsewhere,
 };
 
 } // namespace

@@ -45,7 +45,7 @@ Ring *set_up_ring()
 		return nullptr;
 	}
 	auto *r = reinterpret_cast<Ring *>(c);
-	if (r->magic != ring_magic || r->compat != 1 || r->incompat != 0) {
+	if (r->magic != aio_ring_magic || r->compat != 1 || r->incompat != 0) {
 		reason = "the kernel's ring has an unknown layout";
 		call_kernel(SYS_io_destroy, reinterpret_cast<long>(c), 0, 0);
 		return nullptr;

@@ -11,6 +11,7 @@
 
 #ifdef HAVE_LIBAIO
 
+#include "base/aio_ring.hpp"
 #include "engine/kaio.hpp"
 #include "raw_syscall.h"
 #include "request/request.hpp"
@@ -20,14 +21,7 @@
 
 namespace sigevec::kaio {
 
-// The kernel's struct aio_ring, stable since 2.6.
-struct Ring {
-	uint32_t id, size;
-	std::atomic<uint32_t> head, tail;
-	uint32_t magic, compat, incompat, header_length;
-	struct io_event events[];
-};
-constexpr uint32_t ring_magic = 0xa10a10a1;
+using Ring = AioRing<struct io_event>;
 
 // The thread that leads where nobody else does. The helper's is asked for where none may be made;
 // it gives way to one that has the program's descriptors.

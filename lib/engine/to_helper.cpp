@@ -18,10 +18,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
-
 namespace sigevec::helper {
 
 namespace {
@@ -92,10 +88,9 @@ bool is_of(const Request *r, int file)
 
 // What the mailbox does not give any more, of a program that has locked itself in meanwhile: the
 // number may still be the file's.
-int take_by_number(const Helper *h, const Request *r)
+int take_again(const Helper *h, const Request *r)
 {
-	auto file = static_cast<int>(
-		syscall(SYS_pidfd_getfd, h->files.process, r->fd.load(mo::relaxed), 0));
+	int file = helper::take_by_number(&h->files, r->fd.load(mo::relaxed));
 	Descriptor d;
 	if (file < 0 || (transfer::describe(file, &d) && transfer::is_file_of(r, d)))
 		return file;
@@ -109,7 +104,7 @@ void take_put(Helper *h, Request *r)
 {
 	int file = h->files.mailbox.take(r->file);
 	if (file < 0)
-		file = take_by_number(h, r);
+		file = take_again(h, r);
 	if (file >= 0 && !is_of(r, file)) {
 		copies::close(file);
 		file = -EBADF;

@@ -190,7 +190,7 @@ Context *moved_to(void *address)
 	auto *r = static_cast<Ring *>(address);
 	auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
 	if (pool.size() == 0 || reinterpret_cast<uintptr_t>(r) % page != 0 ||
-	    !readable(r, sizeof *r) || r->magic != ring_magic || r->id >= pool.size())
+	    !readable(r, sizeof *r) || r->magic != aio_ring_magic || r->id >= pool.size())
 		return nullptr;
 	Context *c = pool.at(r->id);
 	if (!use(c))

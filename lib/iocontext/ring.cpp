@@ -54,7 +54,7 @@ Views map_ring(uint32_t events)
 	}
 	v.own = static_cast<Ring *>(own);
 	v.own->size = static_cast<uint32_t>((v.bytes - sizeof(Ring)) / sizeof(struct io_event) - 1);
-	v.own->magic = ring_magic;
+	v.own->magic = aio_ring_magic;
 	v.own->compat = 1;
 	v.own->header_length = sizeof(Ring);
 	*mark_of(v.own, v.bytes) = rings_made.fetch_add(uint64_t{1} << 32, mo::relaxed);

@@ -3,22 +3,15 @@
 // The memory of a context's ring, mapped twice: for the program and for the library.
 #pragma once
 
-#include <atomic>
+#include "base/aio_ring.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <linux/aio_abi.h>
 
 namespace sigevec::io {
 
-// The kernel's struct aio_ring.
-struct Ring {
-	uint32_t id, size;
-	std::atomic<uint32_t> head, tail;
-	uint32_t magic, compat, incompat, header_length;
-	struct io_event events[];
-};
-
-constexpr uint32_t ring_magic = 0xa10a10a1;
+using Ring = AioRing<struct io_event>;
 
 // The program may move its view by mremap, as the kernel allows, or unmap it.
 struct Views {

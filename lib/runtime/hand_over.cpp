@@ -374,6 +374,11 @@ bool is_answered(const HandOver *o)
 
 } // namespace
 
+int take_by_number(const Files *f, int number)
+{
+	return fetch_from(f->process, number);
+}
+
 void wait_for_answer(HandOver *o)
 {
 	if (!spin.skip() && spin.until([o] { return is_answered(o); }))

@@ -107,6 +107,8 @@ struct Taken {
 	int files[most_handed_over];
 };
 void take(Files *f, HandOver *o, Taken *t);
+// The same of what has that number now in the process's table, or -errno.
+int take_by_number(const Files *f, int number);
 
 // In a child of fork: what the program's table holds of the parent's is closed, if it still is what
 // it was. Async-signal-safe.

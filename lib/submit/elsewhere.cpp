@@ -38,14 +38,17 @@ int send_elsewhere(const Call &c)
 	Request *r;
 	if (int e = create(c, &r); e != 0 || r == nullptr)
 		return e;
-	int error = remote::device::start(r);
-	if (error == 0)
-		return 0;
+	if (int error = remote::device::start(r); error != 0)
+		end_elsewhere(r, -error);
+	return 0;
+}
+
+void end_elsewhere(Request *r, ssize_t result)
+{
 	if (r->change(State::queued, State::running))
-		completion::finish(r, -error);
+		completion::finish(r, result);
 	else
 		requests::release(r);
-	return 0;
 }
 
 int create_elsewhere(Call &c, Request **r)

@@ -29,6 +29,8 @@ void begin_parked(Request *r);
 // Makes a request that something else carries out (remote/interface.hpp): 0 and *r, or an errno,
 // and nothing has been done; 0 and nullptr: it has been cancelled already.
 int create_elsewhere(Call &c, Request **r);
+// The end of one; who has cancelled it meanwhile has told it already.
+void end_elsewhere(Request *r, ssize_t result);
 
 // Puts an event into its channel, where it has a credit, with this result. 0 or EAGAIN.
 int event(const Call &c, ssize_t result);
