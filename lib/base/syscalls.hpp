@@ -107,12 +107,9 @@ inline int poll(struct pollfd *p, unsigned n, const struct timespec *time)
 	return static_cast<int>(r);
 }
 
-// What there is now.
-inline int poll_now(struct pollfd *p)
-{
-	constexpr struct timespec none = {};
-	return poll(p, 1, &none);
-}
+// What there is now of one descriptor. Where poll() cannot say, select() does: it says EINVAL of
+// whatever it is asked where RLIMIT_NOFILE is 0, and its page has ENOMEM. -1: neither can.
+int poll_now(struct pollfd *p);
 
 // Nothing but the time, with another mask: the kernel's, of 64 signals. -1 and EINTR: a handler has
 // run, also where the time is none.

@@ -21,7 +21,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/select.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,19 +62,11 @@ ssize_t connect_briefly(int fd, const struct msghdr &to)
 	return call_connect(fd, to);
 }
 
-// Whether it can be written to, or has an error. Where RLIMIT_NOFILE is 0, poll() says EINVAL of
-// whatever it is asked.
+// Whether it can be written to, or has an error.
 bool is_writable(int fd)
 {
 	struct pollfd p = {fd, POLLOUT, 0};
-	int n = sys::poll_now(&p);
-	if (n >= 0 || errno != EINVAL || fd < 0 || fd >= FD_SETSIZE)
-		return n > 0;
-	fd_set set;
-	FD_ZERO(&set);
-	FD_SET(fd, &set);
-	struct timespec none = {};
-	return syscall(SYS_pselect6, fd + 1, nullptr, &set, nullptr, &none, nullptr) > 0;
+	return sys::poll_now(&p) > 0;
 }
 
 ssize_t forget_connect(int fd, int error)
