@@ -4,6 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "engine/to_helper.hpp"
+#include "request/pace.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
 
@@ -131,6 +132,7 @@ void arrived(Request *r)
 
 void let_go(Request *r)
 {
+	pace::left(r);
 	HeldFile *f = r->held;
 	r->held = nullptr;
 	if (f == nullptr) {

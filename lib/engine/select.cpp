@@ -87,7 +87,10 @@ const Engine *preferred(Request *r)
 		return direct_engine(r);
 	// A read that is not in the cache waits in the ring without a thread. Buffered writes would
 	// be passed on to a thread of the kernel's one by one; the file queue does that in batches.
-	return r->is_read() && r->kind == Kind::file ? &engines::uring : nullptr;
+	if (!r->is_read() || r->kind != Kind::file)
+		return nullptr;
+	pace::count(r);
+	return &engines::uring;
 }
 
 const Engine *chosen_or_forced(Request *r)

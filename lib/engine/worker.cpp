@@ -11,7 +11,6 @@
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "interrupt.h"
-#include "request/pace.hpp"
 #include "runtime/config.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/thread.hpp"
@@ -50,7 +49,6 @@ void carry_out(Helper *h, Request *r)
 						: transfer::total(r, -EAGAIN);
 	// Closed before the end is told: who then looks finds the file released.
 	held_files::let_go(r);
-	pace::left(r);
 	completion::finish_by_thread(r, mine, result);
 }
 

@@ -115,11 +115,23 @@ struct alignas(64) Place {
 constexpr unsigned places = 64;
 Place table[places];
 
+uint64_t key_of(uint64_t dev, uint64_t ino)
+{
+	uint64_t h = (ino ^ dev << 32 ^ dev >> 32) * 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 29;
+}
+
 uint64_t key_of(const Request *r)
 {
-	uint64_t dev = r->dev.load(mo::relaxed);
-	uint64_t h = (r->ino.load(mo::relaxed) ^ dev << 32 ^ dev >> 32) * 0x9e3779b97f4a7c15ull;
-	return h ^ h >> 29;
+	return key_of(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed));
+}
+
+// How many others do.
+uint32_t enter(Request *r, uint64_t key)
+{
+	auto index = static_cast<uint8_t>(key % places);
+	r->paced = static_cast<uint8_t>(index + 1);
+	return table[index].outstanding.fetch_add(1, mo::relaxed);
 }
 
 } // namespace
@@ -127,17 +139,25 @@ uint64_t key_of(const Request *r)
 Pace::Way choose(Request *r)
 {
 	uint64_t key = key_of(r);
-	auto index = static_cast<uint8_t>(key % places);
-	Place &p = table[index];
+	Place &p = table[key % places];
 	if (p.file.load(mo::relaxed) != key) {
 		p.pace.reset();
 		p.file.store(key, mo::relaxed);
 	}
-	r->paced = static_cast<uint8_t>(index + 1);
-	if (p.outstanding.fetch_add(1, mo::relaxed) == 0)
+	if (enter(r, key) == 0)
 		return p.pace.alone(monotonic_ns());
 	p.pace.crowded();
 	return Pace::Way::kernel;
+}
+
+void count(Request *r)
+{
+	enter(r, key_of(r));
+}
+
+uint32_t outstanding(uint64_t dev, uint64_t ino)
+{
+	return table[key_of(dev, ino) % places].outstanding.load(mo::relaxed);
 }
 
 void left(Request *r)

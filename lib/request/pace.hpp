@@ -70,7 +70,12 @@ namespace pace {
 // Which way r is to go, a write to a file with O_DIRECT. It counts as outstanding until left(),
 // which may be called again.
 Pace::Way choose(Request *r);
+// The same of a read that is to wait for the device; it goes its way.
+void count(Request *r);
 void left(Request *r);
+
+// How many that count are outstanding of a file. Of another one by chance, too.
+uint32_t outstanding(uint64_t dev, uint64_t ino);
 
 void after_fork();
 
