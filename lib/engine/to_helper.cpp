@@ -3,6 +3,7 @@
 
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/shortage.hpp"
 #include "base/syscalls.hpp"
 #include "completion/completion.hpp"
 #include "engine/alone.hpp"
@@ -220,7 +221,7 @@ void returned_from_inside(Helper *h, Request *r)
 void request_from_inside(Helper *h, Request *r, int fd)
 {
 	int copy = sys::duplicate(fd, h->private_table() ? 0 : 3);
-	r->file = copy >= 0 ? copy : -EMFILE;
+	r->file = copy >= 0 ? copy : -shortage(errno, EMFILE);
 	r->post = {nullptr, MessageType::request, r};
 	post(h, &r->post);
 }

@@ -17,6 +17,7 @@
 
 #include "base/by_descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/shortage.hpp"
 #include "base/syscalls.hpp"
 #include "base/uring_queue.hpp"
 #include "channel/own_epoll.hpp"
@@ -43,8 +44,9 @@ int open(RingState *s, unsigned entries, unsigned completions)
 	s->ring.ring_fd = s->ring.enter_ring_fd = own_epoll::above_standard(s->ring.ring_fd, true);
 	if (s->ring.ring_fd >= 0)
 		return 0;
+	e = -shortage(errno, EMFILE);
 	s->ring.close();
-	return -EMFILE;
+	return e;
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include "aiocb.hpp"
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
+#include "base/shortage.hpp"
 #include "base/syscalls.hpp"
 #include "channel/wakeup.hpp"
 #include "completion/completion.hpp"
@@ -123,13 +124,14 @@ int not_queued(const Call &c, const Descriptor &d, Request *r, ssize_t out, int 
 	return r == nullptr || requests::abandon(r) ? refuse(c, error) : 0;
 }
 
-// accept(2) looks for a number first, and with the program's table full says so.
-bool has_free_number(int fd)
+// accept(2) looks for a number first, and with the program's table full says so: 0, or -errno.
+int look_for_free_number(int fd)
 {
 	int copy = sys::duplicate(fd, 0);
-	if (copy >= 0)
-		sys::close(copy);
-	return copy >= 0;
+	if (copy < 0)
+		return -shortage(errno, EMFILE);
+	sys::close(copy);
+	return 0;
 }
 
 // What must be there before r is handed over. 0; an errno of the call; or -errno, with which r is
@@ -140,8 +142,8 @@ int prepare_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out
 	stats_detail::handed_over(r);
 	if (c.event.channel != nullptr && !wakeup::install(c.event.channel))
 		return EAGAIN;
-	if (c.op == Op::accept && !has_free_number(c.fd))
-		return -EMFILE;
+	if (int e = c.op == Op::accept ? look_for_free_number(c.fd) : 0; e < 0)
+		return e;
 	if (carrier::needed(c, d, out)) {
 		int e = carrier::attach(r);
 		return e == -EAGAIN ? EAGAIN : e;
