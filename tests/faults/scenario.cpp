@@ -392,6 +392,16 @@ static std::string held()
 	return found;
 }
 
+static unsigned threads()
+{
+	DIR *tasks = opendir("/proc/self/task");
+	unsigned n = 0;
+	while (readdir(tasks) != nullptr)
+		n++;
+	closedir(tasks);
+	return n - 2;
+}
+
 /// What kinds of descriptors the program has, and the threads.
 static void tell_rest()
 {
@@ -411,20 +421,19 @@ static void tell_rest()
 	for (std::string &k : kinds)
 		all += k.substr(0, k.starts_with("anon_inode") ? k.size() : k.find(':')) + " ";
 	snprintf(shared->left, sizeof shared->left, "%s", all.c_str());
-	DIR *tasks = opendir("/proc/self/task");
-	unsigned n = 0;
-	while (readdir(tasks) != nullptr)
-		n++;
-	closedir(tasks);
-	shared->threads = n - 2;
+	shared->threads = threads();
 }
 
 static void look_for_what_is_left()
 {
 	std::string found;
 	stage("what is left");
-	for (unsigned i = 0; i < 1500 && !(found = held()).empty(); i++)
+	for (unsigned i = 0; i < 1500; i++) {
+		found = held();
+		if (found.empty() && threads() <= shared->most_threads)
+			break;
 		nap(10000);
+	}
 	if (!found.empty())
 		wrong("left open: %s", found.c_str());
 	tell_rest();

@@ -43,6 +43,7 @@ struct Shared {
 	Site sites[512];
 	char left[2000]; // what is open at the end
 	unsigned threads;
+	unsigned most_threads; // so many may stay; more have the time that idle ones take to end
 };
 
 } // namespace faults

@@ -4,6 +4,8 @@
 #ifdef __x86_64__
 #include "scenarios.hpp"
 
+#include <algorithm>
+
 namespace faults {
 
 static void check(const char *what, const void *data, const void *expected, size_t n)
@@ -108,15 +110,17 @@ void socket_room()
 	if (got < expected || memcmp(back, data, expected) != 0)
 		wrong("aio_write: %zu bytes arrived of the %zu it tells of", got, expected);
 	if (m_in) {
-		char tail[10] = {};
-		if (got == sizeof back)
-			(void)raw(SYS_recvfrom, s[1], tail, 10, MSG_WAITALL, nullptr, nullptr);
-		else
-			memcpy(tail, back + expected, 10);
 		suspend(&m);
 		const int e = aio_error(&m);
-		if (ended("the second aio_write", e, aio_return(&m), 10))
+		// Behind the first one's in what has been read, or still in the socket.
+		if (ended("the second aio_write", e, aio_return(&m), 10)) {
+			char tail[10] = {};
+			const size_t here =
+				got > expected ? std::min(got - expected, sizeof tail) : 0;
+			memcpy(tail, back + expected, here);
+			take(s[1], tail + here, sizeof tail - here);
 			check("the second aio_write", tail, more, 10);
+		}
 	}
 	close_all({s[0], s[1]});
 }
