@@ -124,9 +124,11 @@ void Flow::judge_read(Request &r, bool canceled, bool over)
 	consume(got);
 }
 
-/// Of a write that was canceled nothing is read.
+/// Of a write that was canceled nothing is read, and what waited for it may get less.
 void Flow::forget_write(const Request &r)
 {
+	for (Request *const read : reads)
+		read->sure = 0;
 	const size_t mine = until(r), size = r.place.size;
 	if (mine < size)
 		wrong(r, "canceled, but it was read");
