@@ -502,14 +502,17 @@ bool Run::hangs() const
 	return t - all_busy(std::to_string(pid_)) - (busy("/proc/self") - own_) >= limit_;
 }
 
-/// What each thread of a scenario that hangs sleeps in: its name, and the number of the call.
+/// What each thread of a scenario that hangs sleeps in: its name, the number of the call, and the
+/// kernel's function, by which a call that waits for an answer of ours is told from one under way.
 std::string Run::sleepers() const
 {
 	std::string s;
 	const std::string tasks = "/proc/" + std::to_string(pid_) + "/task/";
 	for (const std::string &t : names_in(tasks)) {
 		const std::string call = line_of(tasks + t + "/syscall");
-		s += " " + line_of(tasks + t + "/comm") + ":" + call.substr(0, call.find(' '));
+		const std::string where = line_of(tasks + t + "/stack"); // "[<0>] function+..."
+		s += " " + line_of(tasks + t + "/comm") + ":" + call.substr(0, call.find(' ')) +
+		     ":" + where.substr(where.find(' ') + 1, where.find('+') - where.find(' ') - 1);
 	}
 	return s;
 }
@@ -542,7 +545,8 @@ void Run::judge()
 	int status = 0;
 	if (verdict_.hung) {
 		verdict_.wrong.push_back(std::string("hangs: ") + shared_->stage + ";" +
-					 sleepers());
+					 sleepers() +
+					 (verdict_.hits == 0 ? ", without a fault" : ""));
 		if (getenv("FAULTS_STOP") != nullptr) {
 			fprintf(stderr, "hung: pid %d\n", pid_);
 			pause();

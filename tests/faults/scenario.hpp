@@ -105,6 +105,35 @@ aiocb request(int fd, void *buffer, size_t size, off_t offset = 0);
 /// Takes one event, for as long as it takes.
 bool next(ec_t ec, event_data_t *e, const char *what);
 
+/// A channel, for the length of a scenario.
+struct Channel {
+	ec_t ec;
+	Channel()
+	{
+		stage("ec_create");
+		ec = ec_create(EC_CLOEXEC);
+		accepted("ec_create", ec, {EMFILE, ENFILE, ENOMEM, EAGAIN});
+	}
+	~Channel()
+	{
+		stage("ec_destroy");
+		if (ec >= 0 && ec_destroy(ec) != 0)
+			wrong("ec_destroy fails with %s", strerrorname_np(errno));
+	}
+	explicit operator bool() const { return ec >= 0; }
+	/// The next event is this one's; false when it tells of an error.
+	bool event(const char *what, void *data, event_type type, long result)
+	{
+		event_data_t e{};
+		stage(what);
+		if (!next(ec, &e, what))
+			return false;
+		if (e.ev_data != data || e.ev_type != type)
+			wrong("%s: an event that is not its own", what);
+		return ended(what, e.ev_errno, e.ev_result, result);
+	}
+};
+
 struct Scenario {
 	const char *name;
 	void (*run)();

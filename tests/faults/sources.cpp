@@ -1,45 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// Scenarios: what else can be waited for, and memory regions.
+// Scenarios: what else can be waited for.
 #ifdef __x86_64__
 #include "scenarios.hpp"
 
 #include <mqueue.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/sem.h>
 #include <time.h>
 
 namespace faults {
-
-struct Channel {
-	ec_t ec;
-	Channel()
-	{
-		stage("ec_create");
-		ec = ec_create(EC_CLOEXEC);
-		accepted("ec_create", ec, {EMFILE, ENFILE, ENOMEM, EAGAIN});
-	}
-	~Channel()
-	{
-		stage("ec_destroy");
-		if (ec >= 0 && ec_destroy(ec) != 0)
-			wrong("ec_destroy fails with %s", strerrorname_np(errno));
-	}
-	explicit operator bool() const { return ec >= 0; }
-	/// The next event is this one's; false when it tells of an error.
-	bool event(const char *what, void *data, event_type type, long result)
-	{
-		event_data_t e{};
-		stage(what);
-		if (!next(ec, &e, what))
-			return false;
-		if (e.ev_data != data || e.ev_type != type)
-			wrong("%s: an event that is not its own", what);
-		return ended(what, e.ev_errno, e.ev_result, result);
-	}
-};
 
 void timer()
 {
@@ -205,144 +179,138 @@ void sysv()
 	raw(SYS_msgctl, q, IPC_RMID, nullptr);
 }
 
-// -------------------------------------------------------------------------- regions
-
-static constexpr size_t region_size = 256 * 1024;
-
-struct Region {
-	dma_mem_t mem{};
-	bool made;
-	Region()
-	{
-		stage("dma_alloc");
-		made = accepted("dma_alloc", dma_alloc(&mem, region_size, 0), {EAGAIN, ENOMEM});
-	}
-	~Region()
-	{
-		stage("dma_free");
-		if (made && dma_free(mem, region_size) != 0)
-			wrong("dma_free fails with %s", strerrorname_np(errno));
-	}
-};
-
-void region()
+void locks()
 {
-	int s[2];
-	pair(s, SOCK_STREAM);
-	{
-		Region r;
-		void *p = nullptr, *q = nullptr;
-		char back[100];
-		stage("dma_assoc");
-		if (r.made && accepted("dma_assoc", dma_assoc(s[0], r.mem, region_size, 0),
-				       {EAGAIN, ENOBUFS, ENOMEM})) {
-			stage("sio_reserve");
-			if (accepted("sio_reserve", sio_reserve(r.mem, &p, 100), {ENOBUFS})) {
-				memset(p, 'r', 100);
-				stage("sio_send");
-				const int n = sio_send(s[0], p, 100, 0);
-				if (accepted("sio_send", n,
-					     {shared->error, ENOMEM, EAGAIN, ENOBUFS})) {
-					if (n != 100 || !take(s[1], back, 100) || back[7] != 'r')
-						wrong("sio_send: other data");
-				}
-				stage("sio_release");
-				if (sio_release(r.mem, p, 100) != 0)
-					wrong("sio_release fails with %s", strerrorname_np(errno));
-			}
-			put(s[1], "0123456789", 10);
-			stage("sio_recv");
-			const int n = sio_recv(s[0], &q, 100, 0);
-			if (accepted("sio_recv", n, {shared->error, ENOMEM, EAGAIN, ENOBUFS})) {
-				if (n != 10 || memcmp(q, "0123456789", 10) != 0)
-					wrong("sio_recv: other data");
-				stage("sio_release");
-				if (sio_release(r.mem, q, size_t(n)) != 0)
-					wrong("sio_release fails with %s", strerrorname_np(errno));
-			}
-			stage("dma_disassoc");
-			if (dma_disassoc(s[0], r.mem, region_size) != 0)
-				wrong("dma_disassoc fails with %s", strerrorname_np(errno));
-		}
+	static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+	static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	const auto sync = event_data_t::event_type_sync;
+	Channel c;
+	if (!c)
+		return;
+	stage("ev_pthread_rwlock_wrlock");
+	if (accepted("ev_pthread_rwlock_wrlock", ev_pthread_rwlock_wrlock(&lock, c.ec, &lock)) &&
+	    c.event("ev_pthread_rwlock_wrlock", &lock, sync, 0)) {
+		stage("ev_pthread_rwlock_rdlock of what is locked");
+		const bool waits = accepted("ev_pthread_rwlock_rdlock",
+					    ev_pthread_rwlock_rdlock(&lock, c.ec, &c));
+		if (pthread_rwlock_unlock(&lock) != 0)
+			wrong("the lock is not ours");
+		if (waits && c.event("ev_pthread_rwlock_rdlock", &c, sync, 0) &&
+		    pthread_rwlock_unlock(&lock) != 0)
+			wrong("the lock is not ours");
 	}
-	close_all({s[0], s[1]});
+	stage("ev_pthread_cond_wait");
+	pthread_mutex_lock(&mutex);
+	if (accepted("ev_pthread_cond_wait", ev_pthread_cond_wait(&cond, &mutex, c.ec, &cond))) {
+		pthread_mutex_lock(&mutex);
+		pthread_cond_signal(&cond);
+		pthread_mutex_unlock(&mutex);
+		c.event("ev_pthread_cond_wait", &cond, sync, 0);
+	}
+	if (pthread_mutex_unlock(&mutex) != 0)
+		wrong("the condition's mutex is not ours");
 }
 
-void region_events()
+/// Both sides of a barrier; one alone is cancelled.
+void barrier()
 {
-	int s[2];
-	pair(s, SOCK_DGRAM);
+	static pthread_barrier_t b;
+	pthread_barrier_init(&b, nullptr, 2);
+	Channel c;
+	if (!c)
+		return;
+	unsigned in = 0, serial = 0;
+	for (void *data : {(void *)&b, (void *)&c}) {
+		stage("ev_pthread_barrier_wait");
+		in += accepted("ev_pthread_barrier_wait", ev_pthread_barrier_wait(&b, c.ec, data));
+	}
+	event_data_t e{};
+	if (in == 1) {
+		stage("ev_cancel of one side of a barrier");
+		if (ev_cancel(c.ec, &b) == 0 || ev_cancel(c.ec, &c) == 0) {
+			if (next(c.ec, &e, "ev_cancel") && e.ev_errno != ECANCELED)
+				wrong("ev_cancel: %s", strerrorname_np(e.ev_errno));
+		} else {
+			accepted("ev_cancel", -1, {EAGAIN, ENOENT});
+		}
+	}
+	for (unsigned i = 0; in == 2 && i < 2; i++) {
+		stage("the events of a barrier");
+		if (!next(c.ec, &e, "ev_pthread_barrier_wait"))
+			break;
+		serial += e.ev_result == PTHREAD_BARRIER_SERIAL_THREAD;
+		if (e.ev_errno != 0)
+			wrong("ev_pthread_barrier_wait: %s", strerrorname_np(e.ev_errno));
+	}
+	if (in == 2 && serial != 1)
+		wrong("ev_pthread_barrier_wait: %u are the one of a round", serial);
+}
+
+void sysv_calls()
+{
+	struct {
+		long type;
+		char text[8];
+	} m{1, "message"}, got{};
+	const int q = int(raw(SYS_msgget, IPC_PRIVATE, 0600 | IPC_CREAT));
+	const int s = int(raw(SYS_semget, IPC_PRIVATE, 1, 0600 | IPC_CREAT));
+	const auto sync = event_data_t::event_type_sync;
 	{
-		Region r;
 		Channel c;
-		stage("dma_assoc");
-		if (r.made && c &&
-		    accepted("dma_assoc", dma_assoc(s[0], r.mem, region_size, 0),
-			     {EAGAIN, ENOBUFS, ENOMEM})) {
-			for (unsigned i = 0; i < 3; i++) {
-				aiocb cb = request(s[0], nullptr, 100);
-				cb.aio_sigevent.sigev_notify = SIGEV_EC;
-				cb.aio_sigevent.sigev_ec = c.ec;
-				cb.aio_sigevent.sigev_value.sival_ptr = &cb;
-				cb.aio_dma_buf = r.mem;
-				stage("aio_recv with AIO_DMA_BUF");
-				if (!accepted("aio_recv", aio_recv(&cb, AIO_DMA_BUF)))
-					continue;
-				put(s[1], "region", 6);
-				event_data_t e{};
-				stage("an event of a region's");
-				if (!next(c.ec, &e, "aio_recv"))
-					break;
-				if (ended("aio_recv", e.ev_errno, e.ev_result, 6)) {
-					char *p = (char *)cb.aio_buf;
-					if (memcmp(p, "region", 6) != 0)
-						wrong("aio_recv: other data");
-					if (sio_release(r.mem, p, 6) != 0)
-						wrong("sio_release fails with %s",
-						      strerrorname_np(errno));
-				} else {
-					char rest[6];
-					raw(SYS_recvfrom, s[0], rest, 6, MSG_DONTWAIT, nullptr,
-					    nullptr);
-				}
+		if (c) {
+			stage("ev_msgsnd");
+			if (accepted("ev_msgsnd", ev_msgsnd(q, &m, 8, 0, c.ec, &m)) &&
+			    c.event("ev_msgsnd", &m, sync, 0) &&
+			    (raw(SYS_msgrcv, q, &got, 8, 0, IPC_NOWAIT) != 8 ||
+			     memcmp(got.text, m.text, 8) != 0))
+				wrong("ev_msgsnd: other data");
+			sembuf take_it{0, -1, 0}, give{0, 1, 0};
+			void *const list = &take_it;
+			stage("ev_semop");
+			if (accepted("ev_semop", ev_semop(s, &take_it, 1, c.ec, list))) {
+				raw(SYS_semop, s, &give, 1);
+				c.event("ev_semop", list, sync, 0);
 			}
-			stage("dma_disassoc");
-			if (dma_disassoc(s[0], r.mem, region_size) != 0)
-				wrong("dma_disassoc fails with %s", strerrorname_np(errno));
 		}
 	}
-	close_all({s[0], s[1]});
+	raw(SYS_msgctl, q, IPC_RMID, nullptr);
+	raw(SYS_semctl, s, 0, IPC_RMID, 0);
 }
 
-void region_file()
+/// A number needs no server and no file.
+void look_up()
 {
-	const int fd = file("region", O_RDWR | O_DIRECT, 8192, 1);
-	{
-		Region r;
-		void *p = nullptr;
-		stage("sio_reserve");
-		if (r.made && accepted("sio_reserve", sio_reserve(r.mem, &p, 4096), {ENOBUFS})) {
-			aiocb cb = request(fd, p, 4096);
-			aiocb *v[] = {&cb};
-			memset(p, 'f', 4096);
-			cb.aio_lio_opcode = LIO_DMA_WRITE;
-			cb.aio_dma_buf = r.mem;
-			stage("lio_listio of LIO_DMA_WRITE");
-			const int l = lio_listio(LIO_NOWAIT, v, 1, nullptr);
-			if (accepted("lio_listio", l, {EAGAIN, EIO})) {
-				suspend(&cb);
-				const int e = aio_error(&cb);
-				alignas(4096) static char back[4096];
-				if (ended("LIO_DMA_WRITE", e, aio_return(&cb), 4096) &&
-				    (raw(SYS_pread64, fd, back, 4096, 0) != 4096 || back[9] != 'f'))
-					wrong("LIO_DMA_WRITE: other data");
-			}
-			stage("sio_release");
-			if (sio_release(r.mem, p, 4096) != 0)
-				wrong("sio_release fails with %s", strerrorname_np(errno));
-		}
+	Channel c;
+	if (!c)
+		return;
+	addrinfo hints{};
+	hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+	gaicb g{};
+	g.ar_name = "127.0.0.1";
+	g.ar_service = "80";
+	g.ar_request = &hints;
+	gaicb *list[] = {&g};
+	sigevent s{};
+	s.sigev_notify = SIGEV_EC;
+	s.sigev_ec = c.ec;
+	s.sigev_value.sival_ptr = &c;
+	stage("getaddrinfo_a");
+	const int r = getaddrinfo_a(GAI_NOWAIT, list, 1, &s);
+	if (r != 0) {
+		if (strict() || (r != EAI_AGAIN && r != EAI_MEMORY && r != EAI_SYSTEM))
+			wrong("getaddrinfo_a: %s", gai_strerror(r));
+		return;
 	}
-	close_all({fd});
+	event_data_t e{};
+	stage("the event of getaddrinfo_a");
+	if (next(c.ec, &e, "getaddrinfo_a") && e.ev_data != &c)
+		wrong("getaddrinfo_a: an event that is not its own");
+	const int end = gai_error(&g);
+	if (end == EAI_INPROGRESS || (strict() && end != 0))
+		wrong("getaddrinfo_a ends with %s", gai_strerror(end));
+	if (end == 0)
+		freeaddrinfo(g.ar_result);
 }
 
 } // namespace faults
