@@ -318,13 +318,13 @@ BOOST_AUTO_TEST_CASE(polling_of_anything)
 }
 BOOST_AUTO_TEST_CASE(polling_for_data)
 {
-	table().sample(4);
+	table().sample(8);
 	for (const Link &link : links())
 		table().compare(scenes_of_reading(link), ops_of_polling(knows_bands(link)));
 }
 BOOST_AUTO_TEST_CASE(polling_for_room)
 {
-	table().sample(4);
+	table().sample(8);
 	// Terminals are emptied by the kernel, and what is seen during a close is not always what
 	// is seen after it.
 	for (const Link &link : links())
