@@ -125,6 +125,8 @@ void in_child()
 
 bool set_up()
 {
+	// A handler that left by a longjmp would leave it begun, and everybody waiting for its end.
+	BlockSignals blocked;
 	Page *p = page.load(mo::acquire);
 	if (p == nullptr && (p = make_page()) == nullptr)
 		return false;

@@ -115,6 +115,8 @@ Helper *get()
 	Helper *h = current.load(mo::acquire);
 	if (h != nullptr)
 		return h;
+	// The start takes milliseconds: no handler may leave the lock behind by a longjmp.
+	BlockSignals blocked;
 	Guard<Mutex> g(starting);
 	h = current.load(mo::relaxed);
 	if (h != nullptr)

@@ -24,6 +24,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 namespace sigevec {
 
@@ -163,6 +164,21 @@ void enter_helper_thread(Helper *h);
 Helper *own_helper();
 // The running one, or nullptr.
 Helper *running();
+
+// Around the hand-over of a request that exists already. The first one waits until the helper is
+// ready, which takes milliseconds: a handler that comes meanwhile, and may leave the call by a
+// longjmp, runs when the request is the helper's. Costs nothing once the helper is there.
+class Undisturbed {
+public:
+	Undisturbed()
+	{
+		if (running() == nullptr)
+			blocked_.emplace();
+	}
+
+private:
+	std::optional<BlockSignals> blocked_;
+};
 
 void after_fork();
 // In every child of fork, whether or not it ever calls the library. Async-signal-safe.

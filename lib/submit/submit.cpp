@@ -162,6 +162,7 @@ bool received_at_once(const Call &c, const Descriptor &d, ssize_t *result)
 // out: what the attempt within the call has left (engine.hpp).
 int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 {
+	helper::Undisturbed start;
 	if (r == nullptr)
 		r = requests::create(c, d);
 	int error = r != nullptr ? prepare_transfer(c, d, r, out) : EAGAIN;
@@ -209,6 +210,7 @@ int hand_over_sync(const Call &c, const Descriptor &d, Request *r, bool *at_once
 
 int queue_sync(const Call &c, const Descriptor &d)
 {
+	helper::Undisturbed start;
 	Request *r;
 	bool at_once = false;
 	{

@@ -8,6 +8,10 @@
 #define BOOST_TEST_MODULE r09_signal_safety
 #include "support.hpp"
 
+#include <csetjmp>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
 namespace {
 
 constexpr int interruptions = 2000;
@@ -238,3 +242,68 @@ BOOST_AUTO_TEST_CASE(a_handler_for_the_notification_itself_may_use_the_request, 
 	}
 	BOOST_TEST(correct == 500);
 }
+
+#ifdef __x86_64__
+namespace {
+
+sigjmp_buf way_out;
+volatile sig_atomic_t may_leave;
+
+/// Leaves the interrupted call if it sleeps: on a futex that is to be waited for once more.
+void leave_sleep(int, siginfo_t *, void *context)
+{
+	const auto &registers = static_cast<ucontext_t *>(context)->uc_mcontext.gregs;
+	const auto *next = reinterpret_cast<const unsigned char *>(registers[REG_RIP]);
+	const bool sleeps = registers[REG_RAX] == SYS_futex && next[0] == 0x0f && next[1] == 0x05;
+	if (may_leave == 0 || !sleeps)
+		return;
+	may_leave = 0;
+	siglongjmp(way_out, 1);
+}
+
+/// Signals of a timer of its own, which interrupt the only thread that takes them.
+void interrupt_often()
+{
+	sigevent by_signal{};
+	by_signal.sigev_notify = SIGEV_SIGNAL;
+	by_signal.sigev_signo = SIGUSR2;
+	timer_t timer;
+	CHILD_REQUIRE(timer_create(CLOCK_MONOTONIC, &by_signal, &timer) == 0);
+	const itimerspec often{{0, 20'000}, {0, 20'000}};
+	CHILD_REQUIRE(timer_settime(timer, 0, &often, nullptr) == 0);
+}
+
+void leave_first_request()
+{
+	Stream s = unix_stream();
+	Request &first = reading(s.reader, 1);
+	first.cb.aio_lio_opcode = LIO_READ;
+	aiocb *list[] = {&first.cb};
+	static SignalHandler handler(SIGUSR2, leave_sleep, SA_RESTART); // the timer outlives this
+	if (sigsetjmp(way_out, 1) == 0) {
+		may_leave = 1;
+		interrupt_often();
+		while (lio_listio(LIO_WAIT, list, 1, nullptr) != 0)
+			CHILD_REQUIRE(errno == EINTR);
+		CHILD_REQUIRE(!"nothing was there to be read");
+	}
+	CHILD_REQUIRE(first.pending());
+	CHILD_REQUIRE(write(s.writer, "x", 1) == 1);
+	CHILD_REQUIRE(eventually([&] { return !first.pending(); }));
+	CHILD_REQUIRE(first.text() == "x");
+	Request &second = start_read(s.reader, 1);
+	CHILD_REQUIRE(write(s.writer, "y", 1) == 1);
+	CHILD_REQUIRE(eventually([&] { return !second.pending(); }));
+}
+
+} // namespace
+
+// The first request of a process starts the library's threads and waits for that. Who is
+// interrupted then, and never comes back, has made the request all the same, and holds no lock.
+BOOST_AUTO_TEST_CASE(a_handler_may_leave_the_wait_of_the_first_request_by_siglongjmp,
+		     BETTER_THAN_GLIBC)
+{
+	for (int i = 0; i < 50; ++i)
+		BOOST_TEST_REQUIRE(in_child(leave_first_request) == 0);
+}
+#endif
