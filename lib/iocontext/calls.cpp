@@ -2,6 +2,7 @@
 //
 // The calls of interface.h.
 #include "base/memory_order.hpp"
+#include "base/spin.hpp"
 #include "engine/kaio.hpp"
 #include "engine/to_helper.hpp"
 #include "iocontext/context.hpp"
@@ -274,6 +275,16 @@ void end_with(Getting &g, int error)
 		g.got = -error;
 }
 
+thread_local Spin spin __attribute__((tls_model("initial-exec")));
+
+// Looks for an end for a moment, where a thread of the helper's may be about to bring it.
+bool comes_soon(const Getting &g, uint32_t seen)
+{
+	const auto &arrivals = g.c->sleepers.arrivals;
+	return g.context < 0 && g.mask == nullptr && g.deadline.never && !spin.skip() &&
+	       spin.until([&] { return arrivals.load(mo::acquire) != seen; });
+}
+
 // One look, and one sleep if it finds too little. True: `got' is what the call returns.
 bool get_events(Getting &g)
 {
@@ -282,6 +293,8 @@ bool get_events(Getting &g)
 	bool waits = waits_for_none(g);
 	if (!take(g) || (g.got >= g.min_nr && !(g.got == 0 && waits)))
 		return true;
+	if (comes_soon(g, seen))
+		return false;
 	if (int e = sleep(g, seen); e != 0) {
 		end_with(g, e);
 		return true;
