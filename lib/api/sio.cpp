@@ -3,10 +3,12 @@
 // sio_reserve, sio_release, sio_send, sio_sendto, sio_sendmsg, sio_recv, sio_recvfrom, sio_recvmsg.
 #include "sigevec/sio.h"
 
+#include "api/socket.hpp"
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
+#include "base/vector_copy.hpp"
 #include "dma/receive.hpp"
 #include "dma/send.hpp"
 #include "ether/device.hpp"
@@ -16,6 +18,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 
@@ -121,7 +124,7 @@ int send_remote(int sock, const struct msghdr *m, int flags, bool *mine)
 int send_message(int sock, const struct msghdr *m, int flags)
 {
 	// Without a vector there is no memory to look for: an empty datagram, or control data
-	// alone.
+	// alone. The vector is not the caller's own, which may be written meanwhile.
 	Region *r = nullptr;
 	bool parts = m->msg_iovlen != 0;
 	if (!process::ensure() ||
@@ -193,12 +196,22 @@ SIGEVEC_EXPORT int sio_sendto(int sock, const void *buf, size_t size, int flags,
 
 SIGEVEC_EXPORT int sio_sendmsg(int sock, const void *msg, size_t size, int flags)
 {
-	auto *m = static_cast<const struct msghdr *>(msg);
-	if (m == nullptr || size != sizeof *m)
+	auto *said = static_cast<const struct msghdr *>(msg);
+	if (said == nullptr || size != sizeof *said)
 		return api::result_of(EINVAL);
-	if (m->msg_iovlen > IOV_MAX)
+	// A message that was received lies in its region: what is looked at is what is sent.
+	struct msghdr m;
+	memcpy(&m, said, sizeof m);
+	if (m.msg_iovlen > IOV_MAX)
 		return api::result_of(EMSGSIZE);
-	return send_message(sock, m, flags);
+	VectorCopy vector;
+	if (m.msg_iovlen != 0) {
+		if (!api::vector_is_there(said, m))
+			return api::result_of(EFAULT);
+		if ((m.msg_iov = vector.take(m.msg_iov, m.msg_iovlen)) == nullptr)
+			return api::result_of(ENOBUFS);
+	}
+	return send_message(sock, &m, flags);
 }
 
 SIGEVEC_EXPORT int sio_recv(int sock, void **buf, size_t size, int flags)

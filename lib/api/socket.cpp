@@ -3,7 +3,9 @@
 // aio_send, aio_recv, aio_sendto, aio_recvfrom, aio_sendmsg, aio_recvmsg, aio_accept, aio_connect.
 #include "api/socket.hpp"
 
+#include "dma/region.hpp"
 #include "dma/request.hpp"
+#include "iocontext/user_memory.hpp"
 #include "ring_channel/ring_channel.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/aio.h"
@@ -56,6 +58,13 @@ int SocketCall::address(const struct sockaddr *a, socklen_t length)
 	return 0;
 }
 
+bool vector_is_there(const struct msghdr *said, const struct msghdr &m)
+{
+	return m.msg_iov != nullptr &&
+	       (dma::region::around(said, sizeof *said) == nullptr ||
+		io::readable(m.msg_iov, m.msg_iovlen * sizeof(struct iovec)));
+}
+
 int SocketCall::message(const struct msghdr *m)
 {
 	if (m == nullptr)
@@ -65,14 +74,14 @@ int SocketCall::message(const struct msghdr *m)
 		header_.msg_namelen = sizeof(struct sockaddr_storage); // as the system call does
 	call.message = &header_;
 	call.result = is_inward(call.op) ? const_cast<struct msghdr *>(m) : nullptr;
-	if (m->msg_iovlen > IOV_MAX)
+	if (header_.msg_iovlen > IOV_MAX)
 		return EMSGSIZE;
-	if (m->msg_iovlen == 0)
+	if (header_.msg_iovlen == 0)
 		return 0;
-	if (m->msg_iov == nullptr)
+	if (!vector_is_there(m, header_))
 		return EFAULT;
-	call.vector = m->msg_iov;
-	call.vector_count = static_cast<int>(m->msg_iovlen);
+	call.vector = header_.msg_iov;
+	call.vector_count = static_cast<int>(header_.msg_iovlen);
 	ssize_t length = length_of(call.vector, call.vector_count);
 	call.len = static_cast<size_t>(length);
 	return length < 0 ? EINVAL : 0;
@@ -83,17 +92,33 @@ int SocketCall::wait_for_arrival(size_t size, bool whole_message)
 	return dma::prepare_wait(call, size, whole_message);
 }
 
+// What is looked at and held is what is sent.
+int SocketCall::read_vector()
+{
+	if (call.vector == nullptr)
+		return 0;
+	call.vector = vector_.take(call.vector, static_cast<size_t>(call.vector_count));
+	if (call.vector == nullptr)
+		return EAGAIN;
+	ssize_t length = length_of(call.vector, call.vector_count);
+	call.len = static_cast<size_t>(length);
+	return length < 0 ? EINVAL : 0;
+}
+
 int SocketCall::send_from_region()
 {
-	return process::ensure() ? dma::prepare_send(call, nullptr, true) : EAGAIN;
+	int e = process::ensure() ? read_vector() : EAGAIN;
+	return e == 0 ? dma::prepare_send(call, nullptr, true) : e;
 }
 
 int SocketCall::use_region(dma_mem_t mem, bool whole_message)
 {
 	if (!process::ensure())
 		return EAGAIN;
-	if (!is_inward(call.op))
-		return dma::prepare_send(call, mem, false);
+	if (!is_inward(call.op)) {
+		int e = read_vector();
+		return e == 0 ? dma::prepare_send(call, mem, false) : e;
+	}
 	if (whole_message)
 		call.message = &header_;
 	int e = dma::prepare_receive(call, mem, whole_message);

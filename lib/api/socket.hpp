@@ -3,6 +3,7 @@
 // Socket calls, from their arguments to a Call. What aio_*, ev_* and lio_listio share.
 #pragma once
 
+#include "base/vector_copy.hpp"
 #include "request/request.hpp"
 #include "sigevec/types.h"
 
@@ -36,7 +37,14 @@ public:
 	Call call{};
 
 private:
+	int read_vector();
+
 	struct msghdr header_ {};
+	VectorCopy vector_; // of a send from a region
 };
+
+// Whether the vector that m, a copy of *said, points to can be read. In a region, where received
+// messages lie, another process may have written anything.
+bool vector_is_there(const struct msghdr *said, const struct msghdr &m);
 
 } // namespace sigevec::api

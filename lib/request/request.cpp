@@ -9,6 +9,7 @@
 #include "request/pace.hpp"
 #include "request/stats_detail.hpp"
 #include "request/stream.hpp"
+#include "request/vector.hpp"
 #include "runtime/config.hpp"
 
 #include <cstring>
@@ -87,7 +88,21 @@ Vector *copy_vector(const Call &c)
 		return nullptr;
 	v->count = c.vector_count;
 	memcpy(v->v, c.vector, n * sizeof(struct iovec));
+	size_t length = 0;
+	for (size_t i = 0; i < n; i++)
+		if (__builtin_add_overflow(length, v->v[i].iov_len, &length)) {
+			free(v);
+			return nullptr;
+		}
 	return v;
+}
+
+size_t asked_for(const Operation &o, const Vector *v)
+{
+	size_t length = 0, rest = o.len - o.done;
+	for (int i = 0; i < v->count; i++)
+		length += v->v[i].iov_len;
+	return length > o.len ? length : length < rest ? o.done + length : o.len;
 }
 
 Message *copy_message(const Call &c)
@@ -198,6 +213,8 @@ Request *create(const Call &c, const Descriptor &d)
 	set_call(r, c, d);
 	clear(r);
 	r->vector = vector;
+	if (vector != nullptr)
+		r->len = asked_for(*r, vector);
 	r->message = message;
 	stats_detail::created(r, c.begun);
 	if (r->is_sync())

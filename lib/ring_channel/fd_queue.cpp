@@ -8,6 +8,7 @@
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "request/stats_detail.hpp"
+#include "request/vector.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -122,6 +123,8 @@ RingOperation *make_operation(RingState *s, const Call &call)
 	o->data = call.event.value.sival_ptr;
 	o->message = m;
 	o->vector = v;
+	if (v != nullptr)
+		o->len = requests::asked_for(*o, v);
 	o->fd = call.fd;
 	o->pinned = -1;
 	o->stream = call.op == Op::recv && (call.call_flags & MSG_WAITALL) != 0 &&
