@@ -33,12 +33,37 @@ bool is_eventfd(int fd)
 	return sys::fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0;
 }
 
+constexpr uint64_t unknown = 0;
+
+// Which eventfd has the number in the caller's table; none of these is 0.
+uint64_t id_of(int fd)
+{
+	constexpr char title[] = "eventfd-id:";
+	constexpr uint64_t other = ~uint64_t{0};
+	char name[40], text[512];
+	snprintf(name, sizeof name, "thread-self/fdinfo/%d", fd);
+	if (proc::read(name, text, sizeof text) < 0)
+		return errno == ENOENT ? other : unknown;
+	const char *at = strstr(text, title);
+	return at != nullptr ? strtoull(at + sizeof title - 1, nullptr, 10) + 1 : other;
+}
+
+// In a table that is the program's, too, it may be another file by now.
+bool is_still_there(const EventSignal *s)
+{
+	if (s->shared_id == unknown)
+		return true;
+	uint64_t now = id_of(s->file);
+	return now == s->shared_id || now == unknown;
+}
+
 // By a thread of the helper's.
 void dispose(helper::Chore *e)
 {
 	auto *s = static_cast<EventSignal *>(e);
 	int saved = errno;
-	close(s->file);
+	if (is_still_there(s))
+		close(s->file);
 	free(s);
 	errno = saved;
 }
@@ -70,13 +95,13 @@ void write_due(helper::Chore *e)
 	auto *s = static_cast<EventSignal *>(e);
 	int saved = errno;
 	s->asked.store(false, mo::seq_cst);
-	if (uint64_t n = s->due.exchange(0, mo::seq_cst); n != 0)
+	if (uint64_t n = s->due.exchange(0, mo::seq_cst); n != 0 && is_still_there(s))
 		count_up(s->file, n);
 	errno = saved;
 	drop(s);
 }
 
-EventSignal *make(int fd)
+EventSignal *make(const helper::Helper *h, int fd)
 {
 	int file = helper::hold(fd);
 	if (file < 0)
@@ -90,6 +115,7 @@ EventSignal *make(int fd)
 	s->run = write_due;
 	s->number = fd;
 	s->file = file;
+	s->shared_id = h->private_table() ? unknown : id_of(file);
 	return s;
 }
 
@@ -132,7 +158,7 @@ int EventSignals::find(int fd, EventSignal **s)
 		if (!is_eventfd(fd))
 			return -EINVAL;
 		drop_idle(h->thread);
-		*s = make(fd);
+		*s = make(h, fd);
 		if (*s == nullptr)
 			return -EAGAIN;
 		if (can_compare()) {

@@ -23,6 +23,9 @@ struct EventSignal : helper::Chore {
 	EventSignal *next;
 	int number; // in the program's table, when it was made
 	int file;   // in the helper's
+	// Where that is the program's, and the number may become another file's: which eventfd it
+	// is, as /proc tells; 0: that is not known.
+	uint64_t shared_id;
 	std::atomic<uint32_t> users{0};
 	std::atomic<uint64_t> due{0};
 	std::atomic<bool> asked{false};

@@ -3,6 +3,7 @@
 // Programs on libaio: fork, the end of the program, and what is on the disk then.
 #define BOOST_TEST_MODULE libaio_process
 #include "libaio.hpp"
+#include "refusal.hpp"
 
 BOOST_AUTO_TEST_CASE(a_child_has_no_contexts_of_its_parents_and_can_have_its_own)
 {
@@ -214,4 +215,48 @@ BOOST_AUTO_TEST_CASE(contexts_of_many_threads_are_independent)
 	for (std::thread &t : threads)
 		t.join();
 	BOOST_TEST(good == 4);
+}
+
+// ---------------------------------------------------------------- one table
+
+namespace {
+
+/// Which eventfd it is; nothing: it is none.
+std::string eventfd_of(int fd)
+{
+	std::ifstream in("/proc/self/fdinfo/" + std::to_string(fd));
+	for (std::string line; std::getline(in, line);)
+		if (line.starts_with("eventfd-id"))
+			return line;
+	return {};
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(what_has_got_the_number_of_an_eventfd_of_the_librarys_is_not_written_to)
+{
+	BOOST_TEST(in_child([] {
+			   if (!refuse_tables())
+				   return; // no filters here
+			   io_context_t context = nullptr;
+			   CHILD_REQUIRE(io_setup(4, &context) == 0);
+			   Stream stream = pipe_stream();
+			   Fd const counter(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+			   std::string const which = eventfd_of(counter);
+			   if (which.empty())
+				   return; // nothing tells
+			   CHILD_REQUIRE(
+				   submit(context, poll_op(stream.reader, POLLIN).tells(counter)) ==
+				   1);
+			   // Closed, and used again, by a program that does not know it.
+			   File const file = disk_file();
+			   for (int fd = 3; fd < 200; ++fd)
+				   if (fd != counter && eventfd_of(fd) == which)
+					   CHILD_REQUIRE(dup2(file.fd, fd) == fd);
+			   put(stream.writer, "x");
+			   CHILD_REQUIRE((next(context).res & POLLIN) != 0u);
+			   // The end of the context closes what is the library's.
+			   CHILD_REQUIRE(io_destroy(context) == 0);
+			   CHILD_REQUIRE(file.content() == "");
+		   }) == 0);
 }

@@ -424,25 +424,6 @@ namespace {
 constexpr unsigned close_range_number = 436, getfd_number = 438, kcmp_number = SYS_kcmp,
 		   pidfd_open_number = 434, epoll_pwait2_number = 441;
 
-/// Nor can a thread be made with a table of its own.
-bool refuse_tables()
-{
-	constexpr unsigned refused = SECCOMP_RET_ERRNO | EPERM;
-	constexpr unsigned first_argument = offsetof(seccomp_data, args);
-	sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, first_argument),
-		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, CLONE_VM | CLONE_FILES),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CLONE_VM, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, refused),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	const sock_fprog program{static_cast<unsigned short>(std::size(code)), code};
-	return refuse({close_range_number, SYS_unshare}, EPERM) &&
-	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
-}
-
 /// In every epoll instance that the process has, of every file there: what could be a pointer.
 int forge_in_all_instances()
 {

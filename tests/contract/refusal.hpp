@@ -8,11 +8,13 @@
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstddef>
+#include <iterator>
 #include <vector>
 
 namespace contract {
@@ -38,6 +40,26 @@ inline bool filter(const std::vector<unsigned> &calls, unsigned end, bool everyw
 inline bool refuse(const std::vector<unsigned> &calls, unsigned error, bool everywhere = false)
 {
 	return filter(calls, SECCOMP_RET_ERRNO | error, everywhere);
+}
+
+/// Nor may it leave its table of descriptors, or make a thread with one of its own.
+inline bool refuse_tables()
+{
+	constexpr unsigned close_range_number = 436;
+	constexpr unsigned refused = SECCOMP_RET_ERRNO | EPERM;
+	constexpr unsigned first_argument = offsetof(seccomp_data, args);
+	sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, first_argument),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, CLONE_VM | CLONE_FILES),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CLONE_VM, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, refused),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const sock_fprog program{static_cast<unsigned short>(std::size(code)), code};
+	return refuse({close_range_number, SYS_unshare}, EPERM) &&
+	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
 /// SIGSYS in this thread instead.
