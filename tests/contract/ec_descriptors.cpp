@@ -375,6 +375,42 @@ BOOST_AUTO_TEST_CASE(figures_that_another_thread_asks_for_do_not_hide_who_is_blo
 	});
 }
 
+BOOST_AUTO_TEST_CASE(a_channel_is_made_also_while_others_ask_for_the_last_one_of_its_number)
+{
+	std::atomic<bool> over{false};
+	std::atomic<ec_t> number{-1};
+	std::vector<std::thread> asking;
+	for (int i = 0; i < 2; ++i)
+		asking.emplace_back([&] {
+			event_data_t event;
+			const timespec none{0, 0};
+			while (!over) {
+				const ec_t ec = number;
+				ec_post(ec, 0, 0, nullptr);
+				ec_next_events(ec, &event, 1, &none);
+				struct ec_stat s;
+				ec_stat(ec, &s);
+			}
+		});
+	int made = 0, again = 0;
+	for (int i = 0; i < 3000; ++i) {
+		const ec_t ec = ec_create(i % 3 == 0 ? 0 : EC_SINGLE);
+		if (ec < 0)
+			break;
+		made++;
+		again += ec == number;
+		number = ec;
+		// With the call for it, or without.
+		if (i % 2 == 0 ? ec_destroy(ec) != 0 : close(ec) != 0)
+			break;
+	}
+	over = true;
+	for (std::thread &t : asking)
+		t.join();
+	BOOST_TEST(made == 3000);
+	BOOST_TEST(again > 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_signal_ends_a_read_that_looks_for_an_event)
 {
 	for_each_channel([](Channel &ec) {

@@ -190,6 +190,33 @@ BOOST_AUTO_TEST_CASE(a_list_whose_notification_is_refused_has_done_nothing)
 	});
 }
 
+// The application may look at each element to learn which ones were affected.
+BOOST_AUTO_TEST_CASE(the_elements_of_a_refused_list_do_not_look_as_they_did_after_an_earlier_use)
+{
+	for_each_channel([](Channel &ec) {
+		File file = disk_file();
+		put(file.fd, "text");
+		BOOST_TEST(ec_set_limit(ec, 1) == 0);
+		BOOST_TEST_REQUIRE(post(ec, 1));
+		for (bool exists : {true, false}) {
+			Request &a = reading(file.fd, 4), &b = reading(file.fd, 4);
+			a.cb.aio_lio_opcode = b.cb.aio_lio_opcode = LIO_READ;
+			aiocb *list[] = {&a.cb, nullptr, &b.cb};
+			BOOST_TEST_REQUIRE(lio_listio(LIO_WAIT, list, 3, nullptr) == 0);
+			BOOST_TEST(finish(a) == ok(4));
+			memset(a.data(), '?', 4);
+			memset(b.data(), '?', 4);
+			sigevent event = channel_event(exists ? ec_t(ec) : 99999);
+			const int error = exists ? EAGAIN : EBADF;
+			CHECK_FAILS(lio_listio(LIO_NOWAIT, list, 3, &event), error);
+			for (Request *r : {&a, &b}) {
+				BOOST_TEST(finish(*r) == failed(error));
+				BOOST_TEST(r->text() == "????");
+			}
+		}
+	});
+}
+
 BOOST_AUTO_TEST_CASE(a_cancelled_request_counts_until_its_event_is_read)
 {
 	for_each_channel([](Channel &ec) {

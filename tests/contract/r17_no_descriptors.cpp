@@ -6,6 +6,7 @@
 #define BOOST_TEST_MODULE r17_no_descriptors
 #include "socket_calls.hpp"
 
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 
 namespace {
@@ -416,6 +417,42 @@ Message &received_by_hand(const Pair &pair)
 }
 
 } // namespace
+
+// What comes of an accept belongs into the program's table, so no thread with a copy can make it.
+BOOST_AUTO_TEST_CASE(an_accept_works_or_is_refused_while_only_the_helpers_table_is_full)
+{
+	for (const Way::Kind &kind : Way::kinds) {
+		if ((kind.flags & EC_SINGLE) != 0)
+			continue; // by the ring of the channel
+		BOOST_TEST_CONTEXT("way: " << kind.name)
+		BOOST_TEST(in_child([&] {
+				   constexpr rlim_t few = 32;
+				   Fd listener = listening_socket(unix_stream_kind);
+				   Channel ec(kind.flags);
+				   allow(few);
+				   // Each holds a file of which the program has no number any more.
+				   for (rlim_t i = 0; i < 2 * few; ++i) {
+					   Fd const waits(eventfd(0, EFD_CLOEXEC));
+					   CHILD_REQUIRE(waits >= 0);
+					   start_read(waits, 8);
+				   }
+				   Request &r = keep(listener, 0);
+				   const int result = kind.one_call
+							      ? ev_accept(listener, 0, ec, &r)
+							      : aio_accept(&tell(r, ec, &r).cb, 0);
+				   CHILD_REQUIRE((result == 0 || errno == EAGAIN));
+				   Fd const client = connected_to(unix_stream_kind, listener);
+				   if (result == 0) {
+					   event_data_t const end = next_event(ec);
+					   CHILD_REQUIRE(end.ev_errno == 0);
+					   CHILD_REQUIRE(close(int(end.ev_result)) == 0);
+				   } else
+					   CHILD_REQUIRE(Fd(accept(listener, nullptr, nullptr)) >=
+							 0);
+				   CHILD_REQUIRE(!has_data(listener));
+			   }) == 0);
+	}
+}
 
 BOOST_AUTO_TEST_CASE(a_message_that_is_there_is_received_without_its_descriptors)
 {
