@@ -609,15 +609,19 @@ struct Options {
 static std::string program;
 static std::map<std::string, Verdict> clean;
 
+static std::multiset<std::string> words(const std::string &list)
+{
+	std::istringstream stream(list);
+	std::multiset<std::string> all;
+	for (std::string w; stream >> w;)
+		all.insert(w);
+	return all;
+}
+
 /// The words that the first list has and the second has not.
 static std::vector<std::string> more(const std::string &list, const std::string &than)
 {
-	std::istringstream a(list), b(than);
-	std::multiset<std::string> x, y;
-	for (std::string w; a >> w;)
-		x.insert(w);
-	for (std::string w; b >> w;)
-		y.insert(w);
+	const std::multiset<std::string> x = words(list), y = words(than);
 	std::vector<std::string> v;
 	std::set_difference(x.begin(), x.end(), y.begin(), y.end(), std::back_inserter(v));
 	return v;
@@ -661,7 +665,7 @@ static std::vector<std::string> all_scenarios()
 }
 
 /// What is to be injected into a scenario, by what it has been seen to call. Three countings: what
-/// depends on the threads' schedule is not seen each time.
+/// depends on the threads' schedule, also of what is left in the end, is not seen each time.
 static std::vector<Injection> planned(const std::string &scenario, unsigned limit, bool &good)
 {
 	std::vector<Injection> plan;
@@ -672,7 +676,10 @@ static std::vector<Injection> planned(const std::string &scenario, unsigned limi
 		good = report(count, v) && good;
 		for (auto [place, n] : v.counted)
 			counted[place] = std::max(counted[place], n);
-		clean[scenario] = v;
+		Verdict &c = clean[scenario];
+		for (const std::string &w : more(v.left, c.left))
+			c.left += w + " ";
+		c.threads = std::max(c.threads, v.threads);
 	}
 	for (auto [place, n] : counted)
 		for (unsigned turn : std::set<unsigned>{1, std::min(2u, n), n})
