@@ -58,6 +58,9 @@ bool cancel(Wait *w, bool destroy)
 	return true;
 }
 
+// So often refused, a message that is there is given up: the wait ends with what is said of it.
+constexpr int most_refusals = 100;
+
 // A message of the kernel's, taken by the helper, in whose table the socket is.
 struct Receive : helper::Errand {
 	Receive(int s, Cookie *c) : Errand(run_it), socket(s), cookie(c) {}
@@ -65,13 +68,15 @@ struct Receive : helper::Errand {
 	int socket;
 	Cookie *cookie;
 	bool received = false;
+	int error = 0; // what the kernel goes on saying
 };
 
 void Receive::run_it(Errand *e)
 {
 	auto *r = static_cast<Receive *>(e);
 	struct sockaddr_nl from = {};
-	socklen_t length;
+	socklen_t length = 0;
+	int refusals = 0;
 	do {
 		struct iovec v = {r->cookie, sizeof *r->cookie};
 		struct msghdr m = {};
@@ -79,7 +84,12 @@ void Receive::run_it(Errand *e)
 		m.msg_namelen = sizeof from;
 		m.msg_iov = &v;
 		m.msg_iovlen = 1;
-		if (sys::recvmsg(r->socket, &m, MSG_DONTWAIT) != sizeof *r->cookie)
+		ssize_t n = sys::recvmsg(r->socket, &m, MSG_DONTWAIT);
+		if (n < 0 && errno != EAGAIN && errno != EINTR && ++refusals < most_refusals)
+			continue;
+		if (refusals == most_refusals)
+			r->error = errno;
+		if (n != sizeof *r->cookie)
 			return;
 		length = m.msg_namelen;
 	} while (length != sizeof from || from.nl_family != AF_NETLINK ||
@@ -92,11 +102,15 @@ void ready(Wait *w)
 {
 	Cookie cookie;
 	Receive r(w->fd, &cookie);
-	if (!helper::run_inside(&r) || !r.received || cookie.handle != source::handle(w))
+	if (!helper::run_inside(&r))
+		return;
+	if (r.error == 0 && (!r.received || cookie.handle != source::handle(w)))
 		return;
 	if ((w->flags.fetch_or(source::queued, mo::acq_rel) & source::queued) != 0)
 		return;
-	if (cookie.event == event_message)
+	if (r.error != 0)
+		source::finish(w, -r.error);
+	else if (cookie.event == event_message)
 		source::finish(w, 0);
 	else
 		removed(w);

@@ -8,6 +8,7 @@
 once_found=(
 	"accept_connect:fcntl:[^:]*:1:ENOMEM:"         # the table of descriptors was said to be full
 	"aio_connection:(fcntl|ppoll):[^:]*:1:ENOMEM:" # the same; what poll() did not tell was taken for ready, for ever
+	"queue:recvmsg:[^:]*:1:ENOMEM:"                # what could not be received was asked for, for ever
 )
 
 inject() {

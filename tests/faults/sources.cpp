@@ -64,11 +64,7 @@ void queue()
 				     {EAGAIN, ENOMEM, EMFILE, ENFILE, EAFNOSUPPORT,
 				      shared->call == SYS_mq_notify ? shared->error : EAGAIN})) {
 				raw(SYS_mq_timedsend, q, "hello", 5, 0, nullptr);
-				event_data_t e{};
-				stage("a queue's event");
-				if (next(c.ec, &e, "mq_notify") &&
-				    e.ev_type != event_data_t::event_type_msq)
-					wrong("mq_notify: an event that is not its own");
+				c.event("mq_notify", &c, event_data_t::event_type_msq, 0);
 			}
 		}
 	}
