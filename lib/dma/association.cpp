@@ -260,6 +260,16 @@ void drop_cancelled(uint64_t place)
 	let_go(a.get());
 }
 
+void replace_queue(Association *a, Arrival *q, uint32_t room)
+{
+	for (uint32_t i = 0; i < a->queue_count; i++)
+		q[i] = a->queue[(a->queue_first + i) % a->queue_room];
+	free(a->queue);
+	a->queue = q;
+	a->queue_room = room;
+	a->queue_first = 0;
+}
+
 bool push(Association *a, const Arrival &x)
 {
 	if (a->queue_count == a->queue_room) {
@@ -267,12 +277,7 @@ bool push(Association *a, const Arrival &x)
 		auto *q = static_cast<Arrival *>(malloc(room * sizeof(Arrival)));
 		if (q == nullptr)
 			return false;
-		for (uint32_t i = 0; i < a->queue_count; i++)
-			q[i] = a->queue[(a->queue_first + i) % a->queue_room];
-		free(a->queue);
-		a->queue = q;
-		a->queue_room = room;
-		a->queue_first = 0;
+		replace_queue(a, q, room);
 	}
 	a->unreported = true;
 	Arrival &last = a->queue[(a->queue_first + a->queue_count++) % a->queue_room];

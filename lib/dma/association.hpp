@@ -205,6 +205,8 @@ int check_socket(int fd);
 bool still_there(const Association *a);
 bool is_socket_of(int fd, const Association *a);
 
+// Memory for so many, which is the queue's from now on: more than are in it.
+void replace_queue(Association *a, Arrival *q, uint32_t room);
 // The queue, with the lock held. False: no memory.
 bool push(Association *a, const Arrival &x);
 // The same, as the next one: it was there before what is in the queue.

@@ -57,6 +57,8 @@ void drop_area(Attachment *a, Region *r)
 	free(a->area.out);
 	free(a->area.arrivals);
 	free(a->question.fragments);
+	free(a->spare_queue);
+	a->spare_queue = nullptr;
 	a->area = {};
 	a->question = {};
 }

@@ -41,7 +41,8 @@ struct Attachment {
 	unsigned ifindex, queue, flags;
 	const char *reason;
 	Area area;
-	bool unaligned; // arrivals do not begin at units: they are copied
+	Arrival *spare_queue; // for an association whose own cannot grow; or nullptr
+	bool unaligned;       // arrivals do not begin at units: they are copied
 
 	std::atomic<uint32_t> task{0};
 	Question question;
@@ -50,6 +51,8 @@ struct Attachment {
 
 // At most so many bytes are asked for at once: the kernel may tell of each by itself.
 constexpr size_t most_asked = 16384;
+// So many, and what an association may have had before.
+constexpr uint32_t spare_room = most_asked + 1024;
 
 // The one that a region names by `attached'.
 Attachment *at_place(uint32_t place);

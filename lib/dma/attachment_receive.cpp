@@ -2,9 +2,10 @@
 //
 // What arrives in an area becomes pieces where it lies. It is copied, by the library, where the
 // area is nearly used up by what the program keeps, so that the device never lacks pages; where it
-// does not begin at a unit; and where a call has asked for it, whose data came in several parts:
-// what is left over could not be put back. Who has asked for more (EV_MULTISHOT, DMA_BUFSIZE) gets
-// the parts as they are, the rest out of the queue.
+// does not begin at a unit; where there is no memory for a queue of what may come; and where a call
+// has asked for it, whose data came in several parts: what is left over could not be put back. Who
+// has asked for more (EV_MULTISHOT, DMA_BUFSIZE) gets the parts as they are, the rest out of the
+// queue.
 #include "dma/attachment_impl.hpp"
 
 #include "base/memory_order.hpp"
@@ -13,7 +14,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace sigevec::dma::attachment {
 
@@ -125,25 +128,31 @@ bool is_aligned(const Question &q)
 			   [](const Fragment &f) { return f.offset % unit == 0; });
 }
 
-// Each where it lies: into the queue. False: no memory, and the rest is lost.
-bool queue_all(Association *a, Attachment *t, Region *r)
+// What has come cannot be put back: before the kernel is asked there is memory for a queue of all
+// of it.
+bool has_spare_queue(Attachment *t)
+{
+	if (t->spare_queue == nullptr)
+		t->spare_queue = static_cast<Arrival *>(malloc(spare_room * sizeof(Arrival)));
+	return t->spare_queue != nullptr;
+}
+
+// Each where it lies: into the queue.
+void queue_all(Association *a, Attachment *t, Region *r)
 {
 	const Question &q = t->question;
-	bool all = true;
 	for (uint32_t i = 0; i < q.count; i++) {
 		const Fragment &f = q.fragments[i];
 		char *data = open(t, r, f);
 		if (data == nullptr)
 			continue;
 		Arrival x = {r, data, f.length, f.length, nullptr};
-		if (all && association::push(a, x)) {
-			count_placed(t, r, f.length);
+		count_placed(t, r, f.length);
+		if (association::push(a, x))
 			continue;
-		}
-		all = false;
-		r->pieces.discard(data, f.length);
+		association::replace_queue(a, std::exchange(t->spare_queue, nullptr), spare_room);
+		association::push(a, x);
 	}
-	return all;
 }
 
 // The parts behind the first, whose page has nothing else, if they have room there: without a
@@ -202,8 +211,7 @@ ssize_t take_placed(Association *a, Attachment *t, Region *r, const receive::Wan
 	bool whole = !t->unaligned && (q.count == 1 || more);
 	if (x != nullptr && !whole && unite(a, t, r, static_cast<size_t>(n), x))
 		return n;
-	if (!queue_all(a, t, r))
-		a->error = a->error == 0 ? ENOMEM : a->error;
+	queue_all(a, t, r);
 	if (x == nullptr)
 		return n;
 	if (a->queue_count == 0)
@@ -241,7 +249,7 @@ ssize_t take(Association *a, Region *r, const receive::Want &w, Arrival *x)
 		return not_here;
 	if (r->pieces.any_returned() && is_low(t->area))
 		ask(t, Task::refill);
-	bool copied = w.message || t->unaligned || is_low(t->area);
+	bool copied = w.message || t->unaligned || is_low(t->area) || !has_spare_queue(t);
 	if (copied && x == nullptr)
 		return not_here;
 	ssize_t n = copied ? take_copied(a, t, r, w, x) : take_placed(a, t, r, w, x);
