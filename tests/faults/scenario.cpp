@@ -12,6 +12,7 @@
 #include <link.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sstream>
 #include <string>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -402,24 +403,51 @@ static unsigned threads()
 	return n - 2;
 }
 
-/// What kinds of descriptors the program has, and the threads.
-static void tell_rest()
+/// What kinds of descriptors the program has.
+static std::vector<std::string> kinds()
 {
 	DIR *fds = opendir("/proc/self/fd");
-	std::vector<std::string> kinds;
+	std::vector<std::string> v;
 	while (const dirent *d = readdir(fds)) {
 		char link[200] = "";
 		const std::string path = std::string("/proc/self/fd/") + d->d_name;
 		if (readlink(path.c_str(), link, sizeof link - 1) <= 0 || atoi(d->d_name) < 3)
 			continue;
+		const std::string kind = link;
 		if (atoi(d->d_name) != dirfd(fds))
-			kinds.push_back(link);
+			v.push_back(kind.starts_with("anon_inode")
+					    ? kind
+					    : kind.substr(0, kind.find(':')));
 	}
 	closedir(fds);
-	std::sort(kinds.begin(), kinds.end());
+	std::sort(v.begin(), v.end());
+	return v;
+}
+
+static std::vector<std::string> may_be_left()
+{
+	std::istringstream stream(shared->may_be_left);
+	std::vector<std::string> v;
+	for (std::string w; stream >> w;)
+		v.push_back(w);
+	std::sort(v.begin(), v.end());
+	return v;
+}
+
+static bool too_much_is_left()
+{
+	if (!shared->limited)
+		return false;
+	const std::vector<std::string> is = kinds(), may = may_be_left();
+	return threads() > shared->most_threads ||
+	       !std::includes(may.begin(), may.end(), is.begin(), is.end());
+}
+
+static void tell_rest()
+{
 	std::string all;
-	for (std::string &k : kinds)
-		all += k.substr(0, k.starts_with("anon_inode") ? k.size() : k.find(':')) + " ";
+	for (const std::string &k : kinds())
+		all += k + " ";
 	snprintf(shared->left, sizeof shared->left, "%s", all.c_str());
 	shared->threads = threads();
 }
@@ -430,7 +458,7 @@ static void look_for_what_is_left()
 	stage("what is left");
 	for (unsigned i = 0; i < 1500; i++) {
 		found = held();
-		if (found.empty() && threads() <= shared->most_threads)
+		if (found.empty() && !too_much_is_left())
 			break;
 		nap(10000);
 	}

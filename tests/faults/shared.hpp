@@ -43,7 +43,11 @@ struct Shared {
 	Site sites[512];
 	char left[2000]; // what is open at the end
 	unsigned threads;
-	unsigned most_threads; // so many may stay; more have the time that idle ones take to end
+	// What may stay, kinds as in `left' and threads. More has the time that a thread takes for
+	// what it is at, or to end when it is idle. A counting run has no such limits.
+	bool limited;
+	char may_be_left[2000];
+	unsigned most_threads;
 };
 
 } // namespace faults
