@@ -45,11 +45,16 @@ int create(pthread_t *t, size_t stack, Start *s)
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	// The mask is inherited: the application's signals are never handled on a thread it does
-	// not know.
-	BlockSignals blocked;
+	// not know. But SIGSYS: it is raised by the very call that a filter traps
+	// (SECCOMP_RET_TRAP), whose answer is the handler's; blocked, it would end the program.
+	sigset_t inherited, before;
+	sigfillset(&inherited);
+	sigdelset(&inherited, SIGSYS);
+	pthread_sigmask(SIG_SETMASK, &inherited, &before);
 	int e = stack == 0 ? 0 : pthread_attr_setstacksize(&attr, stack);
 	if (e == 0)
 		e = pthread_create(t, &attr, enter, s);
+	pthread_sigmask(SIG_SETMASK, &before, nullptr);
 	pthread_attr_destroy(&attr);
 	return e;
 }

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
+#include <ucontext.h>
 
 #include <array>
 
@@ -182,6 +183,30 @@ BOOST_AUTO_TEST_CASE(everything_works_here, *boost::unit_test::disabled())
 	refuse_as_told();
 	check_everything();
 }
+
+#ifdef __x86_64__
+namespace {
+/// What a sandbox does whose filter traps: the call's answer is the handler's.
+void answer_for_the_kernel(int, siginfo_t *, void *context)
+{
+	static_cast<ucontext_t *>(context)->uc_mcontext.gregs[REG_RAX] = -ENOSYS;
+}
+} // namespace
+
+BOOST_AUTO_TEST_CASE(everything_works_where_calls_trap_here, *boost::unit_test::disabled())
+{
+	SignalHandler handler(SIGSYS, answer_for_the_kernel, 0);
+	BOOST_TEST_REQUIRE(
+		trap({uring_setup_number, io_setup_number, SYS_close_range, SYS_pidfd_getfd}));
+	check_everything();
+}
+
+// The threads of the library are asked by the kernel as well, and must not have SIGSYS blocked.
+BOOST_AUTO_TEST_CASE(everything_works_where_a_filter_traps_and_a_handler_answers)
+{
+	BOOST_TEST(run_self("everything_works_where_calls_trap_here", {}) == 0);
+}
+#endif
 
 BOOST_AUTO_TEST_CASE(filters_are_allowed_on_this_machine)
 {
