@@ -36,7 +36,14 @@ int bufferevent_decrement_write_buckets_(void *bufferevent_private, ev_ssize_t b
 	__attribute__((weak));
 }
 
+struct evbuffer_cb_entry;
+
 namespace sigevec::bufferevents {
+
+// The head of what evbuffer_add_cb returns, a LIST_ENTRY of libevent's; new ones are put in front.
+struct CallbackEntry {
+	struct evbuffer_cb_entry *next, **previous;
+};
 
 enum Control { set_fd, get_fd, get_underlying, cancel_all };
 

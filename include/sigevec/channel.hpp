@@ -323,8 +323,10 @@ private:
 	std::atomic<unsigned> runs = 0;  /* who are in run */
 };
 
+/* start: a copy, so that all that is read of the coroutine's frame is read before add(): who
+ * resumes the coroutine has that lock after it, which a race detector sees. */
 template <class Start>
-bool operation::begin(std::coroutine_handle<> coroutine, Start &&start) noexcept
+bool operation::begin(std::coroutine_handle<> coroutine, Start start) noexcept
 {
 	channel *ch = owner;
 

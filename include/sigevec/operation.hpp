@@ -42,8 +42,7 @@ protected:
 	explicit operation(channel &ch) noexcept : owner(&ch) {}
 	inline ~operation();
 
-	template <class Start>
-	bool begin(std::coroutine_handle<> coroutine, Start &&start) noexcept;
+	template <class Start> bool begin(std::coroutine_handle<> coroutine, Start start) noexcept;
 	void *key() noexcept { return reinterpret_cast<char *>(this) + 1; }
 
 	channel *owner;
@@ -88,10 +87,10 @@ public:
 	}
 	bool await_suspend(std::coroutine_handle<> coroutine) noexcept
 	{
-		return begin(coroutine, [this](ec_t ec, void *data) noexcept {
-			cb()->aio_sigevent.sigev_ec = ec;
-			cb()->aio_sigevent.sigev_value.sival_ptr = data;
-			return start(cb());
+		return begin(coroutine, [call = start, cb = cb()](ec_t ec, void *data) noexcept {
+			cb->aio_sigevent.sigev_ec = ec;
+			cb->aio_sigevent.sigev_value.sival_ptr = data;
+			return call(cb);
 		});
 	}
 	int cancel() noexcept { return aio_cancel(cb()->aio_fildes, cb()) < 0 ? errno : 0; }

@@ -163,10 +163,12 @@ SIGEVEC_EXPORT struct bufferevent *bufferevent_sigevec_new(struct event_base *ba
 	k->close_on_free = (options & BEV_OPT_CLOSE_ON_FREE) != 0;
 	k->deferred = (options & BEV_OPT_DEFER_CALLBACKS) != 0;
 	take_over(k, bev);
-	if (evbuffer_add_cb(bev->output, output_changed, k) == nullptr) {
+	k->own = evbuffer_add_cb(bev->output, output_changed, k);
+	if (k->own == nullptr) {
 		bufferevent_free(bev);
 		return nullptr;
 	}
+	k->own_place = reinterpret_cast<bufferevents::CallbackEntry *>(k->own)->previous;
 	if (fd >= 0)
 		use(k, fd);
 	return bev;

@@ -7,6 +7,7 @@
 #include "glue/link.hpp"
 
 #include <event2/buffer.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 namespace sigevec::glue {
@@ -81,18 +82,20 @@ void read_then_settle(evutil_socket_t, short what, void *arg)
 	then_settle(what, static_cast<struct bufferevent *>(arg), &Link::plain_read);
 }
 
-int type_of(evutil_socket_t fd)
+// -1: it is no socket.
+int option(evutil_socket_t fd, int which)
 {
-	int type = -1;
-	socklen_t n = sizeof type;
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 ? type : -1;
+	int value = -1;
+	socklen_t n = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, which, &value, &n) == 0 ? value : -1;
 }
 
 } // namespace
 
 void use(Link *k, evutil_socket_t fd)
 {
-	int type = fd < 0 ? -1 : type_of(fd);
+	k->tcp = fd >= 0 && option(fd, SO_PROTOCOL) == IPPROTO_TCP;
+	int type = k->tcp ? SOCK_STREAM : fd < 0 ? -1 : option(fd, SO_TYPE);
 	k->fd = fd;
 	if (fd < 0)
 		enter(k, Link::Mode::none, k->plain_read, k->plain_write);

@@ -43,13 +43,16 @@ struct Link {
 	// until the connection stands.
 	enum class Mode : unsigned char { none, channel, plain, settling } mode;
 	bool close_on_free, deferred; // of its options
-	bool unlinked;                // its last reference has gone
-	bool reading;                 // EV_READ is wanted
-	bool counted;                 // among the loop's readers
+	bool tcp;
+	bool unlinked;   // its last reference has gone
+	bool reading;    // EV_READ is wanted
+	bool counted;    // among the loop's readers
 	bool read_first; // `ev_read' was added last: libevent runs it before `ev_write' when both
 			 // are due
-	bool read_due, write_due; // the channel has said so; until activate()
-	size_t left;              // of the output when some of it was last sent
+	bool read_due, write_due;                   // the channel has said so; until activate()
+	size_t left;                                // of the output when some of it was last sent
+	struct evbuffer_cb_entry *own, **own_place; // our callback of the output; where its entry
+						    // stands while it is the last that was added
 	evutil_socket_t fd;
 	Request *data, *room; // what is asked of the channel; made when they are needed
 	struct event by_base; // added: the base itself waits for data, not the channel

@@ -17,7 +17,7 @@ namespace sigevec::glue {
 
 namespace {
 
-constexpr unsigned writes_at_once = 8;
+constexpr unsigned pieces_at_once = 8;
 
 bool outstanding(const Request *r)
 {
@@ -78,27 +78,6 @@ bool in_channel(const Link *k)
 	return !k->unlinked && k->mode == Link::Mode::channel;
 }
 
-void found_by_base(evutil_socket_t, short, void *arg)
-{
-	auto *k = static_cast<Link *>(arg);
-	LockedBev locked(k->bev);
-	if (!in_channel(k) || !k->reading) {
-		event_del_noblock(&k->by_base);
-	} else if (!read_is_due(k)) {
-		becomes_due(k, k->read_due);
-		call_for_turn(k->loop);
-	}
-}
-
-void start_writing(Link *k)
-{
-	if (!writing(k)) {
-		if (outstanding(k->room))
-			cancel(k->loop, k->room);
-	} else if (!outstanding(k->room) && !k->write_due)
-		wait_for(k, k->room, POLLOUT);
-}
-
 // What is so already is due at once.
 void look_for(Link *k, short events)
 {
@@ -110,6 +89,38 @@ void look_for(Link *k, short events)
 		becomes_due(k, k->read_due);
 	if ((events & POLLOUT) != 0 && (all || (p.revents & POLLOUT) != 0))
 		becomes_due(k, k->write_due);
+}
+
+// What else is waited for and so already: the two would be told of in different turns, and libevent
+// sees both at once.
+void look_for_the_other(Link *k)
+{
+	bool read = k->reading && !k->read_due && !read_is_due(k);
+	bool write = writing(k) && !k->write_due && outstanding(k->room);
+	if (read || write)
+		look_for(k, static_cast<short>((read ? POLLIN : 0) | (write ? POLLOUT : 0)));
+}
+
+void found_by_base(evutil_socket_t, short, void *arg)
+{
+	auto *k = static_cast<Link *>(arg);
+	LockedBev locked(k->bev);
+	if (!in_channel(k) || !k->reading) {
+		event_del_noblock(&k->by_base);
+	} else if (!read_is_due(k)) {
+		becomes_due(k, k->read_due);
+		look_for_the_other(k);
+		call_for_turn(k->loop);
+	}
+}
+
+void start_writing(Link *k)
+{
+	if (!writing(k)) {
+		if (outstanding(k->room))
+			cancel(k->loop, k->room);
+	} else if (!outstanding(k->room) && !k->write_due)
+		wait_for(k, k->room, POLLOUT);
 }
 
 // As a rule there is room: to see that takes one call, and the channel needs three. What there is
@@ -151,14 +162,60 @@ bool is_ready(short events, ssize_t result)
 	return (result & (events | POLLERR | POLLHUP | POLLNVAL)) != 0;
 }
 
+size_t piece_of(const Link *k)
+{
+	return static_cast<size_t>(bufferevent_get_max_single_write(k->bev));
+}
+
+// Whether a piece may go, and there is nothing to tell the program after it.
+bool quiet(const Link *k, size_t length)
+{
+	size_t low = k->bev->wm_write.low;
+	return length > low && length - low > piece_of(k);
+}
+
+// There is room, and nothing is to be read before.
+bool has_only_room(const Link *k)
+{
+	struct pollfd p = {k->fd, static_cast<short>(POLLOUT | (k->reading ? POLLIN : 0)), 0};
+	return poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+}
+
 bool room_for_more(Link *k)
 {
 	LockedBev locked(k->bev);
-	struct pollfd p = {k->fd, static_cast<short>(POLLOUT | (k->reading ? POLLIN : 0)), 0};
-	size_t quiet = k->bev->wm_write.low +
-		       static_cast<size_t>(bufferevent_get_max_single_write(k->bev));
-	return in_channel(k) && writing(k) && k->left > quiet && poll(&p, 1, 0) == 1 &&
-	       p.revents == POLLOUT;
+	return in_channel(k) && writing(k) && quiet(k, k->left) && has_only_room(k);
+}
+
+// A callback of the program's would see how much is sent at once.
+bool output_is_watched(const Link *k)
+{
+	return k->own_place == nullptr || *k->own_place != k->own;
+}
+
+// How many of them may go in one call. TCP's only: a local socket takes more in one piece than in
+// several, and more of the output is gone, for as long as the peer does not read.
+unsigned pieces(Link *k, unsigned most)
+{
+	LockedBev locked(k->bev);
+	size_t length = evbuffer_get_length(k->bev->output), piece = piece_of(k);
+	if (!in_channel(k) || !k->tcp || !quiet(k, length) || !quiet(k, length - piece) ||
+	    output_is_watched(k) || !has_only_room(k))
+		return 1;
+	size_t n = (length - k->bev->wm_write.low - 1) / piece;
+	return n < most ? static_cast<unsigned>(n) : most;
+}
+
+// By libevent's own function, with its limit raised for so long.
+void write_pieces(Link *k, unsigned n, short what)
+{
+	struct bufferevent *bev = k->bev;
+	size_t piece = piece_of(k), all = n * piece;
+	if (n > 1)
+		bufferevent_set_max_single_write(bev, all);
+	k->plain_write(k->fd, what, bev);
+	if (n > 1 && piece_of(k) == all)
+		bufferevent_set_max_single_write(bev, piece);
 }
 
 } // namespace
@@ -181,18 +238,20 @@ void read_ready(evutil_socket_t, short what, void *arg)
 		mark(k);
 }
 
-// libevent writes 16 KiB, and then looks at all its descriptors. One that has room for more is
-// written to again at once, as long as that leaves so much that there is nothing to tell the
-// program, and nothing is to be read before.
+// libevent writes 16 KiB, and then looks at all its descriptors. To one that has room for more the
+// next such pieces are written at once, as long as that leaves so much that there is nothing to
+// tell the program, and nothing is to be read before.
 void write_ready(evutil_socket_t, short what, void *arg)
 {
 	auto *bev = static_cast<struct bufferevent *>(arg);
 	Link *k = link_of(bev);
-	unsigned most = (what & EV_TIMEOUT) == 0 && !k->deferred ? writes_at_once : 1;
-	for (unsigned i = 0; i == 0 || (i < most && room_for_more(k)); i++) {
+	unsigned most = (what & EV_TIMEOUT) == 0 && !k->deferred ? pieces_at_once : 1;
+	do {
+		unsigned n = most > 1 ? pieces(k, most) : 1;
 		k->left = 0;
-		k->plain_write(k->fd, what, bev);
-	}
+		write_pieces(k, n, what);
+		most -= n;
+	} while (most > 0 && room_for_more(k));
 	LockedBev locked(bev);
 	if (in_channel(k) && writing(k))
 		mark(k);
@@ -225,11 +284,10 @@ bool ended(Link *k, Request *r, ssize_t result, int error)
 		make_plain(k);
 	else if (result < 0)
 		mark(k); // it may be wanted again by now
-	else
+	else {
 		becomes_due(k, r == k->data ? k->read_due : k->write_due);
-	// The base would tell of it later.
-	if (k->write_due && k->reading && in_channel(k) && base_waits(k))
-		look_for(k, POLLIN);
+		look_for_the_other(k);
+	}
 	return true;
 }
 

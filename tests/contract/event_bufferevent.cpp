@@ -432,6 +432,51 @@ BOOST_AUTO_TEST_CASE(the_limit_of_a_group_is_kept)
 	});
 }
 
+BOOST_AUTO_TEST_CASE(a_group_may_have_bufferevents_of_both_kinds)
+{
+	for_each_kind([](const Kind &kind) {
+		Base base;
+		timeval const hour{3600, 0};
+		ev_token_bucket_cfg *const limits =
+			ev_token_bucket_cfg_new(2000, 2000, 3000, 3000, &hour);
+		bufferevent_rate_limit_group *const group =
+			bufferevent_rate_limit_group_new(base, limits);
+		{
+			Connection a(base, kind), b(base, kinds[0]);
+			std::string const text = pattern_text(5000);
+			for (Connection *c : {&a, &b}) {
+				BOOST_TEST_REQUIRE(
+					bufferevent_add_to_rate_limit_group(c->bev, group) == 0);
+				bufferevent_enable(c->bev, EV_READ);
+				c->send(text);
+				bufferevent_write(c->bev, text.data(), text.size());
+			}
+			auto const read = [&] { return a.told.data.size() + b.told.data.size(); };
+			auto const left = [&] {
+				return output_length(a.bev) + output_length(b.bev);
+			};
+			BOOST_TEST(base.until([&] { return read() >= 2000 && left() <= 7000; }));
+			base.settle();
+			// A group may go a little over it, and each has a part.
+			BOOST_TEST(read() <= 2100u);
+			BOOST_TEST(left() >= 6900u);
+			for (Connection *c : {&a, &b}) {
+				BOOST_TEST(!c->told.data.empty());
+				BOOST_TEST(output_length(c->bev) < 5000u);
+			}
+			ev_uint64_t in = 0, out = 0;
+			bufferevent_rate_limit_group_get_totals(group, &in, &out);
+			BOOST_TEST(in == read());
+			BOOST_TEST(out == 10000 - left());
+			for (Connection *c : {&a, &b})
+				bufferevent_remove_from_rate_limit_group(c->bev);
+			BOOST_TEST(base.until([&] { return read() == 10000 && left() == 0; }));
+		}
+		bufferevent_rate_limit_group_free(group);
+		ev_token_bucket_cfg_free(limits);
+	});
+}
+
 BOOST_AUTO_TEST_CASE(files_and_references_in_the_output_are_sent)
 {
 	for_each_kind([](const Kind &kind) {

@@ -172,6 +172,51 @@ BOOST_AUTO_TEST_CASE(filters_work_on_top)
 	});
 }
 
+BOOST_AUTO_TEST_CASE(a_pair_of_libevents_passes_on_what_it_reads_and_writes)
+{
+	for_each_kind([](const Kind &kind) {
+		Base base;
+		Connection c(base, kind);
+		bufferevent *pair[2];
+		BOOST_TEST_REQUIRE(bufferevent_pair_new(base, 0, pair) == 0);
+		Told near, far;
+		listen_to(pair[0], near);
+		listen_to(pair[1], far);
+		c.told.take = near.take = far.take = false;
+		c.told.on_read = [&](bufferevent *b) {
+			bufferevent_write_buffer(pair[0], bufferevent_get_input(b));
+		};
+		far.on_read = [](bufferevent *b) {
+			bufferevent_write_buffer(b, bufferevent_get_input(b));
+		};
+		near.on_read = [&](bufferevent *b) {
+			bufferevent_write_buffer(c.bev, bufferevent_get_input(b));
+		};
+		c.told.on_event = [&](bufferevent *, short) {
+			bufferevent_flush(pair[0], EV_WRITE, BEV_FINISHED);
+		};
+		for (bufferevent *b : {c.bev, pair[0], pair[1]})
+			bufferevent_enable(b, EV_READ | EV_WRITE);
+		std::string const text = pattern_text(300000);
+		std::string got;
+		size_t sent = 0;
+		BOOST_TEST(base.until([&] {
+			got += c.received();
+			if (ssize_t n = send(c.peer, text.data() + sent, text.size() - sent,
+					     MSG_NOSIGNAL | MSG_DONTWAIT);
+			    n > 0)
+				sent += size_t(n);
+			return got.size() == text.size();
+		}));
+		BOOST_TEST((got == text));
+		shutdown(c.peer, SHUT_WR);
+		BOOST_TEST(base.until([&] { return (far.events & BEV_EVENT_EOF) != 0; }));
+		BOOST_TEST(c.told.events == (BEV_EVENT_READING | BEV_EVENT_EOF));
+		bufferevent_free(pair[0]);
+		bufferevent_free(pair[1]);
+	});
+}
+
 BOOST_AUTO_TEST_CASE(libevents_http_server_runs_on_it)
 {
 	for_each_kind([](const Kind &kind) {

@@ -50,7 +50,8 @@ struct Actor {
 	Random random; // of its callbacks
 	Fd ours, peer;
 	bufferevent *bev = nullptr, *under = nullptr; // under: beneath a filter
-	bool datagrams = false;
+	bufferevent_rate_limit_group *group = nullptr;
+	bool datagrams = false, limited = false;
 	std::vector<std::string> record;
 	int callbacks = 0;
 	unsigned told = 0; // of callbacks, so far
@@ -93,6 +94,9 @@ public:
 		for (auto &a : actors_)
 			release(*a);
 		quiet();
+		for (auto &a : actors_)
+			if (a->group != nullptr)
+				bufferevent_rate_limit_group_free(a->group);
 		ev_token_bucket_cfg_free(limits_);
 	}
 
@@ -170,7 +174,7 @@ private:
 			bufferevent_free(std::exchange(a.under, nullptr));
 	}
 
-	void callbacks(Actor &a)
+	static void callbacks(Actor &a)
 	{
 		bufferevent_setcb(
 			a.bev,
@@ -314,7 +318,7 @@ private:
 
 	void step(Actor &a)
 	{
-		const int what = int(below(random_, 26));
+		const int what = int(below(random_, 33));
 		const unsigned size = 1 + below(random_, below(random_, 3) == 0 ? 60000 : 3000),
 			       x = random_(), y = random_();
 		if (what < 9)
@@ -376,8 +380,9 @@ private:
 			sizes(a, x, y);
 			break;
 		case 21:
+			a.limited = x % 2 == 0;
 			note(a, "limit",
-			     bufferevent_set_rate_limit(a.bev, x % 2 == 0 ? limits_ : nullptr));
+			     bufferevent_set_rate_limit(a.bev, a.limited ? limits_ : nullptr));
 			break;
 		case 22:
 			note(a, "flush",
@@ -392,10 +397,78 @@ private:
 		case 24:
 			other_descriptor(a, x);
 			break;
+		case 25:
+			some_callbacks(a, x);
+			break;
+		case 26:
+			between_buffers(a, size, x);
+			break;
+		case 27:
+			note(a, "less to go", a.limited && a.under == nullptr ? spend(a, x, y) : 0);
+			break;
+		case 28:
+			marks_are(a);
+			break;
+		case 29:
+			group(a, x);
+			break;
 		default:
 			end_or_trigger(a, which, x);
 			break;
 		}
+	}
+	/// Not all of them, from now on.
+	static void some_callbacks(Actor &a, unsigned x)
+	{
+		callbacks(a);
+		bufferevent_data_cb reads, writes;
+		bufferevent_event_cb events;
+		void *arg;
+		bufferevent_getcb(a.bev, &reads, &writes, &events, &arg);
+		bufferevent_setcb(a.bev, x % 4 == 0 ? nullptr : reads,
+				  x % 4 == 1 ? nullptr : writes, x % 4 == 2 ? nullptr : events,
+				  arg);
+		note(a, "callbacks", x % 4, arg == &a);
+	}
+	/// The program's own buffers: what moves in and out without a copy.
+	static void between_buffers(Actor &a, unsigned size, unsigned x)
+	{
+		evbuffer *const own = evbuffer_new();
+		std::string const text = pattern_text(size);
+		evbuffer_add(own, text.data(), text.size());
+		if (x % 3 == 0)
+			note(a, "writes a buffer", bufferevent_write_buffer(a.bev, own));
+		else if (x % 3 == 1)
+			note(a, "reads a buffer", bufferevent_read_buffer(a.bev, own));
+		else
+			note(a, "drains", evbuffer_drain(bufferevent_get_input(a.bev), size));
+		note(a, "own", evbuffer_get_length(own));
+		evbuffer_free(own);
+	}
+	static int spend(Actor &a, unsigned x, unsigned y)
+	{
+		return bufferevent_decrement_read_limit(a.bev, x % 300) +
+		       2 * bufferevent_decrement_write_limit(a.bev, y % 300);
+	}
+	/// Of its own: who of several reads first is nobody's business.
+	void group(Actor &a, unsigned x)
+	{
+		if (a.under != nullptr)
+			return;
+		if (a.group == nullptr)
+			a.group = bufferevent_rate_limit_group_new(base_, limits_);
+		note(a, "group",
+		     x % 3 == 0 ? bufferevent_remove_from_rate_limit_group(a.bev)
+				: bufferevent_add_to_rate_limit_group(a.bev, a.group),
+		     bufferevent_get_max_to_read(a.bev), bufferevent_get_max_to_write(a.bev));
+	}
+	static void marks_are(Actor &a)
+	{
+		size_t low = 0, high = 0;
+		note(a, "mark of reading", bufferevent_getwatermark(a.bev, EV_READ, &low, &high),
+		     low, high);
+		note(a, "mark of writing", bufferevent_getwatermark(a.bev, EV_WRITE, &low, nullptr),
+		     low, bufferevent_get_base(a.bev) == a.program->base_);
 	}
 	static void add_file(Actor &a, unsigned size, unsigned cut)
 	{

@@ -313,3 +313,119 @@ BOOST_AUTO_TEST_CASE(what_is_ready_at_once_is_told_in_a_turn_that_does_not_wait)
 		BOOST_TEST(c.received() == "back");
 	});
 }
+
+namespace {
+
+/// What is told when the peer of a full socket says its last words and closes.
+std::string told_at_the_end(const Kind &kind, int type, size_t others, bool read_first)
+{
+	Base base;
+	std::vector<std::unique_ptr<Connection>> crowd;
+	for (size_t i = 0; i < others; ++i)
+		crowd.push_back(std::make_unique<Connection>(base, kind));
+	Packets p(base, kind, type);
+	std::string const text = pattern_text(8000);
+	for (int i = 0; i < 100; ++i)
+		evbuffer_add(bufferevent_get_output(p.bev), text.data(), text.size());
+	base.settle();
+	BOOST_TEST_REQUIRE(output_length(p.bev) > 0u);
+	if (read_first) {
+		bufferevent_disable(p.bev, EV_READ);
+		bufferevent_enable(p.bev, EV_READ);
+		base.settle();
+	}
+	std::string record;
+	p.told.on_event = [&](bufferevent *, short what) {
+		const bool error = (what & BEV_EVENT_ERROR) != 0;
+		record +=
+			" " + std::to_string(what) + " " + std::to_string(error ? p.told.error : 0);
+	};
+	p.told.on_read = [&](bufferevent *) { record += " " + p.told.data; };
+	BOOST_TEST_REQUIRE(::send(p.peer, "the last words", 14, MSG_NOSIGNAL) == 14);
+	p.peer.reset();
+	base.until([&] { return bufferevent_get_enabled(p.bev) == 0; });
+	return record;
+}
+
+} // namespace
+
+// A base waits for the data of few bufferevents in another way than for that of many.
+BOOST_AUTO_TEST_CASE(both_directions_of_a_full_socket_learn_of_its_end_in_one_turn)
+{
+	for (const size_t others : {0, 20})
+		for (const int type : {SOCK_STREAM, SOCK_SEQPACKET})
+			for (const bool read_first : {false, true})
+				BOOST_TEST(told_at_the_end(kinds[1], type, others, read_first) ==
+					   told_at_the_end(kinds[0], type, others, read_first));
+}
+
+// ---------------------------------------------------------------- large outputs
+
+namespace {
+
+/// What a callback of the program's sees leave the output at once.
+size_t largest_removal;
+void watch(evbuffer *, const evbuffer_cb_info *info, void *)
+{
+	largest_removal = std::max(largest_removal, info->n_deleted);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_large_output_of_a_tcp_connection_is_told_as_one_in_pieces)
+{
+	for_each_kind([](const Kind &kind) {
+		for (bool watched : {false, true})
+			for (size_t low : {0, 40000}) {
+				Base base;
+				Listener listener;
+				Told told;
+				const Fd ours(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+				BOOST_TEST_REQUIRE(
+					connect(ours, listener.to(), sizeof listener.address) == 0);
+				const Fd peer(accept4(listener.fd, nullptr, nullptr, SOCK_CLOEXEC));
+				evutil_make_socket_nonblocking(ours);
+				bufferevent *const bev = kind.make(base, ours, 0);
+				listen_to(bev, told);
+				std::vector<size_t> left;
+				told.on_write = [&](bufferevent *b) {
+					left.push_back(output_length(b));
+				};
+				bufferevent_setwatermark(bev, EV_WRITE, low, 0);
+				if (watched)
+					evbuffer_add_cb(bufferevent_get_output(bev), watch,
+							nullptr);
+				largest_removal = 0;
+				for (const size_t single : {16384, 5000}) {
+					BOOST_TEST(bufferevent_set_max_single_write(
+							   bev, ev_ssize_t(single)) == 0);
+					left.clear();
+					std::string const text = pattern_text(1000000);
+					bufferevent_write(bev, text.data(), text.size());
+					std::string got;
+					BOOST_TEST(base.until([&] {
+						char piece[100000];
+						ssize_t n = recv(peer, piece, sizeof piece,
+								 MSG_DONTWAIT);
+						got.append(piece, n > 0 ? size_t(n) : 0);
+						return got.size() == text.size() &&
+						       output_length(bev) == 0;
+					}));
+					BOOST_TEST((got == text));
+					BOOST_TEST_REQUIRE(!left.empty());
+					// The first time is when there is no more than the mark,
+					// and not yet one piece less.
+					BOOST_TEST(left.front() <= low);
+					BOOST_TEST(left.front() + single >= low);
+					BOOST_TEST(left.back() == 0u);
+					if (low == 0)
+						BOOST_TEST(left.size() == 1u);
+					BOOST_TEST(bufferevent_get_max_single_write(bev) ==
+						   ev_ssize_t(single));
+				}
+				if (watched)
+					BOOST_TEST(largest_removal <= 16384u);
+				bufferevent_free(bev);
+			}
+	});
+}
