@@ -400,7 +400,7 @@ BOOST_AUTO_TEST_CASE(a_large_output_of_a_tcp_connection_is_told_as_one_in_pieces
 					BOOST_TEST(bufferevent_set_max_single_write(
 							   bev, ev_ssize_t(single)) == 0);
 					left.clear();
-					std::string const text = pattern_text(1000000);
+					std::string const text = pattern_text(300000);
 					bufferevent_write(bev, text.data(), text.size());
 					std::string got;
 					BOOST_TEST(base.until([&] {
