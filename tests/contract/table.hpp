@@ -119,11 +119,7 @@ inline void watch(const std::string &cell)
 
 class Table {
 public:
-	Table()
-	{
-		for (Form::Kind kind : Form::kinds)
-			forms_.push_back(std::make_unique<Form>(kind));
-	}
+	explicit Table(std::vector<std::unique_ptr<Form>> forms) : forms_(std::move(forms)) {}
 
 	/// Of the cells to come, one of so many is enough for an ordinary run.
 	void sample(unsigned one_of) { one_of_ = one_of; }
@@ -139,6 +135,8 @@ public:
 				check(scene, op, *form, cancelled);
 				if (form->tells_by_event())
 					check(scene, op, *form, destroyed);
+				if (form->can_lose())
+					check(scene, op, *form, taken_away);
 			}
 		judged_.clear();
 	}
@@ -151,8 +149,8 @@ public:
 
 private:
 	/// What becomes of a request: it runs to its end, is cancelled while it waits, or its
-	/// channel is destroyed.
-	enum Fate { runs, cancelled, destroyed };
+	/// channel is destroyed, or its association ended.
+	enum Fate { runs, cancelled, destroyed, taken_away };
 
 	static bool all() { return table_mode("all"); }
 	static uint32_t hash(const Scene &scene, const Op &op)
@@ -171,7 +169,8 @@ private:
 	/// True when the call waits at first, and the request did what it does.
 	bool check(const Scene &scene, const Op &op, Form &form, Fate fate)
 	{
-		static constexpr const char *fates[] = {"", "/cancelled", "/destroyed"};
+		static constexpr const char *fates[] = {"", "/cancelled", "/destroyed",
+							"/taken away"};
 		std::string const cell =
 			scene.name() + "/" + op.name() + "/" + form.name() + fates[fate];
 		const Known *const known = tally.find(cell);
@@ -305,8 +304,9 @@ private:
 		Result result;
 		bool ended = false;
 		if (fate != runs) {
-			result.end = fate == cancelled ? cancel(form, *pending, limit, ended)
-						       : destroy(form, *pending, limit, ended);
+			result.end = fate == cancelled   ? cancel(form, *pending, limit, ended)
+				     : fate == destroyed ? destroy(form, *pending, limit, ended)
+							 : take_away(form, *pending, limit, ended);
 			for (const Step &step : scene.steps)
 				act(form, step, *world);
 			result.ended_by = judge.ended_by;
@@ -333,6 +333,7 @@ private:
 					cancel(form, *pending, patience_when_known, ended);
 			}
 		}
+		form.leave(*pending);
 		if (scene.leaves)
 			result.left = left_in(*world, op.receives() && ended && fate != destroyed
 							      ? form.outcome_of(*pending).result
@@ -379,6 +380,16 @@ private:
 		       : isdigit(told[0]) != 0 ? told
 					       : "cancelled, but " + told;
 	}
+	std::string take_away(Form &form, Pending &pending, std::chrono::milliseconds limit,
+			      bool &ended)
+	{
+		form.lose(pending);
+		ended = form.finish(pending, limit);
+		if (!ended)
+			return "taken away, but it never ends";
+		std::string const told = form.told(pending);
+		return told.starts_with("ECANCELED") ? "cancelled" : told;
+	}
 	std::string destroy(Form &form, Pending &pending, std::chrono::milliseconds limit,
 			    bool &ended)
 	{
@@ -413,9 +424,16 @@ private:
 	unsigned one_of_ = 1;
 	Hand hand_, helper_;
 };
+inline std::vector<std::unique_ptr<Form>> forms_of_requests()
+{
+	std::vector<std::unique_ptr<Form>> out;
+	for (Form::Kind kind : Form::kinds)
+		out.push_back(std::make_unique<Form>(kind));
+	return out;
+}
 inline Table &table()
 {
-	static auto &one = *new Table;
+	static auto &one = *new Table(forms_of_requests());
 	return one;
 }
 

@@ -22,6 +22,7 @@ struct Pending {
 	int refused = 0; // errno of the submission
 	unsigned events = 0;
 	Outcome told{};
+	event_data_t event{}; // the last
 	explicit Pending(const Op &op, int fd, const sockaddr_storage &to, socklen_t length)
 	    : call(op, fd, to, length)
 	{
@@ -43,22 +44,26 @@ public:
 					 one_call, one_call_single, one_call_batch};
 
 	explicit Form(Kind kind) : kind_(kind) { renew(); }
+	Form(const Form &) = delete;
+	virtual ~Form() = default;
 
-	const char *name() const
+	virtual std::string name() const
 	{
 		static constexpr const char *names[] = {
 			"aio",          "aio+SIGEV_EC", "aio+SIGEV_EC,EC_SINGLE", "lio", "ev",
 			"ev EC_SINGLE", "ev EC_BATCH"};
 		return names[kind_];
 	}
-	bool is_basic() const
+	virtual bool is_basic() const
 	{
 		return kind_ == block || kind_ == one_call || kind_ == one_call_single;
 	}
 	/// Of those that are not.
 	unsigned number() const { return kind_ == one_call_batch ? 3 : unsigned(kind_) - 1; }
 	bool is_one_call() const { return kind_ >= one_call; }
-	bool tells_by_event() const { return kind_ != block && kind_ != list; }
+	virtual bool tells_by_event() const { return kind_ != block && kind_ != list; }
+	/// It is no request: O_NONBLOCK and the time limits of the socket's own count.
+	virtual bool is_synchronous() const { return false; }
 	/// The channel, fresh: what was left in the old one is over.
 	void renew()
 	{
@@ -68,7 +73,7 @@ public:
 	}
 	int destroy() { return ec_destroy(std::exchange(ec_, -1)); }
 
-	bool takes(const Op &op) const
+	virtual bool takes(const Op &op) const
 	{
 		if (kind_ == list)
 			return op.type == Op::read || op.type == Op::write ||
@@ -79,7 +84,7 @@ public:
 		return op.type != Op::poll;
 	}
 
-	void start(Pending &p)
+	virtual void start(Pending &p)
 	{
 		p.cb.aio_fildes = p.call.fd;
 		p.cb.aio_buf = p.call.memory.start();
@@ -91,21 +96,19 @@ public:
 		}
 		if (p.call.op.is_message())
 			p.cb.aio_msg = &p.call.message;
-		p.cb.aio_sigevent.sigev_notify = SIGEV_NONE;
-		if (tells_by_event())
-			p.cb.aio_sigevent = channel_event(ec_, &p);
-		errno = 0;
-		const int result = is_one_call()   ? by_one_call(p)
-				   : kind_ == list ? by_list(p)
-						   : by_block(p);
-		if (result != 0)
-			p.refused = errno != 0 ? errno : -1;
-		if (is_one_call() && kind_ == one_call_batch)
-			ec_submit(ec_);
+		notify(p);
+		note_refusal(p, is_one_call()   ? by_one_call(p)
+				: kind_ == list ? by_list(p)
+						: by_block(p));
 	}
+	/// Before what is left is looked at; also of what has not ended.
+	virtual void leave(Pending &) {}
+	/// That by which it receives can be taken away from it while it waits.
+	virtual bool can_lose() const { return false; }
+	virtual void lose(Pending &) {}
 
 	/// The status, and for forms that tell by an event, also whether the event has come.
-	bool ended(Pending &p)
+	virtual bool ended(Pending &p)
 	{
 		if (p.refused != 0)
 			return true;
@@ -132,21 +135,21 @@ public:
 		if (!collect({0, 200000}) && (!tells_by_event() || ec_ < 0))
 			usleep(50);
 	}
-	Outcome outcome_of(Pending &p) const
+	virtual Outcome outcome_of(Pending &p) const
 	{
 		if (is_one_call())
 			return p.told;
 		const int error = aio_error(&p.cb);
 		return {error, aio_return(&p.cb)};
 	}
-	std::string told(Pending &p)
+	virtual std::string told(Pending &p)
 	{
 		if (p.refused != 0)
 			return "refused with " + error_name(p.refused);
 		const Outcome end = outcome_of(p);
 		return p.call.told(end) + event_told(p, end);
 	}
-	bool cancel(Pending &p, std::string &answer)
+	virtual bool cancel(Pending &p, std::string &answer)
 	{
 		if (is_one_call()) {
 			answer = ev_cancel(ec_, &p) == 0 ? "" : "ev_cancel: " + error_name(errno);
@@ -160,6 +163,24 @@ public:
 		if (said == AIO_CANCELED && aio_error(&p.cb) != ECANCELED)
 			answer = "AIO_CANCELED, but " + error_name(aio_error(&p.cb));
 		return said == AIO_CANCELED;
+	}
+
+protected:
+	Kind kind() const { return kind_; }
+	ec_t channel() const { return ec_; }
+	void notify(Pending &p)
+	{
+		p.cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+		if (tells_by_event())
+			p.cb.aio_sigevent = channel_event(ec_, &p);
+		errno = 0;
+	}
+	void note_refusal(Pending &p, int result)
+	{
+		if (result != 0)
+			p.refused = errno != 0 ? errno : -1;
+		if (is_one_call() && kind_ == one_call_batch)
+			ec_submit(ec_);
 	}
 
 private:
@@ -188,6 +209,7 @@ private:
 		auto &p = *static_cast<Pending *>(event.ev_data);
 		++p.events;
 		p.told = outcome(event);
+		p.event = event;
 		return true;
 	}
 	std::string event_told(Pending &p, const Outcome &end) const

@@ -29,9 +29,9 @@ inline void without_nonblock(World &world)
 	if (flags >= 0)
 		fcntl(world.subject(), F_SETFL, flags & ~O_NONBLOCK);
 }
-inline bool of_sockets(const Scene &, const Op &op, const Form &)
+inline bool of_sockets(const Scene &, const Op &op, const Form &form)
 {
-	return op.of_sockets() && op.type != Op::poll;
+	return op.of_sockets() && op.type != Op::poll && !form.is_synchronous();
 }
 inline const Rule rules[] = {
 	{"These calls wait for data or room even when the descriptor is O_NONBLOCK; only "
@@ -42,8 +42,9 @@ inline const Rule rules[] = {
 	{"MSG_ERRQUEUE and MSG_OOB do what recv(2) does (they do not wait).", // but where recv(2)
 									      // does not know the
 									      // flag
-	 [](const Scene &, const Op &op, const Form &) {
-		 return op.receives() && (op.flags & (MSG_ERRQUEUE | MSG_OOB)) != 0;
+	 [](const Scene &, const Op &op, const Form &form) {
+		 return !form.is_synchronous() && op.receives() &&
+			(op.flags & (MSG_ERRQUEUE | MSG_OOB)) != 0;
 	 },
 	 nullptr, nullptr, MSG_DONTWAIT},
 	{"A bad or wrongly opened descriptor is accepted and reported through aio_error (EBADF), "
