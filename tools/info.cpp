@@ -5,6 +5,7 @@
 #include "tool.hpp"
 
 #include "device.hpp"
+#include "fabric.hpp"
 #include "features.hpp"
 #include "json.hpp"
 #include "sigevec/info.h"
@@ -175,12 +176,64 @@ int info_of_device(const std::string &name, bool json)
 	return finish_output("info", 0);
 }
 
+// "" in the list of what it can: nothing.
+std::string together(const std::vector<std::string> &words)
+{
+	std::string all;
+	for (const std::string &w : words)
+		all += (all.empty() ? "" : ", ") + w;
+	return all;
+}
+
+void print_fabric(const FabricReport &r)
+{
+	if (!r.missing.empty()) {
+		print(stdout, "fabric  %-16s %-4s %s\n", "libfabric", "no", r.missing);
+		return;
+	}
+	print(stdout, "fabric  %-16s %-4s version %s\n", "libfabric", "yes", r.version);
+	for (const FabricProvider &p : r.providers) {
+		print(stdout, "fabric  %-16s %-4s %s\n", p.name, p.works ? "yes" : "no", p.reason);
+		if (!p.can.empty())
+			print(stdout, "fabric  %-16s      libfabric says: %s\n", p.name,
+			      together(p.can));
+	}
+}
+
+void print_fabric_json(const FabricReport &r)
+{
+	Json j(stdout);
+	j.object().text("libfabric", r.version).text("missing", r.missing);
+	j.array("providers");
+	for (const FabricProvider &p : r.providers)
+		j.object()
+			.text("name", p.name)
+			.boolean("works", p.works)
+			.text("reason", p.reason)
+			.text("can", together(p.can))
+			.end();
+	j.end();
+	j.end();
+}
+
+// Of interconnects, and of nothing else.
+int info_of_fabric(bool json)
+{
+	FabricReport r = report_fabric();
+	if (json)
+		print_fabric_json(r);
+	else
+		print_fabric(r);
+	return finish_output("info", 0);
+}
+
 int info(int argc, char **argv)
 {
-	Options options(
-		info_command, argc, argv, "jd:",
-		{{"json", no_argument, nullptr, 'j'}, {"device", required_argument, nullptr, 'd'}});
-	bool json = false;
+	Options options(info_command, argc, argv, "jd:f",
+			{{"json", no_argument, nullptr, 'j'},
+			 {"device", required_argument, nullptr, 'd'},
+			 {"fabric", no_argument, nullptr, 'f'}});
+	bool json = false, fabric = false;
 	const char *device = nullptr;
 	int status = 0;
 	for (int c; (c = options.next(&status)) != 0;) {
@@ -188,11 +241,15 @@ int info(int argc, char **argv)
 			return status;
 		if (c == 'd')
 			device = optarg;
+		else if (c == 'f')
+			fabric = true;
 		else
 			json = true;
 	}
-	if (options.rest() < argc)
+	if (options.rest() < argc || (fabric && device != nullptr))
 		return usage(info_command);
+	if (fabric)
+		return info_of_fabric(json);
 	if (device != nullptr)
 		return info_of_device(device, json);
 	if (json)
@@ -205,10 +262,12 @@ int info(int argc, char **argv)
 } // namespace
 
 const Command info_command = {
-	"info", info, "[--json] [--device IFNAME]",
+	"info", info, "[--json] [--device IFNAME | --fabric]",
 	"say what works here, and why the rest does not",
 	"  -j, --json            the same as JSON\n"
 	"  -d, --device IFNAME   of a network device: whether it can put what it "
-	"receives into a region\n"};
+	"receives into a region\n"
+	"  -f, --fabric          of interconnects: libfabric's providers, what each can, and what "
+	"is missing\n"};
 
 } // namespace tool

@@ -53,7 +53,7 @@ struct fabric_stat {
 	uint64_t largest;     /* bytes: of a message that this endpoint takes */
 	uint64_t window;      /* messages that a peer may send before one of them is received */
 	uint64_t peers;       /* that are known now */
-	uint64_t peer_memory; /* bytes that each of them takes here */
+	uint64_t peer_memory; /* bytes that each of them takes here at most */
 	uint64_t sent;        /* messages, */
 	uint64_t sent_bytes;  /* and bytes of them */
 	uint64_t received;    /* the same of what has come and been received by the program */
@@ -96,10 +96,11 @@ typedef struct dma_key {
  * piece, a piece of mem, which is associated with the endpoint. The piece is not used for anything
  * else until dma_revoke. Returns 0, or -1 with errno:
  *   EINVAL           no such region, or it is not the endpoint's; the bytes are not all in one
- * piece of the program's; unknown rights or none; key is NULL, size is 0 EBADF, ENOTSUP   the
- * descriptor is none of fabric_open's EAGAIN           too many processes share the region ENOMEM
- * there is too little memory, or the provider takes no more Thread-safe; not async-signal-safe.
- * Source: ours.
+ *                    piece of the program's; unknown rights or none; key is NULL, size is 0
+ *   EBADF, ENOTSUP   the descriptor is none of fabric_open's
+ *   EAGAIN           too many processes share the region
+ *   ENOMEM           there is too little memory, or the provider takes no more
+ * Thread-safe; not async-signal-safe. Source: ours.
  */
 int dma_export(dma_mem_t mem, int fabric, void *piece, size_t size, unsigned rights,
 	       dma_key_t *key);
@@ -117,9 +118,12 @@ int dma_revoke(int fabric, const dma_key_t *key);
  * ev_put: writes the size bytes at piece to where the key says, from its offset on, in the memory
  * of the peer whose endpoint has the address; ev_get reads them from there. piece lies in a piece
  * of a region, which is not used for anything else until the transfer is over. The event comes when
- * it is: its ev_result is size. Returns 0, or -1 with errno, having done nothing: EINVAL no
- * address, no key, size is 0; piece lies in no piece of the program's EFAULT           nor in a
- * region EBADF, ENOTSUP   the descriptor is none of fabric_open's; EBADF: or ec is no channel
+ * it is: its ev_result is size. Returns 0, or -1 with errno, having done nothing:
+ *   EINVAL           no address, or one too short or too long; no key, size is 0; piece lies in no
+ *                    piece of the program's
+ *   EAFNOSUPPORT     the address is not of the endpoint's family
+ *   EFAULT           piece lies in no region
+ *   EBADF, ENOTSUP   the descriptor is none of fabric_open's; EBADF: or ec is no channel
  *   EAGAIN           the channel's limit, or the process's for requests
  *   ENOMEM           there is too little memory
  * The event's errors:

@@ -95,6 +95,11 @@ void abandon(Request *r)
 		channel::return_credit(c);
 }
 
+bool cancelled(const Request *r)
+{
+	return r->get_state() != State::queued;
+}
+
 constinit const remote::Host host = {
 	remote::version,
 	process::ensure,
@@ -108,6 +113,7 @@ constinit const remote::Host host = {
 	region_of,
 	begin,
 	abandon,
+	cancelled,
 	submit::end_elsewhere,
 };
 

@@ -75,6 +75,18 @@ struct Open : thread::Command {
 	Endpoint *endpoint = nullptr;
 };
 
+// The address may be that of an endpoint whose descriptor this program has closed just now.
+int open_there(Open *o)
+{
+	int error = thread::run(o);
+	if (error != EADDRINUSE || !thread::wait_for_closing())
+		return error;
+	Open again(o->address, o->inner);
+	error = thread::run(&again);
+	o->endpoint = again.endpoint;
+	return error;
+}
+
 // The two ends of a descriptor. False: errno.
 bool make_pair(unsigned flags, int *fd, int *inner)
 {
@@ -188,15 +200,12 @@ struct Withdraw : thread::Command {
 };
 
 // What is wrong with a transfer at once. 0 or an errno.
-int check_transfer(const struct sockaddr *to, socklen_t tolen, const dma_key_t *key, size_t size)
+int check_transfer(const struct sockaddr *to, const dma_key_t *key, size_t size)
 {
-	bool good = to != nullptr && tolen >= sizeof(sa_family_t) && tolen <= most_name &&
-		    key != nullptr && size != 0 && size <= SSIZE_MAX;
-	return good ? 0 : EINVAL;
+	return to != nullptr && key != nullptr && size != 0 && size <= SSIZE_MAX ? 0 : EINVAL;
 }
 
-Op *make_transfer(Op::Does does, const struct sockaddr *to, socklen_t tolen, const dma_key_t *key,
-		  uint64_t offset, void *piece, size_t size)
+Op *make_transfer(Op::Does does, const dma_key_t *key, uint64_t offset, void *piece, size_t size)
 {
 	auto *o = static_cast<Op *>(calloc(1, sizeof(Op)));
 	if (o == nullptr)
@@ -207,8 +216,6 @@ Op *make_transfer(Op::Does does, const struct sockaddr *to, socklen_t tolen, con
 	o->size = size;
 	o->offset = offset;
 	memcpy(&o->key, key, sizeof o->key);
-	memcpy(&o->to, to, tolen);
-	o->to_length = tolen;
 	return o;
 }
 
@@ -243,18 +250,27 @@ int transfer(Op::Does does, int fd, const struct sockaddr *to, socklen_t tolen,
 {
 	int error;
 	Endpoint *e = find(fd, &error);
-	if (e == nullptr || (error = check_transfer(to, tolen, key, size)) != 0)
+	if (e == nullptr || (error = check_transfer(to, key, size)) != 0)
 		return error;
-	Op *o = make_transfer(does, to, tolen, key, offset, piece, size);
+	Op *o = make_transfer(does, key, offset, piece, size);
 	if (o == nullptr)
 		return ENOMEM;
-	error = host->hold(piece, size, &o->held);
+	error = read_address(e, to, tolen, &o->to, &o->to_length);
+	if (error == 0)
+		error = host->hold(piece, size, &o->held);
 	o->has_piece = error == 0;
 	if (error == 0)
 		error = submit(e, fd, o, ec, data);
 	if (error != 0)
 		free_op(o);
 	return error;
+}
+
+// At exit: what was sent is delivered, as if the program had closed its descriptors.
+__attribute__((destructor)) void at_exit()
+{
+	if (host != nullptr)
+		thread::finish_all();
 }
 
 } // namespace
@@ -275,7 +291,7 @@ EXPORT int fabric_open(const char *provider, const char *node, const char *servi
 	OwnedFd own(fd);
 	// Of one that cannot be opened the thread, or else the end of this descriptor, closes the
 	// other.
-	error = thread::run(&o);
+	error = open_there(&o);
 	if (error == 0)
 		error = host->adopt(own, o.endpoint, &backend);
 	return error == 0 ? own.release() : result_of(error);
@@ -302,7 +318,7 @@ EXPORT int fabric_stat(int fabric, struct fabric_stat *s)
 	*s = e->figures;
 	s->largest = e->largest;
 	s->window = window;
-	s->peer_memory = sizeof(Peer) + (window + 4) * sizeof(Slot);
+	s->peer_memory = sizeof(Peer) + window * sizeof(Slot);
 	s->why_copied = "it is known only when a message is received which region it goes to";
 	s->waits_by = "the descriptor of the provider's completion queue";
 	return 0;

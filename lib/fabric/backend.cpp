@@ -30,7 +30,18 @@ int attach(Endpoint *e, uint16_t region, size_t largest)
 	e->region = region;
 	e->largest = largest != 0 && largest < largest_message ? static_cast<uint32_t>(largest)
 							       : largest_message;
+	// What is under way, sent by those who knew another size, is taken as it is.
+	for (Peer *p = e->peers; p != nullptr; p = p->next)
+		if (p->state == Peer::State::ready)
+			say(p, Kind::credit, 0);
 	return 0;
+}
+
+int attach_and_tell(Endpoint *e, uint16_t region, size_t largest)
+{
+	int error = attach(e, region, largest);
+	thread::wake();
+	return error;
 }
 
 // Ends when nothing of the region is exported.
@@ -149,7 +160,7 @@ ssize_t look_for_room(Peer *p, size_t size)
 	}
 	if (p->state == Peer::State::ready && size > p->largest)
 		return -EMSGSIZE;
-	if (p->state == Peer::State::ready && p->waiting.empty() && p->sent < p->may_send)
+	if (has_room(p))
 		return 0;
 	p->wanted = true;
 	if (p->state == Peer::State::unknown)
@@ -157,27 +168,45 @@ ssize_t look_for_room(Peer *p, size_t size)
 	return -EAGAIN;
 }
 
+void take_room(Peer *p, Op *o)
+{
+	o->peer = p;
+	o->header.number = ++p->sent;
+	o->header.to_life = p->life;
+}
+
 // To be sent at once, or not at all.
 ssize_t send_now(Endpoint *e, Op *o)
 {
-	Peer *p = find_peer(e, &o->to, o->to_length);
+	Peer *p = find_peer(e, o->to, o->to_length);
 	if (p == nullptr)
 		return -ENOBUFS;
 	if (ssize_t n = look_for_room(p, o->size); n != 0)
 		return n;
-	o->peer = p;
-	o->header.number = ++p->sent;
-	o->header.to_life = p->life;
+	take_room(p, o);
 	e->submitted.push(o);
 	return static_cast<ssize_t>(o->size);
 }
 
-ssize_t check_arguments(const struct iovec *v, size_t n, const struct sockaddr *to, socklen_t tolen)
+// To be sent in its turn, which is after all before it, and before all after it.
+ssize_t send_later(Endpoint *e, Op *o)
 {
-	if (to == nullptr)
-		return -EDESTADDRREQ;
-	if (tolen < sizeof(sa_family_t) || tolen > most_name)
-		return -EINVAL;
+	Peer *p = find_peer(e, o->to, o->to_length);
+	if (p == nullptr)
+		return -ENOBUFS;
+	if (has_room(p) && o->size <= p->largest)
+		take_room(p, o);
+	else {
+		o->peer = p;
+		o->unnumbered = true;
+		p->unnumbered++;
+	}
+	e->submitted.push(o);
+	return 0;
+}
+
+ssize_t check_size(const struct iovec *v, size_t n)
+{
 	size_t size = 0;
 	for (size_t i = 0; i < n; i++)
 		size += v[i].iov_len;
@@ -189,25 +218,27 @@ ssize_t check_arguments(const struct iovec *v, size_t n, const struct sockaddr *
 ssize_t send(Endpoint *e, const struct iovec *v, size_t n, const struct sockaddr *to,
 	     socklen_t tolen, Request *r, uint32_t *seen)
 {
-	ssize_t size = check_arguments(v, n, to, tolen);
+	struct sockaddr_storage name;
+	socklen_t length;
+	if (to == nullptr)
+		return -EDESTADDRREQ;
+	if (int error = read_address(e, to, tolen, &name, &length); error != 0)
+		return -error;
+	ssize_t size = check_size(v, n);
 	if (size < 0)
 		return size;
 	Op *o = make_message(v, n, static_cast<size_t>(size));
 	if (o == nullptr)
 		return -errno;
-	memcpy(&o->to, to, tolen);
-	o->to_length = tolen;
+	o->to = name;
+	o->to_length = length;
 	o->request = r;
-	ssize_t result = r != nullptr ? 0 : -EBADF;
+	ssize_t result = -EBADF;
 	{
 		Guard<Mutex> g(e->lock);
 		*seen = e->changes.load(mo::acquire);
-		if (!is_open(e))
-			result = -EBADF;
-		else if (r != nullptr)
-			e->submitted.push(o);
-		else
-			result = send_now(e, o);
+		if (is_open(e))
+			result = r != nullptr ? send_later(e, o) : send_now(e, o);
 	}
 	if (result < 0)
 		free_op(o);
@@ -223,7 +254,7 @@ int wait(Endpoint *e, uint32_t seen, const struct timespec *limit)
 } // namespace
 
 constinit const remote::Backend backend = {
-	attach, detach, first, consumed, send, wait, thread::after_fork,
+	attach_and_tell, detach, first, consumed, send, wait, thread::after_fork,
 };
 
 } // namespace sigevec::fabric

@@ -13,7 +13,8 @@ namespace sigevec::fabric {
 
 namespace {
 
-constexpr uint64_t linger = 2000000000;  // ns, for what is under way when it is closed
+constexpr uint64_t linger = 5000000000;  // ns, for what is under way when it is closed
+constexpr uint64_t again = 100000000;    // and until who has not said what has come is asked again
 constexpr uint64_t good_bye = 200000000; // and for telling peers of it
 constexpr int moment_ms = 1, look_ms = 200;
 
@@ -59,6 +60,7 @@ void sent(Endpoint *e, Op *o)
 void failed(Endpoint *e, Context *c, int error)
 {
 	if (c->what == Context::What::slot) {
+		e->given--;
 		e->idle.push(static_cast<Slot *>(c));
 		return;
 	}
@@ -117,10 +119,28 @@ bool under_way(const Endpoint *e)
 	return some;
 }
 
+// Whether all that was sent has come: who closes a connection on which something has come and has
+// not been read ends it for what it has sent, too.
+bool all_acknowledged(const Endpoint *e, uint64_t now)
+{
+	bool all = true;
+	for (Peer *p = e->peers; p != nullptr; p = p->next) {
+		if (p->state != Peer::State::ready || p->acknowledged >= p->sent)
+			continue;
+		all = false;
+		if (now - p->asked < again || !p->outgoing.empty())
+			continue;
+		p->asked = now;
+		say(p, Kind::ping, 0);
+	}
+	return all;
+}
+
 // Of one that is being closed. True: it can go.
 bool end(Endpoint *e, uint64_t now)
 {
-	if (under_way(e) && now < e->ends)
+	bool over = !under_way(e) && (e->said_good_bye || all_acknowledged(e, now));
+	if (!over && now < e->ends)
 		return false;
 	if (std::exchange(e->said_good_bye, true))
 		return true;
@@ -185,15 +205,16 @@ int open(Endpoint *e, const provider::Address &a)
 	error = provider::name(&e->provider, e->name, &e->name_length);
 	if (error == 0 && getrandom(&e->life, sizeof e->life, 0) != sizeof e->life)
 		error = errno;
-	if (error == 0 && !add_slots(e, first_slots))
-		error = ENOMEM;
+	if (error == 0) {
+		give_slots(e);
+		error = e->given < offered_slots ? ENOMEM : 0;
+	}
 	if (error != 0) {
 		provider::close(&e->provider);
 		free_slots(e);
 		return error;
 	}
 	e->life |= 1;
-	give_slots(e);
 	strncpy(e->figures.provider, e->provider.info->fabric_attr->prov_name,
 		sizeof e->figures.provider - 1);
 	return 0;
@@ -251,7 +272,7 @@ int longest_sleep(Endpoint *e)
 	Guard<Mutex> g(e->lock);
 	if (e->state.load(mo::relaxed) == Endpoint::closing)
 		return moment_ms;
-	int ms = !e->idle.empty() ? moment_ms : -1;
+	int ms = !e->idle.empty() || e->given < offered_slots ? moment_ms : -1;
 	for (const Peer *p = e->peers; p != nullptr; p = p->next) {
 		if (!p->outgoing.empty())
 			return moment_ms;

@@ -30,7 +30,8 @@ namespace sigevec::fabric {
 constexpr uint32_t largest_message = 16000;
 constexpr uint32_t window = 8; // messages of a peer's that nobody has received
 constexpr uint32_t most_peers = 8192;
-constexpr uint32_t first_slots = 16; // for those who are not known yet
+constexpr uint32_t offered_slots = 16;   // that the provider has at any time
+constexpr uint32_t most_replies = 16384; // to a peer, that it does not take
 
 // First in, first out, by `next'.
 template <class T> struct List {
@@ -77,6 +78,7 @@ struct Grant;
 struct Op : Context {
 	enum class Does : uint8_t { control, message, put, get } does;
 	bool has_piece, posted, orphan;
+	bool unnumbered;           // has not got its place yet: its peer counts it
 	bool has_grant;            // of the peer's session as it is: it is counted there
 	Op *next, *before, *after; // before, after: among those that the provider has
 	Peer *peer;
@@ -116,14 +118,18 @@ struct Grant {
 
 struct Peer {
 	Peer *next;
-	fi_addr_t address;
+	fi_addr_t address, former; // former: of who had this place before, to be given back
 	unsigned char name[most_name];
 	uint8_t name_length;
 	enum class State : uint8_t { unknown, greeting, ready } state;
-	bool wanted; // somebody waits for room, or for the greeting's end
-	int error;   // of what was taken from callers and lost: the next one is told
+	bool wanted;         // somebody waits for room, or for the greeting's end
+	uint32_t unnumbered; // messages before which no other may take a number
+	uint32_t replies;    // in `outgoing'
+	uint32_t kept;       // slots that are the program's
+	int error;           // of what was taken from callers and lost: the next one is told
 	uint64_t life, hellos, heard_hello; // its; our attempts; the number of its last one
 	uint64_t sent, may_send, received, granted, consumed;
+	uint64_t acknowledged;     // of those sent, by its last word on that
 	uint32_t largest, session; // session: which of them this is
 	uint64_t heard, asked; // ns: when something came, and when something was asked of it last
 	uint64_t since;        // when the greeting began
@@ -183,7 +189,7 @@ struct Endpoint {
 	fabric::List<fabric::Slot> arrived, idle; // idle: that the provider has no room for yet
 	bool readable;                            // the program's end has been told
 	uint64_t numbers;
-	uint32_t slots;
+	uint32_t given; // slots, to the provider
 	struct fabric_stat figures;
 	std::atomic<uint32_t> changes; // of what callers wait for
 };
@@ -209,10 +215,19 @@ void finish(Op *o, ssize_t result); // its request; o stays
 void free_op(Op *o);
 void changed(Endpoint *e); // any thread
 
+// ---- address.cpp
+
+// What stands for the address in find_peer(): it has one form. 0 or an errno. Any thread, without
+// the lock.
+int read_address(const Endpoint *e, const void *given, size_t length, struct sockaddr_storage *name,
+		 socklen_t *name_length);
+
 // ---- peers.cpp
 
 // That with the name, made if there is none; nullptr: no memory, or too many. Any thread.
-Peer *find_peer(Endpoint *e, const void *name, size_t length);
+Peer *find_peer(Endpoint *e, const struct sockaddr_storage &name, size_t length);
+// A message may have its place now. Any thread.
+bool has_room(const Peer *p);
 void greet(Peer *p);
 void begin_session(Endpoint *e, Peer *p, uint64_t life);
 // What is outstanding to it ends with the errno, and the session with it.
@@ -237,7 +252,6 @@ void accept(Endpoint *e, Op *o);
 // Those that have waited, as far as there is room.
 void send_waiting(Endpoint *e, Peer *p);
 bool give_slots(Endpoint *e);
-bool add_slots(Endpoint *e, uint32_t count);
 void arrived(Endpoint *e, Slot *s, size_t size);
 // Any thread.
 void received(Endpoint *e, Slot *s);
@@ -248,6 +262,7 @@ void asked(Endpoint *e, Peer *p, const Key &key, uint64_t number);
 void withdraw(Endpoint *e, Export *x);
 void note_revoked(Endpoint *e, const Peer *p, uint64_t number);
 void forget_asker(Endpoint *e, const Peer *p);
+void remove_asker(Endpoint *e, const Peer *p); // whose memory becomes another's
 // Those that nobody uses any more go. True: some wait.
 bool end_exports(Endpoint *e, uint64_t now);
 

@@ -88,6 +88,20 @@ void forget_asker(Endpoint *e, const Peer *p)
 				a->told = false;
 }
 
+void remove_asker(Endpoint *e, const Peer *p)
+{
+	for (Export *x = e->exports; x != nullptr; x = x->next)
+		for (Asker **place = &x->askers; *place != nullptr;) {
+			Asker *a = *place;
+			if (a->peer != p) {
+				place = &a->next;
+				continue;
+			}
+			*place = a->next;
+			free(a);
+		}
+}
+
 bool end_exports(Endpoint *e, uint64_t now)
 {
 	bool some = false;

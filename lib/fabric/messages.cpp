@@ -4,10 +4,12 @@
 #include "base/syscalls.hpp"
 #include "fabric/endpoint.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace sigevec::fabric {
 
@@ -17,7 +19,10 @@ void send_waiting(Endpoint *e, Peer *p)
 		return;
 	List<Op> still;
 	for (List<Op> all = p->waiting.take_all(); Op *o = all.pop();) {
-		if (o->does == Op::Does::put || o->does == Op::Does::get) {
+		if (o->request != nullptr && host->cancelled(o->request)) {
+			finish(o, -ECANCELED);
+			free_op(o);
+		} else if (o->does == Op::Does::put || o->does == Op::Does::get) {
 			begin_transfer(e, o);
 		} else if (o->size > p->largest) {
 			finish(o, -EMSGSIZE);
@@ -33,9 +38,9 @@ void send_waiting(Endpoint *e, Peer *p)
 
 void accept(Endpoint *e, Op *o)
 {
-	Peer *p = o->peer != nullptr ? o->peer : find_peer(e, &o->to, o->to_length);
+	Peer *p = o->peer != nullptr ? o->peer : find_peer(e, o->to, o->to_length);
 	if (p == nullptr) {
-		finish(o, o->to_length == 0 || o->to_length > most_name ? -EINVAL : -ENOBUFS);
+		finish(o, -ENOBUFS);
 		free_op(o);
 		return;
 	}
@@ -54,38 +59,46 @@ void accept(Endpoint *e, Op *o)
 	if (p->state == Peer::State::unknown)
 		greet(p);
 	p->waiting.push(o);
+	p->unnumbered -= std::exchange(o->unnumbered, false);
 	send_waiting(e, p);
+	if (p->wanted && has_room(p)) {
+		p->wanted = false;
+		changed(e);
+	}
 }
 
 // ---- what comes
 
+namespace {
+
+bool make_slot(Endpoint *e)
+{
+	auto *s = static_cast<Slot *>(malloc(sizeof(Slot)));
+	if (s == nullptr)
+		return false;
+	s->what = Context::What::slot;
+	s->every = e->every_slot;
+	e->every_slot = s;
+	e->idle.push(s);
+	return true;
+}
+
+} // namespace
+
 bool give_slots(Endpoint *e)
 {
 	bool some = false;
-	while (Slot *s = e->idle.first) {
+	while (!e->idle.empty() || (e->given < offered_slots && make_slot(e))) {
+		Slot *s = e->idle.first;
 		ssize_t n = fi_recv(e->provider.ep, &s->header, sizeof s->header + sizeof s->data,
 				    nullptr, FI_ADDR_UNSPEC, &s->provider);
 		if (n != 0)
 			return some;
 		e->idle.pop();
+		e->given++;
 		some = true;
 	}
 	return some;
-}
-
-bool add_slots(Endpoint *e, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		auto *s = static_cast<Slot *>(malloc(sizeof(Slot)));
-		if (s == nullptr)
-			return false;
-		s->what = Context::What::slot;
-		s->every = e->every_slot;
-		e->every_slot = s;
-		e->idle.push(s);
-		e->slots++;
-	}
-	return true;
 }
 
 namespace {
@@ -117,6 +130,7 @@ void make_readable(Endpoint *e)
 void deliver(Endpoint *e, Slot *s)
 {
 	s->peer->received++;
+	s->peer->kept++;
 	e->arrived.push(s);
 	e->figures.waiting++;
 	make_readable(e);
@@ -136,7 +150,7 @@ bool take_data(Endpoint *e, Peer *p, Slot *s)
 {
 	const Header &h = s->header;
 	if (h.number <= p->received || h.number > p->granted || h.size == 0 ||
-	    h.size > e->largest || *early(p, h.number) != nullptr) {
+	    *early(p, h.number) != nullptr) {
 		e->figures.malformed++;
 		return false;
 	}
@@ -198,7 +212,10 @@ bool take_in_session(Endpoint *e, Peer *p, Slot *s)
 	case Kind::data:
 		return take_data(e, p, s);
 	case Kind::ping:
-		say(p, Kind::pong, 0);
+		say(p, Kind::pong, p->received);
+		break;
+	case Kind::pong:
+		p->acknowledged = std::min(h.number, p->sent);
 		break;
 	case Kind::ask:
 		asked(e, p, key, h.number);
@@ -229,7 +246,11 @@ bool well_formed(const Slot *s, size_t size)
 bool take(Endpoint *e, Slot *s, size_t size)
 {
 	const Header &h = s->header;
-	Peer *p = well_formed(s, size) ? find_peer(e, h.name, h.name_length) : nullptr;
+	struct sockaddr_storage name;
+	socklen_t length;
+	bool good =
+		well_formed(s, size) && read_address(e, h.name, h.name_length, &name, &length) == 0;
+	Peer *p = good ? find_peer(e, name, length) : nullptr;
 	if (p == nullptr) {
 		e->figures.malformed++;
 		return false;
@@ -252,6 +273,7 @@ bool take(Endpoint *e, Slot *s, size_t size)
 
 void arrived(Endpoint *e, Slot *s, size_t size)
 {
+	e->given--;
 	if (size <= sizeof s->header)
 		memset(s->data, 0, sizeof(Key));
 	if (!take(e, s, size))
@@ -261,6 +283,7 @@ void arrived(Endpoint *e, Slot *s, size_t size)
 void received(Endpoint *e, Slot *s)
 {
 	Peer *p = s->peer;
+	p->kept--;
 	e->figures.received++;
 	e->figures.copied_in++;
 	e->figures.received_bytes += s->size;

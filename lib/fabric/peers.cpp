@@ -90,26 +90,78 @@ ssize_t post_transfer(Endpoint *e, Op *o)
 
 } // namespace
 
-Peer *find_peer(Endpoint *e, const void *name, size_t length)
+namespace {
+
+// Of one with whom there is nothing any more.
+bool is_idle(const Peer *p)
 {
-	if (length == 0 || length > most_name)
-		return nullptr;
-	for (Peer *p = e->peers; p != nullptr; p = p->next)
-		if (p->name_length == length && memcmp(p->name, name, length) == 0)
-			return p;
-	if (e->figures.peers >= most_peers)
-		return nullptr;
-	auto *p = static_cast<Peer *>(calloc(1, sizeof(Peer)));
+	return p->state == Peer::State::unknown && p->unnumbered == 0 && p->kept == 0 &&
+	       p->early == nullptr && p->orphans == nullptr && !something_outstanding(p);
+}
+
+// One more, or, where there are too many, an idle one's place.
+Peer *make_peer(Endpoint *e)
+{
+	if (e->figures.peers < most_peers) {
+		auto *p = static_cast<Peer *>(calloc(1, sizeof(Peer)));
+		if (p == nullptr)
+			return nullptr;
+		p->former = FI_ADDR_NOTAVAIL;
+		p->next = e->peers;
+		e->peers = p;
+		e->figures.peers++;
+		return p;
+	}
+	Peer *p = e->peers;
+	while (p != nullptr && !is_idle(p))
+		p = p->next;
 	if (p == nullptr)
 		return nullptr;
-	memcpy(p->name, name, length);
+	remove_asker(e, p);
+	end_probe(p);
+	Peer *next = p->next;
+	fi_addr_t former = p->address != FI_ADDR_NOTAVAIL ? p->address : p->former;
+	*p = {};
+	p->former = former;
+	p->next = next;
+	return p;
+}
+
+bool is_reply(const Op *o)
+{
+	switch (o->header.kind) {
+	case Kind::welcome:
+	case Kind::pong:
+	case Kind::reset:
+	case Kind::answer:
+	case Kind::revoked:
+		return true;
+	default:
+		return false;
+	}
+}
+
+} // namespace
+
+Peer *find_peer(Endpoint *e, const struct sockaddr_storage &name, size_t length)
+{
+	for (Peer *p = e->peers; p != nullptr; p = p->next)
+		if (p->name_length == length && memcmp(p->name, &name, length) == 0)
+			return p;
+	Peer *p = make_peer(e);
+	if (p == nullptr)
+		return nullptr;
+	memcpy(p->name, &name, length);
 	p->name_length = static_cast<uint8_t>(length);
 	p->address = FI_ADDR_NOTAVAIL;
 	p->probe = -1;
-	p->next = e->peers;
-	e->peers = p;
-	e->figures.peers++;
 	return p;
+}
+
+bool has_room(const Peer *p)
+{
+	return p->state == Peer::State::ready && p->waiting.empty() && p->unnumbered == 0 &&
+	       p->sent < p->may_send;
 }
 
 void say(Peer *p, Kind kind, uint64_t number, uint32_t result, const Key *key)
@@ -122,6 +174,7 @@ void say(Peer *p, Kind kind, uint64_t number, uint32_t result, const Key *key)
 	if (key != nullptr)
 		memcpy(o->copy, key, sizeof *key);
 	p->outgoing.push(o);
+	p->replies += is_reply(o);
 }
 
 void greet(Peer *p)
@@ -134,13 +187,10 @@ void greet(Peer *p)
 
 void begin_session(Endpoint *e, Peer *p, uint64_t life)
 {
-	bool first = p->granted == 0;
 	p->state = Peer::State::ready;
 	p->life = life;
-	p->sent = p->may_send = p->received = p->consumed = 0;
+	p->sent = p->may_send = p->received = p->consumed = p->acknowledged = 0;
 	p->granted = window;
-	if (first)
-		add_slots(e, window + 4);
 	p->wanted = false;
 	changed(e);
 }
@@ -167,6 +217,7 @@ void lose(Endpoint *e, Peer *p, int error)
 			finish(o, -error);
 			free_op(o);
 		}
+	p->replies = 0;
 	// The provider has these still; it lets go of them when it knows as well.
 	while (Op *o = p->posted) {
 		finish(o, -error);
@@ -185,6 +236,9 @@ bool pump(Endpoint *e, Peer *p)
 {
 	if (p->outgoing.empty())
 		return false;
+	if (p->former != FI_ADDR_NOTAVAIL)
+		fi_av_remove(e->provider.av, &p->former, 1, 0);
+	p->former = FI_ADDR_NOTAVAIL;
 	if (p->address == FI_ADDR_NOTAVAIL &&
 	    fi_av_insert(e->provider.av, p->name, 1, &p->address, 0, nullptr) != 1) {
 		p->address = FI_ADDR_NOTAVAIL;
@@ -203,6 +257,7 @@ bool pump(Endpoint *e, Peer *p)
 			return true;
 		}
 		p->outgoing.pop();
+		p->replies -= message && is_reply(o);
 		link_posted(p, o);
 	}
 	return some;
@@ -219,6 +274,9 @@ bool something_outstanding(const Peer *p)
 
 void look_at_time(Endpoint *e, Peer *p, uint64_t now)
 {
+	// Who asks for more and more and takes no answer is no peer.
+	if (p->replies > most_replies)
+		lose(e, p, ECONNRESET);
 	if (!something_outstanding(p)) {
 		p->busy_since = 0;
 		end_probe(p);

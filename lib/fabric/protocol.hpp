@@ -32,7 +32,7 @@ enum class Kind : uint8_t {
 	data, // number: of the message in its session, from 1 on
 	credit,
 	ping,
-	pong,
+	pong,   // number: of the messages of data that have come, in the session
 	reset,  // number: the life of the receiver's peer that the sender is not, or no longer
 	ask,    // behind it a key. number: the question's
 	answer, // number: the same; result: an errno or 0

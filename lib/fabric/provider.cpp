@@ -41,21 +41,38 @@ struct fi_info *wishes(const char *name)
 	return nullptr;
 }
 
-int look(const char *name, const Address &a, struct fi_info **found)
+int ask(const struct fi_info *hints, const char *node, const char *service, struct fi_info **found)
 {
-	struct fi_info *h = wishes(name);
-	if (h == nullptr)
-		return ENOMEM;
-	// An address that is not said is any; so is a host that has none for its own name.
-	const char *node = a.node == nullptr && a.service != nullptr ? "0.0.0.0" : a.node;
-	uint64_t flags = node != nullptr || a.service != nullptr ? FI_SOURCE : 0;
-	int e = fi_getinfo(api, node, a.service, flags, h, found);
-	fi_freeinfo(h);
+	uint64_t flags = node != nullptr || service != nullptr ? FI_SOURCE : 0;
+	int e = fi_getinfo(api, node, service, flags, hints, found);
 	if (e == 0)
 		return 0;
 	if (e == -FI_ENODATA)
 		return flags != 0 ? EADDRNOTAVAIL : ENODEV;
 	return errno_of(e);
+}
+
+// The best that this machine has, and not all of them: what peers are told is the address from
+// which connections to them come, or ofi_rxm does not know who they are of. libfabric takes
+// "0.0.0.0" with a service for 127.0.0.1, and without a node may want an address for the host's own
+// name.
+int ask_for_best(const struct fi_info *hints, const char *service, struct fi_info **found)
+{
+	int e = ask(hints, nullptr, service, found);
+	return e == EADDRNOTAVAIL ? ask(hints, "0.0.0.0", service, found) : e;
+}
+
+int look(const char *name, const Address &a, struct fi_info **found)
+{
+	if (*name == 0) // which to libfabric is any name
+		return ENODEV;
+	struct fi_info *h = wishes(name);
+	if (h == nullptr)
+		return ENOMEM;
+	bool any = a.node == nullptr || strcmp(a.node, "0.0.0.0") == 0;
+	int e = any ? ask_for_best(h, a.service, found) : ask(h, a.node, a.service, found);
+	fi_freeinfo(h);
+	return e;
 }
 
 int find(Provider *p, const Address &a)
@@ -153,7 +170,8 @@ int open(Provider *p, const Address &a)
 	if (e == 0)
 		return 0;
 	close(p);
-	return errno_of(e);
+	// One that has no descriptor to wait with, or no such transfers after all.
+	return e == -FI_ENOSYS || e == -FI_EOPNOTSUPP ? ENODEV : errno_of(e);
 }
 
 void close(Provider *p)

@@ -29,11 +29,12 @@ int epoll = -1, alarm = -1;
 // In what epoll says, of a provider's: that it has something is seen when its queue is read.
 char of_provider;
 // ofi_rxm looks at connections that begin at most every 10 ms, when its queue is read, and does not
-// tell again of one that it has passed over: after each word of a provider's its queue is read for
-// a while.
-constexpr uint64_t attention = 60000000; // ns
-constexpr int attentive_ms = 12;
-uint64_t attentive_until = 0;
+// tell again of one that it has passed over: after each word of a provider's its queue is read a
+// few times more, each after so long. They are counted, since on a busy machine any time may pass
+// before the second.
+constexpr int attentive_reads = 5, attentive_ms = 12;
+constexpr uint64_t most_at_exit = 6000000000; // ns, for what is under way, with its good-bye
+int attentive = 0;                            // how many of them are left
 
 bool add(int fd, uint32_t events, void *data)
 {
@@ -125,9 +126,9 @@ void sleep(uint32_t seen)
 	struct epoll_event v[64];
 	int n = 0;
 	if (work.load(mo::seq_cst) == seen && may_sleep(&ms)) {
-		bool attentive = monotonic_ns() < attentive_until;
-		n = sys::epoll_wait(epoll, v, 64,
-				    attentive && (ms < 0 || ms > attentive_ms) ? attentive_ms : ms);
+		bool short_one = attentive > 0 && (ms < 0 || ms > attentive_ms);
+		n = sys::epoll_wait(epoll, v, 64, short_one ? attentive_ms : ms);
+		attentive -= short_one && n == 0;
 	}
 	asleep.store(0, mo::seq_cst);
 	for (int i = 0; i < n; i++) {
@@ -136,7 +137,7 @@ void sleep(uint32_t seen)
 			while (read(alarm, &s, sizeof s) == sizeof s)
 				;
 		} else if (v[i].data.ptr == &of_provider) {
-			attentive_until = monotonic_ns() + attention;
+			attentive = attentive_reads;
 		} else {
 			auto *e = static_cast<Endpoint *>(v[i].data.ptr);
 			if (is_alive(e))
@@ -226,6 +227,35 @@ int watch(Endpoint *e)
 		return errno == ENOSPC ? EMFILE : errno;
 	e->state.store(Endpoint::open, mo::release);
 	return 0;
+}
+
+bool wait_for_closing()
+{
+	uint64_t limit = monotonic_ns() + most_at_exit;
+	bool some = false;
+	for (Endpoint *e = endpoints.load(mo::acquire); e != nullptr; e = e->next)
+		for (;;) {
+			uint32_t seen = e->changes.load(mo::acquire);
+			if (e->state.load(mo::acquire) != Endpoint::closing ||
+			    monotonic_ns() >= limit)
+				break;
+			some = true;
+			constexpr timespec moment{0, 10000000};
+			futex_wait(e->changes, seen, &moment);
+		}
+	return some;
+}
+
+void finish_all()
+{
+	if (running.load(mo::acquire) == 0)
+		return;
+	for (Endpoint *e = endpoints.load(mo::acquire); e != nullptr; e = e->next) {
+		uint32_t s = Endpoint::open;
+		e->state.compare_exchange_strong(s, Endpoint::closing, mo::acq_rel);
+	}
+	wake();
+	wait_for_closing();
 }
 
 void after_fork()

@@ -36,6 +36,12 @@ Endpoint *make();
 // By the thread: from now on it takes care of it. 0 or an errno.
 int watch(Endpoint *e);
 
+// Waits while an endpoint is being closed, but not long. True: there was one.
+bool wait_for_closing();
+// As the last close of each, for a program that exits; waits for the end of what is under way, but
+// not long. Takes no lock.
+void finish_all();
+
 void after_fork();
 
 } // namespace sigevec::fabric::thread

@@ -22,7 +22,7 @@ struct Request;
 namespace sigevec::remote {
 
 // Of both tables together.
-constexpr unsigned version = 1;
+constexpr unsigned version = 2;
 
 // libsigevec_fabric's; its memory is never given back, so that a pointer may be late.
 struct Endpoint;
@@ -85,6 +85,8 @@ struct Host {
 	int (*begin)(int fd, ec_t ec, void *data, Request **r);
 	// It has not been begun after all.
 	void (*abandon)(Request *r);
+	// It has been cancelled, and told: only finish() is left to be called.
+	bool (*cancelled)(const Request *r);
 	// Its end; who has cancelled it meanwhile has told it already. Any thread.
 	void (*finish)(Request *r, ssize_t result);
 };

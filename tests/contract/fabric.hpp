@@ -106,6 +106,24 @@ inline void write_all(int fd, const void *p, size_t n)
 /// A peer's life: tells of itself, then does what it is told by one character at a time.
 ///   e  echoes the next message     .  says what its memory begins with
 ///   r  withdraws its key           s  sleeps until it is killed
+///   x  sends eight messages to whose card follows, and exits
+inline void send_and_exit(int fd, dma_mem_t mem)
+{
+	Card to;
+	if (read(0, &to, sizeof to) != ssize_t(sizeof to))
+		_exit(5);
+	for (char c = 'a'; c <= 'h'; ++c) {
+		void *piece;
+		if (sio_reserve(mem, &piece, longest) != 0)
+			_exit(6);
+		memset(piece, c, longest);
+		if (sio_sendto(fd, piece, longest, 0, to.get(), to.length) != longest)
+			_exit(7);
+		sio_release(mem, piece, longest);
+	}
+	exit(0);
+}
+
 [[noreturn]] inline void be_a_peer(const char *service)
 {
 	dma_mem_t mem;
@@ -142,6 +160,9 @@ inline void write_all(int fd, const void *p, size_t n)
 		case 'r':
 			order = dma_revoke(fd, &card.key) == 0 ? 'y' : 'n';
 			write_all(1, &order, 1);
+			continue;
+		case 'x':
+			send_and_exit(fd, mem);
 			continue;
 		default:
 			pause();
@@ -200,6 +221,11 @@ public:
 	}
 	void signal(int number) const { ::kill(pid_, number); }
 	void order(char what) const { BOOST_TEST_REQUIRE(write(orders_, &what, 1) == 1); }
+	void order(char what, const Card &card) const
+	{
+		order(what);
+		BOOST_TEST_REQUIRE(write(orders_, &card, sizeof card) == ssize_t(sizeof card));
+	}
 	char answer() const
 	{
 		char c = 0;
