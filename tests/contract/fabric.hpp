@@ -219,7 +219,14 @@ public:
 		waitpid(pid_, nullptr, 0);
 		pid_ = -1;
 	}
-	void signal(int number) const { ::kill(pid_, number); }
+	/// SIGSTOP: returns when it stands still.
+	void signal(int number) const
+	{
+		::kill(pid_, number);
+		int status;
+		if (number == SIGSTOP)
+			BOOST_TEST_REQUIRE(waitpid(pid_, &status, WUNTRACED) == pid_);
+	}
 	void order(char what) const { BOOST_TEST_REQUIRE(write(orders_, &what, 1) == 1); }
 	void order(char what, const Card &card) const
 	{
