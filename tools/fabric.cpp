@@ -37,9 +37,9 @@ template <class F> F *symbol(void *library, const char *name)
 
 // What is had of libfabric, which the tool is not linked with.
 struct Libfabric {
-	decltype(::fi_getinfo) *getinfo;
-	decltype(::fi_freeinfo) *freeinfo;
-	decltype(::fi_version) *version;
+	decltype(::fi_getinfo) *getinfo = nullptr;
+	decltype(::fi_freeinfo) *freeinfo = nullptr;
+	decltype(::fi_version) *version = nullptr;
 
 	bool load()
 	{
