@@ -13,7 +13,6 @@
 
 #include <cerrno>
 #include <climits>
-#include <utility>
 
 using namespace sigevec;
 
@@ -112,7 +111,7 @@ SIGEVEC_EXPORT int ec_submit(ec_t ec)
 	if (!c)
 		return api::result_of(EBADF);
 	ring_channel::flush(c.get());
-	return static_cast<int>(std::exchange(c.get()->kept, 0));
+	return static_cast<int>(c.get()->kept.exchange(0, mo::relaxed));
 }
 
 SIGEVEC_EXPORT int ec_post(ec_t ec, ssize_t result, int error, void *data)

@@ -95,7 +95,7 @@ void initialize(Channel *c, unsigned flags)
 	c->ring_owner.store(0, mo::relaxed);
 	c->without_ring = false;
 	c->inside.store(false, mo::relaxed);
-	c->kept = 0;
+	c->kept.store(0, mo::relaxed);
 	c->wake.store(-1, mo::relaxed);
 	c->delivered.store(0, mo::relaxed);
 	c->refused.store(0, mo::relaxed);

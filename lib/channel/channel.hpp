@@ -64,8 +64,9 @@ struct RingOfChannel {
 	std::atomic<uint64_t> ring_owner;
 	bool without_ring;
 	std::atomic<bool> inside; // its owner is in a call
-	unsigned kept; // with EC_BATCH, whose owner's it is: requests since the program last handed
-		       // them over
+	// With EC_BATCH, whose owner's it is: requests since the program last handed them over.
+	// Who has no right to the channel may call, too: it is a count then, and no more.
+	std::atomic<unsigned> kept;
 };
 
 struct ReaderFds {
@@ -198,7 +199,7 @@ bool destroy(Channel *c);
 inline void count_kept(Channel *c)
 {
 	if ((c->flags & EC_BATCH) != 0)
-		c->kept++;
+		c->kept.store(c->kept.load(mo::relaxed) + 1, mo::relaxed);
 }
 
 // Whether the number seems to be a channel's of one thread: a hint, for nothing keeps it.

@@ -297,7 +297,7 @@ unsigned take_queued(Channel *c, event_data_t *v, unsigned max)
 int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &deadline)
 {
 	if ((c->flags & EC_SINGLE) != 0) {
-		c->kept = 0;
+		c->kept.store(0, mo::relaxed);
 		bool handled;
 		int n = ring_ops.next(c, v, max, wait, deadline, &handled);
 		if (handled)

@@ -24,6 +24,7 @@
 #include "dma/zero_copy.hpp"
 
 #include <cerrno>
+#include <utility>
 
 namespace sigevec::ring_channel {
 
@@ -282,7 +283,9 @@ void region_ended(RingState *s, RingOperation *o, ssize_t result)
 	case RingOperation::Region::armed: {
 		leave_association(o);
 		let_go(s, o);
-		buffer_group::leave(s, o->group);
+		// The group may be gone now, and o stays until its event has been read.
+		o->starved = false;
+		buffer_group::leave(s, std::exchange(o->group, nullptr));
 		region::remove_request(region_of(o));
 		break;
 	}

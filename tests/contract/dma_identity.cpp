@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(what_comes_while_the_association_ends_is_lost_to_nobody)
 		Pair s = make_pair(kind);
 		region.associate(s.a);
 		void *p = nullptr;
-		int result = 0;
+		std::atomic<int> result{0};
 		std::atomic<pid_t> id{0};
 		std::thread reader([&] {
 			id = pid_t(syscall(SYS_gettid));
