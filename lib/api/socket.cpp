@@ -82,6 +82,11 @@ int SocketCall::message(const struct msghdr *m)
 		return EFAULT;
 	call.vector = header_.msg_iov;
 	call.vector_count = static_cast<int>(header_.msg_iovlen);
+	return measure_vector();
+}
+
+int SocketCall::measure_vector()
+{
 	ssize_t length = length_of(call.vector, call.vector_count);
 	call.len = static_cast<size_t>(length);
 	return length < 0 ? EINVAL : 0;
@@ -100,9 +105,7 @@ int SocketCall::read_vector()
 	call.vector = vector_.take(call.vector, static_cast<size_t>(call.vector_count));
 	if (call.vector == nullptr)
 		return EAGAIN;
-	ssize_t length = length_of(call.vector, call.vector_count);
-	call.len = static_cast<size_t>(length);
-	return length < 0 ? EINVAL : 0;
+	return measure_vector();
 }
 
 int SocketCall::send_from_region()

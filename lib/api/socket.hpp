@@ -37,6 +37,7 @@ public:
 	Call call{};
 
 private:
+	int measure_vector();
 	int read_vector();
 
 	struct msghdr header_ {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "syscalls.hpp"
+#include "base/syscalls.hpp"
 
 #include <sys/select.h>
 

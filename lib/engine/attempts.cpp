@@ -35,12 +35,6 @@ struct alignas(64) Place {
 constexpr unsigned places = 256;
 Place table[places];
 
-uint64_t key_of(uint64_t dev, uint64_t ino)
-{
-	uint64_t h = (ino ^ dev << 32 ^ dev >> 32) * 0x9e3779b97f4a7c15ull;
-	return h ^ h >> 29;
-}
-
 Place &place_of(uint64_t key)
 {
 	return table[key % places];
@@ -75,7 +69,7 @@ bool pays(uint64_t dev, uint64_t ino, Way way)
 {
 	if (way == Way::read && device_has_little_to_do(dev, ino))
 		return true;
-	uint64_t key = key_of(dev, ino);
+	uint64_t key = pace::file_key(dev, ino);
 	Place &p = place_of(key);
 	if (!known(p, key))
 		return true;
@@ -90,7 +84,7 @@ bool pays(uint64_t dev, uint64_t ino, Way way)
 
 void note(uint64_t dev, uint64_t ino, Way way, bool success)
 {
-	uint64_t key = key_of(dev, ino);
+	uint64_t key = pace::file_key(dev, ino);
 	Place &p = place_of(key);
 	if (!known(p, key)) {
 		if (success)

@@ -115,15 +115,9 @@ struct alignas(64) Place {
 constexpr unsigned places = 64;
 Place table[places];
 
-uint64_t key_of(uint64_t dev, uint64_t ino)
-{
-	uint64_t h = (ino ^ dev << 32 ^ dev >> 32) * 0x9e3779b97f4a7c15ull;
-	return h ^ h >> 29;
-}
-
 uint64_t key_of(const Request *r)
 {
-	return key_of(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed));
+	return file_key(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed));
 }
 
 // How many others do.
@@ -157,7 +151,7 @@ void count(Request *r)
 
 uint32_t outstanding(uint64_t dev, uint64_t ino)
 {
-	return table[key_of(dev, ino) % places].outstanding.load(mo::relaxed);
+	return table[file_key(dev, ino) % places].outstanding.load(mo::relaxed);
 }
 
 void left(Request *r)

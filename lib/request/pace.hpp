@@ -74,6 +74,13 @@ Pace::Way choose(Request *r);
 void count(Request *r);
 void left(Request *r);
 
+// What stands for a file in a table of hints.
+constexpr uint64_t file_key(uint64_t dev, uint64_t ino)
+{
+	uint64_t h = (ino ^ dev << 32 ^ dev >> 32) * 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 29;
+}
+
 // How many that count are outstanding of a file. Of another one by chance, too.
 uint32_t outstanding(uint64_t dev, uint64_t ino);
 
