@@ -42,10 +42,10 @@ int aio_writev(struct aiocb *cb);
  *
  * Stores the finished request in *cbp, which needs no aio_return any more (though one is allowed),
  * and returns what the request returned; if that is -1, errno is the request's error. A request is
- * reported once, and not after an aio_return. timeout is relative, NULL waits for ever. When it
- * stores NULL in *cbp, it returns -1 with errno:
- *   EINVAL  tv_nsec of the timeout is outside 0..999,999,999, or tv_sec is negative
- *   EAGAIN  the timeout has passed
+ * reported once, and not after an aio_return. timeout is relative, NULL waits for ever. When none
+ * is reported, it stores NULL in *cbp, but with EINVAL, and returns -1 with errno:
+ *   EINVAL  cbp is NULL, tv_nsec of the timeout is outside 0..999,999,999, or tv_sec is negative
+ *   EAGAIN  the timeout has passed, or memory is short at the first call of the library
  *   EINTR   a signal handler ran
  * About 65,536 finished requests are remembered until aio_waitcomplete or aio_return is called for
  * them; when there are more, older ones are forgotten by this function (not by aio_error and
