@@ -62,6 +62,16 @@ void keep_slots(Association *a)
 		drop_oldest(a);
 }
 
+// Puts by what has come, but for data without room.
+void keep(Association *a, Came came, ssize_t n)
+{
+	if (came == Came::end)
+		a->ended = a->latest;
+	else if (came == Came::error || came == Came::unconnected)
+		a->error = static_cast<int>(-n);
+	receive::wake(a);
+}
+
 // DMA_LATEST: empties the socket into the queue. -EAGAIN: it is empty; receive::no_room: all room
 // is the program's; 0: there is more.
 ssize_t drain(Association *a)
@@ -70,26 +80,25 @@ ssize_t drain(Association *a)
 	for (unsigned i = 0; i < at_once; i++) {
 		Arrival x;
 		ssize_t n = receive::one(a, w, &x);
-		while (n == receive::no_room && a->queue_count != 0) {
+		Came came = came_of(a, n);
+		Does does = reaction(came, Who::latest);
+		for (; does == Does::drops && a->queue_count != 0;
+		     does = reaction(came, Who::latest)) {
 			drop_oldest(a);
 			n = receive::one(a, w, &x);
+			came = came_of(a, n);
 		}
-		a->ended = is_end(a, n);
-		if (n < 0 || a->ended) {
-			if (x.piece != nullptr)
-				receive::discard(x);
-			if (!a->ended && (n == receive::no_room || n == -EAGAIN))
-				return n;
-			if (!a->ended)
-				a->error = static_cast<int>(-n);
-			receive::wake(a);
-			return -EAGAIN;
-		}
-		if (!association::push(a, x)) {
+		if (came != Came::data && x.piece != nullptr)
+			receive::discard(x);
+		if (does == Does::waits || does == Does::drops)
+			return n;
+		if (came == Came::data && !association::push(a, x)) {
 			receive::discard(x);
 			return receive::no_room;
 		}
-		receive::wake(a);
+		keep(a, came, n);
+		if (came != Came::data)
+			return -EAGAIN;
 		if (a->device != nullptr)
 			keep_slots(a);
 	}
@@ -143,15 +152,14 @@ bool fetch(Association *a)
 		return true;
 	Arrival x{};
 	ssize_t n = receive::one(a, ahead(a), &x);
-	bool data = n >= 0 && !is_end(a, n);
+	Came came = came_of(a, n);
+	bool data = came == Came::data;
 	if (x.piece != nullptr && (!data || !association::put_back(a, x)))
 		receive::discard(x);
-	else if (data)
-		receive::wake(a);
-	bool nothing = n == -EAGAIN || n == -ENOTCONN || n == -EINVAL;
-	if (n < 0 && !nothing && n != receive::no_room)
-		a->error = static_cast<int>(-n);
-	return !nothing || (n == -EAGAIN && a->shut);
+	if (reaction(came, Who::function) == Does::waits)
+		return n == -EAGAIN && a->shut;
+	keep(a, came, n);
+	return true;
 }
 
 // A network device has dropped frames since: the channel of who waits for them says so.

@@ -29,40 +29,42 @@ receive::Want wanted(const Request *r)
 	return w;
 }
 
-bool is_end(const Association *a, ssize_t n)
+Came came_of(const Association *a, ssize_t n, bool last, bool waits)
 {
-	return (n == 0 || (n == -EAGAIN && a->shut && !a->stream)) && receive::at_end(a);
+	bool end =
+		last && (n == 0 || (n == -EAGAIN && a->shut && !a->stream)) && receive::at_end(a);
+	return receive::came(n, end, waits);
 }
 
 namespace {
 
-// The oldest in the queue, or what one call finds. Bytes or -errno, and the program's piece. *end:
-// it was the end, and there is no piece.
-ssize_t next(Association *a, const receive::Want &w, void **address, bool *end)
+// The oldest in the queue, or what one call finds. Bytes or -errno, the program's piece, and what
+// it is.
+ssize_t next(Association *a, const receive::Want &w, void **address, Came *came, bool waits)
 {
 	Arrival x{};
 	bool queued = a->queue_count != 0;
-	*end = false;
-	if (!queued && a->error != 0)
-		return -std::exchange(a->error, 0);
-	ssize_t n = queued ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n)
-			   : receive::one(a, w, &x);
-	*end = a->queue_count <= 1 && is_end(a, n);
-	if (*end && queued)
-		association::pop(a);
-	if (*end)
+	*address = nullptr;
+	ssize_t n = queued          ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n)
+		    : a->error != 0 ? -std::exchange(a->error, 0)
+				    : receive::one(a, w, &x);
+	*came = came_of(a, n, a->queue_count <= 1, waits);
+	if (*came == Came::end)
 		n = 0;
-	if (n < 0 || x.piece == nullptr || *end) {
+	if (*came == Came::end && queued)
+		association::pop(a);
+	if (*came != Came::data || x.piece == nullptr) {
 		if (x.piece != nullptr)
 			receive::discard(x);
-		*address = nullptr;
 		return n;
 	}
 	if (queued)
-		return receive::take(a, w, address);
-	n = receive::hand_out(a, x, w, address);
-	if (n == receive::no_room && !association::put_back(a, x))
+		n = receive::take(a, w, address);
+	else if ((n = receive::hand_out(a, x, w, address)) == receive::no_room &&
+		 !association::put_back(a, x))
 		receive::discard(x);
+	if (n < 0)
+		*came = receive::came(n, false, waits);
 	return n;
 }
 
@@ -92,48 +94,43 @@ void send_event(Request *e, ssize_t result)
 	channel::push(e->notification);
 }
 
-// One arrival for a request that ends with it.
-ssize_t serve_one(Association *a, Outcome *o, Request *r)
+// What of r, which is the first, is told of an arrival: r itself, or, armed, an event. nullptr:
+// there is no room for an event.
+Request *teller(Request *r)
 {
-	void *address;
-	bool end;
-	receive::Want w = wanted(r);
-	// Who reads the event gets the descriptors.
-	if (r->cb.load(mo::relaxed) == nullptr)
-		w.keep = &r->dma.head;
-	ssize_t n = next(a, w, &address, &end);
-	if (n == receive::no_room || (n == -EAGAIN && !r->nonblocking()))
-		return n;
-	r->dma.kind = Use::Kind::arrival;
-	r->dma.piece = static_cast<char *>(address);
-	if (r->cb.load(mo::relaxed) == nullptr)
-		keep_region(r->dma);
-	end_first(a, o, n);
-	return 0;
+	return r->multishot ? make_event(r) : r;
 }
 
-// One arrival for an armed request. -EBUSY: its channel is full.
-ssize_t serve_armed(Association *a, Outcome *o, Request *r)
+// One arrival for the first request. -EBUSY: its channel is full.
+ssize_t serve_arrival(Association *a, Outcome *o, Request *r)
 {
-	Request *e = make_event(r);
+	Who who = r->multishot ? Who::armed : Who::request;
+	Request *e = teller(r);
 	if (e == nullptr)
 		return -EBUSY;
-	void *address;
-	bool end;
+	bool by_event = r->cb.load(mo::relaxed) == nullptr;
 	receive::Want w = wanted(r);
-	w.keep = &e->dma.head;
-	ssize_t n = next(a, w, &address, &end);
-	if (n >= 0 && !end) {
+	// Who reads the event gets the descriptors.
+	if (by_event)
+		w.keep = &e->dma.head;
+	void *address;
+	Came came;
+	ssize_t n = next(a, w, &address, &came, !r->nonblocking());
+	Does does = reaction(came, who);
+	if (e != r && does != Does::gets)
+		requests::discard_connection(e);
+	if (does == Does::waits || does == Does::pauses)
+		return n;
+	if (e == r || does == Does::gets) {
 		e->dma.kind = Use::Kind::arrival;
 		e->dma.piece = static_cast<char *>(address);
-		keep_region(e->dma);
-		send_event(e, n);
-		return 0;
+		if (by_event)
+			keep_region(e->dma);
 	}
-	requests::discard_connection(e);
-	if (n == -EAGAIN || n == receive::no_room)
-		return n;
-	end_first(a, o, n);
+	if (does == Does::gets)
+		send_event(e, n);
+	else
+		end_first(a, o, n);
 	return 0;
 }
 
@@ -172,9 +169,7 @@ ssize_t serve_first(Association *a, Outcome *o)
 		end_first(a, o, -ECANCELED);
 		return 0;
 	}
-	ssize_t n = !r->multishot ? serve_one(a, o, r)
-		    : a->latest   ? serve_latest(a, o, r)
-				  : serve_armed(a, o, r);
+	ssize_t n = r->multishot && a->latest ? serve_latest(a, o, r) : serve_arrival(a, o, r);
 	if (a->waiting.first() == r) {
 		r->set(State::queued);
 		if (n != 0 && r->is_unwanted())

@@ -10,6 +10,7 @@
 
 #include "base/syscalls.hpp"
 #include "dma/attachment.hpp"
+#include "dma/came.hpp"
 
 #include <cerrno>
 
@@ -160,11 +161,12 @@ bool in_advance(Association *a)
 				    : most < most_ahead ? static_cast<unsigned>(most)
 							: most_ahead,
 				    nullptr);
-		if (n > 0 || (n == 0 && !at_end(a)))
+		Came c = came(n, n == 0 && at_end(a), true);
+		if (c == Came::data)
 			continue;
-		if (n < 0 && n != -EAGAIN && n != no_room)
+		if (reaction(c, Who::ahead) == Does::keeps)
 			a->error = static_cast<int>(-n);
-		return n == -EAGAIN;
+		return c == Came::nothing;
 	}
 	return false;
 }

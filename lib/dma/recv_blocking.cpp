@@ -8,6 +8,7 @@
 #include "base/syscalls.hpp"
 #include "dma/attachment.hpp"
 #include "dma/blocked.hpp"
+#include "dma/came.hpp"
 #include "dma/device.hpp"
 #include "dma/message.hpp"
 #include "dma/receiver.hpp"
@@ -117,7 +118,8 @@ ssize_t attempt_once(Association *a, const Want &w, void **address, Blocking *b)
 		found_data(a);
 		return n;
 	}
-	if (n == -EAGAIN && (w.flags & MSG_DONTWAIT) == 0) {
+	Came c = came(n, false, (w.flags & MSG_DONTWAIT) == 0);
+	if (reaction(c, Who::call) == Does::waits) {
 		a->ahead = 1;
 		a->streak = 0;
 		association::free_queue(a);
