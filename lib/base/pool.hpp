@@ -170,7 +170,7 @@ private:
 	}
 
 	Head free_[shards];
-	alignas(64) unsigned char reserved_[Reserved ? chunk_size * sizeof(T) : 1];
+	alignas(64) unsigned char reserved_[Reserved ? chunk_size * sizeof(T) : 1] = {};
 	std::atomic<T *> chunks_[Chunks] = {};
 	std::atomic<uint32_t> size_{0};
 	Mutex grow_;

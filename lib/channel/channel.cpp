@@ -28,11 +28,11 @@ constexpr uint32_t default_limit = 65536;
 
 // One for each NUMA node, so that a channel is in the memory of its creator's.
 constexpr unsigned pools = 8;
-Pool<Channel, 6, most_channels / 64> pool[pools];
+constinit Pool<Channel, 6, most_channels / 64> pool[pools];
 
 } // namespace
 
-ByDescriptor<Channel> table;
+constinit ByDescriptor<Channel> table;
 
 namespace {
 

@@ -16,7 +16,7 @@ struct Posted : Notification {
 };
 
 // As many as all channels together may hold: their limits are the limit.
-Pool<Posted, 9, 1u << 15> pool;
+constinit Pool<Posted, 9, 1u << 15> pool;
 
 bool describe(Notification &n, event_data_t *d)
 {

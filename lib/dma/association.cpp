@@ -24,9 +24,9 @@ namespace sigevec::dma::association {
 namespace {
 
 constexpr uint32_t most_associations = 1u << 20;
-Pool<Association, 6, most_associations / 64> pool;
+constinit Pool<Association, 6, most_associations / 64> pool;
 
-ByDescriptor<Association> table;
+constinit ByDescriptor<Association> table;
 
 void close_held(Association *a)
 {

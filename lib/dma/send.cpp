@@ -43,8 +43,8 @@ struct Sender {
 	Queue<ZeroCopy> sends; // outstanding, in the kernel's order
 };
 
-Pool<Sender, 6, most_senders / 64> pool;
-ByDescriptor<Sender> table;
+constinit Pool<Sender, 6, most_senders / 64> pool;
+constinit ByDescriptor<Sender> table;
 Mutex making;
 
 // Another program on this machine by the loopback device, or by an address of its own: the kernel

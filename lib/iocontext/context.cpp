@@ -16,8 +16,8 @@ namespace sigevec::io {
 
 namespace {
 
-Pool<Context, 4, 4096> pool;
-Pool<Operation, 8, config::most_requests / 256> operation_pool;
+constinit Pool<Context, 4, 4096> pool;
+constinit Pool<Operation, 8, config::most_requests / 256> operation_pool;
 
 uint32_t unread(const Context *c, const Ring *r)
 {

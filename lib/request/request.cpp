@@ -36,7 +36,7 @@ namespace requests {
 
 namespace {
 
-Pool<Request, 8, config::most_requests / 256, true> pool;
+constinit Pool<Request, 8, config::most_requests / 256, true> pool;
 
 // Blocks of requests that ended where free() may not be called (a signal handler in aio_suspend).
 std::atomic<Block *> discarded{nullptr};
@@ -56,7 +56,10 @@ void free_discarded()
 	}
 }
 
-Request closed;
+// Only its address is used.
+constinit struct alignas(Request) {
+	char nothing[sizeof(Request)];
+} closed = {};
 
 // Cancelled requests are let go by their executors, which have been told. A submission that finds
 // no room gives them a moment: a request that has ended takes no room as far as the caller can see.
@@ -122,7 +125,7 @@ Message *copy_message(const Call &c)
 
 Request *closed_dependent()
 {
-	return &closed;
+	return reinterpret_cast<Request *>(&closed);
 }
 
 bool full()

@@ -230,7 +230,7 @@ struct Closing {
 	int fd;
 };
 
-Pool<Closing, 6, 1024, true> closings;
+constinit Pool<Closing, 6, 1024, true> closings;
 
 } // namespace
 

@@ -45,7 +45,7 @@ constexpr EventOps event_ops = {describe_event, drop_event, release_event};
 
 constexpr uint32_t most_waits = 1u << 20;
 
-Pool<Wait, 6, most_waits / 64> pool;
+constinit Pool<Wait, 6, most_waits / 64> pool;
 
 uint32_t generation(uint64_t life)
 {
