@@ -133,9 +133,8 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 
 int prepare_wait(Call &c, size_t size, bool message)
 {
-	// An armed request has no call to repeat.
 	constexpr int unfit = MSG_TRUNC | MSG_PEEK | MSG_WAITALL;
-	if (!c.multishot && (c.call_flags & unfit) != 0)
+	if ((c.call_flags & unfit) != 0)
 		return EOPNOTSUPP;
 	if (size == 0 || (!message && size > SSIZE_MAX) ||
 	    (c.call_flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) != 0 ||

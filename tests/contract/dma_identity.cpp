@@ -677,9 +677,14 @@ BOOST_AUTO_TEST_CASE(flags_that_a_piece_cannot_satisfy_are_refused_in_every_call
 		CHECK_FAILS(sio_recv(s, &p, 100, MSG_TRUNC), EOPNOTSUPP);
 		CHECK_FAILS(aio_recv(&request.cb, AIO_DMA_BUF | MSG_PEEK), EOPNOTSUPP);
 		Channel ec;
+		struct msghdr m = {};
 		for (int unfit : {int(MSG_TRUNC), int(MSG_PEEK), int(MSG_WAITALL)})
-			CHECK_FAILS(ev_recv(s, nullptr, 100, AIO_DMA_BUF | unfit, ec, nullptr),
-				    EOPNOTSUPP);
+			for (int armed : {0, EV_MULTISHOT}) {
+				int flags = AIO_DMA_BUF | unfit | armed;
+				CHECK_FAILS(ev_recv(s, nullptr, 100, flags, ec, nullptr),
+					    EOPNOTSUPP);
+				CHECK_FAILS(ev_recvmsg(s, &m, flags, ec, nullptr), EOPNOTSUPP);
+			}
 	}
 	// Whether something has been brought along makes no difference.
 	for (bool some : {false, true}) {
