@@ -85,13 +85,15 @@ Ahead look_ahead(int fd)
 	return has_ended(state) ? Ahead::end : Ahead::nothing;
 }
 
-void clear_results(Message *m)
+// As recvmsg(2) leaves them, which gives back a flag of the call.
+void clear_results(Request *r)
 {
+	Message *m = r->message;
 	if (m == nullptr)
 		return;
 	m->header.msg_namelen = 0;
 	m->header.msg_controllen = 0;
-	m->header.msg_flags = 0;
+	m->header.msg_flags = r->call_flags & MSG_CMSG_CLOEXEC;
 }
 
 ssize_t attempt_once(Request *r, int fd)
@@ -134,7 +136,7 @@ ssize_t found_nothing(Request *r, int fd)
 	ssize_t n = attempt_once(r, fd);
 	if (n != -EAGAIN)
 		return n;
-	clear_results(r->message);
+	clear_results(r);
 	return 0;
 }
 
@@ -168,7 +170,7 @@ ssize_t receive(Request *r, int fd)
 			return a == Ahead::end ? 0 : -EAGAIN;
 	}
 	if (wakes_for_nothing(r, fd)) {
-		clear_results(r->message);
+		clear_results(r);
 		return 0;
 	}
 	ssize_t n = attempt_once(r, fd);

@@ -210,6 +210,27 @@ BOOST_AUTO_TEST_CASE(a_packet_that_is_too_long_is_marked)
 		});
 }
 
+BOOST_AUTO_TEST_CASE(after_a_shutdown_of_the_own_side_a_message_is_as_recvmsg_leaves_it)
+{
+	for_each_way_and_pair(
+		{unix_stream_kind, unix_datagram_kind, unix_packet_kind, udp4_kind},
+		[](Way &way, Pair &s) {
+			for (int flags : {0, int(MSG_CMSG_CLOEXEC), MSG_CMSG_CLOEXEC | MSG_PEEK}) {
+				Message m({"...."}), judge({"...."});
+				m.header.msg_flags = judge.header.msg_flags = MSG_CTRUNC;
+				Pending &in = way.recvmsg(s.b, m, flags);
+				if (flags == 0)
+					BOOST_TEST(way.pending(in));
+				shutdown(s.b, SHUT_RD);
+				BOOST_TEST(recvmsg(s.b, &judge.header, flags) == 0);
+				BOOST_TEST(way.finish(in) == ok(0));
+				BOOST_TEST(m.header.msg_flags == judge.header.msg_flags);
+				BOOST_TEST(m.header.msg_namelen == judge.header.msg_namelen);
+				BOOST_TEST(m.header.msg_controllen == judge.header.msg_controllen);
+			}
+		});
+}
+
 BOOST_AUTO_TEST_CASE(very_many_pieces_are_carried)
 {
 	for_each_way_and_pair({unix_stream_kind, tcp4_kind}, [](Way &way, Pair &s) {
