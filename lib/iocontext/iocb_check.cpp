@@ -54,7 +54,7 @@ int check_priority(int priority)
 }
 
 constexpr int known_flags =
-	RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
+	RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND | hints;
 
 int check_flags(const struct iocb &i)
 {
@@ -98,7 +98,7 @@ int check_kind(const Descriptor &d, bool read, int flags)
 		d.kind == Kind::memory || d.kind == Kind::pool || d.kind == Kind::socket ||
 		d.kind == Kind::fifo ||
 		(d.kind == Kind::file && (d.size != 0 || d.exact_inode || d.type == S_IFBLK));
-	if (all_can && (flags & (RWF_NOAPPEND | RWF_NOWAIT)) == 0)
+	if (all_can && (flags & (RWF_NOAPPEND | RWF_NOWAIT | hints)) == 0)
 		return 0;
 	int e = kaio::verdict(d.fd, read, flags);
 	return e == 0 && d.kind == Kind::anonymous && !anonymous_can(read, d.fd) ? -EINVAL : e;

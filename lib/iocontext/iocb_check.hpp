@@ -9,6 +9,10 @@
 
 namespace sigevec::io {
 
+// Flags of newer kernels (RWF_DONTCACHE, RWF_NOSIGNAL) that change nothing about a transfer: pages
+// may stay in the cache, and SIGPIPE is never raised anyway. Taken where the kernel takes them.
+constexpr int hints = 0x80 | 0x100;
+
 // All that the kernel looks at before it begins: 0 or -errno. c->op is set; its file, offset and
 // buffer, or vector, are set here.
 int describe_transfer(const struct iocb &i, const Descriptor &d, bool vector, Call *c);

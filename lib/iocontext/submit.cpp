@@ -127,7 +127,7 @@ int start_transfer(Operation *o, const struct iocb &i, Descriptor &d, bool read,
 		ended(o, -ESPIPE);
 		return 0;
 	}
-	int flags = static_cast<int>(i.aio_rw_flags) & ~RWF_HIPRI;
+	int flags = static_cast<int>(i.aio_rw_flags) & ~(RWF_HIPRI | hints);
 	apply_flags(&c, &d, flags);
 	// With O_DIRECT the call itself would be waited for.
 	if ((flags & RWF_NOWAIT) != 0 && (d.flags & O_DIRECT) == 0) {

@@ -234,6 +234,26 @@ BOOST_AUTO_TEST_CASE(of_several_errors_the_kernels_first_is_told)
 	BOOST_TEST(run(context, op) == refused(EINVAL)); // the offset
 }
 
+BOOST_AUTO_TEST_CASE(the_flags_of_a_transfer_are_those_that_the_kernel_takes)
+{
+	constexpr int nowait = 0x8, atomic = 0x40; // of which the file decides
+	Context context(4);
+	File file = disk_file();
+	for (int flag = 1; flag > 0 && flag < 1 << 30; flag *= 2)
+		for (bool write : {false, true}) {
+			if (flag == nowait || flag == atomic)
+				continue;
+			std::array<char, 3> data{'a', 'b', 'c'};
+			iovec const whole{data.data(), data.size()};
+			const ssize_t judge = write ? pwritev2(file.fd, &whole, 1, 0, flag)
+						    : preadv2(file.fd, &whole, 1, 0, flag);
+			const long expected = judge < 0 ? refused(errno) : judge;
+			Op &op = write ? write_op(file.fd, "abc") : read_op(file.fd, 3);
+			BOOST_TEST_CONTEXT((write ? "write, " : "read, ") << flag)
+			BOOST_TEST(run(context, op.flags(flag)) == expected);
+		}
+}
+
 BOOST_AUTO_TEST_CASE(nothing_is_needed_once_io_submit_has_returned)
 {
 	Context context;
