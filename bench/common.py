@@ -111,6 +111,15 @@ def median(values):
     return statistics.median(values)
 
 
+def has_fallen(then, now):
+    """Whether the ratios of now are lower than those of then by more than both spread: not one bad turn, and not what was seen already."""
+    return bool(then and now) and median(now) < min(then) and max(now) < median(then)
+
+
+def spread_text(values):
+    return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})" if values else ""
+
+
 def count_text(value):
     """1234567 -> 1.23 M: operations per second for the eye."""
     for limit, divisor, unit in ((1e6, 1e6, " M"), (1e4, 1e3, " k"), (0, 1, "")):

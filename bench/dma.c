@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_dma: what pieces of a region cost against malloc, and sio_recv of data that is there
- * against recv. Prints "figure value ns"; both sides are measured in turns, and the medians of the
- * turns are told.
+ * bench_dma [NAME...]: what pieces of a region cost against malloc, and sio_recv of data that is
+ * there against recv. Prints "figure value ns"; both sides are measured in turns, and the medians
+ * of the turns are told. NAME, as piece-64 or stream-64, is the beginning of those that are wanted.
  */
 #include "bench.h"
 
@@ -63,17 +63,33 @@ static double in_threads(int threads, void *(*work)(void *))
 	return (now() - start) / pieces / threads;
 }
 
+static char **wanted;
+
+/* Whether a figure is one of those that were asked for. */
+static int is_wanted(const char *figure)
+{
+	int all = wanted[0] == NULL;
+
+	for (int i = 0; wanted[i]; i++)
+		all |= strncmp(figure, wanted[i], strlen(wanted[i])) == 0;
+	return all;
+}
+
 static void measure_pieces(size_t size, int threads)
 {
 	double ours[turns], theirs[turns];
+	char figure[64];
 
+	snprintf(figure, sizeof figure, "piece-%zu-%d", size, threads);
+	if (!is_wanted(figure))
+		return;
 	piece_size = size;
 	for (int i = 0; i < turns; i++) {
 		ours[i] = in_threads(threads, with_region);
 		theirs[i] = in_threads(threads, with_malloc);
 	}
-	printf("piece-%zu-%d/region %.1f ns\n", size, threads, bench_quantile(ours, turns, 0.5));
-	printf("piece-%zu-%d/malloc %.1f ns\n", size, threads, bench_quantile(theirs, turns, 0.5));
+	printf("%s/region %.1f ns\n", figure, bench_quantile(ours, turns, 0.5));
+	printf("%s/malloc %.1f ns\n", figure, bench_quantile(theirs, turns, 0.5));
 }
 
 /* --- receiving ----------------------------------------------------------------------------- */
@@ -145,16 +161,22 @@ static double by_recv(struct pair p, size_t size)
 
 static void measure_receiving(const char *name, int type, size_t size)
 {
-	struct pair with = connected(type), without = connected(type);
+	struct pair with, without;
 	double ours[turns], theirs[turns];
+	char figure[64];
 
+	snprintf(figure, sizeof figure, "%s-%zu", name, size);
+	if (!is_wanted(figure))
+		return;
+	with = connected(type);
+	without = connected(type);
 	require(dma_assoc(with.a, mem, region_size, DMA_BUFSIZE(2048)) == 0, "dma_assoc");
 	for (int i = 0; i < turns; i++) {
 		ours[i] = by_sio_recv(with, size);
 		theirs[i] = by_recv(without, size);
 	}
-	printf("%s-%zu/sio_recv %.1f ns\n", name, size, bench_quantile(ours, turns, 0.5));
-	printf("%s-%zu/recv %.1f ns\n", name, size, bench_quantile(theirs, turns, 0.5));
+	printf("%s/sio_recv %.1f ns\n", figure, bench_quantile(ours, turns, 0.5));
+	printf("%s/recv %.1f ns\n", figure, bench_quantile(theirs, turns, 0.5));
 	dma_disassoc(with.a, mem, region_size);
 	close(with.a);
 	close(with.b);
@@ -162,10 +184,12 @@ static void measure_receiving(const char *name, int type, size_t size)
 	close(without.b);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const size_t sizes[] = {64, 2048, 16384};
 
+	(void)argc;
+	wanted = argv + 1;
 	require(dma_alloc(&mem, region_size, 0) == 0, "dma_alloc");
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
 		for (int threads = 1; threads <= most_threads; threads *= 2)

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_echo_client PORT CONNECTIONS MESSAGES [PID [RATE]]: messages of 64 bytes to an echo server
- * on the loopback interface, one outstanding on each connection. Prints messages per second. PID
- * gets SIGUSR1 before the first and after the last of them; one message on each connection goes
+ * bench_echo_client PORT CONNECTIONS MESSAGES [PID [RATE | short]]: messages of 64 bytes to an echo
+ * server on the loopback interface, one outstanding on each connection. Prints messages per second.
+ * PID gets SIGUSR1 before the first and after the last of them; one message on each connection goes
  * ahead and does not count.
  *
  * With RATE, in messages per second, they are sent when they are due, on one connection after the
  * other, by a client that never sleeps; two more numbers are the median and the 99th percentile of
  * the microseconds from then to the answer.
+ *
+ * With RATE "short" each message goes over a connection of its own, which ends with the answer; so
+ * many are open at a time.
  */
 #include "echo.h"
 
@@ -34,6 +37,9 @@ struct peer {
 	char answer[echo_message];
 };
 
+/* Each message has a connection of its own. */
+static int anew, port;
+
 static const char message[echo_message] = "a message of 64 bytes";
 static long to_send, to_come;
 static int ep;
@@ -43,7 +49,7 @@ static double interval;
 static double *latencies;
 static long answers;
 
-static void open_peer(struct peer *p, int port)
+static void open_peer(struct peer *p)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
 				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
@@ -86,6 +92,10 @@ static void answered(struct peer *p)
 	p->got = 0;
 	p->waiting = 0;
 	to_come--;
+	if (anew && to_send > 0) {
+		close(p->fd);
+		open_peer(p);
+	}
 	if (interval == 0)
 		ask(p);
 	else if (p->due != 0)
@@ -139,14 +149,17 @@ int main(int argc, char **argv)
 	int connections = argc > 2 ? atoi(argv[2]) : 0;
 	long messages = argc > 3 ? atol(argv[3]) : 0;
 	pid_t server = argc > 4 ? atoi(argv[4]) : 0;
-	double rate = argc > 5 ? atof(argv[5]) : 0;
+	double rate;
 	struct peer *peers;
 	double start, elapsed;
 
 	if (connections < 1 || messages < 1) {
-		fprintf(stderr, "usage: %s PORT CONNECTIONS MESSAGES [PID [RATE]]\n", argv[0]);
+		fprintf(stderr, "usage: %s PORT CONNECTIONS MESSAGES [PID [RATE | short]]\n",
+			argv[0]);
 		return 2;
 	}
+	port = atoi(argv[1]);
+	rate = argc > 5 ? atof(argv[5]) : 0;
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
@@ -154,8 +167,9 @@ int main(int argc, char **argv)
 	peers = calloc((size_t)connections, sizeof *peers);
 	require(peers != NULL, "calloc");
 	for (int i = 0; i < connections; i++)
-		open_peer(&peers[i], atoi(argv[1]));
+		open_peer(&peers[i]);
 	exchange(peers, connections, connections);
+	anew = argc > 5 && strcmp(argv[5], "short") == 0;
 
 	if (rate > 0) {
 		interval = 1e9 / rate;

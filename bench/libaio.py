@@ -100,8 +100,8 @@ def row(cell, runs):
         if values := ratios_to(runs, other):
             goals.append(f"{other} {least:g}: {common.verdict(common.median(values), least)}")
     return [
-        cell.text, str(cell.depth), *(matrix.rate_text(runs, side) for side in SIDES), matrix.spread_text(ratios_to(runs, KERNEL)),
-        matrix.spread_text(ratios_to(runs, BEST)), *(matrix.processor_text(runs, side) for side in (SIGEVEC, KERNEL)), "; ".join(goals),
+        cell.text, str(cell.depth), *(matrix.rate_text(runs, side) for side in SIDES), common.spread_text(ratios_to(runs, KERNEL)),
+        common.spread_text(ratios_to(runs, BEST)), *(matrix.processor_text(runs, side) for side in (SIGEVEC, KERNEL)), "; ".join(goals),
     ]
 
 

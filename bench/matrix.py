@@ -132,10 +132,6 @@ def ratios(runs, side, other, figure="rate"):
     return [one[figure] / two[figure] for one, two in pairs if one.get(figure) and two.get(figure)]
 
 
-def spread_text(values):
-    return f"{common.median(values):.2f} ({min(values):.2f}-{max(values):.2f})" if values else ""
-
-
 def best_ratio(runs):
     """Against whichever of fio's own engines is the better one here."""
     both = [values for values in (ratios(runs, SIGEVEC, other) for other in (LIBAIO, IO_URING)) if values]
@@ -156,7 +152,7 @@ def row(cell, runs, sides):
     latency = ratios(runs, GLIBC, SIGEVEC, "p99_us")
     return [
         cell.kind.text if cell.depth == DEPTHS[0] else "", str(cell.depth), *(rate_text(runs, side) for side in sides),
-        spread_text(ratios(runs, SIGEVEC, GLIBC)), spread_text(best_ratio(runs)), f"{common.median(latency):.2f}" if latency else "",
+        common.spread_text(ratios(runs, SIGEVEC, GLIBC)), common.spread_text(best_ratio(runs)), f"{common.median(latency):.2f}" if latency else "",
         processor_text(runs, SIGEVEC), processor_text(runs, GLIBC),
     ]
 
@@ -184,8 +180,8 @@ def fallen(cells, results, path):
     lower = []
     for cell in cells:
         then, now = (ratios(of.get(cell.name, {}), SIGEVEC, GLIBC) for of in (earlier, results))
-        if then and now and common.median(now) < min(then) and max(now) < common.median(then):
-            lower.append(f"{cell.name}: {spread_text(now)}, was {spread_text(then)}")
+        if common.has_fallen(then, now):
+            lower.append(f"{cell.name}: {common.spread_text(now)}, was {common.spread_text(then)}")
     return lower
 
 
