@@ -7,6 +7,7 @@
 #include "channel/moderation.hpp"
 #include "channel/posted.hpp"
 #include "channel/queue.hpp"
+#include "channel/wakeup.hpp"
 #include "ring_channel/ring_channel.hpp"
 #include "runtime/process.hpp"
 #include "submit/check.hpp"
@@ -137,6 +138,11 @@ SIGEVEC_EXPORT int ec_set_limit(ec_t ec, unsigned events)
 	c->limit.store(events, mo::seq_cst);
 	if (c->figures != nullptr)
 		c->figures->limit.store(events, mo::relaxed);
+	// An accept in its ring may be what waits for a credit.
+	if (c->credit_waiters.load(mo::seq_cst) && c->ring_owner.load(mo::relaxed) != 0) {
+		channel::signal(c.get());
+		wakeup::signal_owner(c.get());
+	}
 	channel::credit_returned(c.get());
 	// What ec_moderate holds back may be as many as there can be by now.
 	if (moderation::on(c.get()))

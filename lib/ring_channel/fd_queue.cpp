@@ -126,6 +126,7 @@ RingOperation *make_operation(RingState *s, const Call &call)
 	if (v != nullptr)
 		o->len = requests::asked_for(*o, v);
 	o->fd = call.fd;
+	o->multishot = call.multishot;
 	o->pinned = -1;
 	o->stream = call.op == Op::recv && (call.call_flags & MSG_WAITALL) != 0 &&
 		    is_stream_socket(call.fd);

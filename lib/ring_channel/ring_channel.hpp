@@ -64,7 +64,14 @@ struct FileOfOperation {
 		ino; // of one that may go on elsewhere: what fd was at the call; ino 0: not known
 };
 
-struct RingOperation : KeptOperation, OfRegion, FileOfOperation {
+// What an accept is at (ring_accept.cpp).
+struct OfAccept {
+	bool multishot;
+	bool polling; // it waits until there is something; else it takes what there is
+	bool starved_of_credit;
+};
+
+struct RingOperation : KeptOperation, OfRegion, FileOfOperation, OfAccept {
 	enum class State : uint8_t { free, waiting, in_ring, ready };
 	RingOperation *next; // behind it in its queue; in the list of what is free or ready
 	void *data;
@@ -119,14 +126,15 @@ struct RingState : RingNumber, RingFiles, RingRegions {
 	bool listening; // it does so, for others that wake its owner
 	bool ending;
 	uint64_t owner;
-	bool armed;       // the kernel signals the wakeup
-	bool may_ring;    // it may have done so
-	bool watching;    // it polls the channel's inner instance
-	int coalesce_fd;  // with ec_moderate: the eventfd that the kernel signals instead of the
-			  // wakeup (channel/moderation.hpp); or -1
-	bool from_device; // with ec_busy_poll: it has received from a device that the kernel can
-			  // poll
-	bool checked;     // this read has seen that the program has not closed the descriptor
+	bool armed;          // the kernel signals the wakeup
+	bool may_ring;       // it may have done so
+	bool watching;       // it polls the channel's inner instance
+	bool accept_starved; // there may be an accept that waits for a credit
+	int coalesce_fd;     // with ec_moderate: the eventfd that the kernel signals instead of the
+			     // wakeup (channel/moderation.hpp); or -1
+	bool from_device;    // with ec_busy_poll: it has received from a device that the kernel can
+			     // poll
+	bool checked;        // this read has seen that the program has not closed the descriptor
 	uint32_t in_ring;
 	unsigned cancels; // of single operations, whose answers will come
 	unsigned unsafe; // prepared, with a number that may be another file's before the submission
@@ -248,6 +256,21 @@ void finish(RingState *s, RingOperation *o, ssize_t result);
 void reap(Channel *c);
 
 void put_ready(RingState *s, RingOperation *o);
+
+// ---- ring_accept.cpp
+
+// Before an accept is started: what it is to begin with, and its file.
+void prepare_to_accept(RingState *s, RingOperation *o);
+// The entry for what it is at; the file is named by the caller.
+void prepare_accept(struct io_uring_sqe *sqe, const RingOperation *o);
+// What the ring tells of it.
+void accept_ended(Channel *c, RingState *s, RingOperation *o, ssize_t n, unsigned flags);
+// Accepts that wait for a credit try again.
+void accept_step(Channel *c, RingState *s);
+// Takes the operation, with its credit, that the next connection would end; or nullptr.
+RingOperation *take_reserved(RingOperation *o);
+// Of an accept, or a connection of one, whose event nobody has read.
+void close_accepted(const RingOperation *o);
 
 // ---- multishot_recv.cpp
 

@@ -37,6 +37,8 @@ void requeue(Channel *c, RingOperation *o)
 	call.op = Op::event;
 	call.fd = o->fd;
 	call.event = event_of(c, o);
+	// A connection nobody ever knows of is closed.
+	call.multishot = o->op == Op::accept;
 	if (o->use == RingOperation::Region::arrival || o->use == RingOperation::Region::disarmed)
 		call_region(o, &call);
 	if (submit::event(call, o->result) != 0)
@@ -51,6 +53,7 @@ void submit_again(Channel *c, RingOperation *o)
 	static_cast<Operation &>(call) = *o;
 	call.fd = number_of_file(o);
 	call.event = event_of(c, o);
+	call.multishot = o->op == Op::accept && o->multishot;
 	if (o->message != nullptr) {
 		call.message = &o->message->header;
 		call.result = o->message->result;
@@ -78,6 +81,8 @@ namespace {
 
 void move(Channel *c, RingState *s, RingOperation *o)
 {
+	if (take_reserved(o) != nullptr)
+		channel::return_credit(c);
 	bool there = o->fd < 0 || (o->held != nullptr ? number_of_file(o) >= 0 : still_there(s, o));
 	if (o->use == RingOperation::Region::armed) {
 		there = there && still_armed(o);

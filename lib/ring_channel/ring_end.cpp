@@ -45,6 +45,8 @@ void dispose(Channel *c)
 	uint64_t events = 0;
 	each(s, [&](RingOperation *o) {
 		events += o->parked ? 0 : 1;
+		events += take_reserved(o) != nullptr ? 1 : 0;
+		close_accepted(o);
 		bool request = o->use != RingOperation::Region::arrival &&
 			       o->use != RingOperation::Region::given;
 		if (request && o->state != RingOperation::State::ready)

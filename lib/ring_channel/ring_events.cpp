@@ -73,9 +73,12 @@ void settle(Channel *c, RingState *s, Seen seen)
 	// What came before it was armed the kernel has not signalled for; what came before it was
 	// drained, in vain.
 	for (bool unheard = false;;) {
+		// A reader gives back the credits of what it has found after this.
+		bool accept_can_go_on =
+			s->accept_starved && (seen != Seen::emptiness || !channel::full(c));
 		bool from_ring =
 			seen == Seen::emptiness ? ring_gives_something(s) : ring_has_something(s);
-		if (from_ring || !s->ready.empty() || !s->parked.empty() ||
+		if (from_ring || !s->ready.empty() || !s->parked.empty() || accept_can_go_on ||
 		    !channel::queue_empty(c)) {
 			// What a reader has left needs no moderation.
 			if (!s->armed || unheard || s->coalesce_fd >= 0 ||
@@ -188,7 +191,7 @@ int wait_once(Channel *c, RingState *s, bool wait, const Deadline &deadline)
 		e = seen;
 	else if (wait && !came)
 		e = await(c, deadline);
-	else if (wait || kernel_has_something(s))
+	else if (wait || kernel_has_something(s) || io_uring_sq_ready(&s->ring) != 0)
 		e = enter(c, false, deadline);
 	if (e >= 0 && came)
 		e = gather(c, deadline);

@@ -63,7 +63,9 @@ void start_in_ring(RingState *s, RingOperation *o)
 {
 	struct io_uring_sqe *sqe = get_sqe(s);
 	// A connection that has begun is not begun again: the socket tells its end.
-	if (o->op == Op::connect && o->again)
+	if (o->op == Op::accept)
+		prepare_accept(sqe, o);
+	else if (o->op == Op::connect && o->again)
 		io_uring_prep_poll_add(sqe, -1, POLLOUT);
 	else
 		prepare_sqe(sqe, o, -1, flags_of(o));
@@ -180,10 +182,14 @@ void received_part(Channel *c, RingState *s, RingOperation *o)
 		hand_over(c, o);
 }
 
-void ended(Channel *c, RingState *s, RingOperation *o, ssize_t n)
+void ended(Channel *c, RingState *s, RingOperation *o, ssize_t n, unsigned flags)
 {
 	s->in_ring--;
 	o->state = RingOperation::State::waiting;
+	if (o->op == Op::accept) {
+		accept_ended(c, s, o, n, flags);
+		return;
+	}
 	bool disturbed = n == -EINTR || n == -ECANCELED;
 	if (o->op == Op::poll && !disturbed) {
 		poll_ended(c, s, o, n);
@@ -229,6 +235,8 @@ void look_for_room(Channel *c, RingState *s)
 {
 	if (s->buffer_groups != nullptr || !s->parked.empty())
 		region_step(c, s);
+	if (s->accept_starved && !s->ending)
+		accept_step(c, s);
 }
 
 void completed_other(Channel *c, RingState *s, uint64_t tag, ssize_t n, bool more)
@@ -304,7 +312,7 @@ void reap(Channel *c)
 		else if (o->use == RingOperation::Region::armed)
 			completed(c, s, o, n, flags);
 		else
-			ended(c, s, o, n);
+			ended(c, s, o, n, flags);
 	}
 }
 

@@ -42,13 +42,9 @@ RingState *own(Channel *c)
 	return nullptr;
 }
 
-// What has to be tried at once, or may block, goes the ordinary way. So does an accept: it waits
-// exclusively, and one in a ring that is being left would swallow the wake-up that is meant for its
-// successor.
+// What has to be tried at once, or may block, goes the ordinary way.
 bool suitable(const Call &call)
 {
-	if (call.op == Op::accept)
-		return false;
 	if (call.dma.kind == dma::Use::Kind::wait)
 		return call.multishot && !call.dma.message && call.message == nullptr &&
 		       call.call_flags == 0;
@@ -159,6 +155,8 @@ int start(Channel *c, const Call &call)
 	if (o->len >= large &&
 	    (o->op == Op::send ? (c->flags & EC_BATCH) != 0 : (o->call_flags & MSG_WAITALL) != 0))
 		hold(s, o, nullptr);
+	if (o->op == Op::accept)
+		prepare_to_accept(s, o);
 	if (o->op == Op::connect || o->stream)
 		look_at(o->fd, &o->dev, &o->ino);
 	int error;

@@ -290,7 +290,10 @@ BOOST_AUTO_TEST_CASE(an_error_of_the_socket_ends_a_multishot_accept)
 
 BOOST_AUTO_TEST_CASE(a_multishot_accept_outlives_its_thread_and_holds_its_socket)
 {
-	for_each_channel([](Channel &ec) {
+	for_each_channel_kind([](unsigned flags) {
+		// What was in the ring of a thread that has ended goes on by its number.
+		const bool by_number = (flags & EC_SINGLE) != 0;
+		Channel ec(flags);
 		Fd listener = listening_socket(tcp4_kind), other = listening_socket(tcp4_kind);
 		Address to = address_of(listener);
 		int const number = listener;
@@ -298,7 +301,8 @@ BOOST_AUTO_TEST_CASE(a_multishot_accept_outlives_its_thread_and_holds_its_socket
 			ev_accept(number, EV_MULTISHOT | SOCK_CLOEXEC, ec, &datum);
 			ec_submit(ec);
 		});
-		BOOST_TEST_REQUIRE(dup2(other, listener) == number);
+		if (!by_number)
+			BOOST_TEST_REQUIRE(dup2(other, listener) == number);
 		std::vector<Fd> clients;
 		Accepted accepted;
 		for (int i = 0; i < 5; ++i) {
