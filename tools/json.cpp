@@ -79,12 +79,12 @@ Json &Json::number(const char *name, uint64_t value)
 	return *this;
 }
 
-Json &Json::real(const char *name, double value)
+Json &Json::real(const char *name, double value, bool exact)
 {
 	if (!std::isfinite(value))
 		return null(name);
 	begin_value(name);
-	print(to_, "%.6g", value);
+	print(to_, exact ? "%.15g" : "%.6g", value);
 	return *this;
 }
 

@@ -22,7 +22,7 @@ public:
 
 	Json &text(const char *name, std::string_view value);
 	Json &number(const char *name, uint64_t value);
-	Json &real(const char *name, double value);
+	Json &real(const char *name, double value, bool exact = false);
 	Json &boolean(const char *name, bool value);
 	Json &null(const char *name);
 

@@ -12,9 +12,9 @@
 
 namespace {
 
-const tool::Command *const commands[] = {&tool::run_command, &tool::info_command,
-					 &tool::check_command, &tool::stat_command,
-					 &tool::bench_command};
+const tool::Command *const commands[] = {
+	&tool::run_command, &tool::info_command,  &tool::check_command, &tool::stat_command,
+	&tool::top_command, &tool::trace_command, &tool::bench_command};
 
 void print_summary(FILE *to)
 {

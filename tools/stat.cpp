@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -33,15 +32,6 @@ double monotonic()
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
-void sleep_for(double seconds)
-{
-	struct timespec t;
-	t.tv_sec = static_cast<time_t>(seconds);
-	t.tv_nsec = static_cast<long>((seconds - std::floor(seconds)) * 1e9);
-	while (nanosleep(&t, &t) != 0 && errno == EINTR)
-		;
 }
 
 std::string heading(const Figures &f, State state, double seconds)
@@ -190,15 +180,6 @@ int stat_process(const char *word, StatOptions o)
 			is_process(static_cast<uint32_t>(*pid))
 				? why_none(static_cast<uint32_t>(*pid))
 				: "there is no such process, and none has left statistics");
-}
-
-std::optional<double> seconds(const char *s)
-{
-	char *end = nullptr;
-	double v = strtod(s, &end);
-	if (end == s || *end != '\0' || !(v >= 0.01) || v > 1e6)
-		return {};
-	return v;
 }
 
 int stat_main(int argc, char **argv)

@@ -7,9 +7,11 @@
 #include "sigevec/info.h"
 
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -150,6 +152,24 @@ std::optional<unsigned long> number(const char *s, unsigned long least, unsigned
 	if (*s < '0' || *s > '9' || *end != '\0' || errno != 0 || v < least || v > most)
 		return {};
 	return v;
+}
+
+std::optional<double> seconds(const char *s)
+{
+	char *end = nullptr;
+	double v = strtod(s, &end);
+	if (end == s || *end != '\0' || !(v >= 0.01) || v > 1e6)
+		return {};
+	return v;
+}
+
+void sleep_for(double seconds)
+{
+	struct timespec t;
+	t.tv_sec = static_cast<time_t>(seconds);
+	t.tv_nsec = static_cast<long>((seconds - std::floor(seconds)) * 1e9);
+	while (nanosleep(&t, &t) != 0 && errno == EINTR)
+		;
 }
 
 namespace {

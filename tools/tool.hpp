@@ -27,7 +27,8 @@ struct Command {
 	const char *help; // its options, a line each
 };
 
-extern const Command run_command, info_command, stat_command, bench_command, check_command;
+extern const Command run_command, info_command, stat_command, bench_command, check_command,
+	top_command, trace_command;
 
 // "sigevec stat: WHAT: text of errno" or the given text on standard error. Returns status.
 int complain(const char *command, const std::string &what, int status = exit_failed);
@@ -84,6 +85,10 @@ void print_version();
 
 // A number in decimals between least and most, or nothing.
 std::optional<unsigned long> number(const char *s, unsigned long least, unsigned long most);
+
+// A number of seconds from 0.01 on, or nothing.
+std::optional<double> seconds(const char *s);
+void sleep_for(double seconds);
 
 // The library that this tool runs with: its real path, or "".
 std::string library_path();

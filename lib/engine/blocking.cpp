@@ -11,6 +11,7 @@
 #include "engine/carrier.hpp"
 #include "engine/moment.hpp"
 #include "engine/transfer_impl.hpp"
+#include "request/stats_detail.hpp"
 
 #include <cerrno>
 #include <cstdio>
@@ -109,6 +110,7 @@ ssize_t one_moment(Request *r, int fd)
 
 ssize_t blocking(Request *r, int fd)
 {
+	stats_detail::step(trace::Step::begun, r, stats_detail::By::threads);
 	if (r->carrier != nullptr)
 		return carrier::run(r);
 	for (;;) {

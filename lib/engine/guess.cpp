@@ -68,7 +68,7 @@ Attempt attempt(const Call &c)
 		return a;
 	// As if it had been tried.
 	if (!memory && !attempts::pays(g.d.dev, g.d.ino, attempts::Way::read)) {
-		passed_on(stats::inline_left_out, c.fd);
+		passed_on(stats::inline_left_out, c.fd, c.begun);
 		a.answer = Answer::doubt;
 		a.result = -EAGAIN;
 		return a;
@@ -84,7 +84,7 @@ Attempt attempt(const Call &c)
 		stats::count(stats::inline_done);
 	else if (cold)
 		passed_on(a.result == -EAGAIN ? stats::inline_cold : stats::inline_unsupported,
-			  c.fd);
+			  c.fd, c.begun);
 	if (!memory && (believed || cold))
 		attempts::note(g.d.dev, g.d.ino, attempts::Way::read, believed);
 	return a;

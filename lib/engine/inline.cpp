@@ -44,24 +44,25 @@ bool complete(const Call &c, const Descriptor &d, ssize_t n)
 
 using attempts::Way;
 
-bool pays(const Descriptor &d, Way way)
+bool pays(const Call &c, const Descriptor &d, Way way)
 {
 	if (attempts::pays(d.dev, d.ino, way))
 		return true;
-	passed_on(stats::inline_left_out, d.fd);
+	passed_on(stats::inline_left_out, d.fd, c.begun);
 	return false;
 }
 
 bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	if (!pays(d, Way::read))
+	if (!pays(c, d, Way::read))
 		return false;
 	// At the offset alone: should the number have become another file since it was looked at,
 	// nothing is taken from a stream.
 	ssize_t n = transfer::at_offset(true, d.fd, whole(c), RWF_NOWAIT);
 	attempts::note(d.dev, d.ino, Way::read, n != -EAGAIN && n != -EOPNOTSUPP);
 	if (n == -EAGAIN || n == -EOPNOTSUPP || n == -ESPIPE || !complete(c, d, n)) {
-		passed_on(n == -EOPNOTSUPP ? stats::inline_unsupported : stats::inline_cold, d.fd);
+		passed_on(n == -EOPNOTSUPP ? stats::inline_unsupported : stats::inline_cold, d.fd,
+			  c.begun);
 		return false;
 	}
 	*result = n;
@@ -105,10 +106,10 @@ bool may_be_copied(const Call &c, const Descriptor &d)
 	    c.offset > LLONG_MAX - static_cast<off_t>(c.len))
 		return false;
 	if (order::sync_outstanding() || !transfer::may_be_written_in_call(c.offset, c.len, d)) {
-		passed_on(stats::inline_queued, d.fd);
+		passed_on(stats::inline_queued, d.fd, c.begun);
 		return false;
 	}
-	return pays(d, Way::write) && covers_pages(c, d);
+	return pays(c, d, Way::write) && covers_pages(c, d);
 }
 
 // What is longer than a hand-over was no gain.
@@ -127,7 +128,7 @@ bool write_cached(const Call &c, const Descriptor &d, ssize_t *result)
 		     slow_ns;
 	attempts::note(d.dev, d.ino, Way::write, quick);
 	if (!quick)
-		passed_on(stats::inline_slow, d.fd);
+		passed_on(stats::inline_slow, d.fd, c.begun);
 	if (n == -ESPIPE || (n >= 0 && static_cast<size_t>(n) != c.len))
 		return false;
 	*result = n;
@@ -140,7 +141,7 @@ bool on_file(const Call &c, const Descriptor &d, ssize_t *result)
 	if (c.len == 0 && d.kind != Kind::memory)
 		return false;
 	if (c.len > small) {
-		passed_on(stats::inline_large, d.fd);
+		passed_on(stats::inline_large, d.fd, c.begun);
 		return false;
 	}
 	if ((d.flags & (O_SYNC | O_DSYNC)) != 0 && c.op == Op::write)
@@ -220,12 +221,12 @@ bool on_stream(const Call &c, const Descriptor &d, ssize_t *result)
 {
 	bool read = is_inward(c.op);
 	if (c.len > small || (!read && d.kind == Kind::fifo)) {
-		passed_on(stats::inline_large, d.fd);
+		passed_on(stats::inline_large, d.fd, c.begun);
 		return false;
 	}
 	uint32_t word = stream::word_of({d.dev, d.ino, read});
 	if (read ? !stream::idle(word) : !stream::claim(word)) {
-		passed_on(stats::inline_queued, d.fd);
+		passed_on(stats::inline_queued, d.fd, c.begun);
 		return false;
 	}
 	return read ? read_stream(c, d, result) : write_stream(c, d, word, result);

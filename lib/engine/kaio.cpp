@@ -54,7 +54,7 @@ void refused(Context &c, Request *r, int error)
 {
 	take_events(c);
 	if (error == -EAGAIN)
-		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
+		passed_on(stats::kaio_full, r->fd.load(mo::relaxed), r->begun);
 	// Whatever the reason, a filter's refusal among them: the plain call says whether it is the
 	// request's.
 	if (pass_on(r))
@@ -185,7 +185,7 @@ bool submit(Request *r)
 		return false;
 	Context *c = own_context();
 	if (c == nullptr) {
-		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
+		passed_on(stats::kaio_full, r->fd.load(mo::relaxed), r->begun);
 		return false;
 	}
 	auto index = static_cast<int>(c - all);
@@ -194,7 +194,7 @@ bool submit(Request *r)
 	// Who is to be told must be told though nobody waits: without a thread to listen others
 	// have to do it, or refuse.
 	if (notifies && !start_listening(index)) {
-		passed_on(stats::kaio_full, r->fd.load(mo::relaxed));
+		passed_on(stats::kaio_full, r->fd.load(mo::relaxed), r->begun);
 		return false;
 	}
 	// aio_cancel of another thread may have been quicker.

@@ -234,7 +234,7 @@ void handle_event(Context &c, const struct io_event &e)
 	if (c.deserted && group_of(r) != nullptr)
 		group_of(r)->deserted();
 	if (refused)
-		passed_on(stats::kaio_would_block, r->fd.load(mo::relaxed));
+		passed_on(stats::kaio_would_block, r->fd.load(mo::relaxed), r->begun);
 	r->unfinished = !refused && transfer::advance(r, result);
 	if ((refused || r->unfinished) && helper::on_helper_thread())
 		leave_to_program(c, r, result);

@@ -7,6 +7,7 @@
 #include "dma/zero_copy.hpp"
 #include "engine/ring_prepare.hpp"
 #include "engine/transfer.hpp"
+#include "request/stats_detail.hpp"
 #include "runtime/config.hpp"
 #include "uring.h"
 
@@ -155,6 +156,7 @@ void Ring::watch_wakeup()
 
 void Ring::start(Request *r, int file)
 {
+	stats_detail::step(trace::Step::begun, r, stats_detail::By::uring);
 	struct io_uring_sqe *sqe = get_sqe();
 	size_t n = prepare_sqe(sqe, r, file, flags_of(r));
 	if (r->op == Op::send && r->message == nullptr &&

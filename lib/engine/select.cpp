@@ -6,6 +6,7 @@
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
 #include "request/pace.hpp"
+#include "request/stats_detail.hpp"
 #include "runtime/config.hpp"
 #include "runtime/probes.hpp"
 
@@ -56,10 +57,10 @@ const Engine *direct_engine(Request *r)
 	     attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way))) {
 		if (!may_be_slow(r) || pace::choose(r) == Pace::Way::kernel)
 			return by_kernel_aio(r);
-		passed_on(stats::kaio_slower, r->fd.load(mo::relaxed));
+		passed_on(stats::kaio_slower, r->fd.load(mo::relaxed), r->begun);
 		return nullptr;
 	}
-	passed_on(stats::kaio_left_out, r->fd.load(mo::relaxed));
+	passed_on(stats::kaio_left_out, r->fd.load(mo::relaxed), r->begun);
 	return r->is_read() ? &engines::uring : nullptr;
 }
 
@@ -129,15 +130,25 @@ bool inline_allowed()
 
 namespace {
 
+using stats_detail::By;
+
+// Once it has the request, it may have ended.
+bool give(const Engine &e, Request *r)
+{
+	By by = &e == &engines::kaio ? By::kaio : &e == &engines::uring ? By::uring : By::threads;
+	stats_detail::step(trace::Step::given, r, by);
+	return e.submit(r);
+}
+
 bool by_engine(Request *r)
 {
 	// Carried out as the caller, in the threads' order.
 	if (r->carrier != nullptr)
-		return engines::threads.submit(r);
+		return give(engines::threads, r);
 	const Engine *e = first_choice(r);
-	if (e != nullptr && e->submit != nullptr && e->submit(r))
+	if (e != nullptr && e->submit != nullptr && give(*e, r))
 		return true;
-	return engines::threads.submit(r);
+	return give(engines::threads, r);
 }
 
 } // namespace

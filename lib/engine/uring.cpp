@@ -30,7 +30,7 @@ bool submit(Request *r)
 		return false;
 	helper::Helper *h = helper::get();
 	if (h == nullptr || !h->has_ring) {
-		passed_on(stats::uring_unavailable, r->fd.load(mo::relaxed));
+		passed_on(stats::uring_unavailable, r->fd.load(mo::relaxed), r->begun);
 		return false;
 	}
 	return r->kind == Kind::file && r->op == Op::read ? held_files::to_driver(r)

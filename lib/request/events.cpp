@@ -4,6 +4,7 @@
 #include "base/syscalls.hpp"
 #include "request/message.hpp"
 #include "request/request.hpp"
+#include "request/stats_detail.hpp"
 
 #include <cerrno>
 
@@ -32,6 +33,7 @@ void describe_request(const Request *r, event_data_t *d)
 bool describe(Notification &n, event_data_t *d)
 {
 	Request *r = of(n);
+	stats_detail::read(*r);
 	describe_request(r, d);
 	if (r->dma)
 		dma::use_ops.describe(r, d);

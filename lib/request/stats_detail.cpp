@@ -51,6 +51,32 @@ void note_largest(Word &w, uint64_t n)
 		;
 }
 
+trace::Fields fields_of(trace::Step step, const Operation &o, int fd)
+{
+	return {.step = step,
+		.id = o.begun,
+		.operation = static_cast<uint8_t>(operation(o.op)),
+		.kind = 0,
+		.detail = 0,
+		.fd = fd,
+		.value = 0,
+		.offset = 0,
+		.aiocb = nullptr};
+}
+
+void trace_end(Op op, By engine, Kind kind, ssize_t result, uint64_t begun)
+{
+	trace::put({.step = trace::Step::ended,
+		    .id = begun,
+		    .operation = static_cast<uint8_t>(operation(op)),
+		    .kind = static_cast<uint8_t>(kind),
+		    .detail = static_cast<uint8_t>(engine),
+		    .fd = -1,
+		    .value = result,
+		    .offset = 0,
+		    .aiocb = nullptr});
+}
+
 // One request has ended. `begun' 0: not timed; otherwise it counts as `weight' in the latencies.
 void count_one(File *f, Op op, By engine, Kind kind, ssize_t result, uint64_t begun,
 	       unsigned weight)
@@ -66,6 +92,10 @@ void count_one(File *f, Op op, By engine, Kind kind, ssize_t result, uint64_t be
 		f->latency[i].errors.fetch_add(1, mo::relaxed);
 	if (begun == 0)
 		return;
+	if (trace::on()) {
+		trace_end(op, engine, kind, result, begun);
+		weight = 1; // everything is timed
+	}
 	uint64_t took = now() - begun;
 	f->latency[i].bucket[bucket_of(took)].fetch_add(weight, mo::relaxed);
 	note_largest(f->latency[i].largest, took);
@@ -98,6 +128,10 @@ Kind kind_in_ring(Op op)
 
 uint64_t begin_timed(unsigned one_in)
 {
+	if (trace::on()) {
+		untimed = 0;
+		return trace::new_id();
+	}
 	static thread_local uint32_t random __attribute__((tls_model("initial-exec")));
 	uint64_t t = now();
 	uint32_t x = random != 0 ? random : static_cast<uint32_t>(t) | 1;
@@ -110,6 +144,24 @@ uint64_t begin_timed(unsigned one_in)
 	return t;
 }
 
+void trace_submitted(const Call &c)
+{
+	if (!trace::on())
+		return;
+	trace::Fields f = fields_of(trace::Step::submitted, c, c.fd);
+	f.value = static_cast<int64_t>(c.len);
+	f.offset = c.offset;
+	f.aiocb = c.cb;
+	trace::put(f);
+}
+
+void trace_step(trace::Step step, const Operation &o, int fd, By engine)
+{
+	trace::Fields f = fields_of(step, o, fd);
+	f.detail = static_cast<uint8_t>(engine);
+	trace::put(f);
+}
+
 void count_call(const Call &c, Kind kind, By engine, ssize_t result)
 {
 	count_one(on(), c.op, engine, kind, result, c.begun, in_call);
@@ -117,13 +169,19 @@ void count_call(const Call &c, Kind kind, By engine, ssize_t result)
 
 void count_created(const Request *r)
 {
-	if (is_request(r))
-		flow_begun(on(), r->op, r->kind);
+	if (!is_request(r))
+		return;
+	flow_begun(on(), r->op, r->kind);
+	if (trace::on()) {
+		trace::Fields f = fields_of(trace::Step::queued, *r, r->fd.load(mo::relaxed));
+		f.kind = static_cast<uint8_t>(r->kind);
+		trace::put(f);
+	}
 }
 
 void time_from_now(Request *r)
 {
-	r->begun = now();
+	r->begun = trace::on() ? trace::new_id() : now();
 }
 
 void count_end(Request *r, ssize_t result)
@@ -145,10 +203,15 @@ void count_abandoned(const Request *r)
 		flow_ended(on(), r->op, r->kind);
 }
 
-void ring_began(Op op)
+void ring_began(const Call &c, uint64_t begun)
 {
-	if (File *f = on(); f != nullptr)
-		flow_begun(f, op, kind_in_ring(op));
+	File *f = on();
+	if (f == nullptr)
+		return;
+	flow_begun(f, c.op, kind_in_ring(c.op));
+	Call timed = c;
+	timed.begun = begun;
+	trace_submitted(timed);
 }
 
 void ring_ended(Op op, uint64_t begun, ssize_t result)
@@ -160,10 +223,13 @@ void ring_ended(Op op, uint64_t begun, ssize_t result)
 	flow_ended(f, op, kind_in_ring(op));
 }
 
-void ring_left(Op op)
+void ring_left(const Operation &o)
 {
-	if (File *f = on(); f != nullptr)
-		flow_ended(f, op, kind_in_ring(op));
+	File *f = on();
+	if (f == nullptr)
+		return;
+	flow_ended(f, o.op, kind_in_ring(o.op));
+	trace_step(trace::Step::moved, o, -1, By::none);
 }
 
 } // namespace sigevec::stats_detail

@@ -13,6 +13,7 @@
 #include "base/memory_order.hpp"
 #include "request/request.hpp"
 #include "runtime/stats.hpp"
+#include "runtime/trace.hpp"
 
 namespace sigevec::stats_detail {
 
@@ -32,6 +33,27 @@ inline uint64_t begin(unsigned one_in)
 	if (__builtin_expect(on() == nullptr, 1) || untimed-- != 0)
 		return 0;
 	return begin_timed(one_in);
+}
+
+// Steps of what begin() has given a time, for a trace. That is everything while one is kept.
+void trace_submitted(const Call &c);
+inline void submitted(const Call &c)
+{
+	if (__builtin_expect(c.begun != 0, 0))
+		trace_submitted(c);
+}
+void trace_step(trace::Step step, const Operation &o, int fd, By engine);
+// `given' and `begun'.
+inline void step(trace::Step step, const Request *r, By engine)
+{
+	if (trace::on())
+		trace_step(step, *r, r->fd.load(mo::relaxed), engine);
+}
+// Its event is being read.
+inline void read(const Operation &o)
+{
+	if (trace::on())
+		trace_step(trace::Step::read, o, -1, By::none);
 }
 
 // The end of a call without a Request. Async-signal-safe, as all that follow.
@@ -81,8 +103,8 @@ inline void done_by(Request *r, By engine)
 }
 
 // An operation in the ring of a channel: it has begun; ended; or goes on as a Request.
-void ring_began(Op op);
+void ring_began(const Call &c, uint64_t begun);
 void ring_ended(Op op, uint64_t begun, ssize_t result);
-void ring_left(Op op);
+void ring_left(const Operation &o);
 
 } // namespace sigevec::stats_detail

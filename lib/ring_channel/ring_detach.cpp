@@ -68,7 +68,7 @@ void submit_again(Channel *c, RingOperation *o)
 	channel::add_credit(c);
 	// It is counted once.
 	stats::count(stats::requests, uint64_t(-1));
-	stats_detail::ring_left(o->op);
+	stats_detail::ring_left(*o);
 	if (submit::start_with_credit(call) == 0) {
 		channel::return_credit(c);
 		return;
@@ -95,7 +95,7 @@ void move(Channel *c, RingState *s, RingOperation *o)
 	else if (o->cancelled || !there) {
 		o->result = o->done != 0 ? static_cast<ssize_t>(o->done) : -ECANCELED;
 		stats::count(stats::completions);
-		stats_detail::ring_ended(o->op, 0, o->result);
+		stats_detail::ring_ended(o->op, o->begun, o->result);
 		requeue(c, o);
 	} else
 		submit_again(c, o);

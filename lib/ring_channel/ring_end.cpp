@@ -50,7 +50,7 @@ void dispose(Channel *c)
 		bool request = o->use != RingOperation::Region::arrival &&
 			       o->use != RingOperation::Region::given;
 		if (request && o->state != RingOperation::State::ready)
-			stats_detail::ring_left(o->op);
+			stats_detail::ring_left(*o);
 		else if (o->message != nullptr)
 			message::close_received(o->message);
 		free_operation(s, o);

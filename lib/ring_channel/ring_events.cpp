@@ -14,6 +14,7 @@
 #include "base/memory_order.hpp"
 #include "base/uring_queue.hpp"
 #include "channel/queue.hpp"
+#include "request/stats_detail.hpp"
 #include "uring.h"
 
 #include <cerrno>
@@ -127,6 +128,7 @@ unsigned take(Channel *c, event_data_t *v, unsigned max)
 		RingOperation *o = s->ready.pop();
 		if (o->use == RingOperation::Region::arrival)
 			give_arrival(o);
+		stats_detail::read(*o);
 		describe(o, &v[n++]);
 		free_operation(s, o);
 	}

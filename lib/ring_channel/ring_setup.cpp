@@ -113,7 +113,7 @@ RingState *make(Channel *c)
 		config::force == config::Force::automatic || config::force == config::Force::uring;
 	RingState *s = wanted ? find_ring() : nullptr;
 	if (s == nullptr) {
-		passed_on(stats::uring_unavailable, c->fd);
+		passed_on(stats::uring_unavailable, c->fd, 0);
 		return nullptr;
 	}
 	s->coalesce_fd = -1;

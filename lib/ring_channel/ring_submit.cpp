@@ -166,7 +166,7 @@ int start(Channel *c, const Call &call)
 		free_operation(s, o);
 		return error;
 	}
-	stats_detail::ring_began(o->op);
+	stats_detail::ring_began(call, o->begun);
 	if (!first && waits_in_vain(o)) {
 		finish(s, o, -EAGAIN);
 		return 0;

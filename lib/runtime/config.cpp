@@ -12,6 +12,7 @@ namespace sigevec::config {
 Limits limits;
 Force force = Force::automatic;
 const char *stats_file = nullptr;
+uint64_t trace_steps = 0;
 
 namespace {
 
@@ -52,6 +53,9 @@ void read_environment()
 	// The file is written with the program's rights: a set-user-ID program takes no name from
 	// its caller.
 	stats_file = secure_getenv("SIGEVEC_STATS");
+	std::atomic<uint64_t> steps{0};
+	read_number("SIGEVEC_TRACE", steps, 1024, most_trace_steps);
+	trace_steps = steps.load(mo::relaxed);
 	if (const char *s = secure_getenv("SIGEVEC_ENGINE"))
 		for (const Name &n : names)
 			if (strcmp(s, n.name) == 0)

@@ -26,6 +26,9 @@ extern Limits limits;
 extern Force force;
 // A file for the statistics, or nullptr.
 extern const char *stats_file;
+// How many steps of requests are kept with them.
+constexpr uint64_t most_trace_steps = 1u << 24;
+extern uint64_t trace_steps;
 
 // Once, before anything else. Values that are not numbers in range are ignored.
 void read_environment();

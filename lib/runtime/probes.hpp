@@ -18,6 +18,7 @@
 
 #include "config.h"
 #include "runtime/stats.hpp"
+#include "runtime/trace.hpp"
 
 #ifdef HAVE_SYS_SDT_H
 #include <sys/sdt.h>
@@ -34,10 +35,21 @@
 
 namespace sigevec {
 
-// An engine declines a request for the reason that the counter tells.
-inline void passed_on(stats::Counter why, int fd)
+// An engine declines a request for the reason that the counter tells. id: what a trace calls it; or
+// 0.
+inline void passed_on(stats::Counter why, int fd, uint64_t id)
 {
 	stats::count(why);
+	if (trace::on())
+		trace::put({.step = trace::Step::fallback,
+			    .id = id,
+			    .operation = 0,
+			    .kind = 0,
+			    .detail = static_cast<uint8_t>(why),
+			    .fd = fd,
+			    .value = 0,
+			    .offset = 0,
+			    .aiocb = nullptr});
 	SIGEVEC_PROBE2(fallback, static_cast<int>(why), fd);
 }
 

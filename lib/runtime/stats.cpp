@@ -6,6 +6,7 @@
 #include "base/proc.hpp"
 #include "runtime/config.hpp"
 #include "runtime/stats_place.hpp"
+#include "runtime/trace.hpp"
 
 #include <cerrno>
 #include <cstdlib>
@@ -79,6 +80,7 @@ void describe(Header *h, bool by_several)
 	h->process_start = process_start();
 	h->opened = static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_nsec);
 	h->shared = by_several ? 1 : 0;
+	h->trace_steps = trace::steps();
 	strncpy(h->program, program_invocation_short_name, sizeof h->program - 1);
 	for (unsigned i = 0; i < counters; i++)
 		strncpy(h->names[i], names[i], stats_file::name_size - 1);
@@ -104,8 +106,8 @@ __attribute__((destructor)) void at_exit()
 void in_child()
 {
 	if (File *f = on(); f != nullptr && !shared)
-		mmap(f, sizeof *f, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-		     -1, 0);
+		mmap(f, stats_place::size(), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
 void watch_forks()
@@ -128,7 +130,8 @@ void open()
 	OwnedFd fd(stats_place::open());
 	if (fd < 0)
 		return;
-	void *memory = mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *memory =
+		mmap(nullptr, stats_place::size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED) {
 		stats_place::remove_name();
 		return;
@@ -141,6 +144,8 @@ void open()
 		own_rows = 0;
 	else
 		watch_forks();
+	if (trace::size() != 0)
+		trace::use(reinterpret_cast<stats_file::Trace *>(f + 1));
 	table.store(f->row, mo::release);
 	file.store(f, mo::release);
 }
@@ -152,9 +157,10 @@ void after_fork()
 	if (f != nullptr && shared)
 		return;
 	file.store(nullptr, mo::relaxed);
+	trace::ring.store(nullptr, mo::relaxed);
 	table.store(own, mo::relaxed);
 	if (f != nullptr)
-		munmap(f, sizeof *f);
+		munmap(f, stats_place::size());
 	for (Row &row : own)
 		for (unsigned i = 0; i < counters; i++)
 			row.counter[i].store(0, mo::relaxed);

@@ -17,7 +17,7 @@ namespace sigevec::stats_file {
 using Word = std::atomic<uint64_t>;
 
 constexpr uint64_t magic = 0x7374617473766773; // "sgvstats"
-constexpr uint32_t version = 4;
+constexpr uint32_t version = 5;
 
 // Rows 0 to own_rows-1 belong to one thread each, the others are shared by all further threads.
 constexpr unsigned rows = 20, own_rows = 16;
@@ -68,6 +68,7 @@ struct Header {
 	uint32_t shared;        // 1: several processes may add to it
 	char program[60];
 	char names[most_counters][name_size];
+	uint64_t trace_steps; // of the trace behind the file, a power of two; 0: there is none
 };
 
 struct Cell {
@@ -111,6 +112,41 @@ struct File {
 	Channel channel[channels];
 };
 
+// What happens to a request, one after the other.
+enum class Step : uint8_t {
+	none,
+	submitted, // the call has accepted it; value: its length
+	fallback,  // detail: the counter that tells why an engine has left it to another
+	queued,    // it has not ended within the call
+	given,     // detail: the engine that is to carry it out
+	begun,     // a thread calls the kernel for it, or io_uring is told of it
+	moved,     // out of a channel's ring, to go on as another request
+	ended,     // detail: the engine; value: the result, -errno for an error
+	read       // its event
+};
+constexpr unsigned steps = 9;
+
+// One step, or what is left of one. The time of `submitted', in ns of CLOCK_MONOTONIC, is the id of
+// the request.
+struct alignas(64) TraceStep {
+	Word sequence; // 1 + its number, once it is complete
+	uint64_t id, time;
+	int64_t value, offset;
+	uint64_t aiocb; // its address; 0: an ev_* call
+	int32_t fd;
+	uint32_t thread;
+	uint8_t step, operation, kind, detail;
+};
+constexpr uint64_t being_written = uint64_t{1} << 63; // in `sequence'
+
+// Behind the File. The steps are numbered in the order of their beginning, and the number says at
+// which place one is.
+struct alignas(4096) Trace {
+	Word next; // number
+	TraceStep step[];
+};
+
+static_assert(sizeof(TraceStep) == 64 && sizeof(File) % 4096 == 0);
 static_assert(sizeof(Header) <= 4096 && std::atomic<uint64_t>::is_always_lock_free);
 
 } // namespace sigevec::stats_file

@@ -9,6 +9,7 @@
 #include "runtime/config.hpp"
 #include "runtime/stats_file.hpp"
 #include "runtime/stats_folder.hpp"
+#include "runtime/trace.hpp"
 
 #include <cerrno>
 #include <climits>
@@ -87,7 +88,7 @@ private:
 bool reserve(int fd)
 {
 	NoSizeSignal quiet;
-	return syscall(SYS_fallocate, fd, 0, 0L, static_cast<long>(sizeof(File))) == 0;
+	return syscall(SYS_fallocate, fd, 0, 0L, static_cast<long>(size())) == 0;
 }
 
 bool can_be_mapped(int fd)
@@ -105,9 +106,12 @@ bool holds_statistics(int fd)
 	uint64_t word = 0;
 	if (sys::fstat(fd, &st) != 0 || !stats_folder::is_file_of(st, geteuid()))
 		return false;
-	return st.st_size == 0 || (st.st_size == sizeof(File) &&
-				   sys::pread(fd, &word, sizeof word, 0) == sizeof word &&
-				   (word == stats_file::magic || word == 0));
+	if (st.st_size == 0)
+		return true;
+	// Longer with a trace.
+	return st.st_size >= static_cast<off_t>(sizeof(File)) &&
+	       sys::pread(fd, &word, sizeof word, 0) == sizeof word &&
+	       (word == stats_file::magic || (word == 0 && st.st_size == sizeof(File)));
 }
 
 // A file that has this name is of an earlier process with this number, or of this one before exec.
@@ -225,6 +229,11 @@ Mode mode()
 	if (strcmp(s, "1") == 0)
 		return Mode::process;
 	return s[strlen(s) - 1] == '/' ? Mode::folder : Mode::shared;
+}
+
+size_t size()
+{
+	return sizeof(File) + trace::size();
 }
 
 int open()

@@ -10,12 +10,17 @@
 // hears of it.
 #pragma once
 
+#include <cstddef>
+
 namespace sigevec::stats_place {
 
 // Off; this process's own file, removed at its exit; a folder for a file of each process, which are
 // kept; or one file for all processes.
 enum class Mode { off, process, folder, shared };
 Mode mode();
+
+// Of the file, in bytes: with a trace, if one is asked for.
+size_t size();
 
 // The file with all its memory, or -1. Not async-signal-safe.
 int open();

@@ -58,7 +58,6 @@ int create_elsewhere(Call &c, Request **r)
 	if (int e = prepare_event(c.event); e != 0)
 		return e;
 	note_submitted(c);
-	c.begun = stats_detail::begin(stats_detail::in_call);
 	return create(c, r);
 }
 

@@ -49,9 +49,11 @@ int refuse(const Call &c, int error)
 	return error;
 }
 
-void note_submitted(const Call &c)
+void note_submitted(Call &c)
 {
 	stats::count(stats::requests);
+	c.begun = stats_detail::begin(stats_detail::in_call);
+	stats_detail::submitted(c);
 	SIGEVEC_PROBE4(submit, c.cb, static_cast<int>(c.op), c.fd, c.len);
 }
 
@@ -318,7 +320,6 @@ int start_with_credit(Call &c)
 	note_submitted(c);
 	if (c.op == Op::recv && (c.call_flags & MSG_WAITALL) != 0)
 		c.call_flags = transfer::flags_that_count(c.fd, c.call_flags);
-	c.begun = stats_detail::begin(stats_detail::in_call);
 	completion::begin(c.cb);
 	if (c.dma.remote)
 		return send_elsewhere(c);
@@ -344,7 +345,6 @@ int start_with_credit(Call &c)
 bool attempt(Call &c, const Descriptor &d)
 {
 	note_submitted(c);
-	c.begun = stats_detail::begin(stats_detail::in_call);
 	ssize_t result = -1;
 	if (!select::inline_allowed() || !engines::inline_.attempt(c, d, &result))
 		return false;
@@ -356,7 +356,6 @@ int start_described(Call &c, const Descriptor &d, bool tried)
 {
 	if (!tried) {
 		note_submitted(c);
-		c.begun = stats_detail::begin(stats_detail::in_call);
 	}
 	return start_transfer(c, d, nullptr, tried);
 }
@@ -364,7 +363,6 @@ int start_described(Call &c, const Descriptor &d, bool tried)
 int park(Call &c, const Descriptor &d, Request **r)
 {
 	note_submitted(c);
-	c.begun = stats_detail::begin(stats_detail::in_call);
 	*r = requests::create(c, d);
 	int error = *r != nullptr ? prepare_transfer(c, d, *r, -1) : EAGAIN;
 	if (error == 0) {

@@ -10,7 +10,7 @@ namespace sigevec::submit {
 
 // Gives back what the call has been given already; its errno.
 int refuse(const Call &c, int error);
-void note_submitted(const Call &c);
+void note_submitted(Call &c);
 // So that aio_cancel or ev_cancel finds it.
 void note_request(const Call &c, Request *r);
 // What the notification needs, before anything is promised. 0 or the errno of the call.

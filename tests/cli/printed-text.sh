@@ -51,7 +51,7 @@ for LC_ALL in C C.UTF-8; do
 	rm "$name"
 	printed "a command's name" 127 "$SIGEVEC_TOOL" run "$name"
 	printed "a subcommand" 2 "$SIGEVEC_TOOL" "$hostile"
-	for command in run info check stat bench; do
+	for command in run info check stat top trace bench; do
 		printed "an option of $command" 2 "$SIGEVEC_TOOL" $command "--$hostile" x
 	done
 	printed "an engine" 2 "$SIGEVEC_TOOL" run --engine "$hostile" true
