@@ -21,16 +21,31 @@
 
 namespace sigevec {
 
-// All signals held off for a scope, libc's own two excepted (setuid and cancellation need them).
+// The mask of the calling thread, as the kernel has it. libc's pthread_sigmask lets in libc's own
+// two signals whatever it sets, also the mask that it has told of itself: one of them would be
+// handled that a caller, further out, has blocked until it sleeps (iocontext/sleep.hpp) or has its
+// own rights again (engine/carrier_attempt.cpp), and be lost. errno is not touched.
+inline void change_signal_mask(int how, const sigset_t *set, sigset_t *before)
+{
+	constexpr size_t size_of_mask = 8;
+	int saved = errno;
+	if (before != nullptr)
+		sigemptyset(before);
+	syscall(SYS_rt_sigprocmask, how, set, before, size_of_mask);
+	errno = saved;
+}
+
+// All signals held off for a scope, libc's own two excepted (setuid and cancellation need them):
+// they stay as they are.
 class BlockSignals {
 public:
 	BlockSignals()
 	{
 		sigset_t all;
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &saved_);
+		sigfillset(&all); // without libc's two
+		change_signal_mask(SIG_BLOCK, &all, &saved_);
 	}
-	~BlockSignals() { pthread_sigmask(SIG_SETMASK, &saved_, nullptr); }
+	~BlockSignals() { change_signal_mask(SIG_SETMASK, &saved_, nullptr); }
 	BlockSignals(const BlockSignals &) = delete;
 	BlockSignals &operator=(const BlockSignals &) = delete;
 	const sigset_t &saved() const { return saved_; }

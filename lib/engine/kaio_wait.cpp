@@ -49,7 +49,7 @@ void cancelled_while_leading(void *p)
 {
 	auto *l = static_cast<Leading *>(p);
 	l->end();
-	pthread_sigmask(SIG_SETMASK, l->mask, nullptr);
+	change_signal_mask(SIG_SETMASK, l->mask, nullptr);
 }
 
 // A sleep that undo(arg) undoes if it does not return, with a type of cancellation inside.

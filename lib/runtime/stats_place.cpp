@@ -63,7 +63,7 @@ public:
 	{
 		sigemptyset(&signal_);
 		sigaddset(&signal_, SIGXFSZ);
-		pthread_sigmask(SIG_BLOCK, &signal_, &saved_);
+		change_signal_mask(SIG_BLOCK, &signal_, &saved_);
 		sigset_t pending;
 		was_pending_ = sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) != 0;
 	}
@@ -73,7 +73,7 @@ public:
 		siginfo_t info;
 		if (!was_pending_)
 			sys::take_signal(sys::set_of(SIGXFSZ), &info);
-		pthread_sigmask(SIG_SETMASK, &saved_, nullptr);
+		change_signal_mask(SIG_SETMASK, &saved_, nullptr);
 		errno = error;
 	}
 	NoSizeSignal(const NoSizeSignal &) = delete;

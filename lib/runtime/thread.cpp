@@ -50,11 +50,11 @@ int create(pthread_t *t, size_t stack, Start *s)
 	sigset_t inherited, before;
 	sigfillset(&inherited);
 	sigdelset(&inherited, SIGSYS);
-	pthread_sigmask(SIG_SETMASK, &inherited, &before);
+	change_signal_mask(SIG_SETMASK, &inherited, &before);
 	int e = stack == 0 ? 0 : pthread_attr_setstacksize(&attr, stack);
 	if (e == 0)
 		e = pthread_create(t, &attr, enter, s);
-	pthread_sigmask(SIG_SETMASK, &before, nullptr);
+	change_signal_mask(SIG_SETMASK, &before, nullptr);
 	pthread_attr_destroy(&attr);
 	return e;
 }

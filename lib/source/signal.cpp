@@ -4,6 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/pending_signal.hpp"
 #include "base/shortage.hpp"
+#include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
 #include "channel/reader_fds.hpp"
@@ -116,10 +117,10 @@ int open_and_add(const sigset_t &set, Wait *w)
 	// Before anything can be read: a signal that is not blocked would still be handled in the
 	// old way.
 	sigset_t before;
-	pthread_sigmask(SIG_BLOCK, &set, &before);
+	change_signal_mask(SIG_BLOCK, &set, &before);
 	int error = reader_fds::add(w->channel, fd, handle(w), &w->fd);
 	if (error != 0)
-		pthread_sigmask(SIG_SETMASK, &before, nullptr);
+		change_signal_mask(SIG_SETMASK, &before, nullptr);
 	return error;
 }
 
