@@ -44,6 +44,23 @@ double cost_of_cancelling(int n)
 	return cost;
 }
 
+/// What the end of a channel costs in which n receives wait, each on a socket of its own.
+double cost_of_the_end(unsigned flags, int n)
+{
+	Channel ec(flags);
+	std::vector<Fd> sockets;
+	static char byte;
+	for (int i = 0; i < n; ++i) {
+		sockets.emplace_back(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+		BOOST_TEST_REQUIRE(sockets.back() >= 0);
+		BOOST_TEST_REQUIRE(ev_recv(sockets.back(), &byte, 1, 0, ec, nullptr) == 0);
+	}
+	hand_over(ec);
+	const double before = processor_time();
+	ec_destroy(ec.release());
+	return processor_time() - before;
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_CASE(a_send_to_a_peer_that_will_send_no_more_is_cancelled)
@@ -173,4 +190,28 @@ BOOST_AUTO_TEST_CASE(cancelling_each_of_many_receives_is_linear)
 			       << " s");
 	BOOST_TEST(is_linear(),
 		   few << " cost " << for_few << " s, " << many << " cost " << for_many << " s");
+}
+
+/// Eight times as many cost 64 times as much if each looks at all others.
+BOOST_AUTO_TEST_CASE(the_end_of_a_channel_costs_each_of_its_receives_the_same)
+{
+	static constexpr int times = 8, few = 900, many = times * few;
+	rlimit limit;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < many + 100)
+		return; // not that many descriptors
+	for_each_channel_kind([&](unsigned flags) {
+		constexpr double least = few * 50e-6 * slowness;
+		double for_few = cost_of_the_end(flags, few),
+		       for_many = cost_of_the_end(flags, many);
+		const auto is_linear = [&] {
+			return for_many < 3 * std::max(for_few, least) * times;
+		};
+		for (int i = 0; i < 3 && !is_linear(); ++i)
+			for_many = std::min(for_many, cost_of_the_end(flags, many));
+		BOOST_TEST(is_linear(), few << " cost " << for_few << " s, " << many << " cost "
+					    << for_many << " s");
+	});
 }
