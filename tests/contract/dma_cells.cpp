@@ -42,7 +42,7 @@ std::string content(const Region &region, const void *piece, ssize_t n, bool mes
 /// Who waits: asks, and says what has come.
 class Taker {
 public:
-	explicit Taker(bool message = false) : message(message) {}
+	explicit Taker(bool by_message) : message(by_message) {}
 	virtual ~Taker() = default;
 	virtual void ask(const Associated &s) = 0;
 	/// It is asked, and nothing has come.
@@ -55,7 +55,7 @@ protected:
 
 class ByCall : public Taker {
 public:
-	explicit ByCall(int flags, bool message = false) : Taker(message), flags_(flags) {}
+	explicit ByCall(int flags, bool by_message = false) : Taker(by_message), flags_(flags) {}
 	void ask(const Associated &s) override
 	{
 		waiter_.emplace([this, &s] {
@@ -80,7 +80,7 @@ private:
 
 class ByRequest : public Taker {
 public:
-	explicit ByRequest(int flags, bool message = false) : Taker(message), flags_(flags) {}
+	explicit ByRequest(int flags, bool by_message = false) : Taker(by_message), flags_(flags) {}
 	void ask(const Associated &s) override
 	{
 		request_ = &on_region(s, s.region, 100);
@@ -104,8 +104,8 @@ private:
 /// A request with an event; armed: for every arrival.
 class ByEvent : public Taker {
 public:
-	ByEvent(unsigned channel_flags, int flags, bool message = false)
-	    : Taker(message), ec(channel_flags), flags_(flags)
+	ByEvent(unsigned channel_flags, int flags, bool by_message = false)
+	    : Taker(by_message), ec(channel_flags), flags_(flags)
 	{
 	}
 	void ask(const Associated &s) override
@@ -131,6 +131,7 @@ private:
 /// A function, which says that something is there.
 class ByFunction : public Taker {
 public:
+	ByFunction() : Taker(false) {}
 	void ask(const Associated &s) override
 	{
 		BOOST_TEST_REQUIRE(
