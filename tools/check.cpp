@@ -71,8 +71,8 @@ void look_inside(Verdict &v)
 	});
 	if (libevent)
 		v.notes.emplace_back(
-			"it loads libevent: 'sigevec run --libevent' makes its bufferevents wait "
-			"in event channels; its plain events, and "
+			"it loads libevent: with 'sigevec run --libevent' its bufferevents make "
+			"fewer system calls; its plain events, and "
 			"what it makes of bufferevents by functions of its own, stay libevent's");
 	bool linked =
 		std::any_of(p.elf.needed.begin(), p.elf.needed.end(),

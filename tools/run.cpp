@@ -117,7 +117,7 @@ const Command run_command = {
 	"[--engine NAME] [--libevent] [--stats[=json]] [--output FILE] [--] PROGRAM [ARGUMENT...]",
 	"run a program with the library in place of libc's AIO",
 	"  -e, --engine NAME     use inline, kaio, uring or threads wherever it can\n"
-	"      --libevent        libevent's bufferevents wait in event channels\n"
+	"      --libevent        libevent's bufferevents, with fewer system calls\n"
 	"      --stats[=json]    at the end tell on standard error what the program did\n"
 	"  -o, --output FILE     tell it in FILE instead\n"};
 

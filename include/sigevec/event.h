@@ -38,9 +38,10 @@ struct event *sigevec_event_new(struct event_base *base, ec_t ec, sigevec_event_
 				void *arg);
 
 /*
- * bufferevent_sigevec_new: what bufferevent_socket_new(base, fd, options) does, but that an event
- * channel, which all these bufferevents of a base share, waits for the descriptors. fd: a socket,
- * or -1 (bufferevent_setfd, bufferevent_socket_connect). Data is read and written by libevent's own
+ * bufferevent_sigevec_new: what bufferevent_socket_new(base, fd, options) does, but for how the
+ * loop learns that there is something to do: an event channel, which all these bufferevents of a
+ * base share, waits for room to send, and a wait for data outlasts the messages. fd: a socket, or
+ * -1 (bufferevent_setfd, bufferevent_socket_connect). Data is read and written by libevent's own
  * functions, and nothing is read ahead. All of libevent's functions for bufferevents work on it.
  * What the channel is no use for (a descriptor that is no socket, a connection in the making, a
  * system without io_uring, a libevent whose bufferevents are built otherwise) libevent waits for by

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// A bufferevent of libevent's whose descriptor is waited for by the channel of its base.
+// A bufferevent of libevent's that waits for data by one event for all of its life, and for room in
+// the channel of its base.
 //
 // It is an ordinary socket bufferevent, made by libevent, and whatever happens to data is done by
 // libevent's own two functions, which read and write: what a program sees is libevent's doing. Only
 // when they run is ours. Nothing is received before libevent receives it, so a bufferevent that is
 // disabled, freed or given another descriptor leaves everything in the socket.
 //
-// libevent's two events of the bufferevent are not in epoll while the channel waits. `ev_read' has
-// the descriptor, which libevent's TLS looks for there, but waits for nothing: it is a timer, and
+// libevent's two events of the bufferevent are not in epoll meanwhile. `ev_read' has the
+// descriptor, which libevent's TLS looks for there, but waits for nothing: it is a timer, and
 // whether reading is wanted stands in `reading'. `ev_write' waits for writing on the descriptor -1:
-// it is added while libevent wants to write. Both are made active when the channel says so, and
+// it is added while libevent wants to write. Both are made active when a wait of ours ends, and
 // have their turn, their priority and their time-outs as ever.
 //
-// A base that has few bufferevents waits for their data by itself, with an event of ours for each
-// (`by_base'), which takes the place of a request: a turn of the channel costs as many calls for
-// one as for all. That event is taken out of epoll when it comes while nobody wants to read, not
-// before, so that a server that stops reading while it answers pays nothing for that.
+// For data the base waits with an event of ours (`by_base'): a request would have to be made for
+// each message. That event is taken out of epoll when it comes while nobody wants to read, not
+// before, so that a server that stops reading while it answers pays nothing for that. Room is
+// asked for before it is waited for, so requests are rare.
 //
 // The bufferevent's table of operations is a copy of libevent's with some functions of ours; the
 // copy is the first member of the Link, which is how a bufferevent leads to its Link.
@@ -54,8 +55,8 @@ struct Link {
 	struct evbuffer_cb_entry *own, **own_place; // our callback of the output; where its entry
 						    // stands while it is the last that was added
 	evutil_socket_t fd;
-	Request *data, *room; // what is asked of the channel; made when they are needed
-	struct event by_base; // added: the base itself waits for data, not the channel
+	Request *room;        // what is asked of the channel; made when it is needed
+	struct event by_base; // added: data is waited for
 	std::atomic<bool> marked;
 	Link *next;
 	Link *next_due;
@@ -87,7 +88,7 @@ private:
 
 // ---- readiness.cpp
 
-// Whether the base itself waits for data, so that reading needs nothing of the channel.
+// Whether data is waited for, so that reading needs nothing more.
 bool base_waits(const Link *k);
 
 // What libevent calls in the channel's mode when its event is due; by the thread of the loop.
@@ -95,14 +96,14 @@ void read_ready(evutil_socket_t, short what, void *bev);
 void write_ready(evutil_socket_t, short what, void *bev);
 // Asks for what k needs, and takes back what it does not want any more. By the thread of the loop.
 void start(Link *k);
-// A request has ended, and something may be due. False: it has been taken from the link. By the
+// The request has ended, and something may be due. False: it has been taken from the link. By the
 // thread of the loop, as activate().
 bool ended(Link *k, Request *r, ssize_t result, int error);
 void activate(Link *k);
 // The link forgets its descriptor: its requests are cancelled and abandoned. In the thread of the
 // loop the channel holds it no longer after hand_over().
 void abandon(Link *k);
-// Whether it reads by the channel has changed: a base with one that does goes on running.
+// Whether it reads by our event has changed: a base with one that does goes on running.
 void count(Link *k);
 
 // ---- descriptor.cpp

@@ -19,7 +19,6 @@ Link *&next_due_of(Link *k)
 namespace {
 
 constexpr unsigned rounds = 4; // before other events of the base have their turn
-constexpr unsigned few = 8;
 
 constexpr struct timespec at_once = {0, 0};
 constexpr struct timeval no_time = {0, 0};
@@ -220,11 +219,6 @@ void due(Link *k)
 void call_for_turn(Loop *l)
 {
 	event_active(&l->wanted, EV_READ, 1);
-}
-
-bool has_few(const Loop *l)
-{
-	return l->links.load(mo::relaxed) <= few;
 }
 
 void reads(Loop *l, bool more)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The channel of an event_base: all bufferevents of the base receive and send through it
+// The channel of an event_base: all bufferevents of the base that have no room to send wait in it
 // (link.hpp). Its descriptor is an event of the base while requests are outstanding, so a loop ends
 // when libevent's own would.
 //
@@ -82,10 +82,10 @@ struct Loop {
 	Mutex lock;                      // the channel, and what follows
 	unsigned outstanding;            // requests whose event has not been taken
 	unsigned readers;
-	bool prepared;               // something that the kernel does not know yet
-	Request *to_cancel;          // by the thread of the loop
-	Request *early;              // their events were taken by hand_over()
-	std::atomic<unsigned> links; // changed under the registry's lock
+	bool prepared;      // something that the kernel does not know yet
+	Request *to_cancel; // by the thread of the loop
+	Request *early;     // their events were taken by hand_over()
+	unsigned links;     // under the registry's lock
 	Loop *next;
 };
 
@@ -102,9 +102,6 @@ void due(Link *k);
 
 // A turn of the channel behind what is active by now. By the thread of the loop.
 void call_for_turn(Loop *l);
-
-// Whether a base with so many bufferevents waits by itself.
-bool has_few(const Loop *l);
 
 // One reader more, or one less.
 void reads(Loop *l, bool more);

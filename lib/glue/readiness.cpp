@@ -35,10 +35,9 @@ Request *make(Link *k)
 }
 
 // The link has no part in it any more.
-void take_from(Link *k, Request *&slot)
+void take_from(Link *k)
 {
-	Request *r = slot;
-	slot = nullptr;
+	Request *r = std::exchange(k->room, nullptr);
 	if (r == nullptr)
 		return;
 	if (!r->outstanding) {
@@ -49,15 +48,13 @@ void take_from(Link *k, Request *&slot)
 	r->link.store(nullptr, mo::release);
 }
 
-// False: the channel takes no more requests, and libevent goes on by itself.
-bool wait_for(Link *k, Request *&slot, short events)
+// If the channel takes no more requests libevent goes on by itself.
+void wait_for_room(Link *k)
 {
-	if (slot == nullptr)
-		slot = make(k);
-	if (slot != nullptr && start_poll(k->loop, slot, k->fd, events))
-		return true;
-	make_plain(k);
-	return false;
+	if (k->room == nullptr)
+		k->room = make(k);
+	if (k->room == nullptr || !start_poll(k->loop, k->room, k->fd, POLLOUT))
+		make_plain(k);
 }
 
 // It waits for nothing, so this is so only until its function runs.
@@ -120,7 +117,7 @@ void start_writing(Link *k)
 		if (outstanding(k->room))
 			cancel(k->loop, k->room);
 	} else if (!outstanding(k->room) && !k->write_due)
-		wait_for(k, k->room, POLLOUT);
+		wait_for_room(k);
 }
 
 // As a rule there is room: to see that takes one call, and the channel needs three. What there is
@@ -144,22 +141,15 @@ void wait_by_base(Link *k)
 
 void start_reading(Link *k)
 {
-	if (!k->reading) {
-		if (outstanding(k->data))
-			cancel(k->loop, k->data);
-	} else if (outstanding(k->data) || base_waits(k))
-		return;
-	else if (has_few(k->loop))
+	if (k->reading && !base_waits(k))
 		wait_by_base(k);
-	else if (!k->read_due && !read_is_due(k))
-		wait_for(k, k->data, POLLIN);
 }
 
 // io_uring's wait ends with POLLRDHUP as well, which nobody asks for here. It would do so again at
 // once: libevent waits for the room in a connection whose peer has said its last.
-bool is_ready(short events, ssize_t result)
+bool has_room(ssize_t result)
 {
-	return (result & (events | POLLERR | POLLHUP | POLLNVAL)) != 0;
+	return (result & (POLLOUT | POLLERR | POLLHUP | POLLNVAL)) != 0;
 }
 
 size_t piece_of(const Link *k)
@@ -280,12 +270,12 @@ bool ended(Link *k, Request *r, ssize_t result, int error)
 	r->outstanding = false;
 	if (!in_channel(k))
 		return true;
-	if (result < 0 ? error != ECANCELED : !is_ready(r == k->data ? POLLIN : POLLOUT, result))
+	if (result < 0 ? error != ECANCELED : !has_room(result))
 		make_plain(k);
 	else if (result < 0)
 		mark(k); // it may be wanted again by now
 	else {
-		becomes_due(k, r == k->data ? k->read_due : k->write_due);
+		becomes_due(k, k->write_due);
 		look_for_the_other(k);
 	}
 	return true;
@@ -308,8 +298,7 @@ void abandon(Link *k)
 {
 	if (event_initialized(&k->by_base) != 0)
 		event_del_noblock(&k->by_base);
-	take_from(k, k->data);
-	take_from(k, k->room);
+	take_from(k);
 }
 
 void count(Link *k)
