@@ -12,9 +12,7 @@ clients=40 messages=50
 attempts=4
 
 find_library
-[ "$SIGEVEC_LIB" != none ] || skip "there is nothing to preload"
-event_lib=$(dirname -- "$SIGEVEC_LIB")/libsigevec_event.so.1
-[ -e "$event_lib" ] || skip "the library is built without libevent"
+find_event_library
 need turnserver turnutils_uclient
 make_work
 server=

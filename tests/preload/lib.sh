@@ -64,6 +64,22 @@ own_network() {
 	SIGEVEC_OWN_NETWORK=1 exec unshare $maps --net sh -c 'ip link set lo up && exec "$@"' sh sh "$0" "$@"
 }
 
+# listening PROCESS PORT...: waits until somebody listens on each PORT of this machine; false if the process has ended before.
+listening() {
+	process=$1
+	shift
+	for _ in $(seq 600); do
+		missing=
+		for port; do
+			grep -q ":$(printf '%04X' "$port") [0-9A-F:]* 0A " /proc/net/tcp || missing=1
+		done
+		[ -n "$missing" ] || return 0
+		kill -0 "$process" 2>/dev/null || return 1
+		sleep 0.1
+	done
+	return 1
+}
+
 absolute() { (CDPATH='' cd -- "$(dirname -- "$1")" && printf '%s/%s\n' "$(pwd)" "$(basename -- "$1")"); }
 
 find_library() {
@@ -78,6 +94,25 @@ find_library() {
 	if ldd "$SIGEVEC_LIB" | grep -q 'libtsan\.'; then
 		skip "the library is built with the thread sanitizer, which cannot be preloaded into a foreign program"
 	fi
+}
+
+# For programs on libevent: $event_lib, which preloads the library by itself.
+find_event_library() {
+	[ "$SIGEVEC_LIB" != none ] || skip "there is nothing to preload"
+	event_lib=$(dirname -- "$SIGEVEC_LIB")/libsigevec_event.so.1
+	[ -e "$event_lib" ] || skip "the library is built without libevent"
+}
+
+# with_event_engine NAME: as with_engine, with bufferevent_socket_new replaced, too.
+with_event_engine() {
+	with_engine "$1"
+	sed -i "s#LD_PRELOAD='#&$event_lib #" "$work/under"
+}
+
+# The last program's bufferevents are ours.
+proved_bufferevents() {
+	passed=$((passed + 1))
+	cat "$work"/bind.* | grep -q 'libsigevec_event.so.1.*bufferevent_socket_new' || fail "bufferevent_socket_new is not ours"
 }
 
 cleanup() {
@@ -163,9 +198,11 @@ proved() {
 
 counted() { [ "$(statistic "$1")" -gt 0 ] || fail "the statistic $1 is 0"; }
 
+tool() { LD_LIBRARY_PATH=$(dirname -- "$SIGEVEC_LIB") "$SIGEVEC_TOOL" "$@"; }
+
 # statistic NAME: a value of the last run's statistics.
 statistic() {
-	LD_LIBRARY_PATH=$(dirname -- "$SIGEVEC_LIB") "$SIGEVEC_TOOL" stat "$work/stats" |
+	tool stat "$work/stats" |
 		awk -v name="$1" '$1 == name { print $2; exit }'
 }
 

@@ -12,10 +12,8 @@ engines=$SIGEVEC_ENGINES
 again=3 # times a test that failed is tried alone: some of libevent's own measure time
 
 find_library
-[ "$SIGEVEC_LIB" != none ] || skip "there is nothing to preload"
+find_event_library
 library_dir=$(dirname -- "$SIGEVEC_LIB")
-event_lib=$library_dir/libsigevec_event.so.1
-[ -e "$event_lib" ] || skip "the library is built without libevent"
 make_work
 
 # A list of sources of our own: most machines have none configured, and the system's is not ours to change.
@@ -39,8 +37,10 @@ pkg-config --exists openssl || skip "OpenSSL's headers are not installed"
 what="building libevent"
 mkdir suite
 cd suite || fail "cannot enter the folder"
-run 600 "$source/configure" --disable-dependency-tracking --disable-static --disable-samples CC="${CC:-cc}"
-run 900 "${MAKE:-make}" -j2 test/regress
+run 1800 "$source/configure" --disable-dependency-tracking --disable-static --disable-samples CC="${CC:-cc}"
+# Debian's patches are younger than what was generated: it is as it should be.
+mkdir -p test
+run 1800 "${MAKE:-make}" -j2 ACLOCAL=: AUTOCONF=: AUTOHEADER=: AUTOMAKE=: test/regress
 export LD_LIBRARY_PATH="$PWD/.libs:$library_dir"
 
 # regress TESTS LOG [VARIABLE=VALUE...]: a status of 1 is a test that failed.
