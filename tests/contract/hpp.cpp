@@ -108,13 +108,8 @@ BOOST_AUTO_TEST_CASE(accept_and_connect)
 {
 	Fd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
 		client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-	sockaddr_in address{};
-	address.sin_family = AF_INET;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	socklen_t length = sizeof address;
+	sockaddr_in address = listen_on_loopback(listener);
 	auto *const where = reinterpret_cast<sockaddr *>(&address);
-	BOOST_TEST_REQUIRE((bind(listener, where, length) == 0 && listen(listener, 1) == 0));
-	BOOST_TEST_REQUIRE(getsockname(listener, where, &length) == 0);
 
 	channel ch;
 	std::atomic<unsigned> done = 0;
@@ -124,7 +119,7 @@ BOOST_AUTO_TEST_CASE(accept_and_connect)
 			echo(on, static_cast<int>(*accepted));
 	};
 	auto call = [&](channel &on, int fd) -> detached {
-		result const connected = co_await on.connect(fd, where, length);
+		result const connected = co_await on.connect(fd, where, sizeof address);
 		if (connected.value == 0)
 			converse(on, fd, 3, done);
 	};

@@ -197,12 +197,7 @@ inline std::string pattern_text(size_t n)
 struct Listener {
 	Listener() : fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))
 	{
-		address.sin_family = AF_INET;
-		address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-		socklen_t n = sizeof address;
-		BOOST_TEST_REQUIRE(bind(fd, to(), n) == 0);
-		BOOST_TEST_REQUIRE(listen(fd, 10) == 0);
-		BOOST_TEST_REQUIRE(getsockname(fd, to(), &n) == 0);
+		address = listen_on_loopback(fd, 10);
 	}
 	sockaddr *to() { return reinterpret_cast<sockaddr *>(&address); }
 	Fd fd;

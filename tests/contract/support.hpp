@@ -370,6 +370,18 @@ inline Stream unix_stream(int type = SOCK_STREAM)
 	REQUIRE_ON_ANY_THREAD(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) == 0);
 	return {"unix socket", Fd(ends[0]), Fd(ends[1]), true};
 }
+/// A TCP socket listens on some free port, which is returned.
+inline sockaddr_in listen_on_loopback(int fd, int backlog = 1)
+{
+	sockaddr_in address{};
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	socklen_t length = sizeof address;
+	auto *const where = reinterpret_cast<sockaddr *>(&address);
+	REQUIRE_ON_ANY_THREAD((bind(fd, where, length) == 0 && listen(fd, backlog) == 0));
+	REQUIRE_ON_ANY_THREAD(getsockname(fd, where, &length) == 0);
+	return address;
+}
 inline Stream tcp_stream()
 {
 	Fd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -379,14 +391,9 @@ inline Stream tcp_stream()
 			const int bytes = 65536;
 			setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes);
 		}
-	sockaddr_in address{};
-	address.sin_family = AF_INET;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	socklen_t length = sizeof address;
+	sockaddr_in address = listen_on_loopback(listener);
 	auto *const where = reinterpret_cast<sockaddr *>(&address);
-	REQUIRE_ON_ANY_THREAD((bind(listener, where, length) == 0 && listen(listener, 1) == 0));
-	REQUIRE_ON_ANY_THREAD(getsockname(listener, where, &length) == 0);
-	REQUIRE_ON_ANY_THREAD(connect(client, where, length) == 0);
+	REQUIRE_ON_ANY_THREAD(connect(client, where, sizeof address) == 0);
 	Fd server(accept(listener, nullptr, nullptr));
 	REQUIRE_ON_ANY_THREAD(server >= 0);
 	return {"tcp socket", std::move(server), std::move(client), true};
@@ -468,26 +475,37 @@ inline bool is_tcp(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
 	       protocol == IPPROTO_TCP;
 }
-/// Writes until not one byte more fits; returns how many did. TCP's buffer grows no more.
-inline size_t fill(int fd)
+/// Writes 'f' until not one byte more fits; returns how many did. The file's flags stay.
+inline size_t fill_up(int fd)
 {
-	const bool tcp = is_tcp(fd);
-	const int room = 65536;
-	if (tcp)
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-	set_nonblocking(fd);
+	const int flags = fcntl(fd, F_GETFL);
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	const bool tcp = is_tcp(fd), tty = isatty(fd) != 0;
 	std::vector<char> block(4096, 'f');
 	size_t total = 0;
-	for (size_t before = ~size_t{0}; total != before;) {
-		before = total;
+	// Others carry on what was written.
+	const int looks = tcp ? 2 : tty ? 4 : 1;
+	for (int left = looks; left > 0;) {
+		const size_t before = total;
 		for (size_t piece : {block.size(), size_t{1}})
 			for (ssize_t n; (n = write(fd, block.data(), piece)) > 0;)
 				total += static_cast<size_t>(n);
-		if (!tcp || !eventually([&] { return !unacknowledged(fd); }))
-			break;
+		left = looks > 1 && total != before ? looks : left - 1;
+		if (tcp)
+			eventually([&] { return !unacknowledged(fd); });
+		else if (tty)
+			usleep(500);
 	}
-	set_nonblocking(fd, false);
+	fcntl(fd, F_SETFL, flags);
 	return total;
+}
+/// The same; TCP's buffer grows no more.
+inline size_t fill(int fd)
+{
+	const int room = 65536;
+	if (is_tcp(fd))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+	return fill_up(fd);
 }
 inline bool has_data(int fd)
 {

@@ -387,25 +387,7 @@ inline std::vector<Op> ops_of_receiving()
 /// Fills the way to the peer until not one byte more fits.
 inline void stuff(World &w)
 {
-	const int flags = fcntl(w.fd, F_GETFL);
-	fcntl(w.fd, F_SETFL, flags | O_NONBLOCK);
-	const bool tcp = is_tcp(w.fd), tty = isatty(w.fd) != 0;
-	std::string const block(4096, 'f');
-	// Others carry on what was written.
-	const int looks = tcp ? 2 : tty ? 4 : 1;
-	for (int left = looks; left > 0;) {
-		const size_t before = w.stuffed;
-		ssize_t n = 0;
-		for (size_t piece : {block.size(), size_t{1}})
-			while ((n = write(w.fd, block.data(), piece)) > 0)
-				w.stuffed += size_t(n);
-		left = looks > 1 && w.stuffed != before ? looks : left - 1;
-		if (tcp)
-			eventually([&] { return !unacknowledged(w.fd); });
-		else if (tty)
-			usleep(500);
-	}
-	fcntl(w.fd, F_SETFL, flags);
+	w.stuffed += fill_up(w.fd);
 }
 inline void set_quietly_nonblocking(int fd, bool on)
 {
