@@ -5,10 +5,10 @@
 
 #include "api/socket.hpp"
 #include "base/descriptor.hpp"
+#include "base/iovec.hpp"
 #include "base/memory_order.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
-#include "base/vector_copy.hpp"
 #include "dma/receive.hpp"
 #include "dma/send.hpp"
 #include "ether/device.hpp"

@@ -87,7 +87,7 @@ int SocketCall::message(const struct msghdr *m)
 
 int SocketCall::measure_vector()
 {
-	ssize_t length = length_of(call.vector, call.vector_count);
+	ssize_t length = length_of(call.vector, static_cast<size_t>(call.vector_count));
 	call.len = static_cast<size_t>(length);
 	return length < 0 ? EINVAL : 0;
 }

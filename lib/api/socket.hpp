@@ -3,7 +3,7 @@
 // Socket calls, from their arguments to a Call. What aio_*, ev_* and lio_listio share.
 #pragma once
 
-#include "base/vector_copy.hpp"
+#include "base/iovec.hpp"
 #include "request/request.hpp"
 #include "sigevec/types.h"
 

@@ -2,6 +2,7 @@
 #include "base/same_file.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/thread_id.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -26,11 +27,6 @@ Same answer(long r)
 	return r == 0 ? Same::yes : r > 0 ? Same::no : Same::unknown;
 }
 
-pid_t own_thread()
-{
-	return static_cast<pid_t>(syscall(SYS_gettid));
-}
-
 } // namespace
 
 Same same_file(pid_t ta, int a, pid_t tb, int b)
@@ -52,7 +48,7 @@ Same epoll_watches(int epoll, int watched, pid_t tb, int b)
 {
 	struct kcmp_epoll_slot slot = {static_cast<uint32_t>(epoll), static_cast<uint32_t>(watched),
 				       0};
-	return answer(compare(tb, own_thread(), KCMP_EPOLL_TFD, static_cast<unsigned long>(b),
+	return answer(compare(tb, ask_thread_id(), KCMP_EPOLL_TFD, static_cast<unsigned long>(b),
 			      reinterpret_cast<unsigned long>(&slot)));
 }
 
@@ -63,7 +59,7 @@ bool can_compare()
 	uint8_t k = known.load(mo::relaxed);
 	if (k == 0) {
 		// The memory of a thread is that of the thread.
-		pid_t self = own_thread();
+		pid_t self = ask_thread_id();
 		k = compare(self, self, KCMP_VM, 0, 0) == 0 ? 2 : 1;
 		known.store(k, mo::relaxed);
 	}

@@ -6,14 +6,19 @@
 
 namespace sigevec {
 
+pid_t ask_thread_id()
+{
+	return static_cast<pid_t>(syscall(SYS_gettid));
+}
+
 namespace detail {
 
 thread_local ThreadId thread_id __attribute__((tls_model("initial-exec")));
 std::atomic<uint32_t> life{1};
 
-pid_t ask_thread_id()
+pid_t remember_thread_id()
 {
-	auto id = static_cast<pid_t>(syscall(SYS_gettid));
+	pid_t id = ask_thread_id();
 	// A signal handler in between would write the same.
 	thread_id = {life.load(mo::relaxed), id};
 	return id;

@@ -22,14 +22,18 @@ struct ThreadId {
 };
 extern thread_local ThreadId thread_id __attribute__((tls_model("initial-exec")));
 extern std::atomic<uint32_t> life; // never 0
-pid_t ask_thread_id();
+pid_t remember_thread_id();
 } // namespace detail
+
+// Of the kernel: where the library may not have been set up, as in a child of fork.
+pid_t ask_thread_id();
 
 // Only in a process that has set the library up (runtime/process.hpp).
 inline pid_t thread_id()
 {
 	detail::ThreadId known = detail::thread_id;
-	return known.life == detail::life.load(mo::relaxed) ? known.id : detail::ask_thread_id();
+	return known.life == detail::life.load(mo::relaxed) ? known.id
+							    : detail::remember_thread_id();
 }
 
 // In the child of fork.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "dma/attachment_impl.hpp"
 
+#include "base/capabilities.hpp"
 #include "base/memory_order.hpp"
 #include "base/pages.hpp"
 #include "runtime/thread.hpp"
@@ -9,7 +10,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <linux/capability.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -203,13 +203,6 @@ Attachment *at_place(uint32_t place)
 
 namespace {
 
-bool may_administer()
-{
-	struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct d[2] = {};
-	return syscall(SYS_capget, &h, d) == 0 && (d[0].effective >> CAP_NET_ADMIN & 1) != 0;
-}
-
 // Whether the device has such a queue, as far as that can be seen.
 bool has_queue(const char *ifname, unsigned queue)
 {
@@ -262,7 +255,7 @@ int find_place(const Region *r, unsigned index, unsigned queue, unsigned flags, 
 // The thread and its ring. What the kernel said; error 0: it works.
 Refusal start(Attachment *a, Region *r)
 {
-	if (!may_administer())
+	if (!Capabilities::own().has(CAP_NET_ADMIN))
 		return {EPERM, "CAP_NET_ADMIN is missing"};
 	if (!make_area(a, r)) {
 		if (a->area.base == nullptr && r->pieces.has_area())

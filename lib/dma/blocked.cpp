@@ -3,6 +3,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
+#include "base/thread_id.hpp"
 #include "dma/association.hpp"
 #include "interrupt.h"
 
@@ -24,7 +25,7 @@ Blocked *enter(Association *a, const Region *r)
 	auto *b = static_cast<Blocked *>(calloc(1, sizeof(Blocked)));
 	if (b == nullptr)
 		return nullptr;
-	b->thread = static_cast<pid_t>(syscall(SYS_gettid));
+	b->thread = thread_id();
 	b->region = r;
 	b->m.msg_iovlen = 1;
 	b->next = a->blocked;

@@ -3,6 +3,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "dma/deliver.hpp"
 #include "dma/device.hpp"
 #include "dma/pool.hpp"
@@ -142,7 +143,7 @@ void *main(void *p)
 	auto *i = static_cast<Instance *>(p);
 	own = i;
 	i->can_fetch = i->way.set_up() && !i->way.by_socket();
-	i->thread.store(static_cast<uint32_t>(table::own_thread()), mo::release);
+	i->thread.store(static_cast<uint32_t>(thread_id()), mo::release);
 	futex_wake(i->thread, INT_MAX);
 	for (;;) {
 		if (current.load(mo::acquire) != i && current.load() != nullptr)

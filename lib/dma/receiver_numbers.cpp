@@ -6,6 +6,7 @@
 #include "base/pending_signal.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "channel/wakeup.hpp"
 #include "runtime/helper.hpp"
 
@@ -17,12 +18,13 @@ namespace sigevec::dma::receiver {
 
 namespace {
 
-// Whether a number of this thread's table is the file that the helper has a copy of.
+// Whether a number of this thread's table is the file that the helper has a copy of. Also in a
+// child of fork.
 bool is_still(int fd, int copy)
 {
 	if (fd < 0)
 		return false;
-	Same s = copy >= 0 ? same_file(table::own_thread(), fd, table::thread_of_helper(), copy)
+	Same s = copy >= 0 ? same_file(ask_thread_id(), fd, table::thread_of_helper(), copy)
 			   : Same::unknown;
 	return s == Same::yes ||
 	       (s == Same::unknown && !(copy >= 0 && can_compare()) && wakeup::is_ours(fd));

@@ -3,6 +3,7 @@
 
 #include "base/by_descriptor.hpp"
 #include "base/descriptor.hpp"
+#include "base/iovec.hpp"
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
 #include "base/queue.hpp"
@@ -253,13 +254,11 @@ ssize_t without_copy(int fd, Region *r, const struct msghdr &m, int flags)
 
 ssize_t call(int fd, Region *r, const struct msghdr &m, int flags)
 {
-	size_t len = 0;
-	for (size_t i = 0; i < m.msg_iovlen && i < Use::most_pieces; i++)
-		len += m.msg_iov[i].iov_len;
 	ssize_t n = -EOPNOTSUPP;
-	if (len >= zero_copy::least && m.msg_iovlen <= Use::most_pieces && m.msg_controllen == 0 &&
-	    m.msg_namelen == 0 && (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE)) == 0 &&
-	    zero_copy::is_time(r))
+	if (m.msg_iovlen <= Use::most_pieces &&
+	    length_of(m.msg_iov, m.msg_iovlen) >= ssize_t{zero_copy::least} &&
+	    m.msg_controllen == 0 && m.msg_namelen == 0 &&
+	    (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE)) == 0 && zero_copy::is_time(r))
 		n = without_copy(fd, r, m, flags);
 	if (n == -EOPNOTSUPP) {
 		n = sys::sendmsg(fd, &m, flags | MSG_NOSIGNAL);

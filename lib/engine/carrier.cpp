@@ -8,6 +8,7 @@
 #include "base/socket_option.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "engine/alone.hpp"
 #include "engine/rights.hpp"
 #include "engine/to_helper.hpp"
@@ -159,7 +160,7 @@ uint32_t wait_while(OwnThread *c, uint32_t state)
 void *carrier_main(void *p)
 {
 	auto *c = static_cast<OwnThread *>(p);
-	c->thread.store(static_cast<pid_t>(syscall(SYS_gettid)), mo::relaxed);
+	c->thread.store(thread_id(), mo::relaxed);
 	c->error = prepare(c);
 	say(c, OwnThread::standing_by);
 	uint32_t state = wait_while(c, OwnThread::standing_by);

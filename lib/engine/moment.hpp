@@ -4,6 +4,7 @@
 // them.
 #pragma once
 
+#include "base/thread_id.hpp"
 #include "interrupt.h"
 
 #include <cerrno>
@@ -25,7 +26,7 @@ public:
 		struct sigevent e = {};
 		e.sigev_notify = SIGEV_THREAD_ID;
 		e.sigev_signo = sigevec_interruption;
-		e._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+		e._sigev_un._tid = thread_id();
 		const struct itimerspec often = {{0, 1000000}, {0, first}};
 		made_ = sigevec_can_interrupt() != 0 &&
 			syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer_) == 0;

@@ -6,6 +6,7 @@
 #include "base/same_file.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "completion/completion.hpp"
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
@@ -60,8 +61,7 @@ ssize_t attempt(Request *r, int file)
 void try_call(Thread *t, Request *r)
 {
 	int number = r->fd.load(mo::relaxed);
-	bool same = same_file(table::own_thread(), number, table::thread_of_helper(), r->file) ==
-		    Same::yes;
+	bool same = same_file(thread_id(), number, table::thread_of_helper(), r->file) == Same::yes;
 	int file = same ? number : t->way.fetch(r->file);
 	r->result = file >= 0 ? attempt(r, file) : file;
 	if (!same && file >= 0)
@@ -114,7 +114,7 @@ void put_aside(Thread *t)
 void *main(void *p)
 {
 	auto *t = static_cast<Thread *>(p);
-	t->id.store(static_cast<uint32_t>(table::own_thread()), mo::release);
+	t->id.store(static_cast<uint32_t>(thread_id()), mo::release);
 	futex_wake(t->id, 1);
 	for (;;) {
 		EventCount::Key seen = t->posts.key();
@@ -214,7 +214,7 @@ bool take(Request *r)
 {
 	if (helper::get() == nullptr)
 		return false;
-	pid_t caller = table::own_thread();
+	pid_t caller = thread_id();
 	r->in_program = has_left_the_programs(caller) ? of_other(caller) : of_program();
 	return r->in_program != nullptr;
 }

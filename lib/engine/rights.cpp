@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/rights.hpp"
 
+#include "base/capabilities.hpp"
 #include "base/groups.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
@@ -8,7 +9,6 @@
 
 #include <atomic>
 #include <cstdlib>
-#include <linux/capability.h>
 #include <new>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -19,11 +19,6 @@ namespace sigevec {
 namespace {
 
 constexpr uid_t no_change = ~uid_t{0}; // setfsuid and setfsgid then only say what is
-
-struct __user_cap_header_struct header()
-{
-	return {_LINUX_CAPABILITY_VERSION_3, 0};
-}
 
 bool all_equal(const unsigned (&v)[4])
 {
@@ -40,12 +35,10 @@ Rights Rights::own()
 	syscall(SYS_getresgid, &r.group[0], &r.group[1], &r.group[2]);
 	r.group[3] = static_cast<gid_t>(syscall(SYS_setfsgid, no_change));
 	r.supplementary = supplementary_groups();
-	struct __user_cap_header_struct h = header();
-	struct __user_cap_data_struct d[2] = {};
-	syscall(SYS_capget, &h, d);
+	Capabilities c = Capabilities::own();
 	for (int i = 0; i < 2; i++) {
-		r.effective[i] = d[i].effective;
-		r.permitted[i] = d[i].permitted;
+		r.effective[i] = c.set[i].effective;
+		r.permitted[i] = c.set[i].permitted;
 	}
 	r.no_new_privileges = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 	return r;
@@ -66,21 +59,19 @@ void Rights::adopt() const
 {
 	// First all that is put by: it may be what allows the rest.
 	Rights now = own();
-	struct __user_cap_header_struct h = header();
-	struct __user_cap_data_struct d[2] = {};
-	syscall(SYS_capget, &h, d);
-	d[0].effective = d[0].permitted;
-	d[1].effective = d[1].permitted;
-	syscall(SYS_capset, &h, d);
+	Capabilities c = Capabilities::own();
+	for (auto &s : c.set)
+		s.effective = s.permitted;
+	c.adopt();
 	syscall(SYS_setresuid, no_change, now.user[2], no_change);
 	syscall(SYS_setresgid, group[0], group[1], group[2]);
 	syscall(SYS_setfsgid, group[3]);
 	syscall(SYS_setresuid, user[0], user[1], user[2]);
 	syscall(SYS_setfsuid, user[3]);
-	syscall(SYS_capget, &h, d);
+	c = Capabilities::own();
 	for (int i = 0; i < 2; i++)
-		d[i].effective = effective[i];
-	syscall(SYS_capset, &h, d);
+		c.set[i].effective = effective[i];
+	c.adopt();
 }
 
 namespace rights {
@@ -105,17 +96,20 @@ bool same_promise(const Rights &r)
 	return r.no_new_privileges == (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 }
 
+bool same_capabilities(const Rights &r)
+{
+	bool told;
+	Capabilities c = Capabilities::own(&told);
+	return told && c.set[0].effective == r.effective[0] && c.set[1].effective == r.effective[1];
+}
+
 // What counts for files: five calls of the seven. What has been put by is not asked for: r has
 // nothing, and the thread's cannot become the helper's.
 bool same_for_files(const Rights &r)
 {
-	struct __user_cap_header_struct h = header();
-	struct __user_cap_data_struct d[2] = {};
 	return r.settled() && static_cast<uid_t>(syscall(SYS_setfsuid, no_change)) == r.user[3] &&
 	       static_cast<gid_t>(syscall(SYS_setfsgid, no_change)) == r.group[3] &&
-	       syscall(SYS_capget, &h, d) == 0 && d[0].effective == r.effective[0] &&
-	       d[1].effective == r.effective[1] && supplementary_groups() == r.supplementary &&
-	       same_promise(r);
+	       same_capabilities(r) && supplementary_groups() == r.supplementary && same_promise(r);
 }
 
 } // namespace

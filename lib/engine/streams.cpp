@@ -5,6 +5,7 @@
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "request/stream.hpp"
 #include "runtime/copies.hpp"
 #include "runtime/helper.hpp"
@@ -17,15 +18,6 @@
 #include <unistd.h>
 
 namespace sigevec::driver {
-
-namespace {
-
-pid_t own_thread()
-{
-	return static_cast<pid_t>(syscall(SYS_gettid));
-}
-
-} // namespace
 
 // ---- which file it is ----
 
@@ -63,7 +55,7 @@ bool Identity::by_epoll(int a, int b)
 
 bool Identity::same(const OpenFile &a, int file, const Request *r)
 {
-	pid_t self = own_thread();
+	pid_t self = thread_id();
 	Same s = same_file(self, a.file, self, file);
 	if (s != Same::unknown)
 		return s == Same::yes;

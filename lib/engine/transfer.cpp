@@ -3,6 +3,7 @@
 // What is left of a request, and the calls that move it without waiting.
 #include "engine/transfer.hpp"
 
+#include "base/iovec.hpp"
 #include "base/proc.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
@@ -75,10 +76,9 @@ Piece rest(KeptOperation *o)
 		return p;
 	// o->len counts what was asked for; the vector itself is cut from the front as it is used
 	// up.
-	size_t have = 0;
-	for (int i = 0; i < o->vector->count; i++)
-		have += o->vector->v[i].iov_len;
-	cut(o->vector, have - p.len);
+	cut(o->vector,
+	    static_cast<size_t>(length_of(o->vector->v, static_cast<size_t>(o->vector->count))) -
+		    p.len);
 	p.buf = nullptr;
 	p.vector = o->vector->v;
 	p.vector_count = o->vector->count;

@@ -4,6 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "completion/completion.hpp"
 #include "engine/driver.hpp"
 #include "engine/filequeue.hpp"
@@ -35,7 +36,7 @@ void carry_out(Helper *h, Request *r)
 	if (r->on_stream()) {
 		// The driver keeps the stream's file and its order.
 		sigevec_can_interrupt();
-		r->worker.store(static_cast<pid_t>(syscall(SYS_gettid)), mo::release);
+		r->worker.store(thread_id(), mo::release);
 		r->result = transfer::blocking(r, r->file);
 		r->worker.store(0, mo::release);
 		helper::returned_from_inside(h, r);

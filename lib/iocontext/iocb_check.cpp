@@ -3,6 +3,8 @@
 // The checks of io_submit, in the kernel's order.
 #include "iocontext/iocb_check.hpp"
 
+#include "base/capabilities.hpp"
+#include "base/iovec.hpp"
 #include "base/proc.hpp"
 #include "engine/kaio.hpp"
 #include "engine/transfer.hpp"
@@ -14,7 +16,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <initializer_list>
-#include <linux/capability.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
 
@@ -28,10 +29,8 @@ namespace {
 
 bool may_be_real_time()
 {
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
-	constexpr uint32_t enough = 1u << CAP_SYS_ADMIN | 1u << CAP_SYS_NICE;
-	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & enough) != 0;
+	Capabilities c = Capabilities::own();
+	return c.has(CAP_SYS_ADMIN) || c.has(CAP_SYS_NICE);
 }
 
 // An I/O priority: ioprio_set(2).
@@ -120,7 +119,7 @@ int read_buffer(const struct iocb &i, bool vector, Call *c)
 	c->vector_count = static_cast<int>(n);
 	if (n != 0 && !readable(c->vector, n * sizeof(struct iovec)))
 		return -EFAULT;
-	ssize_t length = api::length_of(c->vector, c->vector_count);
+	ssize_t length = length_of(c->vector, n);
 	if (length < 0)
 		return -EINVAL;
 	for (unsigned k = 0; k < n; k++)

@@ -34,7 +34,7 @@ bool swallow_interruption()
 	while (sys::take_signal(interruption, &info) == sigevec_interruption) {
 		any = true;
 		if (info.si_code == SI_TKILL) {
-			syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sigevec_interruption);
+			syscall(SYS_tgkill, getpid(), thread_id(), sigevec_interruption);
 			break;
 		}
 	}

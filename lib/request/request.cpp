@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/request.hpp"
 
+#include "base/iovec.hpp"
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
 #include "channel/channel.hpp"
@@ -91,20 +92,18 @@ Vector *copy_vector(const Call &c)
 		return nullptr;
 	v->count = c.vector_count;
 	memcpy(v->v, c.vector, n * sizeof(struct iovec));
-	size_t length = 0;
-	for (size_t i = 0; i < n; i++)
-		if (__builtin_add_overflow(length, v->v[i].iov_len, &length)) {
-			free(v);
-			return nullptr;
-		}
+	// It may have been written to since it was measured.
+	if (length_of(v->v, n) < 0) {
+		free(v);
+		return nullptr;
+	}
 	return v;
 }
 
 size_t asked_for(const Operation &o, const Vector *v)
 {
-	size_t length = 0, rest = o.len - o.done;
-	for (int i = 0; i < v->count; i++)
-		length += v->v[i].iov_len;
+	auto length = static_cast<size_t>(length_of(v->v, static_cast<size_t>(v->count)));
+	size_t rest = o.len - o.done;
 	return length > o.len ? length : length < rest ? o.done + length : o.len;
 }
 

@@ -5,6 +5,7 @@
 #include "base/proc.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/process.hpp"
 #include "runtime/thread.hpp"
@@ -85,7 +86,7 @@ void *look(void *)
 
 bool is_first()
 {
-	return syscall(SYS_gettid) == getpid();
+	return ask_thread_id() == getpid();
 }
 
 void begin_to_look()

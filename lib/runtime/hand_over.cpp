@@ -4,10 +4,12 @@
 #include "base/descriptor.hpp"
 #include "base/memory_order.hpp"
 #include "base/owned_fd.hpp"
+#include "base/pidfd.hpp"
 #include "base/same_file.hpp"
 #include "base/socket_option.hpp"
 #include "base/spin.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "config.h"
 #include "runtime/copies.hpp"
 
@@ -20,16 +22,6 @@
 #include <initializer_list>
 #include <poll.h>
 #include <sys/socket.h>
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL
-#endif
 
 namespace sigevec::helper {
 
@@ -60,17 +52,6 @@ bool make_private_table(int kept, bool apart)
 	return true;
 }
 
-int open_process(pid_t id, unsigned flags)
-{
-	return static_cast<int>(syscall(SYS_pidfd_open, id, flags));
-}
-
-int fetch_from(int process, int number)
-{
-	int fd = static_cast<int>(syscall(SYS_pidfd_getfd, process, number, 0));
-	return fd >= 0 ? fd : -errno;
-}
-
 } // namespace
 
 bool set_up_files(Files *f)
@@ -84,9 +65,9 @@ bool set_up_files(Files *f)
 		f->table = Files::Table::apart;
 		return false;
 	}
-	f->process = open_process(getpid(), 0);
+	f->process = sys::pidfd_open(getpid(), 0);
 	// A number that is not there says EBADF where the call is allowed.
-	if (f->process >= 0 && fetch_from(f->process, INT_MAX) == -EBADF)
+	if (f->process >= 0 && sys::pidfd_getfd(f->process, INT_MAX) == -EBADF)
 		f->way = Files::Way::fetch;
 	else if (f->courier_rx >= 0)
 		f->way = Files::Way::courier;
@@ -315,17 +296,17 @@ void receive_files(Files *f, const HandOver *o, int *fds)
 // (CLONE_FILES), and the first may have ended.
 int fetch(Files *f, const HandOver *o, int number)
 {
-	int fd = fetch_from(f->process, number);
-	auto self = static_cast<pid_t>(syscall(SYS_gettid));
+	int fd = sys::pidfd_getfd(f->process, number);
+	auto self = thread_id();
 	if (o->thread == getpid() ||
 	    (fd >= 0 && same_file(o->thread, number, self, fd) == Same::yes))
 		return fd;
-	OwnedFd thread(open_process(o->thread, PIDFD_THREAD));
+	OwnedFd thread(sys::pidfd_open(o->thread, PIDFD_THREAD));
 	if (thread < 0)
 		return fd; // Linux before 6.9: threads with tables of their own are not told apart
 	if (fd >= 0)
 		copies::close(fd);
-	return fetch_from(thread, number);
+	return sys::pidfd_getfd(thread, number);
 }
 
 int duplicate(int number)
@@ -376,7 +357,7 @@ bool is_answered(const HandOver *o)
 
 int take_by_number(const Files *f, int number)
 {
-	return fetch_from(f->process, number);
+	return sys::pidfd_getfd(f->process, number);
 }
 
 void wait_for_answer(HandOver *o)

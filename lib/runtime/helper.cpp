@@ -36,7 +36,7 @@ void *driver_thread(void *p)
 {
 	auto *h = static_cast<Helper *>(p);
 	enter_helper_thread(h);
-	h->thread = static_cast<pid_t>(syscall(SYS_gettid));
+	h->thread = thread_id();
 	if (set_up_files(&h->files) && driver_ops.prepare(h->driver)) {
 		tell_start(h, Helper::ready);
 		driver_ops.run(h->driver);
@@ -275,6 +275,20 @@ void close_posted(void *closing)
 
 EventCount order_changes;
 
+namespace {
+
+// The driver is to look at what this flag says.
+void set_for_driver(std::atomic<bool> Helper::*flag)
+{
+	Helper *h = running();
+	if (h == nullptr)
+		return;
+	(h->*flag).store(true, mo::seq_cst);
+	h->wakeup.call();
+}
+
+} // namespace
+
 void look_at_streams()
 {
 	order_changes.notify(INT_MAX);
@@ -282,21 +296,13 @@ void look_at_streams()
 		driver_ops.look_later();
 		return;
 	}
-	Helper *h = running();
-	if (h == nullptr)
-		return;
-	h->look.store(true, mo::seq_cst);
-	h->wakeup.call();
+	set_for_driver(&Helper::look);
 }
 
 void look_at_syncs()
 {
 	order_changes.notify(INT_MAX);
-	Helper *h = running();
-	if (h == nullptr)
-		return;
-	h->look_at_syncs.store(true, mo::seq_cst);
-	h->wakeup.call();
+	set_for_driver(&Helper::look_at_syncs);
 }
 
 void wake()

@@ -8,6 +8,7 @@
 #include "base/descriptor.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "base/uring_queue.hpp"
 #include "runtime/config.hpp"
 #include "runtime/helper.hpp"
@@ -69,7 +70,7 @@ bool standard_ones_are_open()
 // given for.
 void close_brought(int number, int inner)
 {
-	Same s = same_file(table::own_thread(), number, table::thread_of_helper(), inner);
+	Same s = same_file(thread_id(), number, table::thread_of_helper(), inner);
 	if (s == Same::yes || (s == Same::unknown && sys::closes_on_exec(number) >= 0))
 		sys::close(number);
 }

@@ -3,9 +3,11 @@
 
 #include "base/descriptor.hpp"
 #include "base/own_number.hpp"
+#include "base/pidfd.hpp"
 #include "base/same_file.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "runtime/helper.hpp"
 
 #include <cerrno>
@@ -13,22 +15,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL
-#endif
-
 namespace sigevec::table {
-
-pid_t own_thread()
-{
-	return static_cast<pid_t>(syscall(SYS_gettid));
-}
 
 pid_t thread_of_helper()
 {
@@ -39,8 +26,7 @@ pid_t thread_of_helper()
 // The old number, if the program has closed it, is the program's.
 bool Way::reopen()
 {
-	number_ = own_number(
-		static_cast<int>(syscall(SYS_pidfd_open, thread_of_helper(), PIDFD_THREAD)));
+	number_ = own_number(sys::pidfd_open(thread_of_helper(), PIDFD_THREAD));
 	struct stat st;
 	if (number_ >= 0 && sys::fstat(number_, &st) == 0) {
 		dev_ = st.st_dev;
@@ -136,10 +122,10 @@ int Way::fetch(int inner)
 		return fd >= 0 ? fd : -errno;
 	}
 	for (bool again = false;; again = true) {
-		int fd = static_cast<int>(syscall(SYS_pidfd_getfd, number_, inner, 0));
-		if (fd >= 0 && same_file(own_thread(), fd, thread_of_helper(), inner) != Same::no)
+		int fd = sys::pidfd_getfd(number_, inner);
+		if (fd >= 0 && same_file(thread_id(), fd, thread_of_helper(), inner) != Same::no)
 			return fd;
-		int error = fd >= 0 ? EBADF : errno;
+		int error = fd >= 0 ? EBADF : -fd;
 		if (fd >= 0)
 			sys::close(fd);
 		if (error != EBADF || again)

@@ -13,7 +13,6 @@
 
 namespace sigevec::table {
 
-pid_t own_thread();
 pid_t thread_of_helper();
 
 class Way {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "source/rights.hpp"
 
+#include "base/capabilities.hpp"
 #include "base/chains.hpp"
 #include "base/groups.hpp"
 
 #include <cerrno>
-#include <linux/capability.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,10 +21,8 @@ uint64_t mix(uint64_t h, long value)
 
 uint64_t of_capabilities(uint64_t h)
 {
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
-	syscall(SYS_capget, &header, data);
-	return mix(mix(h, data[0].effective), data[1].effective);
+	Capabilities c = Capabilities::own();
+	return mix(mix(h, c.set[0].effective), c.set[1].effective);
 }
 
 uint64_t of_namespace(uint64_t h, const char *path)

@@ -6,6 +6,7 @@
 
 #include "base/event_count.hpp"
 #include "base/memory_order.hpp"
+#include "base/thread_id.hpp"
 #include "interrupt.h"
 #include "runtime/config.hpp"
 #include "runtime/thread.hpp"
@@ -137,7 +138,7 @@ void run(Wait *w, bool is_common)
 
 void *common_thread(void *)
 {
-	auto self = static_cast<pid_t>(syscall(SYS_gettid));
+	auto self = thread_id();
 	lock.lock();
 	while (Wait *w = next_call(self))
 		run(w, true);
@@ -150,7 +151,7 @@ void *single_thread(void *wait)
 {
 	auto *w = static_cast<Wait *>(wait);
 	lock.lock();
-	w->sysv.thread = static_cast<pid_t>(syscall(SYS_gettid));
+	w->sysv.thread = thread_id();
 	run(w, false);
 	threads--;
 	lock.unlock();

@@ -4,6 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/pending_signal.hpp"
 #include "base/sync.hpp"
+#include "base/thread_id.hpp"
 #include "channel/channel.hpp"
 #include "libc.hpp"
 #include "runtime/thread.hpp"
@@ -74,7 +75,7 @@ void *main(void *)
 {
 	// Not by libc's function, which leaves this signal out.
 	syscall(SYS_rt_sigprocmask, SIG_BLOCK, &signal_set, nullptr, sizeof signal_set);
-	thread_id.store(static_cast<uint32_t>(syscall(SYS_gettid)), mo::release);
+	thread_id.store(static_cast<uint32_t>(sigevec::thread_id()), mo::release);
 	futex_wake(thread_id, INT_MAX);
 	for (;;) {
 		siginfo_t info;

@@ -5,6 +5,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
+#include "base/thread_id.hpp"
 #include "engine/alone.hpp"
 #include "engine/streams.hpp"
 #include "runtime/helper.hpp"
@@ -24,7 +25,7 @@ struct Candidates : helper::Errand {
 	explicit Candidates(int f) : Errand(compare), fd(f) {}
 	static void compare(helper::Errand *e);
 
-	pid_t caller = table::own_thread();
+	pid_t caller = thread_id();
 	int fd; // in the caller's table
 	bool ask = false;
 	unsigned count = 0;
@@ -38,7 +39,7 @@ struct Candidates : helper::Errand {
 void Candidates::compare(helper::Errand *e)
 {
 	auto *c = static_cast<Candidates *>(e);
-	pid_t self = table::own_thread();
+	pid_t self = thread_id();
 	for (unsigned i = 0; i < c->count; i++) {
 		const driver::Stream *s = c->v[i].request->stream;
 		c->v[i].other =

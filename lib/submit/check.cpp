@@ -2,6 +2,7 @@
 #include "submit/check.hpp"
 
 #include "aiocb.hpp"
+#include "base/iovec.hpp"
 #include "base/memory_order.hpp"
 #include "runtime/stats.hpp"
 #include "submit/submit.hpp"
@@ -30,16 +31,6 @@ Call describe(struct aiocb *cb, Op op)
 
 } // namespace
 
-ssize_t length_of(const struct iovec *v, int n)
-{
-	ssize_t sum = 0;
-	for (int i = 0; i < n; i++)
-		if (v[i].iov_len > SSIZE_MAX ||
-		    __builtin_add_overflow(sum, static_cast<ssize_t>(v[i].iov_len), &sum))
-			return -1;
-	return sum;
-}
-
 int read_transfer(struct aiocb *cb, Op op, Call *c)
 {
 	if (cb == nullptr)
@@ -59,7 +50,7 @@ int read_vector(struct aiocb *cb, Op op, Call *c)
 		return EINVAL;
 	c->vector = static_cast<const struct iovec *>(c->buf);
 	c->vector_count = static_cast<int>(c->len);
-	ssize_t length = length_of(c->vector, c->vector_count);
+	ssize_t length = length_of(c->vector, c->len);
 	c->buf = nullptr;
 	c->len = static_cast<size_t>(length);
 	return length < 0 ? EINVAL : 0;

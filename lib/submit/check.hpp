@@ -11,9 +11,6 @@ namespace sigevec::api {
 int read_transfer(struct aiocb *cb, Op op, Call *c);
 int read_vector(struct aiocb *cb, Op op, Call *c);
 
-// The length of a vector in bytes, or -1.
-ssize_t length_of(const struct iovec *v, int n);
-
 // Returns -1 with errno set for an error, else 0.
 int result_of(int error);
 
