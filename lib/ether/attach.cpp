@@ -75,7 +75,7 @@ bool map(int fd, uint64_t place, const struct xdp_ring_offset &o, size_t entry, 
 
 void unmap(Device *d)
 {
-	for (Ring *r : {&d->receive, &d->transmit, &d->fill, &d->completed})
+	for (Ring *r : {&d->rings.receive, &d->rings.transmit, &d->rings.fill, &d->rings.completed})
 		if (r->mapping != nullptr) {
 			munmap(r->mapping, r->mapped);
 			r->mapping = nullptr;
@@ -86,13 +86,14 @@ bool map_all(Device *d)
 {
 	struct xdp_mmap_offsets o = {};
 	socklen_t n = sizeof o;
-	for (Ring *r : {&d->receive, &d->transmit, &d->fill, &d->completed})
+	for (Ring *r : {&d->rings.receive, &d->rings.transmit, &d->rings.fill, &d->rings.completed})
 		r->mapping = nullptr;
 	return getsockopt(d->fd, SOL_XDP, XDP_MMAP_OFFSETS, &o, &n) == 0 &&
-	       map(d->fd, XDP_PGOFF_RX_RING, o.rx, sizeof(struct xdp_desc), &d->receive) &&
-	       map(d->fd, XDP_PGOFF_TX_RING, o.tx, sizeof(struct xdp_desc), &d->transmit) &&
-	       map(d->fd, XDP_UMEM_PGOFF_FILL_RING, o.fr, sizeof(uint64_t), &d->fill) &&
-	       map(d->fd, XDP_UMEM_PGOFF_COMPLETION_RING, o.cr, sizeof(uint64_t), &d->completed);
+	       map(d->fd, XDP_PGOFF_RX_RING, o.rx, sizeof(struct xdp_desc), &d->rings.receive) &&
+	       map(d->fd, XDP_PGOFF_TX_RING, o.tx, sizeof(struct xdp_desc), &d->rings.transmit) &&
+	       map(d->fd, XDP_UMEM_PGOFF_FILL_RING, o.fr, sizeof(uint64_t), &d->rings.fill) &&
+	       map(d->fd, XDP_UMEM_PGOFF_COMPLETION_RING, o.cr, sizeof(uint64_t),
+		   &d->rings.completed);
 }
 
 // 0 or an errno. Who had the queue before may have been closed, and the kernel takes that apart a
@@ -120,7 +121,7 @@ int bind_queue(Device *d, const Device *other)
 	if (other != nullptr) {
 		to.sxdp_flags = XDP_SHARED_UMEM;
 		to.sxdp_shared_umem_fd = static_cast<uint32_t>(other->fd);
-		d->in_parts = other->in_parts;
+		d->umem.in_parts = other->umem.in_parts;
 		return bind_patiently(d->fd, to);
 	}
 	// Best first. Left to the kernel, a driver that can do without copies but knows no frames
@@ -136,7 +137,7 @@ int bind_queue(Device *d, const Device *other)
 			continue;
 		to.sxdp_flags = way | XDP_USE_NEED_WAKEUP;
 		e = bind_patiently(d->fd, to);
-		d->in_parts = (way & XDP_USE_SG) != 0;
+		d->umem.in_parts = (way & XDP_USE_SG) != 0;
 		// A driver may refuse to do without copies for reasons of its own.
 		bool another_may_do = e == EINVAL || e == EOPNOTSUPP ||
 				      ((way & XDP_ZEROCOPY) != 0 && e != 0 && e != EBUSY);
@@ -167,13 +168,14 @@ int renew(Device *d)
 
 void choose_sizes(Device *d, const dma::Region *r, size_t slot)
 {
-	d->most = slot != 0 ? static_cast<uint32_t>(slot) : d->mtu + around_a_frame;
-	d->chunk = d->most + headroom <= 2048 ? 2048 : largest_chunk;
+	d->umem.most = slot != 0 ? static_cast<uint32_t>(slot) : d->mtu + around_a_frame;
+	d->umem.chunk = d->umem.most + headroom <= 2048 ? 2048 : largest_chunk;
 	auto begin = reinterpret_cast<uintptr_t>(r->base);
 	// From the beginning of the page, whoever's that is: slots are the region's only.
 	uintptr_t from = page_of(r->base);
-	d->memory = reinterpret_cast<char *>(from);
-	d->memory_size = (begin + r->pieces.units() * dma::unit - from) / d->chunk * d->chunk;
+	d->umem.memory = reinterpret_cast<char *>(from);
+	d->umem.memory_size =
+		(begin + r->pieces.units() * dma::unit - from) / d->umem.chunk * d->umem.chunk;
 }
 
 // 0 or an errno; the socket is bound.
@@ -183,9 +185,11 @@ int connect_memory(Device *d, dma::Region *r)
 	// The kernel would find fault with the rings.
 	if (other != nullptr && other->queue == d->queue)
 		return EBUSY;
-	if (other != nullptr && other->chunk != d->chunk)
+	if (other != nullptr && other->umem.chunk != d->umem.chunk)
 		other = nullptr;
-	int e = other == nullptr ? register_memory(d->fd, d->memory, d->memory_size, d->chunk) : 0;
+	int e = other == nullptr
+			? register_memory(d->fd, d->umem.memory, d->umem.memory_size, d->umem.chunk)
+			: 0;
 	if (e != 0)
 		return e == ENOBUFS ? ENOMEM : e;
 	if (!make_rings(d->fd, entries) || !map_all(d))
@@ -201,30 +205,34 @@ int attach(Device *d, dma::Region *r, size_t slot)
 	if (d->region.load(mo::relaxed) != nullptr)
 		return EBUSY;
 	choose_sizes(d, r, slot);
-	if (d->memory_size < 2 * d->chunk)
+	if (d->umem.memory_size < 2 * d->umem.chunk)
 		return EINVAL;
-	for (Ring *ring : {&d->receive, &d->transmit, &d->fill, &d->completed})
+	for (Ring *ring :
+	     {&d->rings.receive, &d->rings.transmit, &d->rings.fill, &d->rings.completed})
 		ring->mapping = nullptr;
-	d->with_kernel = d->sending = d->oldest = d->newest = 0;
-	d->zero_copy = false;
-	d->kernels = static_cast<uint64_t *>(
-		calloc(d->memory_size / d->chunk / 64 + 1, sizeof(uint64_t)));
-	d->flying = static_cast<Flight *>(malloc(flights * sizeof(Flight)));
+	d->with_kernel = d->out.sending = d->out.oldest = d->out.newest = 0;
+	d->umem.zero_copy = false;
+	d->rings.kernels = static_cast<uint64_t *>(
+		calloc(d->umem.memory_size / d->umem.chunk / 64 + 1, sizeof(uint64_t)));
+	d->out.flying = static_cast<Flight *>(malloc(flights * sizeof(Flight)));
 	d->error = 0;
 	d->reported_drops = 0;
-	for (auto *c : {&d->frames_in, &d->frames_out, &d->bytes_in, &d->bytes_out, &d->too_large})
+	for (auto *c : {&d->counts.frames_in, &d->counts.frames_out, &d->bytes_in,
+			&d->counts.bytes_out, &d->counts.too_large})
 		c->store(0, mo::relaxed);
 	// Half of what there is goes to the device; the rest is for what the program keeps and
 	// sends.
 	size_t used = r->pieces.used();
-	size_t free = used < d->memory_size ? (d->memory_size - used) / d->chunk / 2 : 0;
+	size_t free =
+		used < d->umem.memory_size ? (d->umem.memory_size - used) / d->umem.chunk / 2 : 0;
 	d->wanted = free == 0 ? 1 : free < entries ? static_cast<uint32_t>(free) : entries;
-	int e = d->kernels != nullptr && d->flying != nullptr ? connect_memory(d, r) : ENOMEM;
+	int e = d->rings.kernels != nullptr && d->out.flying != nullptr ? connect_memory(d, r)
+									: ENOMEM;
 	if (e == 0) {
 		struct xdp_options o = {};
 		socklen_t n = sizeof o;
-		d->zero_copy = getsockopt(d->fd, SOL_XDP, XDP_OPTIONS, &o, &n) == 0 &&
-			       (o.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+		d->umem.zero_copy = getsockopt(d->fd, SOL_XDP, XDP_OPTIONS, &o, &n) == 0 &&
+				    (o.flags & XDP_OPTIONS_ZEROCOPY) != 0;
 		d->region.store(r, mo::release);
 		refill(d);
 		e = program::give(d->program, d->queue, d->fd);
@@ -240,12 +248,12 @@ namespace {
 // What the kernel had is the region's again. It reaches it no more.
 void recover(Device *d, dma::Region *r)
 {
-	for (size_t n = 0; n < d->memory_size / d->chunk; n++)
-		if ((d->kernels[n / 64] >> (n % 64) & 1) != 0)
-			r->pieces.discard(d->memory + n * d->chunk, d->chunk);
-	for (; d->oldest != d->newest; d->oldest++)
-		if (d->flying[d->oldest % flights].first != dma::no_unit)
-			r->pieces.unhold(d->flying[d->oldest % flights].first);
+	for (size_t n = 0; n < d->umem.memory_size / d->umem.chunk; n++)
+		if ((d->rings.kernels[n / 64] >> (n % 64) & 1) != 0)
+			r->pieces.discard(d->umem.memory + n * d->umem.chunk, d->umem.chunk);
+	for (; d->out.oldest != d->out.newest; d->out.oldest++)
+		if (d->out.flying[d->out.oldest % flights].first != dma::no_unit)
+			r->pieces.unhold(d->out.flying[d->out.oldest % flights].first);
 }
 
 } // namespace
@@ -255,7 +263,7 @@ void detach(Device *d)
 	dma::Region *r = d->region.load(mo::relaxed);
 	if (r != nullptr)
 		program::take_back(d->program, d->queue);
-	if (r != nullptr && d->completed.mapping != nullptr)
+	if (r != nullptr && d->rings.completed.mapping != nullptr)
 		reap(d);
 	unmap(d);
 	// The kernel lets go of the memory with the socket. The program's number gets another one,
@@ -264,16 +272,16 @@ void detach(Device *d)
 		d->bound = false;
 	// A device that reads and writes the memory itself is told a moment later; then the queue
 	// can be had.
-	if (d->zero_copy)
+	if (d->umem.zero_copy)
 		probe(d->ifindex, d->queue, XDP_COPY);
 	if (r != nullptr)
 		recover(d, r);
-	free(d->kernels);
-	free(d->flying);
-	d->kernels = nullptr;
-	d->flying = nullptr;
+	free(d->rings.kernels);
+	free(d->out.flying);
+	d->rings.kernels = nullptr;
+	d->out.flying = nullptr;
 	leave_region(d, r);
-	d->zero_copy = false;
+	d->umem.zero_copy = false;
 }
 
 int probe(unsigned ifindex, unsigned queue, uint16_t mode)

@@ -225,8 +225,8 @@ uint64_t dropped(const Device *d)
 		return 0;
 	// What a device drops that reads and writes the memory itself it counts itself; the kernel
 	// knows how often it has found no slot.
-	uint64_t by_device = d->zero_copy ? s.rx_fill_ring_empty_descs : 0;
-	return s.rx_dropped + s.rx_ring_full + by_device + d->too_large.load(mo::relaxed);
+	uint64_t by_device = d->umem.zero_copy ? s.rx_fill_ring_empty_descs : 0;
+	return s.rx_dropped + s.rx_ring_full + by_device + d->counts.too_large.load(mo::relaxed);
 }
 
 void leave_region(Device *d, dma::Region *r)
@@ -235,9 +235,9 @@ void leave_region(Device *d, dma::Region *r)
 				  // never twice
 	if (r != nullptr) {
 		r->received.fetch_add(d->bytes_in.load(mo::relaxed), mo::relaxed);
-		r->sent.fetch_add(d->bytes_out.load(mo::relaxed), mo::relaxed);
-		(d->zero_copy ? r->zero_copy : r->copied)
-			.fetch_add(d->frames_out.load(mo::relaxed), mo::relaxed);
+		r->sent.fetch_add(d->counts.bytes_out.load(mo::relaxed), mo::relaxed);
+		(d->umem.zero_copy ? r->zero_copy : r->copied)
+			.fetch_add(d->counts.frames_out.load(mo::relaxed), mo::relaxed);
 	}
 	d->region.store(nullptr, mo::release);
 }
@@ -250,21 +250,21 @@ void stat(const dma::Region *r, struct dma_stat *s)
 	for (Device *d = devices.load(mo::acquire); d != nullptr; d = d->next) {
 		if (!d->used.load(mo::acquire) || d->region.load(mo::acquire) != r)
 			continue;
-		uint64_t sent = d->frames_out.load(mo::relaxed);
+		uint64_t sent = d->counts.frames_out.load(mo::relaxed);
 		s->received += d->bytes_in.load(mo::relaxed);
-		s->sent += d->bytes_out.load(mo::relaxed);
-		(d->zero_copy ? s->sends_zero_copy : s->sends_copied) += sent;
+		s->sent += d->counts.bytes_out.load(mo::relaxed);
+		(d->umem.zero_copy ? s->sends_zero_copy : s->sends_copied) += sent;
 		if (!is_open(d))
 			continue;
-		enum dma_ether mode = d->zero_copy          ? dma_ether_zero_copy
+		enum dma_ether mode = d->umem.zero_copy     ? dma_ether_zero_copy
 				      : d->program->generic ? dma_ether_generic
 							    : dma_ether_copy;
 		if (s->ether == dma_no_ether || mode < s->ether)
 			s->ether = mode;
-		s->frames_received += d->frames_in.load(mo::relaxed);
+		s->frames_received += d->counts.frames_in.load(mo::relaxed);
 		s->frames_sent += sent;
 		s->frames_dropped += dropped(d);
-		s->frames_too_large += d->too_large.load(mo::relaxed);
+		s->frames_too_large += d->counts.too_large.load(mo::relaxed);
 	}
 }
 

@@ -30,6 +30,33 @@ struct Flight {
 	uint32_t first; // the piece's, which is held; no_unit: it has been sent
 };
 
+// The region as the queue's memory, from dma_assoc to dma_disassoc.
+struct Umem {
+	char *memory;
+	size_t memory_size;
+	uint32_t chunk; // bytes of a slot
+	uint32_t most;  // bytes of a frame
+	bool zero_copy;
+	bool in_parts; // frames may take several slots
+};
+
+struct Rings {
+	Ring receive, transmit, fill, completed;
+	uint64_t *kernels; // which slots are, a bit for each
+};
+
+// What is being sent.
+struct Outgoing {
+	uint32_t sending;        // entries whose completion is to come
+	uint32_t oldest, newest; // of them
+	Flight *flying;
+};
+
+// Written with the association's lock held, read at any time.
+struct Counts {
+	std::atomic<uint64_t> frames_in, frames_out, bytes_out, too_large;
+};
+
 struct Device : dma::Device {
 	Device *next;
 	std::atomic<bool> used;
@@ -42,19 +69,10 @@ struct Device : dma::Device {
 
 	// From dma_assoc to dma_disassoc.
 	std::atomic<dma::Region *> region;
-	char *memory; // of the UMEM
-	size_t memory_size;
-	uint32_t chunk; // bytes of a slot
-	uint32_t most;  // bytes of a frame
-	bool zero_copy;
-	bool in_parts; // frames may take several slots
-	Ring receive, transmit, fill, completed;
-	uint64_t *kernels;       // which slots those are, a bit for each
-	uint32_t sending;        // entries whose completion is to come
-	uint32_t oldest, newest; // of them
-	Flight *flying;
-	std::atomic<uint64_t> frames_in, frames_out, bytes_out,
-		too_large; // written with the lock held, read at any time
+	Umem umem;
+	Rings rings;
+	Outgoing out;
+	Counts counts;
 };
 
 namespace device {

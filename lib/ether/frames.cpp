@@ -3,6 +3,7 @@
 // Frames in and out.
 #include "ether/device.hpp"
 
+#include "base/iovec.hpp"
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "dma/receive.hpp"
@@ -39,27 +40,30 @@ struct Part {
 
 char *slot_of(const Device *d, const char *data)
 {
-	return d->memory + (static_cast<size_t>(data - d->memory) & ~size_t{d->chunk - 1});
+	return d->umem.memory +
+	       (static_cast<size_t>(data - d->umem.memory) & ~size_t{d->umem.chunk - 1});
 }
 
 void mark(Device *d, const char *slot, bool kernels)
 {
-	auto n = static_cast<size_t>(slot - d->memory) >> std::countr_zero(d->chunk);
+	auto n = static_cast<size_t>(slot - d->umem.memory) >> std::countr_zero(d->umem.chunk);
 	uint64_t bit = uint64_t{1} << (n % 64);
-	d->kernels[n / 64] = kernels ? d->kernels[n / 64] | bit : d->kernels[n / 64] & ~bit;
+	d->rings.kernels[n / 64] =
+		kernels ? d->rings.kernels[n / 64] | bit : d->rings.kernels[n / 64] & ~bit;
 }
 
 bool is_kernels(const Device *d, uint64_t address)
 {
-	uint64_t n = address >> std::countr_zero(d->chunk);
-	return address < d->memory_size && (d->kernels[n / 64] >> (n % 64) & 1) != 0;
+	uint64_t n = address >> std::countr_zero(d->umem.chunk);
+	return address < d->umem.memory_size && (d->rings.kernels[n / 64] >> (n % 64) & 1) != 0;
 }
 
 Part read_part(Device *d, uint32_t i)
 {
-	auto e = d->receive.read<struct xdp_desc>(i);
-	bool good = is_kernels(d, e.addr) && e.len <= d->chunk - (e.addr & (d->chunk - 1));
-	return {good ? d->memory + e.addr : nullptr, good ? e.len : 0,
+	auto e = d->rings.receive.read<struct xdp_desc>(i);
+	bool good =
+		is_kernels(d, e.addr) && e.len <= d->umem.chunk - (e.addr & (d->umem.chunk - 1));
+	return {good ? d->umem.memory + e.addr : nullptr, good ? e.len : 0,
 		(e.options & XDP_PKT_CONTD) == 0};
 }
 
@@ -84,9 +88,9 @@ void measure(Device *d, uint32_t filled, Frame *f)
 	f->length = 0;
 	bool good = true;
 	for (uint32_t i = 0; i <= most_parts; i++) {
-		if (i == filled && (filled = d->receive.filled_now()) <= i)
+		if (i == filled && (filled = d->rings.receive.filled_now()) <= i)
 			break;
-		f->part[i] = read_part(d, d->receive.mine + i);
+		f->part[i] = read_part(d, d->rings.receive.mine + i);
 		// No two parts are in one slot.
 		for (uint32_t j = 0; j < i; j++)
 			if (f->part[i].data != nullptr && f->part[j].data != nullptr &&
@@ -114,23 +118,23 @@ void gather(Device *d, Region *r, const Frame &f, char *piece)
 			memcpy(piece, p.data, p.length);
 			piece += p.length;
 		}
-		r->pieces.discard(get_back(d, p.data), d->chunk);
+		r->pieces.discard(get_back(d, p.data), d->umem.chunk);
 	}
-	d->receive.mine += f.parts;
-	d->receive.consumed();
+	d->rings.receive.mine += f.parts;
+	d->rings.receive.consumed();
 }
 
 // A frame that is whole in its slot, where it can stay. False: it cannot.
 bool take_slot(Device *d, Region *r, const Part &p, Arrival *x)
 {
-	size_t before = static_cast<size_t>(p.data - d->memory) & (d->chunk - 1);
+	size_t before = static_cast<size_t>(p.data - d->umem.memory) & (d->umem.chunk - 1);
 	// The record of a frame stands beside that of its slot.
 	if (before < dma::unit || before % dma::unit != 0)
 		return false;
-	d->receive.mine++;
-	d->receive.consumed();
+	d->rings.receive.mine++;
+	d->rings.receive.consumed();
 	get_back(d, p.data);
-	r->pieces.open_slot(p.data, d->chunk, p.length);
+	r->pieces.open_slot(p.data, d->umem.chunk, p.length);
 	*x = {r, p.data, p.length, p.length, nullptr};
 	return true;
 }
@@ -140,14 +144,14 @@ bool take_slot(Device *d, Region *r, const Part &p, Arrival *x)
 bool refill(Device *d)
 {
 	Region *r = d->region.load(mo::relaxed);
-	Ring &f = d->fill;
+	Ring &f = d->rings.fill;
 	uint32_t before = f.mine;
 	while (d->with_kernel < d->wanted) {
 		char *slots[batch];
 		uint32_t room = std::min({f.room(1), d->wanted - d->with_kernel, batch});
-		uint32_t n = r->pieces.reserve_slots(d->chunk, d->memory, room, slots);
+		uint32_t n = r->pieces.reserve_slots(d->umem.chunk, d->umem.memory, room, slots);
 		for (uint32_t i = 0; i < n; i++) {
-			f.at<uint64_t>(f.mine++) = static_cast<uint64_t>(slots[i] - d->memory);
+			f.at<uint64_t>(f.mine++) = static_cast<uint64_t>(slots[i] - d->umem.memory);
 			mark(d, slots[i], true);
 		}
 		d->with_kernel += n;
@@ -159,7 +163,7 @@ bool refill(Device *d)
 	if (f.mine != before) {
 		f.publish();
 		// Only a device that reads the region itself sleeps for want of slots.
-		if (d->zero_copy && (f.flags->load(mo::relaxed) & XDP_RING_NEED_WAKEUP) != 0)
+		if (d->umem.zero_copy && (f.flags->load(mo::relaxed) & XDP_RING_NEED_WAKEUP) != 0)
 			wake_for_slots(d->fd.load(mo::relaxed));
 	}
 	return d->with_kernel != 0;
@@ -170,14 +174,14 @@ ssize_t take(dma::Association *a, Arrival *x)
 	auto *d = static_cast<Device *>(a->device);
 	Region *r = d->region.load(mo::relaxed);
 	*x = {};
-	for (uint32_t filled; (filled = d->receive.filled()) != 0;) {
+	for (uint32_t filled; (filled = d->rings.receive.filled()) != 0;) {
 		Frame f;
 		measure(d, filled, &f);
 		if (f.parts == 0)
 			break;
-		if (f.length > d->most || f.length == 0) {
+		if (f.length > d->umem.most || f.length == 0) {
 			gather(d, r, f, nullptr);
-			add(d->too_large, 1);
+			add(d->counts.too_large, 1);
 			continue;
 		}
 		if (f.parts > 1 || !take_slot(d, r, f.part[0], x)) {
@@ -189,7 +193,7 @@ ssize_t take(dma::Association *a, Arrival *x)
 			gather(d, r, f, piece);
 			*x = {r, piece, f.length, f.length, nullptr};
 		}
-		add(d->frames_in, 1);
+		add(d->counts.frames_in, 1);
 		if (d->with_kernel + batch <= d->wanted || d->with_kernel == 0)
 			refill(d);
 		return static_cast<ssize_t>(f.length);
@@ -211,23 +215,23 @@ bool failed(Device *d)
 void reap(Device *d)
 {
 	Region *r = d->region.load(mo::relaxed);
-	for (uint32_t n = d->completed.filled(); n != 0; n--) {
-		uint64_t address = d->completed.read<uint64_t>(d->completed.mine++);
+	for (uint32_t n = d->rings.completed.filled(); n != 0; n--) {
+		uint64_t address = d->rings.completed.read<uint64_t>(d->rings.completed.mine++);
 		// Mostly the oldest.
-		uint32_t i = d->oldest;
-		while (i != d->newest && (d->flying[i % flights].first == dma::no_unit ||
-					  d->flying[i % flights].address != address))
+		uint32_t i = d->out.oldest;
+		while (i != d->out.newest && (d->out.flying[i % flights].first == dma::no_unit ||
+					      d->out.flying[i % flights].address != address))
 			i++;
-		if (i == d->newest)
+		if (i == d->out.newest)
 			continue; // nothing that has been sent
-		r->pieces.unhold(d->flying[i % flights].first);
-		d->flying[i % flights].first = dma::no_unit;
-		d->sending--;
-		while (d->oldest != d->newest &&
-		       d->flying[d->oldest % flights].first == dma::no_unit)
-			d->oldest++;
+		r->pieces.unhold(d->out.flying[i % flights].first);
+		d->out.flying[i % flights].first = dma::no_unit;
+		d->out.sending--;
+		while (d->out.oldest != d->out.newest &&
+		       d->out.flying[d->out.oldest % flights].first == dma::no_unit)
+			d->out.oldest++;
 	}
-	d->completed.consumed();
+	d->rings.completed.consumed();
 }
 
 namespace {
@@ -238,28 +242,26 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 		  uint32_t *first)
 {
 	auto *p = static_cast<const char *>(v[0].iov_base);
-	bool inside = count == 1 && p >= d->memory && p + length <= d->memory + d->memory_size;
+	bool inside = count == 1 && p >= d->umem.memory &&
+		      p + length <= d->umem.memory + d->umem.memory_size;
 	bool whole = inside &&
-		     (static_cast<size_t>(p - d->memory) & (d->chunk - 1)) + length <= d->chunk;
-	if (inside && (whole || d->in_parts) &&
+		     (static_cast<size_t>(p - d->umem.memory) & (d->umem.chunk - 1)) + length <=
+			     d->umem.chunk;
+	if (inside && (whole || d->umem.in_parts) &&
 	    (*first = r->pieces.hold(p, length)) != dma::no_unit)
 		return p;
 	char *copy = nullptr;
-	if (length <= d->chunk)
-		r->pieces.reserve_slots(d->chunk, d->memory, 1, &copy);
-	else if (d->in_parts)
+	if (length <= d->umem.chunk)
+		r->pieces.reserve_slots(d->umem.chunk, d->umem.memory, 1, &copy);
+	else if (d->umem.in_parts)
 		copy = r->pieces.reserve(length);
 	if (copy == nullptr) {
-		errno = length <= d->chunk || d->in_parts ? ENOBUFS : EMSGSIZE;
+		errno = length <= d->umem.chunk || d->umem.in_parts ? ENOBUFS : EMSGSIZE;
 		return nullptr;
 	}
-	char *to = copy;
-	for (size_t i = 0; i < count; i++) {
-		memcpy(to, v[i].iov_base, v[i].iov_len);
-		to += v[i].iov_len;
-	}
+	join_parts(copy, v, count);
 	// As if the program had sent a piece of its own and released it.
-	r->pieces.give(copy, length <= d->chunk ? d->chunk : length, length, false);
+	r->pieces.give(copy, length <= d->umem.chunk ? d->umem.chunk : length, length, false);
 	*first = r->pieces.hold(copy, length);
 	r->pieces.release(copy, length);
 	if (*first == dma::no_unit)
@@ -271,28 +273,28 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 void put(Device *d, Region *r, const char *p, size_t length, uint32_t first)
 {
 	for (bool again = false; length != 0; again = true) {
-		auto address = static_cast<uint64_t>(p - d->memory);
-		size_t n = d->chunk - (address & (d->chunk - 1));
+		auto address = static_cast<uint64_t>(p - d->umem.memory);
+		size_t n = d->umem.chunk - (address & (d->umem.chunk - 1));
 		if (n > length)
 			n = length;
-		auto &e = d->transmit.at<struct xdp_desc>(d->transmit.mine++);
+		auto &e = d->rings.transmit.at<struct xdp_desc>(d->rings.transmit.mine++);
 		e.addr = address;
 		e.len = static_cast<uint32_t>(n);
 		e.options = n < length ? XDP_PKT_CONTD : 0;
 		if (again)
 			r->pieces.hold_again(first);
-		d->flying[d->newest++ % flights] = {address, first};
-		d->sending++;
+		d->out.flying[d->out.newest++ % flights] = {address, first};
+		d->out.sending++;
 		p += n;
 		length -= n;
 	}
-	d->transmit.publish();
+	d->rings.transmit.publish();
 }
 
 // Has the kernel look at the ring. 0 or -errno.
 int kick(Device *d)
 {
-	if ((d->transmit.flags->load(mo::relaxed) & XDP_RING_NEED_WAKEUP) == 0)
+	if ((d->rings.transmit.flags->load(mo::relaxed) & XDP_RING_NEED_WAKEUP) == 0)
 		return 0;
 	// A call sends as many as the kernel likes; what is left it says by EAGAIN.
 	for (int i = 0; i < 64; i++) {
@@ -309,20 +311,20 @@ int kick(Device *d)
 ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 {
 	Region *r = d->region.load(mo::relaxed);
-	size_t length = 0;
-	for (size_t i = 0; i < count; i++)
-		length += v[i].iov_len;
+	auto length = static_cast<size_t>(length_of(v, count));
 	if (length == 0)
 		return -EINVAL;
-	if (length > size_t{d->chunk} * most_parts || (length > d->chunk && !d->in_parts))
+	if (length > size_t{d->umem.chunk} * most_parts ||
+	    (length > d->umem.chunk && !d->umem.in_parts))
 		return -EMSGSIZE;
 	if (d->error != 0)
 		return -d->error;
-	if (d->sending >= batch)
+	if (d->out.sending >= batch)
 		reap(d);
-	auto parts = static_cast<uint32_t>(length / d->chunk + 2);
-	if (d->transmit.size() - d->sending < parts || d->transmit.room(parts) < parts ||
-	    flights - (d->newest - d->oldest) < parts) {
+	auto parts = static_cast<uint32_t>(length / d->umem.chunk + 2);
+	if (d->rings.transmit.size() - d->out.sending < parts ||
+	    d->rings.transmit.room(parts) < parts ||
+	    flights - (d->out.newest - d->out.oldest) < parts) {
 		if (int e = kick(d); e != 0)
 			return e;
 		return -EAGAIN;
@@ -332,8 +334,8 @@ ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 	if (p == nullptr)
 		return -errno;
 	put(d, r, p, length, first);
-	add(d->frames_out, 1);
-	add(d->bytes_out, length);
+	add(d->counts.frames_out, 1);
+	add(d->counts.bytes_out, length);
 	if (!more)
 		if (int e = kick(d); e != 0)
 			return e;

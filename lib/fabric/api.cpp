@@ -214,8 +214,8 @@ Op *make_transfer(Op::Does does, const dma_key_t *key, uint64_t offset, void *pi
 	o->does = does;
 	o->data = static_cast<char *>(piece);
 	o->size = size;
-	o->offset = offset;
-	memcpy(&o->key, key, sizeof o->key);
+	o->transfer.offset = offset;
+	memcpy(&o->transfer.key, key, sizeof o->transfer.key);
 	return o;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What the core calls (remote/interface.hpp).
+#include "base/iovec.hpp"
 #include "base/syscalls.hpp"
 #include "fabric/endpoint.hpp"
 #include "fabric/thread.hpp"
@@ -78,7 +79,7 @@ void detach(Endpoint *e)
 
 void not_readable(Endpoint *e, int fd)
 {
-	if (!e->readable || !e->arrived.empty())
+	if (!e->readable || !e->slots.arrived.empty())
 		return;
 	char byte;
 	struct iovec v = {&byte, 1};
@@ -92,7 +93,7 @@ void not_readable(Endpoint *e, int fd)
 ssize_t first(Endpoint *e, int fd, remote::Message *m)
 {
 	Guard<Mutex> g(e->lock);
-	const Slot *s = e->arrived.first;
+	const Slot *s = e->slots.arrived.first;
 	if (s == nullptr) {
 		not_readable(e, fd);
 		return -EAGAIN;
@@ -109,12 +110,12 @@ void consumed(Endpoint *e, int fd)
 	bool wake;
 	{
 		Guard<Mutex> g(e->lock);
-		Slot *s = e->arrived.pop();
+		Slot *s = e->slots.arrived.pop();
 		if (s == nullptr)
 			return;
 		received(e, s);
 		const Peer *p = s->peer;
-		wake = p->consumed + window - p->granted >= window / 2;
+		wake = p->flow.consumed + window - p->flow.granted >= window / 2;
 		not_readable(e, fd);
 	}
 	if (wake)
@@ -136,11 +137,10 @@ Op *make_message(const struct iovec *v, size_t n, size_t size)
 	o->header.size = static_cast<uint32_t>(size);
 	o->size = size;
 	o->data = copy ? o->copy : static_cast<char *>(v[0].iov_base);
-	size_t at = 0;
-	for (size_t i = 0; copy && i < n; at += v[i++].iov_len)
-		memcpy(o->copy + at, v[i].iov_base, v[i].iov_len);
-	if (copy)
+	if (copy) {
+		join_parts(o->copy, v, n);
 		return o;
+	}
 	int error = host->hold(o->data, size, &o->held);
 	o->has_piece = error == 0;
 	if (error == 0)
@@ -158,7 +158,7 @@ ssize_t look_for_room(Peer *p, size_t size)
 		p->error = 0;
 		return -error;
 	}
-	if (p->state == Peer::State::ready && size > p->largest)
+	if (p->state == Peer::State::ready && size > p->session.largest)
 		return -EMSGSIZE;
 	if (has_room(p))
 		return 0;
@@ -171,8 +171,8 @@ ssize_t look_for_room(Peer *p, size_t size)
 void take_room(Peer *p, Op *o)
 {
 	o->peer = p;
-	o->header.number = ++p->sent;
-	o->header.to_life = p->life;
+	o->header.number = ++p->flow.sent;
+	o->header.to_life = p->session.life;
 }
 
 // To be sent at once, or not at all.
@@ -194,12 +194,12 @@ ssize_t send_later(Endpoint *e, Op *o)
 	Peer *p = find_peer(e, o->to, o->to_length);
 	if (p == nullptr)
 		return -ENOBUFS;
-	if (has_room(p) && o->size <= p->largest)
+	if (has_room(p) && o->size <= p->session.largest)
 		take_room(p, o);
 	else {
 		o->peer = p;
 		o->unnumbered = true;
-		p->unnumbered++;
+		p->flow.unnumbered++;
 	}
 	e->submitted.push(o);
 	return 0;
@@ -207,9 +207,7 @@ ssize_t send_later(Endpoint *e, Op *o)
 
 ssize_t check_size(const struct iovec *v, size_t n)
 {
-	size_t size = 0;
-	for (size_t i = 0; i < n; i++)
-		size += v[i].iov_len;
+	auto size = static_cast<size_t>(length_of(v, n));
 	return size == 0                ? -EINVAL
 	       : size > largest_message ? -EMSGSIZE
 					: static_cast<ssize_t>(size);

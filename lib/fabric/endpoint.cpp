@@ -51,7 +51,7 @@ void sent(Endpoint *e, Op *o)
 	unlink(o);
 	transfer_over(o);
 	count(e, o);
-	o->peer->heard = o->does == Op::Does::get ? monotonic_ns() : o->peer->heard;
+	o->peer->when.heard = o->does == Op::Does::get ? monotonic_ns() : o->peer->when.heard;
 	finish(o, static_cast<ssize_t>(o->size));
 	free_op(o);
 }
@@ -60,13 +60,13 @@ void sent(Endpoint *e, Op *o)
 void failed(Endpoint *e, Context *c, int error)
 {
 	if (c->what == Context::What::slot) {
-		e->given--;
-		e->idle.push(static_cast<Slot *>(c));
+		e->slots.given--;
+		e->slots.idle.push(static_cast<Slot *>(c));
 		return;
 	}
 	auto *o = static_cast<Op *>(c);
 	Peer *p = o->peer;
-	bool current = o->session == p->session;
+	bool current = o->session == p->session.number;
 	unlink(o);
 	transfer_over(o);
 	finish(o, -error);
@@ -107,7 +107,7 @@ bool read_completions(Endpoint *e)
 void give_room(Peer *p)
 {
 	if (p->state == Peer::State::ready && p->outgoing.empty() &&
-	    p->consumed + window - p->granted >= window / 2)
+	    p->flow.consumed + window - p->flow.granted >= window / 2)
 		say(p, Kind::credit, 0);
 }
 
@@ -125,12 +125,12 @@ bool all_acknowledged(const Endpoint *e, uint64_t now)
 {
 	bool all = true;
 	for (Peer *p = e->peers; p != nullptr; p = p->next) {
-		if (p->state != Peer::State::ready || p->acknowledged >= p->sent)
+		if (p->state != Peer::State::ready || p->flow.acknowledged >= p->flow.sent)
 			continue;
 		all = false;
-		if (now - p->asked < again || !p->outgoing.empty())
+		if (now - p->when.asked < again || !p->outgoing.empty())
 			continue;
-		p->asked = now;
+		p->when.asked = now;
 		say(p, Kind::ping, 0);
 	}
 	return all;
@@ -168,11 +168,11 @@ void free_peers(Endpoint *e)
 
 void free_slots(Endpoint *e)
 {
-	while (Slot *s = e->every_slot) {
-		e->every_slot = s->every;
+	while (Slot *s = e->slots.every_slot) {
+		e->slots.every_slot = s->every;
 		free(s);
 	}
-	e->arrived = e->idle = {};
+	e->slots.arrived = e->slots.idle = {};
 }
 
 } // namespace
@@ -207,7 +207,7 @@ int open(Endpoint *e, const provider::Address &a)
 		error = errno;
 	if (error == 0) {
 		give_slots(e);
-		error = e->given < offered_slots ? ENOMEM : 0;
+		error = e->slots.given < offered_slots ? ENOMEM : 0;
 	}
 	if (error != 0) {
 		provider::close(&e->provider);
@@ -272,7 +272,7 @@ int longest_sleep(Endpoint *e)
 	Guard<Mutex> g(e->lock);
 	if (e->state.load(mo::relaxed) == Endpoint::closing)
 		return moment_ms;
-	int ms = !e->idle.empty() || e->given < offered_slots ? moment_ms : -1;
+	int ms = !e->slots.idle.empty() || e->slots.given < offered_slots ? moment_ms : -1;
 	for (const Peer *p = e->peers; p != nullptr; p = p->next) {
 		if (!p->outgoing.empty())
 			return moment_ms;

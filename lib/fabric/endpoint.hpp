@@ -74,21 +74,26 @@ struct Context {
 struct Peer;
 struct Grant;
 
+// What a put or get is about.
+struct Transfer {
+	Key key;
+	uint64_t offset;
+	Grant *grant;
+	bool has_grant; // of the peer's session as it is: it is counted there
+};
+
 // Something to be sent, put or got.
 struct Op : Context {
 	enum class Does : uint8_t { control, message, put, get } does;
 	bool has_piece, posted, orphan;
 	bool unnumbered;           // has not got its place yet: its peer counts it
-	bool has_grant;            // of the peer's session as it is: it is counted there
 	Op *next, *before, *after; // before, after: among those that the provider has
 	Peer *peer;
 	Request *request; // or nullptr; it may end before this does
 	remote::Held held;
 	char *data; // a piece's, or behind the header
 	size_t size;
-	Key key; // of a transfer
-	uint64_t offset;
-	Grant *grant;
+	Transfer transfer;
 	uint32_t session; // its peer's when the provider got it
 	struct sockaddr_storage to;
 	socklen_t to_length;
@@ -116,31 +121,46 @@ struct Grant {
 	List<Op> waiting; // for the answer
 };
 
+// A life of the peer's, as far as both have agreed on one.
+struct Session {
+	uint64_t life, hellos, heard_hello; // its; our attempts; the number of its last one
+	uint32_t largest, number;           // of bytes in a message; which session this is
+};
+
+// Messages of a session, and the room that each side has given the other.
+struct Flow {
+	uint64_t sent, may_send, received, granted, consumed;
+	uint64_t acknowledged; // of those sent, by its last word on that
+	uint32_t unnumbered;   // messages before which no other may take a number
+	uint32_t kept;         // slots that are the program's
+};
+
+// ns, of the thread's clock; 0: never.
+struct Times {
+	uint64_t heard, asked; // when something came, and when something was asked of it last
+	uint64_t since;        // when the greeting began
+	uint64_t busy_since;   // when something became outstanding; 0: nothing is
+	uint64_t probed;       // when it was looked at whether anybody listens there
+};
+
 struct Peer {
 	Peer *next;
 	fi_addr_t address, former; // former: of who had this place before, to be given back
 	unsigned char name[most_name];
 	uint8_t name_length;
 	enum class State : uint8_t { unknown, greeting, ready } state;
-	bool wanted;         // somebody waits for room, or for the greeting's end
-	uint32_t unnumbered; // messages before which no other may take a number
-	uint32_t replies;    // in `outgoing'
-	uint32_t kept;       // slots that are the program's
-	int error;           // of what was taken from callers and lost: the next one is told
-	uint64_t life, hellos, heard_hello; // its; our attempts; the number of its last one
-	uint64_t sent, may_send, received, granted, consumed;
-	uint64_t acknowledged;     // of those sent, by its last word on that
-	uint32_t largest, session; // session: which of them this is
-	uint64_t heard, asked; // ns: when something came, and when something was asked of it last
-	uint64_t since;        // when the greeting began
-	uint64_t busy_since;   // when something became outstanding; 0: nothing is
-	uint64_t probed;       // when it was looked at whether anybody listens there
-	int probe;             // the socket with which that is just done, or -1
-	List<Op> outgoing;     // to be given to the provider, in order
-	List<Op> waiting;      // for the greeting, or for room
-	Op *posted;            // what the provider has, in no order
-	Op *orphans;           // and still has of sessions before this one
-	Slot *early;           // messages that have overtaken one before them, in no order
+	bool wanted; // somebody waits for room, or for the greeting's end
+	int error;   // of what was taken from callers and lost: the next one is told
+	Session session;
+	Flow flow;
+	Times when;
+	int probe;         // the socket by which that is just asked, or -1
+	uint32_t replies;  // in `outgoing'
+	List<Op> outgoing; // to be given to the provider, in order
+	List<Op> waiting;  // for the greeting, or for room
+	Op *posted;        // what the provider has, in no order
+	Op *orphans;       // and still has of sessions before this one
+	Slot *early;       // messages that have overtaken one before them, in no order
 	Grant *grants;
 };
 
@@ -167,6 +187,13 @@ struct Export {
 
 namespace sigevec::remote {
 
+// Room for what comes, and what has come.
+struct Slots {
+	fabric::Slot *every_slot;
+	fabric::List<fabric::Slot> arrived, idle; // idle: that the provider has no room for yet
+	uint32_t given;                           // to the provider
+};
+
 struct Endpoint {
 	Endpoint *next;
 	enum State : uint32_t { unused, opening, open, closing };
@@ -185,11 +212,9 @@ struct Endpoint {
 	fabric::Peer *peers;
 	fabric::Export *exports;
 	fabric::List<fabric::Op> submitted;
-	fabric::Slot *every_slot;
-	fabric::List<fabric::Slot> arrived, idle; // idle: that the provider has no room for yet
-	bool readable;                            // the program's end has been told
+	Slots slots;
+	bool readable; // the program's end has been told
 	uint64_t numbers;
-	uint32_t given; // slots, to the provider
 	struct fabric_stat figures;
 	std::atomic<uint32_t> changes; // of what callers wait for
 };

@@ -35,7 +35,7 @@ bool note_asker(Export *x, Peer *p)
 		a->next = x->askers;
 		x->askers = a;
 	}
-	a->life = p->life;
+	a->life = p->session.life;
 	return true;
 }
 
@@ -66,7 +66,7 @@ void withdraw(Endpoint *e, Export *x)
 	e->figures.exported--;
 	for (Asker *a = x->askers; a != nullptr; a = a->next) {
 		Peer *p = a->peer;
-		a->told = p->state == Peer::State::ready && p->life == a->life;
+		a->told = p->state == Peer::State::ready && p->session.life == a->life;
 		if (a->told)
 			say(p, Kind::revoke, x->withdrawal, 0, &x->key);
 	}

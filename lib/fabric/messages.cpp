@@ -24,11 +24,11 @@ void send_waiting(Endpoint *e, Peer *p)
 			free_op(o);
 		} else if (o->does == Op::Does::put || o->does == Op::Does::get) {
 			begin_transfer(e, o);
-		} else if (o->size > p->largest) {
+		} else if (o->size > p->session.largest) {
 			finish(o, -EMSGSIZE);
 			free_op(o);
-		} else if (p->sent < p->may_send) {
-			o->header.number = ++p->sent;
+		} else if (p->flow.sent < p->flow.may_send) {
+			o->header.number = ++p->flow.sent;
 			p->outgoing.push(o);
 		} else
 			still.push(o);
@@ -47,7 +47,7 @@ void accept(Endpoint *e, Op *o)
 	o->peer = p;
 	// Its number says that its room has been taken by the caller.
 	if (o->does == Op::Does::message && o->header.number != 0) {
-		bool same = p->state == Peer::State::ready && o->header.to_life == p->life;
+		bool same = p->state == Peer::State::ready && o->header.to_life == p->session.life;
 		if (same) {
 			p->outgoing.push(o);
 			return;
@@ -59,7 +59,7 @@ void accept(Endpoint *e, Op *o)
 	if (p->state == Peer::State::unknown)
 		greet(p);
 	p->waiting.push(o);
-	p->unnumbered -= std::exchange(o->unnumbered, false);
+	p->flow.unnumbered -= std::exchange(o->unnumbered, false);
 	send_waiting(e, p);
 	if (p->wanted && has_room(p)) {
 		p->wanted = false;
@@ -77,9 +77,9 @@ bool make_slot(Endpoint *e)
 	if (s == nullptr)
 		return false;
 	s->what = Context::What::slot;
-	s->every = e->every_slot;
-	e->every_slot = s;
-	e->idle.push(s);
+	s->every = e->slots.every_slot;
+	e->slots.every_slot = s;
+	e->slots.idle.push(s);
 	return true;
 }
 
@@ -88,14 +88,14 @@ bool make_slot(Endpoint *e)
 bool give_slots(Endpoint *e)
 {
 	bool some = false;
-	while (!e->idle.empty() || (e->given < offered_slots && make_slot(e))) {
-		Slot *s = e->idle.first;
+	while (!e->slots.idle.empty() || (e->slots.given < offered_slots && make_slot(e))) {
+		Slot *s = e->slots.idle.first;
 		ssize_t n = fi_recv(e->provider.ep, &s->header, sizeof s->header + sizeof s->data,
 				    nullptr, FI_ADDR_UNSPEC, &s->provider);
 		if (n != 0)
 			return some;
-		e->idle.pop();
-		e->given++;
+		e->slots.idle.pop();
+		e->slots.given++;
 		some = true;
 	}
 	return some;
@@ -105,15 +105,16 @@ namespace {
 
 bool in_session(const Endpoint *e, const Peer *p, const Header &h)
 {
-	return p->state == Peer::State::ready && h.from_life == p->life && h.to_life == e->life;
+	return p->state == Peer::State::ready && h.from_life == p->session.life &&
+	       h.to_life == e->life;
 }
 
 void note_room(Endpoint *e, Peer *p, const Header &h)
 {
-	p->largest = h.largest < largest_message ? h.largest : largest_message;
-	if (h.granted <= p->may_send)
+	p->session.largest = h.largest < largest_message ? h.largest : largest_message;
+	if (h.granted <= p->flow.may_send)
 		return;
-	p->may_send = h.granted;
+	p->flow.may_send = h.granted;
 	p->wanted = false;
 	send_waiting(e, p);
 	changed(e);
@@ -129,9 +130,9 @@ void make_readable(Endpoint *e)
 
 void deliver(Endpoint *e, Slot *s)
 {
-	s->peer->received++;
-	s->peer->kept++;
-	e->arrived.push(s);
+	s->peer->flow.received++;
+	s->peer->flow.kept++;
+	e->slots.arrived.push(s);
 	e->figures.waiting++;
 	make_readable(e);
 }
@@ -149,7 +150,7 @@ Slot **early(Peer *p, uint64_t number)
 bool take_data(Endpoint *e, Peer *p, Slot *s)
 {
 	const Header &h = s->header;
-	if (h.number <= p->received || h.number > p->granted || h.size == 0 ||
+	if (h.number <= p->flow.received || h.number > p->flow.granted || h.size == 0 ||
 	    *early(p, h.number) != nullptr) {
 		e->figures.malformed++;
 		return false;
@@ -158,7 +159,7 @@ bool take_data(Endpoint *e, Peer *p, Slot *s)
 	s->size = h.size;
 	s->next = p->early;
 	p->early = s;
-	for (Slot **next; *(next = early(p, p->received + 1)) != nullptr;) {
+	for (Slot **next; *(next = early(p, p->flow.received + 1)) != nullptr;) {
 		Slot *ready = *next;
 		*next = ready->next;
 		deliver(e, ready);
@@ -168,12 +169,12 @@ bool take_data(Endpoint *e, Peer *p, Slot *s)
 
 void take_greeting(Endpoint *e, Peer *p, const Header &h)
 {
-	bool again = p->state == Peer::State::ready && p->life == h.from_life &&
-		     p->heard_hello == h.number;
+	bool again = p->state == Peer::State::ready && p->session.life == h.from_life &&
+		     p->session.heard_hello == h.number;
 	if (!again) {
 		if (p->state == Peer::State::ready)
 			lose(e, p, ECONNRESET);
-		p->heard_hello = h.number;
+		p->session.heard_hello = h.number;
 		begin_session(e, p, h.from_life);
 	}
 	say(p, Kind::welcome, 0);
@@ -192,7 +193,7 @@ void take_welcome(Endpoint *e, Peer *p, const Header &h)
 
 void take_reset(Endpoint *e, Peer *p, const Header &h)
 {
-	if (p->state == Peer::State::ready && h.number == p->life)
+	if (p->state == Peer::State::ready && h.number == p->session.life)
 		lose(e, p, ECONNRESET);
 }
 
@@ -212,10 +213,10 @@ bool take_in_session(Endpoint *e, Peer *p, Slot *s)
 	case Kind::data:
 		return take_data(e, p, s);
 	case Kind::ping:
-		say(p, Kind::pong, p->received);
+		say(p, Kind::pong, p->flow.received);
 		break;
 	case Kind::pong:
-		p->acknowledged = std::min(h.number, p->sent);
+		p->flow.acknowledged = std::min(h.number, p->flow.sent);
 		break;
 	case Kind::ask:
 		asked(e, p, key, h.number);
@@ -255,7 +256,7 @@ bool take(Endpoint *e, Slot *s, size_t size)
 		e->figures.malformed++;
 		return false;
 	}
-	p->heard = monotonic_ns();
+	p->when.heard = monotonic_ns();
 	if (h.kind == Kind::hello)
 		take_greeting(e, p, h);
 	else if (h.kind == Kind::welcome)
@@ -273,24 +274,24 @@ bool take(Endpoint *e, Slot *s, size_t size)
 
 void arrived(Endpoint *e, Slot *s, size_t size)
 {
-	e->given--;
+	e->slots.given--;
 	if (size <= sizeof s->header)
 		memset(s->data, 0, sizeof(Key));
 	if (!take(e, s, size))
-		e->idle.push(s);
+		e->slots.idle.push(s);
 }
 
 void received(Endpoint *e, Slot *s)
 {
 	Peer *p = s->peer;
-	p->kept--;
+	p->flow.kept--;
 	e->figures.received++;
 	e->figures.copied_in++;
 	e->figures.received_bytes += s->size;
 	e->figures.waiting--;
-	if (s->header.from_life == p->life && p->state == Peer::State::ready)
-		p->consumed++;
-	e->idle.push(s);
+	if (s->header.from_life == p->session.life && p->state == Peer::State::ready)
+		p->flow.consumed++;
+	e->slots.idle.push(s);
 }
 
 } // namespace sigevec::fabric

@@ -34,13 +34,13 @@ Op *control_op(Peer *p, Kind kind, size_t more)
 // What is true when it goes out.
 void complete_header(const Endpoint *e, Peer *p, Header *h)
 {
-	p->granted = p->state == Peer::State::ready ? p->consumed + window : 0;
+	p->flow.granted = p->state == Peer::State::ready ? p->flow.consumed + window : 0;
 	h->magic = magic;
 	h->name_length = static_cast<uint8_t>(e->name_length);
 	h->from_life = e->life;
-	h->to_life = p->life;
+	h->to_life = p->session.life;
 	h->largest = e->largest;
-	h->granted = p->granted;
+	h->granted = p->flow.granted;
 	memcpy(h->name, e->name, sizeof h->name);
 }
 
@@ -56,7 +56,7 @@ void link(Op **list, Op *o)
 void link_posted(Peer *p, Op *o)
 {
 	o->posted = true;
-	o->session = p->session;
+	o->session = p->session.number;
 	link(&p->posted, o);
 }
 
@@ -75,7 +75,8 @@ ssize_t post_message(Endpoint *e, Op *o)
 ssize_t post_transfer(Endpoint *e, Op *o)
 {
 	struct iovec v = {o->data, o->size};
-	struct fi_rma_iov there = {o->key.base + o->offset, o->size, o->key.mr};
+	struct fi_rma_iov there = {o->transfer.key.base + o->transfer.offset, o->size,
+				   o->transfer.key.mr};
 	struct fi_msg_rma m = {};
 	m.msg_iov = &v;
 	m.iov_count = 1;
@@ -95,7 +96,7 @@ namespace {
 // Of one with whom there is nothing any more.
 bool is_idle(const Peer *p)
 {
-	return p->state == Peer::State::unknown && p->unnumbered == 0 && p->kept == 0 &&
+	return p->state == Peer::State::unknown && p->flow.unnumbered == 0 && p->flow.kept == 0 &&
 	       p->early == nullptr && p->orphans == nullptr && !something_outstanding(p);
 }
 
@@ -160,8 +161,8 @@ Peer *find_peer(Endpoint *e, const struct sockaddr_storage &name, size_t length)
 
 bool has_room(const Peer *p)
 {
-	return p->state == Peer::State::ready && p->waiting.empty() && p->unnumbered == 0 &&
-	       p->sent < p->may_send;
+	return p->state == Peer::State::ready && p->waiting.empty() && p->flow.unnumbered == 0 &&
+	       p->flow.sent < p->flow.may_send;
 }
 
 void say(Peer *p, Kind kind, uint64_t number, uint32_t result, const Key *key)
@@ -180,37 +181,38 @@ void say(Peer *p, Kind kind, uint64_t number, uint32_t result, const Key *key)
 void greet(Peer *p)
 {
 	p->state = Peer::State::greeting;
-	p->life = 0;
-	p->since = p->heard = p->asked = monotonic_ns();
-	say(p, Kind::hello, ++p->hellos);
+	p->session.life = 0;
+	p->when.since = p->when.heard = p->when.asked = monotonic_ns();
+	say(p, Kind::hello, ++p->session.hellos);
 }
 
 void begin_session(Endpoint *e, Peer *p, uint64_t life)
 {
 	p->state = Peer::State::ready;
-	p->life = life;
-	p->sent = p->may_send = p->received = p->consumed = p->acknowledged = 0;
-	p->granted = window;
+	p->session.life = life;
+	p->flow.sent = p->flow.may_send = p->flow.received = p->flow.consumed =
+		p->flow.acknowledged = 0;
+	p->flow.granted = window;
 	p->wanted = false;
 	changed(e);
 }
 
 void lose(Endpoint *e, Peer *p, int error)
 {
-	p->session++;
+	p->session.number++;
 	bool had = p->state != Peer::State::unknown;
 	p->state = Peer::State::unknown;
 	if (had) {
-		e->figures.lost_peers += p->life != 0;
-		p->error = p->sent != 0 || p->wanted ? error : 0;
+		e->figures.lost_peers += p->session.life != 0;
+		p->error = p->flow.sent != 0 || p->wanted ? error : 0;
 	}
 	drop_grants(p, error);
 	forget_asker(e, p);
-	p->life = 0;
-	p->sent = 0;
+	p->session.life = 0;
+	p->flow.sent = 0;
 	while (Slot *s = p->early) {
 		p->early = s->next;
-		e->idle.push(s);
+		e->slots.idle.push(s);
 	}
 	for (List<Op> *l : {&p->outgoing, &p->waiting})
 		for (List<Op> all = l->take_all(); Op *o = all.pop();) {
@@ -221,13 +223,13 @@ void lose(Endpoint *e, Peer *p, int error)
 	// The provider has these still; it lets go of them when it knows as well.
 	while (Op *o = p->posted) {
 		finish(o, -error);
-		o->has_grant = false;
+		o->transfer.has_grant = false;
 		p->posted = o->after;
 		o->orphan = true;
 		link(&p->orphans, o);
 	}
 	end_probe(p);
-	p->busy_since = 0;
+	p->when.busy_since = 0;
 	p->wanted = false;
 	changed(e);
 }
@@ -278,27 +280,28 @@ void look_at_time(Endpoint *e, Peer *p, uint64_t now)
 	if (p->replies > most_replies)
 		lose(e, p, ECONNRESET);
 	if (!something_outstanding(p)) {
-		p->busy_since = 0;
+		p->when.busy_since = 0;
 		end_probe(p);
 		return;
 	}
-	if (p->busy_since == 0)
-		p->busy_since = now;
-	uint64_t silent = now - std::max({p->busy_since, p->heard, p->since});
+	if (p->when.busy_since == 0)
+		p->when.busy_since = now;
+	uint64_t silent = now - std::max({p->when.busy_since, p->when.heard, p->when.since});
 	if (int error = probe(p, now, silent); error != 0) {
-		lose(e, p, p->life == 0 ? error : ECONNRESET);
+		lose(e, p, p->session.life == 0 ? error : ECONNRESET);
 	} else if (p->state == Peer::State::greeting) {
-		if (now - p->since > greeting_limit)
+		if (now - p->when.since > greeting_limit)
 			lose(e, p, EHOSTUNREACH);
-		else if (now - p->asked > silence && p->outgoing.empty()) {
+		else if (now - p->when.asked > silence && p->outgoing.empty()) {
 			// The provider may have lost it with a connection.
-			p->asked = now;
-			say(p, Kind::hello, p->hellos);
+			p->when.asked = now;
+			say(p, Kind::hello, p->session.hellos);
 		}
 	} else if (silent > life_limit) {
 		lose(e, p, ETIMEDOUT);
-	} else if (p->state == Peer::State::ready && silent > silence && now - p->asked > silence) {
-		p->asked = now;
+	} else if (p->state == Peer::State::ready && silent > silence &&
+		   now - p->when.asked > silence) {
+		p->when.asked = now;
 		if (p->outgoing.empty())
 			say(p, Kind::ping, 0);
 	}

@@ -30,7 +30,7 @@ int begin(Peer *p, uint64_t now)
 	int fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return 0;
-	p->probed = now;
+	p->when.probed = now;
 	long n = syscall(SYS_connect, fd, to, p->name_length);
 	if (n < 0 && errno == EINPROGRESS) {
 		p->probe = fd;
@@ -53,10 +53,10 @@ void end_probe(Peer *p)
 int probe(Peer *p, uint64_t now, uint64_t silence)
 {
 	if (p->probe < 0)
-		return silence >= quiet && now - p->probed >= interval ? begin(p, now) : 0;
+		return silence >= quiet && now - p->when.probed >= interval ? begin(p, now) : 0;
 	struct pollfd ready = {p->probe, POLLOUT, 0};
 	if (sys::poll_now(&ready) != 1) {
-		if (now - p->probed > patience)
+		if (now - p->when.probed > patience)
 			end_probe(p);
 		return 0;
 	}

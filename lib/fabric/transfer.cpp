@@ -56,21 +56,24 @@ void ask(Endpoint *e, Op *o)
 		return;
 	}
 	keep_few(p);
-	g->key = o->key;
+	g->key = o->transfer.key;
 	g->number = ++e->numbers;
 	g->next = p->grants;
 	p->grants = g;
 	g->waiting.push(o);
-	say(p, Kind::ask, g->number, 0, &o->key);
+	say(p, Kind::ask, g->number, 0, &o->transfer.key);
 }
 
 // The owner has said that the key is its own, so what it says of itself is true.
 int check(const Op *o)
 {
 	uint32_t right = o->does == Op::Does::get ? DMA_READ : DMA_WRITE;
-	if ((o->key.rights & right) == 0)
+	if ((o->transfer.key.rights & right) == 0)
 		return EACCES;
-	return o->offset > o->key.size || o->size > o->key.size - o->offset ? EINVAL : 0;
+	return o->transfer.offset > o->transfer.key.size ||
+			       o->size > o->transfer.key.size - o->transfer.offset
+		       ? EINVAL
+		       : 0;
 }
 
 } // namespace
@@ -78,8 +81,9 @@ int check(const Op *o)
 void begin_transfer(Endpoint *e, Op *o)
 {
 	Peer *p = o->peer;
-	Grant *g = o->key.life == p->life ? find(p, o->key) : nullptr;
-	if (o->key.life != p->life || (g != nullptr && g->state == Grant::State::revoked)) {
+	Grant *g = o->transfer.key.life == p->session.life ? find(p, o->transfer.key) : nullptr;
+	if (o->transfer.key.life != p->session.life ||
+	    (g != nullptr && g->state == Grant::State::revoked)) {
 		refuse(o, EACCES);
 	} else if (g == nullptr) {
 		ask(e, o);
@@ -89,8 +93,8 @@ void begin_transfer(Endpoint *e, Op *o)
 		refuse(o, error);
 	} else {
 		g->under_way++;
-		o->grant = g;
-		o->has_grant = true;
+		o->transfer.grant = g;
+		o->transfer.has_grant = true;
 		p->outgoing.push(o);
 	}
 }
@@ -133,10 +137,10 @@ void revoked(Peer *p, const Key &key, uint64_t number)
 
 void transfer_over(Op *o)
 {
-	if (!o->has_grant)
+	if (!o->transfer.has_grant)
 		return;
-	Grant *g = o->grant;
-	o->has_grant = false;
+	Grant *g = o->transfer.grant;
+	o->transfer.has_grant = false;
 	if (--g->under_way != 0 || g->state != Grant::State::revoked)
 		return;
 	say(o->peer, Kind::revoked, g->withdrawal);
