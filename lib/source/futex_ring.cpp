@@ -83,20 +83,20 @@ struct io_uring_sqe *FutexRing::get_sqe(unsigned room)
 
 void FutexRing::link(Wait *w)
 {
-	w->sync.links = {nullptr, asleep_};
+	w->sync.at.links = {nullptr, asleep_};
 	if (asleep_ != nullptr)
-		asleep_->sync.links.before = w;
+		asleep_->sync.at.links.before = w;
 	asleep_ = w;
 }
 
 void FutexRing::unlink(Wait *w)
 {
-	Links<Wait> l = w->sync.links;
-	(l.before != nullptr ? l.before->sync.links.after
+	Links<Wait> l = w->sync.at.links;
+	(l.before != nullptr ? l.before->sync.at.links.after
 	 : asleep_ == w      ? asleep_
 			     : told_) = l.after;
 	if (l.after != nullptr)
-		l.after->sync.links.before = l.before;
+		l.after->sync.at.links.before = l.before;
 }
 
 void FutexRing::sleep(Wait *w)
@@ -143,7 +143,7 @@ bool FutexRing::leave(Wait *w)
 		return false;
 	}
 	source::hold(w);
-	w->sync.left_behind = true;
+	w->sync.at.left_behind = true;
 	remainders_++;
 	return many_remainders();
 }
@@ -172,7 +172,7 @@ bool FutexRing::took_remainder(Wait *w, int result)
 {
 	sleeping_--;
 	unlink(w);
-	if (!w->sync.left_behind)
+	if (!w->sync.at.left_behind)
 		return false;
 	remainders_--;
 	if (result == 0)
@@ -219,7 +219,7 @@ bool FutexRing::next_without(Wait **w)
 {
 	while ((*w = told_) != nullptr) {
 		unlink(*w);
-		if (!(*w)->sync.left_behind)
+		if (!(*w)->sync.at.left_behind)
 			return true;
 		remainders_--;
 		source::release(*w);

@@ -24,7 +24,7 @@ void call(FutexWaiter &one)
 // Its waiter is to look at it, unless it is settled.
 void call_for(Wait *w)
 {
-	FutexWaiter &one = waiters[w->sync.waiter];
+	FutexWaiter &one = waiters[w->sync.at.waiter];
 	bool first;
 	{
 		Guard<Mutex> g(lock);
@@ -40,8 +40,8 @@ void call_for(Wait *w)
 // It is over: nobody else tells its end. Its thread is to be called: true. With the turn.
 bool take_from_thread(FutexWaiter &one, Wait *w)
 {
-	w->sync.over = true;
-	if (!w->sync.begun) {
+	w->sync.at.over = true;
+	if (!w->sync.at.begun) {
 		source::hold(w); // for the list where it still is
 		return false;
 	}
@@ -56,11 +56,11 @@ bool ends_at_once(Wait *w)
 {
 	if (!w->sync.protocol->one_word)
 		return false;
-	FutexWaiter &one = waiters[w->sync.waiter];
+	FutexWaiter &one = waiters[w->sync.at.waiter];
 	bool to_call;
 	{
 		Guard<Mutex> turn(one.turn);
-		if (w->sync.over)
+		if (w->sync.at.over)
 			return true;
 		if (w->sync.shared || !go_on(w))
 			return false;
@@ -151,8 +151,8 @@ void give_back(int place)
 void enter(int place, Wait *w)
 {
 	FutexWaiter &one = waiters[place / 256];
-	w->sync.waiter = static_cast<uint8_t>(place / 256);
-	w->sync.slot = static_cast<uint8_t>(place % 256);
+	w->sync.at.waiter = static_cast<uint8_t>(place / 256);
+	w->sync.at.slot = static_cast<uint8_t>(place % 256);
 	bool first;
 	{
 		Guard<Mutex> g(lock);

@@ -23,11 +23,11 @@ enum Means : uint32_t { none, by_words, by_ring };
 
 inline Wait *&next_of(Wait *w)
 {
-	return w->sync.next;
+	return w->sync.at.next;
 }
 inline Wait *&next_called_of(Wait *w)
 {
-	return w->sync.next_called;
+	return w->sync.at.next_called;
 }
 using Entered = Queue<Wait, next_of>;
 using Called = Queue<Wait, next_called_of>;

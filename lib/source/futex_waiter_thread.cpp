@@ -60,9 +60,9 @@ void settle(FutexWaiter &me, Wait *w)
 {
 	{
 		Guard<Mutex> g(lock);
-		free_place(me, w->sync.slot);
+		free_place(me, w->sync.at.slot);
 	}
-	if (w->sync.leaves)
+	if (w->sync.at.leaves)
 		source::set_flags(w, source::let_go); // from here on it is its canceller's
 	else
 		source::finish(w, w->result);
@@ -127,19 +127,19 @@ private:
 		}
 		sleeper_.forget(w);
 		me_.begun--;
-		w->sync.over = true;
+		w->sync.at.over = true;
 		ended_.push(w);
 	}
 
 	void begin(Entered entered)
 	{
 		while (Wait *w = entered.pop()) {
-			if (w->sync.over) {
+			if (w->sync.at.over) {
 				source::release(w);
 				continue;
 			}
 			me_.begun++;
-			w->sync.begun = true;
+			w->sync.at.begun = true;
 			look(w);
 		}
 	}
@@ -147,7 +147,7 @@ private:
 	void end(Called called)
 	{
 		while (Wait *w = called.pop()) {
-			if (!w->sync.over && sleeper_.interrupt(w))
+			if (!w->sync.at.over && sleeper_.interrupt(w))
 				look(w);
 			source::release(w);
 		}

@@ -23,22 +23,22 @@ uint32_t value_of(const Wait *w)
 
 void FutexWords::sleep(Wait *w)
 {
-	if (w->sync.seated)
+	if (w->sync.at.seated)
 		return;
-	Slot &s = slot_[w->sync.slot];
-	w->sync.seated = true;
+	Slot &s = slot_[w->sync.at.slot];
+	w->sync.at.seated = true;
 	s.waits.push(w);
 	s.timed += w->sync.timed;
 }
 
 void FutexWords::forget(Wait *w)
 {
-	if (!w->sync.seated)
+	if (!w->sync.at.seated)
 		return;
-	Slot &s = slot_[w->sync.slot];
+	Slot &s = slot_[w->sync.at.slot];
 	s.waits.remove(w);
 	s.timed -= w->sync.timed;
-	w->sync.seated = false;
+	w->sync.at.seated = false;
 }
 
 bool FutexWords::leave(Wait *w)
@@ -54,7 +54,7 @@ void FutexWords::add_words()
 		if (s.waits.empty())
 			continue;
 		const source::SyncCall &c = s.waits.first()->sync;
-		slot_of_[count_] = c.slot;
+		slot_of_[count_] = c.at.slot;
 		words_[count_++] = {c.value, reinterpret_cast<uint64_t>(c.word),
 				    FUTEX_32 | (c.shared ? 0u : unsigned{FUTEX_PRIVATE_FLAG}), 0};
 		for (const Wait *w = s.timed != 0 ? s.waits.first() : nullptr; w != nullptr;

@@ -38,7 +38,7 @@ public:
 	bool next(source::Wait **w);
 
 private:
-	static Links<source::Wait> &links_of(source::Wait *w) { return w->sync.links; }
+	static Links<source::Wait> &links_of(source::Wait *w) { return w->sync.at.links; }
 
 	struct Slot {
 		List<source::Wait, links_of> waits;

@@ -103,6 +103,18 @@ struct NamesWait {
 	void *own;
 };
 
+// Where a futex waiter has a wait (futex_waiter.hpp).
+struct WaiterPlace {
+	uint8_t waiter, slot;
+	bool seated;      // in the list of its slot
+	bool begun;       // its waiter's thread looks after it
+	bool over;        // it has ended, and is about to be settled
+	bool left_behind; // its request in the waiter's ring is, and it has ended
+	bool leaves; // its waiter has let go of it, its canceller is to leave the object's queue
+	Wait *next, *next_called; // in lists of the waiter's
+	Links<Wait> links;        // in its slot, or its waiter's ring
+};
+
 // A lock of glibc's, and how far its protocol has come (sync*.cpp).
 struct SyncCall {
 	const Protocol *protocol;
@@ -114,18 +126,11 @@ struct SyncCall {
 	uint8_t stage;   // of the kind's protocol
 	bool registered; // as a waiter of the object's
 	bool timed;
-	bool serial; // the one of a barrier's round that is told so
-	uint8_t waiter, slot;
-	bool seated;      // in the list of its slot
-	bool begun;       // its waiter's thread looks after it
-	bool over;        // it has ended, and is about to be settled
-	bool left_behind; // its request in the waiter's ring is, and it has ended
-	bool leaves; // its waiter has let go of it, its canceller is to leave the object's queue
+	bool serial;       // the one of a barrier's round that is told so
 	uint64_t position; // in a barrier's or a condition variable's sequence; of a writer:
 			   // whether it has slept
 	struct __kernel_timespec deadline; // CLOCK_REALTIME
-	Wait *next, *next_called;          // in lists of the waiter's
-	Links<Wait> links;                 // in its slot, or its waiter's ring
+	WaiterPlace at;
 };
 
 struct Wait {

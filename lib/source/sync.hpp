@@ -24,8 +24,8 @@ struct Protocol {
 	// that has sync.value.
 	bool (*step)(Wait *w);
 	// Leaves the queue, and passes on a wake-up that may have been its own. False: it is about
-	// to get the object, or has got it. Never waits for a lock; with sync.leaves set leave() is
-	// to do the rest.
+	// to get the object, or has got it. Never waits for a lock; with sync.at.leaves set leave()
+	// is to do the rest.
 	bool (*withdraw)(Wait *w);
 	// After success: this thread is the owner. nullptr: objects have none.
 	void (*adopt)(Wait *w);

@@ -269,7 +269,7 @@ bool withdraw(Wait *w)
 		return withdraw_lock(w);
 	if (w->sync.stage == asleep_in_group)
 		drop_reference(w);
-	w->sync.leaves = true;
+	w->sync.at.leaves = true;
 	return true;
 }
 
