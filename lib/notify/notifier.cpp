@@ -33,42 +33,59 @@ Mutex order;
 EventCount pushes;
 std::atomic<uint32_t> threads{0};
 
-// ---- what waits for a thread ----
+// What waits for a thread, and the submitters who are held back while that is too much.
+class Waiting {
+public:
+	void add() { count_.fetch_add(1, mo::seq_cst); }
 
-// How many do. Submitters who are held back sleep on the count of those that have got one.
-std::atomic<uint32_t> waiting{0};
-EventCount taken;
-// From how many on a submitter is held back. More after one has waited in vain: functions may wait
-// for the submitters, and no thread be had. It is for the submitters' own sake, so a lost update
-// does no harm.
-std::atomic<uint32_t> bound{most_waiting};
-
-// Submitters are woken together when there is room for some.
-void note_taken()
-{
-	constexpr uint32_t some = most_waiting / 8;
-	uint32_t left = waiting.fetch_sub(1, mo::seq_cst) - 1;
-	if (bound.load(mo::relaxed) != most_waiting)
-		bound.store(most_waiting, mo::relaxed);
-	taken.advance();
-	if (left == most_waiting - some)
-		taken.wake(INT_MAX);
-}
-
-void wait_for_room()
-{
-	constexpr uint64_t longest = 8000000;
-	EventCount::Key first = taken.key(), seen = first;
-	uint64_t now = monotonic_ns(), end = now + longest;
-	while (waiting.load(mo::seq_cst) >= most_waiting && now < end) {
-		timespec rest{0, static_cast<long>(end - now)};
-		taken.sleep(seen, &rest);
-		seen = taken.key();
-		now = monotonic_ns();
+	// One has got its thread. Submitters are woken together when there is room for some.
+	void taken()
+	{
+		constexpr uint32_t some = most_waiting / 8;
+		uint32_t left = count_.fetch_sub(1, mo::seq_cst) - 1;
+		if (bound_.load(mo::relaxed) != most_waiting)
+			bound_.store(most_waiting, mo::relaxed);
+		changes_.advance();
+		if (left == most_waiting - some)
+			changes_.wake(INT_MAX);
 	}
-	if (seen == first && now >= end)
-		bound.store(waiting.load(mo::relaxed) + 8, mo::relaxed);
-}
+
+	// By a submitter: until there is room, for `longest' at most.
+	void hold_back()
+	{
+		if (count_.load(mo::relaxed) < bound_.load(mo::relaxed))
+			return;
+		EventCount::Key first = changes_.key(), seen = first;
+		uint64_t now = monotonic_ns(), end = now + longest;
+		while (count_.load(mo::seq_cst) >= most_waiting && now < end) {
+			timespec rest{0, static_cast<long>(end - now)};
+			changes_.sleep(seen, &rest);
+			seen = changes_.key();
+			now = monotonic_ns();
+		}
+		if (seen == first && now >= end)
+			bound_.store(count_.load(mo::relaxed) + 8, mo::relaxed);
+	}
+
+	void reset()
+	{
+		count_.store(0, mo::relaxed);
+		bound_.store(most_waiting, mo::relaxed);
+		changes_.reset();
+	}
+
+private:
+	static constexpr uint64_t longest = 8000000; // ns
+
+	std::atomic<uint32_t> count_{0};
+	// From how many on a submitter is held back. More after one has waited in vain: functions
+	// may wait for the submitters, and no thread be had. It is for the submitters' own sake, so
+	// a lost update does no harm.
+	std::atomic<uint32_t> bound_{most_waiting};
+	EventCount changes_; // counts what has been taken
+};
+
+constinit Waiting waiting;
 
 Notification *take()
 {
@@ -78,7 +95,7 @@ Notification *take()
 	Notification *n = oldest;
 	if (n != nullptr) {
 		oldest = n->next.load(mo::relaxed);
-		note_taken();
+		waiting.taken();
 	}
 	return n;
 }
@@ -254,8 +271,7 @@ void ensure()
 void admit()
 {
 	ensure();
-	if (waiting.load(mo::relaxed) >= bound.load(mo::relaxed))
-		wait_for_room();
+	waiting.hold_back();
 }
 
 void queue(Notification &n)
@@ -275,7 +291,7 @@ void queue(Notification &n)
 		run(n, thread_of_its_own_ended);
 		return;
 	}
-	waiting.fetch_add(1, mo::seq_cst);
+	waiting.add();
 	Notification *head = inbox.load(mo::relaxed);
 	do
 		n.next.store(head, mo::relaxed);
@@ -292,9 +308,7 @@ void after_fork()
 	order.reset();
 	threads.store(0, mo::relaxed);
 	pushes.reset();
-	waiting.store(0, mo::relaxed);
-	bound.store(most_waiting, mo::relaxed);
-	taken.reset();
+	waiting.reset();
 }
 
 } // namespace sigevec::notifier
