@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <fenv.h>
+#include <list>
 #include <locale.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -64,6 +65,15 @@ void report(sigval value)
 Report &new_report()
 {
 	return *new Report;
+}
+
+/// Kept until the end: pthread_create still looks at them when the function runs already.
+pthread_attr_t &new_attributes()
+{
+	static auto &all = *new std::list<pthread_attr_t>;
+	pthread_attr_t &attributes = all.emplace_back();
+	pthread_attr_init(&attributes);
+	return attributes;
 }
 
 Request &calling(Request &request, void (*function)(sigval), void *data,
@@ -141,15 +151,13 @@ BOOST_AUTO_TEST_CASE(the_stack_size_is_honoured)
 {
 	File file = disk_file();
 	for (size_t size : {size_t{256} << 10, size_t{40} << 20}) {
-		pthread_attr_t attributes;
-		pthread_attr_init(&attributes);
+		pthread_attr_t &attributes = new_attributes();
 		pthread_attr_setstacksize(&attributes, size);
 		Report &found = new_report();
 		Request &request = calling(writing(file.fd, "x"), report, &found, &attributes);
 		BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
 		BOOST_TEST(called(found));
 		BOOST_TEST(found.stack >= size);
-		pthread_attr_destroy(&attributes);
 	}
 }
 
@@ -163,8 +171,7 @@ BOOST_AUTO_TEST_CASE(the_affinity_is_honoured)
 			continue;
 		CPU_ZERO(&one);
 		CPU_SET(processor, &one);
-		pthread_attr_t attributes;
-		pthread_attr_init(&attributes);
+		pthread_attr_t &attributes = new_attributes();
 		pthread_attr_setaffinity_np(&attributes, sizeof one, &one);
 		Report &found = new_report();
 		Request &request = calling(writing(file.fd, "x"), report, &found, &attributes);
@@ -172,28 +179,24 @@ BOOST_AUTO_TEST_CASE(the_affinity_is_honoured)
 		BOOST_TEST(called(found));
 		BOOST_TEST(found.processors == 1);
 		BOOST_TEST(found.processor == processor);
-		pthread_attr_destroy(&attributes);
 	}
 }
 
 BOOST_AUTO_TEST_CASE(detached_attributes_are_fine)
 {
 	File file = disk_file();
-	pthread_attr_t attributes;
-	pthread_attr_init(&attributes);
+	pthread_attr_t &attributes = new_attributes();
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	Report &found = new_report();
 	Request &request = calling(writing(file.fd, "x"), report, &found, &attributes);
 	BOOST_TEST_REQUIRE(aio_write(&request.cb) == 0);
 	BOOST_TEST(called(found));
-	pthread_attr_destroy(&attributes);
 }
 
 // glibc says nothing when pthread_create fails.
 BOOST_AUTO_TEST_CASE(the_function_runs_even_if_no_such_thread_can_be_made, BETTER_THAN_GLIBC)
 {
-	pthread_attr_t attributes;
-	pthread_attr_init(&attributes);
+	pthread_attr_t &attributes = new_attributes();
 	BOOST_TEST_REQUIRE(pthread_attr_setstacksize(&attributes, size_t{1} << 46) == 0);
 	File file = disk_file();
 	for (int i = 0; i < 10; ++i) {
@@ -205,7 +208,6 @@ BOOST_AUTO_TEST_CASE(the_function_runs_even_if_no_such_thread_can_be_made, BETTE
 		BOOST_TEST((Outcome{found.error, found.result}) == ok(1));
 		BOOST_TEST(found.signals_blocked == 0);
 	}
-	pthread_attr_destroy(&attributes);
 }
 
 // Buffered or not, a request is taken and told of, or refused: never taken and forgotten.
