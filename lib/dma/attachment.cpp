@@ -21,7 +21,7 @@ namespace {
 constexpr uint32_t most = 64;
 constexpr size_t fewest_pages = 16, most_pages = size_t{1} << 18;
 
-constinit Attachment table[most];
+constinit Attachment table[most] = {};
 Mutex changing;
 
 Attachment *of_region(const Region *r)

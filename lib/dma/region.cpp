@@ -28,7 +28,7 @@ constexpr uint32_t gone = 1u << 31;
 constexpr unsigned node_shift = 16;
 constexpr size_t most_units = size_t{1} << 31;
 
-constinit Region table[most];
+constinit Region table[most] = {};
 std::atomic<uint32_t> in_table{0}; // places that have ever been used
 std::atomic<uint64_t> charge{0};
 Mutex changing;

@@ -56,17 +56,18 @@ private:
 
 	int index_ = -1; // among this thread's registered rings
 	char *memory_ = nullptr;
-	uint32_t *sq_head_, *sq_tail_, *sq_array_, *cq_head_, *cq_tail_;
-	char *sqes_, *cqes_;
-	uint32_t sq_mask_, cq_mask_, tail_;
+	uint32_t *sq_head_ = nullptr, *sq_tail_ = nullptr, *sq_array_ = nullptr;
+	uint32_t *cq_head_ = nullptr, *cq_tail_ = nullptr;
+	char *sqes_ = nullptr, *cqes_ = nullptr;
+	uint32_t sq_mask_ = 0, cq_mask_ = 0, tail_ = 0;
 	char *refill_ = nullptr; // the queue of what is given back
-	uint32_t *refill_head_, *refill_tail_;
-	char *refill_entries_;
-	uint32_t given_;   // our tail
-	uint32_t flushed_; // what that was when the kernel was told to take all
-	uint64_t token_;
-	uint32_t id_;
-	bool final_, cancelling_; // of the receive that is under way
+	uint32_t *refill_head_ = nullptr, *refill_tail_ = nullptr;
+	char *refill_entries_ = nullptr;
+	uint32_t given_ = 0;   // our tail
+	uint32_t flushed_ = 0; // what that was when the kernel was told to take all
+	uint64_t token_ = 0;
+	uint32_t id_ = 0;
+	bool final_ = false, cancelling_ = false; // of the receive that is under way
 };
 
 } // namespace sigevec::dma

@@ -14,7 +14,7 @@
 
 namespace sigevec::futex_waiter {
 
-constinit FutexWaiter waiters[most_waiters];
+constinit FutexWaiter waiters[most_waiters] = {};
 Mutex lock;
 
 namespace {

@@ -115,9 +115,14 @@ BOOST_AUTO_TEST_CASE(it_is_cancelled_and_what_comes_later_stays_in_the_socket)
 BOOST_AUTO_TEST_CASE(without_room_arrivals_wait_and_none_is_lost)
 {
 	for_each_ring_and_stream([](Channel &ec, Associated &s, Region &region) {
-		auto const pieces = region.fill();
+		auto pieces = std::vector<std::pair<void *, size_t>>{};
+		for (void *p; sio_reserve(region, &p, 4096) == 0;)
+			pieces.emplace_back(p, 4096);
 		std::string const text = pattern(800000);
-		std::thread writer([&] { put(s.s.b, text); });
+		std::thread writer([&] {
+			for (size_t n = 0; n < text.size();)
+				n += size_t(send(s.s.b, &text[n], text.size() - n, MSG_NOSIGNAL));
+		});
 		std::string got;
 		auto const held = keep_until_full(ec, region, &got);
 		// A blocked reader is woken by another thread's release.
@@ -307,10 +312,13 @@ BOOST_AUTO_TEST_CASE(while_the_channel_is_full_ecanceled_is_the_last_event)
 BOOST_AUTO_TEST_CASE(a_closed_one_that_has_had_no_room_goes_on_after_the_next_release)
 {
 	for_each_ring_and_stream([](Channel &ec, Associated &s, Region &region) {
-		auto const pieces = region.fill();
+		auto pieces = std::vector<std::pair<void *, size_t>>{};
+		for (void *p; sio_reserve(region, &p, 4096) == 0;)
+			pieces.emplace_back(p, 4096);
 		std::string const text = pattern(800000);
 		std::thread writer([&] {
-			put(s.s.b, text);
+			for (size_t n = 0; n < text.size();)
+				n += size_t(send(s.s.b, &text[n], text.size() - n, MSG_NOSIGNAL));
 			s.s.b.reset();
 		});
 		// The number goes, and is another socket's.

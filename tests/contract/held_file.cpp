@@ -15,6 +15,78 @@ struct MoreThreads {
 };
 BOOST_TEST_GLOBAL_FIXTURE(MoreThreads);
 
+/// Holds operations back while it lives.
+struct Holding {
+	HeldFileSystem &fs = HeldFileSystem::get();
+	std::array<unsigned, operations> before;
+	unsigned log_start = fs.log_position();
+	explicit Holding(std::initializer_list<Operation> held)
+	{
+		for (size_t i = 0; i < operations; ++i)
+			before[i] = fs.arrived(static_cast<Operation>(i));
+		for (Operation operation : held)
+			fs.hold(operation);
+	}
+	~Holding() { fs.release_all(); }
+	unsigned arrived(Operation operation) const
+	{
+		return fs.arrived(operation) - before[operation];
+	}
+	bool reached(Operation operation, unsigned count = 1) const
+	{
+		return eventually([&] { return arrived(operation) >= count; });
+	}
+	void release() { fs.release_all(); }
+};
+
+int next_file()
+{
+	static int number;
+	return ++number;
+}
+std::string file_content(int number, size_t bytes, off_t offset = 0)
+{
+	Fd fd = HeldFileSystem::get().open_file(number, O_RDONLY);
+	std::string text(bytes, '\0');
+	const ssize_t got = pread(fd, text.data(), bytes, offset);
+	text.resize(got < 0 ? 0 : static_cast<size_t>(got));
+	return text;
+}
+Request &start_fsync(int fd)
+{
+	Request &request = keep(fd, 0);
+	BOOST_TEST_REQUIRE(aio_fsync(O_SYNC, &request.cb) == 0);
+	return request;
+}
+
+/// A ring's own threads write to files in 64 lanes, by inode: there one file's write may wait for
+/// another's.
+bool writes_share_lanes()
+{
+	const char *const engine = getenv("SIGEVEC_ENGINE");
+	return engine != nullptr && engine == std::string_view("uring");
+}
+
+/// Other descriptors of every kind get their work done.
+void check_everything_else_works()
+{
+	for_each_stream([](Stream &s) {
+		Request &read = start_read(s.reader, 4);
+		BOOST_TEST(finish(start_write(s.writer, "ping")) == ok(4));
+		BOOST_TEST(finish(read) == ok(4));
+	});
+	for_each_file_kind([](const FileKind &kind) {
+		File file = make_file(kind);
+		alignas(4096) static char const page[4096] = {};
+		if (writes_share_lanes())
+			BOOST_TEST_REQUIRE(pwrite(file.fd, page, sizeof page, 0) == 4096);
+		else
+			BOOST_TEST(finish(start_write(file.fd, pattern(4096))) == ok(4096));
+		BOOST_TEST(finish(start_fsync(file.fd)) == ok(0));
+		BOOST_TEST(finish(start_read(file.fd, 4096)) == ok(4096));
+	});
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_CASE(a_write_is_never_carried_out_inside_the_call)
@@ -127,6 +199,141 @@ BOOST_AUTO_TEST_CASE(files_that_do_not_answer_hold_up_no_others_however_many)
 	for (Request *request : held)
 		BOOST_TEST(finish(*request) == ok(4));
 	BOOST_TEST(sigevec_set_limits(&before) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(fsync_reaches_the_file_after_everything_queued_before_it, BETTER_THAN_GLIBC)
+{
+	Fd fd = HeldFileSystem::get().open_file(next_file());
+	Holding holding{held_write};
+	std::vector<Request *> writes;
+	for (int priority : {0, 20, 5}) {
+		writes.push_back(&writing(fd, pattern(4096), priority * 4096));
+		writes.back()->cb.aio_reqprio = priority;
+		BOOST_TEST_REQUIRE(aio_write(&writes.back()->cb) == 0);
+	}
+	Request &sync = start_fsync(fd);
+	BOOST_TEST(holding.reached(held_write));
+	BOOST_TEST(sync.pending());
+	holding.release();
+	BOOST_TEST(finish(sync) == ok(0));
+	for (Request *request : writes)
+		BOOST_TEST(request->error() == 0);
+	unsigned last_write = 0, fsync = 0;
+	for (const auto &entry : holding.fs.log(holding.log_start)) {
+		if (entry.operation == held_write)
+			last_write = std::max(last_write, entry.answer);
+		if (entry.operation == held_fsync)
+			fsync = entry.arrival;
+	}
+	BOOST_TEST(last_write > 0u);
+	BOOST_TEST(fsync > last_write);
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_behind_a_cancelled_one_waits_for_what_was_before_both,
+		     BETTER_THAN_GLIBC)
+{
+	for (bool cancelled_first : {false, true}) {
+		Fd fd = HeldFileSystem::get().open_file(next_file());
+		put(fd, pattern(4096));
+		// A read: the kernel itself makes an fsync wait for a write.
+		Holding holding{held_read};
+		Request &read = start_read(fd, 4096);
+		BOOST_TEST(holding.reached(held_read));
+		Request &first = start_fsync(fd);
+		std::vector<Request *> syncs;
+		if (!cancelled_first)
+			syncs.push_back(&start_fsync(fd));
+		BOOST_TEST(aio_cancel(fd, &first.cb) == AIO_CANCELED);
+		syncs.push_back(&start_fsync(fd));
+		check_everything_else_works();
+		for (Request *sync : syncs)
+			BOOST_TEST(sync->pending());
+		holding.release();
+		for (Request *sync : syncs)
+			BOOST_TEST(finish(*sync) == ok(0));
+		BOOST_TEST(finish(read) == ok(4096));
+		unsigned answered = 0;
+		for (const auto &entry : holding.fs.log(holding.log_start)) {
+			if (entry.operation == held_read)
+				answered = entry.answer;
+			if (entry.operation == held_fsync)
+				BOOST_TEST((answered != 0 && entry.arrival > answered));
+		}
+	}
+}
+
+BOOST_AUTO_TEST_CASE(fsync_covers_what_other_descriptors_of_the_file_have_queued, BETTER_THAN_GLIBC)
+{
+	HeldFileSystem &fs = HeldFileSystem::get();
+	const int number = next_file();
+	Fd fd = fs.open_file(number), other = fs.open_file(number), copy(dup(fd));
+	Holding holding{held_write};
+	Request &through_other = start_write(other, pattern(4096)),
+		&through_copy = start_write(copy, pattern(4096), 4096);
+	Request &sync = start_fsync(fd);
+	BOOST_TEST(holding.reached(held_write));
+	BOOST_TEST(sync.pending());
+	holding.release();
+	BOOST_TEST(finish(sync) == ok(0));
+	BOOST_TEST((through_other.error() == 0 && through_copy.error() == 0));
+	BOOST_TEST(holding.arrived(held_fsync) == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_that_waits_for_a_write_is_cancelled_and_never_begins)
+{
+	for (bool all : {false, true}) {
+		Fd fd = HeldFileSystem::get().open_file(next_file());
+		Holding holding{held_write};
+		Request &write = start_write(fd, "x"), &sync = start_fsync(fd);
+		BOOST_TEST(holding.reached(held_write));
+		BOOST_TEST(aio_cancel(fd, all ? nullptr : &sync.cb) ==
+			   (all ? AIO_NOTCANCELED : AIO_CANCELED));
+		BOOST_TEST(finish(sync) == failed(ECANCELED));
+		BOOST_TEST(write.pending());
+		holding.release();
+		BOOST_TEST(finish(write) == ok(1));
+		BOOST_TEST(finish(start_read(fd, 1)) == ok(1));
+		BOOST_TEST(holding.arrived(held_fsync) == 0u);
+	}
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_under_way_is_not_cancelled)
+{
+	Fd fd = HeldFileSystem::get().open_file(next_file());
+	Holding holding{held_fsync};
+	Request &sync = start_fsync(fd);
+	BOOST_TEST(holding.reached(held_fsync));
+	BOOST_TEST(aio_cancel(fd, &sync.cb) == AIO_NOTCANCELED);
+	BOOST_TEST(sync.pending());
+	holding.release();
+	BOOST_TEST(finish(sync) == ok(0));
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_under_way_stalls_no_other_descriptor)
+{
+	HeldFileSystem &fs = HeldFileSystem::get();
+	Fd fd = fs.open_file(next_file()), neighbour = fs.open_file(next_file());
+	Holding holding{held_fsync};
+	Request &sync = start_fsync(fd);
+	BOOST_TEST(holding.reached(held_fsync));
+	BOOST_TEST(finish(start_write(neighbour, "x")) == ok(1));
+	BOOST_TEST(finish(start_read(neighbour, 1)) == ok(1));
+	check_everything_else_works();
+	BOOST_TEST(sync.pending());
+	holding.release();
+	BOOST_TEST(finish(sync) == ok(0));
+}
+
+BOOST_AUTO_TEST_CASE(an_fsync_that_waits_for_a_write_stalls_no_other_descriptor)
+{
+	Fd fd = HeldFileSystem::get().open_file(next_file());
+	Holding holding{held_write};
+	Request &write = start_write(fd, "x"), &sync = start_fsync(fd);
+	BOOST_TEST(holding.reached(held_write));
+	check_everything_else_works();
+	BOOST_TEST((write.pending() && sync.pending()));
+	holding.release();
+	BOOST_TEST(finish(sync) == ok(0));
 }
 
 // A file's blocking call takes a thread, so the limit on threads is one on files that do not
