@@ -100,6 +100,8 @@ BOOST_AUTO_TEST_CASE(a_channel_that_is_read_gets_what_one_that_is_not_read_was_w
 BOOST_AUTO_TEST_CASE(a_connection_that_comes_while_its_accept_is_cancelled_is_given_or_left)
 {
 	for_each_channel_kind([](unsigned flags) {
+		if (!takes_when_read(flags))
+			return;
 		for (int multishot : {0, int(EV_MULTISHOT)}) {
 			const Fd listener = listening_socket(unix_stream_kind);
 			Channel ec(flags);
@@ -211,7 +213,11 @@ BOOST_AUTO_TEST_CASE(an_accept_that_waits_holds_its_socket_whatever_becomes_of_t
 
 BOOST_AUTO_TEST_CASE(a_limit_that_is_raised_lets_waiting_connections_in)
 {
-	for_each_channel([](Channel &ec) {
+	// A driver has the credit while it looks for the next connection.
+	for_each_channel_kind([](unsigned flags) {
+		if (!takes_when_read(flags))
+			return;
+		Channel ec(flags);
 		const Fd listener = listening_socket(tcp4_kind);
 		BOOST_TEST_REQUIRE(ec_set_limit(ec, 2) == 0);
 		start_accepting(ec, listener);
@@ -221,9 +227,7 @@ BOOST_AUTO_TEST_CASE(a_limit_that_is_raised_lets_waiting_connections_in)
 		take_connection(ec);
 		Stream s = unix_stream();
 		static char c;
-		// While the driver looks for the next connection it has the credit.
-		while (ev_recv(s.reader, &c, 1, 0, ec, &c) != 0)
-			BOOST_TEST_REQUIRE(errno == EAGAIN);
+		BOOST_TEST_REQUIRE(ev_recv(s.reader, &c, 1, 0, ec, &c) == 0);
 		const Fd second = connected_to(tcp4_kind, listener);
 		BOOST_TEST(found_empty(ec));
 		BOOST_TEST(has_data(listener)); // it waits
