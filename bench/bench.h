@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static inline void require(int good, const char *what)
 {
@@ -50,6 +51,17 @@ static inline double bench_quantile(double *v, size_t n, double share)
 {
 	qsort(v, n, sizeof *v, bench_ascending);
 	return n == 0 ? 0 : v[(size_t)((double)(n - 1) * share)];
+}
+
+/* Of the process, in bytes. */
+static inline double resident(void)
+{
+	long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	require(f != NULL && fscanf(f, "%*d %ld", &pages) == 1, "/proc/self/statm");
+	fclose(f);
+	return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
 #endif

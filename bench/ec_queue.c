@@ -220,17 +220,6 @@ static void receive(ec_t ec, struct receiver *r)
 	require(ev_recv(r->here, &r->byte, 1, 0, ec, r) == 0, "ev_recv");
 }
 
-/* Of the process, in bytes. */
-static double resident(void)
-{
-	long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "r");
-
-	require(f != NULL && fscanf(f, "%*d %ld", &pages) == 1, "/proc/self/statm");
-	fclose(f);
-	return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
 /* As many of them are busy, whatever their number: the kernel's own work stays the same. */
 static double receive_beside(ec_t ec, struct receiver *all)
 {

@@ -36,17 +36,6 @@ struct figures {
 	double start, event, end, bytes;
 };
 
-/* Of the process, in bytes. */
-static double resident(void)
-{
-	long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "r");
-
-	require(f != NULL && fscanf(f, "%*d %ld", &pages) == 1, "/proc/self/statm");
-	fclose(f);
-	return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
 static ec_t channel(unsigned flags)
 {
 	ec_t ec = ec_create(EC_CLOEXEC | flags);

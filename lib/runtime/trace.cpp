@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/trace.hpp"
 
+#include "base/sync.hpp"
+#include "base/thread_id.hpp"
 #include "runtime/config.hpp"
 #include "runtime/stats_place.hpp"
 
 #include <bit>
-#include <ctime>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace sigevec::trace {
 
@@ -21,13 +20,6 @@ namespace {
 // As the ring's number of steps less one.
 uint64_t mask = 0;
 std::atomic<uint64_t> last_id{0};
-
-uint64_t now()
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_nsec);
-}
 
 // Who is still at the step that was at its place a round before, or has come late, loses his own.
 bool claim(TraceStep &s, uint64_t number)
@@ -64,7 +56,7 @@ void use(Trace *memory)
 
 uint64_t new_id()
 {
-	uint64_t id = now(), last = last_id.load(mo::relaxed);
+	uint64_t id = monotonic_ns(), last = last_id.load(mo::relaxed);
 	do {
 		if (id <= last)
 			id = last + 1;
@@ -77,7 +69,7 @@ void put(const Fields &f)
 	Trace *t = ring.load(mo::acquire);
 	if (t == nullptr || f.id == 0)
 		return;
-	uint64_t time = f.step == Step::submitted ? f.id : now();
+	uint64_t time = f.step == Step::submitted ? f.id : monotonic_ns();
 	uint64_t number = t->next.fetch_add(1, mo::relaxed);
 	TraceStep &s = t->step[number & mask];
 	if (!claim(s, number))
@@ -88,7 +80,7 @@ void put(const Fields &f)
 	s.offset = f.offset;
 	s.aiocb = reinterpret_cast<uint64_t>(f.aiocb);
 	s.fd = f.fd;
-	s.thread = static_cast<uint32_t>(syscall(SYS_gettid));
+	s.thread = static_cast<uint32_t>(ask_thread_id());
 	s.step = static_cast<uint8_t>(f.step);
 	s.operation = f.operation;
 	s.kind = f.kind;
