@@ -182,6 +182,14 @@ bool watch(Helper *h)
 		add_if_needed(h);
 		return false;
 	}
+	// The limit has been raised since, or no thread could be made: one is started at once, and
+	// those that take a job ask for the next again.
+	if (h->workers.load(mo::relaxed) < limit(h)) {
+		h->worker_asked.store(false, mo::seq_cst);
+		launch(h);
+		begin_watch(h);
+		return true;
+	}
 	uint32_t taken = h->taken.load(mo::relaxed);
 	if (taken != h->watch_taken) {
 		begin_watch(h);

@@ -201,6 +201,31 @@ BOOST_AUTO_TEST_CASE(files_that_do_not_answer_hold_up_no_others_however_many)
 	BOOST_TEST(sigevec_set_limits(&before) == 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_limit_that_is_raised_counts_for_what_already_waits_for_a_thread)
+{
+	sigevec_limits limits;
+	BOOST_TEST_REQUIRE(sigevec_get_limits(&limits) == 0);
+	const sigevec_limits before = limits;
+	limits.threads = 1;
+	BOOST_TEST_REQUIRE(sigevec_set_limits(&limits) == 0);
+	std::vector<Fd> files;
+	std::vector<Request *> held;
+	for (int i = 0; i < 100; ++i) {
+		files.push_back(HeldFileSystem::get().open_file(next_file()));
+		put(files.back(), "x"); // the kernel answers a read of an empty file itself
+	}
+	Holding holding{held_read};
+	for (const Fd &file : files)
+		held.push_back(&start_read(file, 1));
+	// All there may be are stuck.
+	BOOST_TEST(holding.reached(held_read, 2));
+	BOOST_TEST(sigevec_set_limits(&before) == 0);
+	BOOST_TEST(holding.reached(held_read, 100));
+	holding.release();
+	for (Request *request : held)
+		BOOST_TEST(finish(*request) == ok(1));
+}
+
 BOOST_AUTO_TEST_CASE(fsync_reaches_the_file_after_everything_queued_before_it, BETTER_THAN_GLIBC)
 {
 	Fd fd = HeldFileSystem::get().open_file(next_file());
