@@ -300,8 +300,10 @@ void leave_first_request()
 
 // The first request of a process starts the library's threads and waits for that. Who is
 // interrupted then, and never comes back, has made the request all the same, and holds no lock.
+// ThreadSanitizer keeps a signal until a call that it knows returns, so with it no handler runs in
+// the library's sleep.
 BOOST_AUTO_TEST_CASE(a_handler_may_leave_the_wait_of_the_first_request_by_siglongjmp,
-		     BETTER_THAN_GLIBC)
+		     BETTER_THAN_GLIBC *boost::unit_test::enable_if<!thread_sanitizer>())
 {
 	for (int i = 0; i < 50; ++i)
 		BOOST_TEST_REQUIRE(in_child(leave_first_request) == 0);
