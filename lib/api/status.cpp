@@ -6,6 +6,7 @@
 #include "aiocb.hpp"
 #include "base/memory_order.hpp"
 #include "completion/completed_table.hpp"
+#include "completion/completion.hpp"
 #include "engine/kaio.hpp"
 #include "runtime/process.hpp"
 
@@ -37,6 +38,7 @@ SIGEVEC_EXPORT ssize_t aio_return(struct aiocb *cb)
 	if (api::unassumed(cb) == nullptr)
 		return api::result_of(EINVAL);
 	completed_table::remove(cb);
+	completion::note_return();
 	ssize_t r = aiocb_layout::result(cb).load(mo::relaxed);
 	if (int e = aiocb_layout::error(cb); r == -1 && e != 0)
 		errno = e;

@@ -17,8 +17,9 @@
 namespace sigevec::completion {
 
 namespace {
-// Submissions by this thread.
+// Submissions by this thread, and its calls of aio_return.
 thread_local uint32_t lives __attribute__((tls_model("initial-exec"))) = 0;
+thread_local uint32_t returns __attribute__((tls_model("initial-exec"))) = 0;
 } // namespace
 
 void begin(struct aiocb *cb)
@@ -34,6 +35,16 @@ void begin(struct aiocb *cb)
 				     mo::relaxed);
 	aiocb_layout::result(cb).store(0, mo::relaxed);
 	aiocb_layout::status(cb).store(EINPROGRESS, mo::release);
+}
+
+void note_return()
+{
+	returns++;
+}
+
+int unreturned()
+{
+	return static_cast<int>(lives - returns);
 }
 
 void publish(struct aiocb *cb, ssize_t result)

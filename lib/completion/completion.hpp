@@ -18,6 +18,12 @@ void begin(struct aiocb *cb);
 // Async-signal-safe.
 void publish(struct aiocb *cb, ssize_t result);
 
+// aio_return has been called.
+void note_return();
+// How many requests this thread has submitted, of POSIX AIO, that it has not asked aio_return
+// about; a hint, since others may have, or nobody does.
+int unreturned();
+
 // A request that ended within the call: status, then the notification (neither SIGEV_THREAD nor
 // SIGEV_EC: they need a Request).
 void finish_call(const Call &c, ssize_t result);

@@ -42,17 +42,25 @@ OwnThread *of(const Request *r)
 
 // ---- what is needed
 
+// Where the bytes are already.
+bool overwrites(const Call &c, const Descriptor &d)
+{
+	return d.exact_inode && d.written_in_place && (d.flags & O_APPEND) == 0 &&
+	       c.offset <= d.size && c.len <= static_cast<size_t>(d.size - c.offset);
+}
+
 // Whether the kernel asks who makes the call, and credentials are the answer. Who reads has been
 // asked when the file was opened; files whose content is made when they are read (/proc) are of
 // size 0, and may ask again. So may whatever is written to: a file, to see whether it stays
-// set-user-ID.
+// set-user-ID, and whether there is room.
 bool depends_on_rights(const Call &c, const Descriptor &d)
 {
 	switch (c.op) {
 	case Op::read:
 		return d.kind == Kind::file && d.size == 0;
 	case Op::write:
-		return d.kind != Kind::fifo && (d.kind != Kind::socket || !over_ip(c.fd));
+		return d.kind != Kind::fifo && !overwrites(c, d) &&
+		       (d.kind != Kind::socket || !over_ip(c.fd));
 	case Op::send:
 		return c.message != nullptr || !over_ip(c.fd);
 	default:

@@ -63,16 +63,30 @@ Kind kind_of_device(dev_t device, Descriptor *d)
 // What the kernel says of a file beside what a Descriptor has.
 struct Type {
 	mode_t mode;
-	dev_t device; // of a special file
+	dev_t device;   // of a special file
+	uint64_t bytes; // that it has on the device
 };
+
+// A file that has a hole may have as much beyond its end; then the sum is no proof, but for what is
+// less than this.
+constexpr uint64_t little = 65536;
+
+// Who writes counts for two things (file_remove_privs; reserved blocks and quota).
+bool has_all_its_blocks(const Type &t, off_t size)
+{
+	auto length = static_cast<uint64_t>(size);
+	return (t.mode & (S_ISUID | S_ISGID)) == 0 && t.bytes >= length &&
+	       t.bytes - length < little;
+}
 
 Kind kind_of(int fd, Type type, Descriptor *d)
 {
 	mode_t mode = type.mode;
-	d->plain_calls_only = d->exact_inode = false;
+	d->plain_calls_only = d->exact_inode = d->written_in_place = false;
 	d->type = mode & S_IFMT;
 	switch (mode & S_IFMT) {
 	case S_IFREG:
+		d->written_in_place = has_all_its_blocks(type, d->size);
 		return kind_of_file(fd, d);
 	case S_IFBLK:
 	case S_IFDIR: // read and write fail at once
@@ -110,9 +124,11 @@ bool look_at(int fd, Descriptor *d, Type *type)
 	struct statx x;
 	off_t size;
 	if (sys::statx(fd, "", AT_EMPTY_PATH,
-		       STATX_TYPE | STATX_INO | STATX_SIZE | STATX_BTIME | STATX_MNT_ID_UNIQUE,
+		       STATX_TYPE | STATX_MODE | STATX_INO | STATX_SIZE | STATX_BLOCKS |
+			       STATX_BTIME | STATX_MNT_ID_UNIQUE,
 		       &x) == 0) {
-		*type = {x.stx_mode, makedev(x.stx_rdev_major, x.stx_rdev_minor)};
+		*type = {x.stx_mode, makedev(x.stx_rdev_major, x.stx_rdev_minor),
+			 x.stx_blocks * 512};
 		d->dev = makedev(x.stx_dev_major, x.stx_dev_minor);
 		d->ino = x.stx_ino;
 		d->mount = mount_of(x);
@@ -122,7 +138,7 @@ bool look_at(int fd, Descriptor *d, Type *type)
 		struct stat st;
 		if (errno == EBADF || fstat(fd, &st) != 0)
 			return false;
-		*type = {st.st_mode, st.st_rdev};
+		*type = {st.st_mode, st.st_rdev, static_cast<uint64_t>(st.st_blocks) * 512};
 		d->dev = st.st_dev;
 		d->ino = st.st_ino;
 		d->mount = d->birth = 0;

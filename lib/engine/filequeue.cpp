@@ -4,6 +4,7 @@
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "base/same_file.hpp"
+#include "base/spin.hpp"
 #include "base/sync.hpp"
 #include "base/syscalls.hpp"
 #include "base/thread_id.hpp"
@@ -124,11 +125,23 @@ Joined join(Shard &s, Request *r)
 	return Joined::no;
 }
 
+// Where a worker copies beside the program the next write is about to come; and each queue that
+// ends costs its successor a hand-over.
+constexpr long next_comes_ns = 20000;
+
+void look_for_next(const FileQueue *q)
+{
+	Spin spin(next_comes_ns);
+	spin.until([q] { return q->behind.load(mo::relaxed) != nullptr; });
+}
+
 // Takes the next request, by way of `list', what has been taken and not yet served; nullptr: there
-// is none, and q has ended.
-Request *take(FileQueue *q, Request *&list)
+// is none, and q has ended. fed: one is expected.
+Request *take(FileQueue *q, Request *&list, bool fed)
 {
 	while (list == nullptr) {
+		if (fed)
+			look_for_next(q);
 		Request *none = nullptr;
 		if (q->behind.compare_exchange_strong(none, ended(), mo::acq_rel))
 			return nullptr;
@@ -151,11 +164,11 @@ bool begin(Request *r)
 }
 
 // The next one to be carried out.
-Request *take_live(FileQueue *q, Request *&list)
+Request *take_live(FileQueue *q, Request *&list, bool fed = false)
 {
-	Request *r = take(q, list);
+	Request *r = take(q, list, fed);
 	while (r != nullptr && !begin(r))
-		r = take(q, list);
+		r = take(q, list, fed);
 	return r;
 }
 
@@ -272,7 +285,8 @@ void serve(FileQueue *q, int fd)
 			continue;
 		}
 		ssize_t result = write_through(r, fd);
-		Request *next = take_live(q, list);
+		// The file is held no longer than a request is outstanding: this one is.
+		Request *next = take_live(q, list, r->beside);
 		// Closed before the last end is told: who then looks finds the file released.
 		if (next == nullptr)
 			copies::close(fd);

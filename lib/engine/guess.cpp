@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "engine/guess.hpp"
 
+#include "base/spin.hpp"
+#include "base/sync.hpp"
+#include "completion/completion.hpp"
 #include "engine/attempts.hpp"
 #include "engine/transfer.hpp"
+#include "request/pace.hpp"
 #include "runtime/probes.hpp"
 
 #include <cerrno>
@@ -64,7 +68,7 @@ Attempt attempt(const Call &c)
 	g.uses--;
 	a.kind = g.d.kind;
 	bool memory = g.d.kind == Kind::memory;
-	if (memory && !in_memory(c, g))
+	if (c.beside || (memory && !in_memory(c, g)))
 		return a;
 	// As if it had been tried.
 	if (!memory && !attempts::pays(g.d.dev, g.d.ino, attempts::Way::read)) {
@@ -90,12 +94,39 @@ Attempt attempt(const Call &c)
 	return a;
 }
 
+namespace {
+
+// So many that nobody has asked about, and the program goes on while some are carried out.
+constexpr int several = 4;
+thread_local Pace copies __attribute__((tls_model("initial-exec"))){Pace::buffered};
+
+bool is_copied(const Descriptor &d)
+{
+	return (d.kind == Kind::file && (d.flags & O_DIRECT) == 0 && !d.plain_calls_only) ||
+	       d.kind == Kind::memory;
+}
+
+} // namespace
+
+bool beside(const Call &c)
+{
+	const Descriptor &d = slot(c.fd).d;
+	return c.op == Op::write && d.fd == c.fd && is_copied(d) &&
+	       (d.flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0 && c.len != 0 &&
+	       c.len <= transfer::copied_in_call && completion::unreturned() >= several &&
+	       Spin::allowed.load(mo::relaxed) && copies.next(monotonic_ns()) == Pace::Way::worker;
+}
+
+void handed_over(const Call &c)
+{
+	if (c.op == Op::write && !c.beside)
+		copies.interrupted();
+}
+
 void remember(const Descriptor &d)
 {
 	Guess &g = slot(d.fd);
-	bool file = (d.kind == Kind::file && (d.flags & O_DIRECT) == 0 && !d.plain_calls_only) ||
-		    d.kind == Kind::memory;
-	if (file)
+	if (is_copied(d))
 		g = {uses, d};
 	else if (g.d.fd == d.fd)
 		g.uses = 0;

@@ -54,6 +54,13 @@ struct Attempt {
 // By what is remembered of c.fd.
 Attempt attempt(const Call &c);
 
+// Whether a worker is to copy what c writes, beside the program, because that is the quicker way,
+// or to find out whether it is (request/pace.hpp): of a thread that has several requests
+// unreturned.
+bool beside(const Call &c);
+// c has not ended in the call: a write for which beside() said no goes to a worker all the same.
+void handed_over(const Call &c);
+
 // After a look.
 void remember(const Descriptor &d);
 

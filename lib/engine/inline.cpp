@@ -69,8 +69,17 @@ bool read_cached(const Call &c, const Descriptor &d, ssize_t *result)
 	return true;
 }
 
+bool left_to_worker(const Call &c)
+{
+	if (c.beside)
+		passed_on(stats::inline_slower, c.fd, c.begun);
+	return c.beside;
+}
+
 bool in_memory(const Call &c, const Descriptor &d, ssize_t *result)
 {
+	if (left_to_worker(c))
+		return false;
 	if (c.op == Op::write && !transfer::may_be_written_in_call(c.offset, c.len, d))
 		return false;
 	ssize_t n = transfer::at_offset(c.op == Op::read, d.fd, whole(c), 0);
@@ -119,7 +128,7 @@ constexpr long long slow_ns = 50000;
 // programs hold the file or have filled the cache: learned by its time.
 bool write_cached(const Call &c, const Descriptor &d, ssize_t *result)
 {
-	if (!may_be_copied(c, d))
+	if (left_to_worker(c) || !may_be_copied(c, d))
 		return false;
 	timespec begin = monotonic_now();
 	ssize_t n = transfer::at_offset(false, d.fd, whole(c), 0);

@@ -55,7 +55,7 @@ const Engine *direct_engine(Request *r)
 	if (r->kind == Kind::pool ||
 	    (r->told_by_inode &&
 	     attempts::pays(r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), way))) {
-		if (!may_be_slow(r) || pace::choose(r) == Pace::Way::kernel)
+		if (!may_be_slow(r) || pace::choose(r) == Pace::Way::usual)
 			return by_kernel_aio(r);
 		passed_on(stats::kaio_slower, r->fd.load(mo::relaxed), r->begun);
 		return nullptr;

@@ -13,7 +13,7 @@ constexpr uint64_t longest = 8000000;
 
 Pace::Way other(Pace::Way w)
 {
-	return w == Pace::Way::kernel ? Pace::Way::worker : Pace::Way::kernel;
+	return w == Pace::Way::usual ? Pace::Way::worker : Pace::Way::usual;
 }
 
 } // namespace
@@ -43,14 +43,16 @@ void Pace::compare()
 	Way now = quicker_.load(mo::relaxed);
 	uint64_t mine = mean(now).value(), others = mean(other(now)).value();
 	uint32_t interval = interval_.load(mo::relaxed);
+	if (mine == 0 || others == 0)
+		return;
 	// A tenth may be chance.
-	if (others != 0 && others < mine - mine / 10) {
+	if (others < mine - mine / 10) {
 		quicker_.store(other(now), mo::relaxed);
-		interval = least;
+		interval = rhythm_.least;
 	} else if (others > mine + mine / 4) {
-		interval = interval * 2 < most ? interval * 2 : most;
+		interval = interval * 2 < rhythm_.most ? interval * 2 : rhythm_.most;
 	} else {
-		interval = least;
+		interval = rhythm_.least;
 	}
 	interval_.store(interval, mo::relaxed);
 	mean(now).halve();
@@ -61,31 +63,31 @@ void Pace::compare()
 Pace::Way Pace::by_turn(bool *counts)
 {
 	uint32_t turn = turn_.load(mo::relaxed), interval = interval_.load(mo::relaxed);
-	if (turn >= interval + probes) {
+	if (turn >= interval + rhythm_.probes) {
 		compare();
 		turn = 0;
 	}
 	turn_.store(turn + 1, mo::relaxed);
-	*counts = turn != 0 && turn != interval;
+	*counts = (turn < interval ? turn : turn - interval) >= rhythm_.settling;
 	Way quicker = quicker_.load(mo::relaxed);
 	return turn < interval ? quicker : other(quicker);
 }
 
-Pace::Way Pace::alone(uint64_t now)
+Pace::Way Pace::next(uint64_t now)
 {
 	Measured m = measured_.load(mo::relaxed);
 	uint64_t since = begun_.load(mo::relaxed);
 	begun_.store(now, mo::relaxed);
 	// The first of several that come together is alone, too: it need not go far.
 	if (m == Measured::nothing) {
-		measured_.store(Measured::kernel, mo::relaxed);
-		return Way::kernel;
+		measured_.store(Measured::usual, mo::relaxed);
+		return Way::usual;
 	}
 	if (m != Measured::not_this)
-		mean(m == Measured::kernel ? Way::kernel : Way::worker).add(now - since);
+		mean(m == Measured::usual ? Way::usual : Way::worker).add(now - since);
 	bool counts;
 	Way w = by_turn(&counts);
-	Measured will = w == Way::kernel ? Measured::kernel : Measured::worker;
+	Measured will = w == Way::usual ? Measured::usual : Measured::worker;
 	measured_.store(counts ? will : Measured::not_this, mo::relaxed);
 	return w;
 }
@@ -97,8 +99,8 @@ void Pace::reset()
 		m.count.store(0, mo::relaxed);
 	}
 	turn_.store(0, mo::relaxed);
-	interval_.store(least, mo::relaxed);
-	quicker_.store(Way::kernel, mo::relaxed);
+	interval_.store(rhythm_.least, mo::relaxed);
+	quicker_.store(Way::usual, mo::relaxed);
 	measured_.store(Measured::nothing, mo::relaxed);
 }
 
@@ -110,7 +112,7 @@ struct alignas(64) Place {
 	std::atomic<uint64_t> file{0};
 	// Whichever file they are of: a place may be taken over while they are under way.
 	std::atomic<uint32_t> outstanding{0};
-	Pace pace;
+	Pace pace{Pace::direct};
 };
 constexpr unsigned places = 64;
 Place table[places];
@@ -139,9 +141,9 @@ Pace::Way choose(Request *r)
 		p.file.store(key, mo::relaxed);
 	}
 	if (enter(r, key) == 0)
-		return p.pace.alone(monotonic_ns());
-	p.pace.crowded();
-	return Pace::Way::kernel;
+		return p.pace.next(monotonic_ns());
+	p.pace.interrupted();
+	return Pace::Way::usual;
 }
 
 void count(Request *r)

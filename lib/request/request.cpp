@@ -150,6 +150,7 @@ void set_call(Request *r, const Call &c, const Descriptor &d)
 	r->exact_inode = d.exact_inode;
 	r->told_by_inode = d.exact_inode || d.type == S_IFBLK || d.kind == Kind::pool;
 	r->multishot = c.multishot;
+	r->beside = c.beside;
 	r->flags.store(d.flags, mo::relaxed);
 	r->shown_fd = c.shown_fd;
 	r->dma = c.dma;

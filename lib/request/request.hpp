@@ -81,6 +81,9 @@ struct Descriptor {
 	bool plain_calls_only;
 	// No other file has its inode number.
 	bool exact_inode;
+	// A write within its size needs no room on the device and takes no bit away, so that it is
+	// no matter who makes it.
+	bool written_in_place;
 	uint32_t type; // S_IFREG and its like
 };
 
@@ -166,6 +169,7 @@ struct Call : Operation {
 	Batch *batch; // the list it belongs to, or nullptr
 	int shown_fd; // when fd is a duplicate: 1 + what the event is to say; else 0
 	bool multishot;
+	bool beside;            // a worker copies it, though it could be copied in the call
 	struct msghdr *message; // address and control data of a socket call, on the caller's stack;
 				// or nullptr
 	struct msghdr *result;  // where recvmsg's results go, or nullptr
@@ -226,6 +230,8 @@ struct ByWorker {
 	std::atomic<pid_t> worker;
 	std::atomic<bool> stop;
 	bool briefly;
+	// As in Call: more of its kind are expected soon.
+	bool beside;
 	// The generation that is to end at the next occasion: it could not be cancelled a moment
 	// ago.
 	std::atomic<uint64_t> unwanted;

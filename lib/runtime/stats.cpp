@@ -48,6 +48,7 @@ const char *const names[counters] = {
 	"inline_slow",
 	"kaio_left_out",
 	"kaio_slower",
+	"inline_slower",
 };
 
 namespace {

@@ -165,6 +165,7 @@ bool received_at_once(const Call &c, const Descriptor &d, ssize_t *result)
 int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 {
 	helper::Undisturbed start;
+	guess::handed_over(c);
 	if (r == nullptr)
 		r = requests::create(c, d);
 	int error = r != nullptr ? prepare_transfer(c, d, r, out) : EAGAIN;
@@ -324,8 +325,10 @@ int start_with_credit(Call &c)
 	if (c.dma.remote)
 		return send_elsewhere(c);
 	guess::Attempt a;
-	if (select::inline_allowed())
+	if (select::inline_allowed()) {
+		c.beside = guess::beside(c);
 		a = guess::attempt(c);
+	}
 	if (a.answer == guess::Answer::ended)
 		return ended(c, a.kind, By::inline_, nullptr, a.result);
 

@@ -38,12 +38,13 @@ constexpr Write writes[] = {{"small", 8, 0, false},           {"large", 1 << 20,
 			    {"O_APPEND", 8, O_APPEND, false}, {"O_DIRECT", 4096, O_DIRECT, false},
 			    {"O_SYNC", 8, O_SYNC, false},     {"lio_listio", 8, 0, true}};
 
-/// A set-user-ID program of root's that everybody may write to.
+/// A set-user-ID program of root's that everybody may write to, with all the room it takes.
 File program(const std::string &directory, int flags)
 {
 	File file(directory, O_RDWR | flags);
 	if (file.fd >= 0)
-		BOOST_TEST_REQUIRE((ftruncate(file.fd, 4096) == 0 && fchmod(file.fd, 04777) == 0));
+		BOOST_TEST_REQUIRE(
+			(posix_fallocate(file.fd, 0, 1 << 20) == 0 && fchmod(file.fd, 04777) == 0));
 	return file;
 }
 bool set_user_id(const File &file)
