@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * halo COUNT [ROUNDS] [PROVIDER]: a bar of metal that cools, cut into COUNT parts, each a process
- *of its own. In each round a part puts its borders into its neighbours' memory and then tells them
- *by a message; it goes on when it has heard of both. Every part checks its result.
+ * of its own. In each round a part puts its borders into its neighbours' memory and then tells them
+ * by a message; it goes on when it has heard of both. Every part checks its result.
  *
  * On one machine `halo 8' starts all of them. On many, with a folder that all of them see, each
- *part is started by
+ * part is started by
  *
  *	halo COUNT ROUNDS PROVIDER RANK FOLDER
  *

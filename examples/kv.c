@@ -7,7 +7,7 @@
  *
  * The table is an array of entries in a piece that is exported; who looks for a name gets the entry
  * where its sum points, and the next ones, until it finds it or an empty one. `kv serve' never
- *hears of it. On one machine:
+ * hears of it. On one machine:
  *
  *	kv serve /tmp/table colour=blue size=7 & sleep 1; kv get /tmp/table colour size
  *

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# examples/halo and examples/kv, each between processes of its own, by the lines that stand at their tops; and what
-# `sigevec info --fabric' says of the provider that they use.
+# examples/halo and examples/kv, each between processes of its own, by the lines that stand at their tops, and halo_mpi where there is an
+# MPI; and what `sigevec info --fabric' says of the provider that they use.
 . "$(dirname "$0")/common.sh"
 [ -e "$top_builddir/libsigevec_fabric.la" ] || skip "built without libfabric"
 export LD_LIBRARY_PATH=$top_builddir/.libs KV_NODE=127.0.0.1 HALO_NODE=127.0.0.1 KV_PROVIDER=tcp
@@ -25,6 +25,15 @@ for parts in 1 2 5; do
 	timeout -k 1 120 "$halo" $parts 50 >"$scratch/halo" 2>&1 || fail "halo $parts: exit $?"
 	[ "$(grep -c ' 50 rounds, 0 cells wrong$' "$scratch/halo")" = $parts ] || fail "halo $parts: $(cat "$scratch/halo")"
 done
+
+# The same by MPI: mpich's, which starts its processes for root as well.
+if command -v mpicc.mpich >/dev/null && command -v mpiexec.mpich >/dev/null; then
+	mpicc.mpich "$top_srcdir/examples/halo_mpi.c" -o "$scratch/halo_mpi" 2>"$scratch/error" || fail "examples/halo_mpi: $(cat "$scratch/error")"
+	timeout -k 1 120 mpiexec.mpich -n 3 "$scratch/halo_mpi" 50 >"$scratch/halo" 2>&1 || fail "halo_mpi: exit $?"
+	[ "$(grep -c ' 50 rounds, 0 cells wrong$' "$scratch/halo")" = 3 ] || fail "halo_mpi: $(cat "$scratch/halo")"
+else
+	echo "examples/halo_mpi is not run: mpicc.mpich is not there (Debian package: mpich)"
+fi
 
 "$kv" serve "$scratch/table" colour=blue size=7 &
 server=$!
