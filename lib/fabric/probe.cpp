@@ -4,7 +4,9 @@
 //
 // libfabric's tcp provider tries without end to connect where nobody does, and says nothing of a
 // connection that has ended, so that a peer's death is not told. But the kernel knows: who has died
-// listens no more. Who stands still is not dead, and who has come back says so by itself.
+// listens no more. Who stands still is not dead, and who has come back says so by itself. Nor is
+// one dead that cannot be reached: a link may be down for a moment, which connections outlive; it
+// is given up after the time of silence.
 #include "base/syscalls.hpp"
 #include "fabric/endpoint.hpp"
 
@@ -17,9 +19,11 @@ namespace {
 
 constexpr uint64_t quiet = 200000000, interval = 500000000, patience = 5000000000; // ns
 
-bool is_death(int error)
+// Of one who has never answered nobody knows that there is such a host.
+bool is_death(const Peer *p, int error)
 {
-	return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH;
+	return error == ECONNREFUSED ||
+	       (p->session.life == 0 && (error == EHOSTUNREACH || error == ENETUNREACH));
 }
 
 int begin(Peer *p, uint64_t now)
@@ -38,7 +42,7 @@ int begin(Peer *p, uint64_t now)
 	}
 	int error = n < 0 ? errno : 0;
 	sys::close(fd);
-	return is_death(error) ? error : 0;
+	return is_death(p, error) ? error : 0;
 }
 
 } // namespace
@@ -64,7 +68,7 @@ int probe(Peer *p, uint64_t now, uint64_t silence)
 	socklen_t size = sizeof error;
 	getsockopt(p->probe, SOL_SOCKET, SO_ERROR, &error, &size);
 	end_probe(p);
-	return is_death(error) ? error : 0;
+	return is_death(p, error) ? error : 0;
 }
 
 } // namespace sigevec::fabric

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <netdb.h>
+#include <netinet/in.h>
 
 namespace sigevec::fabric::provider {
 
@@ -52,13 +54,47 @@ int ask(const struct fi_info *hints, const char *node, const char *service, stru
 	return errno_of(e);
 }
 
+bool is_any(const struct fi_info *i)
+{
+	auto *a = static_cast<const struct sockaddr *>(i->src_addr);
+	if (a == nullptr)
+		return false;
+	if (a->sa_family == AF_INET)
+		return reinterpret_cast<const struct sockaddr_in *>(a)->sin_addr.s_addr ==
+		       htonl(INADDR_ANY);
+	return a->sa_family == AF_INET6 &&
+	       IN6_IS_ADDR_UNSPECIFIED(
+		       &reinterpret_cast<const struct sockaddr_in6 *>(a)->sin6_addr);
+}
+
+// The first of this machine's addresses, in text. False: there is none.
+bool first_address(const struct fi_info *hints, char *text, socklen_t size)
+{
+	struct fi_info *all = nullptr;
+	if (ask(hints, nullptr, nullptr, &all) != 0)
+		return false;
+	const struct fi_info *i = all;
+	while (i != nullptr && (i->src_addr == nullptr || is_any(i)))
+		i = i->next;
+	bool found = i != nullptr && getnameinfo(static_cast<const struct sockaddr *>(i->src_addr),
+						 static_cast<socklen_t>(i->src_addrlen), text, size,
+						 nullptr, 0, NI_NUMERICHOST) == 0;
+	fi_freeinfo(all);
+	return found;
+}
+
 // The best that this machine has, and not all of them: what peers are told is the address from
-// which connections to them come, or ofi_rxm does not know who they are of. libfabric takes
-// "0.0.0.0" with a service for 127.0.0.1, and without a node may want an address for the host's own
-// name.
+// which connections to them come, or ofi_rxm does not know who they are of. Of providers that give
+// all of them ("net", "sockets") the first is asked for by its number. libfabric takes "0.0.0.0"
+// with a service for 127.0.0.1, and without a node may want an address for the host's own name.
 int ask_for_best(const struct fi_info *hints, const char *service, struct fi_info **found)
 {
 	int e = ask(hints, nullptr, service, found);
+	char text[NI_MAXHOST];
+	if (e == 0 && is_any(*found) && first_address(hints, text, sizeof text)) {
+		fi_freeinfo(*found);
+		return ask(hints, text, service, found);
+	}
 	return e == EADDRNOTAVAIL ? ask(hints, "0.0.0.0", service, found) : e;
 }
 
@@ -71,6 +107,12 @@ int look(const char *name, const Address &a, struct fi_info **found)
 		return ENOMEM;
 	bool any = a.node == nullptr || strcmp(a.node, "0.0.0.0") == 0;
 	int e = any ? ask_for_best(h, a.service, found) : ask(h, a.node, a.service, found);
+	// libfabric says the same of an address that is none here, and of a provider that is not.
+	struct fi_info *some = nullptr;
+	if (e == EADDRNOTAVAIL && (e = ask(h, nullptr, nullptr, &some)) == 0) {
+		fi_freeinfo(some);
+		e = EADDRNOTAVAIL;
+	}
 	fi_freeinfo(h);
 	return e;
 }

@@ -16,11 +16,11 @@ done < <(grep -oE '`[a-z0-9_]+: [a-z0-9_]+`' $page | tr -d '`' | sort -u)
 
 while read -r script; do
 	[ -e "$script" ] || fail "$page names $script, which does not exist"
-done < <(grep -oE '`tests/[a-z/-]+\.sh`' $page | tr -d '`' | sort -u)
+done < <(grep -oE '`tests/[a-z/_-]+\.sh`' $page | tr -d '`' | sort -u)
 
 while read -r row; do
 	fail "neither a test nor a reason: $row"
-done < <(grep -E '^\| [0-9]' $page | grep -vE '`[a-z0-9_]+: [a-z0-9_]+`|`tests/[a-z/-]+\.sh`|\| no test: ')
+done < <(grep -E '^\| [0-9]' $page | grep -vE '`[a-z0-9_]+: [a-z0-9_]+`|`tests/[a-z/_-]+\.sh`|\| no test: ')
 
 for source in tests/contract/*.cpp tests/kmod/*.cpp; do
 	program=$(basename "$source" .cpp)

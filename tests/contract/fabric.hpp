@@ -22,6 +22,22 @@ inline constexpr size_t region_size = 1 << 20;
 inline constexpr size_t exported_size = 65536;
 inline constexpr int longest = 16000;
 
+/// libfabric's name for the way that the tests go: SIGEVEC_FABRIC_PROVIDER, or tcp.
+inline const char *provider()
+{
+	const char *const name = getenv("SIGEVEC_FABRIC_PROVIDER");
+	return name != nullptr ? name : "tcp";
+}
+
+/// The address here, for a provider that has such: shm's are names of another kind.
+inline const char *node()
+{
+	const char *const name = getenv("SIGEVEC_FABRIC_NODE");
+	if (name != nullptr)
+		return name;
+	return strcmp(provider(), "shm") == 0 ? nullptr : "127.0.0.1";
+}
+
 /// What a peer says of itself.
 struct Card {
 	sockaddr_storage name{};
@@ -33,8 +49,8 @@ struct Card {
 class Endpoint {
 public:
 	explicit Endpoint(const Region &region, unsigned assoc_flags = 0,
-			  const char *service = nullptr)
-	    : fd_(fabric_open("tcp", "127.0.0.1", service, FABRIC_CLOEXEC)), region_(region)
+			  const char *service = nullptr, const char *where = node())
+	    : fd_(fabric_open(provider(), where, service, FABRIC_CLOEXEC)), region_(region)
 	{
 		if (fd_ < 0)
 			BOOST_FAIL("fabric_open: " << strerror(errno));
@@ -129,7 +145,7 @@ inline void send_and_exit(int fd, dma_mem_t mem)
 	dma_mem_t mem;
 	void *piece;
 	Card card;
-	const int fd = fabric_open("tcp", "127.0.0.1", *service != 0 ? service : nullptr, 0);
+	const int fd = fabric_open(provider(), node(), *service != 0 ? service : nullptr, 0);
 	if (fd < 0 || dma_alloc(&mem, region_size, 0) != 0 ||
 	    dma_assoc(fd, mem, region_size, 0) != 0 ||
 	    fabric_name(fd, reinterpret_cast<sockaddr *>(&card.name), &card.length) != 0 ||
@@ -171,24 +187,33 @@ inline void send_and_exit(int fd, dma_mem_t mem)
 	_exit(0);
 }
 
+/// What a test does before its first endpoint, unless it is a peer.
+inline void (*before_all)() = nullptr;
+
 struct PerhapsAPeer {
 	PerhapsAPeer()
 	{
+		// Each endpoint of ofi_rxm's has 64 MiB of buffers otherwise, which take time.
+		setenv("FI_OFI_RXM_MSG_RX_SIZE", "64", 0);
 		if (const char *service = getenv("SIGEVEC_FABRIC_PEER"))
 			be_a_peer(service);
+		if (before_all != nullptr)
+			before_all();
 #if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
 		skip_program("libfabric is not built with the sanitizer");
 #endif
-		const Fd fd(fabric_open("tcp", "127.0.0.1", nullptr, FABRIC_CLOEXEC));
+		const Fd fd(fabric_open(provider(), node(), nullptr, FABRIC_CLOEXEC));
 		if (fd < 0 && errno == ENODEV)
-			skip_program("libfabric has no provider tcp;ofi_rxm here");
+			skip_program(
+				("libfabric has no such endpoint here: " + std::string(provider()))
+					.c_str());
 	}
 };
 BOOST_TEST_GLOBAL_FIXTURE(PerhapsAPeer);
 
 class PeerProcess {
 public:
-	explicit PeerProcess(const std::string &service = "")
+	explicit PeerProcess(const std::string &service = "", const char *node = nullptr)
 	{
 		int in[2], out[2];
 		BOOST_TEST_REQUIRE(pipe2(in, O_CLOEXEC) == 0);
@@ -197,6 +222,8 @@ public:
 		answers_.reset(out[0]);
 		const Fd theirs_in(in[0]), theirs_out(out[1]);
 		setenv("SIGEVEC_FABRIC_PEER", service.c_str(), 1);
+		if (node != nullptr)
+			setenv("SIGEVEC_FABRIC_NODE", node, 1);
 		posix_spawn_file_actions_t actions;
 		posix_spawn_file_actions_init(&actions);
 		posix_spawn_file_actions_adddup2(&actions, theirs_in, 0);
@@ -207,6 +234,8 @@ public:
 					       arguments, environ) == 0);
 		posix_spawn_file_actions_destroy(&actions);
 		unsetenv("SIGEVEC_FABRIC_PEER");
+		if (node != nullptr)
+			unsetenv("SIGEVEC_FABRIC_NODE");
 		hear(&card_, sizeof card_);
 	}
 	~PeerProcess() { kill(); }

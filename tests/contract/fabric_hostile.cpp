@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// A peer that speaks to an endpoint by libfabric itself, and says what it likes: no crash, no hang,
-// no byte where none belongs, no memory without end, and others go on.
+// A peer that speaks to an endpoint by libfabric itself, and says what it likes, and one that
+// writes to its port without libfabric: no crash, no hang, no byte where none belongs, no memory
+// without end, and others go on.
 //
 // The seed is the day's, or SIGEVEC_SEED; SIGEVEC_ROUNDS says how many messages are drawn.
 #define BOOST_TEST_MODULE fabric_hostile
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <netinet/in.h>
 #include <random>
 #include <rdma/fabric.h>
 #include <rdma/fi_cm.h>
@@ -33,7 +35,8 @@ public:
 		h->mode = FI_CONTEXT;
 		h->ep_attr->type = FI_EP_RDM;
 		h->domain_attr->mr_mode = FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
-		h->fabric_attr->prov_name = strdup("tcp;ofi_rxm");
+		h->fabric_attr->prov_name =
+			strdup(strcmp(provider(), "tcp") == 0 ? "tcp;ofi_rxm" : provider());
 		BOOST_TEST_REQUIRE(fi_getinfo(FI_VERSION(1, 17), "127.0.0.1", nullptr, FI_SOURCE, h,
 					      &info_) == 0);
 		fi_freeinfo(h);
@@ -175,7 +178,7 @@ struct Scene {
 					      &key) == 0);
 	}
 	/// Everything else goes on.
-	void check(std::string_view text)
+	void check(std::string_view text) const
 	{
 		BOOST_TEST_REQUIRE(good.send(victim.card(), text) == int(text.size()));
 		for (std::string got; got != text;)
@@ -330,4 +333,86 @@ BOOST_AUTO_TEST_CASE(names_of_nobody_stop_nobody)
 		s.raw.say(h);
 	}
 	s.check("others");
+}
+
+namespace {
+
+/// What an endpoint says first to whoever listens at an address that it sends to.
+std::string first_words()
+{
+	const Fd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	Card to;
+	auto *const name = reinterpret_cast<sockaddr_in *>(&to.name);
+	name->sin_family = AF_INET;
+	name->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	to.length = sizeof *name;
+	BOOST_TEST_REQUIRE(bind(listener, to.get(), to.length) == 0);
+	BOOST_TEST_REQUIRE(listen(listener, 50) == 0);
+	BOOST_TEST_REQUIRE(
+		getsockname(listener, reinterpret_cast<sockaddr *>(&to.name), &to.length) == 0);
+	const Region region(region_size);
+	const Endpoint speaker(region);
+	CHECK_FAILS(speaker.send(to, "anybody", MSG_DONTWAIT), EAGAIN);
+	// It may look whether anybody is there, too, by a connection without a word.
+	for (;;) {
+		pollfd ready{listener, POLLIN, 0};
+		BOOST_TEST_REQUIRE(poll(&ready, 1, 1000 * int(hang_limit.count())) == 1);
+		const Fd connection(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+		char words[4096];
+		const ssize_t n = recv(connection, words, sizeof words, 0);
+		if (n > 0)
+			return {words, size_t(n)};
+	}
+}
+
+std::string bytes_by_chance(std::mt19937_64 &chance, const std::string &words)
+{
+	std::string bytes;
+	if (chance() % 3 != 0) {
+		bytes = words;
+		for (auto n = chance() % 5; n > 0; --n)
+			bytes[chance() % bytes.size()] = char(chance());
+	}
+	if (chance() % 4 == 0)
+		bytes.resize(chance() % (bytes.size() + 1));
+	if (chance() % 2 == 0)
+		for (auto n = chance() % 2000; n > 0; --n)
+			bytes.push_back(char(chance()));
+	return bytes;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(bytes_by_chance_at_the_port_do_no_harm)
+{
+	const unsigned long seed =
+		number_of("SIGEVEC_SEED", (unsigned long)(time(nullptr) / 86400));
+	const unsigned long rounds = number_of("SIGEVEC_ROUNDS", 400) / 4;
+	BOOST_TEST_MESSAGE("seed " << seed);
+	std::mt19937_64 chance(seed);
+	const std::string words = first_words();
+	const Scene s;
+	std::vector<Fd> kept(8); // connections, some of which say nothing more for a while
+	for (unsigned long i = 0; i < rounds; ++i) {
+		Fd &c = kept[chance() % kept.size()];
+		c.reset(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+		const Card &to = s.victim.card();
+		BOOST_TEST_REQUIRE(connect(c, to.get(), to.length) == 0);
+		const std::string bytes = bytes_by_chance(chance, words);
+		send(c, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+		// It has an answer, or its end, before more comes; or not.
+		char answer[4096];
+		if (chance() % 4 == 0) {
+			pollfd ready{c, POLLIN, 0};
+			if (poll(&ready, 1, 20) == 1 && recv(c, answer, sizeof answer, 0) > 0)
+				send(c, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+		}
+		if (chance() % 4 == 0)
+			shutdown(c, SHUT_WR);
+		if (chance() % 4 == 0) {
+			const linger at_once{1, 0};
+			setsockopt(c, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+		}
+	}
+	s.check("and the others go on");
 }

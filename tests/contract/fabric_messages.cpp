@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(arguments_that_make_no_sense_are_refused)
 	CHECK_FAILS(sio_sendto(t.here, p, 0, 0, to.get(), to.length), EINVAL);
 	CHECK_FAILS(sio_sendto(t.here, p, 10, MSG_OOB, to.get(), to.length), EOPNOTSUPP);
 	t.here_region.release(p, 10);
-	CHECK_FAILS(fabric_open("tcp", nullptr, nullptr, 4), EINVAL);
+	CHECK_FAILS(fabric_open(provider(), nullptr, nullptr, 4), EINVAL);
 	CHECK_FAILS(fabric_open("no such thing", nullptr, nullptr, 0), ENODEV);
 	const Fd other(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 	sockaddr_storage name;

@@ -26,7 +26,7 @@ struct Anywhere {
 	Fd fd;
 	Card card;
 	explicit Anywhere(const char *node, const std::string &service)
-	    : fd(fabric_open("tcp", node, service.c_str(), FABRIC_CLOEXEC))
+	    : fd(fabric_open(provider(), node, service.c_str(), FABRIC_CLOEXEC))
 	{
 		BOOST_TEST_REQUIRE(fd >= 0);
 		region.associate(fd, 0);
@@ -70,13 +70,15 @@ BOOST_AUTO_TEST_CASE(opening_one_changes_nothing_else_of_the_program)
 {
 	const Region region(region_size);
 	const Fd lowest(open("/dev/null", O_RDONLY | O_CLOEXEC));
-	const Fd other(fabric_open("tcp", "127.0.0.1", nullptr, 0));
+	const Fd other(fabric_open(provider(), contract::node(), nullptr, 0));
 	BOOST_TEST(int(other) == int(lowest) + 1);
 	BOOST_TEST(fcntl(other, F_GETFD) == 0);
 	const Fd next(open("/dev/null", O_RDONLY | O_CLOEXEC));
 	BOOST_TEST(int(next) == int(other) + 1);
 	for (const char *none : {"", "shm;none", "udp"})
-		CHECK_FAILS(fabric_open(none, nullptr, nullptr, 0), ENODEV);
+		for (const char *node : {static_cast<const char *>(nullptr), "127.0.0.1"})
+			CHECK_FAILS(fabric_open(none, node, nullptr, 0), ENODEV);
+	CHECK_FAILS(fabric_open(provider(), "192.0.2.1", nullptr, 0), EADDRNOTAVAIL);
 	const Endpoint closed(region);
 	BOOST_TEST(fcntl(closed, F_GETFD) == FD_CLOEXEC);
 }
@@ -143,7 +145,7 @@ BOOST_AUTO_TEST_CASE(a_region_for_smaller_messages_stops_nobody_who_knew_the_end
 {
 	const Region here_region(region_size), there_region(region_size);
 	const Endpoint here(here_region);
-	const Fd there(fabric_open("tcp", "127.0.0.1", nullptr, FABRIC_CLOEXEC));
+	const Fd there(fabric_open(provider(), contract::node(), nullptr, FABRIC_CLOEXEC));
 	Card card;
 	BOOST_TEST_REQUIRE(
 		fabric_name(there, reinterpret_cast<sockaddr *>(&card.name), &card.length) == 0);
