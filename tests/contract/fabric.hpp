@@ -269,6 +269,7 @@ public:
 		return c;
 	}
 	const Card &card() const { return card_; }
+	pid_t pid() const { return pid_; }
 
 private:
 	void hear(void *p, size_t n) const

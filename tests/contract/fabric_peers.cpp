@@ -22,20 +22,38 @@ void echo(const Endpoint &here, const PeerProcess &peer, std::string_view text)
 	BOOST_TEST((here.receive() == text));
 }
 
-/// Of the thread that works for all endpoints: how often it has slept.
-long sleeps_of_the_thread()
+/// Of a process: the thread that works for all endpoints.
+std::filesystem::path the_thread(const std::string &process)
 {
-	for (const auto &task : std::filesystem::directory_iterator("/proc/self/task")) {
+	for (const auto &task : std::filesystem::directory_iterator("/proc/" + process + "/task")) {
 		std::ifstream name(task.path() / "comm");
 		std::string text;
-		if (!std::getline(name, text) || text != "sigevec-fabric")
-			continue;
-		std::ifstream status(task.path() / "status");
-		for (std::string word; status >> word;)
-			if (long n; word == "voluntary_ctxt_switches:" && status >> n)
-				return n;
+		if (std::getline(name, text) && text == "sigevec-fabric")
+			return task.path();
 	}
+	return {};
+}
+
+/// How often it has slept.
+long sleeps_of_the_thread()
+{
+	std::ifstream status(the_thread("self") / "status");
+	for (std::string word; status >> word;)
+		if (long n; word == "voluntary_ctxt_switches:" && status >> n)
+			return n;
 	return -1;
+}
+
+long sockets_of(const PeerProcess &peer)
+{
+	long n = 0;
+	for (const auto &fd :
+	     std::filesystem::directory_iterator(the_thread(std::to_string(peer.pid())) / "fd")) {
+		std::error_code gone;
+		n += std::filesystem::read_symlink(fd.path(), gone).string().rfind("socket:", 0) ==
+		     0;
+	}
+	return n;
 }
 
 } // namespace
@@ -218,4 +236,25 @@ BOOST_AUTO_TEST_CASE(many_endpoints_come_and_go)
 		BOOST_TEST(here.send(there.card(), "x") == 1);
 		BOOST_TEST((there.receive() == "x"));
 	}
+}
+
+BOOST_AUTO_TEST_CASE(who_waits_long_for_room_costs_the_receiver_no_descriptors)
+{
+	const Region region(region_size);
+	const Endpoint here(region);
+	const PeerProcess there;
+	echo(here, there, "hello");
+	const long before = sockets_of(there);
+	int fills = 0;
+	while (here.send(there.card(), "fills", MSG_DONTWAIT) == 5)
+		++fills;
+	Waiter waiter([&] { return here.send(there.card(), "waits"); });
+	// Meanwhile it is looked at whether the receiver is there, more than once.
+	sleep(2);
+	for (int i = 0; i <= fills; ++i) {
+		there.order('e');
+		BOOST_TEST((here.receive() == (i < fills ? "fills" : "waits")));
+	}
+	BOOST_TEST(waiter.returns());
+	BOOST_TEST(eventually([&] { return sockets_of(there) <= before; }));
 }
