@@ -11,13 +11,18 @@
 #include "iocontext/user_memory.hpp"
 #include "submit/check.hpp"
 
+#include <cerrno>
 #include <climits>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <initializer_list>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #ifndef IOCB_FLAG_IOPRIO
 #define IOCB_FLAG_IOPRIO (1 << 1)
@@ -93,10 +98,12 @@ int check_kind(const Descriptor &d, bool read, int flags)
 {
 	if (d.type == S_IFDIR)
 		return -EINVAL;
+	// Of devices each has its own way.
+	bool data = d.type != S_IFCHR &&
+		    (d.kind == Kind::memory ||
+		     (d.kind == Kind::file && (d.size != 0 || d.exact_inode || d.type == S_IFBLK)));
 	bool all_can =
-		d.kind == Kind::memory || d.kind == Kind::pool || d.kind == Kind::socket ||
-		d.kind == Kind::fifo ||
-		(d.kind == Kind::file && (d.size != 0 || d.exact_inode || d.type == S_IFBLK));
+		data || d.kind == Kind::pool || d.kind == Kind::socket || d.kind == Kind::fifo;
 	if (all_can && (flags & (RWF_NOAPPEND | RWF_NOWAIT | hints)) == 0)
 		return 0;
 	int e = kaio::verdict(d.fd, read, flags);
@@ -142,7 +149,26 @@ int check_area(const Call &c)
 		       : 0;
 }
 
+// Whether it is a file of /proc, or of a namespace.
+bool tells_of_the_kernel(int fd)
+{
+	struct statfs s;
+	if (syscall(SYS_fstatfs, fd, &s) != 0)
+		return false;
+	auto type = static_cast<unsigned long>(s.f_type);
+	return type == PROC_SUPER_MAGIC || type == NSFS_MAGIC;
+}
+
 } // namespace
+
+bool has_no_fsync(const Descriptor &d)
+{
+	if (is_stream(d.kind))
+		return true;
+	bool asks = d.type == S_IFCHR || (d.size == 0 && !d.exact_inode && d.type != S_IFBLK &&
+					  tells_of_the_kernel(d.fd));
+	return asks && syscall(SYS_fsync, d.fd) != 0 && errno == EINVAL;
+}
 
 int describe_transfer(const struct iocb &i, const Descriptor &d, bool vector, Call *c)
 {

@@ -17,4 +17,8 @@ constexpr int hints = 0x80 | 0x100;
 // buffer, or vector, are set here.
 int describe_transfer(const struct iocb &i, const Descriptor &d, bool vector, Call *c);
 
+// Whether fsync of it is an error of io_submit. Where only the call can say, it is made: on files
+// for which it does not wait.
+bool has_no_fsync(const Descriptor &d);
+
 } // namespace sigevec::io

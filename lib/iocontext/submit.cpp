@@ -145,7 +145,7 @@ int start_sync(Operation *o, const struct iocb &i, const Descriptor &d)
 {
 	if (i.aio_buf != 0 || i.aio_offset != 0 || i.aio_nbytes != 0 || i.aio_rw_flags != 0)
 		return -EINVAL;
-	if (is_stream(d.kind))
+	if (has_no_fsync(d))
 		return -EINVAL;
 	carry_out(o);
 	Call c{};

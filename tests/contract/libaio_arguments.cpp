@@ -212,6 +212,33 @@ BOOST_AUTO_TEST_CASE(bad_requests_are_refused_at_once)
 	BOOST_TEST(run(context, keep_op(IO_CMD_PREADV, file.fd)) == 0);
 }
 
+BOOST_AUTO_TEST_CASE(an_fsync_of_a_file_that_has_none_is_refused_at_once)
+{
+	Context context;
+	for (const char *name : {"/dev/zero", "/dev/full", "/dev/null", "/dev/urandom",
+				 "/proc/self/status", "/proc/self/ns/pid", "/proc/self", "."})
+		BOOST_TEST_CONTEXT(name)
+		{
+			Fd fd(open(name, O_RDONLY));
+			BOOST_TEST_REQUIRE(fd >= 0);
+			const long judge = fsync(fd) == 0 ? 0 : refused(errno);
+			for (short op : {IO_CMD_FSYNC, IO_CMD_FDSYNC})
+				BOOST_TEST(run(context, keep_op(op, fd)) == judge);
+		}
+}
+
+BOOST_AUTO_TEST_CASE(a_device_that_kernel_aio_cannot_write_to_is_refused_at_once)
+{
+	Context context;
+	Fd full(open("/dev/full", O_RDWR));
+	io_context_t none = nullptr;
+	const bool can_be_asked = kernels_own(SYS_io_setup, 1, reinterpret_cast<long>(&none)) == 0;
+	if (can_be_asked)
+		kernels_own(SYS_io_destroy, reinterpret_cast<long>(none), 0);
+	BOOST_TEST(run(context, write_op(full, "x")) == (can_be_asked ? refused(EINVAL) : -ENOSPC));
+	BOOST_TEST(run(context, read_op(full, 10)) == 10);
+}
+
 BOOST_AUTO_TEST_CASE(of_several_errors_the_kernels_first_is_told)
 {
 	Context context;
