@@ -112,9 +112,10 @@ AC_DEFUN([SIGEVEC_ARG_SANITIZER], [
   address | thread | undefined | address,undefined | undefined,address)
     SANITIZER=$enable_sanitizer
     SANITIZER_FLAGS="-fsanitize=$SANITIZER -fno-omit-frame-pointer"
-    # <aio.h> forbids NULL; what the library does with it is tested all the same.
+    # <aio.h> forbids NULL; what the library does with it is tested all the same. Objects with virtual functions are looked at
+    # through a pipe, and taken for broken where tests have left no descriptor for it; the library has none.
     case $SANITIZER in
-    *undefined*) SANITIZER_FLAGS="$SANITIZER_FLAGS -fno-sanitize-recover=undefined -fno-sanitize=nonnull-attribute" ;;
+    *undefined*) SANITIZER_FLAGS="$SANITIZER_FLAGS -fno-sanitize-recover=undefined -fno-sanitize=nonnull-attribute,vptr" ;;
     esac
     AC_LANG_PUSH([C++])
     saved_CXXFLAGS=$CXXFLAGS
