@@ -168,53 +168,43 @@ std::optional<uint64_t> bytes(const char *s, uint64_t least, uint64_t most)
 	return v * unit;
 }
 
-// What the value of an option has to be.
-const char *range_of(int c)
+// nullptr, or what is wrong with the value.
+const char *set(BenchOptions &o, int c, const char *value)
 {
-	switch (c) {
-	case 's':
-		return "not a number of seconds from 0.01 to 3600";
-	case 'r':
-		return "not a number from 1 to 1000";
-	case 'b':
-		return "not a power of two from 512 to 16M";
-	default:
-		return "not a number of bytes from 64k on";
-	}
-}
-
-// False: the value is wrong.
-bool set(BenchOptions &o, int c, const char *value)
-{
-	char *end = nullptr;
 	switch (c) {
 	case 'j':
-		return o.json = true;
+		o.json = true;
+		return nullptr;
 	case 'q':
-		return o.quiet = true;
+		o.quiet = true;
+		return nullptr;
 	case 'l':
 		o.compared = &libaio;
-		return true;
+		return nullptr;
 	case 'o':
 		o.svg = value;
-		return true;
-	case 's':
+		return nullptr;
+	case 's': {
+		char *end = nullptr;
 		o.seconds = strtod(value, &end);
-		return end != value && *end == '\0' && o.seconds >= 0.01 && o.seconds <= 3600;
+		return end != value && *end == '\0' && o.seconds >= 0.01 && o.seconds <= 3600
+			       ? nullptr
+			       : "not a number of seconds from 0.01 to 3600";
+	}
 	case 'r': {
 		auto n = number(value, 1, 1000);
 		o.rounds = static_cast<unsigned>(n.value_or(0));
-		return n.has_value();
+		return n ? nullptr : "not a number from 1 to 1000";
 	}
 	case 'b': {
 		auto n = bytes(value, 512, 16 << 20);
 		o.block = n.value_or(0);
-		return n && (*n & (*n - 1)) == 0;
+		return n && (*n & (*n - 1)) == 0 ? nullptr : "not a power of two from 512 to 16M";
 	}
 	default: {
 		auto n = bytes(value, 1 << 16, uint64_t{1} << 50);
 		o.size = n.value_or(0);
-		return n.has_value();
+		return n ? nullptr : "not a number of bytes from 64k on";
 	}
 	}
 }
@@ -231,13 +221,8 @@ int bench(int argc, char **argv)
 			 {"block", required_argument, nullptr, 'b'},
 			 {"size", required_argument, nullptr, 'S'}});
 	BenchOptions o;
-	int status = 0;
-	for (int c; (c = options.next(&status)) != 0;) {
-		if (c < 0)
-			return status;
-		if (!set(o, c, optarg))
-			return options.wrong(range_of(c));
-	}
+	if (auto over = options.read([&](int c) { return set(o, c, optarg); }); over)
+		return *over;
 	if (options.rest() + 1 < argc)
 		return usage(bench_command);
 	const char *path = options.rest() < argc ? argv[options.rest()] : ".";
@@ -249,6 +234,7 @@ int bench(int argc, char **argv)
 	Output svg;
 	if (o.svg != nullptr && !svg.open(o.svg))
 		return complain("bench", o.svg);
+	int status = 0;
 	auto results = measure_all(target, o);
 	if (o.json)
 		print_json(results, path, o);

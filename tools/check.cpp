@@ -220,10 +220,12 @@ int check(int argc, char **argv)
 {
 	Options options(check_command, argc, argv, "j", {{"json", no_argument, nullptr, 'j'}});
 	bool json = false;
-	int status = 0;
-	for (int c; (c = options.next(&status)) != 0; json = true)
-		if (c < 0)
-			return status;
+	auto over = options.read([&](int) -> const char * {
+		json = true;
+		return nullptr;
+	});
+	if (over)
+		return *over;
 	if (options.rest() + 1 != argc)
 		return usage(check_command);
 	Verdict v;

@@ -123,6 +123,14 @@ uint64_t Figures::counter(const std::string &name) const
 	return 0;
 }
 
+void Latencies::add(const Latencies &other)
+{
+	for (unsigned b = 0; b < layout::buckets; b++)
+		bucket[b] += other.bucket[b];
+	largest = std::max(largest, other.largest);
+	errors += other.errors;
+}
+
 void Figures::add(const Figures &o)
 {
 	if (processes == 0) {
@@ -141,10 +149,7 @@ void Figures::add(const Figures &o)
 	for (unsigned i = 0; i < layout::cells; i++) {
 		requests[i] += o.requests[i];
 		bytes[i] += o.bytes[i];
-		for (unsigned b = 0; b < layout::buckets; b++)
-			latency[i].bucket[b] += o.latency[i].bucket[b];
-		latency[i].largest = std::max(latency[i].largest, o.latency[i].largest);
-		latency[i].errors += o.latency[i].errors;
+		latency[i].add(o.latency[i]);
 	}
 	for (unsigned i = 0; i < outstanding.size(); i++)
 		outstanding[i] += o.outstanding[i];

@@ -32,6 +32,12 @@ struct Latencies {
 	uint64_t bucket[layout::buckets] = {};
 	uint64_t largest = 0, errors = 0;
 
+	void add(const Latencies &other);
+	// What the longest took; nothing when none was timed.
+	std::optional<uint64_t> most() const
+	{
+		return largest != 0 ? std::optional(largest) : std::nullopt;
+	}
 	// What part of the requests did not take longer than this, in ns; nothing when none was
 	// timed.
 	std::optional<uint64_t> percentile(double part) const;

@@ -235,17 +235,15 @@ int info(int argc, char **argv)
 			 {"fabric", no_argument, nullptr, 'f'}});
 	bool json = false, fabric = false;
 	const char *device = nullptr;
-	int status = 0;
-	for (int c; (c = options.next(&status)) != 0;) {
-		if (c < 0)
-			return status;
+	auto over = options.read([&](int c) -> const char * {
 		if (c == 'd')
 			device = optarg;
-		else if (c == 'f')
-			fabric = true;
 		else
-			json = true;
-	}
+			(c == 'f' ? fabric : json) = true;
+		return nullptr;
+	});
+	if (over)
+		return *over;
 	if (options.rest() < argc || (fabric && device != nullptr))
 		return usage(info_command);
 	if (fabric)

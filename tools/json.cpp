@@ -79,6 +79,11 @@ Json &Json::number(const char *name, uint64_t value)
 	return *this;
 }
 
+Json &Json::number_or_null(const char *name, std::optional<uint64_t> value)
+{
+	return value ? number(name, *value) : null(name);
+}
+
 Json &Json::real(const char *name, double value, bool exact)
 {
 	if (!std::isfinite(value))

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,7 @@ public:
 
 	Json &text(const char *name, std::string_view value);
 	Json &number(const char *name, uint64_t value);
+	Json &number_or_null(const char *name, std::optional<uint64_t> value);
 	Json &real(const char *name, double value, bool exact = false);
 	Json &boolean(const char *name, bool value);
 	Json &null(const char *name);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "measure.hpp"
 
+#include "tool.hpp"
+
 #include <aio.h>
 #include <cerrno>
 #include <csignal>
@@ -72,9 +74,10 @@ public:
 			requests_[i].aio_nbytes = place_.block;
 			list_.push_back(&requests_[i]);
 		}
-		double begin = seconds_now();
+		double begin = time_of(CLOCK_MONOTONIC);
 		uint64_t done = pump(begin + seconds);
-		return error_ != 0 ? -error_ : static_cast<double>(done) / (seconds_now() - begin);
+		return error_ != 0 ? -error_
+				   : static_cast<double>(done) / (time_of(CLOCK_MONOTONIC) - begin);
 	}
 
 private:
@@ -109,7 +112,8 @@ private:
 					continue;
 				bool good = take(requests_[i]);
 				done += good ? 1 : 0;
-				if (!good || seconds_now() >= end || !submit(requests_[i])) {
+				if (!good || time_of(CLOCK_MONOTONIC) >= end ||
+				    !submit(requests_[i])) {
 					list_[i] = nullptr;
 					flying--;
 				}
@@ -169,13 +173,6 @@ int Blocks::make(const Place &p, unsigned count)
 		return e;
 	memory_ = static_cast<char *>(memset(memory, 1, block_ * count));
 	return 0;
-}
-
-double seconds_now()
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
 }
 
 Outcome measure(const Work &w, const Side &s, const Place &p, double seconds)

@@ -60,8 +60,6 @@ private:
 	size_t block_ = 0;
 };
 
-double seconds_now();
-
 // By the child, on a file: operations per second, or -errno.
 double run_libaio(const Work &w, const Side &s, const Place &p, double seconds, int fd);
 

@@ -6,6 +6,7 @@
 #include "tool.hpp"
 
 #include <cerrno>
+#include <ctime>
 #include <dlfcn.h>
 #include <linux/aio_abi.h>
 #include <sys/syscall.h>
@@ -84,9 +85,10 @@ public:
 			requests_[i].aio_nbytes = place_.block;
 			list.push_back(&requests_[i]);
 		}
-		double begin = seconds_now();
+		double begin = time_of(CLOCK_MONOTONIC);
 		uint64_t done = pump(list, begin + seconds);
-		return error_ != 0 ? -error_ : static_cast<double>(done) / (seconds_now() - begin);
+		return error_ != 0 ? -error_
+				   : static_cast<double>(done) / (time_of(CLOCK_MONOTONIC) - begin);
 	}
 
 private:
@@ -128,7 +130,7 @@ private:
 				list.push_back(reinterpret_cast<struct iocb *>(e.obj));
 			}
 			flying -= static_cast<unsigned>(n);
-			if (error_ == 0 && seconds_now() < end)
+			if (error_ == 0 && time_of(CLOCK_MONOTONIC) < end)
 				flying += submit(list);
 		}
 		return done;

@@ -36,11 +36,6 @@ std::vector<Line> lines_of(const Figures &f)
 	return v;
 }
 
-std::string duration_or_dash(std::optional<uint64_t> ns)
-{
-	return ns ? duration(*ns) : "-";
-}
-
 // Any number may be in a file of another's.
 uint64_t per_second(uint64_t n, double per)
 {
@@ -61,7 +56,7 @@ void print_lines(const Figures &f, const ReportStyle &style, FILE *to)
 		      static_cast<double>(l.errors) * per, size(per_second(l.bytes, per)),
 		      duration_or_dash(l.latency->percentile(0.5)),
 		      duration_or_dash(l.latency->percentile(0.99)),
-		      l.latency->largest != 0 ? duration(l.latency->largest) : "-");
+		      duration_or_dash(l.latency->most()));
 }
 
 void print_outstanding(const Figures &f, FILE *to)
@@ -101,14 +96,6 @@ void print_text(const Figures &f, const std::string &heading, const ReportStyle 
 			print(to, "%s %u\n", name, value);
 }
 
-void write_latency(Json &j, const char *name, std::optional<uint64_t> ns)
-{
-	if (ns)
-		j.number(name, *ns);
-	else
-		j.null(name);
-}
-
 void write_json(const Figures &f, const std::string &heading, const ReportStyle &style, FILE *to)
 {
 	Json j(to, style.in_line);
@@ -125,16 +112,14 @@ void write_json(const Figures &f, const std::string &heading, const ReportStyle 
 		j.object()
 			.text("operation", l.operation)
 			.text("engine", l.engine)
-			.text("kind", l.kind);
-		j.number("requests", l.requests)
+			.text("kind", l.kind)
+			.number("requests", l.requests)
 			.number("errors", l.errors)
-			.number("bytes", l.bytes);
-		write_latency(j, "p50_ns", l.latency->percentile(0.5));
-		write_latency(j, "p99_ns", l.latency->percentile(0.99));
-		write_latency(j, "max_ns",
-			      l.latency->largest != 0 ? std::optional(l.latency->largest)
-						      : std::nullopt);
-		j.end();
+			.number("bytes", l.bytes)
+			.number_or_null("p50_ns", l.latency->percentile(0.5))
+			.number_or_null("p99_ns", l.latency->percentile(0.99))
+			.number_or_null("max_ns", l.latency->most())
+			.end();
 	}
 	j.end().array("outstanding");
 	for (unsigned i = 0; i < f.outstanding.size(); i++)
@@ -184,6 +169,11 @@ std::string duration(uint64_t ns)
 			break;
 		}
 	return text;
+}
+
+std::string duration_or_dash(std::optional<uint64_t> ns)
+{
+	return ns ? duration(*ns) : "-";
 }
 
 std::string size(uint64_t bytes)

@@ -6,6 +6,7 @@
 #include "figures.hpp"
 
 #include <cstdio>
+#include <optional>
 
 namespace tool {
 
@@ -20,6 +21,7 @@ void report(const Figures &f, const std::string &heading, const ReportStyle &sty
 
 // "1.23 us"
 std::string duration(uint64_t ns);
+std::string duration_or_dash(std::optional<uint64_t> ns);
 // "4.0 KiB"
 std::string size(uint64_t bytes);
 // "2026-11-22 12:00:00"

@@ -65,6 +65,28 @@ int run_with_stats(char **argv, const RunOptions &o)
 	return told || status != 0 ? status : exit_own_failure;
 }
 
+// nullptr, or what is wrong with the value, which is not there where it need not be.
+const char *set(RunOptions &o, int c, const char *value)
+{
+	switch (c) {
+	case 'e':
+		o.engine = value;
+		return nullptr;
+	case 'o':
+		o.output = value;
+		return nullptr;
+	case 'l':
+		o.libevent = true;
+		return nullptr;
+	default:
+		o.stats = true;
+		o.json = value != nullptr && strcmp(value, "json") == 0;
+		return value == nullptr || o.json || strcmp(value, "text") == 0
+			       ? nullptr
+			       : "the statistics are text or json";
+	}
+}
+
 int run(int argc, char **argv)
 {
 	RunOptions o;
@@ -73,24 +95,8 @@ int run(int argc, char **argv)
 			 {"libevent", no_argument, nullptr, 'l'},
 			 {"stats", optional_argument, nullptr, 's'},
 			 {"output", required_argument, nullptr, 'o'}});
-	int status = 0;
-	for (int c; (c = options.next(&status)) != 0;) {
-		if (c < 0)
-			return status;
-		if (c == 'e') {
-			o.engine = optarg;
-		} else if (c == 'o') {
-			o.output = optarg;
-		} else if (c == 'l') {
-			o.libevent = true;
-		} else {
-			o.stats = true;
-			if (optarg != nullptr && strcmp(optarg, "json") != 0 &&
-			    strcmp(optarg, "text") != 0)
-				return options.wrong("the statistics are text or json");
-			o.json = optarg != nullptr && strcmp(optarg, "json") == 0;
-		}
-	}
+	if (auto over = options.read([&](int c) { return set(o, c, optarg); }); over)
+		return *over;
 	if (o.engine != nullptr && !is_engine(o.engine))
 		return complain("run", o.engine,
 				"no such engine; there are inline, kaio, uring and threads",

@@ -27,13 +27,6 @@ struct StatOptions {
 	unsigned long count = 0; // 0: until the program ends
 };
 
-double monotonic()
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
 std::string heading(const Figures &f, State state, double seconds)
 {
 	std::string text = "pid " + std::to_string(f.pid);
@@ -75,7 +68,7 @@ int watch(const std::string &path, const std::shared_ptr<const RegularFile> &fil
 		auto now = file ? read_figures(*file) : std::nullopt;
 		if (!now)
 			return fail_to_read(path);
-		double time = monotonic();
+		double time = time_of(CLOCK_MONOTONIC);
 		State state = state_of(*now);
 		Figures shown = *now;
 		o.style.seconds = before ? time - then : 0;
@@ -190,15 +183,15 @@ int stat_main(int argc, char **argv)
 			 {"list", no_argument, nullptr, 'l'},
 			 {"clear", no_argument, nullptr, 'c'}});
 	StatOptions o;
-	int status = 0;
-	for (int c; (c = options.next(&status)) != 0;) {
-		if (c < 0)
-			return status;
+	auto over = options.read([&](int c) -> const char * {
 		(c == 'a'   ? o.style.all_counters
 		 : c == 'j' ? o.style.json
 		 : c == 'l' ? o.list
 			    : o.clear) = true;
-	}
+		return nullptr;
+	});
+	if (over)
+		return *over;
 	int words = argc - options.rest();
 	char **word = argv + options.rest();
 	if (o.list || o.clear) {

@@ -101,7 +101,7 @@ int Options::refuse(int c)
 	return usage(command_);
 }
 
-int Options::wrong(const std::string &why) const
+int Options::wrong(const char *why) const
 {
 	std::string name;
 	for (const option &o : list_)
@@ -170,6 +170,13 @@ void sleep_for(double seconds)
 	t.tv_nsec = static_cast<long>((seconds - std::floor(seconds)) * 1e9);
 	while (nanosleep(&t, &t) != 0 && errno == EINTR)
 		;
+}
+
+double time_of(clockid_t clock)
+{
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
 }
 
 namespace {

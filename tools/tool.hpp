@@ -35,21 +35,33 @@ int complain(const char *command, const std::string &what, int status = exit_fai
 int complain(const char *command, const std::string &what, const std::string &why,
 	     int status = exit_failed);
 
-// Reads the options of a subcommand. --help and --version are answered here. Returns: 0 for an end
-// of the options, the value of an option, or -1 when the program is to end with *status. `order':
-// '+' stops at the first word that is no option.
+// The options of a subcommand. --help and --version are answered here. `letters': with '+' it stops
+// at the first word that is no option.
 class Options {
 public:
 	Options(const Command &c, int argc, char **argv, const char *letters,
 		std::vector<option> list);
-	int next(int *status);
-	// A complaint about the value of the last one. Returns exit_usage.
-	int wrong(const std::string &why) const;
+	// Reads them all: set() gets the letter of each one, whose value is in optarg, and returns
+	// nullptr, or what is wrong with the value. Nothing; or the program is to end with this.
+	template <class Set> std::optional<int> read(Set set)
+	{
+		int status = 0;
+		for (int c; (c = next(&status)) != 0;) {
+			if (c < 0)
+				return status;
+			if (const char *why = set(c); why != nullptr)
+				return wrong(why);
+		}
+		return {};
+	}
 	// After the last option: the words that are left.
 	int rest() const;
 
 private:
+	int next(int *status);
 	int refuse(int c);
+	// A complaint about the value of the last one. Returns exit_usage.
+	int wrong(const char *why) const;
 
 	const Command &command_;
 	int argc_;
@@ -89,6 +101,8 @@ std::optional<unsigned long> number(const char *s, unsigned long least, unsigned
 // A number of seconds from 0.01 on, or nothing.
 std::optional<double> seconds(const char *s);
 void sleep_for(double seconds);
+// What a clock says, in seconds.
+double time_of(clockid_t clock);
 
 // The library that this tool runs with: its real path, or "".
 std::string library_path();

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <ctime>
 #include <map>
+#include <numeric>
 #include <unistd.h>
 #include <utility>
 
@@ -59,13 +60,6 @@ struct TopOptions {
 	const Key *key = &keys[0];
 };
 
-double seconds_of(clockid_t clock)
-{
-	struct timespec t;
-	clock_gettime(clock, &t);
-	return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
 // A file may be another process's the next time.
 using Identity = std::pair<std::string, std::pair<uint64_t, uint64_t>>;
 
@@ -109,23 +103,28 @@ uint64_t fallbacks_of(const Figures &f)
 	return n;
 }
 
+uint64_t sum(const std::vector<uint64_t> &v)
+{
+	return std::accumulate(v.begin(), v.end(), uint64_t{0});
+}
+
 Row row_of(const Figures &f, double seconds)
 {
 	Latencies all;
-	uint64_t requests = 0, bytes = 0, outstanding = 0;
-	for (unsigned i = 0; i < layout::cells; i++) {
-		requests += f.requests[i];
-		bytes += f.bytes[i];
-		for (unsigned b = 0; b < layout::buckets; b++)
-			all.bucket[b] += f.latency[i].bucket[b];
-		all.errors += f.latency[i].errors;
-	}
-	for (uint64_t n : f.outstanding)
-		outstanding += n;
+	for (const Latencies &l : f.latency)
+		all.add(l);
 	auto rate = [&](uint64_t n) { return static_cast<double>(n) / seconds; };
-	return {f.pid,          user_name(f.owner),  f.program,           engines_of(f),
-		rate(requests), rate(bytes),         rate(all.errors),    rate(fallbacks_of(f)),
-		outstanding,    all.percentile(0.5), all.percentile(0.99)};
+	return {f.pid,
+		user_name(f.owner),
+		f.program,
+		engines_of(f),
+		rate(sum(f.requests)),
+		rate(sum(f.bytes)),
+		rate(all.errors),
+		rate(fallbacks_of(f)),
+		sum(f.outstanding),
+		all.percentile(0.5),
+		all.percentile(0.99)};
 }
 
 // Looks at all processes; remembers what it has seen.
@@ -143,7 +142,7 @@ public:
 				return;
 			Identity id{e.path, {f->process_start, f->opened}};
 			auto before = before_.find(id);
-			double now = seconds_of(CLOCK_REALTIME);
+			double now = time_of(CLOCK_REALTIME);
 			Figures since = *f;
 			double from = static_cast<double>(f->opened) * 1e-9;
 			if (before != before_.end()) {
@@ -164,7 +163,7 @@ private:
 	// To look through the maps of all processes takes long: not each time.
 	unsigned silent(const std::vector<uint32_t> &with_statistics)
 	{
-		double now = seconds_of(CLOCK_MONOTONIC);
+		double now = time_of(CLOCK_MONOTONIC);
 		if (now >= next_) {
 			users_ = processes_with_library();
 			next_ = now + 10;
@@ -181,11 +180,6 @@ private:
 	std::vector<uint32_t> users_;
 	double next_ = 0;
 };
-
-std::string duration_or_dash(std::optional<uint64_t> ns)
-{
-	return ns ? duration(*ns) : "-";
-}
 
 std::string rate(double n)
 {
@@ -209,7 +203,7 @@ void print_table(const Look &l, const TopOptions &o, size_t most)
 		bytes += r.bytes;
 		errors += r.errors;
 	}
-	std::string time = date(static_cast<uint64_t>(seconds_of(CLOCK_REALTIME)) * 1000000000);
+	std::string time = date(static_cast<uint64_t>(time_of(CLOCK_REALTIME)) * 1000000000);
 	print(stdout, "%s  processes %u  req/s %s  bytes/s %s  err/s %s  by %s\n",
 	      time.substr(time.find(' ') + 1), l.rows.size(), rate(requests),
 	      size(static_cast<uint64_t>(bytes)), rate(errors), o.key->name);
@@ -218,14 +212,6 @@ void print_table(const Look &l, const TopOptions &o, size_t most)
 	      "req/s", "bytes/s", "p50", "p99", "outst", "fall/s", "engines");
 	for (size_t i = 0; i < l.rows.size() && i < most; i++)
 		print_row(l.rows[i]);
-}
-
-void write_number_or_null(Json &j, const char *name, std::optional<uint64_t> n)
-{
-	if (n)
-		j.number(name, *n);
-	else
-		j.null(name);
 }
 
 void write_json(const Look &l)
@@ -241,10 +227,11 @@ void write_json(const Look &l)
 			.real("bytes_per_second", r.bytes)
 			.real("errors_per_second", r.errors)
 			.real("fallbacks_per_second", r.passed_on)
-			.number("outstanding", r.outstanding);
-		write_number_or_null(j, "p50_ns", r.p50);
-		write_number_or_null(j, "p99_ns", r.p99);
-		j.text("engines", r.engines).end();
+			.number("outstanding", r.outstanding)
+			.number_or_null("p50_ns", r.p50)
+			.number_or_null("p99_ns", r.p99)
+			.text("engines", r.engines)
+			.end();
 	}
 	j.end().end();
 }
@@ -286,7 +273,7 @@ int on_terminal(TopOptions o)
 	Watch w;
 	Terminal screen;
 	Look l = w.look();
-	double next = seconds_of(CLOCK_MONOTONIC) + o.delay;
+	double next = time_of(CLOCK_MONOTONIC) + o.delay;
 	for (unsigned long n = 1;;) {
 		sort(l.rows, o.key);
 		print(stdout, "\033[H\033[J");
@@ -297,27 +284,51 @@ int on_terminal(TopOptions o)
 			return exit_failed;
 		if (n == o.count)
 			return 0;
-		int c = screen.wait_for_key(std::max(next - seconds_of(CLOCK_MONOTONIC), 0.0));
+		int c = screen.wait_for_key(std::max(next - time_of(CLOCK_MONOTONIC), 0.0));
 		if (c == 'q' || c == Terminal::end)
 			return 0;
 		if (const Key *k = key_of(c); k != nullptr)
 			o.key = k;
-		if (c == ' ' || seconds_of(CLOCK_MONOTONIC) >= next) {
+		if (c == ' ' || time_of(CLOCK_MONOTONIC) >= next) {
 			l = w.look();
-			next = seconds_of(CLOCK_MONOTONIC) + o.delay;
+			next = time_of(CLOCK_MONOTONIC) + o.delay;
 			n++;
 		}
 	}
 }
 
-bool set_key(const char *name, TopOptions *o)
+const Key *key_of(const char *name)
 {
 	for (const Key &k : keys)
-		if (strcmp(name, k.name) == 0) {
-			o->key = &k;
-			return true;
-		}
-	return false;
+		if (strcmp(name, k.name) == 0)
+			return &k;
+	return nullptr;
+}
+
+// nullptr, or what is wrong with the value.
+const char *set(TopOptions &o, int c, const char *value)
+{
+	switch (c) {
+	case 'd': {
+		auto s = seconds(value);
+		o.delay = s.value_or(0);
+		return s ? nullptr : "not a number of seconds from 0.01 to 1000000";
+	}
+	case 'n': {
+		auto n = number(value, 1, 1ul << 40);
+		o.count = n.value_or(0);
+		return n ? nullptr : "not a number from 1 on";
+	}
+	case 's':
+		o.key = key_of(value);
+		return o.key != nullptr ? nullptr
+					: "sorted is by requests, bytes, latency, outstanding, "
+					  "fallbacks or pid";
+	default:
+		o.batch = true;
+		o.json = o.json || c == 'j';
+		return nullptr;
+	}
 }
 
 int top(int argc, char **argv)
@@ -329,29 +340,8 @@ int top(int argc, char **argv)
 			 {"count", required_argument, nullptr, 'n'},
 			 {"sort", required_argument, nullptr, 's'}});
 	TopOptions o;
-	int status = 0;
-	for (int c; (c = options.next(&status)) != 0;) {
-		if (c < 0)
-			return status;
-		if (c == 'b' || c == 'j') {
-			o.batch = true;
-			o.json = o.json || c == 'j';
-		} else if (c == 'd') {
-			auto s = seconds(optarg);
-			if (!s)
-				return options.wrong(
-					"not a number of seconds from 0.01 to 1000000");
-			o.delay = *s;
-		} else if (c == 'n') {
-			auto n = number(optarg, 1, 1ul << 40);
-			if (!n)
-				return options.wrong("not a number from 1 on");
-			o.count = *n;
-		} else if (!set_key(optarg, &o)) {
-			return options.wrong("sorted is by requests, bytes, latency, outstanding, "
-					     "fallbacks or pid");
-		}
-	}
+	if (auto over = options.read([&](int c) { return set(o, c, optarg); }); over)
+		return *over;
 	if (options.rest() < argc)
 		return usage(top_command);
 	if (o.batch)

@@ -75,6 +75,31 @@ int trace_program(char **argv, const TraceOptions &o)
 	return told || status != 0 ? status : exit_own_failure;
 }
 
+// nullptr, or what is wrong with the value.
+const char *set(TraceOptions &o, int c, const char *value)
+{
+	switch (c) {
+	case 'e':
+		o.preload.engine = value;
+		return is_engine(value)
+			       ? nullptr
+			       : "no such engine; there are inline, kaio, uring and threads";
+	case 'l':
+		o.preload.libevent = true;
+		return nullptr;
+	case 'o':
+		o.output = value;
+		return nullptr;
+	case 'n':
+		o.steps = value;
+		return number(value, 1024, 1u << 24) ? nullptr
+						     : "not a number from 1024 to 16777216";
+	default:
+		o.write = c == 'j' ? write_trace_json : write_trace_page;
+		return nullptr;
+	}
+}
+
 int trace(int argc, char **argv)
 {
 	Options options(trace_command, argc, argv, "+jwe:o:n:",
@@ -85,27 +110,8 @@ int trace(int argc, char **argv)
 			 {"output", required_argument, nullptr, 'o'},
 			 {"steps", required_argument, nullptr, 'n'}});
 	TraceOptions o;
-	int status = 0;
-	for (int c; (c = options.next(&status)) != 0;) {
-		if (c < 0)
-			return status;
-		if (c == 'j' || c == 'w') {
-			o.write = c == 'j' ? write_trace_json : write_trace_page;
-		} else if (c == 'e') {
-			o.preload.engine = optarg;
-			if (!is_engine(optarg))
-				return options.wrong("no such engine; there are inline, kaio, "
-						     "uring and threads");
-		} else if (c == 'l') {
-			o.preload.libevent = true;
-		} else if (c == 'o') {
-			o.output = optarg;
-		} else {
-			o.steps = optarg;
-			if (!number(optarg, 1024, 1u << 24))
-				return options.wrong("not a number from 1024 to 16777216");
-		}
-	}
+	if (auto over = options.read([&](int c) { return set(o, c, optarg); }); over)
+		return *over;
 	if (options.rest() >= argc) {
 		complain("trace", "PROGRAM", "none is named", exit_usage);
 		return usage(trace_command);
