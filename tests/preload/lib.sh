@@ -28,6 +28,7 @@ work=
 engine=default
 what=
 passed=0
+server= # the process of a test whose program is a server
 
 skip() { echo "SKIP: $*"; exit 77; }
 
@@ -109,13 +110,27 @@ with_event_engine() {
 	sed -i "s#LD_PRELOAD='#&$event_lib #" "$work/under"
 }
 
+# relay PORT PIECE ARGUMENTS...: what is sent through $server at PORT, in pieces, comes out at port 11200, in both directions of 24 connections at once.
+relay() {
+	port=$1 piece=$2
+	shift 2
+	timeout -k 5 240 python3 "$preload_dir/relay.py" "$port" 11200 24 600000 "$piece" "$@" >"$work/log" 2>&1 || fail "$(tail -n 1 "$work/log")"
+}
+
 # The last program's bufferevents are ours.
 proved_bufferevents() {
 	passed=$((passed + 1))
 	cat "$work"/bind.* | grep -q 'libsigevec_event.so.1.*bufferevent_socket_new' || fail "bufferevent_socket_new is not ours"
 }
 
+# stop_server: ends it, if there is one, and waits for that.
+stop_server() {
+	[ -z "$server" ] || { kill "$server"; wait "$server"; } 2>/dev/null
+	server=
+}
+
 cleanup() {
+	stop_server
 	cd /
 	[ -z "$work" ] || rm -rf "$work"
 }

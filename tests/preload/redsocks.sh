@@ -5,18 +5,10 @@
 
 . "$(dirname -- "$0")/lib.sh"
 
-clients=24 bytes=600000 piece=90000
-
 need redsocks python3
 find_event_library
 own_network "$@"
 make_work
-server=
-stop() {
-	[ -z "$server" ] || { kill "$server"; wait "$server"; } 2>/dev/null
-	server=
-}
-trap 'stop; cleanup' EXIT
 
 cat >"$work/config" <<END
 base { log_debug = off; log_info = on; log = stderr; daemon = off; redirector = generic; }
@@ -29,8 +21,8 @@ for name in $SIGEVEC_ENGINES; do
 	"$work/under" redsocks -c "$work/config" >"$work/redsocks.log" 2>&1 </dev/null &
 	server=$!
 	listening "$server" 11201 || { cp "$work/redsocks.log" "$work/log"; fail "redsocks does not begin"; }
-	timeout -k 5 240 python3 "$preload_dir/relay.py" 11201 11200 "$clients" "$bytes" "$piece" socks >"$work/log" 2>&1 || fail "$(tail -n 1 "$work/log")"
-	stop
+	relay 11201 90000 socks
+	stop_server
 	proved_bufferevents
 done
 finish

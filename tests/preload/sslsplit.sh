@@ -5,29 +5,14 @@
 
 . "$(dirname -- "$0")/lib.sh"
 
-clients=24 bytes=600000 piece=16000
-
 need sslsplit openssl python3
 find_event_library
 own_network "$@"
 ip address add 10.77.0.1/32 dev lo # it asks for addresses of a kind that the machine has, and loopback's are none
 make_work
-server=
-stop() {
-	[ -z "$server" ] || { kill "$server"; wait "$server"; } 2>/dev/null
-	server=
-}
-trap 'stop; cleanup' EXIT
 
 what="a certificate"
 run 60 openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key" -out "$work/certificate" -days 30 -subj /CN=sslsplit
-
-# passes PORT KIND ARGUMENTS...: all that is sent through PORT
-passes() {
-	port=$1 what=$2
-	shift
-	timeout -k 5 240 python3 "$preload_dir/relay.py" "$port" 11200 "$clients" "$bytes" "$piece" "$@" >"$work/log" 2>&1 || fail "$(tail -n 1 "$work/log")"
-}
 
 for name in $SIGEVEC_ENGINES; do
 	with_event_engine "$name"
@@ -37,8 +22,9 @@ for name in $SIGEVEC_ENGINES; do
 		ssl 127.0.0.1 11202 127.0.0.1 11200 >"$work/sslsplit.log" 2>&1 </dev/null &
 	server=$!
 	listening "$server" 11202 || { cp "$work/sslsplit.log" "$work/log"; fail "sslsplit does not begin"; }
-	passes 11202 tls "$work/certificate" "$work/key"
-	stop
+	what=tls
+	relay 11202 16000 tls "$work/certificate" "$work/key"
+	stop_server
 	proved_bufferevents
 done
 finish
