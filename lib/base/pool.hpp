@@ -4,8 +4,8 @@
 //
 // Because the memory stays, an object may be looked at by its index at any time, by aio_cancel for
 // example, and a stale index finds a free object instead of freed memory. Taking and giving back
-// are lock-free and async-signal-safe unless the pool has to grow. T has members `uint32_t index'
-// and `std::atomic<uint32_t> next_free', and is constructed once.
+// are lock-free and async-signal-safe unless the pool has to grow. T is a Pooled, and is
+// constructed once.
 #pragma once
 
 #include "base/memory_order.hpp"
@@ -19,7 +19,12 @@
 
 namespace sigevec {
 
-//
+// What a pool knows an object by.
+struct Pooled {
+	uint32_t index;
+	std::atomic<uint32_t> next_free;
+};
+
 // Reserved: the first chunk is part of the library's own memory, so that a process whose address
 // space is used up has it.
 template <class T, unsigned ChunkBits, unsigned Chunks, bool Reserved = false> class Pool {

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "base/memory_order.hpp"
+#include "base/pool.hpp"
 #include "base/sync.hpp"
 #include "channel/event.hpp"
 #include "channel/own_epoll.hpp"
@@ -114,9 +115,7 @@ struct Coalescing {
 	std::atomic<uint32_t> busy_poll;
 };
 
-struct Channel : EventQueue, Coalescing, Admission, WakeupFds, RingOfChannel, ReaderFds {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
+struct Channel : EventQueue, Coalescing, Admission, WakeupFds, RingOfChannel, ReaderFds, Pooled {
 	unsigned home; // which pool it is from: that of the creator's NUMA node
 
 	int fd;
@@ -129,6 +128,7 @@ struct Channel : EventQueue, Coalescing, Admission, WakeupFds, RingOfChannel, Re
 	// Its figures in the statistics file, or nullptr. Fixed for its life.
 	stats_file::Channel *figures;
 };
+static_assert(sizeof(Channel) <= 384); // as for Request (request/request.hpp)
 
 namespace channel {
 

@@ -8,9 +8,7 @@ namespace sigevec::posted {
 namespace {
 
 // In use from make() to release(), by whoever has the notification.
-struct Posted : Notification {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
+struct Posted : Notification, Pooled {
 	int error;
 	ssize_t result;
 };

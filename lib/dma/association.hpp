@@ -18,6 +18,7 @@
 #pragma once
 
 #include "base/memory_order.hpp"
+#include "base/pool.hpp"
 #include "base/queue.hpp"
 #include "base/sync.hpp"
 #include "dma/device.hpp"
@@ -86,10 +87,7 @@ struct Receivers {
 	std::atomic<uint32_t> arrivals, sleepers;
 };
 
-struct Association : SocketNumbers, Watch, ArrivalQueue, Receivers {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
-
+struct Association : SocketNumbers, Watch, ArrivalQueue, Receivers, Pooled {
 	Mutex lock;
 	bool stream, local, latest;
 	bool unattachable; // it is no TCP, or not TCP alone: it cannot be received by an attachment

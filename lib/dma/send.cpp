@@ -27,10 +27,7 @@ namespace {
 
 constexpr uint32_t most_senders = 1u << 20;
 
-struct Sender {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
-
+struct Sender : Pooled {
 	Mutex lock;
 	std::atomic<uint64_t> cookie; // of the socket; 0: free
 	uint32_t life;

@@ -72,23 +72,23 @@ int ZcrxRing::set_up()
 	if (index_ < 0)
 		return -errno;
 	auto word = [&](uint32_t at) { return reinterpret_cast<uint32_t *>(rings + at); };
-	sqes_ = memory_;
-	sq_head_ = word(p.sq_off.head);
-	sq_tail_ = word(p.sq_off.tail);
-	sq_array_ = word(p.sq_off.array);
-	sq_mask_ = p.sq_entries - 1;
-	cq_head_ = word(p.cq_off.head);
-	cq_tail_ = word(p.cq_off.tail);
-	cq_mask_ = p.cq_entries - 1;
-	cqes_ = rings + p.cq_off.cqes;
-	tail_ = *sq_tail_;
+	sq_.entries = memory_;
+	sq_.head = word(p.sq_off.head);
+	sq_.tail = word(p.sq_off.tail);
+	sq_.array = word(p.sq_off.array);
+	sq_.mask = p.sq_entries - 1;
+	cq_.head = word(p.cq_off.head);
+	cq_.tail = word(p.cq_off.tail);
+	cq_.mask = p.cq_entries - 1;
+	cq_.entries = rings + p.cq_off.cqes;
+	sq_.next = *sq_.tail;
 	return 0;
 }
 
 int ZcrxRing::register_queue(const ZcrxQueue &q)
 {
 	zcrx_region region = {};
-	region.user_addr = reinterpret_cast<uintptr_t>(refill_);
+	region.user_addr = reinterpret_cast<uintptr_t>(refill_.memory);
 	region.size = refill_size();
 	region.flags = ZCRX_REGION_USER;
 	zcrx_area area = {};
@@ -104,12 +104,12 @@ int ZcrxRing::register_queue(const ZcrxQueue &q)
 	if (syscall(SYS_io_uring_register, index_,
 		    ZCRX_REGISTER_IFQ | ZCRX_REGISTER_USE_REGISTERED_RING, &queue, 1) != 0)
 		return -errno;
-	refill_head_ = reinterpret_cast<uint32_t *>(refill_ + queue.head);
-	refill_tail_ = reinterpret_cast<uint32_t *>(refill_ + queue.tail);
-	refill_entries_ = refill_ + queue.rqes;
-	given_ = flushed_ = *refill_tail_;
-	token_ = area.token;
-	id_ = queue.zcrx_id;
+	refill_.head = reinterpret_cast<uint32_t *>(refill_.memory + queue.head);
+	refill_.tail = reinterpret_cast<uint32_t *>(refill_.memory + queue.tail);
+	refill_.entries = refill_.memory + queue.rqes;
+	refill_.given = refill_.flushed = *refill_.tail;
+	refill_.token = area.token;
+	refill_.id = queue.zcrx_id;
 	return 0;
 }
 
@@ -117,8 +117,8 @@ int ZcrxRing::open(const ZcrxQueue &q, bool *registering)
 {
 	*registering = false;
 	memory_ = map(2 * part);
-	refill_ = map(refill_size());
-	int e = memory_ != nullptr && refill_ != nullptr ? set_up() : -ENOMEM;
+	refill_.memory = map(refill_size());
+	int e = memory_ != nullptr && refill_.memory != nullptr ? set_up() : -ENOMEM;
 	if (e == 0) {
 		*registering = true;
 		e = register_queue(q);
@@ -139,17 +139,17 @@ void ZcrxRing::close()
 	index_ = -1;
 	if (memory_ != nullptr)
 		munmap(memory_, 2 * part);
-	if (refill_ != nullptr)
-		munmap(refill_, refill_size());
-	memory_ = refill_ = nullptr;
+	if (refill_.memory != nullptr)
+		munmap(refill_.memory, refill_size());
+	memory_ = refill_.memory = nullptr;
 }
 
 // ---- receiving
 
 int ZcrxRing::enter()
 {
-	release(sq_tail_, tail_);
-	long n = syscall(SYS_io_uring_enter, index_, tail_ - acquire(sq_head_), 1,
+	release(sq_.tail, sq_.next);
+	long n = syscall(SYS_io_uring_enter, index_, sq_.next - acquire(sq_.head), 1,
 			 IORING_ENTER_GETEVENTS | ZCRX_ENTER_REGISTERED_RING, nullptr, _NSIG / 8);
 	return n < 0 && errno != EINTR && errno != EBUSY && errno != EAGAIN ? -errno : 0;
 }
@@ -165,19 +165,19 @@ void ZcrxRing::put(unsigned index, uint8_t op, int fd, uint64_t address, uint32_
 	e.user_data = name;
 	if (op == ZCRX_OP_RECV_ZC) {
 		e.ioprio = ZCRX_RECV_MULTISHOT;
-		e.file_index = id_; // where newer headers have zcrx_ifq_idx
+		e.file_index = refill_.id; // where newer headers have zcrx_ifq_idx
 	}
-	uint32_t at = (tail_ + index) & sq_mask_;
-	memcpy(sqes_ + at * sizeof e, &e, sizeof e);
-	sq_array_[at] = at;
+	uint32_t at = (sq_.next + index) & sq_.mask;
+	memcpy(sq_.entries + at * sizeof e, &e, sizeof e);
+	sq_.array[at] = at;
 }
 
 // What there is of completions.
 void ZcrxRing::reap(Fragment *v, uint32_t *count, int *result)
 {
-	uint32_t head = *cq_head_, tail = acquire(cq_tail_);
+	uint32_t head = *cq_.head, tail = acquire(cq_.tail);
 	for (; head != tail; head++) {
-		const char *at = cqes_ + (head & cq_mask_) * completion_size;
+		const char *at = cq_.entries + (head & cq_.mask) * completion_size;
 		struct io_uring_cqe c;
 		memcpy(static_cast<void *>(&c), at, 16);
 		if (c.user_data == cancel_name) {
@@ -194,7 +194,7 @@ void ZcrxRing::reap(Fragment *v, uint32_t *count, int *result)
 		v[(*count)++] = {where.off & ((uint64_t{1} << ZCRX_AREA_SHIFT) - 1),
 				 static_cast<uint32_t>(c.res)};
 	}
-	release(cq_head_, head);
+	release(cq_.head, head);
 }
 
 // The kernel's receive goes on until it is cancelled: it is begun and cancelled in one submission,
@@ -208,13 +208,13 @@ ssize_t ZcrxRing::receive(int fd, size_t len, Fragment *v, uint32_t *count, int 
 		return *last;
 	put(0, ZCRX_OP_RECV_ZC, fd, 0, static_cast<uint32_t>(len), receive_name);
 	put(1, IORING_OP_ASYNC_CANCEL, -1, receive_name, 0, cancel_name);
-	tail_ += 2;
+	sq_.next += 2;
 	final_ = false;
 	cancelling_ = true;
 	while (!final_ || cancelling_) {
 		if (!cancelling_) {
 			put(0, IORING_OP_ASYNC_CANCEL, -1, receive_name, 0, cancel_name);
-			tail_++;
+			sq_.next++;
 			cancelling_ = true;
 		}
 		if (enter() != 0) {
@@ -240,13 +240,13 @@ bool ZcrxRing::give_back(uint64_t offset, uint32_t length)
 {
 	if (index_ < 0)
 		return true; // nobody wants it
-	if (given_ - acquire(refill_head_) >= refill_entries)
+	if (refill_.given - acquire(refill_.head) >= refill_entries)
 		return false;
 	zcrx_refill_entry e = {};
-	e.off = offset | token_;
+	e.off = offset | refill_.token;
 	e.len = length;
-	memcpy(refill_entries_ + (given_ & (refill_entries - 1)) * sizeof e, &e, sizeof e);
-	given_++;
+	memcpy(refill_.entries + (refill_.given & (refill_entries - 1)) * sizeof e, &e, sizeof e);
+	refill_.given++;
 	return true;
 }
 
@@ -254,12 +254,12 @@ void ZcrxRing::publish(bool now)
 {
 	if (index_ < 0)
 		return;
-	release(refill_tail_, given_);
-	if (!now || given_ == flushed_)
+	release(refill_.tail, refill_.given);
+	if (!now || refill_.given == refill_.flushed)
 		return;
-	flushed_ = given_;
+	refill_.flushed = refill_.given;
 	zcrx_control c = {};
-	c.zcrx_id = id_;
+	c.zcrx_id = refill_.id;
 	c.op = ZCRX_FLUSH_REFILL;
 	syscall(SYS_io_uring_register, index_,
 		ZCRX_REGISTER_CTRL | ZCRX_REGISTER_USE_REGISTERED_RING, &c, 0);

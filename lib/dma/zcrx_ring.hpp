@@ -45,7 +45,7 @@ public:
 	// The kernel sees what has been given back. now: it is to take it at once.
 	void publish(bool now);
 	// What it has not been told to take since.
-	uint32_t unpublished() const { return given_ - flushed_; }
+	uint32_t unpublished() const { return refill_.given - refill_.flushed; }
 
 private:
 	int set_up();
@@ -54,19 +54,32 @@ private:
 	void put(unsigned index, uint8_t op, int fd, uint64_t address, uint32_t len, uint64_t name);
 	void reap(Fragment *v, uint32_t *count, int *result);
 
+	struct Submissions {
+		uint32_t *head, *tail, *array;
+		uint32_t mask, next; // next: our tail
+		char *entries;
+	};
+	struct Completions {
+		uint32_t *head, *tail;
+		uint32_t mask;
+		const char *entries;
+	};
+	// The queue of what is given back.
+	struct Refill {
+		char *memory;
+		uint32_t *head, *tail;
+		char *entries;
+		uint32_t given;   // our tail
+		uint32_t flushed; // what that was when the kernel was told to take all
+		uint64_t token;   // of the area
+		uint32_t id;      // of the registration
+	};
+
 	int index_ = -1; // among this thread's registered rings
 	char *memory_ = nullptr;
-	uint32_t *sq_head_ = nullptr, *sq_tail_ = nullptr, *sq_array_ = nullptr;
-	uint32_t *cq_head_ = nullptr, *cq_tail_ = nullptr;
-	char *sqes_ = nullptr, *cqes_ = nullptr;
-	uint32_t sq_mask_ = 0, cq_mask_ = 0, tail_ = 0;
-	char *refill_ = nullptr; // the queue of what is given back
-	uint32_t *refill_head_ = nullptr, *refill_tail_ = nullptr;
-	char *refill_entries_ = nullptr;
-	uint32_t given_ = 0;   // our tail
-	uint32_t flushed_ = 0; // what that was when the kernel was told to take all
-	uint64_t token_ = 0;
-	uint32_t id_ = 0;
+	Submissions sq_{};
+	Completions cq_{};
+	Refill refill_{};
 	bool final_ = false, cancelling_ = false; // of the receive that is under way
 };
 

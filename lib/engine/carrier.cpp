@@ -73,11 +73,11 @@ bool depends_on_rights(const Call &c, const Descriptor &d)
 // A table of its own, with nothing but what the request needs.
 bool leave_table(const OwnThread *c)
 {
-	unsigned end = c->apart ? copies::end_of_table() : copies::make_private_table(c->keep[0]);
+	unsigned end = c->apart ? copies::end_of_table() : copies::make_private_table(c->keep.v[0]);
 	if (end == 0)
 		return false;
-	for (unsigned i = 0; i < c->count; i++) {
-		auto kept = static_cast<unsigned>(c->keep[i]);
+	for (unsigned i = 0; i < c->keep.count; i++) {
+		auto kept = static_cast<unsigned>(c->keep.v[i]);
 		copies::close_range(kept + 1, end);
 		end = kept;
 	}
@@ -193,7 +193,7 @@ void *carrier_main(void *p)
 
 void note_files(OwnThread *c, const Request *r)
 {
-	c->keep[c->count++] = c->file;
+	c->keep.v[c->keep.count++] = c->file;
 	struct msghdr *m =
 		r->message != nullptr && r->op == Op::send ? &r->message->header : nullptr;
 	for (struct cmsghdr *h = m != nullptr ? CMSG_FIRSTHDR(m) : nullptr; h != nullptr;
@@ -203,15 +203,17 @@ void note_files(OwnThread *c, const Request *r)
 			continue;
 		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		// The kernel takes 253; what is more, or no number, it refuses.
-		for (size_t i = 0; i < n && c->count < sizeof c->keep / sizeof c->keep[0]; i++) {
+		for (size_t i = 0; i < n && c->keep.count < sizeof c->keep.v / sizeof c->keep.v[0];
+		     i++) {
 			int fd;
 			memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
 			if (fd >= 0)
-				c->keep[c->count++] = fd;
+				c->keep.v[c->keep.count++] = fd;
 		}
 	}
-	std::sort(c->keep, c->keep + c->count, [](int a, int b) { return a > b; });
-	c->count = static_cast<unsigned>(std::unique(c->keep, c->keep + c->count) - c->keep);
+	std::sort(c->keep.v, c->keep.v + c->keep.count, [](int a, int b) { return a > b; });
+	c->keep.count = static_cast<unsigned>(std::unique(c->keep.v, c->keep.v + c->keep.count) -
+					      c->keep.v);
 }
 
 // apart: with a table of its own from the start.
@@ -309,8 +311,8 @@ ssize_t run(Request *r)
 
 void close_files(const OwnThread *c)
 {
-	for (unsigned i = 0; i < c->count; i++)
-		copies::close_carefully(c->keep[i]);
+	for (unsigned i = 0; i < c->keep.count; i++)
+		copies::close_carefully(c->keep.v[i]);
 }
 
 void begin_alone(OwnThread *c)

@@ -16,6 +16,12 @@ namespace helper {
 struct CancelReply;
 }
 
+// The files that a request needs, the highest first: its own, and those that travel with it.
+struct FilesKept {
+	unsigned count = 0;
+	int v[254];
+};
+
 struct OwnThread : Carrier {
 	OwnThread() : Carrier{carrier::let_go} {}
 	enum State : uint32_t { starting, standing_by, at_work, alone, done, abandoned };
@@ -32,10 +38,7 @@ struct OwnThread : Carrier {
 	// Before the next attempt, in nanoseconds, where nothing tells when that may succeed.
 	static constexpr long first_pause = 1000000;
 	long pause = first_pause;
-	// The files that the request needs, the highest first: its own, and those that travel with
-	// it.
-	unsigned count = 0;
-	int keep[254];
+	FilesKept keep;
 	// Of one that is alone (engine/alone.hpp): who has his turn after it, and who asks for its
 	// end.
 	Links<OwnThread> turn{};

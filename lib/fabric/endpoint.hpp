@@ -71,6 +71,7 @@ struct Context {
 	enum class What : uint8_t { op, slot } what;
 };
 
+struct Op;
 struct Peer;
 struct Grant;
 
@@ -82,21 +83,28 @@ struct Transfer {
 	bool has_grant; // of the peer's session as it is: it is counted there
 };
 
+// Where an Op stands: in one list, or among those that the provider has.
+struct OpLinks {
+	Op *next, *before, *after;
+};
+
+struct Destination {
+	Peer *peer;
+	uint32_t session; // the peer's when the provider got it
+	struct sockaddr_storage to;
+	socklen_t to_length;
+};
+
 // Something to be sent, put or got.
-struct Op : Context {
+struct Op : Context, OpLinks, Destination {
 	enum class Does : uint8_t { control, message, put, get } does;
 	bool has_piece, posted, orphan;
-	bool unnumbered;           // has not got its place yet: its peer counts it
-	Op *next, *before, *after; // before, after: among those that the provider has
-	Peer *peer;
+	bool unnumbered;  // has not got its place yet: its peer counts it
 	Request *request; // or nullptr; it may end before this does
 	remote::Held held;
 	char *data; // a piece's, or behind the header
 	size_t size;
 	Transfer transfer;
-	uint32_t session; // its peer's when the provider got it
-	struct sockaddr_storage to;
-	socklen_t to_length;
 	Header header; // of a message
 	char copy[];   // behind it, of what is small or in several parts
 };
@@ -143,24 +151,31 @@ struct Times {
 	uint64_t probed;       // when it was looked at whether anybody listens there
 };
 
-struct Peer {
-	Peer *next;
+struct PeerAddress {
 	fi_addr_t address, former; // former: of who had this place before, to be given back
 	unsigned char name[most_name];
 	uint8_t name_length;
+};
+
+// What goes to a peer.
+struct Outgoing {
+	uint32_t replies;  // in `outgoing'
+	List<Op> outgoing; // to be given to the provider, in order
+	List<Op> waiting;  // for the greeting, or for room
+	Op *posted;        // what the provider has, in no order
+	Op *orphans;       // and still has of sessions before this one
+};
+
+struct Peer : PeerAddress, Outgoing {
+	Peer *next;
 	enum class State : uint8_t { unknown, greeting, ready } state;
 	bool wanted; // somebody waits for room, or for the greeting's end
 	int error;   // of what was taken from callers and lost: the next one is told
 	Session session;
 	Flow flow;
 	Times when;
-	int probe;         // the socket by which that is just asked, or -1
-	uint32_t replies;  // in `outgoing'
-	List<Op> outgoing; // to be given to the provider, in order
-	List<Op> waiting;  // for the greeting, or for room
-	Op *posted;        // what the provider has, in no order
-	Op *orphans;       // and still has of sessions before this one
-	Slot *early;       // messages that have overtaken one before them, in no order
+	int probe;   // the socket by which that is just asked, or -1
+	Slot *early; // messages that have overtaken one before them, in no order
 	Grant *grants;
 };
 
@@ -194,19 +209,27 @@ struct Slots {
 	uint32_t given;                           // to the provider
 };
 
-struct Endpoint {
-	Endpoint *next;
-	enum State : uint32_t { unused, opening, open, closing };
-	std::atomic<uint32_t> state;
+// What only the thread uses.
+struct EndpointOfThread {
 	fabric::Provider provider;
 	int inner; // the other end of the program's descriptor, in the thread's table
 	bool said_good_bye, over;
 	uint64_t ends; // ns: when a closing one stops to care for what is under way
+};
 
-	Mutex lock;
+// Which one it is, to its peers.
+struct EndpointName {
 	uint64_t life;
 	unsigned char name[fabric::most_name];
 	size_t name_length;
+};
+
+struct Endpoint : EndpointOfThread, EndpointName {
+	Endpoint *next;
+	enum State : uint32_t { unused, opening, open, closing };
+	std::atomic<uint32_t> state;
+
+	Mutex lock;
 	int region; // or -1
 	uint32_t largest;
 	fabric::Peer *peers;

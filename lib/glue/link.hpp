@@ -20,7 +20,8 @@
 // asked for before it is waited for, so requests are rare.
 //
 // The bufferevent's table of operations is a copy of libevent's with some functions of ours; the
-// copy is the first member of the Link, which is how a bufferevent leads to its Link.
+// copy is the first member of Operations, a part of the Link, which is how a bufferevent leads to
+// its Link.
 //
 // All members are read and written under the bufferevent's lock, if it has one, but for `marked'
 // and what leads to the next one.
@@ -34,37 +35,55 @@
 
 namespace sigevec::glue {
 
-struct Link {
+struct Link;
+
+// The bufferevent's table of operations, and what libevent's own functions were.
+struct Operations {
 	struct bufferevent_ops ops; // must be first
 	const struct bufferevent_ops *plain;
-	struct bufferevent *bev; // nullptr: destructed
-	Loop *loop;
-	event_callback_fn plain_read, plain_write; // libevent's
-	// Who waits for the descriptor: nobody, there is none; the channel; libevent; libevent
-	// until the connection stands.
-	enum class Mode : unsigned char { none, channel, plain, settling } mode;
-	bool close_on_free, deferred; // of its options
-	bool tcp;
-	bool unlinked;   // its last reference has gone
+	event_callback_fn plain_read, plain_write;
+};
+
+// What is waited for.
+struct Waits {
 	bool reading;    // EV_READ is wanted
 	bool counted;    // among the loop's readers
 	bool read_first; // `ev_read' was added last: libevent runs it before `ev_write' when both
 			 // are due
-	bool read_due, write_due;                   // the channel has said so; until activate()
-	size_t left;                                // of the output when some of it was last sent
-	struct evbuffer_cb_entry *own, **own_place; // our callback of the output; where its entry
-						    // stands while it is the last that was added
-	evutil_socket_t fd;
-	Request *room;        // what is asked of the channel; made when it is needed
-	struct event by_base; // added: data is waited for
+	bool read_due, write_due; // the channel has said so; until activate()
+	Request *room;            // what is asked of the channel; made when it is needed
+	struct event by_base;     // added: data is waited for
+};
+
+struct Output {
+	size_t left;                          // of it when some was last sent
+	struct evbuffer_cb_entry *own;        // our callback of it
+	struct evbuffer_cb_entry **own_place; // where that stands while it was the last to be added
+};
+
+// In lists of the loop's.
+struct Listed {
 	std::atomic<bool> marked;
 	Link *next;
 	Link *next_due;
 };
 
+struct Link : Operations, Waits, Output, Listed {
+	struct bufferevent *bev; // nullptr: destructed
+	Loop *loop;
+	// Who waits for the descriptor: nobody, there is none; the channel; libevent; libevent
+	// until the connection stands.
+	enum class Mode : unsigned char { none, channel, plain, settling } mode;
+	bool close_on_free, deferred; // of its options
+	bool tcp;
+	bool unlinked; // its last reference has gone
+	evutil_socket_t fd;
+};
+
 inline Link *link_of(const struct bufferevent *bev)
 {
-	return reinterpret_cast<Link *>(const_cast<struct bufferevent_ops *>(bev->be_ops));
+	auto *ops = const_cast<struct bufferevent_ops *>(bev->be_ops);
+	return static_cast<Link *>(reinterpret_cast<Operations *>(ops));
 }
 
 // `ev_write' waits on a descriptor that is none, so it is added while libevent wants to write.

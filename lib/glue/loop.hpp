@@ -62,30 +62,42 @@ struct Request {
 	int error;
 };
 
-struct Loop {
-	struct event_base *base;
-	ec_t ec;
-	pid_t process; // a child of fork has no part in it
+// Its events in the base.
+struct OwnEvents {
 	// All but the last are libevent's business, not the program's: they neither keep a loop
 	// running nor count as its work.
 	struct event ready;  // the channel's descriptor
 	struct event wanted; // something is marked
 	struct event soon; // the same, before the base looks at its descriptors; with the priority
 			   // that events have by themselves
-	struct event reading;            // added while there are readers: what keeps a loop running
-	Inbox<Link> marked, marked_soon; // the latter for `soon'
-	Queue<Link, next_due_of> due;    // an event is due, during work()
-	std::atomic<pthread_t> thread;   // that runs the loop; 0: not known yet
-	bool working;                    // that thread is in work()
-	bool once_more;                  // `soon' has not been used in this turn of the base
-	bool next_turn;                  // `wanted' is added
-	Mutex lock;                      // the channel, and what follows
-	unsigned outstanding;            // requests whose event has not been taken
+	struct event reading; // added while there are readers: what keeps a loop running
+};
+
+// Its turn in the base; the thread's that runs the loop, but for that thread itself.
+struct Turn {
+	std::atomic<pthread_t> thread; // that runs the loop; 0: not known yet
+	Queue<Link, next_due_of> due;  // an event is due, during work()
+	bool working;                  // that thread is in work()
+	bool once_more;                // `soon' has not been used in this turn of the base
+	bool next_turn;                // `wanted' is added
+};
+
+// The channel, and what is outstanding there.
+struct OwnChannel {
+	ec_t ec;
+	Mutex lock;           // for what follows
+	unsigned outstanding; // requests whose event has not been taken
 	unsigned readers;
 	bool prepared;      // something that the kernel does not know yet
 	Request *to_cancel; // by the thread of the loop
 	Request *early;     // their events were taken by hand_over()
-	unsigned links;     // under the registry's lock
+};
+
+struct Loop : OwnEvents, Turn, OwnChannel {
+	struct event_base *base;
+	pid_t process;                   // a child of fork has no part in it
+	Inbox<Link> marked, marked_soon; // the latter for `soon'
+	unsigned links;                  // under the registry's lock
 	Loop *next;
 };
 

@@ -27,6 +27,7 @@
 #pragma once
 
 #include "base/inbox.hpp"
+#include "base/pool.hpp"
 #include "base/queue.hpp"
 #include "base/sync.hpp"
 #include "engine/kaio.hpp"
@@ -45,9 +46,7 @@ namespace sigevec::io {
 struct Context;
 
 // One request of a context's. Made by io_submit, given back once its event is in the ring.
-struct Operation {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
+struct Operation : Pooled {
 	Operation *next; // in the inbox, and behind it
 
 	// Read by io_cancel while the operation may be ending; nullptr: it is none.
@@ -70,33 +69,40 @@ struct Operation {
 	} place;
 };
 
-struct alignas(64) Context {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
-
+// The ring, and how long it is one.
+struct MappedRing {
 	std::atomic<Ring *> ring{nullptr};    // the library's view
 	std::atomic<void *> address{nullptr}; // the program's, as far as is known
 	size_t bytes;
 	uint32_t size; // of the ring, in events
 	std::atomic<uint32_t> users{0};
 	std::atomic<bool> dead{false};
+};
 
+// The way of what has ended into the ring.
+struct Delivery {
 	Inbox<Operation> ended;
 	std::atomic<bool> delivering{false};
 	Queue<Operation> late; // for which the ring had no room: by whoever delivers
 	std::atomic<bool> has_late{false};
 	std::atomic<uint32_t> tail{0}; // the ring's, which the program could change
+};
 
+struct Outstanding {
 	std::atomic<uint32_t> outstanding{0}; // accepted, and not in the ring
 	std::atomic<uint32_t> of_files{
 		0}; // of them, those that the end of the program waits for, and that have not ended
 	std::atomic<uint32_t> buffered{
 		0}; // of them, transfers of files without O_DIRECT, until they are in the ring
+};
+
+struct alignas(64) Context : Pooled, MappedRing, Delivery, Outstanding {
 	kaio::Group group;
 	Sleepers sleepers;
 	EventSignals signals;
 	Mutex readers;
 };
+static_assert(sizeof(Context) <= 320 && sizeof(Operation) <= 128);
 
 // Makes one with room for twice nr events: 0 and the ring, or -errno.
 int create(unsigned nr, void **ring);

@@ -7,13 +7,14 @@
 // is the executor's, the engine's that was handed the request, until it lets go. The other is the
 // notifier's, whoever publishes the end (the executor or aio_cancel), and goes on to the
 // notification until that has been delivered. Whoever changes the state from `queued' to something
-// else decides the request's fate; see State.
+// else decides the request's fate; see State (request/life.hpp).
 #pragma once
 
 #include "base/chains.hpp"
 #include "base/memory_order.hpp"
 #include "base/queue.hpp"
 #include "channel/event.hpp"
+#include "request/life.hpp"
 #include "request/use.hpp"
 #include "runtime/post.hpp"
 #include "runtime/stats_file.hpp"
@@ -179,18 +180,6 @@ struct Call : Operation {
 // Whether a request stands in request/index.hpp. What has ended once does not come back.
 enum class Indexed : uint8_t { no, yes, no_more };
 
-// Who decides. Transitions, each a compare-exchange on the word that also holds the generation:
-//   queued -> cancelled  by aio_cancel: it publishes ECANCELED; the executor finds the state and
-//                        lets go
-//   queued -> trying     by an executor around a non-blocking attempt; back to queued when there
-//                        was nothing
-//   queued -> running    by an executor: from here on it cannot be cancelled
-//   queued -> in_ring    by the driver: io_uring has it, only the driver can cancel it
-//   any    -> ending     by the executor, before the result is published: for a moment nobody can
-//                        say whether it has ended
-//   ending -> done       by the executor, after that
-enum class State : uint8_t { free, queued, trying, running, in_ring, ending, cancelled, done };
-
 // Which file a request is for.
 struct FileOfRequest {
 	std::atomic<uint64_t> dev, ino;     // as Sought::fd
@@ -281,13 +270,8 @@ struct Request : Sought,
 		 InStream,
 		 ByWorker,
 		 Dependence,
-		 InContext {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
-
-	// Generation in the upper bits, State in the lower eight: a canceller's view of a request
-	// that has ended and come back as another one can never match.
-	std::atomic<uint64_t> state;
+		 InContext,
+		 Life {
 	// Of a one-call request that is queued (request/index.hpp).
 	Hook<Request> of_data;
 
@@ -315,26 +299,6 @@ struct Request : Sought,
 	Notification notification;
 	std::atomic<uint8_t> references;
 
-	State get_state() const { return static_cast<State>(state.load(mo::acquire) & 0xff); }
-	bool change(State from, State to)
-	{
-		uint64_t w = state.load(mo::acquire);
-		if ((w & 0xff) != static_cast<uint8_t>(from))
-			return false;
-		return state.compare_exchange_strong(
-			w, (w & ~uint64_t{0xff}) | static_cast<uint8_t>(to), mo::acq_rel);
-	}
-	void set(State to)
-	{
-		uint64_t w = state.load(mo::relaxed);
-		state.store((w & ~uint64_t{0xff}) | static_cast<uint8_t>(to), mo::release);
-	}
-	// As change, for one generation only.
-	bool change_exactly(uint64_t word, State to)
-	{
-		return state.compare_exchange_strong(
-			word, (word & ~uint64_t{0xff}) | static_cast<uint8_t>(to), mo::acq_rel);
-	}
 	// The driver keeps it: a transfer on a stream, in order, or a poll.
 	bool on_stream() const
 	{
@@ -354,6 +318,9 @@ struct Request : Sought,
 	// Its part of the order that submitters see (request/stream.hpp).
 	uint32_t stream_word() const;
 };
+
+// Their size is a cost of every request: whoever makes one larger measures that.
+static_assert(sizeof(Call) <= 232 && sizeof(Request) <= 600);
 
 namespace requests {
 

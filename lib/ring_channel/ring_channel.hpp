@@ -86,6 +86,7 @@ struct RingOperation : KeptOperation, OfRegion, FileOfOperation, OfAccept {
 	bool detached;    // its queue is another file's now
 	bool again;       // a connection that had begun before
 };
+static_assert(sizeof(RingOperation) <= 176);
 
 using FdQueue = Queue<RingOperation>;
 
@@ -120,30 +121,38 @@ struct RingRegions {
 	Queue<RingOperation> parked; // what is so
 };
 
-struct RingState : RingNumber, RingFiles, RingRegions {
-	OwnRing ring;
-	bool words;     // it can sleep on a word: the kernel knows futexes
-	bool listening; // it does so, for others that wake its owner
-	bool ending;
-	uint64_t owner;
-	bool armed;          // the kernel signals the wakeup
-	bool may_ring;       // it may have done so
-	bool watching;       // it polls the channel's inner instance
-	bool accept_starved; // there may be an accept that waits for a credit
-	int coalesce_fd;     // with ec_moderate: the eventfd that the kernel signals instead of the
-			     // wakeup (channel/moderation.hpp); or -1
-	bool from_device;    // with ec_busy_poll: it has received from a device that the kernel can
-			     // poll
-	bool checked;        // this read has seen that the program has not closed the descriptor
-	uint32_t in_ring;
-	unsigned cancels; // of single operations, whose answers will come
-	unsigned unsafe; // prepared, with a number that may be another file's before the submission
+// How its owner sleeps, and is woken.
+struct RingWakeup {
+	bool words;      // it can sleep on a word: the kernel knows futexes
+	bool listening;  // it does so, for others that wake its owner
+	bool armed;      // the kernel signals the wakeup
+	bool may_ring;   // it may have done so
+	bool watching;   // it polls the channel's inner instance
 	int wakeup_fd;   // the number it was given
+	int coalesce_fd; // with ec_moderate: the eventfd that the kernel signals instead of the
+			 // wakeup (channel/moderation.hpp); or -1
+};
+
+// What is known of descriptors, and the operations.
+struct RingOperations {
 	FdState *fd_states;
 	uint32_t fd_count;
 	RingOperation *free;
 	Queue<RingOperation> ready;
 	struct Chunk *chunks;
+};
+
+struct RingState : RingNumber, RingFiles, RingRegions, RingWakeup, RingOperations {
+	OwnRing ring;
+	bool ending;
+	bool accept_starved; // there may be an accept that waits for a credit
+	uint64_t owner;
+	bool from_device; // with ec_busy_poll: it has received from a device that the kernel can
+			  // poll
+	bool checked;     // this read has seen that the program has not closed the descriptor
+	uint32_t in_ring;
+	unsigned cancels; // of single operations, whose answers will come
+	unsigned unsafe; // prepared, with a number that may be another file's before the submission
 };
 
 constexpr unsigned chunk_size = 64;

@@ -223,9 +223,7 @@ void post(Helper *h, Post *p)
 namespace {
 
 // A number that is to be closed.
-struct Closing {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
+struct Closing : Pooled {
 	Post post;
 	int fd;
 };

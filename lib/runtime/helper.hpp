@@ -47,19 +47,26 @@ struct DriverOps {
 };
 extern const DriverOps driver_ops;
 
-struct Helper {
+// The driver's thread, which lives as long as the helper.
+struct DriverThread {
 	void *driver;
 	Files files;
 	pid_t thread; // the driver's: whose table it is
 	enum Start : uint32_t { starting, ready, failed };
 	std::atomic<uint32_t> start;
+};
 
+// What the driver is told.
+struct ToDriver {
 	Inbox<Post> inbox; // to the driver
 	DriverWakeup wakeup;
 	std::atomic<bool> look;          // the driver is to look at all that it keeps
 	std::atomic<bool> look_at_syncs; // and at the fsyncs among that
 	std::atomic<bool> want_worker;   // and to start another worker
-	Jobs jobs;                       // to the workers
+};
+
+struct Workers {
+	Jobs jobs; // to the workers
 
 	std::atomic<uint32_t> workers;      // engine/worker.cpp
 	std::atomic<uint32_t> taken, extra; // jobs taken by workers; threads beyond the limit,
@@ -68,6 +75,9 @@ struct Helper {
 	bool watched;         // the driver's: jobs wait for a worker
 	uint32_t watch_taken; // the same: `taken' when it last changed, and when that was
 	timespec watch_since;
+};
+
+struct Helper : DriverThread, ToDriver, Workers {
 	std::atomic<bool> has_ring; // until it is refused
 
 	bool private_table() const { return files.way != Files::Way::shared; }

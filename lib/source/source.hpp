@@ -24,6 +24,7 @@
 #pragma once
 
 #include "base/chains.hpp"
+#include "base/pool.hpp"
 #include "base/queue.hpp"
 #include "channel/event.hpp"
 #include "sigevec/ec.h"
@@ -133,9 +134,7 @@ struct SyncCall {
 	WaiterPlace at;
 };
 
-struct Wait {
-	uint32_t index;
-	std::atomic<uint32_t> next_free;
+struct Wait : Pooled {
 	std::atomic<uint64_t> life;
 
 	// Stable within a generation.
@@ -167,6 +166,7 @@ struct Wait {
 
 	Wait() {}
 };
+static_assert(sizeof(Wait) <= 352);
 
 // The way of every submission: a credit, a wait, what the kind does (start), the index; where that
 // fails all is given back. start(): 0, and the reference of whoever will tell the end is used up,
