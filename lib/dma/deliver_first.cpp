@@ -94,18 +94,12 @@ void send_event(Request *e, ssize_t result)
 	channel::push(e->notification);
 }
 
-// What of r, which is the first, is told of an arrival: r itself, or, armed, an event. nullptr:
-// there is no room for an event.
-Request *teller(Request *r)
-{
-	return r->multishot ? make_event(r) : r;
-}
-
-// One arrival for the first request. -EBUSY: its channel is full.
+// One arrival for the first request, which ends with it, or, armed, has an event made. -EBUSY: its
+// channel is full.
 ssize_t serve_arrival(Association *a, Outcome *o, Request *r)
 {
 	Who who = r->multishot ? Who::armed : Who::request;
-	Request *e = teller(r);
+	Request *e = r->multishot ? make_event(r) : r;
 	if (e == nullptr)
 		return -EBUSY;
 	bool by_event = r->cb.load(mo::relaxed) == nullptr;

@@ -94,6 +94,50 @@ void deliver(RingState *s, RingOperation *o, ssize_t connection)
 	put_ready(s, x);
 }
 
+void poll_ended(Channel *c, RingState *s, RingOperation *o, ssize_t n)
+{
+	// A local socket that has been shut down says so only to those who may wait.
+	constexpr ssize_t unusual = POLLRDHUP | POLLHUP | POLLERR;
+	if ((n < 0 || (n & unusual) != 0) && !o->cancelled && still_there(s, o))
+		hand_over(c, o);
+	else
+		take_connection(c, s, o);
+}
+
+// more: the kernel has seen a further one.
+void accepted(Channel *c, RingState *s, RingOperation *o, ssize_t connection, bool more)
+{
+	kernel_accepts.store(true, mo::relaxed);
+	// A multishot one that was not listening when it was begun has no credit yet.
+	if (o->multishot && o->buf == nullptr && !reserve(c, s, o))
+		o->multishot = false;
+	if (!o->multishot) {
+		finish(s, o, connection);
+		return;
+	}
+	deliver(s, o, connection);
+	if (more)
+		take_connection(c, s, o);
+	else
+		wait_for_connection(s, o);
+}
+
+// The accept, or the poll before it, has not been carried out.
+void failed(Channel *c, RingState *s, RingOperation *o, ssize_t n)
+{
+	give_back_reserved(c, s, o);
+	if (n == -EAGAIN)
+		kernel_accepts.store(true, mo::relaxed);
+	if (o->cancelled && (n == -EAGAIN || n == -ECANCELED || n == -EINTR))
+		finish(s, o, -ECANCELED);
+	else if (n == -EAGAIN || n == -ECANCELED || n == -EINTR)
+		wait_for_connection(s, o);
+	else if (n == -EINVAL && !kernel_accepts.load(mo::relaxed) && !o->cancelled)
+		hand_over(c, o);
+	else
+		finish(s, o, n);
+}
+
 } // namespace
 
 RingOperation *take_reserved(RingOperation *o)
@@ -131,46 +175,12 @@ void prepare_accept(struct io_uring_sqe *sqe, const RingOperation *o)
 
 void accept_ended(Channel *c, RingState *s, RingOperation *o, ssize_t n, unsigned flags)
 {
-	if (o->polling && n != -ECANCELED && n != -EINTR) {
-		// A local socket that has been shut down says so only to those who may wait.
-		constexpr ssize_t unusual = POLLRDHUP | POLLHUP | POLLERR;
-		if ((n < 0 || (n & unusual) != 0) && !o->cancelled && still_there(s, o))
-			hand_over(c, o);
-		else
-			take_connection(c, s, o);
-		return;
-	}
-	if (!o->polling && n >= 0) {
-		kernel_accepts.store(true, mo::relaxed);
-		bool more = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
-		if (!o->multishot)
-			finish(s, o, n);
-		else {
-			// Of one that was not listening when it was begun.
-			if (o->buf == nullptr && !reserve(c, s, o)) {
-				o->multishot = false;
-				finish(s, o, n);
-				return;
-			}
-			deliver(s, o, n);
-			if (more)
-				take_connection(c, s, o);
-			else
-				wait_for_connection(s, o);
-		}
-		return;
-	}
-	give_back_reserved(c, s, o);
-	if (n == -EAGAIN)
-		kernel_accepts.store(true, mo::relaxed);
-	if (o->cancelled && (n == -EAGAIN || n == -ECANCELED || n == -EINTR))
-		finish(s, o, -ECANCELED);
-	else if (n == -EAGAIN || n == -ECANCELED || n == -EINTR)
-		wait_for_connection(s, o);
-	else if (n == -EINVAL && !kernel_accepts.load(mo::relaxed) && !o->cancelled)
-		hand_over(c, o);
+	if (o->polling && n != -ECANCELED && n != -EINTR)
+		poll_ended(c, s, o, n);
+	else if (!o->polling && n >= 0)
+		accepted(c, s, o, n, (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0);
 	else
-		finish(s, o, n);
+		failed(c, s, o, n);
 }
 
 void accept_step(Channel *c, RingState *s)

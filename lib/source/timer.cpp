@@ -105,6 +105,12 @@ uint64_t hash_of_number(timer_t id)
 	return hash_of(id, nullptr);
 }
 
+// No handler of this thread's may meet the lock: it may call, too.
+class Locked {
+	BlockSignals blocked_;
+	Guard<Mutex> guard_{lock};
+};
+
 // With the lock held.
 Wait *look_up(timer_t id)
 {
@@ -119,8 +125,7 @@ Wait *of(timer_t id)
 {
 	if (timers.load(mo::acquire) == 0)
 		return nullptr;
-	BlockSignals blocked;
-	Guard<Mutex> g(lock);
+	Locked locked;
 	Wait *w = look_up(id);
 	if (w != nullptr)
 		source::hold(w);
@@ -133,8 +138,7 @@ Wait *take_out(timer_t id)
 {
 	if (timers.load(mo::acquire) == 0)
 		return nullptr;
-	BlockSignals blocked;
-	Guard<Mutex> g(lock);
+	Locked locked;
 	Wait *w = look_up(id);
 	if (w == nullptr)
 		return nullptr;
@@ -146,8 +150,7 @@ Wait *take_out(timer_t id)
 void enter(Wait *w, timer_t id)
 {
 	w->timer.store(id, mo::relaxed);
-	BlockSignals blocked;
-	Guard<Mutex> g(lock);
+	Locked locked;
 	by_number.add(w, hash_of_number(id));
 	timers.fetch_add(1, mo::release);
 }
