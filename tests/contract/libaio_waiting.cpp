@@ -29,7 +29,11 @@ BOOST_AUTO_TEST_CASE(a_time_out_gives_what_there_is)
 		BOOST_TEST(submit(context, read_op(file.fd, 4)) == 1);
 	BOOST_TEST(get(context, 2, 2, events) == 2);
 	BOOST_TEST(submit(context, read_op(file.fd, 4)) == 1);
-	BOOST_TEST(io_getevents(context, 4, 4, events, &brief) == 1);
+	// The request may need longer than that to end, on a loaded machine.
+	int n;
+	while ((n = io_getevents(context, 4, 4, events, &brief)) == 0)
+		;
+	BOOST_TEST(n == 1);
 	timespec none{0, 0};
 	BOOST_TEST(io_getevents(context, 1, 4, events, &none) == 0);
 }
