@@ -45,7 +45,7 @@ void Driver::step(Stream *s)
 namespace {
 
 // A connection of a multishot request needs room for its event before it is taken; without, the
-// stream waits until there is.
+// stream waits until there is. Only where there is one: others may need the room.
 bool ready_for_connection(Request *r)
 {
 	if (!r->multishot || r->connection != nullptr)
@@ -83,8 +83,6 @@ bool Driver::start(Stream *s, Request *r)
 		end_first(s, transfer::total(r, 0));
 		return true;
 	}
-	if (!ready_for_connection(r))
-		return false;
 	bool connecting = r->op == Op::connect && r->polled;
 	if (connecting)
 		r->change(State::running,
@@ -183,8 +181,12 @@ bool Driver::try_now(Stream *s, Request *r)
 		return false;
 	}
 	if (r->in_program != nullptr) {
-		if (ready(s) || (r->op == Op::accept && !listening(s)))
-			return give_to_program(s, r);
+		if (ready(s) || (r->op == Op::accept && !listening(s))) {
+			if (ready_for_connection(r))
+				return give_to_program(s, r);
+			r->set(State::queued);
+			return false;
+		}
 	} else if (!transfer::must_block(r))
 		n = attempt(s, r, &given);
 	if (given)

@@ -134,23 +134,20 @@ int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 	return AIO_ALLDONE;
 }
 
-// fd is the program's: whoever ends the request, or the connection of a multishot one, may have to
-// close it there. True: r goes on.
+// fd is the program's: whoever ends the request may have to close it there. A connection of a
+// multishot one has been told of (program_thread.cpp). True: r goes on.
 bool Driver::accepted(Stream *s, Request *r, int fd)
 {
-	// Not read again below: the program's thread may have ended r by then.
-	bool goes_on = r->multishot;
-	Request *ends = goes_on ? r->connection : r;
-	TableThread *there = r->in_program;
-	r->connection = nullptr;
-	if (goes_on)
+	if (r->multishot) {
 		r->set(State::queued);
-	else
-		take_first(s);
-	stats_detail::done_by(ends,
-			      has_ring_ ? stats_detail::By::uring : stats_detail::By::threads);
-	program_thread::end(there, ends, fd);
-	return goes_on;
+		return true;
+	}
+	// Not read again below: the program's thread may have ended r by then.
+	TableThread *there = r->in_program;
+	take_first(s);
+	stats_detail::done_by(r, has_ring_ ? stats_detail::By::uring : stats_detail::By::threads);
+	program_thread::end(there, r, fd);
+	return false;
 }
 
 } // namespace sigevec::driver

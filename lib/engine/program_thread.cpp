@@ -11,6 +11,7 @@
 #include "engine/to_helper.hpp"
 #include "engine/transfer.hpp"
 #include "request/message.hpp"
+#include "request/stats_detail.hpp"
 #include "runtime/helper.hpp"
 #include "runtime/table.hpp"
 #include "runtime/thread.hpp"
@@ -30,7 +31,11 @@ using helper::Post;
 
 // One of these threads.
 struct Thread : TableThread {
-	explicit constexpr Thread(void (*f)(TableThread *)) : TableThread{f} {}
+	constexpr Thread(void (*go)(TableThread *), void (*join)(TableThread *),
+			 void (*close)(TableThread *, Request *))
+	    : TableThread{go, join, close}
+	{
+	}
 	std::atomic<uint32_t> id{0}; // the kernel's, once it runs
 	Inbox<Post> inbox;
 	// Counts posts; slept on.
@@ -42,7 +47,9 @@ struct Thread : TableThread {
 	Thread *next = nullptr;
 };
 
-constinit Thread program{[](TableThread *) {}};
+void close_there(TableThread *t, Request *r);
+
+constinit Thread program{[](TableThread *) {}, [](TableThread *) {}, close_there};
 std::atomic<bool> running{false};
 // Held while a thread is started, found or given up; no request needs it in order to end.
 Mutex starting;
@@ -57,6 +64,18 @@ ssize_t attempt(Request *r, int file)
 				   : transfer::attempt(r, file);
 }
 
+// Before the request can be cancelled again: the event of its end is the last one.
+void tell_connection(Request *r)
+{
+	Request *connection = r->connection;
+	r->connection = nullptr;
+	const helper::Helper *h = helper::running();
+	bool ring = h != nullptr && h->has_ring.load(mo::relaxed);
+	stats_detail::done_by(connection,
+			      ring ? stats_detail::By::uring : stats_detail::By::threads);
+	completion::finish(connection, r->result);
+}
+
 // The program's own number is used where it still is the file: it needs no place in the table.
 void try_call(Thread *t, Request *r)
 {
@@ -68,6 +87,8 @@ void try_call(Thread *t, Request *r)
 		sys::close(file);
 	if (r->result >= 0 && r->message != nullptr && r->op == Op::recv)
 		message::note_received(r->message);
+	if (r->result >= 0 && r->connection != nullptr)
+		tell_connection(r);
 	if (!helper::returned_from_program(r))
 		completion::finish(r, r->result);
 }
@@ -81,8 +102,12 @@ void serve(Thread *t, Post *p)
 		auto *r = static_cast<Request *>(p->object);
 		if (p->type == MessageType::call)
 			try_call(t, r);
-		else
+		else if (p->type == MessageType::ended)
 			completion::finish(r, r->result);
+		else {
+			requests::close_received(r);
+			requests::release(r);
+		}
 		p = next;
 	}
 }
@@ -164,6 +189,11 @@ void let_go(TableThread *tt)
 		t->posts.notify(1);
 }
 
+void join(TableThread *tt)
+{
+	static_cast<Thread *>(tt)->users.fetch_add(1, mo::relaxed);
+}
+
 Thread *find(pid_t caller)
 {
 	for (Thread *t = others; t != nullptr; t = t->next)
@@ -176,7 +206,7 @@ Thread *make()
 {
 	Thread *t = unused;
 	if (void *m = t == nullptr ? malloc(sizeof(Thread)) : nullptr; m != nullptr)
-		t = new (m) Thread(let_go);
+		t = new (m) Thread(let_go, join, close_there);
 	else if (t != nullptr)
 		unused = t->next;
 	if (t == nullptr)
@@ -227,6 +257,11 @@ void post(TableThread *tt, MessageType type, Request *r)
 	r->post = {nullptr, type, r};
 	t->inbox.push(&r->post);
 	t->posts.notify(1);
+}
+
+void close_there(TableThread *t, Request *r)
+{
+	post(t, MessageType::unread, r);
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "request/message.hpp"
 #include "request/request.hpp"
 #include "request/stats_detail.hpp"
+#include "runtime/helper.hpp"
 
 #include <cerrno>
 
@@ -40,17 +41,31 @@ bool describe(Notification &n, event_data_t *d)
 	return true;
 }
 
+bool brought_connection(const Request *r)
+{
+	return r->result >= 0 && (r->op == Op::accept || (r->op == Op::event && r->multishot));
+}
+
+// Who finds a channel ended drops what others have put there, too: that may be a thread of the
+// helper's, in whose table the numbers are none, or others.
+bool in_helpers_table()
+{
+	helper::Helper *h = helper::own_helper();
+	return h != nullptr && h->private_table();
+}
+
 // A connection, or descriptors in a message, that nobody will ever know of are closed.
 void drop(Notification &n)
 {
 	Request *r = of(n);
 	if (r->dma)
-		dma::use_ops.drop(r);
-	else if (r->cb.load(mo::relaxed) == nullptr && r->result >= 0 &&
-		 (r->op == Op::accept || (r->op == Op::event && r->multishot)))
-		sys::close(static_cast<int>(r->result));
-	else if (r->cb.load(mo::relaxed) == nullptr && r->message != nullptr)
-		message::close_received(r->message);
+		return dma::use_ops.drop(r);
+	if (r->cb.load(mo::relaxed) != nullptr || (!brought_connection(r) && r->message == nullptr))
+		return;
+	if (r->in_program == nullptr || !in_helpers_table())
+		return close_received(r);
+	r->references.fetch_add(1, mo::relaxed);
+	r->in_program->close(r->in_program, r);
 }
 
 void release_owner(Notification &n)
@@ -59,6 +74,14 @@ void release_owner(Notification &n)
 }
 
 } // namespace
+
+void close_received(Request *r)
+{
+	if (brought_connection(r))
+		sys::close(static_cast<int>(r->result));
+	else if (r->message != nullptr)
+		message::close_received(r->message);
+}
 
 constinit const EventOps event_ops = {describe, drop, release_owner};
 

@@ -242,10 +242,15 @@ Request *create_connection(const Request *multishot)
 	if (!channel::admit_another(c.event.channel))
 		return nullptr;
 	Request *r = create(c, Descriptor{});
-	if (r == nullptr)
+	if (r == nullptr) {
 		channel::return_credit(c.event.channel);
-	else
-		stats_detail::handed_over(r);
+		return nullptr;
+	}
+	// Of the driver's: a channel's ring has its own in the program's table.
+	r->in_program = multishot->in_program;
+	if (r->in_program != nullptr)
+		r->in_program->join(r->in_program);
+	stats_detail::handed_over(r);
 	return r;
 }
 

@@ -158,6 +158,10 @@ struct Carrier {
 // A thread with the caller's table of descriptors (engine/program_thread.hpp).
 struct TableThread {
 	void (*let_go)(TableThread *t); // one request less needs it
+	void (*join)(TableThread *t);   // one more; somebody does already
+	// Closes what r has received there, and nobody will read of (events.cpp), and drops a
+	// reference of r's. Async-signal-safe.
+	void (*close)(TableThread *t, Request *r);
 };
 
 // One request as the caller described it.
@@ -348,6 +352,8 @@ void free_later(Block *b);
 bool abandon(Request *r);
 
 extern const EventOps event_ops; // of its notification (events.cpp)
+// A connection, or descriptors of a message, in the calling thread's table.
+void close_received(Request *r);
 
 // One more reference to a request of which this may be a later life. False: it has ended.
 bool keep(Request *r, uint64_t generation);

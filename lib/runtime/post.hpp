@@ -28,6 +28,7 @@ enum class MessageType : uint8_t {
 	chore,       // to the driver: a Chore
 	call,        // to the program's thread: a request with its file, to be tried
 	ended,       // to the program's thread: a request that has brought descriptors, to be ended
+	unread,      // to the program's thread: one of which nobody will read, to be closed
 };
 
 // Part of what it tells of, which is in one queue at a time.

@@ -7,7 +7,10 @@
 
 #include "processes.hpp"
 
+#include <atomic>
 #include <barrier>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <thread>
 
 namespace {
@@ -100,8 +103,6 @@ BOOST_AUTO_TEST_CASE(a_channel_that_is_read_gets_what_one_that_is_not_read_was_w
 BOOST_AUTO_TEST_CASE(a_connection_that_comes_while_its_accept_is_cancelled_is_given_or_left)
 {
 	for_each_channel_kind([](unsigned flags) {
-		if (!takes_when_read(flags))
-			return;
 		for (int multishot : {0, int(EV_MULTISHOT)}) {
 			const Fd listener = listening_socket(unix_stream_kind);
 			Channel ec(flags);
@@ -171,6 +172,65 @@ BOOST_AUTO_TEST_CASE(a_connection_that_was_taken_and_not_read_is_closed_with_the
 	});
 }
 
+namespace {
+
+/// Stops this process and lets it go on, again and again, so that its threads are held up anywhere.
+class Interruptions {
+public:
+	Interruptions()
+	    : over_(new (mmap(nullptr, sizeof(std::atomic<bool>), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0)) std::atomic<bool>(false)),
+	      child_(fork())
+	{
+		if (child_ == 0)
+			interrupt(getppid());
+		BOOST_TEST_REQUIRE(child_ > 0);
+	}
+	~Interruptions()
+	{
+		over_->store(true);
+		waitpid(child_, nullptr, 0);
+		munmap(over_, sizeof *over_);
+	}
+	Interruptions(const Interruptions &) = delete;
+	Interruptions &operator=(const Interruptions &) = delete;
+
+private:
+	[[noreturn]] void interrupt(pid_t parent) const
+	{
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (unsigned i = 0; !over_->load(); i = i * 5 + 1) {
+			usleep(i % 700);
+			kill(parent, SIGSTOP);
+			usleep(i % 300);
+			kill(parent, SIGCONT);
+		}
+		_exit(0);
+	}
+	std::atomic<bool> *over_;
+	pid_t child_;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(it_is_closed_wherever_the_threads_are_held_up)
+{
+	constexpr int rounds = 300;
+	const Fd listener = listening_socket(unix_stream_kind);
+	Interruptions interruptions;
+	for (int i = 0; i < rounds; ++i) {
+		Channel ec(0);
+		start_accepting(ec, listener, EV_MULTISHOT);
+		const Fd client = connected_to(unix_stream_kind, listener);
+		while (numbers(ec).queued == 0)
+			;
+		BOOST_TEST(ec_destroy(ec.release()) == 0);
+		pollfd ended{client, 0, 0};
+		BOOST_TEST_REQUIRE(poll(&ended, 1, 1000 * int(hang_limit.count())) == 1);
+		BOOST_TEST((ended.revents & POLLHUP) != 0);
+	}
+}
+
 BOOST_AUTO_TEST_CASE(what_the_thread_that_used_a_channel_has_not_taken_the_next_one_takes)
 {
 	for (unsigned flags : {unsigned(EC_SINGLE), unsigned(EC_SINGLE | EC_BATCH)}) {
@@ -213,11 +273,7 @@ BOOST_AUTO_TEST_CASE(an_accept_that_waits_holds_its_socket_whatever_becomes_of_t
 
 BOOST_AUTO_TEST_CASE(a_limit_that_is_raised_lets_waiting_connections_in)
 {
-	// A driver has the credit while it looks for the next connection.
-	for_each_channel_kind([](unsigned flags) {
-		if (!takes_when_read(flags))
-			return;
-		Channel ec(flags);
+	for_each_channel([](Channel &ec) {
 		const Fd listener = listening_socket(tcp4_kind);
 		BOOST_TEST_REQUIRE(ec_set_limit(ec, 2) == 0);
 		start_accepting(ec, listener);
