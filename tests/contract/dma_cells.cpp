@@ -228,7 +228,7 @@ void check(const Row &row, Who who, const char *told, const SocketKind &kind, bo
 		next->ask(s);
 		BOOST_TEST(next->told(s) != "EAGAIN");
 	}
-	BOOST_TEST(region.stat().used == 0u);
+	BOOST_TEST(eventually([&] { return region.stat().used == 0u; }));
 }
 
 /// A line of a row: what these are told, if it has come before they ask and if it comes while they
