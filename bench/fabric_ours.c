@@ -33,7 +33,7 @@ static const struct sockaddr *to(void)
 static void ours_open(const char *provider, int is_peer)
 {
 	struct card mine;
-	void *p, *exported;
+	void *p = NULL, *exported = NULL;
 
 	(void)is_peer;
 	memset(&mine, 0, sizeof mine);

@@ -153,8 +153,6 @@ private:
 	std::atomic<int> called_{0};
 };
 
-constexpr int armed_flags = AIO_DMA_BUF | EV_MULTISHOT;
-
 // ------------------------------------------------------------------- the columns
 
 enum Who { call, asker, request, event, armed, ring, function, latest_call, latest_armed };
