@@ -31,11 +31,7 @@ using helper::Post;
 
 // One of these threads.
 struct Thread : TableThread {
-	constexpr Thread(void (*go)(TableThread *), void (*join)(TableThread *),
-			 void (*close)(TableThread *, Request *))
-	    : TableThread{go, join, close}
-	{
-	}
+	explicit constexpr Thread(const TableThread &ways) : TableThread(ways) {}
 	std::atomic<uint32_t> id{0}; // the kernel's, once it runs
 	Inbox<Post> inbox;
 	// Counts posts; slept on.
@@ -49,7 +45,7 @@ struct Thread : TableThread {
 
 void close_there(TableThread *t, Request *r);
 
-constinit Thread program{[](TableThread *) {}, [](TableThread *) {}, close_there};
+constinit Thread program{TableThread{[](TableThread *) {}, [](TableThread *) {}, close_there}};
 std::atomic<bool> running{false};
 // Held while a thread is started, found or given up; no request needs it in order to end.
 Mutex starting;
@@ -206,7 +202,7 @@ Thread *make()
 {
 	Thread *t = unused;
 	if (void *m = t == nullptr ? malloc(sizeof(Thread)) : nullptr; m != nullptr)
-		t = new (m) Thread(let_go, join, close_there);
+		t = new (m) Thread(TableThread{let_go, join, close_there});
 	else if (t != nullptr)
 		unused = t->next;
 	if (t == nullptr)
@@ -226,7 +222,7 @@ Thread *of_other(pid_t caller)
 	if (t == nullptr)
 		t = make();
 	if (t != nullptr)
-		t->users.fetch_add(1, mo::relaxed);
+		join(t);
 	return t;
 }
 
