@@ -46,13 +46,6 @@ epoll_event interest()
 	return e;
 }
 
-// Whether this thread has the program's table of descriptors.
-bool in_program()
-{
-	helper::Helper *h = helper::own_helper();
-	return h == nullptr || !h->private_table();
-}
-
 // The copy in the table of this thread of the helper's, or -1: it has none.
 int copy_here(Channel *c, Which which)
 {
@@ -101,7 +94,7 @@ bool signal_by_number(Channel *c)
 bool signal_readers(Channel *c)
 {
 	bool open = true, signalled = true;
-	if (in_program()) {
+	if (helper::in_programs_table()) {
 		open = channel::has_number(c);
 		signalled = open && signal_by_number(c);
 	} else if (int fd = copy_here(c, Which::readers); fd >= 0)
@@ -131,7 +124,7 @@ void wake_owner(Channel *c)
 	int fd = c->wake.load(mo::acquire);
 	if (fd < 0)
 		return;
-	if (in_program()) {
+	if (helper::in_programs_table()) {
 		if (is_known_wake(c, fd))
 			write_one(fd);
 	} else if (int copy = copy_here(c, Which::owner); copy >= 0)

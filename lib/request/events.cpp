@@ -46,15 +46,9 @@ bool brought_connection(const Request *r)
 	return r->result >= 0 && (r->op == Op::accept || (r->op == Op::event && r->multishot));
 }
 
-// Who finds a channel ended drops what others have put there, too: that may be a thread of the
-// helper's, in whose table the numbers are none, or others.
-bool in_helpers_table()
-{
-	helper::Helper *h = helper::own_helper();
-	return h != nullptr && h->private_table();
-}
-
-// A connection, or descriptors in a message, that nobody will ever know of are closed.
+// A connection, or descriptors in a message, that nobody will ever know of are closed. Who finds a
+// channel ended drops what others have put there, too: that may be a thread of the helper's, in
+// whose table the numbers are none, or others.
 void drop(Notification &n)
 {
 	Request *r = of(n);
@@ -62,7 +56,7 @@ void drop(Notification &n)
 		return dma::use_ops.drop(r);
 	if (r->cb.load(mo::relaxed) != nullptr || (!brought_connection(r) && r->message == nullptr))
 		return;
-	if (r->in_program == nullptr || !in_helpers_table())
+	if (r->in_program == nullptr || helper::in_programs_table())
 		return close_received(r);
 	r->references.fetch_add(1, mo::relaxed);
 	r->in_program->close(r->in_program, r);

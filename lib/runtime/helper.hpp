@@ -172,6 +172,12 @@ uint32_t ask(RightsReply *reply);
 bool on_helper_thread();
 void enter_helper_thread(Helper *h);
 Helper *own_helper();
+// Whether the caller has the program's table of descriptors: some helpers share it.
+inline bool in_programs_table()
+{
+	Helper *h = own_helper();
+	return h == nullptr || !h->private_table();
+}
 // The running one, or nullptr.
 Helper *running();
 

@@ -211,28 +211,36 @@ struct PerhapsAPeer {
 };
 BOOST_TEST_GLOBAL_FIXTURE(PerhapsAPeer);
 
+/// This program in a process of its own, by its environment: what is written to `orders' it reads
+/// from 0, and what it writes to 1 comes out of `answers'.
+inline pid_t start_again(std::string name, Fd &orders, Fd &answers)
+{
+	int in[2], out[2];
+	BOOST_TEST_REQUIRE(pipe2(in, O_CLOEXEC) == 0);
+	BOOST_TEST_REQUIRE(pipe2(out, O_CLOEXEC) == 0);
+	orders.reset(in[1]);
+	answers.reset(out[0]);
+	const Fd theirs_in(in[0]), theirs_out(out[1]);
+	posix_spawn_file_actions_t actions;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, theirs_in, 0);
+	posix_spawn_file_actions_adddup2(&actions, theirs_out, 1);
+	char *const arguments[] = {name.data(), nullptr};
+	pid_t pid = -1;
+	BOOST_TEST_REQUIRE(
+		posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, arguments, environ) == 0);
+	posix_spawn_file_actions_destroy(&actions);
+	return pid;
+}
+
 class PeerProcess {
 public:
 	explicit PeerProcess(const std::string &service = "", const char *node = nullptr)
 	{
-		int in[2], out[2];
-		BOOST_TEST_REQUIRE(pipe2(in, O_CLOEXEC) == 0);
-		BOOST_TEST_REQUIRE(pipe2(out, O_CLOEXEC) == 0);
-		orders_.reset(in[1]);
-		answers_.reset(out[0]);
-		const Fd theirs_in(in[0]), theirs_out(out[1]);
 		setenv("SIGEVEC_FABRIC_PEER", service.c_str(), 1);
 		if (node != nullptr)
 			setenv("SIGEVEC_FABRIC_NODE", node, 1);
-		posix_spawn_file_actions_t actions;
-		posix_spawn_file_actions_init(&actions);
-		posix_spawn_file_actions_adddup2(&actions, theirs_in, 0);
-		posix_spawn_file_actions_adddup2(&actions, theirs_out, 1);
-		char name[] = "peer";
-		char *const arguments[] = {name, nullptr};
-		BOOST_TEST_REQUIRE(posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr,
-					       arguments, environ) == 0);
-		posix_spawn_file_actions_destroy(&actions);
+		pid_ = start_again("peer", orders_, answers_);
 		unsetenv("SIGEVEC_FABRIC_PEER");
 		if (node != nullptr)
 			unsetenv("SIGEVEC_FABRIC_NODE");

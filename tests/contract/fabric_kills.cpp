@@ -69,24 +69,10 @@ public:
 
 	void start(uint32_t life, bool same_name)
 	{
-		int in[2], out[2];
-		BOOST_TEST_REQUIRE(pipe2(in, O_CLOEXEC) == 0);
-		BOOST_TEST_REQUIRE(pipe2(out, O_CLOEXEC) == 0);
-		orders_.reset(in[1]);
-		records_.reset(out[0]);
-		const Fd theirs_in(in[0]), theirs_out(out[1]);
 		same_name = same_name && me_.life != 0;
 		setenv("SIGEVEC_FABRIC_SIDE", std::to_string(life).c_str(), 1);
 		setenv("SIGEVEC_FABRIC_SERVICE", same_name ? port().c_str() : "", 1);
-		posix_spawn_file_actions_t actions;
-		posix_spawn_file_actions_init(&actions);
-		posix_spawn_file_actions_adddup2(&actions, theirs_in, 0);
-		posix_spawn_file_actions_adddup2(&actions, theirs_out, 1);
-		char name[] = "side";
-		char *const arguments[] = {name, nullptr};
-		BOOST_TEST_REQUIRE(posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr,
-					       arguments, environ) == 0);
-		posix_spawn_file_actions_destroy(&actions);
+		pid_ = start_again("side", orders_, records_);
 		unsetenv("SIGEVEC_FABRIC_SIDE");
 		me_ = {life, same_name, {}};
 	}
