@@ -155,12 +155,12 @@ void *main(void *p)
 				go_round();
 			continue;
 		}
-		i->asleep.store(1, mo::seq_cst);
+		will_sleep(i);
 		struct epoll_event v[64];
 		int n = sys::epoll_wait(i->epoll, v, 64,
 					i->lacking ? look_again_ms : longest_sleep());
 		int error = errno;
-		does_not_sleep(i);
+		i->asleep.store(0, mo::seq_cst);
 		bool look = n <= 0;
 		for (int k = 0; k < n; k++) {
 			look = look || v[k].data.u64 == wake_mark;

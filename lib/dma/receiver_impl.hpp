@@ -5,6 +5,7 @@
 // it).
 #pragma once
 
+#include "base/thread_signal.hpp"
 #include "dma/association.hpp"
 #include "runtime/table.hpp"
 
@@ -15,8 +16,6 @@ namespace sigevec::dma::receiver {
 
 // In what is remembered of the alarm, beside sockets.
 constexpr uint64_t wake_mark = ~uint64_t{0};
-// Blocked in all threads of the library's own; only the receiver's gets it.
-constexpr int wake_signal = SIGURG;
 
 // A thread and what it waits with. In the program's table, where the program may close it, or use
 // the number for something else: so each has a copy in the helper's table, with which it is
@@ -27,6 +26,7 @@ struct Instance {
 	pid_t process = 0;
 	std::atomic<uint32_t> thread{0};
 	std::atomic<uint32_t> asleep{0};
+	ThreadSignal signal;
 	table::Way way; // the thread's own: files out of the helper's table
 	bool can_fetch = false;
 	bool lacking = false; // something could not be watched: it is looked at now and then
@@ -43,9 +43,9 @@ void close_numbers_in_child(Instance *i);
 bool intact(const Instance *i);
 // Whether it still watches its alarm; if not, it does again.
 bool watches_alarm(const Instance *i);
-// Wakes its thread, if it sleeps; by that thread, which does no longer.
+// Wakes its thread, if it sleeps; by that thread, which is about to.
 void call(Instance *i);
-void does_not_sleep(Instance *i);
+void will_sleep(Instance *i);
 
 // ---- receiver_serve.cpp
 

@@ -3,7 +3,6 @@
 
 #include "base/memory_order.hpp"
 #include "base/own_number.hpp"
-#include "base/pending_signal.hpp"
 #include "base/same_file.hpp"
 #include "base/syscalls.hpp"
 #include "base/thread_id.hpp"
@@ -11,7 +10,6 @@
 #include "runtime/helper.hpp"
 
 #include <cerrno>
-#include <sys/signalfd.h>
 #include <utility>
 
 namespace sigevec::dma::receiver {
@@ -42,16 +40,14 @@ void call(Instance *i)
 	if (i->asleep.exchange(0, mo::seq_cst) == 0)
 		return;
 	int saved = errno;
-	syscall(SYS_tgkill, i->process, i->thread.load(mo::acquire), wake_signal);
+	i->signal.send(i->process, static_cast<pid_t>(i->thread.load(mo::acquire)));
 	errno = saved;
 }
 
-void does_not_sleep(Instance *i)
+void will_sleep(Instance *i)
 {
-	i->asleep.store(0, mo::seq_cst);
-	siginfo_t info;
-	while (sys::take_signal(sys::set_of(wake_signal), &info) > 0)
-		;
+	i->signal.take();
+	i->asleep.store(1, mo::seq_cst);
 }
 
 void close_numbers(Instance *i)
@@ -85,7 +81,7 @@ int keep(int fd, int *copy)
 bool add_alarm(const Instance *i)
 {
 	struct epoll_event e = {};
-	e.events = EPOLLIN;
+	e.events = EPOLLIN | EPOLLET;
 	e.data.u64 = wake_mark;
 	return epoll_ctl(i->epoll, EPOLL_CTL_ADD, i->alarm, &e) == 0;
 }
@@ -99,11 +95,8 @@ bool watches_alarm(const Instance *i)
 
 bool make_numbers(Instance *i)
 {
-	sigset_t s;
-	sigemptyset(&s);
-	sigaddset(&s, wake_signal);
 	i->epoll = keep(epoll_create1(EPOLL_CLOEXEC), &i->epoll_copy);
-	i->alarm = keep(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK), &i->alarm_copy);
+	i->alarm = keep(ThreadSignal::descriptor(), &i->alarm_copy);
 	if (i->epoll >= 0 && i->alarm >= 0 && add_alarm(i))
 		return true;
 	close_numbers(i);

@@ -157,7 +157,7 @@ bool Driver::wait_by_epoll()
 {
 	int woken = helper_->wakeup.by_signal();
 	struct epoll_event e = {};
-	e.events = EPOLLIN;
+	e.events = EPOLLIN | EPOLLET;
 	return has_epoll() && epoll_ctl(epoll_, EPOLL_CTL_ADD, woken, &e) == 0;
 }
 

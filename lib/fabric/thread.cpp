@@ -2,6 +2,7 @@
 #include "fabric/thread.hpp"
 
 #include "base/syscalls.hpp"
+#include "base/thread_signal.hpp"
 
 #include <cerrno>
 #include <climits>
@@ -9,17 +10,15 @@
 #include <cstdlib>
 #include <new>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 
 namespace sigevec::fabric::thread {
 
 namespace {
 
-constexpr int wake_signal = SIGURG;
-
 Mutex starting;
 std::atomic<uint32_t> running{0}; // its number; 0: there is none
 std::atomic<uint32_t> work{0}, asleep{0};
+ThreadSignal signal;
 Mutex commands_lock;
 List<Command> commands;
 std::atomic<Endpoint *> endpoints{nullptr};
@@ -46,12 +45,9 @@ bool add(int fd, uint32_t events, void *data)
 
 bool prepare()
 {
-	sigset_t s;
-	sigemptyset(&s);
-	sigaddset(&s, wake_signal);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
-	alarm = signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK);
-	return epoll >= 0 && alarm >= 0 && add(alarm, EPOLLIN, nullptr);
+	alarm = ThreadSignal::descriptor();
+	return epoll >= 0 && alarm >= 0 && add(alarm, EPOLLIN | EPOLLET, nullptr);
 }
 
 bool is_alive(const Endpoint *e)
@@ -122,6 +118,7 @@ void hung_up(Endpoint *e)
 void sleep(uint32_t seen)
 {
 	int ms;
+	signal.take();
 	asleep.store(1, mo::seq_cst);
 	struct epoll_event v[64];
 	int n = 0;
@@ -132,13 +129,9 @@ void sleep(uint32_t seen)
 	}
 	asleep.store(0, mo::seq_cst);
 	for (int i = 0; i < n; i++) {
-		struct signalfd_siginfo s;
-		if (v[i].data.ptr == nullptr) {
-			while (read(alarm, &s, sizeof s) == sizeof s)
-				;
-		} else if (v[i].data.ptr == &of_provider) {
+		if (v[i].data.ptr == &of_provider) {
 			attentive = attentive_reads;
-		} else {
+		} else if (v[i].data.ptr != nullptr) {
 			auto *e = static_cast<Endpoint *>(v[i].data.ptr);
 			if (is_alive(e))
 				hung_up(e);
@@ -184,7 +177,7 @@ void wake()
 {
 	work.fetch_add(1, mo::seq_cst);
 	if (asleep.exchange(0, mo::seq_cst) != 0)
-		syscall(SYS_tgkill, syscall(SYS_getpid), running.load(mo::relaxed), wake_signal);
+		signal.send(getpid(), static_cast<pid_t>(running.load(mo::relaxed)));
 }
 
 int run(Command *c)
@@ -265,6 +258,7 @@ void after_fork()
 	commands = {};
 	running.store(0, mo::relaxed);
 	asleep.store(0, mo::relaxed);
+	signal.reset();
 	epoll = alarm = -1;
 	for (Endpoint *e = endpoints.load(mo::relaxed); e != nullptr; e = e->next) {
 		e->lock.reset();

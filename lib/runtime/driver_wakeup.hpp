@@ -4,8 +4,8 @@
 // the program's table could be closed and used again, and a child of fork would have it.
 //
 // Where the ring can wait for a futex (Linux 6.7) it waits for the word here. Elsewhere a signal is
-// sent to the driver's thread, which has it blocked and reads it from a signalfd: only that thread
-// ever sees it, whatever the program does with signals.
+// sent to the driver's thread, which has it blocked and watches a signalfd
+// (base/thread_signal.hpp).
 //
 // Why no wake-up is lost: whoever has something for the driver puts it where the driver looks, then
 // sets the word. The driver clears the word, then looks, then sleeps. All four are seq_cst: either
@@ -14,8 +14,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
-
-#include <sys/signalfd.h>
+#include "base/thread_signal.hpp"
 
 namespace sigevec {
 
@@ -26,18 +25,15 @@ public:
 	{
 		process_ = getpid();
 		thread_ = static_cast<pid_t>(syscall(SYS_gettid));
+		signal_.reset(); // nobody calls while it is awake
 	}
 
 	// The same, where there is no ring that waits for the word, from the next will_sleep on:
 	// the descriptor to be waited for, in its own table. -1: errno.
 	int by_signal()
 	{
-		sigset_t s;
-		sigemptyset(&s);
-		sigaddset(&s, number);
 		if (descriptor_.load(mo::relaxed) < 0)
-			descriptor_.store(signalfd(-1, &s, SFD_CLOEXEC | SFD_NONBLOCK),
-					  mo::seq_cst);
+			descriptor_.store(ThreadSignal::descriptor(), mo::seq_cst);
 		return descriptor_.load(mo::relaxed);
 	}
 
@@ -50,22 +46,19 @@ public:
 		if (descriptor_.load(mo::seq_cst) < 0)
 			futex_wake(word_, 1);
 		else
-			syscall(SYS_tgkill, process_, thread_, number);
+			signal_.send(process_, thread_);
 		errno = saved;
 	}
 
 	// By the thread that is to sleep, before it looks whether there is anything for it.
-	void will_sleep() { word_.store(asleep, mo::seq_cst); }
+	void will_sleep()
+	{
+		signal_.take();
+		word_.store(asleep, mo::seq_cst);
+	}
 
 	// The same, when it does not sleep after all, or has slept.
-	void does_not_sleep()
-	{
-		word_.store(awake, mo::seq_cst);
-		struct signalfd_siginfo info;
-		int fd = descriptor_.load(mo::relaxed);
-		while (fd >= 0 && syscall(SYS_read, fd, &info, sizeof info) > 0)
-			;
-	}
+	void does_not_sleep() { word_.store(awake, mo::seq_cst); }
 
 	pid_t thread() const { return thread_; }
 	// A futex that is `asleep' while somebody has to be woken.
@@ -74,10 +67,10 @@ public:
 
 private:
 	static constexpr uint32_t awake = 1;
-	static constexpr int number = SIGURG;
 
 	std::atomic<uint32_t> word_{awake};
 	pid_t process_ = 0, thread_ = 0;
+	ThreadSignal signal_;
 	std::atomic<int> descriptor_{-1};
 };
 

@@ -103,6 +103,45 @@ BOOST_AUTO_TEST_CASE(file_requests_and_fsync_signal_the_same_way)
 	});
 }
 
+BOOST_AUTO_TEST_CASE(every_signal_of_the_systems_reaches_the_program_each_time)
+{
+	File file = make_file(file_kinds().front());
+	for (int number = 1; number < 32; ++number) {
+		if (number == SIGKILL || number == SIGSTOP)
+			continue;
+		SignalHandler handler(number, look, SA_RESTART);
+		for (int i = 0; i < 5; ++i) {
+			Request &read = signalling(reading(file.fd, 1), number);
+			BOOST_TEST_REQUIRE(aio_read(&read.cb) == 0);
+			check_signal(ok(0));
+		}
+	}
+}
+
+// SIGSYS: threads of the library's take it, for filters that trap (sigevec(7)).
+BOOST_AUTO_TEST_CASE(a_signal_that_is_pending_for_the_process_stays_the_programs)
+{
+	for (int number = 1; number < 32; ++number) {
+		if (number == SIGKILL || number == SIGSTOP || number == SIGSYS)
+			continue;
+		SignalQueue queue(number);
+		sigval value{};
+		value.sival_int = 42;
+		BOOST_TEST_REQUIRE(sigqueue(getpid(), number, value) == 0);
+		Stream s = pipe_stream();
+		for (int i = 0; i < 5; ++i) {
+			Request &read = reading(s.reader, 1);
+			BOOST_TEST_REQUIRE(aio_read(&read.cb) == 0);
+			put(s.writer, "x");
+			BOOST_TEST(finish(read) == ok(1));
+		}
+		signalfd_siginfo info{};
+		BOOST_TEST_REQUIRE(queue.next(info));
+		BOOST_TEST(info.ssi_int == 42);
+		BOOST_TEST(info.ssi_code == SI_QUEUE);
+	}
+}
+
 BOOST_AUTO_TEST_CASE(a_failed_request_signals_too)
 {
 	SignalHandler handler(SIGUSR1, look, SA_RESTART);
