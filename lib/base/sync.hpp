@@ -45,6 +45,8 @@ public:
 		sigfillset(&all); // without libc's two
 		change_signal_mask(SIG_BLOCK, &all, &saved_);
 	}
+	// Another mask for a scope: how and set as for sigprocmask.
+	BlockSignals(int how, const sigset_t &set) { change_signal_mask(how, &set, &saved_); }
 	~BlockSignals() { change_signal_mask(SIG_SETMASK, &saved_, nullptr); }
 	BlockSignals(const BlockSignals &) = delete;
 	BlockSignals &operator=(const BlockSignals &) = delete;

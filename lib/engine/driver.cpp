@@ -121,7 +121,6 @@ void Driver::leave_ring()
 {
 	if (!wait_by_epoll())
 		return; // no descriptor: tried again, as the ring is
-	has_ring_ = false;
 	helper_->has_ring.store(false, mo::relaxed);
 	dma::zero_copy::without_ring();
 	ring_.leave();
@@ -144,9 +143,10 @@ bool Driver::prepare()
 	helper_->wakeup.set_up();
 	bool wanted =
 		config::force == config::Force::automatic || config::force == config::Force::uring;
-	has_ring_ = wanted && ring_.open(config::limits.ring.load(mo::relaxed), &helper_->wakeup);
-	helper_->has_ring.store(has_ring_, mo::relaxed);
-	if (has_ring_)
+	helper_->has_ring.store(
+		wanted && ring_.open(config::limits.ring.load(mo::relaxed), &helper_->wakeup),
+		mo::relaxed);
+	if (has_ring())
 		return true;
 	dma::zero_copy::without_ring();
 	return wait_by_epoll();
@@ -173,7 +173,7 @@ void Driver::run()
 		int ms = patience();
 		if (!nothing_new())
 			ms = 0;
-		if (has_ring_)
+		if (has_ring())
 			wait_with_ring(ms);
 		else
 			wait_with_epoll(ms);

@@ -30,6 +30,8 @@ public:
 	void look_later() { look_ = true; }
 
 private:
+	bool has_ring() const { return helper_->has_ring.load(mo::relaxed); }
+
 	// driver.cpp
 	void look();
 	void run_free_syncs();
@@ -119,7 +121,6 @@ private:
 	Streams streams_;
 	Request *waiting_syncs_ = nullptr;
 	Ring ring_;
-	bool has_ring_ = false;
 	int epoll_ = -1; // for what the ring would wait for otherwise than the call does; without a
 			 // ring, for everything
 	uint64_t next_look_ = 0; // no stream is to be looked at by the clock before that;

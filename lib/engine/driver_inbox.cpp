@@ -187,7 +187,7 @@ void Driver::start_file(Request *r)
 	}
 	// The ring passes every fsync to a thread of the kernel's; a worker does the same with less
 	// ado.
-	bool by_ring = has_ring_ && (!r->is_sync() || config::force == config::Force::uring);
+	bool by_ring = has_ring() && (!r->is_sync() || config::force == config::Force::uring);
 	if (by_ring && r->change(State::queued, State::in_ring))
 		ring_.start(r, r->file);
 	else

@@ -25,9 +25,9 @@ void Driver::answer(CancelReply *reply, int a)
 
 void Driver::answer(RegionReply *reply)
 {
-	if (has_ring_ && reply->keep)
+	if (has_ring() && reply->keep)
 		ring_.keep(reply->region);
-	else if (has_ring_)
+	else if (has_ring())
 		ring_.let_go(reply->region);
 	reply->give(1);
 }

@@ -87,7 +87,7 @@ bool Driver::start(Stream *s, Request *r)
 	if (connecting)
 		r->change(State::running,
 			  State::queued); // begun in the call: it can be cancelled now
-	if (!has_ring_ || connecting || differs_in_ring(r, s->file))
+	if (!has_ring() || connecting || differs_in_ring(r, s->file))
 		return try_now(s, r);
 	return start_in_ring(s, r);
 }
@@ -292,7 +292,7 @@ void Driver::end_first(Stream *s, ssize_t result)
 void Driver::end(Request *r, ssize_t result) const
 {
 	forget_connection(r);
-	stats_detail::done_by(r, has_ring_ ? stats_detail::By::uring : stats_detail::By::threads);
+	stats_detail::done_by(r, helper_->driver_is());
 	// Descriptors that have come are the program's: if nobody wants them any more, they are
 	// closed there.
 	if (r->message != nullptr && r->message->received != nullptr)
@@ -323,7 +323,7 @@ void Driver::stream_from_ring(Request *r, ssize_t n)
 	Stream *s = r->stream;
 	s->busy = false;
 	bool cancelled = was_cancelled(r, n);
-	if (!cancelled && n == -ECANCELED && !has_ring_) {
+	if (!cancelled && n == -ECANCELED && !has_ring()) {
 		// The ring was left.
 		answer_request(r, AIO_NOTCANCELED);
 		r->set(r->done == 0 ? State::queued : State::running);

@@ -145,7 +145,7 @@ bool Driver::accepted(Stream *s, Request *r, int fd)
 	// Not read again below: the program's thread may have ended r by then.
 	TableThread *there = r->in_program;
 	take_first(s);
-	stats_detail::done_by(r, has_ring_ ? stats_detail::By::uring : stats_detail::By::threads);
+	stats_detail::done_by(r, helper_->driver_is());
 	program_thread::end(there, r, fd);
 	return false;
 }

@@ -122,14 +122,7 @@ namespace {
 // To the engines for what the descriptor really is.
 bool reroute(Request *r, const Descriptor &d)
 {
-	r->kind = d.kind;
-	r->flags = d.flags;
-	r->size = d.size;
-	r->mount = d.mount;
-	r->birth = d.birth;
-	r->generation = 0;
-	r->dev.store(d.dev, mo::relaxed);
-	r->ino.store(d.ino, mo::relaxed);
+	requests::set_file(r, d);
 	r->set(State::queued);
 	if (r->on_stream())
 		stream::enter(stream::word_of({d.dev, d.ino, true}));

@@ -66,9 +66,8 @@ void tell_connection(Request *r)
 	Request *connection = r->connection;
 	r->connection = nullptr;
 	const helper::Helper *h = helper::running();
-	bool ring = h != nullptr && h->has_ring.load(mo::relaxed);
 	stats_detail::done_by(connection,
-			      ring ? stats_detail::By::uring : stats_detail::By::threads);
+			      h != nullptr ? h->driver_is() : stats_detail::By::threads);
 	completion::finish(connection, r->result);
 }
 

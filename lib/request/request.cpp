@@ -133,6 +133,21 @@ bool full()
 	       !wait_for_room();
 }
 
+void set_file(Request *r, const Descriptor &d)
+{
+	r->kind = d.kind;
+	r->flags.store(d.flags, mo::relaxed);
+	r->dev.store(d.dev, mo::relaxed);
+	r->ino.store(d.ino, mo::relaxed);
+	r->plain_calls_only = d.plain_calls_only;
+	r->exact_inode = d.exact_inode;
+	r->told_by_inode = d.exact_inode || d.type == S_IFBLK || d.kind == Kind::pool;
+	r->size = d.size;
+	r->mount = d.mount;
+	r->birth = d.birth;
+	r->generation = 0;
+}
+
 namespace {
 
 // What the caller has asked for.
@@ -140,24 +155,14 @@ void set_call(Request *r, const Call &c, const Descriptor &d)
 {
 	r->cb.store(c.cb, mo::relaxed);
 	r->fd.store(c.fd, mo::relaxed);
-	r->dev.store(d.dev, mo::relaxed);
-	r->ino.store(d.ino, mo::relaxed);
 	r->channel.store(c.event.channel, mo::relaxed);
 	r->data.store(c.event.value.sival_ptr, mo::relaxed);
 	static_cast<Operation &>(*r) = c;
-	r->kind = d.kind;
-	r->plain_calls_only = d.plain_calls_only;
-	r->exact_inode = d.exact_inode;
-	r->told_by_inode = d.exact_inode || d.type == S_IFBLK || d.kind == Kind::pool;
+	set_file(r, d);
 	r->multishot = c.multishot;
 	r->beside = c.beside;
-	r->flags.store(d.flags, mo::relaxed);
 	r->shown_fd = c.shown_fd;
 	r->dma = c.dma;
-	r->size = d.size;
-	r->mount = d.mount;
-	r->birth = d.birth;
-	r->generation = 0;
 	r->notification.event = c.event;
 	r->notification.batch = c.batch;
 	r->notification.ops = &event_ops;

@@ -342,6 +342,8 @@ Request *create(const Call &c, const Descriptor &d);
 // What tells of one connection of a multishot request: a request that has nothing to carry out.
 // nullptr: no memory, or no credit of the channel; then the driver is told to look when there is.
 Request *create_connection(const Request *multishot);
+// r is for the file that d is. By who has just made it, or has it alone.
+void set_file(Request *r, const Descriptor &d);
 // It was not needed.
 void discard_connection(Request *r);
 // Frees memory where free() may not be called: async-signal-safe.

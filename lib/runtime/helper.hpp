@@ -21,6 +21,7 @@
 #include "runtime/driver_wakeup.hpp"
 #include "runtime/hand_over.hpp"
 #include "runtime/jobs.hpp"
+#include "runtime/stats_file.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -79,6 +80,12 @@ struct Workers {
 
 struct Helper : DriverThread, ToDriver, Workers {
 	std::atomic<bool> has_ring; // until it is refused
+
+	// What the driver itself carries out is counted as this.
+	stats_file::By driver_is() const
+	{
+		return has_ring.load(mo::relaxed) ? stats_file::By::uring : stats_file::By::threads;
+	}
 
 	bool private_table() const { return files.way != Files::Way::shared; }
 };

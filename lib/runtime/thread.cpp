@@ -47,14 +47,14 @@ int create(pthread_t *t, size_t stack, Start *s)
 	// The mask is inherited: the application's signals are never handled on a thread it does
 	// not know. But SIGSYS: it is raised by the very call that a filter traps
 	// (SECCOMP_RET_TRAP), whose answer is the handler's; blocked, it would end the program.
-	sigset_t inherited, before;
+	sigset_t inherited;
 	sigfillset(&inherited);
 	sigdelset(&inherited, SIGSYS);
-	change_signal_mask(SIG_SETMASK, &inherited, &before);
 	int e = stack == 0 ? 0 : pthread_attr_setstacksize(&attr, stack);
-	if (e == 0)
+	if (e == 0) {
+		BlockSignals blocked(SIG_SETMASK, inherited);
 		e = pthread_create(t, &attr, enter, s);
-	change_signal_mask(SIG_SETMASK, &before, nullptr);
+	}
 	pthread_attr_destroy(&attr);
 	return e;
 }

@@ -8,6 +8,7 @@
 // SIGEVEC_ROUNDS=n says how many.
 #define BOOST_TEST_MODULE event_bufferevent_random
 #include "libevent.hpp"
+#include "seed.hpp"
 
 #include <chrono>
 #include <csignal>
@@ -581,12 +582,6 @@ bool the_same(unsigned seed)
 	return false;
 }
 
-unsigned from_environment(const char *name, unsigned otherwise)
-{
-	const char *const text = getenv(name);
-	return text != nullptr ? unsigned(strtoul(text, nullptr, 10)) : otherwise;
-}
-
 } // namespace
 
 BOOST_AUTO_TEST_CASE(every_program_sees_the_same_on_both)
@@ -594,9 +589,9 @@ BOOST_AUTO_TEST_CASE(every_program_sees_the_same_on_both)
 	boost::unit_test::unit_test_log.set_threshold_level(boost::unit_test::log_messages);
 	signal(SIGPIPE, SIG_IGN);
 	const bool one = getenv("SIGEVEC_SEED") != nullptr;
-	const unsigned first = from_environment("SIGEVEC_SEED", 1);
-	const unsigned rounds =
-		from_environment("SIGEVEC_ROUNDS", one ? 1 : programs_in_make_check);
+	const auto first = unsigned(from_environment("SIGEVEC_SEED", 1));
+	const auto rounds =
+		unsigned(from_environment("SIGEVEC_ROUNDS", one ? 1 : programs_in_make_check));
 	BOOST_TEST_MESSAGE("seeds from " << first << " on");
 	// In which turn of the loop something comes depends on the kernel and on what else runs,
 	// for either kind: what differs is what differs each time.

@@ -8,6 +8,7 @@
 #define BOOST_TEST_MODULE fabric_hostile
 #include "fabric.hpp"
 #include "fabric/protocol.hpp"
+#include "seed.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -196,12 +197,6 @@ long resident_kib()
 	return 0;
 }
 
-unsigned long number_of(const char *variable, unsigned long otherwise)
-{
-	const char *const text = getenv(variable);
-	return text != nullptr ? strtoul(text, nullptr, 0) : otherwise;
-}
-
 } // namespace
 
 BOOST_AUTO_TEST_CASE(a_peer_that_follows_the_rules_is_heard)
@@ -215,13 +210,12 @@ BOOST_AUTO_TEST_CASE(a_peer_that_follows_the_rules_is_heard)
 
 BOOST_AUTO_TEST_CASE(messages_drawn_by_chance_do_no_harm)
 {
-	const unsigned long seed =
-		number_of("SIGEVEC_SEED", (unsigned long)(time(nullptr) / 86400));
-	const unsigned long rounds = number_of("SIGEVEC_ROUNDS", 400);
+	const uint64_t seed = from_environment("SIGEVEC_SEED", seed_of_the_day());
+	const uint64_t rounds = from_environment("SIGEVEC_ROUNDS", 400);
 	BOOST_TEST_MESSAGE("seed " << seed);
 	std::mt19937_64 chance(seed);
 	Scene s;
-	for (unsigned long i = 0; i < rounds; ++i) {
+	for (uint64_t i = 0; i < rounds; ++i) {
 		if (i % 50 == 0)
 			s.raw.greet();
 		std::string bytes;
@@ -385,15 +379,14 @@ std::string bytes_by_chance(std::mt19937_64 &chance, const std::string &words)
 
 BOOST_AUTO_TEST_CASE(bytes_by_chance_at_the_port_do_no_harm)
 {
-	const unsigned long seed =
-		number_of("SIGEVEC_SEED", (unsigned long)(time(nullptr) / 86400));
-	const unsigned long rounds = number_of("SIGEVEC_ROUNDS", 400) / 4;
+	const uint64_t seed = from_environment("SIGEVEC_SEED", seed_of_the_day());
+	const uint64_t rounds = from_environment("SIGEVEC_ROUNDS", 400) / 4;
 	BOOST_TEST_MESSAGE("seed " << seed);
 	std::mt19937_64 chance(seed);
 	const std::string words = first_words();
 	const Scene s;
 	std::vector<Fd> kept(8); // connections, some of which say nothing more for a while
-	for (unsigned long i = 0; i < rounds; ++i) {
+	for (uint64_t i = 0; i < rounds; ++i) {
 		Fd &c = kept[chance() % kept.size()];
 		c.reset(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
 		const Card &to = s.victim.card();

@@ -7,6 +7,7 @@
 // The seed is the day's, or SIGEVEC_SEED; SIGEVEC_KILLS says how many are killed.
 #define BOOST_TEST_MODULE fabric_kills
 #include "fabric_kills.hpp"
+#include "seed.hpp"
 
 #include <ctime>
 #include <map>
@@ -17,12 +18,6 @@
 namespace {
 
 using namespace contract::kills;
-
-unsigned long number_of(const char *variable, unsigned long otherwise)
-{
-	const char *const text = getenv(variable);
-	return text != nullptr ? strtoul(text, nullptr, 0) : otherwise;
-}
 
 void be_a_side_perhaps()
 {
@@ -192,13 +187,12 @@ struct Neighbours {
 
 BOOST_AUTO_TEST_CASE(what_was_answered_has_been_received_whoever_is_killed_and_whenever)
 {
-	const unsigned long seed =
-		number_of("SIGEVEC_SEED", (unsigned long)(time(nullptr) / 86400));
-	const unsigned long kills = number_of("SIGEVEC_KILLS", 12);
+	const uint64_t seed = from_environment("SIGEVEC_SEED", seed_of_the_day());
+	const uint64_t kills = from_environment("SIGEVEC_KILLS", 12);
 	BOOST_TEST_MESSAGE("seed " << seed);
 	std::mt19937_64 chance(seed);
 	Neighbours pair;
-	for (unsigned long i = 0; i < kills; ++i) {
+	for (uint64_t i = 0; i < kills; ++i) {
 		pair.hear(chance() % 3 == 0 ? chance() % 4 : chance() % 200);
 		pair.replace(chance() % 2, chance() % 3 == 0);
 	}

@@ -24,6 +24,8 @@
 #ifdef __x86_64__
 #include "inject.hpp"
 
+#include "../contract/seed.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -183,7 +185,7 @@ static int run(const Options &o)
 int main(int argc, char **argv)
 {
 	faults::Options o;
-	o.seed = (unsigned long)(time(nullptr) / 86400);
+	o.seed = contract::seed_of_the_day();
 	std::string self = argv[0];
 	faults::program = self.substr(0, self.rfind('/') + 1) + "scenarios";
 	for (int i = 1; i < argc; i++) {

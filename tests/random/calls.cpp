@@ -8,6 +8,7 @@
 // are (1 if there is a seed), SIGEVEC_SECONDS=n how long they may take together. A sequence that
 // fails is made as short as it can be and printed as a program in C.
 #define BOOST_TEST_MODULE random_calls
+#include "../contract/seed.hpp"
 #include "report.hpp"
 #include "runner.hpp"
 
@@ -20,32 +21,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <ctime>
 #include <iostream>
 
 using namespace calls;
+using contract::from_environment;
 
 namespace {
 
 constexpr uint64_t seconds_in_make_check = 4;
 constexpr unsigned seconds_to_shrink = 90 * slowness;
-
-uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-	const char *const text = getenv(name);
-	return text != nullptr ? strtoull(text, nullptr, 10) : otherwise;
-}
-
-/// Year, month, day and room for as many as a day can have.
-uint64_t seed_of_the_day()
-{
-	const time_t now = time(nullptr);
-	tm day{};
-	gmtime_r(&now, &day);
-	return (uint64_t(day.tm_year + 1900) * 10000 + uint64_t(day.tm_mon + 1) * 100 +
-		uint64_t(day.tm_mday)) *
-	       10'000'000;
-}
 
 /// As many descriptors as a sequence may have, and those that the bad number is not to be one of.
 bool enough_descriptors()
@@ -82,7 +66,7 @@ BOOST_AUTO_TEST_CASE(every_sequence_of_calls_ends_as_the_contract_says)
 		_exit(77);
 	}
 	const bool one = getenv("SIGEVEC_SEED") != nullptr;
-	const uint64_t first = from_environment("SIGEVEC_SEED", seed_of_the_day());
+	const uint64_t first = from_environment("SIGEVEC_SEED", contract::seed_of_the_day());
 	const uint64_t rounds = from_environment("SIGEVEC_ROUNDS", one ? 1 : UINT64_MAX);
 	const auto end = std::chrono::steady_clock::now() +
 			 std::chrono::seconds(from_environment(
