@@ -448,6 +448,7 @@ inline void check_known_cells()
 
 } // namespace contract
 
+#include "table_links.hpp"
 #include "table_scenes.hpp"
 
 #endif

@@ -81,6 +81,8 @@ int own(int fd);
 void close_all(std::initializer_list<int> fds);
 void put(int fd, const void *data, size_t size);
 bool take(int fd, void *data, size_t size);
+/// After the last round: what is still there goes into the shared memory.
+void look_for_what_is_left();
 
 /// A notification of every kind, and how it is waited for.
 enum class Tell { none, signal, thread, channel };

@@ -6,6 +6,12 @@
 
 namespace faults {
 
+void check(const char *what, const void *data, const void *expected, size_t n)
+{
+	if (memcmp(data, expected, n) != 0)
+		wrong("%s: a success, but other data", what);
+}
+
 const Scenario scenarios[] = {
 #define SCENARIO(name) {#name, name},
 #include "list.hpp"

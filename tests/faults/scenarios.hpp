@@ -13,6 +13,8 @@ namespace faults {
 /// aio_suspend until the request has ended.
 void suspend(const aiocb *cb);
 std::string link_of(int fd);
+/// What a success has brought is what was to come.
+void check(const char *what, const void *data, const void *expected, size_t n);
 
 #define SCENARIO(name) void name();
 #include "list.hpp"
