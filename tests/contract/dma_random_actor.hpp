@@ -202,8 +202,10 @@ private:
 	void check_error(int k)
 	{
 		// ENOBUFS: the region is full; EINVAL: another thread has just ended the
-		// association.
-		if (errno != EAGAIN && errno != ENOBUFS && errno != EINVAL && errno != ECANCELED)
+		// association; EINTR: the process was stopped, and went on (signal(7), of sockets
+		// with a limit of time).
+		if (errno != EAGAIN && errno != ENOBUFS && errno != EINVAL && errno != ECANCELED &&
+		    errno != EINTR)
 			ledger->fail("an error that nothing has caused", k);
 	}
 
