@@ -5,6 +5,6 @@
 cd "$top_srcdir" || exit 99
 
 while read -r lines file; do
-	[ "$lines" -le 400 ] || fail "$file has $lines lines"
-done < <(find include lib tools compat \( -name '*.[ch]pp' -o -name '*.[ch]' \) -exec wc -l {} \; )
+	[ "$lines" -le 400 ] || [ "$file" = total ] || fail "$file has $lines lines"
+done < <(find include lib tools compat \( -name '*.[ch]pp' -o -name '*.[ch]' \) -exec wc -l {} +)
 finish

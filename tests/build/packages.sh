@@ -56,9 +56,10 @@ grep -q "^Version: *$version\$" "$top_srcdir/libsigevec.spec" || fail "libsigeve
 # names MAP SYMBOLS
 names() {
 	local name
-	for name in $(sed -n 's/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir/$1"); do
-		grep -qE "^ (\(.*\))?$name@" "$debian/$2" || fail "$name is not in debian/$2"
-	done
+	while read -r name; do
+		fail "$name is not in debian/$2"
+	done < <(comm -23 <(sed -n 's/^\t\([a-z_0-9]*\);$/\1/p' "$top_srcdir/$1" | sort -u) \
+		<(sed -nE 's/^ (\(.*\))?([a-z_0-9]*)@.*/\2/p' "$debian/$2" | sort -u))
 }
 names lib/libsigevec.map libsigevec1.symbols
 names lib/glue/libsigevec_event.map libsigevec-event1.symbols
