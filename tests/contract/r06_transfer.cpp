@@ -253,9 +253,9 @@ BOOST_AUTO_TEST_CASE(reads_of_a_file_are_short_only_at_its_end)
 
 BOOST_AUTO_TEST_CASE(large_transfers_of_files_are_never_short)
 {
-	for_each_file_kind([](const FileKind &kind) {
+	std::string const data = pattern(48 * mebi);
+	for_each_file_kind([&](const FileKind &kind) {
 		File file = make_file(kind);
-		std::string const data = pattern(48 * mebi);
 		BOOST_TEST(finish(start_write(file.fd, data)) == ok(48 * mebi));
 		BOOST_TEST((file.content() == data));
 		Request &request = start_read(file.fd, 48 * mebi);
