@@ -18,9 +18,11 @@
 #pragma once
 
 #include "base/memory_order.hpp"
+#include "base/sleepers.hpp"
 #include "base/sync.hpp"
 
 #include <atomic>
+#include <climits>
 #include <cstdint>
 
 namespace sigevec {
@@ -35,18 +37,24 @@ public:
 	// EINTR or ETIMEDOUT.
 	int sleep(Key key, const timespec *most)
 	{
-		sleepers_.fetch_add(1, mo::seq_cst);
+		sleepers_.enter();
 		int e = futex_wait(count_, key, most);
-		sleepers_.fetch_sub(1, mo::seq_cst);
+		sleepers_.leave();
 		return e;
 	}
 
 	void advance() { count_.fetch_add(1, mo::seq_cst); }
 	// After advance: n of those who sleep.
-	void wake(int n) const
+	void wake(int n)
 	{
-		if (sleepers_.load(mo::seq_cst) != 0)
-			futex_wake(count_, n);
+		int called = 0;
+		if (n == INT_MAX)
+			called = sleepers() != 0 ? n : 0;
+		else
+			while (called < n && sleepers_.call())
+				called++;
+		if (called != 0)
+			futex_wake(count_, called);
 	}
 	// Both.
 	void notify(int n)
@@ -56,12 +64,13 @@ public:
 	}
 
 	// How many sleep, or are about to.
-	uint32_t sleepers() const { return sleepers_.load(mo::seq_cst); }
+	uint32_t sleepers() const { return sleepers_.count(); }
 
-	void reset() { sleepers_.store(0, mo::relaxed); }
+	void reset() { sleepers_.reset(); }
 
 private:
-	std::atomic<uint32_t> count_{0}, sleepers_{0};
+	std::atomic<uint32_t> count_{0};
+	Sleepers sleepers_;
 };
 
 } // namespace sigevec

@@ -87,7 +87,7 @@ void initialize(Channel *c, unsigned flags)
 	c->pushed.store(0, mo::relaxed);
 	c->signalled.store(0, mo::relaxed);
 	c->late.store(false, mo::relaxed);
-	c->sleepers.store(0, mo::relaxed);
+	c->sleepers.reset();
 	c->lookers.store(0, mo::relaxed);
 	c->attended.store(false, mo::relaxed);
 	c->oldest.store(nullptr, mo::relaxed);

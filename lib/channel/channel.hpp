@@ -21,6 +21,7 @@
 
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
+#include "base/sleepers.hpp"
 #include "base/sync.hpp"
 #include "channel/event.hpp"
 #include "channel/own_epoll.hpp"
@@ -89,7 +90,7 @@ struct EventQueue {
 	std::atomic<bool> late; // a reader has not waited for a signal that had begun
 	// Changes with every push that found a sleeper; waited on by blocked readers.
 	std::atomic<uint32_t> wakes;
-	std::atomic<uint32_t> sleepers;
+	Sleepers sleepers;
 	// Readers that look for an event for a moment before they sleep; whether the last one of
 	// these has seen one.
 	std::atomic<uint32_t> lookers;

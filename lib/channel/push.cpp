@@ -39,7 +39,7 @@ void note_dropped(Channel *c, uint64_t count)
 	if (c->figures != nullptr)
 		c->figures->dropped.fetch_add(count, mo::relaxed);
 	c->overflow.fetch_add(count, mo::seq_cst);
-	if (c->sleepers.load(mo::seq_cst) != 0)
+	if (c->sleepers.count() != 0)
 		wake_all(c);
 	signal_when_due(c);
 }
@@ -81,11 +81,14 @@ bool taken_care_of(Channel *c, bool first)
 		drop_list(c, c->inbox.exchange(nullptr, mo::seq_cst));
 		return true;
 	}
-	if (c->sleepers.load(mo::seq_cst) == 0)
+	if (c->sleepers.count() == 0)
 		return c->lookers.load(mo::seq_cst) != 0;
 	if (!first && !moderation::due(c))
 		return true;
-	wakeup::signal_owner(c);
+	// The owner of a ring may be told by a descriptor that cannot always be had: the next one
+	// tries again.
+	if ((c->flags & EC_SINGLE) != 0 || c->sleepers.call())
+		wakeup::signal_owner(c);
 	return true;
 }
 

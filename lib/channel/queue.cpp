@@ -87,9 +87,8 @@ Notification *pop(Channel *c)
 // What is left is for another one, who may have gone to sleep while it was in neither list.
 void wake_another(Channel *c)
 {
-	if (c->oldest.load(mo::relaxed) == nullptr || c->sleepers.load(mo::seq_cst) == 0)
-		return;
-	wake_one(c);
+	if (c->oldest.load(mo::relaxed) != nullptr && c->sleepers.call())
+		wake_one(c);
 }
 
 // Ahead of all others: what has been dropped since the last one of these.
@@ -208,11 +207,11 @@ int sleep(Channel *c, const Deadline &until, bool gathering)
 		e = gathering || still_empty(c) ? reader_fds::sleep(c, rest) : 0;
 	else {
 		uint32_t seen = c->wakes.load(mo::acquire);
-		c->sleepers.fetch_add(1, mo::seq_cst);
+		c->sleepers.enter();
 		if (gathering ? !moderation::due(c) && !c->ending.load(mo::seq_cst)
 			      : still_empty(c))
 			e = futex_wait(c->wakes, seen, &rest);
-		c->sleepers.fetch_sub(1, mo::seq_cst);
+		c->sleepers.leave();
 	}
 	// That of ec_moderate is up: what it was for may be another reader's by now.
 	if (e == ETIMEDOUT && gathering && (until.never || until.left(rest)))

@@ -50,7 +50,7 @@ Association *make(int fd, uint64_t cookie)
 	Guard<Mutex> g(a->lock);
 	a->fd = fd;
 	a->held = a->held_here = a->inside = -1;
-	a->detached = a->edge = false;
+	a->detached = a->edge = a->plain = a->emptied = false;
 	a->cookie = cookie;
 	int type = socket_option(fd, SO_TYPE);
 	a->stream = type == SOCK_STREAM;

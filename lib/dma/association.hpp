@@ -54,7 +54,10 @@ struct SocketNumbers {
 // How the receiver watches it.
 struct Watch {
 	bool watched; // the receiver's epoll instance will tell when there is data
-	bool edge;    // it tells of changes: errors or a hang-up that nobody takes are there
+	bool edge;  // it tells of changes: an armed request takes all there is each time, or errors
+		    // or a hang-up that nobody takes are there
+	bool plain; // it has told of data and of nothing else
+	bool emptied; // the last call has found less data than there was room for
 	bool paused;  // it has stopped for want of room in a region or a channel
 	bool shut;    // the receiver has been told that the socket is shut down
 	bool ended;   // with DMA_LATEST: nothing will come any more, and the receiver does not look

@@ -196,12 +196,14 @@ void step(Association *a, Outcome *o, bool arrived)
 		receiver::watch(a);
 	if (a->device != nullptr)
 		report_drops(a);
+	bool all = false;
 	for (bool again = false;;) {
 		bool no_slots = a->device != nullptr && !device_ops.refill(a->device);
 		ssize_t n = receiver::serves(a) ? drain(a) : -EAGAIN;
 		ssize_t m = 0;
 		for (unsigned i = 0; i < at_once && m == 0 && !a->waiting.empty(); i++)
 			m = serve_first(a, o);
+		all = m != 0;
 		if (!no_slots && n != receive::no_room && m != receive::no_room && m != -EBUSY)
 			break;
 		if (again) {
@@ -215,8 +217,13 @@ void step(Association *a, Outcome *o, bool arrived)
 						  : receive::Want{});
 		again = true;
 	}
+	// What has been left is no change: it is told of when the socket is watched anew.
+	if (receiver::takes_all(a) && !all)
+		a->watched = false;
 	if (receiver::serves(a) || !a->waiting.empty() || a->notify != nullptr)
 		receiver::watch(a);
+	else
+		a->watched = false;
 }
 
 namespace {

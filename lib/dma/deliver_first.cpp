@@ -44,6 +44,7 @@ ssize_t next(Association *a, const receive::Want &w, void **address, Came *came,
 {
 	Arrival x{};
 	bool queued = a->queue_count != 0;
+	a->emptied = false;
 	*address = nullptr;
 	ssize_t n = queued          ? static_cast<ssize_t>((x = a->queue[a->queue_first]).n)
 		    : a->error != 0 ? -std::exchange(a->error, 0)
@@ -94,6 +95,13 @@ void send_event(Request *e, ssize_t result)
 	channel::push(e->notification);
 }
 
+// Whether a call has taken all there was, so that whatever comes is told of: no end, error or
+// urgent byte had come when the socket was last told of, where a call ends for nothing else.
+bool has_emptied(const Association *a, const receive::Want &w)
+{
+	return a->emptied && a->plain && a->stream && !a->local && w.flags == 0;
+}
+
 // One arrival for the first request, which ends with it, or, armed, has an event made. -EBUSY: its
 // channel is full.
 ssize_t serve_arrival(Association *a, Outcome *o, Request *r)
@@ -125,7 +133,7 @@ ssize_t serve_arrival(Association *a, Outcome *o, Request *r)
 		send_event(e, n);
 	else
 		end_first(a, o, n);
-	return 0;
+	return does == Does::gets && has_emptied(a, w) ? -EAGAIN : 0;
 }
 
 // As many events as there are datagrams that no event tells of; then the end, if that has come.

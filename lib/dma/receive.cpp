@@ -234,8 +234,11 @@ ssize_t one(Association *a, const Want &w, Arrival *x)
 		if (ssize_t n = attachment::take(a, r, w, x); n != attachment::not_here)
 			return n;
 	*x = some_room(a, w);
-	return x->piece != nullptr ? into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT)
-				   : without_room(a, w, x);
+	if (x->piece == nullptr)
+		return without_room(a, w, x);
+	ssize_t n = into(association::file_of(a), x, w, w.flags | MSG_DONTWAIT);
+	a->emptied = n > 0 && static_cast<size_t>(n) < room_in(*x);
+	return n;
 }
 
 bool at_end(const Association *a)

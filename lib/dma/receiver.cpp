@@ -277,9 +277,10 @@ bool watch(Association *a)
 	if (i == nullptr)
 		return false;
 	if (!a->watched) {
-		a->watched = add(i->epoll, association::file_of(a),
-				 EPOLLIN | EPOLLRDHUP | (a->edge ? EPOLLET : EPOLLONESHOT),
-				 uint64_t{a->life} << 32 | a->index);
+		a->watched =
+			add(i->epoll, association::file_of(a),
+			    EPOLLIN | EPOLLRDHUP | (a->edge ? EPOLLET | EPOLLPRI : EPOLLONESHOT),
+			    uint64_t{a->life} << 32 | a->index);
 		if (!a->watched && own == i)
 			i->lacking = a->watched = true;
 	}

@@ -30,6 +30,13 @@ inline bool serves(const Association *a)
 	return a->latest && !a->ended;
 }
 
+// Whether an armed request takes all that arrives, as long as there is room.
+inline bool takes_all(const Association *a)
+{
+	return !a->latest && a->device == nullptr && !a->waiting.empty() &&
+	       a->waiting.first()->multishot;
+}
+
 // With the association's lock held: the receiver will look when there is data. False: there is no
 // thread or descriptor for that.
 bool watch(Association *a);

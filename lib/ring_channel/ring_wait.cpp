@@ -36,12 +36,12 @@ int sleep(Channel *c, unsigned count, const Deadline &deadline)
 	struct __kernel_timespec t = {first ? 0 : rest.tv_sec, first ? first_wait : rest.tv_nsec};
 	// As in queue.cpp: counted, then looked. A pusher that sees the sleeper makes the ring
 	// tell.
-	c->sleepers.store(1, mo::seq_cst);
+	c->sleepers.alone(true);
 	int e = 0;
 	bool awake = count == 1 ? !channel::queue_empty(c) : moderation::due(c);
 	if (!awake && !c->ending.load(mo::seq_cst))
 		e = submit_and_wait(s, count, deadline.never && !first ? nullptr : &t);
-	c->sleepers.store(0, mo::seq_cst);
+	c->sleepers.alone(false);
 	return e == -ETIME && first ? 0 : e == -ETIME ? -ETIMEDOUT : e < 0 ? e : 0;
 }
 

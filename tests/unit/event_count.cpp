@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-using sigevec::EventCount;
+using sigevec::EventCount, sigevec::Sleepers;
 
 BOOST_AUTO_TEST_CASE(who_has_an_old_key_does_not_sleep)
 {
@@ -42,6 +42,39 @@ BOOST_AUTO_TEST_CASE(a_sleeper_is_counted_and_woken)
 	e.notify(1);
 	sleeper.join();
 	BOOST_TEST(e.sleepers() == 0u);
+}
+
+// However long it takes until it runs.
+BOOST_AUTO_TEST_CASE(a_sleeper_is_called_once)
+{
+	Sleepers s;
+	BOOST_TEST(!s.call());
+	s.enter();
+	s.enter();
+	BOOST_TEST(s.call());
+	BOOST_TEST(s.call());
+	BOOST_TEST(!s.call());
+	s.leave();
+	BOOST_TEST(!s.call()); // of the other one it is known already
+	s.enter();
+	BOOST_TEST(s.call());
+	s.leave();
+	s.leave();
+	BOOST_TEST(s.count() == 0u);
+	BOOST_TEST(!s.call());
+}
+
+// Who comes back for another reason takes a call with it: the next one is for who still sleeps.
+BOOST_AUTO_TEST_CASE(who_comes_back_by_itself_leaves_the_other_to_be_called)
+{
+	Sleepers s;
+	s.enter();
+	s.enter();
+	BOOST_TEST(s.call());
+	s.leave();
+	BOOST_TEST(s.call());
+	s.leave();
+	BOOST_TEST(s.count() == 0u);
 }
 
 // Two threads hand a number to each other and back: each sleeps until it is its turn.
