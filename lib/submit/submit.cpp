@@ -12,6 +12,7 @@
 #include "engine/alone.hpp"
 #include "engine/carrier.hpp"
 #include "engine/guess.hpp"
+#include "engine/known_sockets.hpp"
 #include "engine/program_thread.hpp"
 #include "engine/receive.hpp"
 #include "engine/select.hpp"
@@ -314,6 +315,46 @@ int start_known(const Call &c, const Descriptor &d, Request *r, const guess::Att
 	return start_transfer(c, d, r, cold);
 }
 
+// A send or receive that the attempt on the socket s has not ended; out: what it has left
+// (engine.hpp). The number may be another file's by now: then what is out is all.
+int go_on_with_socket(const Call &c, const Descriptor &s, Request *r, ssize_t out)
+{
+	Descriptor d{};
+	bool open = transfer::describe(c.fd, &d);
+	bool known = open || unknown(errno) == EBADF;
+	if (open && r != nullptr)
+		requests::set_file(r, d);
+	if (open && d.dev == s.dev && d.ino == s.ino)
+		return queue_transfer(c, d, r, out);
+	if (out >= 0 && stream::give_up_claim(stream::word_of({s.dev, s.ino, false})))
+		helper::look_at_streams();
+	if (out > 0)
+		return ended(c, s.kind, By::inline_, r, out);
+	if (!known)
+		return not_queued(c, d, r, -1, EAGAIN);
+	if (ssize_t e = impossible(c, open, d); e != 0)
+		return ended(c, d.kind, By::none, r, e);
+	return start_transfer(c, d, r, false);
+}
+
+// Nothing but its socket counts, and it may end within the call.
+bool may_end_on_socket(const Call &c)
+{
+	return (c.op == Op::send || c.op == Op::recv) && c.len <= SSIZE_MAX &&
+	       c.dma.kind != dma::Use::Kind::wait && select::inline_allowed();
+}
+
+int start_on_socket(const Call &c, const Descriptor &s)
+{
+	Request *r = nullptr;
+	if (c.event.needs_memory() && (r = requests::create(c, s)) == nullptr)
+		return refuse(c, EAGAIN);
+	ssize_t result = -1;
+	if (engines::inline_.attempt(c, s, &result))
+		return ended(c, s.kind, By::inline_, r, result);
+	return go_on_with_socket(c, s, r, result);
+}
+
 } // namespace
 
 int start_with_credit(Call &c)
@@ -333,6 +374,9 @@ int start_with_credit(Call &c)
 		return ended(c, a.kind, By::inline_, nullptr, a.result);
 
 	Descriptor d{};
+	uint64_t cookie = 0;
+	if (may_end_on_socket(c) && known_sockets::find(c.fd, &d, &cookie))
+		return start_on_socket(c, d);
 	bool open = transfer::describe(c.fd, &d);
 	if (!open && unknown(errno) != EBADF)
 		return refuse(c, EAGAIN);
@@ -342,6 +386,8 @@ int start_with_credit(Call &c)
 		return refuse(c, EAGAIN);
 	if (ssize_t e = impossible(c, open, d); e != 0)
 		return ended(c, d.kind, By::none, r, e);
+	if (cookie != 0)
+		known_sockets::remember(d, cookie);
 	return start_known(c, d, r, a);
 }
 
