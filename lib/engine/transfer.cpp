@@ -4,6 +4,7 @@
 #include "engine/transfer.hpp"
 
 #include "base/iovec.hpp"
+#include "base/pages.hpp"
 #include "base/proc.hpp"
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
@@ -11,6 +12,7 @@
 #include "engine/transfer_impl.hpp"
 
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
@@ -38,6 +40,19 @@ ssize_t on_socket(bool read, int fd, const struct iovec *v, int n, int flags)
 }
 
 } // namespace
+
+// Of read(2) and write(2), which look at the mode, and then at the whole buffer, before they move
+// anything; whoever moves it in parts would find the end of the memory too late.
+ssize_t impossible_length(const Call &c, int flags)
+{
+	if (c.len > SSIZE_MAX)
+		return -EINVAL;
+	bool plain = (c.op == Op::read || c.op == Op::write) && c.vector == nullptr;
+	int other = c.op == Op::read ? O_WRONLY : O_RDONLY, mode = flags & O_ACCMODE;
+	bool permitted = mode == O_RDWR || (mode != other && mode != O_ACCMODE);
+	return plain && permitted && c.len > most_at_once && ends_nowhere(c.buf, c.len) ? -EFAULT
+											: 0;
+}
 
 ssize_t vector_call(bool read, int fd, const struct iovec *v, int n, off_t offset, int flags)
 {

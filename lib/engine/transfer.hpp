@@ -39,6 +39,9 @@ constexpr size_t copied_in_call = 64 * 1024;
 // The most that the kernel moves in one call (MAX_RW_COUNT with 4 KiB pages).
 constexpr size_t most_at_once = 0x7ffff000;
 
+// What is wrong with how much a call is to move, on a descriptor with these flags: -errno, or 0.
+ssize_t impossible_length(const Call &c, int flags);
+
 // A piece of memory: the whole of a request, or what is left of it.
 struct Piece {
 	void *buf;

@@ -29,7 +29,6 @@
 #include "runtime/process.hpp"
 #include "submit/follow.hpp"
 
-#include <climits>
 #include <fcntl.h>
 
 namespace sigevec::submit {
@@ -297,7 +296,7 @@ ssize_t impossible(const Call &c, bool open, const Descriptor &d)
 		return -EBADF;
 	if (is_socket_call(c.op) && d.kind != Kind::socket)
 		return -ENOTSOCK;
-	return c.len > SSIZE_MAX ? -EINVAL : 0;
+	return transfer::impossible_length(c, d.flags);
 }
 
 // After a look, and an attempt by what had been remembered.

@@ -306,6 +306,32 @@ BOOST_AUTO_TEST_CASE(more_than_four_gibibytes_are_written_in_one_request,
 	BOOST_TEST((file.content(4096, LargeBuffer::size - 4096) == tail));
 }
 
+// The system call looks at the whole length before it moves a byte.
+BOOST_AUTO_TEST_CASE(a_buffer_that_ends_nowhere_is_efault_whatever_could_be_moved)
+{
+	File disk = disk_file(), memory = tmpfs_file();
+	put(disk.fd, "content");
+	put(memory.fd, "content");
+	Stream socket = unix_stream(), pipe = pipe_stream();
+	put(socket.writer, "content");
+	put(pipe.writer, "content");
+	for (int fd : {int(disk.fd), int(memory.fd), int(socket.reader), int(pipe.reader)}) {
+		Request &read = keep(fd, 1);
+		read.cb.aio_nbytes = SSIZE_MAX;
+		BOOST_TEST(finish_or_refused(aio_read(&read.cb), read.cb) == failed(EFAULT));
+	}
+	for (int fd : {int(disk.fd), int(memory.fd), int(socket.writer), int(pipe.writer)}) {
+		Request &write = keep(fd, 1);
+		write.cb.aio_nbytes = SSIZE_MAX;
+		BOOST_TEST(finish_or_refused(aio_write(&write.cb), write.cb) == failed(EFAULT));
+	}
+	BOOST_TEST(disk.content() == "content");
+	BOOST_TEST(take(socket.reader, 7) == "content");
+	BOOST_TEST(take(pipe.reader, 7) == "content");
+	BOOST_TEST(!has_data(socket.reader));
+	BOOST_TEST(!has_data(pipe.reader));
+}
+
 BOOST_AUTO_TEST_CASE(more_than_ssize_max_fails)
 {
 	File file = disk_file();
