@@ -86,7 +86,9 @@ int equip(Device *d, const char *name)
 	unsigned queues = queues_of(any, name);
 	if (failed != 0)
 		return failed;
-	if (queues != 0 && d->queue >= queues)
+	// A device that does not say, as `lo', has one at least; the kernel knows of the others.
+	if (queues != 0 ? d->queue >= queues
+			: d->queue != 0 && probe(d->ifindex, d->queue, XDP_COPY) == EINVAL)
 		return EINVAL;
 	if ((d->flags & ETHER_ZEROCOPY) != 0)
 		if (int e = probe(d->ifindex, d->queue, XDP_ZEROCOPY); e != 0)

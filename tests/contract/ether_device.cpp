@@ -17,6 +17,7 @@ BOOST_AUTO_TEST_CASE(arguments_that_make_no_sense_are_refused)
 	CHECK_FAILS(ether_open("e0", 0, ETHER_COPY | ETHER_ZEROCOPY), EINVAL);
 	CHECK_FAILS(ether_open("e0", 2, 0), EINVAL);
 	CHECK_FAILS(ether_open("e0", UINT_MAX, 0), EINVAL);
+	CHECK_FAILS(ether_open("lo", 77, 0), EINVAL); // which does not say how many
 	const int before = open_descriptors();
 	CHECK_FAILS(ether_open("e0", 2, ETHER_PROMISC), EINVAL);
 	BOOST_TEST(open_descriptors() == before);
