@@ -85,16 +85,22 @@ inline Outcome outcome(const event_data_t &event)
 	return {event.ev_errno, event.ev_result};
 }
 
+/// What a read comes to where no handler runs. Who waits in the kernel is told EINTR when the
+/// process has been stopped and continued, too (ec_next_event(3)), which anybody may do to a test.
+template <class Read> int read_through_stops(Read read)
+{
+	int result;
+	do
+		result = read();
+	while (result < 0 && errno == EINTR);
+	return result;
+}
 /// Takes up to `max` events, waiting for the first; fewer than one says that it hung. For any
 /// thread.
 inline int take_events(ec_t ec, event_data_t *events, unsigned max,
 		       const timespec &timeout = until_it_hangs)
 {
-	int count;
-	do
-		count = ec_next_events(ec, events, max, &timeout);
-	while (count < 0 && errno == EINTR);
-	return count;
+	return read_through_stops([&] { return ec_next_events(ec, events, max, &timeout); });
 }
 inline event_data_t next_event(ec_t ec)
 {

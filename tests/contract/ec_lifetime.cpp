@@ -23,7 +23,7 @@ struct Reader {
 	Reader(ec_t ec, Read read)
 	    : thread([this, ec, read] {
 		      id = thread_id();
-		      result = read(ec, &event);
+		      result = read_through_stops([&] { return read(ec, &event); });
 		      error = errno;
 	      })
 	{
