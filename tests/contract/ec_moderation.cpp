@@ -266,7 +266,7 @@ BOOST_AUTO_TEST_CASE(the_channel_ends_under_a_reader_that_waits_for_more)
 		std::thread reader([&, number = ec_t(ec)] {
 			reader_id = thread_id();
 			event_data_t event;
-			result = ec_next_event(number, &event);
+			result = read_through_stops([&] { return ec_next_event(number, &event); });
 			error = errno;
 		});
 		while (reader_id == 0 || !is_asleep(reader_id))
