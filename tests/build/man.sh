@@ -90,7 +90,11 @@ for page in "$man"/*.3; do
 		fail "the example of $name.3 does not build"
 		continue
 	}
-	(cd "$scratch" && timeout 60 "./$name") >"$scratch/output" 2>&1
+	# A queue of a network device is one program's at a time: this one has a device that nobody else knows, where that is allowed.
+	run=(timeout 60)
+	grep -q 'ether_open(' "$scratch/$name.c" && unshare -n ip link set lo up 2>/dev/null &&
+		run=(unshare -n sh -c 'ip link set lo up && exec timeout 60 "$1"' sh)
+	(cd "$scratch" && "${run[@]}" "./$name") >"$scratch/output" 2>&1
 	status=$?
 	[ "$status" = 0 ] || {
 		cat "$scratch/output"
