@@ -27,8 +27,8 @@
 #include "runtime/helper.hpp"
 #include "runtime/probes.hpp"
 #include "runtime/process.hpp"
-#include "submit/follow.hpp"
 
+#include <climits>
 #include <fcntl.h>
 
 namespace sigevec::submit {
@@ -64,6 +64,11 @@ void note_request(const Call &c, Request *r)
 		aiocb_layout::request(c.cb).store(r->index, mo::relaxed);
 }
 
+int unknown(int error)
+{
+	return error == EBADF ? EBADF : EAGAIN;
+}
+
 int prepare_event(Event &e)
 {
 	if (e.notify == SIGEV_THREAD)
@@ -71,12 +76,7 @@ int prepare_event(Event &e)
 	return e.notify == SIGEV_EC ? channel::admit(e.signo, &e.channel) : 0;
 }
 
-namespace {
-
-using stats_detail::By;
-
-// The end of a request within its call. r: made for its notification, or nullptr.
-int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
+int ended(const Call &c, Kind kind, stats_detail::By engine, Request *r, ssize_t result)
 {
 	if (r != nullptr && r->message != nullptr && result >= 0) {
 		r->message->header.msg_namelen = c.message->msg_namelen;
@@ -96,6 +96,10 @@ int ended(const Call &c, Kind kind, By engine, Request *r, ssize_t result)
 	}
 	return 0;
 }
+
+namespace {
+
+using stats_detail::By;
 
 // A write of which `out' bytes went out within the call, or out < 0: none.
 bool hand_over(Request *r, ssize_t out)
@@ -183,50 +187,6 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 	return error < 0 ? ended(c, d.kind, By::none, r, error) : not_queued(c, d, r, out, error);
 }
 
-// A file in memory has nothing to be written back, and nothing is before this: the call says so in
-// a tenth of a microsecond.
-bool ends_at_once(const Descriptor &d, Request *r)
-{
-	return d.kind == Kind::memory && select::inline_allowed() &&
-	       r->waits_for.load(mo::acquire) == 1 && r->change(State::queued, State::running);
-}
-
-// With order::syncs held. *at_once: it is to be ended by the call, without the lock.
-int hand_over_sync(const Call &c, const Descriptor &d, Request *r, bool *at_once)
-{
-	note_request(c, r);
-	stats_detail::handed_over(r);
-	if (c.event.channel != nullptr && !wakeup::install(c.event.channel))
-		return requests::abandon(r) ? refuse(c, EAGAIN) : 0;
-	if (c.cb != nullptr)
-		aiocb_layout::context(c.cb).store(aiocb_layout::context_of_sync, mo::relaxed);
-	// On a stream it fails; nothing queued there need end for that.
-	if (!is_stream(d.kind))
-		order::follow_all(r);
-	*at_once = ends_at_once(d, r);
-	if (*at_once || select::submit(r))
-		return 0;
-	int error = errno;
-	order::unfollow_all(r);
-	return requests::abandon(r) ? refuse(c, error) : 0;
-}
-
-int queue_sync(const Call &c, const Descriptor &d)
-{
-	helper::Undisturbed start;
-	Request *r;
-	bool at_once = false;
-	{
-		Guard<Mutex> g(order::syncs);
-		r = requests::create(c, d);
-		int error = r != nullptr ? hand_over_sync(c, d, r, &at_once) : refuse(c, EAGAIN);
-		if (!at_once)
-			return error;
-	}
-	stats::count(stats::inline_done);
-	return ended(c, d.kind, By::inline_, r, transfer::one_call(r, c.fd));
-}
-
 // A receive that the socket's association serves.
 int queue_on_association(const Call &c, const Descriptor &d, Request *r)
 {
@@ -252,29 +212,7 @@ int start_transfer(const Call &c, const Descriptor &d, Request *r, bool cold)
 	return queue_transfer(c, d, r, result);
 }
 
-// Why a number cannot be looked at: it is none, or what tells of it cannot be had.
-int unknown(int error)
-{
-	return error == EBADF ? EBADF : EAGAIN;
-}
-
 } // namespace
-
-int start_sync(Call &c)
-{
-	Descriptor d{};
-	if (!transfer::describe(c.fd, &d))
-		return unknown(errno);
-	if ((d.flags & O_PATH) != 0)
-		return EBADF;
-	if (!process::ensure() || requests::full())
-		return refuse(c, EAGAIN);
-	if (int e = prepare_event(c.event); e != 0)
-		return refuse(c, e);
-	note_submitted(c);
-	completion::begin(c.cb);
-	return queue_sync(c, d);
-}
 
 int start(Call &c)
 {
