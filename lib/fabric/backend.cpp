@@ -73,7 +73,7 @@ void detach(Endpoint *e)
 			}
 		}
 		constexpr timespec moment{0, 10000000};
-		futex_wait(e->changes, seen, &moment);
+		wait_for_change(e, seen, &moment);
 	}
 }
 
@@ -244,15 +244,10 @@ ssize_t send(Endpoint *e, const struct iovec *v, size_t n, const struct sockaddr
 	return result;
 }
 
-int wait(Endpoint *e, uint32_t seen, const struct timespec *limit)
-{
-	return futex_wait(e->changes, seen, limit);
-}
-
 } // namespace
 
 constinit const remote::Backend backend = {
-	attach_and_tell, detach, first, consumed, send, wait, thread::after_fork,
+	attach_and_tell, detach, first, consumed, send, wait_for_change, thread::after_fork,
 };
 
 } // namespace sigevec::fabric

@@ -86,10 +86,14 @@ bool read_errors(Endpoint *e)
 	return true;
 }
 
+// The provider does its work in this call, so the lock is not held meanwhile. True: there may be
+// more.
 bool read_completions(Endpoint *e)
 {
-	struct fi_cq_msg_entry v[32];
-	ssize_t n = fi_cq_read(e->provider.cq, v, 32);
+	constexpr size_t most = 32;
+	struct fi_cq_msg_entry v[most];
+	ssize_t n = fi_cq_read(e->provider.cq, v, most);
+	Guard<Mutex> g(e->lock);
 	if (n == -FI_EAVAIL)
 		return read_errors(e);
 	for (ssize_t i = 0; i < n; i++) {
@@ -101,7 +105,7 @@ bool read_completions(Endpoint *e)
 		else
 			arrived(e, static_cast<Slot *>(c), v[i].len);
 	}
-	return n > 0;
+	return n == most;
 }
 
 void give_room(Peer *p)
@@ -109,6 +113,17 @@ void give_room(Peer *p)
 	if (p->state == Peer::State::ready && p->outgoing.empty() &&
 	    p->flow.consumed + window - p->flow.granted >= window / 2)
 		say(p, Kind::credit, 0);
+}
+
+void send_submitted(Endpoint *e)
+{
+	Guard<Mutex> g(e->lock);
+	if (e->submitted.empty())
+		return;
+	for (List<Op> all = e->submitted.take_all(); Op *o = all.pop();)
+		accept(e, o);
+	for (Peer *p = e->peers; p != nullptr; p = p->next)
+		pump(e, p);
 }
 
 bool under_way(const Endpoint *e)
@@ -180,7 +195,16 @@ void free_slots(Endpoint *e)
 void changed(Endpoint *e)
 {
 	e->changes.fetch_add(1, mo::seq_cst);
-	futex_wake(e->changes, INT_MAX);
+	if (e->change_waiters.load(mo::seq_cst) != 0)
+		futex_wake(e->changes, INT_MAX);
+}
+
+int wait_for_change(Endpoint *e, uint32_t seen, const struct timespec *limit)
+{
+	e->change_waiters.fetch_add(1, mo::seq_cst);
+	int error = futex_wait(e->changes, seen, limit);
+	e->change_waiters.fetch_sub(1, mo::seq_cst);
+	return error;
 }
 
 void finish(Op *o, ssize_t result)
@@ -244,17 +268,16 @@ void close(Endpoint *e)
 
 bool step(Endpoint *e)
 {
+	// What callers have left goes out first: the provider's own work takes longer.
+	send_submitted(e);
+	bool more = read_completions(e);
 	Guard<Mutex> g(e->lock);
-	bool some = !e->submitted.empty();
-	for (List<Op> all = e->submitted.take_all(); Op *o = all.pop();)
-		accept(e, o);
-	some = read_completions(e) || some;
-	some = give_slots(e) || some;
+	give_slots(e);
 	uint64_t now = monotonic_ns();
 	for (Peer *p = e->peers; p != nullptr; p = p->next) {
 		give_room(p);
 		look_at_time(e, p, now);
-		some = pump(e, p) || some;
+		pump(e, p);
 	}
 	if (e->exports != nullptr)
 		end_exports(e, now);
@@ -264,7 +287,7 @@ bool step(Endpoint *e)
 		if (end(e, now))
 			e->over = true; // the thread closes it, without the lock
 	}
-	return some;
+	return more;
 }
 
 int longest_sleep(Endpoint *e)

@@ -240,6 +240,7 @@ struct Endpoint : EndpointOfThread, EndpointName {
 	uint64_t numbers;
 	struct fabric_stat figures;
 	std::atomic<uint32_t> changes; // of what callers wait for
+	std::atomic<uint32_t> change_waiters;
 };
 
 } // namespace sigevec::remote
@@ -255,13 +256,15 @@ using remote::Endpoint;
 // By the thread, without the lock. 0 or an errno.
 int open(Endpoint *e, const provider::Address &a);
 void close(Endpoint *e);
-// One round; true: there was something to do.
+// One round; true: there may be more to do at once.
 bool step(Endpoint *e);
 // ms until the next round that nothing asks for; -1: for ever.
 int longest_sleep(Endpoint *e);
 void finish(Op *o, ssize_t result); // its request; o stays
 void free_op(Op *o);
 void changed(Endpoint *e); // any thread
+// Until that, or the limit. 0 or an errno of futex(2). Any thread, without the lock.
+int wait_for_change(Endpoint *e, uint32_t seen, const struct timespec *limit);
 
 // ---- address.cpp
 

@@ -115,9 +115,9 @@ void note_room(Endpoint *e, Peer *p, const Header &h)
 	if (h.granted <= p->flow.may_send)
 		return;
 	p->flow.may_send = h.granted;
-	p->wanted = false;
 	send_waiting(e, p);
-	changed(e);
+	if (std::exchange(p->wanted, false))
+		changed(e);
 }
 
 void make_readable(Endpoint *e)

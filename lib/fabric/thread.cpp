@@ -82,13 +82,13 @@ void run_commands()
 
 bool go_round()
 {
-	bool some = false;
-	each([&some](Endpoint *e) {
-		some = step(e) || some;
+	bool more = false;
+	each([&more](Endpoint *e) {
+		more = step(e) || more;
 		if (e->over)
 			close(e);
 	});
-	return some;
+	return more;
 }
 
 // Whether all providers agree to a sleep; what they have to tell they tell by their descriptors
@@ -234,7 +234,7 @@ bool wait_for_closing()
 				break;
 			some = true;
 			constexpr timespec moment{0, 10000000};
-			futex_wait(e->changes, seen, &moment);
+			wait_for_change(e, seen, &moment);
 		}
 	return some;
 }
