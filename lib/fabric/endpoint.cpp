@@ -52,6 +52,7 @@ void sent(Endpoint *e, Op *o)
 	transfer_over(o);
 	count(e, o);
 	o->peer->when.heard = o->does == Op::Does::get ? monotonic_ns() : o->peer->when.heard;
+	e->told = e->told || o->request != nullptr;
 	finish(o, static_cast<ssize_t>(o->size));
 	free_op(o);
 }
@@ -266,7 +267,7 @@ void close(Endpoint *e)
 	changed(e);
 }
 
-bool step(Endpoint *e)
+Round step(Endpoint *e)
 {
 	// What callers have left goes out first: the provider's own work takes longer.
 	send_submitted(e);
@@ -287,7 +288,7 @@ bool step(Endpoint *e)
 		if (end(e, now))
 			e->over = true; // the thread closes it, without the lock
 	}
-	return more;
+	return {more, std::exchange(e->told, false)};
 }
 
 int longest_sleep(Endpoint *e)

@@ -237,6 +237,7 @@ struct Endpoint : EndpointOfThread, EndpointName {
 	fabric::List<fabric::Op> submitted;
 	Slots slots;
 	bool readable; // the program's end has been told
+	bool told;     // so has somebody, since the last round
 	uint64_t numbers;
 	struct fabric_stat figures;
 	std::atomic<uint32_t> changes; // of what callers wait for
@@ -256,8 +257,12 @@ using remote::Endpoint;
 // By the thread, without the lock. 0 or an errno.
 int open(Endpoint *e, const provider::Address &a);
 void close(Endpoint *e);
-// One round; true: there may be more to do at once.
-bool step(Endpoint *e);
+// What a round has brought.
+struct Round {
+	bool more; // there may be more to do at once
+	bool told; // a caller has been told of something
+};
+Round step(Endpoint *e);
 // ms until the next round that nothing asks for; -1: for ever.
 int longest_sleep(Endpoint *e);
 void finish(Op *o, ssize_t result); // its request; o stays

@@ -134,6 +134,7 @@ void deliver(Endpoint *e, Slot *s)
 	s->peer->flow.kept++;
 	e->slots.arrived.push(s);
 	e->figures.waiting++;
+	e->told = true;
 	make_readable(e);
 }
 

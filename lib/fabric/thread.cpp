@@ -80,15 +80,16 @@ void run_commands()
 	}
 }
 
-bool go_round()
+Round go_round()
 {
-	bool more = false;
-	each([&more](Endpoint *e) {
-		more = step(e) || more;
+	Round all = {};
+	each([&all](Endpoint *e) {
+		Round r = step(e);
+		all = {all.more || r.more, all.told || r.told};
 		if (e->over)
 			close(e);
 	});
-	return more;
+	return all;
 }
 
 // Whether all providers agree to a sleep; what they have to tell they tell by their descriptors
@@ -139,6 +140,34 @@ void sleep(uint32_t seen)
 	}
 }
 
+// Whether to look for a caller's next work before sleeping. Who has been told of something often
+// wants more at once, and to be woken for it costs more than to look so long; who does not is
+// hardly looked for any more.
+class Habit {
+public:
+	// True: there is some.
+	bool look(uint32_t seen)
+	{
+		if (credit_ == 0 && ++passed_ % seldom != 0)
+			return false;
+		sched_yield(); // to who has been told, where that one waits for this processor
+		uint64_t end = monotonic_ns() + long_enough;
+		bool came;
+		while (!(came = work.load(mo::seq_cst) != seen) && monotonic_ns() < end)
+			relax();
+		if (came)
+			credit_ = credit_ < most_credit ? credit_ + 1 : credit_;
+		else
+			credit_ = credit_ > 0 ? credit_ - 1 : 0;
+		return came;
+	}
+
+private:
+	static constexpr uint64_t long_enough = 20000; // ns
+	static constexpr uint32_t most_credit = 8, seldom = 32;
+	uint32_t credit_ = most_credit, passed_ = 0;
+} habit;
+
 void *main(void *)
 {
 	host->enter();
@@ -148,8 +177,10 @@ void *main(void *)
 	while (ready) {
 		uint32_t seen = work.load(mo::seq_cst);
 		run_commands();
-		if (!go_round() && work.load(mo::seq_cst) == seen)
-			sleep(seen);
+		Round r = go_round();
+		if (r.more || work.load(mo::seq_cst) != seen || (r.told && habit.look(seen)))
+			continue;
+		sleep(seen);
 	}
 	return nullptr;
 }
