@@ -28,6 +28,7 @@ struct Device {
 	enum class Kind : uint8_t { ether, remote } kind;
 	std::atomic<int> fd;            // the program's, or the association's duplicate
 	int error;                      // the device is no more, or 0
+	uint32_t seen;                  // an endpoint's, when there was nothing to take
 	uint64_t reported_drops;        // drops that an event has told of
 	uint32_t with_kernel, wanted;   // slots in the fill ring, and how many there are to be
 	std::atomic<uint64_t> bytes_in; // written with the lock held, read at any time
@@ -47,6 +48,8 @@ struct DeviceOps {
 	ssize_t (*take)(Association *a, const receive::Want &w, Arrival *x);
 	bool (*refill)(Device *d);
 	bool (*failed)(Device *d);
+	// Of an endpoint, without the lock: until there may be something again. 0 or -errno.
+	ssize_t (*sleep)(Device *d, uint32_t seen, const struct timespec *limit);
 };
 extern const DeviceOps device_ops;
 

@@ -42,7 +42,8 @@ struct Blocking {
 	Arrival x;        // room for what it waits for
 	Blocked *sleeper; // where it waits for that
 	Region *region;   // instead: wait until something comes back to it
-	uint32_t seen;    // its given_back; or `arrivals' of a socket that the receiver serves
+	uint32_t seen;    // its given_back; or `arrivals' of a socket that the receiver serves; or
+			  // an endpoint's
 	bool served;
 	bool frames; // a network device's queue, or an endpoint
 	bool tells;  // which tells of its end
@@ -72,7 +73,7 @@ ssize_t attempt_frame(Association *a, const Want &w, void **address, Blocking *b
 	      {},
 	      nullptr,
 	      nullptr,
-	      0,
+	      a->device->seen,
 	      false,
 	      true,
 	      a->device->kind == Device::Kind::remote};
@@ -252,14 +253,19 @@ ssize_t sleep_for_frame(int fd, const Blocking &b, Patience *p)
 	timespec rest = moment;
 	if (!p->until.never && !p->until.left(rest))
 		return -EAGAIN;
-	bool for_ever = b.tells && p->until.never;
 	if (!b.tells && (rest.tv_sec != 0 || rest.tv_nsec > moment.tv_nsec))
 		rest = moment;
 	Blocked *sleeper = nullptr;
-	if (association::Remembered a(b.place); a)
+	Device *endpoint = nullptr;
+	if (association::Remembered a(b.place); a) {
 		sleeper = blocked::enter(a.get(), nullptr);
+		endpoint = b.tells ? a->device : nullptr;
+	}
 	struct pollfd ready = {fd, POLLIN, 0};
-	ssize_t n = sys::poll(&ready, 1, for_ever ? nullptr : &rest) < 0 ? -errno : 0;
+	ssize_t n = endpoint != nullptr
+			    ? device_ops.sleep(endpoint, b.seen, p->until.never ? nullptr : &rest)
+		    : sys::poll(&ready, 1, &rest) < 0 ? -errno
+						      : 0;
 	association::Remembered a(b.place);
 	return sleeper != nullptr && blocked::leave(a.get(), sleeper) ? 0 : n;
 }

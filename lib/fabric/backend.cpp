@@ -61,6 +61,7 @@ struct Detach : thread::Command {
 
 void detach(Endpoint *e)
 {
+	wake_receivers(e);
 	Detach d(e);
 	thread::run(&d);
 	for (;;) {
@@ -96,6 +97,7 @@ ssize_t first(Endpoint *e, int fd, remote::Message *m)
 	const Slot *s = e->slots.arrived.first;
 	if (s == nullptr) {
 		not_readable(e, fd);
+		m->seen = e->receivers.came.load(mo::relaxed);
 		return -EAGAIN;
 	}
 	m->data = s->data;
@@ -120,6 +122,24 @@ void consumed(Endpoint *e, int fd)
 	}
 	if (wake)
 		thread::wake();
+}
+
+int wait_for_message(Endpoint *e, uint32_t seen, const struct timespec *limit)
+{
+	auto &r = e->receivers;
+	// With a limit the kernel never begins it anew by itself.
+	constexpr timespec long_time{3600, 0};
+	{
+		Guard<Mutex> g(e->lock);
+		if (r.came.load(mo::relaxed) != seen || e->figures.waiting > r.woken)
+			return 0;
+		r.waiting++;
+	}
+	int error = futex_wait(r.came, seen, limit != nullptr ? limit : &long_time);
+	Guard<Mutex> g(e->lock);
+	r.waiting--;
+	r.woken -= r.woken != 0;
+	return error;
 }
 
 // nullptr: errno.
@@ -247,7 +267,8 @@ ssize_t send(Endpoint *e, const struct iovec *v, size_t n, const struct sockaddr
 } // namespace
 
 constinit const remote::Backend backend = {
-	attach_and_tell, detach, first, consumed, send, wait_for_change, thread::after_fork,
+	attach_and_tell,  detach, first,           consumed,
+	wait_for_message, send,   wait_for_change, thread::after_fork,
 };
 
 } // namespace sigevec::fabric

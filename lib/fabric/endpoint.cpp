@@ -17,6 +17,7 @@ constexpr uint64_t linger = 5000000000;  // ns, for what is under way when it is
 constexpr uint64_t again = 100000000;    // and until who has not said what has come is asked again
 constexpr uint64_t good_bye = 200000000; // and for telling peers of it
 constexpr int moment_ms = 1, look_ms = 200;
+constexpr size_t most_read = 32; // of the provider's completions in a round
 
 void unlink(Op *o)
 {
@@ -46,14 +47,35 @@ void count(Endpoint *e, const Op *o)
 	}
 }
 
-void sent(Endpoint *e, Op *o)
+// What is told once the lock is released: who is woken by it, on this processor, wants the lock
+// next.
+struct Told {
+	struct End {
+		Request *request;
+		ssize_t result;
+	} ends[most_read];
+	size_t count;
+	uint32_t receivers;
+
+	void tell(Endpoint *e)
+	{
+		for (size_t i = 0; i < count; i++)
+			host->finish(ends[i].request, ends[i].result);
+		if (receivers != 0)
+			futex_wake(e->receivers.came, static_cast<int>(receivers));
+	}
+};
+
+void sent(Endpoint *e, Op *o, Told *t)
 {
 	unlink(o);
 	transfer_over(o);
 	count(e, o);
 	o->peer->when.heard = o->does == Op::Does::get ? monotonic_ns() : o->peer->when.heard;
-	e->told = e->told || o->request != nullptr;
-	finish(o, static_cast<ssize_t>(o->size));
+	if (Request *r = std::exchange(o->request, nullptr); r != nullptr) {
+		e->told = true;
+		t->ends[t->count++] = {r, static_cast<ssize_t>(o->size)};
+	}
 	free_op(o);
 }
 
@@ -78,6 +100,7 @@ void failed(Endpoint *e, Context *c, int error)
 
 bool read_errors(Endpoint *e)
 {
+	Guard<Mutex> g(e->lock);
 	struct fi_cq_err_entry x = {};
 	ssize_t n = fi_cq_readerr(e->provider.cq, &x, 0);
 	if (n < 1)
@@ -87,26 +110,36 @@ bool read_errors(Endpoint *e)
 	return true;
 }
 
-// The provider does its work in this call, so the lock is not held meanwhile. True: there may be
-// more.
-bool read_completions(Endpoint *e)
+void take_completions(Endpoint *e, const struct fi_cq_msg_entry *v, size_t n, Told *t)
 {
-	constexpr size_t most = 32;
-	struct fi_cq_msg_entry v[most];
-	ssize_t n = fi_cq_read(e->provider.cq, v, most);
 	Guard<Mutex> g(e->lock);
-	if (n == -FI_EAVAIL)
-		return read_errors(e);
-	for (ssize_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		auto *c = static_cast<Context *>(v[i].op_context);
 		if (c == nullptr)
 			continue;
 		if (c->what == Context::What::op)
-			sent(e, static_cast<Op *>(c));
+			sent(e, static_cast<Op *>(c), t);
 		else
 			arrived(e, static_cast<Slot *>(c), v[i].len);
 	}
-	return n == most;
+	t->receivers = std::exchange(e->receivers.to_wake, 0);
+}
+
+// The provider does its work in this call, so the lock is not held meanwhile. True: there may be
+// more.
+bool read_completions(Endpoint *e)
+{
+	struct fi_cq_msg_entry v[most_read];
+	ssize_t n = fi_cq_read(e->provider.cq, v, most_read);
+	if (n == -FI_EAVAIL)
+		return read_errors(e);
+	if (n <= 0)
+		return false;
+	Told t;
+	t.count = 0;
+	take_completions(e, v, static_cast<size_t>(n), &t);
+	t.tell(e);
+	return n == most_read;
 }
 
 void give_room(Peer *p)
@@ -265,6 +298,7 @@ void close(Endpoint *e)
 	e->inner = -1;
 	e->state.store(Endpoint::unused, mo::release);
 	changed(e);
+	wake_receivers(e);
 }
 
 Round step(Endpoint *e)
@@ -282,6 +316,7 @@ Round step(Endpoint *e)
 	}
 	if (e->exports != nullptr)
 		end_exports(e, now);
+	look_at_untold(e, now);
 	if (e->state.load(mo::relaxed) == Endpoint::closing) {
 		if (e->ends == 0)
 			e->ends = now + linger;
@@ -296,7 +331,9 @@ int longest_sleep(Endpoint *e)
 	Guard<Mutex> g(e->lock);
 	if (e->state.load(mo::relaxed) == Endpoint::closing)
 		return moment_ms;
-	int ms = !e->slots.idle.empty() || e->slots.given < offered_slots ? moment_ms : -1;
+	int ms = !e->slots.idle.empty() || e->slots.given < offered_slots
+			 ? moment_ms
+			 : look_at_untold(e, monotonic_ns());
 	for (const Peer *p = e->peers; p != nullptr; p = p->next) {
 		if (!p->outgoing.empty())
 			return moment_ms;

@@ -209,6 +209,18 @@ struct Slots {
 	uint32_t given;                           // to the provider
 };
 
+// Calls that wait for a message. Who is woken for one takes it a moment later, so the program's
+// descriptor is not told of that one, unless nobody comes for it.
+struct Receivers {
+	std::atomic<uint32_t> came; // changes when one of them is to look
+	// woken: of those that wait, they have not returned yet. to_wake: of those, by the thread,
+	// once it has released the lock.
+	uint32_t waiting, woken, to_wake;
+	// Since when a message lies there for one that was woken, and how many had been received
+	// by then.
+	uint64_t untold, received;
+};
+
 // What only the thread uses.
 struct EndpointOfThread {
 	fabric::Provider provider;
@@ -236,6 +248,7 @@ struct Endpoint : EndpointOfThread, EndpointName {
 	fabric::Export *exports;
 	fabric::List<fabric::Op> submitted;
 	Slots slots;
+	Receivers receivers;
 	bool readable; // the program's end has been told
 	bool told;     // so has somebody, since the last round
 	uint64_t numbers;
@@ -311,6 +324,10 @@ bool give_slots(Endpoint *e);
 void arrived(Endpoint *e, Slot *s, size_t size);
 // Any thread.
 void received(Endpoint *e, Slot *s);
+// What nobody has come for becomes the descriptor's. ms until that is to be looked at; -1: never.
+int look_at_untold(Endpoint *e, uint64_t now);
+// Without the lock. All look.
+void wake_receivers(Endpoint *e);
 
 // ---- export.cpp
 

@@ -135,7 +135,14 @@ void deliver(Endpoint *e, Slot *s)
 	e->slots.arrived.push(s);
 	e->figures.waiting++;
 	e->told = true;
-	make_readable(e);
+	auto &r = e->receivers;
+	if (r.waiting <= r.woken) {
+		make_readable(e);
+		return;
+	}
+	r.woken++;
+	r.to_wake++;
+	r.came.fetch_add(1, mo::release);
 }
 
 Slot **early(Peer *p, uint64_t number)
@@ -272,6 +279,31 @@ bool take(Endpoint *e, Slot *s, size_t size)
 }
 
 } // namespace
+
+int look_at_untold(Endpoint *e, uint64_t now)
+{
+	constexpr uint64_t patience = 5000000; // ns
+	auto &r = e->receivers;
+	if (e->readable || e->slots.arrived.empty()) {
+		r.untold = 0;
+		return -1;
+	}
+	if (r.untold == 0 || r.received != e->figures.received) {
+		r.untold = now;
+		r.received = e->figures.received;
+	}
+	if (now - r.untold < patience)
+		return static_cast<int>(patience / 1000000);
+	r.untold = 0;
+	make_readable(e);
+	return -1;
+}
+
+void wake_receivers(Endpoint *e)
+{
+	e->receivers.came.fetch_add(1, mo::release);
+	futex_wake(e->receivers.came, INT_MAX);
+}
 
 void arrived(Endpoint *e, Slot *s, size_t size)
 {

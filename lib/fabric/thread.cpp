@@ -235,7 +235,10 @@ Endpoint *make()
 	void *m = old ? e : malloc(sizeof(Endpoint));
 	if (m == nullptr)
 		return nullptr;
+	// Who still waits for the former's messages is to see that it is no more.
+	uint32_t came = old ? e->receivers.came.load(mo::relaxed) + 1 : 0;
 	e = new (m) Endpoint{};
+	e->receivers.came.store(came, mo::relaxed);
 	e->next = next;
 	e->inner = e->region = -1;
 	e->largest = largest_message;

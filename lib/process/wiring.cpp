@@ -98,6 +98,9 @@ constinit const dma::DeviceOps dma::device_ops = {
 	},
 	[](dma::Device *d) { return is_remote(d) || ether::device::refill(of_ether(d)); },
 	[](dma::Device *d) { return !is_remote(d) && ether::device::failed(of_ether(d)); },
+	[](dma::Device *d, uint32_t seen, const struct timespec *limit) {
+		return remote::device::sleep(of_remote(d), seen, limit);
+	},
 };
 
 } // namespace sigevec

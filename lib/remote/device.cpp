@@ -112,9 +112,10 @@ void note_sender(const Message &m, const dma::receive::Want &w, dma::Arrival *x)
 ssize_t take(dma::Association *a, const dma::receive::Want &w, dma::Arrival *x)
 {
 	auto *d = static_cast<Device *>(a->device);
-	Message m;
+	Message m{};
 	*x = {};
 	ssize_t n = d->backend->first(d->endpoint, dma::association::file_of(a), &m);
+	d->seen = m.seen;
 	if (n < 0)
 		return n;
 	// What waits in the association's queue keeps its sender there.
@@ -131,6 +132,12 @@ ssize_t take(dma::Association *a, const dma::receive::Want &w, dma::Arrival *x)
 	note_sender(m, w, x);
 	d->backend->consumed(d->endpoint, dma::association::file_of(a));
 	return n;
+}
+
+ssize_t sleep(Device *d, uint32_t seen, const struct timespec *limit)
+{
+	int e = d->backend->wait_for_message(d->endpoint, seen, limit);
+	return e == EINTR ? -EINTR : 0;
 }
 
 ssize_t send(Device *d, const struct msghdr &m, uint32_t *seen)

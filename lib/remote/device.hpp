@@ -39,7 +39,10 @@ int attach(Device *d, dma::Region *r, size_t largest);
 void detach(Device *d);
 ssize_t take(dma::Association *a, const dma::receive::Want &w, dma::Arrival *x);
 
-// The same: a message from pieces. Bytes or -errno; -EAGAIN: wait() with *seen, without the lock.
+// Without the lock.
+ssize_t sleep(Device *d, uint32_t seen, const struct timespec *limit);
+
+// With it: a message from pieces. Bytes or -errno; -EAGAIN: wait() with *seen, without the lock.
 ssize_t send(Device *d, const struct msghdr &m, uint32_t *seen);
 
 // A request that has been created, by its call. 0 or an errno: it has not begun.

@@ -22,7 +22,7 @@ struct Request;
 namespace sigevec::remote {
 
 // Of both tables together.
-constexpr unsigned version = 2;
+constexpr unsigned version = 3;
 
 // libsigevec_fabric's; its memory is never given back, so that a pointer may be late.
 struct Endpoint;
@@ -33,6 +33,7 @@ struct Message {
 	size_t size;
 	const struct sockaddr *from;
 	socklen_t from_length;
+	uint32_t seen; // there is none: what to wait with for one
 };
 
 struct Backend {
@@ -46,6 +47,9 @@ struct Backend {
 	// program's number, by which the endpoint is told to be readable.
 	ssize_t (*first)(Endpoint *e, int fd, Message *m);
 	void (*consumed)(Endpoint *e, int fd);
+	// Until there may be one for this caller, without the descriptor's being told, or the
+	// region is the endpoint's no longer. 0 or an errno of futex(2); EINTR after each handler.
+	int (*wait_for_message)(Endpoint *e, uint32_t seen, const struct timespec *limit);
 	// All of v lies in pieces of regions. r nullptr: its size, or -EAGAIN: *seen is what to
 	// wait with. Otherwise 0, and r is finished when it has been sent. -errno: nothing has been
 	// done.
