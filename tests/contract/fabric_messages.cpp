@@ -116,6 +116,43 @@ BOOST_AUTO_TEST_CASE(a_full_region_is_enobufs_and_reception_goes_on)
 	BOOST_TEST((t.there.receive() == "first"));
 }
 
+BOOST_AUTO_TEST_CASE(what_a_receiver_that_is_woken_has_no_room_for_is_the_descriptors)
+{
+	const Two t;
+	const auto all = t.there_region.fill();
+	const void *p;
+	Waiter waiter([&] { return sio_recvfrom(t.there, &p, longest, 0, nullptr, 0); });
+	BOOST_TEST(waiter.asleep());
+	BOOST_TEST(!t.there.readable());
+	BOOST_TEST(t.here.send(t.there.card(), "first") == 5);
+	BOOST_TEST(waiter.returns());
+	BOOST_TEST(waiter.result() == -1);
+	BOOST_TEST(waiter.error() == ENOBUFS);
+	BOOST_TEST(t.there.readable(1000 * int(hang_limit.count())));
+	t.there_region.release(all);
+	BOOST_TEST((t.there.receive() == "first"));
+	BOOST_TEST(!t.there.readable());
+}
+
+BOOST_AUTO_TEST_CASE(a_receiver_that_waits_ends_with_the_endpoint_or_its_region)
+{
+	const Region region(region_size);
+	const void *p;
+	for (const bool closes : {false, true}) {
+		Endpoint there(region);
+		const int fd = there;
+		Waiter waiter([&] { return sio_recvfrom(fd, &p, longest, 0, nullptr, 0); });
+		BOOST_TEST(waiter.asleep());
+		if (closes)
+			there.end();
+		else
+			region.disassociate(fd);
+		BOOST_TEST(waiter.returns());
+		BOOST_TEST(waiter.result() == -1);
+		BOOST_TEST(waiter.error() == (closes ? EBADF : ECANCELED));
+	}
+}
+
 BOOST_AUTO_TEST_CASE(what_is_larger_than_the_receiver_takes_is_emsgsize_at_the_sender)
 {
 	const Two t(DMA_BUFSIZE(1000));
