@@ -2,6 +2,7 @@
 //
 // ec_create, ec_destroy, ec_to_fd, ec_next_event, ec_next_events, ec_submit, ec_post, ec_set_limit,
 // ec_moderate, ec_busy_poll, ec_stat.
+#include "api/result.hpp"
 #include "base/memory_order.hpp"
 #include "base/shortage.hpp"
 #include "channel/moderation.hpp"

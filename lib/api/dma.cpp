@@ -2,6 +2,7 @@
 //
 // dma_alloc, dma_free, dma_import, dma_assoc, dma_disassoc, dma_attach, dma_detach, dma_stat,
 // async_io_notify.
+#include "api/result.hpp"
 #include "dma/association.hpp"
 #include "dma/attachment.hpp"
 #include "dma/pool.hpp"

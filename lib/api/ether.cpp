@@ -2,6 +2,7 @@
 //
 // ether_open.
 #include "sigevec/ether.h"
+#include "api/result.hpp"
 
 #include "ether/device.hpp"
 #include "runtime/process.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // ev_send, ev_recv, ... : one-call requests.
+#include "api/result.hpp"
 #include "api/socket.hpp"
 #include "channel/channel.hpp"
 #include "dma/receive.hpp"

@@ -2,6 +2,7 @@
 //
 // sigevec_get_engine, sigevec_get_limits, sigevec_set_limits, sigevec_get_stats.
 #include "sigevec/info.h"
+#include "api/result.hpp"
 
 #include "base/memory_order.hpp"
 #include "dma/region.hpp"

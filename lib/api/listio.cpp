@@ -2,6 +2,7 @@
 //
 // lio_listio.
 #include "aiocb.hpp"
+#include "api/result.hpp"
 #include "api/socket.hpp"
 #include "base/memory_order.hpp"
 #include "channel/wakeup.hpp"

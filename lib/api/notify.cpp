@@ -6,6 +6,7 @@
 // Whoever does not ask for SIGEV_EC gets libc's function and nothing else: nothing is set up, and
 // no other member is read. Not in the static library, whose objects are without PIC: a static
 // program has one function of each name, and there it is libc's.
+#include "api/result.hpp"
 #include "libc.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/ec.h"
@@ -71,7 +72,12 @@ SIGEVEC_EXPORT int getaddrinfo_a(int mode, struct gaicb *list[], int n, struct s
 		errno = EINVAL;
 		return EAI_SYSTEM;
 	}
-	return process::ensure() ? sigevec::addrinfo::start(list, n, *e) : EAI_MEMORY;
+	if (!process::ensure())
+		return EAI_MEMORY;
+	int error = 0, result = sigevec::addrinfo::start(list, n, *e, &error);
+	if (result == EAI_SYSTEM || result == EAI_AGAIN)
+		errno = error != 0 ? error : errno;
+	return result;
 }
 
 SIGEVEC_EXPORT int gai_suspend(const struct gaicb *const list[], int n,

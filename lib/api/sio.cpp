@@ -2,6 +2,7 @@
 //
 // sio_reserve, sio_release, sio_send, sio_sendto, sio_sendmsg, sio_recv, sio_recvfrom, sio_recvmsg.
 #include "sigevec/sio.h"
+#include "api/result.hpp"
 
 #include "api/socket.hpp"
 #include "base/descriptor.hpp"

@@ -2,6 +2,7 @@
 //
 // aio_send, aio_recv, aio_sendto, aio_recvfrom, aio_sendmsg, aio_recvmsg, aio_accept, aio_connect.
 #include "api/socket.hpp"
+#include "api/result.hpp"
 
 #include "dma/region.hpp"
 #include "dma/request.hpp"

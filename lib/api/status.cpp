@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // aio_error, aio_return: async-signal-safe.
+#include "api/result.hpp"
 #include "submit/check.hpp"
 
 #include "aiocb.hpp"

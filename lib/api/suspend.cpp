@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // aio_suspend, aio_waitcomplete.
+#include "api/result.hpp"
 #include "submit/check.hpp"
 
 #include "aiocb.hpp"

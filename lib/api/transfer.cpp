@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // aio_read, aio_write, aio_readv, aio_writev, aio_fsync, aio_init.
+#include "api/result.hpp"
 #include "submit/check.hpp"
 
 #include "aiocb.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // ev_sem_wait, ev_pthread_*, ev_signal, ev_msgrcv, ev_msgsnd, ev_semop.
+#include "api/result.hpp"
 #include "nptl.hpp"
 #include "runtime/process.hpp"
 #include "sigevec/sync.h"

@@ -263,11 +263,11 @@ bool lock_import(Region *r)
 	while (done < l->runs && change_lock(l->run[done].from, l->run[done].size, true))
 		done++;
 	all = all && done == l->runs;
-	int error = errno;
+	int saved = errno;
 	l->runs = done;
 	if (!all)
 		lock(r, false);
-	errno = error;
+	errno = saved;
 	return all;
 }
 

@@ -13,39 +13,41 @@ namespace sigevec::dma::pool {
 
 namespace {
 
-// A descriptor or -1; errno ENOENT also for a device that no module has.
+// A descriptor or -errno; -ENOENT also for a device that no module has.
 int open_device()
 {
 	int fd = static_cast<int>(
 		syscall(SYS_openat, AT_FDCWD, SIGEVEC_DEVICE, O_RDWR | O_CLOEXEC, 0));
-	if (fd < 0 && (errno == ENXIO || errno == ENODEV))
-		errno = ENOENT;
-	return fd;
+	return fd >= 0 ? fd : errno == ENXIO || errno == ENODEV ? -ENOENT : -errno;
 }
 
+// The same.
 int create(size_t size, int node)
 {
-	OwnedFd device(open_device());
-	if (device < 0)
-		return -1;
+	int opened = open_device();
+	if (opened < 0)
+		return opened;
+	OwnedFd device(opened);
 	struct sigevec_pool_create c = {};
 	c.size = size;
 	if (node >= 0) {
 		c.flags = SIGEVEC_POOL_NODE;
 		c.node = node;
 	}
-	return ioctl(device, SIGEVEC_IOC_POOL_CREATE, &c);
+	int fd = ioctl(device, SIGEVEC_IOC_POOL_CREATE, &c);
+	return fd >= 0 ? fd : -errno;
 }
 
 } // namespace
 
 void *map(size_t size, int node, int *error)
 {
-	OwnedFd fd(create(size, node));
-	if (fd < 0) {
-		*error = errno;
+	int created = create(size, node);
+	if (created < 0) {
+		*error = -created;
 		return nullptr;
 	}
+	OwnedFd fd(created);
 	// MAP_POPULATE: a large pool is entered as it is touched, and whoever holds memory for
 	// transfers wants no faults.
 	void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);

@@ -57,23 +57,20 @@ void end(Watch *w)
 	w->life++;
 }
 
-// With `lock' held: a free one. nullptr with errno: EBUSY this descriptor has one, EAGAIN.
-Watch *place(int fd)
+// With `lock' held: a free one, and 0; EBUSY: this descriptor has one; EAGAIN: there is none.
+int place(int fd, Watch **free)
 {
-	Watch *free = nullptr;
+	*free = nullptr;
 	for (Watch &w : table) {
 		if (w.pool != 0 && w.fd == fd) {
-			if (still_there(&w)) {
-				errno = EBUSY;
-				return nullptr;
-			}
+			if (still_there(&w))
+				return EBUSY;
 			end(&w); // the number is another pool's now
 		}
-		if (w.pool == 0 && free == nullptr)
-			free = &w;
+		if (w.pool == 0 && *free == nullptr)
+			*free = &w;
 	}
-	errno = EAGAIN;
-	return free;
+	return *free != nullptr ? 0 : EAGAIN;
 }
 
 // 0 or an errno.
@@ -95,9 +92,9 @@ int notify(int fd, void (*function)(int, void *), void *argument)
 	if (id == 0)
 		return errno == EBADF ? EBADF : ENOTSUP;
 	Guard<Mutex> g(lock);
-	Watch *w = place(fd);
-	if (w == nullptr)
-		return errno;
+	Watch *w;
+	if (int e = place(fd, &w); e != 0)
+		return e;
 	int eventfd = wakeup::make();
 	if (eventfd < 0)
 		return EAGAIN;

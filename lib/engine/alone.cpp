@@ -221,19 +221,17 @@ bool stands_behind(const Request *r)
 	return o != nullptr;
 }
 
-bool submit(Request *r)
+int submit(Request *r)
 {
 	BlockSignals blocked;
 	bool attached = possible(r) && (r->carrier != nullptr || carrier::attach(r) == 0);
-	errno = EAGAIN;
 	if (!attached)
-		return false;
+		return -EAGAIN;
 	Guard<Mutex> g(lock);
 	auto *c = static_cast<OwnThread *>(r->carrier);
 	if (may_overtake(c)) {
 		carrier::let_go(r);
-		errno = EAGAIN;
-		return false;
+		return -EAGAIN;
 	}
 	r->carrier = nullptr;
 	// Its submitter's share: whoever takes the last one tells of it.
@@ -247,7 +245,7 @@ bool submit(Request *r)
 	// Until now it may have been the driver's to those that wait.
 	helper::order_changes.notify(INT_MAX);
 	carrier::begin_alone(c);
-	return true;
+	return 0;
 }
 
 namespace {

@@ -28,9 +28,9 @@ struct OwnThread;
 
 namespace alone {
 
-// As Engine::submit; false: errno is EAGAIN, and nothing has been done. Only within the call that r
+// As Engine::submit; declined: -EAGAIN. Only within the call that r
 // comes from, or where its number is known to be the file still.
-bool submit(Request *r);
+int submit(Request *r);
 bool any();
 // stream::leave, of which who waits here has to know.
 void leave_stream(uint32_t word);

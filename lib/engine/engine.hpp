@@ -21,10 +21,11 @@ struct Engine {
 	// nullptr: the engine cannot.
 	bool (*attempt)(const Call &c, const Descriptor &d, ssize_t *result);
 
-	// Take over r, whose descriptor is r->fd, valid for the length of the call. True: the
-	// engine is the executor and will finish it, perhaps has already. False: declined, nothing
-	// has been done. Called once the aiocb is in progress. nullptr: the engine cannot.
-	bool (*submit)(Request *r);
+	// Take over r, whose descriptor is r->fd, valid for the length of the call. 0: the engine
+	// is the executor and will finish it, perhaps has already. -errno: declined, nothing has
+	// been done; -ENOTSUP: it is not for this engine. Called once the aiocb is in progress.
+	// nullptr: the engine cannot.
+	int (*submit)(Request *r);
 };
 
 // Of a stream, but in no order with what waits there, for it never waits itself: the receives that

@@ -83,29 +83,28 @@ bool over(const FileQueue *q)
 	return q->behind.load(mo::acquire) == ended();
 }
 
-enum class Joined : uint8_t { yes, no, refused };
+// 0: it stands in it; no_queue: it does not; or -errno.
+constexpr int no_queue = 1;
 
 // Where the kernel does not compare files (Same::unknown) all of an inode are in one queue, each
 // with its own file, so that the order is kept whichever it is.
-Joined join_with_file(FileQueue *q, Request *r)
+int join_with_file(FileQueue *q, Request *r)
 {
 	if (r->is_sync())
-		return Joined::no;
+		return no_queue;
 	int file = helper::hold(r->fd.load(mo::relaxed));
-	if (file < 0) {
-		errno = file == -EBADF ? EBADF : EAGAIN;
-		return Joined::refused;
-	}
+	if (file < 0)
+		return -helper::refusal(file);
 	r->file = file;
 	if (push(q, r))
-		return Joined::yes;
+		return 0;
 	r->file = -1;
 	helper::close_inside(file);
-	return Joined::no;
+	return no_queue;
 }
 
 // Puts r into its file's queue, if there is one. Frees those that have ended.
-Joined join(Shard &s, Request *r)
+int join(Shard &s, Request *r)
 {
 	FileQueue **p = &s.queues;
 	while (FileQueue *q = *p) {
@@ -116,13 +115,13 @@ Joined join(Shard &s, Request *r)
 		}
 		Same same = fits(q, r);
 		if (same == Same::yes && push(q, r))
-			return Joined::yes;
+			return 0;
 		if (same == Same::unknown)
-			if (Joined j = join_with_file(q, r); j != Joined::no)
-				return j;
+			if (int e = join_with_file(q, r); e != no_queue)
+				return e;
 		p = &q->next;
 	}
-	return Joined::no;
+	return no_queue;
 }
 
 // Where a worker copies beside the program the next write is about to come; and each queue that
@@ -191,35 +190,31 @@ void synchronize(Request *r, int fd)
 
 } // namespace
 
-bool submit(Request *r)
+int submit(Request *r)
 {
 	// Started before the lock is taken: the hand-over under the lock then takes no other lock.
-	if (helper::get() == nullptr) {
-		errno = EAGAIN;
-		return false;
-	}
+	if (helper::get() == nullptr)
+		return -EAGAIN;
 	Shard &s = shard_of(r->ino.load(mo::relaxed));
 	Guard<Mutex> g(s.lock);
-	if (Joined j = join(s, r); j != Joined::no)
-		return j == Joined::yes;
+	if (int e = join(s, r); e != no_queue)
+		return e;
 	auto *q = static_cast<FileQueue *>(malloc(sizeof(FileQueue)));
-	if (q == nullptr) {
-		errno = EAGAIN;
-		return false;
-	}
+	if (q == nullptr)
+		return -EAGAIN;
 	new (q) FileQueue{
 		s.queues, r->dev.load(mo::relaxed), r->ino.load(mo::relaxed), r->flags, -1, r,
 		nullptr};
 	r->post.object = q;
 	// The worker does not look at the number here; who does has the lock.
-	if (!helper::to_worker(helper::MessageType::file_queue, r, &q->file)) {
+	if (int e = helper::to_worker(helper::MessageType::file_queue, r, &q->file); e != 0) {
 		free(q);
-		return false;
+		return e;
 	}
 	// It may have ended already; whoever holds the lock next sees that.
 	s.queues = q;
 	s.used.store(true, mo::relaxed);
-	return true;
+	return 0;
 }
 
 bool empty(uint64_t dev, uint64_t ino)
@@ -240,7 +235,7 @@ bool submit_behind(Request *sync)
 		return false;
 	Shard &s = shard_of(sync->ino.load(mo::relaxed));
 	Guard<Mutex> g(s.lock);
-	return join(s, sync) == Joined::yes;
+	return join(s, sync) == 0;
 }
 
 Request *first(const FileQueue *q)

@@ -30,8 +30,8 @@ struct FileQueue;
 
 namespace filequeue {
 
-// True: r will be carried out; false: errno. Not async-signal-safe.
-bool submit(Request *r);
+// 0: r will be carried out; or -errno. Not async-signal-safe.
+int submit(Request *r);
 
 // Whether no write to the file is queued or under way here.
 bool empty(uint64_t dev, uint64_t ino);

@@ -81,29 +81,29 @@ HeldFile *make(const Request *r)
 				{false}};
 }
 
-// With a file of its own, which others may join from now on.
-bool bring(Shard &s, Request *r)
+// With a file of its own, which others may join from now on. 0 or -errno.
+int bring(Shard &s, Request *r)
 {
 	HeldFile *f = make(r);
 	r->held = f;
-	if (!helper::to_driver(r)) {
+	if (int e = helper::to_driver(r); e != 0) {
 		// r goes on by another way, which asks.
 		r->held = nullptr;
 		free(f);
-		return false;
+		return e;
 	}
 	if (f == nullptr)
-		return true;
+		return 0;
 	// r may have ended already; then nobody joins it.
 	Guard<Mutex> g(s.lock);
 	f->next = s.files;
 	s.files = f;
-	return true;
+	return 0;
 }
 
 } // namespace
 
-bool to_driver(Request *r)
+int to_driver(Request *r)
 {
 	helper::Helper *h = helper::get();
 	if (h == nullptr || !r->exact_inode)
@@ -118,7 +118,7 @@ bool to_driver(Request *r)
 		return helper::collecting() ? helper::to_driver(r) : bring(s, r);
 	r->post = {nullptr, helper::MessageType::request, r};
 	helper::post(h, &r->post);
-	return true;
+	return 0;
 }
 
 void arrived(Request *r)

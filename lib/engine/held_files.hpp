@@ -30,9 +30,9 @@ struct HeldFile {
 
 namespace held_files {
 
-// Hands r, a read of a file, to the driver. False: errno, nothing has been done. Not
+// Hands r, a read of a file, to the driver. 0; or -errno: nothing has been done. Not
 // async-signal-safe.
-bool to_driver(Request *r);
+int to_driver(Request *r);
 
 // By the driver, when r has come: with a file of its own, or without.
 void arrived(Request *r);

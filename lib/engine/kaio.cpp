@@ -179,14 +179,14 @@ void have_listened_to(Request *r, Context &c)
 		g->leave(); // an fsync has been quicker
 }
 
-bool submit(Request *r)
+int submit(Request *r)
 {
 	if (!suitable(r))
-		return false;
+		return -ENOTSUP;
 	Context *c = own_context();
 	if (c == nullptr) {
 		passed_on(stats::kaio_full, r->fd.load(mo::relaxed), r->begun);
-		return false;
+		return -ENOTSUP;
 	}
 	auto index = static_cast<int>(c - all);
 	Batch *list = r->notification.batch;
@@ -195,12 +195,12 @@ bool submit(Request *r)
 	// have to do it, or refuse.
 	if (notifies && !start_listening(index)) {
 		passed_on(stats::kaio_full, r->fd.load(mo::relaxed), r->begun);
-		return false;
+		return -ENOTSUP;
 	}
 	// aio_cancel of another thread may have been quicker.
 	if (!r->change(State::queued, State::running)) {
 		requests::release(r);
-		return true;
+		return 0;
 	}
 	r->generation = transfer::generation_of_newborn(r, r->fd.load(mo::relaxed));
 	r->context.store(index, mo::relaxed);
@@ -212,12 +212,12 @@ bool submit(Request *r)
 		have_listened_to(r, *c);
 	if (plugged.depth == 0) {
 		submit_all(*c, &r, 1);
-		return true;
+		return 0;
 	}
 	plugged.v[plugged.count++] = r;
 	if (plugged.count == most_plugged)
 		flush();
-	return true;
+	return 0;
 }
 
 } // namespace

@@ -126,21 +126,18 @@ bool reroute(Request *r, const Descriptor &d)
 	r->set(State::queued);
 	if (r->on_stream())
 		stream::enter(stream::word_of({d.dev, d.ino, true}));
-	return engines::threads.submit(r);
+	return engines::threads.submit(r) == 0;
 }
 
-// No worker can have the file, and what has been accepted is carried out. True: r has ended.
-bool carry_out_here(Request *r, int fd)
+// No worker can have the file, and what has been accepted is carried out.
+void carry_out_here(Request *r, int fd)
 {
-	if (errno != EAGAIN)
-		return false;
 	ssize_t n = -ECANCELED;
 	if (r->change(State::queued, State::running)) {
 		n = transfer::blocking(r, fd);
 		stats_detail::done_by(r, stats_detail::By::threads);
 	}
 	completion::finish(r, n);
-	return true;
 }
 
 } // namespace
@@ -173,7 +170,10 @@ bool pass_on(Request *r)
 	r->by_number = !in_call;
 	r->set(State::queued);
 	// Straight to a worker: this may run in a signal handler, where nothing may be allocated.
-	return helper::to_worker(helper::MessageType::job, r) || carry_out_here(r, fd);
+	int e = helper::to_worker(helper::MessageType::job, r);
+	if (e == -EAGAIN)
+		carry_out_here(r, fd);
+	return e == 0 || e == -EAGAIN;
 }
 
 namespace {

@@ -133,31 +133,30 @@ namespace {
 using stats_detail::By;
 
 // Once it has the request, it may have ended.
-bool give(const Engine &e, Request *r)
+int give(const Engine &e, Request *r)
 {
 	By by = &e == &engines::kaio ? By::kaio : &e == &engines::uring ? By::uring : By::threads;
 	stats_detail::step(trace::Step::given, r, by);
 	return e.submit(r);
 }
 
-bool by_engine(Request *r)
+int by_engine(Request *r)
 {
 	// Carried out as the caller, in the threads' order.
 	if (r->carrier != nullptr)
 		return give(engines::threads, r);
 	const Engine *e = first_choice(r);
-	if (e != nullptr && e->submit != nullptr && give(*e, r))
-		return true;
+	if (e != nullptr && e->submit != nullptr && give(*e, r) == 0)
+		return 0;
 	return give(engines::threads, r);
 }
 
 } // namespace
 
-bool submit(Request *r)
+int submit(Request *r)
 {
-	if (alone::stands_behind(r))
-		return alone::submit(r);
-	return by_engine(r) || (errno == EAGAIN && alone::submit(r));
+	int e = alone::stands_behind(r) ? -EAGAIN : by_engine(r);
+	return e == -EAGAIN ? alone::submit(r) : e;
 }
 
 } // namespace sigevec::select

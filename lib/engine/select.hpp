@@ -15,7 +15,7 @@ std::span<const Engine *const> all();
 // Whether a call may be attempted within the submission.
 bool inline_allowed();
 
-// Hands r to the first engine that takes it. False: errno; nothing has been done.
-bool submit(Request *r);
+// Hands r to the first engine that takes it. 0; or -errno: nothing has been done.
+int submit(Request *r);
 
 } // namespace sigevec::select

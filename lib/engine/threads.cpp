@@ -44,11 +44,11 @@ bool still_waits(const Request *sync)
 	return waits(sync);
 }
 
-bool submit(Request *r)
+int submit(Request *r)
 {
 	// Whoever is before an fsync has it, or else the driver holds it until they have ended.
 	if (r->is_sync() && waits(r) && filequeue::submit_behind(r))
-		return true;
+		return 0;
 	if (r->on_stream() || (r->is_sync() && still_waits(r)))
 		return helper::to_driver(r);
 	if (one_at_a_time(r))

@@ -52,19 +52,20 @@ bool put_and_post(MessageType type, Request *r)
 	return true;
 }
 
-bool hand_over_one(MessageType type, Request *r, int *taken = nullptr)
+// 0 or -errno.
+int hand_over_one(MessageType type, Request *r, int *taken = nullptr)
 {
 	if (put_and_post(type, r))
-		return true;
+		return 0;
 	void *object = r;
 	int number = r->fd.load(mo::relaxed), file;
-	if (!hand_over(type, &object, &number, &file, 1))
-		return false;
+	if (int e = hand_over(type, &object, &number, &file, 1); e != 0)
+		return e;
 	if (file < 0)
-		errno = refusal(file);
-	else if (taken != nullptr)
+		return -refusal(file);
+	if (taken != nullptr)
 		*taken = file;
-	return file >= 0;
+	return 0;
 }
 
 // It was accepted, and the driver never gets it.
@@ -139,7 +140,7 @@ unsigned put_first(Request *const *requests, unsigned count)
 
 void end_refused(Request *r, int error)
 {
-	if (error != EAGAIN || !alone::submit(r))
+	if (error != EAGAIN || alone::submit(r) != 0)
 		end_unsent(r, error);
 }
 
@@ -178,8 +179,7 @@ void Plug::flush()
 		objects[i] = requests_[first + i];
 		numbers[i] = requests_[first + i]->fd.load(mo::relaxed);
 	}
-	int error =
-		n == 0 || hand_over(MessageType::request, objects, numbers, files, n) ? 0 : errno;
+	int error = n == 0 ? 0 : -hand_over(MessageType::request, objects, numbers, files, n);
 	for (unsigned i = 0; i < n; i++)
 		if (error != 0 || files[i] < 0)
 			end_refused(requests_[first + i], error != 0 ? error : refusal(files[i]));
@@ -191,16 +191,16 @@ bool collecting()
 	return plugged != nullptr;
 }
 
-bool to_driver(Request *r)
+int to_driver(Request *r)
 {
 	if (plugged != nullptr && get() != nullptr) {
 		plugged->add(r);
-		return true;
+		return 0;
 	}
 	return hand_over_one(MessageType::request, r);
 }
 
-bool to_worker(MessageType type, Request *r, int *file)
+int to_worker(MessageType type, Request *r, int *file)
 {
 	return hand_over_one(type, r, file);
 }

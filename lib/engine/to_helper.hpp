@@ -8,12 +8,12 @@
 
 namespace sigevec::helper {
 
-// Hands r and its descriptor to the driver or to a worker. False: errno says why, and nothing has
-// been done. Async-signal-safe once the helper runs.
-bool to_driver(Request *r);
+// Hands r and its descriptor to the driver or to a worker. 0; or -errno: nothing has been done.
+// Async-signal-safe once the helper runs.
+int to_driver(Request *r);
 // what: job; or file_queue, which r begins.
 // file: the number in the helper's table, of a file queue; or nullptr.
-bool to_worker(MessageType type, Request *r, int *file = nullptr);
+int to_worker(MessageType type, Request *r, int *file = nullptr);
 
 // By a thread of the helper's: r, which was sent as *_put, has its file, or -errno.
 void take_put(Helper *h, Request *r);

@@ -23,15 +23,15 @@ bool works(const char **reason)
 	return ok;
 }
 
-bool submit(Request *r)
+int submit(Request *r)
 {
 	// Appending writes keep their order in a file queue.
 	if (!r->on_stream() && r->op == Op::write && (r->flags & O_APPEND) != 0)
-		return false;
+		return -ENOTSUP;
 	helper::Helper *h = helper::get();
 	if (h == nullptr || !h->has_ring) {
 		passed_on(stats::uring_unavailable, r->fd.load(mo::relaxed), r->begun);
-		return false;
+		return -ENOTSUP;
 	}
 	return r->kind == Kind::file && r->op == Op::read ? held_files::to_driver(r)
 							  : helper::to_driver(r);

@@ -237,9 +237,9 @@ void reap(Device *d)
 namespace {
 
 // Where the frame lies in the queue's memory, held by its piece; a copy if it is elsewhere or in
-// several parts. nullptr: errno is set.
+// several parts. nullptr: *error says why.
 const char *place(Device *d, Region *r, const struct iovec *v, size_t count, size_t length,
-		  uint32_t *first)
+		  uint32_t *first, int *error)
 {
 	auto *p = static_cast<const char *>(v[0].iov_base);
 	bool inside = count == 1 && p >= d->umem.memory &&
@@ -256,7 +256,7 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 	else if (d->umem.in_parts)
 		copy = r->pieces.reserve(length);
 	if (copy == nullptr) {
-		errno = length <= d->umem.chunk || d->umem.in_parts ? ENOBUFS : EMSGSIZE;
+		*error = length <= d->umem.chunk || d->umem.in_parts ? ENOBUFS : EMSGSIZE;
 		return nullptr;
 	}
 	join_parts(copy, v, count);
@@ -265,7 +265,7 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 	*first = r->pieces.hold(copy, length);
 	r->pieces.release(copy, length);
 	if (*first == dma::no_unit)
-		errno = EAGAIN;
+		*error = EAGAIN;
 	return *first != dma::no_unit ? copy : nullptr;
 }
 
@@ -330,9 +330,10 @@ ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 		return -EAGAIN;
 	}
 	uint32_t first;
-	const char *p = place(d, r, v, count, length, &first);
+	int error;
+	const char *p = place(d, r, v, count, length, &first, &error);
 	if (p == nullptr)
-		return -errno;
+		return -error;
 	put(d, r, p, length, first);
 	add(d->counts.frames_out, 1);
 	add(d->counts.bytes_out, length);

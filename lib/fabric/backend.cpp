@@ -142,13 +142,13 @@ int wait_for_message(Endpoint *e, uint32_t seen, const struct timespec *limit)
 	return error;
 }
 
-// nullptr: errno.
-Op *make_message(const struct iovec *v, size_t n, size_t size)
+// nullptr: *error says why.
+Op *make_message(const struct iovec *v, size_t n, size_t size, int *error)
 {
 	bool copy = size <= small || n != 1;
 	auto *o = static_cast<Op *>(calloc(1, sizeof(Op) + (copy ? size : 0)));
 	if (o == nullptr) {
-		errno = ENOMEM;
+		*error = ENOMEM;
 		return nullptr;
 	}
 	o->what = Context::What::op;
@@ -161,12 +161,11 @@ Op *make_message(const struct iovec *v, size_t n, size_t size)
 		join_parts(o->copy, v, n);
 		return o;
 	}
-	int error = host->hold(o->data, size, &o->held);
-	o->has_piece = error == 0;
-	if (error == 0)
+	*error = host->hold(o->data, size, &o->held);
+	o->has_piece = *error == 0;
+	if (o->has_piece)
 		return o;
 	free(o);
-	errno = error;
 	return nullptr;
 }
 
@@ -240,14 +239,15 @@ ssize_t send(Endpoint *e, const struct iovec *v, size_t n, const struct sockaddr
 	socklen_t length;
 	if (to == nullptr)
 		return -EDESTADDRREQ;
-	if (int error = read_address(e, to, tolen, &name, &length); error != 0)
+	int error = read_address(e, to, tolen, &name, &length);
+	if (error != 0)
 		return -error;
 	ssize_t size = check_size(v, n);
 	if (size < 0)
 		return size;
-	Op *o = make_message(v, n, static_cast<size_t>(size));
+	Op *o = make_message(v, n, static_cast<size_t>(size), &error);
 	if (o == nullptr)
-		return -errno;
+		return -error;
 	o->to = name;
 	o->to_length = length;
 	o->request = r;

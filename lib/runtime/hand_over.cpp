@@ -166,28 +166,32 @@ bool open_door(Files *f)
 	return true;
 }
 
+// 0 or -errno.
+int send_now(int fd, const struct msghdr *m)
+{
+	return sys::sendmsg(fd, m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ? 0 : -errno;
+}
+
 // Whatever has the number by the time of the call: no socket but one for such messages takes it,
-// and that sends it where it is meant to go.
-bool send_from_here(Files *f, struct msghdr *m)
+// and that sends it where it is meant to go. 0 or -errno.
+int send_from_here(Files *f, struct msghdr *m)
 {
 	if (f->door_length == 0)
-		return socket_cookie(f->courier_tx) == f->courier_cookie &&
-		       sys::sendmsg(f->courier_tx, m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+		return socket_cookie(f->courier_tx) == f->courier_cookie
+			       ? send_now(f->courier_tx, m)
+			       : -EAGAIN;
 	int fd = above_standard(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 	if (fd < 0)
-		return false;
+		return -errno;
 	uint64_t cookie = socket_cookie(fd);
 	m->msg_name = &f->door;
 	m->msg_namelen = f->door_length;
-	errno = ECONNREFUSED;
 	bool here = f->door_network != 0 && network_of(fd) == f->door_network;
-	bool sent = here && sys::sendmsg(fd, m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
-	// There is no room: others have knocked. The helper is asked to take what there is.
-	bool full = !sent && (errno == EAGAIN || errno == ENOBUFS);
+	int e = here ? send_now(fd, m) : -ECONNREFUSED;
 	if (cookie != 0 && socket_cookie(fd) == cookie)
 		sys::close(fd);
-	errno = EAGAIN;
-	return sent || full;
+	// There is no room: others have knocked. The helper is asked to take what there is.
+	return e == 0 || e == -EAGAIN || e == -ENOBUFS ? 0 : -EAGAIN;
 }
 
 } // namespace
@@ -202,10 +206,10 @@ bool hand_over_again(const Files *f, const HandOver *o)
 	return f->door_length != 0 && (refused || (o->sent && missing));
 }
 
-bool send_along(Files *f, HandOver *o)
+int send_along(Files *f, HandOver *o)
 {
 	if (f->way.load(mo::acquire) != Files::Way::courier)
-		return true;
+		return 0;
 	f->sending.lock();
 	o->sent = true;
 	o->sent_as = ++f->sent;
@@ -221,14 +225,13 @@ bool send_along(Files *f, HandOver *o)
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(o->count * sizeof(int));
 	memcpy(CMSG_DATA(c), o->numbers, o->count * sizeof(int));
-	errno = EAGAIN;
-	if (send_from_here(f, &m))
-		return true;
-	if (errno != EBADF)
-		errno = EAGAIN; // also ETOOMANYREFS: what other programs of this user have in
-				// flight is not waited for
+	int e = send_from_here(f, &m);
+	if (e == 0)
+		return 0;
 	f->sending.unlock();
-	return false;
+	// EAGAIN also for ETOOMANYREFS: what other programs of this user have in flight is not
+	// waited for.
+	return e == -EBADF ? -EBADF : -EAGAIN;
 }
 
 void sent_along(Files *f, const HandOver *o)

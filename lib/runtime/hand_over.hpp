@@ -89,9 +89,9 @@ bool make_courier(Files *f);
 void leave_courier(Files *f);
 void discard_courier(Files *f);
 
-// By the submitter, before the offer is seen. False: errno, nothing has been sent. Then the answer
-// must be waited for.
-bool send_along(Files *f, HandOver *o);
+// By the submitter, before the offer is seen. 0, then the answer must be waited for; or -errno:
+// nothing has been sent.
+int send_along(Files *f, HandOver *o);
 void sent_along(Files *f, const HandOver *o);
 // Whether it is worth while to make the answered offer once more: another way has been found.
 bool hand_over_again(const Files *f, const HandOver *o);

@@ -150,17 +150,17 @@ bool for_worker(MessageType type)
 	return type == MessageType::job || type == MessageType::file_queue;
 }
 
-// False: errno, nothing has been done.
-bool hand_over_once(Helper *h, HandOver *o)
+// 0; or -errno: nothing has been done.
+int hand_over_once(Helper *h, HandOver *o)
 {
-	if (!send_along(&h->files, o))
-		return false;
+	if (int e = send_along(&h->files, o); e != 0)
+		return e;
 	bool idle = for_worker(o->type) && h->jobs.push_to_idle(&o->post);
 	if (!idle)
 		post(h, &o->post);
 	wait_for_answer(o);
 	sent_along(&h->files, o);
-	return true;
+	return 0;
 }
 
 // Those whose files have not been taken, alone: the others are the helper's.
@@ -172,8 +172,8 @@ void hand_over_rest(Helper *h, HandOver *o)
 		HandOver one{{},           o->type, o->objects + i, o->numbers + i,
 			     o->files + i, 1,       o->thread};
 		one.post = {nullptr, MessageType::hand_over, &one};
-		if (!hand_over_once(h, &one))
-			o->files[i] = -errno;
+		if (int e = hand_over_once(h, &one); e != 0)
+			o->files[i] = e;
 		o->sent = o->sent || one.sent;
 	}
 }
@@ -181,23 +181,21 @@ void hand_over_rest(Helper *h, HandOver *o)
 } // namespace
 
 // As hand_over_once().
-bool hand_over(MessageType type, void *const *objects, const int *numbers, int *files,
-	       unsigned count)
+int hand_over(MessageType type, void *const *objects, const int *numbers, int *files,
+	      unsigned count)
 {
 	constexpr int attempts = 4;
 	Helper *h = get();
-	if (h == nullptr) {
-		errno = EAGAIN;
-		return false;
-	}
+	if (h == nullptr)
+		return -EAGAIN;
 	HandOver o{{}, type, objects, numbers, files, count, thread_id()};
 	o.post = {nullptr, MessageType::hand_over, &o};
 	BlockSignals blocked;
-	if (!hand_over_once(h, &o))
-		return false;
+	if (int e = hand_over_once(h, &o); e != 0)
+		return e;
 	for (int i = 0; i < attempts && hand_over_again(&h->files, &o); i++)
 		hand_over_rest(h, &o);
-	return true;
+	return 0;
 }
 
 int refusal(int file)
@@ -209,7 +207,8 @@ int hold(int fd)
 {
 	void *nothing = nullptr;
 	int file;
-	return hand_over(MessageType::hold, &nothing, &fd, &file, 1) ? file : -errno;
+	int e = hand_over(MessageType::hold, &nothing, &fd, &file, 1);
+	return e == 0 ? file : e;
 }
 
 // ---- from any thread: without ----

@@ -97,10 +97,10 @@ Helper *get();
 void begin();
 
 // Hands what `objects' stand for, with the files of these numbers of the program's, to the driver
-// or to a worker; files: what they are in the helper's table, or -errno. False: errno says why, and
-// nothing has been done. Async-signal-safe once the helper runs.
-bool hand_over(MessageType type, void *const *objects, const int *numbers, int *files,
-	       unsigned count);
+// or to a worker; files: what they are in the helper's table, or -errno. 0; or -errno: nothing has
+// been done. Async-signal-safe once the helper runs.
+int hand_over(MessageType type, void *const *objects, const int *numbers, int *files,
+	      unsigned count);
 // The errno of a submission whose file could not be taken.
 int refusal(int file);
 // The number of a copy in the helper's table, or -errno. To be closed by close_inside.

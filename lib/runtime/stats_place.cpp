@@ -69,12 +69,12 @@ public:
 	}
 	~NoSizeSignal()
 	{
-		int error = errno;
+		int saved = errno;
 		siginfo_t info;
 		if (!was_pending_)
 			sys::take_signal(sys::set_of(SIGXFSZ), &info);
 		change_signal_mask(SIG_SETMASK, &saved_, nullptr);
-		errno = error;
+		errno = saved;
 	}
 	NoSizeSignal(const NoSizeSignal &) = delete;
 	NoSizeSignal &operator=(const NoSizeSignal &) = delete;

@@ -316,15 +316,14 @@ void count(const struct gaicb *const list[], int n, bool *here, bool *in_libc)
 
 } // namespace
 
-int start(struct gaicb *list[], int n, const struct sigevent &e)
+int start(struct gaicb *list[], int n, const struct sigevent &e, int *error)
 {
 	int failed = 0; // of getaddrinfo_a, not an errno
-	int error = source::submit(&kind, e.sigev_ec, e.sigev_value,
-				   [&](Wait *w) { return failed = begin(list, n, w); });
-	if (error == 0 || failed != 0)
+	*error = source::submit(&kind, e.sigev_ec, e.sigev_value,
+				[&](Wait *w) { return failed = begin(list, n, w); });
+	if (*error == 0 || failed != 0)
 		return failed;
-	errno = error;
-	return error == EAGAIN ? EAI_AGAIN : EAI_SYSTEM;
+	return *error == EAGAIN ? EAI_AGAIN : EAI_SYSTEM;
 }
 
 int cancel(struct gaicb *request)

@@ -15,8 +15,8 @@
 
 namespace sigevec::addrinfo {
 
-// 0 or EAI_*, as getaddrinfo_a(GAI_NOWAIT).
-int start(struct gaicb *list[], int n, const struct sigevent &e);
+// 0 or EAI_*, as getaddrinfo_a(GAI_NOWAIT); EAI_SYSTEM: *error says why.
+int start(struct gaicb *list[], int n, const struct sigevent &e, int *error);
 
 // As gai_cancel; libc is asked for what is not here.
 int cancel(struct gaicb *request);

@@ -56,14 +56,6 @@ int read_vector(struct aiocb *cb, Op op, Call *c)
 	return length < 0 ? EINVAL : 0;
 }
 
-int result_of(int error)
-{
-	if (error == 0)
-		return 0;
-	errno = error;
-	return -1;
-}
-
 int start(int error, struct aiocb *cb, Call &c)
 {
 	if (error == 0)

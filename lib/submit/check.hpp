@@ -11,9 +11,6 @@ namespace sigevec::api {
 int read_transfer(struct aiocb *cb, Op op, Call *c);
 int read_vector(struct aiocb *cb, Op op, Call *c);
 
-// Returns -1 with errno set for an error, else 0.
-int result_of(int error);
-
 // A transfer that read_transfer or read_vector has checked: its errno, or the submission's.
 int start(int error, struct aiocb *cb, Call &c);
 

@@ -101,8 +101,8 @@ namespace {
 
 using stats_detail::By;
 
-// A write of which `out' bytes went out within the call, or out < 0: none.
-bool hand_over(Request *r, ssize_t out)
+// A write of which `out' bytes went out within the call, or out < 0: none. 0 or -errno.
+int hand_over(Request *r, ssize_t out)
 {
 	if (!r->on_stream())
 		return select::submit(r);
@@ -112,12 +112,13 @@ bool hand_over(Request *r, ssize_t out)
 		r->done = static_cast<size_t>(out);
 	}
 	stream::enter(word);
-	if (select::submit(r))
-		return true;
+	int e = select::submit(r);
+	if (e == 0)
+		return 0;
 	alone::leave_stream(word);
 	if (out >= 0 && stream::give_up_claim(word))
 		helper::look_at_streams();
-	return false;
+	return e;
 }
 
 // It cannot be handed over.
@@ -176,9 +177,9 @@ int queue_transfer(const Call &c, const Descriptor &d, Request *r, ssize_t out)
 	if (error == 0) {
 		r->polled = c.op == Op::connect && out >= 0;
 		r->waited = out == -EAGAIN;
-		if (hand_over(r, out))
+		error = -hand_over(r, out);
+		if (error == 0)
 			return 0;
-		error = errno;
 	} else if (out >= 0 && stream::give_up_claim(stream::word_of({d.dev, d.ino, false})))
 		helper::look_at_streams();
 	ssize_t result;

@@ -43,9 +43,9 @@ int hand_over_sync(const Call &c, const Descriptor &d, Request *r, bool *at_once
 	if (!is_stream(d.kind))
 		order::follow_all(r);
 	*at_once = ends_at_once(d, r);
-	if (*at_once || select::submit(r))
+	int error = *at_once ? 0 : -select::submit(r);
+	if (error == 0)
 		return 0;
-	int error = errno;
 	order::unfollow_all(r);
 	return requests::abandon(r) ? refuse(c, error) : 0;
 }

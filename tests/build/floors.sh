@@ -36,4 +36,10 @@ for what, is_, most in ('pairs', len(mutual), most_mutual), ('upward includes', 
         print(f'{what}: there are {is_} now; write that number into this test')
 sys.exit(len(mutual) > most_mutual or len(upward) > most_upward)
 END
+
+# Errors travel as -errno. errno is set where a program calls, and by what stands in for a system call (base, stats_folder.hpp);
+# anywhere else it is only put back to what it was.
+set_errno=$(cd "$top_srcdir/lib" && grep -nE '\berrno = ' -r --include='*.[ch]' --include='*.[ch]pp' . |
+	grep -vE '^\./(api|base|libaio|glue)/|^\./fabric/api\.cpp:|^\./runtime/stats_folder\.hpp:|\berrno = saved_?;|= errno' || :)
+[ -z "$set_errno" ] || fail "errno is set outside lib/api: $set_errno"
 finish
