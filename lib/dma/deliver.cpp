@@ -192,8 +192,7 @@ void step(Association *a, Outcome *o, bool arrived)
 		a->paused = false;
 		region::at(a->regions[0])->rearms.fetch_add(1, mo::relaxed);
 	}
-	if (arrived && receive::wants_in_advance(a) && receive::in_advance(a))
-		receiver::watch(a);
+	bool in_advance = arrived && receive::wants_in_advance(a) && receive::in_advance(a);
 	if (a->device != nullptr)
 		report_drops(a);
 	bool all = false;
@@ -218,12 +217,12 @@ void step(Association *a, Outcome *o, bool arrived)
 		again = true;
 	}
 	// What has been left is no change: it is told of when the socket is watched anew.
-	if (receiver::takes_all(a) && !all)
+	bool waits = !a->waiting.empty();
+	bool goes_on = receiver::serves(a) || waits || a->notify != nullptr || in_advance;
+	if (a->edge && (!goes_on || (waits && !all)))
 		a->watched = false;
-	if (receiver::serves(a) || !a->waiting.empty() || a->notify != nullptr)
+	if (goes_on)
 		receiver::watch(a);
-	else
-		a->watched = false;
 }
 
 namespace {
