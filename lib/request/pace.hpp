@@ -14,6 +14,10 @@
 // program goes on, which is the quicker way where a processor is idle, by up to two times, and the
 // slower one elsewhere.
 //
+// Transfers with O_DIRECT of a thread that has several outstanding (engine/select.cpp): the usual
+// way is kernel AIO, each begun in a call of its own; the other is the driver's ring, to which what
+// has come meanwhile goes at once.
+//
 // Nothing tells the machines apart but the comparison, of the time from one submission to the next,
 // the whole round with all that wakes the caller; what the program does in between is in both.
 // After some rounds the other way is taken for a few, and the first of them, with threads that must
@@ -46,6 +50,9 @@ public:
 	// A worker that copies takes its time to become quick: its first write waits for a thread
 	// and for the file, and of 192 that were tried none was quicker.
 	static constexpr Rhythm buffered{3072, 98304, 1024, 256};
+
+	// What is outstanding the one way holds up the first of the other, some dozens.
+	static constexpr Rhythm several{1024, 32768, 256, 64};
 
 	constexpr explicit Pace(const Rhythm &rhythm) : rhythm_(rhythm), interval_(rhythm.least) {}
 	// A request begins at this time, in ns: the way that it is to go. Since the last one, if

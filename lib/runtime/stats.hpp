@@ -41,7 +41,7 @@ enum Counter : unsigned {
 	inline_left_out, // the last attempts in the call have failed: it was not made
 	inline_slow,     // a write in the call has taken as long as a hand-over
 	kaio_left_out,   // the last submissions were refused: it was not made
-	kaio_slower,     // a worker is, or may be, the quicker way
+	kaio_slower,     // a worker is, or may be, the quicker way; or the ring
 	inline_slower,   // the same, of a write that could be copied in the call
 	counters
 };

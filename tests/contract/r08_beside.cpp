@@ -8,6 +8,7 @@
 #include "counters.hpp"
 #include "support.hpp"
 
+#include <memory>
 #include <sched.h>
 #include <string_view>
 #include <sys/statfs.h>
@@ -196,4 +197,57 @@ BOOST_AUTO_TEST_CASE(a_file_is_let_go_with_the_last_write_beside_the_program,
 			if (is_compared(file.fd))
 				BOOST_TEST(beside.count() != 0);
 		}).join();
+}
+
+// By kernel AIO, or by the ring to find out whether that is quicker (lib/engine/select.cpp).
+BOOST_AUTO_TEST_CASE(transfers_with_o_direct_of_a_thread_with_several_are_right_by_either_way)
+{
+	constexpr size_t block = 4096, blocks = 256, transfers = 3000;
+	File file = disk_file();
+	put(file.fd, std::string(blocks * block, '\0'));
+	Fd direct(open(file.path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+	if (direct < 0)
+		return; // not on this file system
+	std::thread([&] {
+		struct Place {
+			struct aiocb cb;
+			std::unique_ptr<char, void (*)(void *)> buffer{
+				static_cast<char *>(aligned_alloc(block, block)), free};
+			uint64_t expected;
+		};
+		std::vector<Place> places(depth);
+		std::array<uint64_t, blocks> written{};
+		auto end = [&](Place &p) {
+			if (p.cb.aio_buf == nullptr)
+				return;
+			const struct aiocb *const list[] = {&p.cb};
+			while (aio_error(&p.cb) == EINPROGRESS)
+				aio_suspend(list, 1, nullptr);
+			BOOST_TEST(aio_return(&p.cb) == static_cast<ssize_t>(block));
+			uint64_t there = 0;
+			memcpy(&there, p.buffer.get() + block - sizeof there, sizeof there);
+			BOOST_TEST(there == p.expected);
+			p.cb.aio_buf = nullptr;
+		};
+		for (const bool writes : {true, false})
+			for (size_t i = 0; i < transfers; ++i) {
+				Place &p = places[i % depth];
+				end(p);
+				// No two that are outstanding are of one block.
+				const size_t which = i % blocks;
+				p.expected = writes ? (written[which] = i + 1) : written[which];
+				if (writes)
+					memcpy(p.buffer.get() + block - sizeof p.expected,
+					       &p.expected, sizeof p.expected);
+				p.cb = {};
+				p.cb.aio_fildes = direct;
+				p.cb.aio_buf = p.buffer.get();
+				p.cb.aio_nbytes = block;
+				p.cb.aio_offset = static_cast<off_t>(which * block);
+				BOOST_TEST_REQUIRE((writes ? aio_write : aio_read)(&p.cb) == 0);
+				if (i + 1 == transfers)
+					for (Place &each : places)
+						end(each);
+			}
+	}).join();
 }
