@@ -75,8 +75,8 @@ SIGEVEC_EXPORT int getaddrinfo_a(int mode, struct gaicb *list[], int n, struct s
 	if (!process::ensure())
 		return EAI_MEMORY;
 	int error = 0, result = sigevec::addrinfo::start(list, n, *e, &error);
-	if (result == EAI_SYSTEM || result == EAI_AGAIN)
-		errno = error != 0 ? error : errno;
+	if (error != 0)
+		errno = error;
 	return result;
 }
 

@@ -40,7 +40,7 @@ bool find(int fd, Descriptor *d, uint64_t *cookie)
 	*cookie = 0;
 	if (c == 0 || round_of(c) >= half)
 		return false;
-	uint64_t word = place_of(c).load(mo::relaxed);
+	uint64_t word = place_of(c).load(mo::acquire);
 	if (word / half != round_of(c)) {
 		place_of(c).store(round_of(c) * half, mo::relaxed);
 		return false;
@@ -64,7 +64,7 @@ void remember(const Descriptor &d, uint64_t cookie)
 	if (d.kind != Kind::socket || d.ino >= half || socket_cookie(d.fd) != cookie)
 		return;
 	device.store(d.dev, mo::relaxed);
-	place_of(cookie).store(round_of(cookie) * half + d.ino, mo::relaxed);
+	place_of(cookie).store(round_of(cookie) * half + d.ino, mo::release);
 }
 
 } // namespace sigevec::known_sockets

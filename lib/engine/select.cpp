@@ -43,13 +43,18 @@ const Engine *by_kernel_aio(const Request *r)
 		       : &engines::kaio;
 }
 
-// Writes that a worker might carry out more quickly. Those of programs on libaio it would hold up
-// in their call; a list's are several.
+// Which another way than kernel AIO may suit better: programs on libaio it would hold up in their
+// call; a list's are begun together.
+bool has_a_choice(const Request *r)
+{
+	return r->notification.event.notify != notify_owner && r->notification.batch == nullptr;
+}
+
+// Writes that a worker might carry out more quickly.
 bool may_be_slow(const Request *r)
 {
 	return r->op == Op::write && r->kind == Kind::file && r->call_flags == 0 &&
-	       (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0 &&
-	       r->notification.event.notify != notify_owner && r->notification.batch == nullptr;
+	       (r->flags & (O_APPEND | O_SYNC | O_DSYNC)) == 0 && has_a_choice(r);
 }
 
 // Of a program that has so many unreturned, kernel AIO begins each in a call of its own. The driver
@@ -61,8 +66,8 @@ thread_local Pace rings __attribute__((tls_model("initial-exec"))){Pace::several
 bool ring_is_quicker(const Request *r)
 {
 	if (r->kind != Kind::file || completion::unreturned() < several ||
-	    !Spin::allowed.load(mo::relaxed) || !(r->is_read() || may_be_slow(r)) ||
-	    r->notification.event.notify == notify_owner || r->notification.batch != nullptr) {
+	    !Spin::allowed.load(mo::relaxed) ||
+	    !(r->is_read() ? has_a_choice(r) : may_be_slow(r))) {
 		rings.interrupted();
 		return false;
 	}

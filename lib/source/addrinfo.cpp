@@ -319,9 +319,10 @@ void count(const struct gaicb *const list[], int n, bool *here, bool *in_libc)
 int start(struct gaicb *list[], int n, const struct sigevent &e, int *error)
 {
 	int failed = 0; // of getaddrinfo_a, not an errno
-	*error = source::submit(&kind, e.sigev_ec, e.sigev_value,
-				[&](Wait *w) { return failed = begin(list, n, w); });
-	if (*error == 0 || failed != 0)
+	int refused = source::submit(&kind, e.sigev_ec, e.sigev_value,
+				     [&](Wait *w) { return failed = begin(list, n, w); });
+	*error = failed == 0 ? refused : 0;
+	if (*error == 0)
 		return failed;
 	return *error == EAGAIN ? EAI_AGAIN : EAI_SYSTEM;
 }

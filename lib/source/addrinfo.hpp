@@ -15,7 +15,7 @@
 
 namespace sigevec::addrinfo {
 
-// 0 or EAI_*, as getaddrinfo_a(GAI_NOWAIT); EAI_SYSTEM: *error says why.
+// 0 or EAI_*, as getaddrinfo_a(GAI_NOWAIT); *error: errno as it is to be, or 0.
 int start(struct gaicb *list[], int n, const struct sigevent &e, int *error);
 
 // As gai_cancel; libc is asked for what is not here.
