@@ -107,12 +107,12 @@ void go_round()
 // The program has closed what this thread waits with. True: it goes on.
 bool renew(Instance *i)
 {
-	close_numbers(i);
 	{
 		Guard<Mutex> g(starting);
 		if (current.load(mo::relaxed) != i)
 			return false;
-		if (!make_numbers(i))
+		// In a full table what there is must be closed first.
+		if (!make_numbers(i) && !make_numbers(i))
 			return true;
 	}
 	watch_again();
@@ -151,13 +151,13 @@ void *main(void *p)
 		if (!intact(i)) {
 			if (!renew(i))
 				break;
-			if (i->epoll < 0)
+			if (i->epoll.fd.load(mo::relaxed) < 0)
 				go_round();
 			continue;
 		}
 		will_sleep(i);
 		struct epoll_event v[64];
-		int n = sys::epoll_wait(i->epoll, v, 64,
+		int n = sys::epoll_wait(i->epoll.fd.load(mo::relaxed), v, 64,
 					i->lacking ? look_again_ms : longest_sleep());
 		int error = errno;
 		i->asleep.store(0, mo::seq_cst);
@@ -258,13 +258,22 @@ void pause(Association *a)
 
 namespace {
 
-bool add(int epoll, int file, uint32_t events, uint64_t data)
+// The instance watches file from now on. What it waits with may be closed or made anew in between:
+// then it is the next one.
+bool add(Instance **i, int file, uint32_t events, uint64_t data)
 {
 	struct epoll_event e = {};
 	e.events = events;
 	e.data.u64 = data;
-	return epoll_ctl(epoll, EPOLL_CTL_MOD, file, &e) == 0 ||
-	       epoll_ctl(epoll, EPOLL_CTL_ADD, file, &e) == 0;
+	for (; *i != nullptr; *i = usable()) {
+		int epoll = (*i)->epoll.fd.load(mo::acquire);
+		if (epoll_ctl(epoll, EPOLL_CTL_MOD, file, &e) == 0 ||
+		    epoll_ctl(epoll, EPOLL_CTL_ADD, file, &e) == 0)
+			return true;
+		if (own == *i || (epoll == (*i)->epoll.fd.load(mo::acquire) && intact(*i)))
+			return false;
+	}
+	return false;
 }
 
 } // namespace
@@ -278,10 +287,10 @@ bool watch(Association *a)
 		return false;
 	if (!a->watched) {
 		a->watched =
-			add(i->epoll, association::file_of(a),
+			add(&i, association::file_of(a),
 			    EPOLLIN | EPOLLRDHUP | (a->edge ? EPOLLET | EPOLLPRI : EPOLLONESHOT),
 			    uint64_t{a->life} << 32 | a->index);
-		if (!a->watched && own == i)
+		if (!a->watched && i != nullptr && own == i)
 			i->lacking = a->watched = true;
 	}
 	if (a->watched)
@@ -292,14 +301,15 @@ bool watch(Association *a)
 bool watch_eventfd(int eventfd, uint64_t tag)
 {
 	Instance *i = usable();
-	return i != nullptr && add(i->epoll, eventfd, EPOLLIN | EPOLLONESHOT, tag);
+	return add(&i, eventfd, EPOLLIN | EPOLLONESHOT, tag);
 }
 
 void unwatch(Association *a)
 {
 	Instance *i = current.load(mo::acquire);
 	if (a->watched && i != nullptr && association::still_there(a) && intact(i))
-		epoll_ctl(i->epoll, EPOLL_CTL_DEL, association::file_of(a), nullptr);
+		epoll_ctl(i->epoll.fd.load(mo::acquire), EPOLL_CTL_DEL, association::file_of(a),
+			  nullptr);
 	a->watched = false;
 }
 
@@ -307,8 +317,7 @@ bool watch_sends(int file, uint32_t index, uint32_t life)
 {
 	Instance *i = usable();
 	// Errors are told always, and the queue of errors is what it is about.
-	bool can = i != nullptr &&
-		   add(i->epoll, file, EPOLLET, uint64_t{life} << 32 | send_mark | index);
+	bool can = add(&i, file, EPOLLET, uint64_t{life} << 32 | send_mark | index);
 	if (can)
 		note_watch(i);
 	return can;

@@ -17,12 +17,18 @@ namespace sigevec::dma::receiver {
 // In what is remembered of the alarm, beside sockets.
 constexpr uint64_t wake_mark = ~uint64_t{0};
 
-// A thread and what it waits with. In the program's table, where the program may close it, or use
-// the number for something else: so each has a copy in the helper's table, with which it is
-// compared before it is used.
+// What a receiver waits with is in the program's table, where the program may close it, or use the
+// number for something else: so it has a copy in the helper's table, with which it is compared
+// before it is used. Once the thread runs it alone changes them, of the current instance with
+// `starting' held: whoever
+// finds that the two do not match looks again with it.
+struct Number {
+	std::atomic<int> fd{-1}, copy{-1};
+};
+
+// A thread and what it waits with.
 struct Instance {
-	int epoll = -1, alarm = -1; // alarm: a signalfd, which is never read
-	int epoll_copy = -1, alarm_copy = -1;
+	Number epoll, alarm; // alarm: a signalfd, which is never read
 	pid_t process = 0;
 	std::atomic<uint32_t> thread{0};
 	std::atomic<uint32_t> asleep{0};
@@ -34,7 +40,7 @@ struct Instance {
 
 // ---- receiver_numbers.cpp
 
-// False: none can be had.
+// In place of those that there are; false: none can be had, and there are none.
 bool make_numbers(Instance *i);
 void close_numbers(Instance *i);
 // In a child of fork. Async-signal-safe.

@@ -10,7 +10,9 @@
 #include "runtime/helper.hpp"
 
 #include <cerrno>
-#include <utility>
+#include <fcntl.h>
+#include <initializer_list>
+#include <sys/syscall.h>
 
 namespace sigevec::dma::receiver {
 
@@ -18,8 +20,9 @@ namespace {
 
 // Whether a number of this thread's table is the file that the helper has a copy of. Also in a
 // child of fork.
-bool is_still(int fd, int copy)
+bool is_still(const Number &n)
 {
+	int fd = n.fd.load(mo::acquire), copy = n.copy.load(mo::acquire);
 	if (fd < 0)
 		return false;
 	Same s = copy >= 0 ? same_file(ask_thread_id(), fd, table::thread_of_helper(), copy)
@@ -32,7 +35,7 @@ bool is_still(int fd, int copy)
 
 bool intact(const Instance *i)
 {
-	return is_still(i->epoll, i->epoll_copy);
+	return is_still(i->epoll);
 }
 
 void call(Instance *i)
@@ -52,29 +55,37 @@ void will_sleep(Instance *i)
 
 void close_numbers(Instance *i)
 {
-	if (is_still(i->epoll, i->epoll_copy))
-		sys::close(i->epoll);
-	if (is_still(i->alarm, i->alarm_copy))
-		sys::close(i->alarm);
-	for (int copy : {i->epoll_copy, i->alarm_copy})
-		helper::close_inside(copy);
-	i->epoll = i->alarm = i->epoll_copy = i->alarm_copy = -1;
+	for (Number *n : {&i->epoll, &i->alarm}) {
+		if (is_still(*n))
+			sys::close(n->fd.load(mo::relaxed));
+		helper::close_inside(n->copy.exchange(-1, mo::acq_rel));
+		n->fd.store(-1, mo::release);
+	}
 }
 
 namespace {
 
-// A number of its own, marked, with a copy in the helper's table. -1: there is none.
-int keep(int fd, int *copy)
+// fd's file at a number of its own, marked, with a copy in the helper's table. A number that there
+// is is kept: another thread may have found it right and be about to use it, when the program must
+// not have it. False: there is none.
+bool keep(int fd, Number *n)
 {
-	*copy = -1;
 	fd = own_number(fd);
 	if (fd < 0)
-		return -1;
-	*copy = wakeup::mark(fd) || can_compare() ? helper::hold(fd) : -1;
-	if (*copy >= 0)
-		return fd;
-	sys::close(fd);
-	return -1;
+		return false;
+	int copy = wakeup::mark(fd) || can_compare() ? helper::hold(fd) : -1;
+	if (copy < 0) {
+		sys::close(fd);
+		return false;
+	}
+	int before = n->fd.load(mo::relaxed);
+	if (is_still(*n) && syscall(SYS_dup3, fd, before, O_CLOEXEC) == before) {
+		sys::close(fd);
+		fd = before;
+	}
+	helper::close_inside(n->copy.exchange(copy, mo::acq_rel));
+	n->fd.store(fd, mo::release);
+	return true;
 }
 
 // False: errno.
@@ -83,7 +94,8 @@ bool add_alarm(const Instance *i)
 	struct epoll_event e = {};
 	e.events = EPOLLIN | EPOLLET;
 	e.data.u64 = wake_mark;
-	return epoll_ctl(i->epoll, EPOLL_CTL_ADD, i->alarm, &e) == 0;
+	return epoll_ctl(i->epoll.fd.load(mo::relaxed), EPOLL_CTL_ADD,
+			 i->alarm.fd.load(mo::relaxed), &e) == 0;
 }
 
 } // namespace
@@ -95,9 +107,8 @@ bool watches_alarm(const Instance *i)
 
 bool make_numbers(Instance *i)
 {
-	i->epoll = keep(epoll_create1(EPOLL_CLOEXEC), &i->epoll_copy);
-	i->alarm = keep(ThreadSignal::descriptor(), &i->alarm_copy);
-	if (i->epoll >= 0 && i->alarm >= 0 && add_alarm(i))
+	if (keep(epoll_create1(EPOLL_CLOEXEC), &i->epoll) &&
+	    keep(ThreadSignal::descriptor(), &i->alarm) && add_alarm(i))
 		return true;
 	close_numbers(i);
 	return false;
@@ -105,11 +116,11 @@ bool make_numbers(Instance *i)
 
 void close_numbers_in_child(Instance *i)
 {
-	for (auto [fd, copy] :
-	     {std::pair{i->epoll, i->epoll_copy}, std::pair{i->alarm, i->alarm_copy}})
-		if (is_still(fd, copy))
-			sys::close(fd);
-	i->epoll = i->alarm = -1;
+	for (Number *n : {&i->epoll, &i->alarm}) {
+		if (is_still(*n))
+			sys::close(n->fd.load(mo::relaxed));
+		n->fd.store(-1, mo::relaxed);
+	}
 }
 
 } // namespace sigevec::dma::receiver

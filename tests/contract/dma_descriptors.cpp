@@ -9,6 +9,10 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <filesystem>
+#include <memory>
+#include <thread>
+
 namespace {
 
 size_t constexpr size = 1 << 20;
@@ -43,6 +47,18 @@ void send_pipe(int s, std::string_view text)
 	BOOST_TEST_REQUIRE(sendmsg(s, &m, 0) == ssize_t(text.size()));
 	close(ends[0]);
 	close(ends[1]);
+}
+
+/// The numbers of epoll instances, of which the program has none.
+std::vector<int> epoll_instances()
+{
+	std::vector<int> found;
+	for (const auto &entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+		std::error_code gone;
+		if (std::filesystem::read_symlink(entry.path(), gone) == "anon_inode:[eventpoll]")
+			found.push_back(std::stoi(entry.path().filename()));
+	}
+	return found;
 }
 
 } // namespace
@@ -271,4 +287,37 @@ BOOST_AUTO_TEST_CASE(
 					region.release(m, 4);
 				}
 			}
+}
+
+// It is made anew by the thread that waits with it, which an arrival wakes, or by whoever finds it
+// closed.
+BOOST_AUTO_TEST_CASE(what_is_waited_with_may_be_closed_while_a_thread_asks_to_be_told)
+{
+	int constexpr rounds = 100;
+	std::atomic<int> told{0};
+	const auto count = [](int, void *p) { ++*static_cast<std::atomic<int> *>(p); };
+	Region region(size);
+	std::vector<std::unique_ptr<Associated>> sockets;
+	for (int i = 0; i <= rounds; ++i)
+		sockets.push_back(std::make_unique<Associated>(unix_stream_kind, region));
+	BOOST_TEST(async_io_notify(*sockets[0], count, &told) == 0);
+	for (int i = 0; i < rounds; ++i) {
+		std::vector<int> const instances = epoll_instances();
+		std::atomic<int> ready{0};
+		const auto together = [&] {
+			for (++ready; ready != 2;)
+				;
+		};
+		std::thread closing([&] {
+			together();
+			for (int fd : instances)
+				close(fd);
+			send(sockets[size_t(i)]->s.b, "x", 1, MSG_NOSIGNAL);
+		});
+		together();
+		BOOST_TEST(async_io_notify(*sockets[i + 1], count, &told) == 0);
+		closing.join();
+	}
+	sockets[rounds]->peer_sends("x");
+	BOOST_TEST(eventually([&] { return told == rounds + 1; }), "told " << told);
 }
