@@ -71,6 +71,12 @@ void let_go(const remote::Held &h)
 	dma::region::remove_request(r);
 }
 
+bool stays(const void *p, size_t size)
+{
+	const dma::Region *r = dma::region::around(p, size);
+	return r != nullptr && r->mapping != nullptr;
+}
+
 int region_of(dma_mem_t mem)
 {
 	dma::Region *r = dma::region::find(mem);
@@ -110,6 +116,8 @@ constinit const remote::Host host = {
 	find,
 	hold,
 	let_go,
+	dma::region::join,
+	stays,
 	region_of,
 	begin,
 	abandon,

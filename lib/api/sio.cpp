@@ -83,9 +83,7 @@ ssize_t try_remote(int sock, const struct msghdr *m, int flags, remote::Device *
 	*d = mine ? static_cast<remote::Device *>(a->device) : nullptr;
 	if (!mine)
 		return 0;
-	if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0 || m->msg_controllen != 0)
-		return -EOPNOTSUPP;
-	return remote::device::send(*d, *m, seen);
+	return remote::device::send(*d, *m, flags, seen);
 }
 
 // How long a call may wait: SO_SNDTIMEO.

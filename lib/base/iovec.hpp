@@ -22,13 +22,6 @@ inline ssize_t length_of(const struct iovec *v, size_t n)
 	return sum;
 }
 
-// One part after the other.
-inline void join_parts(char *to, const struct iovec *v, size_t n)
-{
-	for (size_t i = 0; i < n; to += v[i++].iov_len)
-		memcpy(to, v[i].iov_base, v[i].iov_len);
-}
-
 // A caller's vector, read once. It may lie in a region, as a message that was received there does,
 // and then another process can write it between the check and the use. Lives on the stack of an
 // entry point.

@@ -238,19 +238,42 @@ Region *around(const void *p, size_t len)
 	return nullptr;
 }
 
-bool store(const Region *r, void *to, const void *from, size_t n)
+namespace {
+
+// By the kernel, which says what is not there. number: process_vm_readv, where it is read from, or
+// process_vm_writev.
+bool copy(const Region *imported, long number, void *to, const void *from, size_t n)
 {
 	if (n == 0)
 		return true;
-	if (r->mapping == nullptr) {
+	if (imported != nullptr) {
 		struct iovec source = {const_cast<void *>(from), n}, target = {to, n};
-		long done =
-			syscall(SYS_process_vm_writev, getpid(), &source, 1UL, &target, 1UL, 0UL);
+		bool reads = number == SYS_process_vm_readv;
+		long done = syscall(number, getpid(), reads ? &target : &source, 1UL,
+				    reads ? &source : &target, 1UL, 0UL);
 		if (done >= 0 || (errno != ENOSYS && errno != EPERM))
 			return done == static_cast<long>(n);
 	}
 	memmove(to, from, n);
 	return true;
+}
+
+} // namespace
+
+bool store(const Region *r, void *to, const void *from, size_t n)
+{
+	return copy(r->mapping == nullptr ? r : nullptr, SYS_process_vm_writev, to, from, n);
+}
+
+bool join(char *to, const struct iovec *v, size_t n)
+{
+	bool there = true;
+	for (size_t i = 0; i < n && there; to += v[i++].iov_len) {
+		Region *r = around(v[i].iov_base, v[i].iov_len);
+		there = copy(r != nullptr && r->mapping == nullptr ? r : nullptr,
+			     SYS_process_vm_readv, to, v[i].iov_base, v[i].iov_len);
+	}
+	return there;
 }
 
 namespace {

@@ -95,6 +95,8 @@ Region *around(const void *p, size_t len);
 // The library's own writing into pieces. The program may cut the file that its imported memory is a
 // mapping of, or not let it be written: then this is false. Async-signal-safe.
 bool store(const Region *r, void *to, const void *from, size_t n);
+// The same of its reading: the parts, one after the other, which lie in regions.
+bool join(char *to, const struct iovec *v, size_t n);
 
 // An asynchronous request begins to use the region, and uses it no more. Async-signal-safe.
 void add_request(Region *r);

@@ -259,14 +259,17 @@ const char *place(Device *d, Region *r, const struct iovec *v, size_t count, siz
 		*error = length <= d->umem.chunk || d->umem.in_parts ? ENOBUFS : EMSGSIZE;
 		return nullptr;
 	}
-	join_parts(copy, v, count);
+	bool there = dma::region::join(copy, v, count);
 	// As if the program had sent a piece of its own and released it.
 	r->pieces.give(copy, length <= d->umem.chunk ? d->umem.chunk : length, length, false);
 	*first = r->pieces.hold(copy, length);
 	r->pieces.release(copy, length);
-	if (*first == dma::no_unit)
-		*error = EAGAIN;
-	return *first != dma::no_unit ? copy : nullptr;
+	if (*first != dma::no_unit && there)
+		return copy;
+	*error = there ? EAGAIN : EFAULT;
+	if (*first != dma::no_unit)
+		r->pieces.unhold(*first);
+	return nullptr;
 }
 
 // In parts that end where slots do.
@@ -330,7 +333,7 @@ ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 		return -EAGAIN;
 	}
 	uint32_t first;
-	int error;
+	int error = 0;
 	const char *p = place(d, r, v, count, length, &first, &error);
 	if (p == nullptr)
 		return -error;

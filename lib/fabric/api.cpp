@@ -2,6 +2,7 @@
 //
 // fabric_open, fabric_name, fabric_stat, dma_export, dma_revoke, ev_put, ev_get.
 #include "base/owned_fd.hpp"
+#include "base/syscalls.hpp"
 #include "fabric/endpoint.hpp"
 #include "fabric/thread.hpp"
 
@@ -12,6 +13,7 @@
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <utility>
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -54,36 +56,53 @@ Endpoint *find(int fd, int *error)
 }
 
 struct Open : thread::Command {
-	Open(const provider::Address &a, int i) : Command(run_it), address(a), inner(i) {}
+	Open(const provider::Address &a, int i, bool r)
+	    : Command(run_it), address(a), inner(i), repeatable(r)
+	{
+	}
 	static int run_it(Command *c)
 	{
 		auto *o = static_cast<Open *>(c);
-		Endpoint *e = thread::make();
-		if (e == nullptr)
+		int why = o->open();
+		// It may be that of an endpoint whose descriptor this program has closed just now.
+		o->again = o->repeatable && why == EADDRINUSE && thread::some_closed();
+		if (o->inner >= 0 && !o->again)
+			sys::close(o->inner);
+		return why;
+	}
+	int open()
+	{
+		endpoint = thread::make();
+		if (endpoint == nullptr)
 			return ENOMEM;
-		e->inner = o->inner;
-		int error = fabric::open(e, o->address);
-		if (error == 0 && (error = thread::watch(e)) != 0)
-			fabric::close(e);
-		if (error != 0)
-			e->state.store(Endpoint::unused, mo::release);
-		o->endpoint = e;
-		return error;
+		int why = fabric::open(endpoint, address);
+		if (why == 0) {
+			endpoint->inner = std::exchange(inner, -1);
+			if ((why = thread::watch(endpoint)) != 0)
+				fabric::close(endpoint);
+		}
+		if (why != 0)
+			endpoint->state.store(Endpoint::unused, mo::release);
+		return why;
 	}
 	const provider::Address &address;
-	int inner;
+	int inner; // this table's end of the descriptor, until an endpoint has it
+	bool repeatable, again = false;
 	Endpoint *endpoint = nullptr;
 };
 
-// The address may be that of an endpoint whose descriptor this program has closed just now.
-int open_there(Open *o)
+// 0 or an errno. Whatever it is, inner is the endpoint's or closed.
+int open_there(const provider::Address &a, int inner, Endpoint **e)
 {
-	int error = thread::run(o);
-	if (error != EADDRINUSE || !thread::wait_for_closing())
+	Open first(a, inner, true);
+	int error = thread::run(&first);
+	*e = first.endpoint;
+	if (!first.again)
 		return error;
-	Open again(o->address, o->inner);
-	error = thread::run(&again);
-	o->endpoint = again.endpoint;
+	thread::wait_for_closing();
+	Open second(a, inner, false);
+	error = thread::run(&second);
+	*e = second.endpoint;
 	return error;
 }
 
@@ -287,13 +306,11 @@ EXPORT int fabric_open(const char *provider, const char *node, const char *servi
 	if (!make_pair(flags, &fd, &inner))
 		return -1;
 	provider::Address a = {provider, node, service};
-	Open o(a, inner);
 	OwnedFd own(fd);
-	// Of one that cannot be opened the thread, or else the end of this descriptor, closes the
-	// other.
-	error = open_there(&o);
+	Endpoint *e = nullptr;
+	error = open_there(a, inner, &e);
 	if (error == 0)
-		error = host->adopt(own, o.endpoint, &backend);
+		error = host->adopt(own, e, &backend);
 	return error == 0 ? own.release() : result_of(error);
 }
 

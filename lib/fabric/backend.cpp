@@ -145,7 +145,7 @@ int wait_for_message(Endpoint *e, uint32_t seen, const struct timespec *limit)
 // nullptr: *error says why.
 Op *make_message(const struct iovec *v, size_t n, size_t size, int *error)
 {
-	bool copy = size <= small || n != 1;
+	bool copy = size <= small || n != 1 || !host->stays(v[0].iov_base, size);
 	auto *o = static_cast<Op *>(calloc(1, sizeof(Op) + (copy ? size : 0)));
 	if (o == nullptr) {
 		*error = ENOMEM;
@@ -158,12 +158,12 @@ Op *make_message(const struct iovec *v, size_t n, size_t size, int *error)
 	o->size = size;
 	o->data = copy ? o->copy : static_cast<char *>(v[0].iov_base);
 	if (copy) {
-		join_parts(o->copy, v, n);
-		return o;
+		*error = host->join(o->copy, v, n) ? 0 : EFAULT;
+	} else {
+		*error = host->hold(o->data, size, &o->held);
+		o->has_piece = *error == 0;
 	}
-	*error = host->hold(o->data, size, &o->held);
-	o->has_piece = *error == 0;
-	if (o->has_piece)
+	if (*error == 0)
 		return o;
 	free(o);
 	return nullptr;

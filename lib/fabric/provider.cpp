@@ -98,10 +98,20 @@ int ask_for_best(const struct fi_info *hints, const char *service, struct fi_inf
 	return e == EADDRNOTAVAIL ? ask(hints, "0.0.0.0", service, found) : e;
 }
 
+// glibc takes the lower half of any number for the port.
+bool is_beyond_ports(const char *service)
+{
+	if (service == nullptr || strspn(service, "0123456789") != strlen(service))
+		return false;
+	return strtoul(service, nullptr, 10) > UINT16_MAX;
+}
+
 int look(const char *name, const Address &a, struct fi_info **found)
 {
 	if (*name == 0) // which to libfabric is any name
 		return ENODEV;
+	if (is_beyond_ports(a.service))
+		return EADDRNOTAVAIL;
 	struct fi_info *h = wishes(name);
 	if (h == nullptr)
 		return ENOMEM;

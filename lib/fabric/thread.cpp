@@ -256,21 +256,30 @@ int watch(Endpoint *e)
 	return 0;
 }
 
-bool wait_for_closing()
+bool some_closed()
+{
+	bool some = false;
+	each([&some](Endpoint *e) {
+		struct pollfd p = {e->inner, 0, 0};
+		if (e->state.load(mo::acquire) == Endpoint::open && sys::poll_now(&p) > 0)
+			hung_up(e);
+		some = some || e->state.load(mo::acquire) == Endpoint::closing;
+	});
+	return some;
+}
+
+void wait_for_closing()
 {
 	uint64_t limit = monotonic_ns() + most_at_exit;
-	bool some = false;
 	for (Endpoint *e = endpoints.load(mo::acquire); e != nullptr; e = e->next)
 		for (;;) {
 			uint32_t seen = e->changes.load(mo::acquire);
 			if (e->state.load(mo::acquire) != Endpoint::closing ||
 			    monotonic_ns() >= limit)
 				break;
-			some = true;
 			constexpr timespec moment{0, 10000000};
 			wait_for_change(e, seen, &moment);
 		}
-	return some;
 }
 
 void finish_all()

@@ -35,9 +35,12 @@ void wake();
 Endpoint *make();
 // By the thread: from now on it takes care of it. 0 or an errno.
 int watch(Endpoint *e);
+// By the thread: whether an endpoint is being closed. What the program has closed is, also if epoll
+// has not been asked since.
+bool some_closed();
 
-// Waits while an endpoint is being closed, but not long. True: there was one.
-bool wait_for_closing();
+// Waits while an endpoint is being closed, but not long.
+void wait_for_closing();
 // As the last close of each, for a program that exits; waits for the end of what is under way, but
 // not long. Takes no lock.
 void finish_all();

@@ -140,8 +140,19 @@ ssize_t sleep(Device *d, uint32_t seen, const struct timespec *limit)
 	return e == EINTR ? -EINTR : 0;
 }
 
-ssize_t send(Device *d, const struct msghdr &m, uint32_t *seen)
+namespace {
+
+bool possible(const struct msghdr &m, int flags)
 {
+	return (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) == 0 && m.msg_controllen == 0;
+}
+
+} // namespace
+
+ssize_t send(Device *d, const struct msghdr &m, int flags, uint32_t *seen)
+{
+	if (!possible(m, flags))
+		return -EOPNOTSUPP;
 	ssize_t n = d->backend->send(d->endpoint, m.msg_iov, m.msg_iovlen,
 				     static_cast<const struct sockaddr *>(m.msg_name),
 				     m.msg_namelen, nullptr, seen);
@@ -151,21 +162,25 @@ ssize_t send(Device *d, const struct msghdr &m, uint32_t *seen)
 	return n;
 }
 
-int start(Request *r)
+ssize_t start(Request *r)
 {
 	dma::association::Locked a(r->fd.load(mo::relaxed));
 	if (!a || a->device == nullptr || a->device->kind != dma::Device::Kind::remote)
-		return EINVAL;
+		return -EINVAL;
 	auto *d = static_cast<Device *>(a->device);
 	struct iovec one = {r->buf, r->len};
-	const struct iovec *v = r->vector != nullptr ? r->vector->v : &one;
-	size_t n = r->vector != nullptr ? static_cast<size_t>(r->vector->count) : 1;
-	const struct msghdr *m = r->message != nullptr ? &r->message->header : nullptr;
-	auto *to = m != nullptr ? static_cast<const struct sockaddr *>(m->msg_name) : nullptr;
+	struct msghdr m = {};
+	if (r->message != nullptr)
+		m = r->message->header;
+	m.msg_iov = r->vector != nullptr ? r->vector->v : &one;
+	m.msg_iovlen = r->vector != nullptr ? static_cast<size_t>(r->vector->count) : 1;
+	if (!possible(m, r->call_flags))
+		return -EOPNOTSUPP;
 	uint32_t seen;
-	ssize_t e = d->backend->send(d->endpoint, v, n, to, m != nullptr ? m->msg_namelen : 0, r,
-				     &seen);
-	return static_cast<int>(e < 0 ? -e : 0);
+	bool now = (r->call_flags & MSG_DONTWAIT) != 0;
+	return d->backend->send(d->endpoint, m.msg_iov, m.msg_iovlen,
+				static_cast<const struct sockaddr *>(m.msg_name), m.msg_namelen,
+				now ? nullptr : r, &seen);
 }
 
 void after_fork()

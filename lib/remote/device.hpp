@@ -43,10 +43,10 @@ ssize_t take(dma::Association *a, const dma::receive::Want &w, dma::Arrival *x);
 ssize_t sleep(Device *d, uint32_t seen, const struct timespec *limit);
 
 // With it: a message from pieces. Bytes or -errno; -EAGAIN: wait() with *seen, without the lock.
-ssize_t send(Device *d, const struct msghdr &m, uint32_t *seen);
+ssize_t send(Device *d, const struct msghdr &m, int flags, uint32_t *seen);
 
-// A request that has been created, by its call. 0 or an errno: it has not begun.
-int start(Request *r);
+// A request that has been created, by its call. 0: it has begun. Otherwise its result.
+ssize_t start(Request *r);
 
 void after_fork();
 // In every child of fork: the descriptors are the parent's. Async-signal-safe.

@@ -22,7 +22,7 @@ struct Request;
 namespace sigevec::remote {
 
 // Of both tables together.
-constexpr unsigned version = 3;
+constexpr unsigned version = 4;
 
 // libsigevec_fabric's; its memory is never given back, so that a pointer may be late.
 struct Endpoint;
@@ -83,6 +83,11 @@ struct Host {
 	// All of it lies in one piece of the program's. 0 or an errno.
 	int (*hold)(const void *p, size_t size, Held *h);
 	void (*let_go)(const Held &h);
+	// What lies in regions, one part after the other. False: some of it, in imported memory, is
+	// not there any more.
+	bool (*join)(char *to, const struct iovec *v, size_t n);
+	// Whether it stays there whatever the program does.
+	bool (*stays)(const void *p, size_t size);
 	// The place of a region; negative: there is none.
 	int (*region)(dma_mem_t mem);
 	// A request that is told by an event. 0 or an errno: there is none.

@@ -38,8 +38,8 @@ int send_elsewhere(const Call &c)
 	Request *r;
 	if (int e = create(c, &r); e != 0 || r == nullptr)
 		return e;
-	if (int error = remote::device::start(r); error != 0)
-		end_elsewhere(r, -error);
+	if (ssize_t result = remote::device::start(r); result != 0)
+		end_elsewhere(r, result);
 	return 0;
 }
 

@@ -238,6 +238,37 @@ BOOST_AUTO_TEST_CASE(many_endpoints_come_and_go)
 	}
 }
 
+BOOST_AUTO_TEST_CASE(a_service_can_be_used_again_at_once_after_close)
+{
+	const Region region(region_size);
+	std::string service;
+	{
+		const Endpoint e(region);
+		const auto *name = reinterpret_cast<const sockaddr_in *>(e.card().get());
+		service = std::to_string(ntohs(name->sin_port));
+	}
+	for (int i = 0; i < 8; ++i) {
+		const Fd fd(fabric_open(provider(), node(), service.c_str(), FABRIC_CLOEXEC));
+		BOOST_TEST_REQUIRE(fd >= 0);
+		CHECK_FAILS(fabric_open(provider(), node(), service.c_str(), 0), EADDRINUSE);
+	}
+}
+
+BOOST_AUTO_TEST_CASE(an_endpoint_that_cannot_be_opened_leaves_no_descriptor)
+{
+	const Region region(region_size);
+	const Endpoint one(region);
+	auto descriptors = [thread = the_thread("self")] {
+		const std::filesystem::directory_iterator all(thread / "fd");
+		return std::distance(begin(all), end(all));
+	};
+	// Those of endpoints that were closed before may go meanwhile.
+	const auto before = descriptors();
+	for (int i = 0; i < 100; ++i)
+		CHECK_FAILS(fabric_open("nosuch", nullptr, nullptr, 0), ENODEV);
+	BOOST_TEST(descriptors() <= before);
+}
+
 BOOST_AUTO_TEST_CASE(who_waits_long_for_room_costs_the_receiver_no_descriptors)
 {
 	const Region region(region_size);

@@ -7,6 +7,7 @@
 #include "fabric.hpp"
 
 #include <arpa/inet.h>
+#include <sys/mman.h>
 
 namespace {
 
@@ -79,6 +80,8 @@ BOOST_AUTO_TEST_CASE(opening_one_changes_nothing_else_of_the_program)
 		for (const char *node : {static_cast<const char *>(nullptr), "127.0.0.1"})
 			CHECK_FAILS(fabric_open(none, node, nullptr, 0), ENODEV);
 	CHECK_FAILS(fabric_open(provider(), "192.0.2.1", nullptr, 0), EADDRNOTAVAIL);
+	for (const char *service : {"65536", "165535", "99999999999999999999999"})
+		CHECK_FAILS(fabric_open(provider(), contract::node(), service, 0), EADDRNOTAVAIL);
 	const Endpoint closed(region);
 	BOOST_TEST(fcntl(closed, F_GETFD) == FD_CLOEXEC);
 }
@@ -223,6 +226,65 @@ BOOST_AUTO_TEST_CASE(a_message_of_several_pieces_and_a_message_structure)
 	const auto *h = static_cast<const msghdr *>(got);
 	BOOST_TEST(memcmp(h->msg_iov[0].iov_base, "two pieces", 10) == 0);
 	BOOST_TEST(memcmp(h->msg_name, &t.here.card().name, t.here.card().length) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(flags_mean_the_same_to_requests_as_to_calls)
+{
+	const Two t;
+	const Channel ec;
+	const Card &to = t.there.card();
+	char *const p = t.here_region.piece("request");
+	auto outcome_with = [&](int flags) {
+		BOOST_TEST_REQUIRE(ev_sendto(t.here, p, 7, AIO_DMA_BUF | flags, to.get(), to.length,
+					     ec, nullptr) == 0);
+		return next_outcome(ec);
+	};
+	BOOST_TEST(t.here.send(to, "first") == 5);
+	int sent = 1;
+	while (t.here.send(to, "fills", MSG_DONTWAIT) == 5)
+		++sent;
+	BOOST_TEST(errno == EAGAIN);
+	BOOST_TEST(outcome_with(MSG_DONTWAIT) == (Outcome{EAGAIN, -1}));
+	for (const int flag : {MSG_MORE, MSG_OOB, MSG_CONFIRM}) {
+		CHECK_FAILS(t.here.send(to, "call", flag), EOPNOTSUPP);
+		BOOST_TEST(outcome_with(flag) == (Outcome{EOPNOTSUPP, -1}));
+	}
+	for (; sent > 0; --sent)
+		t.there.receive();
+	BOOST_TEST(eventually([&] { return outcome_with(MSG_DONTWAIT) == Outcome{0, 7}; }));
+	BOOST_TEST((t.there.receive() == "request"));
+}
+
+BOOST_AUTO_TEST_CASE(a_message_from_a_file_that_was_cut_is_efault_and_loses_no_peer)
+{
+	constexpr size_t size = 65536;
+	const Fd file(memfd_create("memory", MFD_CLOEXEC));
+	BOOST_TEST_REQUIRE(ftruncate(file, size) == 0);
+	void *const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	BOOST_TEST_REQUIRE(memory != MAP_FAILED);
+	dma_mem_t imported;
+	BOOST_TEST_REQUIRE(dma_import(&imported, memory, size, 0) == 0);
+	{
+		const Two t;
+		const Channel ec;
+		const Card &to = t.there.card();
+		BOOST_TEST(t.here.send(to, "first") == 5);
+		BOOST_TEST((t.there.receive() == "first"));
+		void *p;
+		BOOST_TEST_REQUIRE(sio_reserve(imported, &p, longest) == 0);
+		BOOST_TEST_REQUIRE(ftruncate(file, 0) == 0);
+		for (const size_t n : {size_t{10}, size_t(longest)}) {
+			CHECK_FAILS(sio_sendto(t.here, p, n, 0, to.get(), to.length), EFAULT);
+			BOOST_TEST_REQUIRE(ev_sendto(t.here, p, n, AIO_DMA_BUF, to.get(), to.length,
+						     ec, nullptr) == 0);
+			BOOST_TEST(next_outcome(ec) == (Outcome{EFAULT, -1}));
+		}
+		BOOST_TEST(t.here.send(to, "last") == 4);
+		BOOST_TEST((t.there.receive() == "last"));
+		BOOST_TEST(t.here.stat().lost_peers == 0);
+	}
+	BOOST_TEST(eventually([&] { return dma_free(imported, size) == 0; }));
+	munmap(memory, size);
 }
 
 BOOST_AUTO_TEST_CASE(what_was_sent_arrives_though_the_program_exits)
