@@ -231,9 +231,8 @@ int verdict(int fd, bool read, int flags)
 	i.aio_lio_opcode = read ? IO_CMD_PREADV : IO_CMD_PWRITEV;
 	i.aio_fildes = fd;
 	i.aio_rw_flags = flags;
-	// A vector where nothing can be: the call always fails, and the last thing that it fails
-	// for is this.
-	i.u.v.vec = reinterpret_cast<struct iovec *>(-4096l);
+	// The vector: the call always fails, and the last thing that it fails for is this.
+	i.u.v.vec = reinterpret_cast<struct iovec *>(not_of_user_space);
 	i.u.v.nr = 1;
 	long e = call_kernel(SYS_io_submit, reinterpret_cast<long>(c->ring.load(mo::relaxed)), 1,
 			     reinterpret_cast<long>(&p));

@@ -59,6 +59,10 @@ extern Context all[contexts];
 // Identity of this thread as a leader.
 extern thread_local char identity __attribute__((tls_model("initial-exec")));
 
+// An address at which the kernel refuses to read or write without trying: EFAULT. At address 0 it
+// would try, and the fault costs as much as five system calls in a virtual machine.
+constexpr long not_of_user_space = -4096;
+
 // The kernel's calls, and not libaio's, which libsigevec_aio replaces.
 inline long call_kernel(long number, long a, long b, long c)
 {

@@ -61,7 +61,7 @@ struct Undoing {
 
 // Sleeps until there is an event. The application's signals are let in by the kernel, for the
 // length of the sleep only: between a look at the requests and the sleep no handler can run that
-// would take the events away.
+// would take the events away. let_in: nullptr, the mask stays as it is.
 int sleep_on(const Context &c, const sigset_t *let_in, const timespec *most, const Undoing *u)
 {
 	struct {
@@ -71,7 +71,7 @@ int sleep_on(const Context &c, const sigset_t *let_in, const timespec *most, con
 	long arg[6] = {reinterpret_cast<long>(c.ring.load(mo::relaxed)),
 		       1,
 		       1,
-		       0,
+		       not_of_user_space,
 		       reinterpret_cast<long>(most),
 		       reinterpret_cast<long>(&mask)};
 	if (u != nullptr)
@@ -112,23 +112,21 @@ struct Handlers {
 };
 
 // Most requests end sooner than it would take to ask for the handlers; so long a signal can wait,
-// and a turn.
-constexpr timespec moment{0, 1000000}, turn{0, 5000000};
+// and a turn. More than the 4 ms after which the kernel's own clock ticks: for less it has to set
+// the processor's timer, which costs 3 us in a virtual machine.
+constexpr timespec moment{0, 5000000};
 
 // One sleep without a time-out of the caller's. 0, -EINTR, or what sleep_on() says.
 int sleep_for_ever(Leading &l, unsigned round, bool cancellable)
 {
-	if (round == 0) {
-		sigset_t none;
-		sigfillset(&none);
-		return sleep_on(l, &none, Deadline::after(&moment), cancellable);
-	}
+	if (round == 0)
+		return sleep_on(l, nullptr, Deadline::after(&moment), cancellable);
 	Handlers h(l.mask);
 	bool both = h.restart && h.interrupt, interrupts = both ? round % 2 == 0 : h.interrupt;
 	const sigset_t *let_in = !both        ? l.mask
 				 : interrupts ? &h.mask_of_interrupt
 					      : &h.mask_of_restart;
-	int e = sleep_on(l, let_in, both ? Deadline::after(&turn) : Deadline{}, cancellable);
+	int e = sleep_on(l, let_in, both ? Deadline::after(&moment) : Deadline{}, cancellable);
 	return e == -EINTR && !interrupts ? 0 : e;
 }
 
