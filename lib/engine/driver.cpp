@@ -32,24 +32,6 @@ thread_local Driver *here __attribute__((tls_model("initial-exec"))) = nullptr;
 
 } // namespace
 
-void Driver::run_free_syncs()
-{
-	Request *r = waiting_syncs_;
-	waiting_syncs_ = nullptr;
-	while (r != nullptr) {
-		Request *next = r->next.load(mo::relaxed);
-		if (r->waits_for.load(mo::acquire) != 0) {
-			r->next.store(waiting_syncs_, mo::relaxed);
-			waiting_syncs_ = r;
-		} else if (r->get_state() == State::cancelled) {
-			copies::close(r->file);
-			requests::release(r);
-		} else
-			start_file(r);
-		r = next;
-	}
-}
-
 // r is with a thread that has not come back since it was interrupted.
 void Driver::stop_again(Request *r)
 {

@@ -2,8 +2,9 @@
 //
 // The driver's state and its steps, for its own files: driver.cpp (the loop), driver_inbox.cpp
 // (what arrives, and files), driver_ring.cpp (what the ring says, and cancelling),
-// driver_streams.cpp (streams), driver_threads.cpp (what others carry out for them),
-// driver_wait.cpp (how they wait). All of it belongs to the driver's thread.
+// driver_streams.cpp (streams), driver_syncs.cpp (what waits for others), driver_threads.cpp (what
+// others carry out for them), driver_wait.cpp (how they wait). All of it belongs to the driver's
+// thread.
 #pragma once
 
 #include "engine/driver.hpp"
@@ -34,7 +35,6 @@ private:
 
 	// driver.cpp
 	void look();
-	void run_free_syncs();
 	void stop_again(Request *r);
 	int patience();
 	bool nothing_new();
@@ -53,8 +53,8 @@ private:
 	void take_request(Request *r, int fd);
 	void take_unwanted(Request *r);
 	void add_to_stream(Request *r, int fd);
+	bool by_ring(const Request *file_request) const;
 	void start_file(Request *r);
-	void wait_for_others(Request *r);
 
 	// driver_ring.cpp
 	void file_from_ring(Request *r, ssize_t n);
@@ -86,6 +86,13 @@ private:
 	void end_unwanted(Stream *s, Request *r);
 	void stream_from_ring(Request *r, ssize_t n);
 	bool ended_by_ring(Stream *s, Request *r, ssize_t n, bool cancelled, bool stops);
+
+	// driver_syncs.cpp
+	void wait_for_others(Request *r);
+	static bool joins(const Request *r, const Request *sync);
+	static void gather(Request *sync);
+	void start_sync(Request *r);
+	void run_free_syncs();
 
 	// driver_threads.cpp
 	bool start_carried(Stream *s, Request *r);
@@ -119,7 +126,7 @@ private:
 
 	Helper *helper_;
 	Streams streams_;
-	Request *waiting_syncs_ = nullptr;
+	Queue<Request> waiting_syncs_;
 	Ring ring_;
 	int epoll_ = -1; // for what the ring would wait for otherwise than the call does; without a
 			 // ring, for everything

@@ -177,6 +177,12 @@ void Driver::take_unwanted(Request *r)
 	requests::release(r);
 }
 
+// The ring passes every fsync to a thread of the kernel's; a worker does the same with less ado.
+bool Driver::by_ring(const Request *file_request) const
+{
+	return has_ring() && (!file_request->is_sync() || config::force == config::Force::uring);
+}
+
 void Driver::start_file(Request *r)
 {
 	if (r->file < 0) {
@@ -185,21 +191,10 @@ void Driver::start_file(Request *r)
 		completion::finish(r, error);
 		return;
 	}
-	// The ring passes every fsync to a thread of the kernel's; a worker does the same with less
-	// ado.
-	bool by_ring = has_ring() && (!r->is_sync() || config::force == config::Force::uring);
-	if (by_ring && r->change(State::queued, State::in_ring))
+	if (by_ring(r) && r->change(State::queued, State::in_ring))
 		ring_.start(r, r->file);
 	else
 		helper::job_from_inside(helper_, r);
-}
-
-void Driver::wait_for_others(Request *r)
-{
-	r->next.store(waiting_syncs_, mo::relaxed);
-	waiting_syncs_ = r;
-	r->waits_for.fetch_sub(1, mo::acq_rel);
-	run_free_syncs();
 }
 
 } // namespace sigevec::driver

@@ -31,6 +31,23 @@ bool is_what_was_meant(const Request *r)
 	return !r->by_number || (transfer::describe(r->file, &d) && transfer::is_file_of(r, d));
 }
 
+// An fsync, and those for which its call does, too (driver_syncs.cpp).
+void synchronize(Request *r)
+{
+	bool wanted = false;
+	for (Request *s = r; s != nullptr; s = s->together) {
+		s->change(State::queued, State::running);
+		wanted |= s->get_state() == State::running;
+	}
+	ssize_t result = wanted ? transfer::blocking(r, r->file) : 0;
+	for (Request *s = r, *next; s != nullptr; s = next) {
+		next = s->together;
+		bool mine = s->get_state() == State::running;
+		held_files::let_go(s);
+		completion::finish_by_thread(s, mine, result);
+	}
+}
+
 void carry_out(Helper *h, Request *r)
 {
 	if (r->on_stream()) {
@@ -43,6 +60,8 @@ void carry_out(Helper *h, Request *r)
 		return;
 	}
 	int file = r->file;
+	if (r->is_sync() && file >= 0)
+		return synchronize(r);
 	bool mine = r->get_state() == State::running || r->change(State::queued, State::running);
 	ssize_t result = !mine                  ? -ECANCELED
 			 : file < 0             ? file

@@ -196,6 +196,8 @@ void clear(Request *r)
 	r->driver_notified.store(false, mo::relaxed);
 	r->dependent.store(nullptr, mo::relaxed);
 	r->waits_for.store(1, mo::relaxed);
+	r->waits_at_driver = false;
+	r->together = nullptr;
 	r->context.store(-1, mo::relaxed);
 	r->association.store(0, mo::relaxed);
 	r->in_call.store(0, mo::relaxed);

@@ -239,6 +239,10 @@ struct Dependence {
 	std::atomic<Request *> dependent;
 	// In an fsync: how many requests it still waits for, plus one until the driver has it.
 	std::atomic<uint32_t> waits_for;
+	// The driver's: whether it has this fsync wait; and once it waits no more the next of those
+	// for which one call does, or nullptr.
+	bool waits_at_driver;
+	Request *together;
 };
 
 // A request in a kernel-AIO context.
@@ -324,7 +328,7 @@ struct Request : Sought,
 };
 
 // Their size is a cost of every request: whoever makes one larger measures that.
-static_assert(sizeof(Call) <= 232 && sizeof(Request) <= 600);
+static_assert(sizeof(Call) <= 232 && sizeof(Request) <= 608);
 
 namespace requests {
 

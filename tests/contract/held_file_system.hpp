@@ -299,6 +299,78 @@ private:
 };
 BOOST_TEST_GLOBAL_FIXTURE(HeldFileSystem);
 
+/// Holds operations back while it lives.
+struct Holding {
+	HeldFileSystem &fs = HeldFileSystem::get();
+	std::array<unsigned, operations> before;
+	unsigned log_start = fs.log_position();
+	explicit Holding(std::initializer_list<Operation> held)
+	{
+		for (size_t i = 0; i < operations; ++i)
+			before[i] = fs.arrived(static_cast<Operation>(i));
+		for (Operation operation : held)
+			fs.hold(operation);
+	}
+	~Holding() { fs.release_all(); }
+	unsigned arrived(Operation operation) const
+	{
+		return fs.arrived(operation) - before[operation];
+	}
+	bool reached(Operation operation, unsigned count = 1) const
+	{
+		return eventually([&] { return arrived(operation) >= count; });
+	}
+	void release() { fs.release_all(); }
+};
+
+inline int next_file()
+{
+	static int number;
+	return ++number;
+}
+inline std::string file_content(int number, size_t bytes, off_t offset = 0)
+{
+	Fd fd = HeldFileSystem::get().open_file(number, O_RDONLY);
+	std::string text(bytes, '\0');
+	const ssize_t got = pread(fd, text.data(), bytes, offset);
+	text.resize(got < 0 ? 0 : static_cast<size_t>(got));
+	return text;
+}
+inline Request &start_fsync(int fd)
+{
+	Request &request = keep(fd, 0);
+	BOOST_TEST_REQUIRE(aio_fsync(O_SYNC, &request.cb) == 0);
+	return request;
+}
+
+/// A ring's own threads write to files in 64 lanes, by inode: there one file's write may wait for
+/// another's.
+inline bool writes_share_lanes()
+{
+	const char *const engine = getenv("SIGEVEC_ENGINE");
+	return engine != nullptr && engine == std::string_view("uring");
+}
+
+/// Other descriptors of every kind get their work done.
+inline void check_everything_else_works()
+{
+	for_each_stream([](Stream &s) {
+		Request &read = start_read(s.reader, 4);
+		BOOST_TEST(finish(start_write(s.writer, "ping")) == ok(4));
+		BOOST_TEST(finish(read) == ok(4));
+	});
+	for_each_file_kind([](const FileKind &kind) {
+		File file = make_file(kind);
+		alignas(4096) static char const page[4096] = {};
+		if (writes_share_lanes())
+			BOOST_TEST_REQUIRE(pwrite(file.fd, page, sizeof page, 0) == 4096);
+		else
+			BOOST_TEST(finish(start_write(file.fd, pattern(4096))) == ok(4096));
+		BOOST_TEST(finish(start_fsync(file.fd)) == ok(0));
+		BOOST_TEST(finish(start_read(file.fd, 4096)) == ok(4096));
+	});
+}
+
 } // namespace contract
 
 #endif
