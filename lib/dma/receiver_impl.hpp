@@ -19,9 +19,8 @@ constexpr uint64_t wake_mark = ~uint64_t{0};
 
 // What a receiver waits with is in the program's table, where the program may close it, or use the
 // number for something else: so it has a copy in the helper's table, with which it is compared
-// before it is used. Once the thread runs it alone changes them, of the current instance with
-// `starting' held: whoever
-// finds that the two do not match looks again with it.
+// before it is used. Once its thread runs that alone changes it, while the instance is the current
+// one with `starting' held: whoever finds that the two do not match looks again with it.
 struct Number {
 	std::atomic<int> fd{-1}, copy{-1};
 };

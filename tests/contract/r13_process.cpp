@@ -178,9 +178,11 @@ BOOST_AUTO_TEST_CASE(a_child_may_use_the_parents_aiocbs_again, BETTER_THAN_GLIBC
 	BOOST_TEST(request.text() == "p");
 }
 
-// AddressSanitizer does not see to its allocator at fork: a child may find it locked for ever.
-BOOST_AUTO_TEST_CASE(fork_amid_traffic_of_several_threads,
-		     BETTER_THAN_GLIBC *boost::unit_test::enable_if<!address_sanitizer>())
+// The sanitizers do not see to their allocators at fork: a child that makes a thread may find them
+// locked for ever.
+BOOST_AUTO_TEST_CASE(
+	fork_amid_traffic_of_several_threads,
+	BETTER_THAN_GLIBC *boost::unit_test::enable_if<!address_sanitizer && !thread_sanitizer>())
 {
 	std::atomic<bool> stop{false};
 	std::atomic<int> failures{0};
@@ -226,10 +228,10 @@ BOOST_AUTO_TEST_CASE(spawned_programs_run_amid_traffic)
 	outstanding.complete();
 }
 
-// Whatever the parent's other threads are doing inside the library; again but in AddressSanitizer's
+// Whatever the parent's other threads are doing inside the library; again but in a sanitizer's
 // allocator.
 BOOST_AUTO_TEST_CASE(a_child_made_while_others_are_inside_aio_fsync_and_lio_listio_can_use_both,
-		     *boost::unit_test::enable_if<!address_sanitizer>())
+		     *boost::unit_test::enable_if<!address_sanitizer && !thread_sanitizer>())
 {
 	File file = disk_file();
 	std::atomic<bool> stop{false};
