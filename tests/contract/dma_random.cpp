@@ -132,7 +132,10 @@ void run(unsigned seed)
 			actor.end();
 		});
 	std::mt19937 random(seed);
-	for (int deaths = 0; deaths < 20 && !ledger->stop; ++deaths) {
+	// AddressSanitizer does not see to its allocator at fork: a child made amid all this may
+	// find it locked for ever.
+	int constexpr most_deaths = address_sanitizer ? 0 : 20;
+	for (int deaths = 0; deaths < most_deaths && !ledger->stop; ++deaths) {
 		usleep(random() % 20000);
 		const unsigned i = random() % children;
 		kill(child[i], SIGKILL);
