@@ -13,6 +13,7 @@
 
 #include <climits>
 #include <deque>
+#include <sys/epoll.h>
 
 namespace contract {
 
@@ -94,6 +95,11 @@ template <class Read> int read_through_stops(Read read)
 		result = read();
 	while (result < 0 && errno == EINTR);
 	return result;
+}
+/// epoll_wait is told so, too.
+inline int wait_through_stops(int epoll, epoll_event *events, int max, int milliseconds)
+{
+	return read_through_stops([&] { return epoll_wait(epoll, events, max, milliseconds); });
 }
 /// Takes up to `max` events, waiting for the first; fewer than one says that it hung. For any
 /// thread.

@@ -33,7 +33,7 @@ public:
 	int ready(int timeout = 0)
 	{
 		std::array<epoll_event, 4> got;
-		return epoll_wait(fd_, got.data(), got.size(), timeout);
+		return wait_through_stops(fd_, got.data(), int(got.size()), timeout);
 	}
 	bool becomes_ready() { return ready(wait_ms) == 1; }
 	operator int() const { return fd_; }
@@ -264,7 +264,7 @@ BOOST_AUTO_TEST_CASE(a_blocked_loop_is_woken)
 			Fd epoll(epoll_create1(EPOLL_CLOEXEC));
 			epoll_event interest{EPOLLIN | EPOLLET, {}}, got;
 			return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &interest) == 0 &&
-			       epoll_wait(epoll, &got, 1, wait_ms) == 1;
+			       wait_through_stops(epoll, &got, 1, wait_ms) == 1;
 		},
 	};
 	for (Wait wait : waits)

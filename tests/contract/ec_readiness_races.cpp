@@ -77,7 +77,7 @@ void read_by_edges(ec_t ec, Tally &tally, unsigned at_once_most)
 	BOOST_TEST_REQUIRE(epoll_ctl(epoll, EPOLL_CTL_ADD, ec, &interest) == 0);
 	std::array<event_data_t, 64> events;
 	while (tally.noted() < tally.total()) {
-		const int ready = epoll_wait(epoll, &got, 1, wait_ms);
+		const int ready = wait_through_stops(epoll, &got, 1, wait_ms);
 		if (ready < 0 && errno == EINTR)
 			continue;
 		BOOST_TEST_REQUIRE(ready == 1, "an event did not wake the loop, " << tally.noted()
@@ -268,7 +268,7 @@ BOOST_AUTO_TEST_CASE(a_loop_that_asks_again_sees_the_end_of_every_request)
 			size_t total = 0, wrong = 0;
 			bool woken = true;
 			while (total < streams * each && woken) {
-				woken = epoll_wait(epoll, &got, 1, wait_ms) == 1;
+				woken = wait_through_stops(epoll, &got, 1, wait_ms) == 1;
 				for (event_data_t event; take_events(ec, &event, 1, at_once) == 1;
 				     ++total) {
 					size_t const i = as_number(event.ev_data);

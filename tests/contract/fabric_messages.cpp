@@ -66,7 +66,7 @@ BOOST_AUTO_TEST_CASE(the_descriptor_is_readable_while_there_are_messages)
 	for (int i = 0; i < 20; ++i) {
 		BOOST_TEST(!t.there.readable());
 		BOOST_TEST(t.here.send(t.there.card(), text_of(i, 100)) == 100);
-		BOOST_TEST(epoll_wait(ep, &e, 1, 1000 * int(hang_limit.count())) == 1);
+		BOOST_TEST(wait_through_stops(ep, &e, 1, 1000 * int(hang_limit.count())) == 1);
 		BOOST_TEST(t.there.readable());
 		BOOST_TEST((t.there.receive() == text_of(i, 100)));
 	}
