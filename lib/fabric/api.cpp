@@ -177,7 +177,7 @@ struct Expose : thread::Command {
 	Key key{};
 };
 
-int export_piece(Endpoint *e, void *piece, size_t size, unsigned rights, Key *key)
+int export_piece(Endpoint *e, int region, void *piece, size_t size, unsigned rights, Key *key)
 {
 	Expose x(e, piece, size, rights);
 	x.made = static_cast<Export *>(calloc(1, sizeof(Export)));
@@ -185,7 +185,8 @@ int export_piece(Endpoint *e, void *piece, size_t size, unsigned rights, Key *ke
 		return ENOMEM;
 	int error = host->hold(piece, size, &x.made->held);
 	if (error == 0) {
-		error = thread::run(&x);
+		// A piece of another region is no piece of the endpoint's.
+		error = x.made->held.region == region ? thread::run(&x) : EINVAL;
 		if (error != 0)
 			host->let_go(x.made->held);
 	} else if (error == EFAULT)
@@ -352,7 +353,7 @@ EXPORT int dma_export(dma_mem_t mem, int fabric, void *piece, size_t size, unsig
 	Key k{};
 	error = key == nullptr ? EINVAL : check_region(e, mem, rights, size);
 	if (error == 0)
-		error = export_piece(e, piece, size, rights, &k);
+		error = export_piece(e, host->region(mem), piece, size, rights, &k);
 	if (error == 0)
 		memcpy(key, &k, sizeof k);
 	return result_of(error);

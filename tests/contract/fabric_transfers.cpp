@@ -145,6 +145,8 @@ BOOST_AUTO_TEST_CASE(arguments_of_exports_and_transfers_are_checked)
 	const Card &c = t.endpoint.card();
 	dma_key_t key{};
 	CHECK_FAILS(dma_export(other, t.endpoint, t.piece, 10, DMA_READ, &key), EINVAL);
+	CHECK_FAILS(dma_export(t.region, t.endpoint, other.piece("other"), 5, DMA_READ, &key),
+		    EINVAL);
 	CHECK_FAILS(dma_export(t.region, t.endpoint, t.piece, 10, 0, &key), EINVAL);
 	CHECK_FAILS(dma_export(t.region, t.endpoint, t.piece, 10, 8, &key), EINVAL);
 	CHECK_FAILS(dma_export(t.region, t.endpoint, t.piece, 0, DMA_READ, &key), EINVAL);
