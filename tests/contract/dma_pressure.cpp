@@ -39,10 +39,7 @@ BOOST_AUTO_TEST_CASE(a_long_stream_goes_through_a_small_region_that_is_often_ful
 	Region region(4096);
 	Associated s(tcp4_kind, region);
 	std::string const text = pattern(300000);
-	std::thread writer([&] {
-		for (size_t n = 0; n < text.size();)
-			n += size_t(send(s.s.b, &text[n], text.size() - n, MSG_NOSIGNAL));
-	});
+	std::thread writer([&] { put(s.s.b, text); });
 	std::string got;
 	std::list<std::pair<void *, size_t>> held;
 	while (got.size() < text.size()) {

@@ -119,10 +119,7 @@ BOOST_AUTO_TEST_CASE(without_room_arrivals_wait_and_none_is_lost)
 		for (void *p; sio_reserve(region, &p, 4096) == 0;)
 			pieces.emplace_back(p, 4096);
 		std::string const text = pattern(800000);
-		std::thread writer([&] {
-			for (size_t n = 0; n < text.size();)
-				n += size_t(send(s.s.b, &text[n], text.size() - n, MSG_NOSIGNAL));
-		});
+		std::thread writer([&] { put(s.s.b, text); });
 		std::string got;
 		auto const held = keep_until_full(ec, region, &got);
 		// A blocked reader is woken by another thread's release.
@@ -148,8 +145,8 @@ BOOST_AUTO_TEST_CASE(while_the_channel_is_full_arrivals_wait_and_none_is_lost)
 		BOOST_TEST_REQUIRE(ec_set_limit(ec, 4) == 0);
 		std::string const text = pattern(300000);
 		std::thread writer([&] {
-			for (size_t n = 0; n < text.size();)
-				n += size_t(send(s.s.b, &text[n], 1000, MSG_NOSIGNAL));
+			for (size_t n = 0; n < text.size(); n += 1000)
+				put(s.s.b, std::string_view(text).substr(n, 1000));
 		});
 		std::string got;
 		while (got.size() < text.size()) {
@@ -317,8 +314,7 @@ BOOST_AUTO_TEST_CASE(a_closed_one_that_has_had_no_room_goes_on_after_the_next_re
 			pieces.emplace_back(p, 4096);
 		std::string const text = pattern(800000);
 		std::thread writer([&] {
-			for (size_t n = 0; n < text.size();)
-				n += size_t(send(s.s.b, &text[n], text.size() - n, MSG_NOSIGNAL));
+			put(s.s.b, text);
 			s.s.b.reset();
 		});
 		// The number goes, and is another socket's.
