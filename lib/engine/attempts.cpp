@@ -57,7 +57,7 @@ void take_over(Place &p, uint64_t key)
 // theirs beside the caller.
 bool device_has_little_to_do(uint64_t dev, uint64_t ino)
 {
-	constexpr uint32_t few = 8;
+	constexpr uint32_t few = 2;
 	helper::Helper *h = helper::running();
 	bool has_ring = h != nullptr && h->has_ring.load(mo::relaxed);
 	return pace::outstanding(dev, ino) < (has_ring ? few : 1);

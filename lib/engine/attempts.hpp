@@ -17,9 +17,10 @@
 //   direct_write  the same
 //
 // A read that is alone is always attempted: the device is at it while it is handed over, and often
-// has it within the call. So are the first few where the driver's ring takes those that fail: eight
-// (reads of 4 KiB that are not in the cache, new to old, depth 1 / 2 / 4 / 8: 1.4 / 1.4 / 1.1 /
-// 1.35; without a ring 1.6 / 1.0 / 1.0 / 1.0, and 0.7 at depth 8 if all were attempted).
+// has it within the call. So is the second where the driver's ring takes those that fail: it begins
+// more of them with less ado (reads of 4 KiB that are not in the cache, two to eight, depth 2 / 4 /
+// 8 / 32: 0.9 / 0.93 / 1.58 / 1.62; without a ring 1.0 for one, and 0.7 at depth 8 if all were
+// attempted).
 //
 // What is remembered is a hint: a place may be another file's, of the same inode number later or by
 // chance. That costs an attempt, never a result.
