@@ -195,7 +195,8 @@ int stat_main(int argc, char **argv)
 	int words = argc - options.rest();
 	char **word = argv + options.rest();
 	if (o.list || o.clear) {
-		if (words != 0 || (o.list && o.clear))
+		bool beside = o.style.all_counters || (o.clear && (o.list || o.style.json));
+		if (words != 0 || beside)
 			return usage(stat_command);
 		return o.list ? list(o.style.json) : clear();
 	}

@@ -106,8 +106,10 @@ int Options::wrong(const char *why) const
 	std::string name;
 	for (const option &o : list_)
 		if (o.name != nullptr && o.val == last_)
-			name.append("--").append(o.name).append(" ");
-	return complain(command_.name, name + optarg, why, exit_usage);
+			name.append("--").append(o.name);
+	if (optarg != nullptr)
+		name.append(" ").append(optarg);
+	return complain(command_.name, name, why, exit_usage);
 }
 
 int Options::rest() const

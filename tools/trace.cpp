@@ -95,7 +95,10 @@ const char *set(TraceOptions &o, int c, const char *value)
 		return number(value, 1024, 1u << 24) ? nullptr
 						     : "not a number from 1024 to 16777216";
 	default:
-		o.write = c == 'j' ? write_trace_json : write_trace_page;
+		auto *write = c == 'j' ? write_trace_json : write_trace_page;
+		if (o.write != write_trace_text && o.write != write)
+			return "one form excludes the other";
+		o.write = write;
 		return nullptr;
 	}
 }

@@ -85,6 +85,11 @@ stat 0 "$scratch/other"
 says '^pid 1 \(user\), ended'
 rm "$file"
 
+for others in '--clear --json' '--clear --list' '--clear --all' '--list --all'; do
+	# shellcheck disable=SC2086
+	stat 2 $others
+done
+
 # Children that end by _exit leave theirs; not more than some.
 for i in $(seq 24); do
 	user --reads 1 --quick-exit

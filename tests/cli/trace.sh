@@ -107,6 +107,9 @@ trace 125 -o "$scratch/no/where" touch "$scratch/started"
 [ ! -e "$scratch/started" ] || fail "the program has run though its trace could not be written"
 trace 2
 complains '^sigevec trace: PROGRAM: none is named$'
+trace 2 --json --html touch "$scratch/started"
+complains '^sigevec trace: --html: one form excludes the other$'
+[ ! -e "$scratch/started" ] || fail "the program has run though the options were wrong"
 trace 2 --steps 10 true
 complains '^sigevec trace: --steps 10: not a number from 1024 to 16777216$'
 trace 2 --engine steam true
