@@ -47,6 +47,8 @@ Mutex starting;
 // nullptr: there is none. One that the program has closed is replaced, its thread ends when it next
 // wakes.
 std::atomic<Instance *> current{nullptr};
+// All that ever were, with `starting' held: others may still use one that has been replaced.
+Instance *newest = nullptr;
 thread_local Instance *own __attribute__((tls_model("initial-exec"))) = nullptr;
 
 // Something may be watched: it is looked at now and then whether the kernel still would tell.
@@ -201,6 +203,8 @@ Instance *start()
 		free(i);
 		return nullptr;
 	}
+	i->before = newest;
+	newest = i;
 	while (i->thread.load(mo::acquire) == 0)
 		futex_wait(i->thread, 0, nullptr);
 	return i;

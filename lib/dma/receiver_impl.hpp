@@ -34,7 +34,8 @@ struct Instance {
 	ThreadSignal signal;
 	table::Way way; // the thread's own: files out of the helper's table
 	bool can_fetch = false;
-	bool lacking = false; // something could not be watched: it is looked at now and then
+	bool lacking = false;       // something could not be watched: it is looked at now and then
+	Instance *before = nullptr; // the one that was made before it
 };
 
 // ---- receiver_numbers.cpp
