@@ -33,14 +33,6 @@ BOOST_AUTO_TEST_CASE(more_than_a_call_carries_has_no_length)
 	BOOST_TEST(length_of(v.data(), 1) == -1);
 }
 
-BOOST_AUTO_TEST_CASE(parts_are_joined_in_their_order)
-{
-	std::string a = "ab", b, c = "cde", all(5, '-');
-	std::array<iovec, 3> v{{{a.data(), a.size()}, {b.data(), 0}, {c.data(), c.size()}}};
-	join_parts(all.data(), v.data(), v.size());
-	BOOST_TEST(all == "abcde");
-}
-
 BOOST_AUTO_TEST_CASE(a_copy_is_what_was_read_however_many_parts)
 {
 	for (size_t n : {size_t{1}, size_t{8}, size_t{9}, size_t{1024}}) {
