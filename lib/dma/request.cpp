@@ -155,7 +155,8 @@ namespace {
 // With the lock of the association held.
 int add_last(Association *a, Request *r, deliver::Outcome *o)
 {
-	if (r->dma.region == no_region) {
+	bool unnamed = r->dma.region == no_region;
+	if (unnamed) {
 		r->dma.region = a->regions[0];
 		region::add_request(region::at(r->dma.region));
 	}
@@ -165,8 +166,13 @@ int add_last(Association *a, Request *r, deliver::Outcome *o)
 	// Nothing would ever come to who waits behind an armed request.
 	if (!a->waiting.empty() && a->waiting.first()->multishot)
 		return EBUSY;
-	if (!association::hold(a) || !receiver::watch(a))
+	if (!association::hold(a) || !receiver::watch(a)) {
+		// The call is refused, which knows of no region.
+		if (unnamed)
+			region::remove_request(region::at(r->dma.region));
+		r->dma.region = unnamed ? no_region : r->dma.region;
 		return EAGAIN;
+	}
 	r->association.store(association::place_of(a), mo::relaxed);
 	std::atomic_thread_fence(mo::seq_cst); // see cancel.cpp
 	a->waiting.push(r);

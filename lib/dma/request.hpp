@@ -22,7 +22,8 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message);
 // ev_recv and its like; size: the most for one arrival, or receive::no_limit.
 int prepare_wait(Call &c, size_t size, bool message);
 
-// By the submission: r waits from now on; or a positive errno, with which it is to end.
+// By the submission: r waits from now on; or a positive errno, with which it is to end. EAGAIN: the
+// call is to be refused.
 int enqueue(Request *r);
 
 // The end of a request, before it is published, by whoever publishes it; also of one that was

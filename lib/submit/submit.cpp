@@ -196,6 +196,8 @@ int queue_on_association(const Call &c, const Descriptor &d, Request *r)
 	note_request(c, r);
 	stats_detail::handed_over(r);
 	int error = dma::enqueue(r);
+	if (error == EAGAIN) // what it would wait with is short
+		return not_queued(c, d, r, -1, error);
 	return error == 0 ? 0 : ended(c, d.kind, By::none, r, -error);
 }
 

@@ -74,6 +74,53 @@ BOOST_AUTO_TEST_CASE(a_refused_send_holds_nothing)
 	}
 }
 
+/// 0, or the step that went wrong. By a child of fork, which has nobody yet who receives: with its
+/// table full it finds no place for what that one waits with.
+int receive_with_the_table_full()
+{
+	dma_mem_t mem;
+	int s[2];
+	const ec_t ec = ec_create(EC_CLOEXEC);
+	if (ec < 0 || dma_alloc(&mem, size, 0) != 0 ||
+	    socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, s) != 0)
+		return 1;
+	const rlimit few{100, 100};
+	setrlimit(RLIMIT_NOFILE, &few);
+	while (dup(s[1]) >= 0) {
+	}
+	if (dma_assoc(s[0], mem, size, 0) != 0)
+		return 1;
+	aiocb cb{};
+	cb.aio_fildes = s[0];
+	cb.aio_nbytes = 100;
+	cb.aio_dma_buf = mem;
+	cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+	if (aio_recv(&cb, AIO_DMA_BUF) != -1 || errno != EAGAIN)
+		return 2;
+	for (const int armed : {0, EV_MULTISHOT})
+		if (ev_recv(s[0], nullptr, 100, AIO_DMA_BUF | armed, ec, nullptr) != -1 ||
+		    errno != EAGAIN)
+			return 3;
+	struct dma_stat state {};
+	struct ec_stat events {};
+	if (dma_stat(mem, &state) != 0 || state.requests != 0 || ec_stat(ec, &events) != 0 ||
+	    events.outstanding != 0)
+		return 4;
+	for (int last = 90; last < 100; ++last)
+		close(last);
+	if (aio_recv(&cb, AIO_DMA_BUF) != 0 || write(s[1], "data", 4) != 4)
+		return 5;
+	const aiocb *const list[] = {&cb};
+	if (aio_suspend(list, 1, nullptr) != 0 || aio_return(&cb) != 4)
+		return 6;
+	return 0;
+}
+
+BOOST_AUTO_TEST_CASE(a_receive_that_has_nothing_to_wait_with_is_refused_and_holds_nothing)
+{
+	BOOST_TEST(in_child_process(receive_with_the_table_full) == 0);
+}
+
 /// A region all of which a send that waits holds, and a socket at which something is.
 struct FullRegion {
 	Region region{size};
