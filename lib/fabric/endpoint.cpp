@@ -318,8 +318,12 @@ Round step(Endpoint *e)
 		end_exports(e, now);
 	look_at_untold(e, now);
 	if (e->state.load(mo::relaxed) == Endpoint::closing) {
-		if (e->ends == 0)
+		if (e->ends == 0) {
 			e->ends = now + linger;
+			// Whoever it waits for, its memory is nobody's any more.
+			for (Export *x = e->exports; x != nullptr; x = x->next)
+				withdraw(e, x);
+		}
 		if (end(e, now))
 			e->over = true; // the thread closes it, without the lock
 	}

@@ -254,6 +254,49 @@ BOOST_AUTO_TEST_CASE(a_service_can_be_used_again_at_once_after_close)
 	}
 }
 
+namespace {
+
+/// How a transfer from an endpoint's memory fails after its close, which waits for a peer that
+/// stands still.
+Outcome get_after_close()
+{
+	const Region region(region_size), other(region_size);
+	const Endpoint here(region);
+	Endpoint owner(other);
+	PeerProcess still;
+	const Channel ec;
+	dma_key_t key;
+	char *const theirs = other.piece("memory");
+	void *ours = region.reserve(6);
+	BOOST_TEST_REQUIRE(dma_export(other, owner, theirs, 6, DMA_READ, &key) == 0);
+	const Card card = owner.card();
+	auto get = [&] {
+		BOOST_TEST_REQUIRE(
+			ev_get(here, card.get(), card.length, &key, 0, ours, 6, ec, nullptr) == 0);
+		return next_outcome(ec);
+	};
+	BOOST_TEST(get() == (Outcome{0, 6}));
+	echo(owner, still, "hello");
+	still.signal(SIGSTOP);
+	BOOST_TEST(owner.send(still.card(), "kept") == 4);
+	owner.end();
+	Outcome last;
+	BOOST_TEST(eventually([&] { return (last = get()).result < 0; }));
+	still.signal(SIGCONT);
+	return last;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(close_withdraws_the_keys_though_something_is_still_under_way)
+{
+	// Where the machine stands still meanwhile the endpoint is gone by then.
+	Outcome last = get_after_close();
+	for (int i = 0; i < 2 && last.error != EACCES; ++i)
+		last = get_after_close();
+	BOOST_TEST(last == (Outcome{EACCES, -1}));
+}
+
 BOOST_AUTO_TEST_CASE(an_endpoint_that_cannot_be_opened_leaves_no_descriptor)
 {
 	const Region region(region_size);
