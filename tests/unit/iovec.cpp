@@ -7,7 +7,6 @@
 #include <boost/test/unit_test.hpp>
 
 #include <array>
-#include <string>
 #include <vector>
 
 using namespace sigevec;
