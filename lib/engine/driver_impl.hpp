@@ -70,6 +70,7 @@ private:
 	void step(Stream *s);
 	static bool may_be_stopped(const Request *r);
 	bool start(Stream *s, Request *r);
+	bool start_plain(Stream *s, Request *r);
 	bool start_in_ring(Stream *s, Request *r);
 	bool asks_worker(Stream *s, Request *r);
 	ssize_t attempt(Stream *s, Request *r, bool *given);

@@ -79,6 +79,8 @@ bool Driver::start(Stream *s, Request *r)
 	}
 	if (r->carrier != nullptr)
 		return start_carried(s, r);
+	if (r->of_nothing() && r->kind == Kind::device)
+		return start_plain(s, r);
 	if (r->done > 0 && waits_by_readiness(r) && transfer::is_broken(s->file)) {
 		end_first(s, transfer::total(r, 0));
 		return true;
@@ -90,6 +92,15 @@ bool Driver::start(Stream *s, Request *r)
 	if (!has_ring() || connecting || differs_in_ring(r, s->file))
 		return try_now(s, r);
 	return start_in_ring(s, r);
+}
+
+// What only the call itself says.
+bool Driver::start_plain(Stream *s, Request *r)
+{
+	if (!r->change(State::queued, State::in_ring))
+		return true;
+	give_to_worker(s, r);
+	return false;
 }
 
 bool Driver::start_in_ring(Stream *s, Request *r)

@@ -131,8 +131,7 @@ struct Operation {
 
 	bool is_read() const { return is_inward(op); }
 	bool is_sync() const { return op == Op::fsync || op == Op::fdatasync; }
-	// A read or write of no bytes. What a device makes of it is its own affair, and in no order
-	// with what waits there.
+	// A read or write of no bytes. What a device makes of it is its own affair.
 	bool of_nothing() const { return len == 0 && (op == Op::read || op == Op::write); }
 };
 
@@ -311,7 +310,13 @@ struct Request : Sought,
 	bool on_stream() const
 	{
 		return op == Op::poll ||
-		       (is_stream(kind) && !is_sync() && !(of_nothing() && kind >= Kind::device));
+		       (is_stream(kind) && !is_sync() && !(of_nothing() && has_no_turn()));
+	}
+	// Of nothing, in no order with what waits there. But a terminal has one write at a time:
+	// behind a later one that waits for room a write of nothing would wait, too.
+	bool has_no_turn() const
+	{
+		return kind == Kind::anonymous || (kind == Kind::device && is_read());
 	}
 	// Carried out for the driver by a thread that can be interrupted.
 	bool is_by_thread() const { return carrier != nullptr || by_worker; }

@@ -266,3 +266,22 @@ BOOST_AUTO_TEST_CASE(a_failed_request_does_not_stop_those_behind_it)
 		BOOST_TEST(finish(good) == ok(1));
 	});
 }
+
+// A terminal has one write at a time: behind one that waits for room, a write of nothing would
+// wait.
+BOOST_AUTO_TEST_CASE(a_write_of_nothing_to_a_terminal_is_not_overtaken_by_later_ones,
+		     BETTER_THAN_GLIBC)
+{
+	for (int i = 0; i < 60; i++) {
+		Stream s = pty_stream();
+		std::string const large = pattern(60000);
+		Request &nothing = writing(s.reader, ""), &much = writing(s.reader, large);
+		nothing.cb.aio_lio_opcode = much.cb.aio_lio_opcode = LIO_WRITE;
+		aiocb *list[] = {&nothing.cb, &much.cb};
+		BOOST_TEST_REQUIRE(lio_listio(LIO_NOWAIT, list, 2, nullptr) == 0);
+		BOOST_TEST_REQUIRE(finish(nothing) == ok(0));
+		BOOST_TEST(much.pending());
+		BOOST_TEST(take(s.writer, large.size()) == large);
+		BOOST_TEST(finish(much) == ok(60000));
+	}
+}
