@@ -240,13 +240,13 @@ Region *around(const void *p, size_t len)
 
 namespace {
 
-// By the kernel, which says what is not there. number: process_vm_readv, where it is read from, or
-// process_vm_writev.
-bool copy(const Region *imported, long number, void *to, const void *from, size_t n)
+// From or to r, where it is imported memory by the kernel, which says what is not there. number:
+// process_vm_readv, where it is read from, or process_vm_writev.
+bool copy(const Region *r, long number, void *to, const void *from, size_t n)
 {
 	if (n == 0)
 		return true;
-	if (imported != nullptr) {
+	if (r != nullptr && r->mapping == nullptr) {
 		struct iovec source = {const_cast<void *>(from), n}, target = {to, n};
 		bool reads = number == SYS_process_vm_readv;
 		long done = syscall(number, getpid(), reads ? &target : &source, 1UL,
@@ -262,17 +262,15 @@ bool copy(const Region *imported, long number, void *to, const void *from, size_
 
 bool store(const Region *r, void *to, const void *from, size_t n)
 {
-	return copy(r->mapping == nullptr ? r : nullptr, SYS_process_vm_writev, to, from, n);
+	return copy(r, SYS_process_vm_writev, to, from, n);
 }
 
 bool join(char *to, const struct iovec *v, size_t n)
 {
 	bool there = true;
-	for (size_t i = 0; i < n && there; to += v[i++].iov_len) {
-		Region *r = around(v[i].iov_base, v[i].iov_len);
-		there = copy(r != nullptr && r->mapping == nullptr ? r : nullptr,
-			     SYS_process_vm_readv, to, v[i].iov_base, v[i].iov_len);
-	}
+	for (size_t i = 0; i < n && there; to += v[i++].iov_len)
+		there = copy(around(v[i].iov_base, v[i].iov_len), SYS_process_vm_readv, to,
+			     v[i].iov_base, v[i].iov_len);
 	return there;
 }
 

@@ -168,9 +168,10 @@ int add_last(Association *a, Request *r, deliver::Outcome *o)
 		return EBUSY;
 	if (!association::hold(a) || !receiver::watch(a)) {
 		// The call is refused, which knows of no region.
-		if (unnamed)
+		if (unnamed) {
 			region::remove_request(region::at(r->dma.region));
-		r->dma.region = unnamed ? no_region : r->dma.region;
+			r->dma.region = no_region;
+		}
 		return EAGAIN;
 	}
 	r->association.store(association::place_of(a), mo::relaxed);

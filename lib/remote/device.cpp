@@ -142,24 +142,24 @@ ssize_t sleep(Device *d, uint32_t seen, const struct timespec *limit)
 
 namespace {
 
-bool possible(const struct msghdr &m, int flags)
+// r: of which it is the message; nullptr: it is to be sent now, and is counted.
+ssize_t hand_on(Device *d, const struct msghdr &m, int flags, Request *r, uint32_t *seen)
 {
-	return (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) == 0 && m.msg_controllen == 0;
+	if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0 || m.msg_controllen != 0)
+		return -EOPNOTSUPP;
+	ssize_t n = d->backend->send(d->endpoint, m.msg_iov, m.msg_iovlen,
+				     static_cast<const struct sockaddr *>(m.msg_name),
+				     m.msg_namelen, r, seen);
+	if (r == nullptr && n > 0)
+		d->region.load(mo::relaxed)->sent.fetch_add(static_cast<uint64_t>(n), mo::relaxed);
+	return n;
 }
 
 } // namespace
 
 ssize_t send(Device *d, const struct msghdr &m, int flags, uint32_t *seen)
 {
-	if (!possible(m, flags))
-		return -EOPNOTSUPP;
-	ssize_t n = d->backend->send(d->endpoint, m.msg_iov, m.msg_iovlen,
-				     static_cast<const struct sockaddr *>(m.msg_name),
-				     m.msg_namelen, nullptr, seen);
-	dma::Region *r = d->region.load(mo::relaxed);
-	if (n > 0)
-		r->sent.fetch_add(static_cast<uint64_t>(n), mo::relaxed);
-	return n;
+	return hand_on(d, m, flags, nullptr, seen);
 }
 
 ssize_t start(Request *r)
@@ -174,13 +174,9 @@ ssize_t start(Request *r)
 		m = r->message->header;
 	m.msg_iov = r->vector != nullptr ? r->vector->v : &one;
 	m.msg_iovlen = r->vector != nullptr ? static_cast<size_t>(r->vector->count) : 1;
-	if (!possible(m, r->call_flags))
-		return -EOPNOTSUPP;
 	uint32_t seen;
 	bool now = (r->call_flags & MSG_DONTWAIT) != 0;
-	return d->backend->send(d->endpoint, m.msg_iov, m.msg_iovlen,
-				static_cast<const struct sockaddr *>(m.msg_name), m.msg_namelen,
-				now ? nullptr : r, &seen);
+	return hand_on(d, m, r->call_flags, now ? nullptr : r, &seen);
 }
 
 void after_fork()

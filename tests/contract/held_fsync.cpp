@@ -168,23 +168,35 @@ std::vector<Request *> start_fsyncs(int fd, unsigned count)
 	return started;
 }
 
+/// A file with a read that does not end before it is let go, which fsyncs wait for.
+struct ReadUnderWay {
+	const int number = next_file();
+	Fd fd = HeldFileSystem::get().open_file(number);
+	Holding holding{held_read};
+	Request *read;
+	ReadUnderWay()
+	{
+		put(fd, pattern(4096));
+		read = &start_read(fd, 4096);
+		BOOST_TEST(holding.reached(held_read));
+	}
+	void let_go() { holding.release(); }
+	void check_read() { BOOST_TEST(finish(*read) == ok(4096)); }
+};
+
 } // namespace
 
 BOOST_AUTO_TEST_CASE(fsyncs_that_wait_for_the_same_need_no_call_each, BETTER_THAN_GLIBC)
 {
 	constexpr unsigned many = 50;
-	Fd fd = HeldFileSystem::get().open_file(next_file());
-	put(fd, pattern(4096));
-	Holding holding{held_read};
-	Request &read = start_read(fd, 4096);
-	BOOST_TEST(holding.reached(held_read));
-	std::vector<Request *> syncs = start_fsyncs(fd, many);
-	holding.release();
-	BOOST_TEST(finish(read) == ok(4096));
+	ReadUnderWay scene;
+	std::vector<Request *> syncs = start_fsyncs(scene.fd, many);
+	scene.let_go();
+	scene.check_read();
 	for (Request *sync : syncs)
 		BOOST_TEST(finish(*sync) == ok(0));
 	// One may have begun before the others had come to the helper.
-	BOOST_TEST((each_has_its_own_call() || holding.arrived(held_fsync) < many / 2));
+	BOOST_TEST((each_has_its_own_call() || scene.holding.arrived(held_fsync) < many / 2));
 }
 
 BOOST_AUTO_TEST_CASE(an_fsync_under_way_does_not_do_for_later_ones, BETTER_THAN_GLIBC)
@@ -205,57 +217,44 @@ BOOST_AUTO_TEST_CASE(an_fsync_under_way_does_not_do_for_later_ones, BETTER_THAN_
 BOOST_AUTO_TEST_CASE(each_of_several_fsyncs_that_wait_is_cancelled_alone, BETTER_THAN_GLIBC)
 {
 	for (unsigned cancelled : {0u, 1u, 4u, 7u}) {
-		Fd fd = HeldFileSystem::get().open_file(next_file());
-		put(fd, pattern(4096));
-		Holding holding{held_read};
-		Request &read = start_read(fd, 4096);
-		BOOST_TEST(holding.reached(held_read));
-		std::vector<Request *> syncs = start_fsyncs(fd, 8);
-		BOOST_TEST(aio_cancel(fd, &syncs[cancelled]->cb) == AIO_CANCELED);
+		ReadUnderWay scene;
+		std::vector<Request *> syncs = start_fsyncs(scene.fd, 8);
+		BOOST_TEST(aio_cancel(scene.fd, &syncs[cancelled]->cb) == AIO_CANCELED);
 		for (unsigned i = 0; i < syncs.size(); i++)
 			BOOST_TEST(syncs[i]->pending() == (i != cancelled));
-		holding.release();
+		scene.let_go();
 		for (unsigned i = 0; i < syncs.size(); i++)
 			BOOST_TEST(finish(*syncs[i]) ==
 				   (i == cancelled ? failed(ECANCELED) : ok(0)));
-		BOOST_TEST(finish(read) == ok(4096));
+		scene.check_read();
 	}
 }
 
 BOOST_AUTO_TEST_CASE(all_of_several_fsyncs_that_wait_are_cancelled_and_none_begins,
 		     BETTER_THAN_GLIBC)
 {
-	Fd fd = HeldFileSystem::get().open_file(next_file());
-	put(fd, pattern(4096));
-	Holding holding{held_read};
-	Request &read = start_read(fd, 4096);
-	BOOST_TEST(holding.reached(held_read));
-	std::vector<Request *> syncs = start_fsyncs(fd, 8);
+	ReadUnderWay scene;
+	std::vector<Request *> syncs = start_fsyncs(scene.fd, 8);
 	for (Request *sync : syncs)
-		BOOST_TEST(aio_cancel(fd, &sync->cb) == AIO_CANCELED);
-	holding.release();
-	BOOST_TEST(finish(read) == ok(4096));
+		BOOST_TEST(aio_cancel(scene.fd, &sync->cb) == AIO_CANCELED);
+	scene.let_go();
+	scene.check_read();
 	for (Request *sync : syncs)
 		BOOST_TEST(finish(*sync) == failed(ECANCELED));
-	BOOST_TEST(finish(start_fsync(fd)) == ok(0));
-	BOOST_TEST(holding.arrived(held_fsync) == 1u);
+	BOOST_TEST(finish(start_fsync(scene.fd)) == ok(0));
+	BOOST_TEST(scene.holding.arrived(held_fsync) == 1u);
 }
 
 // An error of writing back is told to each open file once.
 BOOST_AUTO_TEST_CASE(each_open_file_is_synchronised_by_a_call_of_its_own, BETTER_THAN_GLIBC)
 {
-	const int number = next_file();
-	HeldFileSystem &fs = HeldFileSystem::get();
-	Fd fd = fs.open_file(number), other = fs.open_file(number);
-	put(fd, pattern(4096));
-	Holding holding{held_read};
-	Request &read = start_read(fd, 4096);
-	BOOST_TEST(holding.reached(held_read));
-	std::vector<Request *> syncs{&start_fsync(fd), &start_fsync(other), &start_fsync(fd),
-				     &start_fsync(other)};
-	holding.release();
+	ReadUnderWay scene;
+	Fd other = HeldFileSystem::get().open_file(scene.number);
+	std::vector<Request *> syncs{&start_fsync(scene.fd), &start_fsync(other),
+				     &start_fsync(scene.fd), &start_fsync(other)};
+	scene.let_go();
 	for (Request *sync : syncs)
 		BOOST_TEST(finish(*sync) == ok(0));
-	BOOST_TEST(finish(read) == ok(4096));
-	BOOST_TEST(holding.arrived(held_fsync) >= 2u);
+	scene.check_read();
+	BOOST_TEST(scene.holding.arrived(held_fsync) >= 2u);
 }
