@@ -13,6 +13,10 @@
 // read after the count has changed comes with the change itself (release by advance, acquire by
 // key).
 //
+// The waker counts once more between calling a sleeper and the kernel. For one that read its key
+// after the first time may have been called just before it sleeps: it would sleep on as one that
+// has been called, and nobody would call it again (base/sleepers.hpp).
+//
 // Async-signal-safe. A sleeper that a handler leaves by longjmp stays counted, which costs system
 // calls and nothing else. In a child of fork nobody sleeps: reset.
 #pragma once
@@ -53,8 +57,10 @@ public:
 		else
 			while (called < n && sleepers_.call())
 				called++;
-		if (called != 0)
-			futex_wake(count_, called);
+		if (called == 0)
+			return;
+		count_.fetch_add(1, mo::seq_cst);
+		futex_wake(count_, called);
 	}
 	// Both.
 	void notify(int n)

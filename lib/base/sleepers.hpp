@@ -5,7 +5,7 @@
 // to run.
 //
 // Who sleeps:  enter(); looks; nothing there: the futex; leave(); looks again.
-// Who wakes:   changes what is looked at, and the futex; if (call()) wakes one.
+// Who wakes:   changes what is looked at; if (call()) changes the futex, and wakes one.
 //
 // A call that is refused would have woken nobody: all who are counted have been called, or come
 // back for another reason. For each call is counted before its wake-up, which takes one out of the
