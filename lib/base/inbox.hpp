@@ -59,6 +59,9 @@ public:
 		return first;
 	}
 
+	// In a child of fork.
+	void forget() { newest_.store(nullptr, mo::relaxed); }
+
 private:
 	std::atomic<T *> newest_{nullptr};
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "notify/batch.hpp"
 
+#include "base/inbox.hpp"
 #include "base/memory_order.hpp"
 #include "base/sync.hpp"
 #include "notify/notify.hpp"
@@ -13,7 +14,7 @@ namespace sigevec::batches {
 
 namespace {
 
-std::atomic<Batch *> discarded{nullptr};
+constinit Inbox<Batch> discarded;
 
 Batch *of(const Notification &n)
 {
@@ -40,11 +41,9 @@ constexpr EventOps ops = {describe, nullptr, release};
 
 Batch *create(const Event &event)
 {
-	Batch *old = discarded.exchange(nullptr, mo::acquire);
-	while (old != nullptr) {
-		Batch *next = old->next_discarded;
+	for (Batch *old = discarded.take_all(), *next; old != nullptr; old = next) {
+		next = old->next;
 		free(old);
-		old = next;
 	}
 	void *m = malloc(sizeof(Batch));
 	if (m == nullptr)
@@ -97,10 +96,7 @@ void finished_one(Batch *b)
 
 void discard(Batch *b)
 {
-	Batch *head = discarded.load(mo::relaxed);
-	do
-		b->next_discarded = head;
-	while (!discarded.compare_exchange_weak(head, b, mo::release));
+	discarded.push(b);
 }
 
 } // namespace sigevec::batches

@@ -19,7 +19,7 @@ struct Batch {
 	std::atomic<uint32_t> left;
 	std::atomic<bool> failed; // a request of the list has failed
 	Notification notification;
-	Batch *next_discarded;
+	Batch *next; // of those that are discarded
 	// Of LIO_WAIT: `left' counts requests that have not ended, `in_context' those of them that
 	// the caller's kernel-AIO context will report.
 	bool waited;

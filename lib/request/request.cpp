@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "request/request.hpp"
 
+#include "base/inbox.hpp"
 #include "base/iovec.hpp"
 #include "base/memory_order.hpp"
 #include "base/pool.hpp"
@@ -40,20 +41,16 @@ namespace {
 constinit Pool<Request, 8, config::most_requests / 256, true> pool;
 
 // Blocks of requests that ended where free() may not be called (a signal handler in aio_suspend).
-std::atomic<Block *> discarded{nullptr};
+constinit Inbox<Block> discarded;
 
 // Cancelled requests that their executors still hold.
 std::atomic<uint32_t> lingering{0};
 
 void free_discarded()
 {
-	if (discarded.load(mo::relaxed) == nullptr)
-		return;
-	Block *v = discarded.exchange(nullptr, mo::acquire);
-	while (v != nullptr) {
-		Block *next = v->next;
-		free(v);
-		v = next;
+	for (Block *b = discarded.take_all(), *next; b != nullptr; b = next) {
+		next = b->next;
+		free(b);
 	}
 }
 
@@ -76,12 +73,9 @@ bool wait_for_room()
 
 } // namespace
 
-void free_later(Block *v)
+void free_later(Block *b)
 {
-	Block *head = discarded.load(mo::relaxed);
-	do
-		v->next = head;
-	while (!discarded.compare_exchange_weak(head, v, mo::release));
+	discarded.push(b);
 }
 
 Vector *copy_vector(const Call &c)
@@ -343,7 +337,7 @@ void after_fork()
 	for (uint32_t i = 0; i < pool.size(); i++)
 		pool.at(i)->set(State::free);
 	pool.after_fork();
-	discarded.store(nullptr, mo::relaxed);
+	discarded.forget();
 	lingering.store(0, mo::relaxed);
 }
 
