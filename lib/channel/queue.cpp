@@ -16,6 +16,7 @@
 
 #include "base/inbox.hpp"
 #include "base/memory_order.hpp"
+#include "base/spin.hpp"
 #include "channel/moderation.hpp"
 #include "channel/reader_fds.hpp"
 #include "channel/wakeup.hpp"
@@ -51,7 +52,7 @@ bool empty(const Channel *c)
 namespace {
 
 // How long a reader looks for an event before it sleeps: less than going to sleep and being woken
-// takes.
+// takes. With one processor nothing comes while it looks.
 constexpr int spins = 200;
 
 // A reader that has found it empty: it is not to be readable for what another reader has not waited
@@ -179,7 +180,7 @@ int came_while_looking(Channel *c, const Deadline &deadline)
 	if (!deadline.never && !deadline.left(rest))
 		return 0;
 	c->lookers.fetch_add(1, mo::seq_cst);
-	int left = spins;
+	int left = Spin::allowed.load(mo::relaxed) ? spins : 1;
 	while (left > 0 && still_empty(c)) {
 		relax();
 		left--;

@@ -16,6 +16,9 @@
 #include <cstring>
 #include <functional>
 #include <linux/futex.h>
+#if __has_include(<liburing.h>)
+#include <liburing.h> // which has atomics of its own
+#endif
 #include <memory>
 #include <pthread.h>
 #include <sched.h>
@@ -206,4 +209,4 @@ long checked_syscall(long number, W *word, int op, V value, A... a)
 #define pthread_mutex_lock schedules::lock
 #define pthread_mutex_unlock schedules::unlock
 #define sched_yield schedules::yield
-#define __builtin_ia32_pause schedules::yield
+#define __builtin_ia32_pause schedules::pause

@@ -171,11 +171,17 @@ Fiber *Scheduler::next_one()
 				if (may_go(f->late, i))
 					stores.emplace_back(f.get(), i);
 		}
-		size_t without_price = who.size();
-		for (auto &f : fibers)
+		// Where all have yielded the next one's turn has come; any other order has its
+		// price.
+		size_t without_price = who.size() + (fresh == 0 ? 1 : 0), at = 0;
+		while (at < fibers.size() && fibers[at].get() != current)
+			at++;
+		for (size_t i = 1; i <= fibers.size(); i++) {
+			Fiber *f = fibers[(at + i) % fibers.size()].get();
 			if (can_go_on(*f) && f->yielded &&
-			    (fresh == 0 || preempted_ < bounds_.preemptions))
-				who.push_back(f.get());
+			    (who.size() < without_price || preempted_ < bounds_.preemptions))
+				who.push_back(f);
+		}
 		if (who.empty() && stores.empty()) {
 			if (waiting == 0)
 				return nullptr;
@@ -189,7 +195,7 @@ Fiber *Scheduler::next_one()
 		}
 		unsigned i = choose(static_cast<unsigned>(who.size() + stores.size()));
 		if (i < who.size()) {
-			bool early = i >= without_price && fresh != 0;
+			bool early = i >= without_price;
 			preempted_ += early || (who[i] != current && goes_on);
 			if (fresh == 0)
 				for (auto &f : fibers)

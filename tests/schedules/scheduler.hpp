@@ -74,6 +74,10 @@ uint64_t change(void *where, unsigned size, std::memory_order order, Change f,
 bool same(uint64_t a, uint64_t b); // as far as a compare-exchange looks
 void fence(std::memory_order order);
 void yield();
+// Within a loop that ends by itself.
+inline void pause()
+{
+}
 int futex_wait(const void *word, uint32_t value, bool limited);
 int futex_wake(const void *word, int count);
 void lock(void *mutex);

@@ -4,9 +4,8 @@
 // (tests/schedules/scheduler.hpp). For each there is a deliberate error that is found.
 #define BOOST_TEST_MODULE schedules
 #include <boost/test/unit_test.hpp>
-#include <cstdio>
 
-#include "../schedules/checked.hpp"
+#include "../schedules/checks.hpp"
 
 #include "base/event_count.hpp"
 #include "base/inbox.hpp"
@@ -18,39 +17,6 @@
 
 using namespace schedules;
 using namespace sigevec;
-
-namespace {
-
-// One thread with many stacks is beyond the sanitizers.
-struct SkippedWithSanitizers {
-	SkippedWithSanitizers()
-	{
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || defined SIGEVEC_SANITIZER
-		puts("skipped: a sanitizer follows no change of stacks");
-		fflush(stdout);
-		_exit(77);
-#endif
-	}
-};
-BOOST_TEST_GLOBAL_FIXTURE(SkippedWithSanitizers);
-
-void holds(const std::function<Run()> &make, Bounds bounds = {})
-{
-	Outcome o = try_all(make, bounds);
-	BOOST_TEST(o.fault == "");
-	BOOST_TEST(o.all);
-	BOOST_TEST(o.tried > 100);
-	BOOST_TEST_MESSAGE(o.tried << " schedules");
-}
-
-void finds(const std::function<Run()> &make, Error error, Bounds bounds = {})
-{
-	Outcome o = try_all(make, bounds, error);
-	BOOST_TEST(o.fault != "");
-	BOOST_TEST_MESSAGE("found by schedule " << o.tried << ": " << o.fault);
-}
-
-} // namespace
 
 // ---- the inbox
 
