@@ -5,6 +5,8 @@
 
 #include "scheduler_impl.hpp"
 
+#include "base/thread_number.hpp"
+
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
