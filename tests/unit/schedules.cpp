@@ -374,3 +374,113 @@ BOOST_AUTO_TEST_CASE(who_waits_for_a_request_sees_its_end)
 	finds(right, Error::split_changes);
 	finds(right, Error::late_changes);
 }
+
+// ---- who sleeps on a kernel-AIO context
+
+namespace {
+
+// Two wait for a request each, which one context reports. One of them leads: it sleeps on the
+// context, and takes the events for both. The other one follows it, in its bucket, and leads when
+// the leader has left (engine/kaio_wait.cpp, submit/wait.cpp, of whose steps this is a copy: a
+// thread is known there by an address of its own, and here all are one).
+struct Context {
+	struct aiocb cb[2] = {};
+	std::atomic<uint32_t> tail{0}; // of the kernel's ring
+	Plain<uint32_t> head{0};
+	Mutex lock;
+	std::atomic<int> leader{0};
+	std::atomic<uint32_t> followers{0};
+
+	bool over(int i) { return !aiocb_layout::in_progress(&cb[i]); }
+
+	void take_events()
+	{
+		Guard<Mutex> g(lock);
+		for (; head != tail.load(mo::acquire); head = head + 1) {
+			int old = aiocb_layout::status(&cb[1 - head]).exchange(0, mo::seq_cst);
+			if (int mask = old >> aiocb_layout::bucket_shift; mask != 0)
+				waiters::wake(static_cast<uint32_t>(mask));
+		}
+	}
+
+	bool begin(int me)
+	{
+		Guard<Mutex> g(lock);
+		if (leader.load(mo::acquire) != 0)
+			return false;
+		leader.store(me, mo::seq_cst);
+		return true;
+	}
+
+	void end(bool looks_first)
+	{
+		uint32_t f = looks_first ? followers.exchange(0, mo::seq_cst) : 0;
+		leader.store(0, mo::seq_cst);
+		if (!looks_first)
+			f = followers.exchange(0, mo::seq_cst);
+		if (f != 0)
+			waiters::wake(f);
+	}
+
+	void lead(int i, bool looks_first)
+	{
+		for (;;) {
+			take_events();
+			if (over(i))
+				break;
+			if (uint32_t seen = head; tail.load(mo::acquire) == seen)
+				sigevec::futex_wait(tail, seen, nullptr);
+		}
+		end(looks_first);
+	}
+
+	void follow(int i)
+	{
+		unsigned b = waiters::own_bucket();
+		waiters::Bucket &bucket = waiters::bucket[b];
+		uint32_t seen = bucket.generation.load(mo::acquire);
+		bucket.sleepers.fetch_add(1, mo::seq_cst);
+		if (waiters::mark(&cb[i], b)) {
+			followers.fetch_or(1U << b, mo::seq_cst);
+			if (leader.load(mo::seq_cst) != 0)
+				sigevec::futex_wait(bucket.generation, seen, nullptr);
+		}
+		bucket.sleepers.fetch_sub(1, mo::seq_cst);
+	}
+};
+
+// The second one's request ends first.
+Run leading(bool looks_first)
+{
+	auto c = std::make_shared<Context>();
+	waiters::after_fork();
+	for (struct aiocb &cb : c->cb)
+		aiocb_layout::status(&cb).store(EINPROGRESS, mo::release);
+	Run run;
+	run.numbers = true;
+	for (int i = 0; i < 2; i++)
+		run.threads.push_back([c, i, looks_first] {
+			while (!c->over(i))
+				if (c->begin(i + 1))
+					c->lead(i, looks_first);
+				else
+					c->follow(i);
+		});
+	run.threads.push_back([c] {
+		for (int n = 0; n < 2; n++) {
+			c->tail.fetch_add(1);
+			sigevec::futex_wake(c->tail, INT_MAX);
+		}
+	});
+	return run;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(who_follows_a_leader_leads_when_that_has_left)
+{
+	auto right = [] { return leading(false); };
+	auto wrong = [] { return leading(true); };
+	holds(right, {2, 0});
+	finds(wrong, Error::none, {2, 0});
+}
