@@ -101,7 +101,7 @@ private:
 	void stop(Request *r);
 	void give_to_worker(Stream *s, Request *r);
 	void pass_to_worker(Stream *s, Request *r);
-	bool give_to_program(Stream *s, Request *r);
+	void give_to_program(Stream *s, Request *r);
 	void returned(Stream *s, Request *r);
 	int end_of_call(Stream *s, Request *r, bool wanted);
 	bool accepted(Stream *s, Request *r, int fd);

@@ -194,8 +194,9 @@ bool Driver::try_now(Stream *s, Request *r)
 	if (r->in_program != nullptr) {
 		if (ready(s) || (r->op == Op::accept && !listening(s))) {
 			if (ready_for_connection(r))
-				return give_to_program(s, r);
-			r->set(State::queued);
+				give_to_program(s, r);
+			else
+				r->set(State::queued);
 			return false;
 		}
 	} else if (!transfer::must_block(r))

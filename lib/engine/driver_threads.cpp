@@ -76,16 +76,11 @@ void Driver::pass_to_worker(Stream *s, Request *r)
 }
 
 // Whoever wants to cancel it meanwhile waits for that moment: afterwards nothing is taken any more.
-// True: r is not the first any more.
-bool Driver::give_to_program(Stream *s, Request *r)
+void Driver::give_to_program(Stream *s, Request *r)
 {
 	r->set(r->done == 0 && r->is_read() ? State::trying : State::running);
 	s->busy = true;
-	if (program_thread::give(r, s->file))
-		return false;
-	s->busy = false;
-	end_first(s, -ENOBUFS);
-	return true;
+	program_thread::give(r, s->file);
 }
 
 // A worker or the program's thread has tried it; or a carrier has done it, or begun a connect,

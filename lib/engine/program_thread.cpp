@@ -154,10 +154,7 @@ bool start(Thread *t)
 {
 	// The table may be full. What is still under its own number needs no way out of the
 	// helper's, and a pidfd is looked for again when it is needed.
-	if (!t->way.set_up() && t->way.by_socket()) {
-		t->way.close();
-		return false;
-	}
+	t->way.set_up();
 	if (start_thread(main, t, "sigevec-program") != 0) {
 		t->way.close();
 		return false;
@@ -261,13 +258,10 @@ void close_there(TableThread *t, Request *r)
 
 } // namespace
 
-bool give(Request *r, int file)
+void give(Request *r, int file)
 {
-	if (!static_cast<Thread *>(r->in_program)->way.announce(file))
-		return false;
 	r->file = file;
 	post(r->in_program, MessageType::call, r);
-	return true;
 }
 
 void end(TableThread *t, Request *r, ssize_t result)

@@ -32,9 +32,8 @@ namespace sigevec::program_thread {
 // async-signal-safe.
 bool take(Request *r);
 
-// By the driver: a request that is to be tried, with its file in the helper's table. False: there
-// is no thread.
-bool give(Request *r, int file);
+// By the driver: a request that is to be tried, with its file in the helper's table.
+void give(Request *r, int file);
 // By the driver, of what the thread has accepted or received: ends r there. Descriptors that nobody
 // wants any more are closed in its table.
 void end(TableThread *t, Request *r, ssize_t result);

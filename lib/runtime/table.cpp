@@ -35,18 +35,6 @@ bool Way::reopen()
 	return number_ >= 0;
 }
 
-bool Way::make_pair()
-{
-	int v[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
-		return false;
-	number_ = own_number(v[0]);
-	inner_tx_ = helper::hold(v[1]);
-	sys::close(v[1]);
-	cookie_ = socket_cookie(number_);
-	return number_ >= 0 && inner_tx_ >= 0;
-}
-
 bool Way::set_up()
 {
 	helper::Helper *h = helper::get();
@@ -55,7 +43,7 @@ bool Way::set_up()
 		return h != nullptr;
 	bool can = h->files.way == helper::Files::Way::fetch && reopen();
 	by_socket_ = !can && (errno == EINVAL || h->files.way != helper::Files::Way::fetch);
-	return can || (by_socket_ && make_pair());
+	return can || by_socket_;
 }
 
 namespace {
@@ -78,40 +66,89 @@ struct OneDescriptor {
 	}
 };
 
-} // namespace
+// A pair of sockets for one file, which is gone before the next: a child has what is in the table
+// when it is made, and could take what comes to a socket later.
+class Pair {
+public:
+	Pair()
+	{
+		int v[2];
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
+			return;
+		number_ = own_number(v[0]);
+		inner_tx_ = helper::hold(v[1]);
+		sys::close(v[1]);
+		cookie_ = socket_cookie(number_);
+	}
+	~Pair()
+	{
+		if (socket_cookie(number_) == cookie_)
+			sys::close(number_);
+		if (inner_tx_ >= 0)
+			helper::close_inside(inner_tx_);
+	}
+	Pair(const Pair &) = delete;
+	Pair &operator=(const Pair &) = delete;
+	explicit operator bool() const { return number_ >= 0 && inner_tx_ >= 0; }
 
-bool Way::announce(int inner)
-{
-	if (!by_socket_)
-		return true;
-	OneDescriptor message(&inner);
-	struct cmsghdr *c = CMSG_FIRSTHDR(&message.m);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof inner);
-	memcpy(CMSG_DATA(c), &inner, sizeof inner);
-	return sys::sendmsg(inner_tx_, &message.m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
-}
+	// By a thread of the helper's.
+	void send(int inner) const
+	{
+		OneDescriptor message(&inner);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&message.m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof inner);
+		memcpy(CMSG_DATA(c), &inner, sizeof inner);
+		sys::sendmsg(inner_tx_, &message.m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
 
-int Way::receive(int inner)
-{
-	for (;;) {
-		int announced = -1, fd = -1;
+	int receive() const
+	{
+		int announced, fd = -EMFILE;
 		OneDescriptor message(&announced);
 		if (socket_cookie(number_) != cookie_)
 			return -EBADF;
-		ssize_t n = sys::recvmsg(number_, &message.m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&message.m) : nullptr;
+		if (sys::recvmsg(number_, &message.m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
+			return errno == EINTR ? -EAGAIN : -errno;
+		if (struct cmsghdr *c = CMSG_FIRSTHDR(&message.m);
 		    c != nullptr && c->cmsg_type == SCM_RIGHTS)
 			memcpy(&fd, CMSG_DATA(c), sizeof fd);
-		if (n >= 0 && announced == inner)
-			return fd >= 0 ? fd : -EMFILE;
-		if (fd >= 0)
-			sys::close(fd);
+		return fd;
 	}
+
+private:
+	int number_ = -1;     // in the program's table: the receiving end
+	int inner_tx_ = -1;   // in the helper's table: the sending end
+	uint64_t cookie_ = 0; // of the receiving end
+};
+
+struct Sending : helper::Errand {
+	Sending(const Pair *p, int n) : Errand(run_it), pair(p), inner(n) {}
+	static void run_it(Errand *e)
+	{
+		auto *s = static_cast<Sending *>(e);
+		s->pair->send(s->inner);
+	}
+	const Pair *pair;
+	int inner;
+};
+
+int receive(int inner)
+{
+	Pair pair;
+	if (!pair)
+		return -EMFILE;
+	Sending sending(&pair, inner);
+	int fd = helper::run_inside(&sending) ? pair.receive() : -EAGAIN;
+	// A child that was made in that moment may have sent something else.
+	if (fd < 0 || same_file(thread_id(), fd, thread_of_helper(), inner) != Same::no)
+		return fd;
+	sys::close(fd);
+	return -EAGAIN;
 }
+
+} // namespace
 
 int Way::fetch(int inner)
 {
@@ -139,52 +176,27 @@ void Way::close_in_child()
 {
 	// Where pidfds of threads exist, each has an inode of its own.
 	struct stat st;
-	bool same = by_socket_ ? socket_cookie(number_) == cookie_
-			       : sys::fstat(number_, &st) == 0 && st.st_dev == dev_ &&
-					 st.st_ino == ino_;
-	if (!shared_ && same)
+	if (!shared_ && !by_socket_ && sys::fstat(number_, &st) == 0 && st.st_dev == dev_ &&
+	    st.st_ino == ino_)
 		sys::close(number_);
 }
 
 void Way::close()
 {
 	close_in_child();
-	if (inner_tx_ >= 0)
-		helper::close_inside(inner_tx_);
 	forget();
 }
 
 void Way::forget()
 {
-	number_ = inner_tx_ = -1;
+	number_ = -1;
 	by_socket_ = shared_ = false;
 }
-
-namespace {
-
-struct Announcement : helper::Errand {
-	Announcement(Way *w, int n) : Errand(run_it), way(w), number(n) {}
-	static void run_it(Errand *e)
-	{
-		auto *a = static_cast<Announcement *>(e);
-		a->way->announce(a->number);
-	}
-	Way *way;
-	int number;
-};
-
-} // namespace
 
 int bring(int inner)
 {
 	Way way;
-	int fd = -EAGAIN;
-	if (way.set_up()) {
-		Announcement announcement(&way, inner);
-		if (way.by_socket())
-			helper::run_inside(&announcement);
-		fd = way.fetch(inner);
-	}
+	int fd = way.set_up() ? way.fetch(inner) : -EAGAIN;
 	way.close();
 	return fd;
 }

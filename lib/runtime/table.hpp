@@ -3,9 +3,9 @@
 // Descriptors out of the helper's table into the program's.
 //
 // By a pidfd of the driver's thread, where there are such (Linux 6.9): whatever else its number is
-// by then, the call fails and does nothing. Elsewhere by a socket, which the driver sends to before
-// it says so in memory; its identity is compared before it is read. Either number belongs to the
-// thread that uses it (engine/program_thread.cpp); nobody else does.
+// by then, the call fails and does nothing. Elsewhere by a pair of sockets that is made for one
+// file, to which the driver sends; its identity is compared before it is read. Either number
+// belongs to the thread that uses it (engine/program_thread.cpp); nobody else does.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,10 @@ class Way {
 public:
 	// By the thread that is to use it, or before that runs. False: no descriptor could be had.
 	bool set_up();
-	// By the driver: a number that will be fetched next, in this order. False: it cannot be.
-	bool announce(int inner);
 	// The same file's number in the program's table, close-on-exec, or -errno.
 	int fetch(int inner);
 
-	// Whether the driver has to announce what is fetched.
+	// Whether the driver has to send what is fetched.
 	bool by_socket() const { return by_socket_; }
 
 	// It is not needed any more.
@@ -35,12 +33,8 @@ public:
 
 private:
 	bool reopen();
-	bool make_pair();
-	int receive(int inner);
 
-	int number_ = -1;            // in the program's table: a pidfd, or the receiving end
-	int inner_tx_ = -1;          // in the helper's table: the sending end
-	uint64_t cookie_ = 0;        // of the receiving end
+	int number_ = -1;            // in the program's table: a pidfd
 	uint64_t dev_ = 0, ino_ = 0; // of the pidfd
 	bool by_socket_ = false;
 	bool shared_ = false; // there is one table

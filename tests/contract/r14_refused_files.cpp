@@ -85,6 +85,82 @@ BOOST_AUTO_TEST_CASE(where_there_are_no_pidfds_files_are_sent)
 	BOOST_TEST(in_container(list({getfd_number, pidfd_open_number, kcmp_number})) == 0);
 }
 
+namespace {
+
+/// As before Linux 6.9, where a thread has no pidfd.
+bool refuse_pidfds_of_threads()
+{
+	constexpr unsigned flags = offsetof(seccomp_data, args) + sizeof(uint64_t);
+	sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, pidfd_open_number, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, flags),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const sock_fprog program{static_cast<unsigned short>(std::size(code)), code};
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
+/// Whether a descriptor comes out of any number.
+bool finds_a_descriptor()
+{
+	for (int fd = 0; fd < 1100; ++fd) {
+		char bytes[64];
+		alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+		iovec v{bytes, sizeof bytes};
+		msghdr m{};
+		m.msg_iov = &v;
+		m.msg_iovlen = 1;
+		m.msg_control = control;
+		m.msg_controllen = sizeof control;
+		if (recvmsg(fd, &m, MSG_DONTWAIT) >= 0 && CMSG_FIRSTHDR(&m) != nullptr)
+			return true;
+	}
+	return false;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(where_threads_have_no_pidfds_files_leave_nothing_that_a_child_could_take)
+{
+	BOOST_TEST(in_child([] {
+			   CHILD_REQUIRE(refuse_pidfds_of_threads());
+			   sockaddr_in address;
+			   Fd listening(listener(&address));
+			   for (int i = 0; i < 500; ++i) {
+				   Request &request = keep(listening, 0);
+				   CHILD_REQUIRE(aio_accept(&request.cb, SOCK_CLOEXEC) == 0);
+				   const Fd client(connection_to(address));
+				   const Outcome end = finish(request);
+				   CHILD_REQUIRE(end.error == 0);
+				   const Fd accepted(static_cast<int>(end.result));
+			   }
+			   auto const child =
+				   static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+			   if (child == 0)
+				   _exit(finds_a_descriptor() ? 1 : 0);
+			   CHILD_REQUIRE(wait_for(child) == 0);
+			   // Nor is the file held by what has been sent.
+			   Request &last = keep(dup(listening), 0);
+			   CHILD_REQUIRE(aio_accept(&last.cb, SOCK_CLOEXEC) == 0);
+			   close(last.cb.aio_fildes);
+			   const Fd client(connection_to(address));
+			   const Outcome end = finish(last);
+			   CHILD_REQUIRE(end.error == 0);
+			   close(static_cast<int>(end.result));
+			   listening.reset();
+			   CHILD_REQUIRE(eventually([&] {
+				   const Fd s(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+				   return connect(s, reinterpret_cast<sockaddr *>(&address),
+						  sizeof address) != 0 &&
+					  errno == ECONNREFUSED;
+			   }));
+		   }) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(where_files_cannot_be_compared_they_are_taken_all_the_same)
 {
 	BOOST_TEST(in_container(list({kcmp_number})) == 0);
