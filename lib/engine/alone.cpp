@@ -49,7 +49,7 @@ bool appends(const Request *r)
 // Whether the two are of one order if their file is the same.
 bool alike(const Request *a, const Request *b)
 {
-	if (a->op == Op::poll || b->op == Op::poll)
+	if (a->has_no_turn() || b->has_no_turn())
 		return false;
 	bool in_order = a->on_stream() ? b->on_stream() && a->is_read() == b->is_read()
 				       : appends(a) && appends(b);
@@ -75,7 +75,7 @@ unsigned here(uint32_t word)
 bool may_begin(const OwnThread *c)
 {
 	const Request *r = c->request;
-	if (r->op == Op::poll)
+	if (!r->is_sync() && r->has_no_turn())
 		return true;
 	if (r->is_sync())
 		return r->waits_for.load(mo::acquire) == 0;

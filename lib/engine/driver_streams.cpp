@@ -79,7 +79,7 @@ bool Driver::start(Stream *s, Request *r)
 	}
 	if (r->carrier != nullptr)
 		return start_carried(s, r);
-	if (r->of_nothing() && r->kind == Kind::device)
+	if (r->of_nothing() && r->kind >= Kind::device)
 		return start_plain(s, r);
 	if (r->done > 0 && waits_by_readiness(r) && transfer::is_broken(s->file)) {
 		end_first(s, transfer::total(r, 0));
@@ -99,6 +99,7 @@ bool Driver::start_plain(Stream *s, Request *r)
 {
 	if (!r->change(State::queued, State::in_ring))
 		return true;
+	r->may_wait = true;
 	give_to_worker(s, r);
 	return false;
 }
@@ -107,13 +108,6 @@ bool Driver::start_in_ring(Stream *s, Request *r)
 {
 	if (r->done == 0 && !r->change(State::queued, State::in_ring))
 		return true;
-	// What cannot be read or written at all (an epoll descriptor, a pidfd, a write to a
-	// timerfd), the ring would wait for.
-	if (ssize_t e = transfer::unable(r, s->file); e != 0) {
-		r->set(State::running);
-		end_first(s, e);
-		return true;
-	}
 	r->set(State::in_ring);
 	s->busy = true;
 	ring_.start(r, s->file);
@@ -137,11 +131,15 @@ bool listening(const Stream *s)
 
 } // namespace
 
-// A terminal, for one, cannot be asked without waiting; but what is ready does not wait, nor does a
-// terminal that is set so.
+// Of a file that cannot be asked without waiting (a terminal, for one). Whether its call waits, its
+// readiness tells only where that is known to be true: /dev/kmsg takes every write and never says
+// so. Then a worker makes the call, for as long as that takes. What is ready does not wait, nor
+// does a terminal that is set so.
 bool Driver::asks_worker(Stream *s, Request *r)
 {
-	if (r->nonblocking() || ready(s))
+	bool known = r->nonblocking() || transfer::tells_readiness(r->kind, s->file);
+	r->may_wait = !known;
+	if (r->nonblocking() || !known || ready(s))
 		return true;
 	int64_t limit = r->waited ? -1 : transfer::time_limit(r, s->file);
 	if (limit > 0)
@@ -166,13 +164,13 @@ ssize_t Driver::attempt(Stream *s, Request *r, bool *given)
 	*given = asks_worker(s, r);
 	if (*given)
 		give_to_worker(s, r);
-	else if (!r->waited && r->op == Op::write && r->kind == Kind::anonymous)
+	else if (!r->waited && r->kind == Kind::anonymous)
 		*given = ask_briefly(s, r);
 	return -EAGAIN;
 }
 
-// Whether a write to what cannot be asked has to wait only the call itself says: what it refuses,
-// it refuses at once. True.
+// Whether what cannot be asked has to wait only the call itself says: what it refuses, it refuses
+// at once. True.
 bool Driver::ask_briefly(Stream *s, Request *r)
 {
 	r->waited = r->briefly = true;

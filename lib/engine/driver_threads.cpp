@@ -14,6 +14,8 @@
 #include "interrupt.h"
 #include "request/stats_detail.hpp"
 
+#include <utility>
+
 namespace sigevec::driver {
 
 // By a thread of its caller's. As in the ring, whether it can still be cancelled is to be asked
@@ -72,6 +74,8 @@ void Driver::pass_to_worker(Stream *s, Request *r)
 	r->file = s->file;
 	r->by_worker = true;
 	s->busy = true;
+	if (r->may_wait)
+		helper_->waiting.fetch_add(1, mo::relaxed);
 	helper::job_from_inside(helper_, r);
 }
 
@@ -104,7 +108,9 @@ void Driver::returned(Stream *s, Request *r)
 // What a worker or the program's thread has come to. The answer to who wants to cancel r.
 int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 {
-	bool briefly = r->briefly;
+	bool briefly = r->briefly, later = briefly && r->may_wait;
+	if (std::exchange(r->may_wait, false))
+		helper_->waiting.fetch_sub(1, mo::relaxed);
 	r->by_worker = r->briefly = false;
 	r->stop.store(false, mo::relaxed);
 	r->polled = r->op == Op::connect && r->result == -EINPROGRESS;
@@ -119,7 +125,11 @@ int Driver::end_of_call(Stream *s, Request *r, bool wanted)
 	if (again) {
 		if (r->done == 0)
 			r->set(State::queued);
-		wait_until_ready(s, r);
+		if (later) {
+			s->armed = true;
+			look_soon(s);
+		} else
+			wait_until_ready(s, r);
 		return AIO_NOTCANCELED;
 	}
 	if (r->in_program != nullptr)

@@ -69,8 +69,9 @@ bool Driver::differs_in_ring(const Request *r, int file)
 	// for data even where O_NONBLOCK says not to, and does not where an O_NONBLOCK socket's is
 	// to be waited for.
 	bool nonblocking_socket = r->op == Op::recv && (r->flags & O_NONBLOCK) != 0;
-	bool asked_briefly = r->op == Op::write && r->kind == Kind::anonymous;
-	return r->waited || asked_briefly || r->op == Op::poll || r->in_program != nullptr ||
+	// What it cannot ask without waiting it waits for by poll, which may never say so.
+	bool doubtful = !is_socket_call(r->op) && r->kind >= Kind::device;
+	return r->waited || doubtful || r->op == Op::poll || r->in_program != nullptr ||
 	       r->nonblocking() || nonblocking_socket || transfer::must_block(r) ||
 	       transfer::waits_its_own_way(r, file);
 }
@@ -161,6 +162,7 @@ bool Driver::cannot_watch(Stream *s, int error)
 	}
 	// It cannot be waited for, so it never has to be: a worker asks it.
 	State now = r->get_state();
+	r->may_wait = true;
 	if (now == State::running || now == State::in_ring ||
 	    r->change(State::queued, State::running))
 		give_to_worker(s, r);

@@ -153,13 +153,9 @@ int flags_that_count(int fd, int flags)
 
 bool waits_its_own_way(const Request *r, int fd)
 {
-	struct termios t;
 	if (r->op == Op::recv)
 		return r->len == 0 || (r->call_flags & MSG_WAITALL) != 0;
-	if (r->op != Op::read)
-		return false;
-	return r->kind == Kind::socket ? limit_of_socket(fd) >= 0
-				       : r->kind == Kind::device && is_terminal(fd, &t);
+	return r->op == Op::read && r->kind == Kind::socket && limit_of_socket(fd) >= 0;
 }
 
 ssize_t receive(Request *r, int fd)

@@ -167,10 +167,7 @@ void Ring::start(Request *r, int file)
 	if (r->op == Op::read || r->op == Op::write) {
 		if (r->kind == Kind::fifo || r->kind == Kind::socket)
 			sqe->off = static_cast<uint64_t>(-1);
-		// A terminal's driver waits for room within the submission, whatever it is asked
-		// (Linux 6.18).
-		bool may_wait = r->kind >= Kind::device && !r->is_read();
-		if (may_wait || (!r->on_stream() && n > large))
+		if (!r->on_stream() && n > large)
 			sqe->flags |= IOSQE_ASYNC;
 	}
 	if (r->dma)

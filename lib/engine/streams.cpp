@@ -66,13 +66,6 @@ bool Identity::same(const OpenFile &a, int file, const Request *r)
 
 // ---- files ----
 
-// Others are each a stream of their own, and share what holds the file if they came by the same
-// number.
-bool Streams::in_order(const Request *r)
-{
-	return r->kind != Kind::anonymous && r->op != Op::poll;
-}
-
 uint32_t Streams::slot(uint64_t dev, uint64_t ino, int number)
 {
 	return static_cast<uint32_t>((ino * 0x9e3779b97f4a7c15ull ^ dev ^
@@ -83,10 +76,11 @@ uint32_t Streams::slot(uint64_t dev, uint64_t ino, int number)
 
 namespace {
 
-// -1: requests in an order find their file by any number.
-int number_of(const Request *r, bool in_order)
+// -1: requests in an order find their file by any number. Others are each a stream of their own,
+// and share what holds the file if they came by the same number.
+int number_of(const Request *r)
 {
-	return in_order ? -1 : r->fd.load(mo::relaxed);
+	return r->has_no_turn() ? r->fd.load(mo::relaxed) : -1;
 }
 
 } // namespace
@@ -94,7 +88,7 @@ int number_of(const Request *r, bool in_order)
 OpenFile *Streams::find(const Request *r, int file)
 {
 	uint64_t dev = r->dev.load(mo::relaxed), ino = r->ino.load(mo::relaxed);
-	int number = number_of(r, in_order(r));
+	int number = number_of(r);
 	for (OpenFile *o = table_[slot(dev, ino, number)]; o != nullptr; o = o->next)
 		if (o->ino == ino && o->dev == dev && o->number == number && o->kind == r->kind &&
 		    identity_.same(*o, file, r))
@@ -112,7 +106,7 @@ OpenFile *Streams::make_file(const Request *r, int file)
 	if (m == nullptr)
 		return nullptr;
 	uint64_t dev = r->dev.load(mo::relaxed), ino = r->ino.load(mo::relaxed);
-	int number = number_of(r, in_order(r));
+	int number = number_of(r);
 	OpenFile *&head = table_[slot(dev, ino, number)];
 	OpenFile *&marked = marked_[slot_of_mark(++marks_)];
 	head = new (m) OpenFile{head, dev, ino,    number, r->kind, r->flags,          file,
@@ -175,7 +169,7 @@ Stream *Streams::make_stream(const Request *r, OpenFile *o)
 	s->file = o->file;
 	s->word = r->stream_word();
 	enter(s);
-	if (in_order(r))
+	if (!r->has_no_turn())
 		o->ordered[s->read] = s;
 	return s;
 }
@@ -188,7 +182,7 @@ Stream *Streams::make(const Request *r, int file)
 		return nullptr;
 	}
 	keep(o);
-	Stream *s = in_order(r) ? o->ordered[r->is_read()] : nullptr;
+	Stream *s = r->has_no_turn() ? nullptr : o->ordered[r->is_read()];
 	if (s == nullptr)
 		s = make_stream(r, o);
 	let_go(o);

@@ -124,7 +124,6 @@ public:
 
 private:
 	static constexpr uint32_t size = 4096;
-	static bool in_order(const Request *r);
 	static uint32_t slot(uint64_t dev, uint64_t ino, int number);
 	OpenFile *find(const Request *r, int file);
 	OpenFile *make_file(const Request *r, int file);

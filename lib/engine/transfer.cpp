@@ -11,11 +11,14 @@
 #include "engine/receive.hpp"
 #include "engine/transfer_impl.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstring>
 #include <fcntl.h>
+#include <iterator>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -206,12 +209,27 @@ ssize_t attempt(Request *r, int fd)
 	}
 }
 
-ssize_t unable(const Request *r, int fd)
+bool tells_readiness(Kind kind, int fd)
 {
-	if ((r->op != Op::read && r->op != Op::write) ||
-	    (r->kind != Kind::anonymous && r->kind != Kind::device))
-		return 0;
-	return result(r->op == Op::read ? readv(fd, nullptr, 0) : writev(fd, nullptr, 0));
+	if (kind == Kind::device) {
+		// Of terminals those with the usual line discipline.
+		int discipline;
+		return ioctl(fd, TIOCGETD, &discipline) == 0 && discipline == N_TTY;
+	}
+	if (kind != Kind::anonymous)
+		return kind == Kind::fifo;
+	// Of what has no inode those of which a program may have many. A blocking userfaultfd says
+	// that it is in error, a perf event without samples that there is nothing to read.
+	constexpr const char *honest[] = {"inotify",   "[inotify]",  "[eventfd]",
+					  "[timerfd]", "[signalfd]", "[fanotify]"};
+	constexpr char prefix[] = "anon_inode:";
+	char name[40];
+	if (proc::name_of(fd, name, sizeof name) < 0 ||
+	    strncmp(name, prefix, sizeof prefix - 1) != 0)
+		return false;
+	return std::any_of(std::begin(honest), std::end(honest), [&name](const char *n) {
+		return strcmp(name + sizeof prefix - 1, n) == 0;
+	});
 }
 
 struct msghdr *header_of_rest(KeptOperation *o)

@@ -80,9 +80,9 @@ ssize_t message_without_waiting(bool inward, int fd, int flags, struct msghdr *h
 // What is left of r, by such an attempt on fd.
 ssize_t attempt(Request *r, int fd);
 
-// The error of every read or write of a device or an anonymous file, or 0. Asked for without moving
-// anything.
-ssize_t unable(const Request *r, int fd);
+// Whether a file that cannot be asked without waiting is one that is ready exactly when a call on
+// it need not wait. False also if there is no telling what it is.
+bool tells_readiness(Kind kind, int fd);
 
 // The header for the kernel, with what is left. Control data goes with the first part. As rest().
 struct msghdr *header_of_rest(KeptOperation *o);

@@ -54,6 +54,9 @@ void carry_out(Helper *h, Request *r)
 		// The driver keeps the stream's file and its order.
 		sigevec_can_interrupt();
 		r->worker.store(thread_id(), mo::release);
+		// The driver itself serves where there is no thread, and has others to serve: it
+		// looks again later.
+		r->briefly = r->briefly || (r->may_wait && driver::on_driver_thread());
 		r->result = transfer::blocking(r, r->file);
 		r->worker.store(0, mo::release);
 		helper::returned_from_inside(h, r);
@@ -104,7 +107,8 @@ void serve(Helper *h, Post *p)
 
 uint32_t limit(const Helper *h)
 {
-	return config::limits.threads.load(mo::relaxed) + h->extra.load(mo::relaxed);
+	return config::limits.threads.load(mo::relaxed) + h->extra.load(mo::relaxed) +
+	       h->waiting.load(mo::relaxed);
 }
 
 bool may_end(Helper *h, bool timed_out)

@@ -184,7 +184,7 @@ void clear(Request *r)
 	r->by_worker = false;
 	r->worker.store(0, mo::relaxed);
 	r->stop.store(false, mo::relaxed);
-	r->briefly = false;
+	r->briefly = r->may_wait = false;
 	r->connection = nullptr;
 	r->unwanted.store(0, mo::relaxed);
 	r->driver_notified.store(false, mo::relaxed);

@@ -217,11 +217,11 @@ struct InStream {
 struct ByWorker {
 	// Of a call that a worker makes for the driver: whether it does; that worker, or 0; that it
 	// is to end with ECANCELED if nothing of it has been done; that it is only to see whether
-	// it has to wait.
+	// it has to wait; that it may wait for as long as it likes, beside the limit for workers.
 	bool by_worker;
 	std::atomic<pid_t> worker;
 	std::atomic<bool> stop;
-	bool briefly;
+	bool briefly, may_wait;
 	// As in Call: more of its kind are expected soon.
 	bool beside;
 	// The generation that is to end at the next occasion: it could not be cancelled a moment
@@ -307,16 +307,13 @@ struct Request : Sought,
 	std::atomic<uint8_t> references;
 
 	// The driver keeps it: a transfer on a stream, in order, or a poll.
-	bool on_stream() const
-	{
-		return op == Op::poll ||
-		       (is_stream(kind) && !is_sync() && !(of_nothing() && has_no_turn()));
-	}
-	// Of nothing, in no order with what waits there. But a terminal has one write at a time:
-	// behind a later one that waits for room a write of nothing would wait, too.
+	bool on_stream() const { return op == Op::poll || (is_stream(kind) && !is_sync()); }
+	// It waits for none of the others on its file, nor they for it. A terminal has one write at
+	// a time: behind a later one that waits for room a write of nothing would wait, too.
 	bool has_no_turn() const
 	{
-		return kind == Kind::anonymous || (kind == Kind::device && is_read());
+		return op == Op::poll || kind == Kind::anonymous ||
+		       (kind == Kind::device && of_nothing() && is_read());
 	}
 	// Carried out for the driver by a thread that can be interrupted.
 	bool is_by_thread() const { return carrier != nullptr || by_worker; }

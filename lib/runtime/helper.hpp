@@ -72,6 +72,7 @@ struct Workers {
 	std::atomic<uint32_t> workers;      // engine/worker.cpp
 	std::atomic<uint32_t> taken, extra; // jobs taken by workers; threads beyond the limit,
 					    // while those within it are stuck
+	std::atomic<uint32_t> waiting; // jobs that may wait for ever, each a thread's more
 	std::atomic<bool> worker_asked;
 	bool watched;         // the driver's: jobs wait for a worker
 	uint32_t watch_taken; // the same: `taken' when it last changed, and when that was
