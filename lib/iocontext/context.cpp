@@ -4,7 +4,6 @@
 #include "iocontext/context.hpp"
 
 #include "base/memory_order.hpp"
-#include "base/pool.hpp"
 #include "iocontext/context_table.hpp"
 #include "iocontext/user_memory.hpp"
 #include "runtime/config.hpp"
@@ -357,6 +356,16 @@ Operation *operation_at(uint32_t index)
 	return operation_pool.at(index);
 }
 
+void close_in_child()
+{
+	for (uint32_t i = 0; i < pool.size(); i++) {
+		const Context *c = pool.at(i);
+		Ring *r = c->ring.load(mo::relaxed);
+		if (r != nullptr && put_empty_memory(r, c->bytes))
+			r->head.store(c->tail.load(mo::relaxed), mo::relaxed);
+	}
+}
+
 void after_fork()
 {
 	table.store(nullptr, mo::relaxed);
@@ -364,10 +373,8 @@ void after_fork()
 	changing.reset();
 	for (uint32_t i = 0; i < pool.size(); i++) {
 		Context *c = pool.at(i);
-		// The parent's, which an interrupted frame of this thread may be about to write to.
 		if (Ring *r = c->ring.exchange(nullptr, mo::relaxed))
-			mmap(r, c->bytes, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+			put_empty_memory(r, c->bytes);
 		c->address.store(nullptr, mo::relaxed);
 		c->users.store(0, mo::relaxed);
 		c->outstanding.store(0, mo::relaxed);

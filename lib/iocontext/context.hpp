@@ -15,7 +15,8 @@
 //
 // The memory is mapped twice, for the program and for the library. What the program does to its
 // view
-// - it may move it by mremap, as the kernel allows, or unmap it - harms nobody else.
+// - it may move it by mremap, as the kernel allows, or unmap it - harms nobody else. No child has
+// either, unlike the kernel's: it could put events there that name whatever it likes.
 //
 // A program that has as many events unread as the ring has room for gets EAGAIN for the next
 // request; there is always room for those that have been accepted.
@@ -141,7 +142,10 @@ int take_blocked(Context *c, struct io_event *events, long most);
 uint32_t operations();
 Operation *operation_at(uint32_t index);
 
-// In the child of fork: the parent's contexts are none here.
+// In every child of fork: an interrupted frame of its thread may be about to read and write a
+// ring, which it has not. Async-signal-safe.
+void close_in_child();
+// In the child: the parent's contexts are none here.
 void after_fork();
 
 } // namespace sigevec::io

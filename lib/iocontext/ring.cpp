@@ -52,6 +52,9 @@ Views map_ring(uint32_t events)
 		munmap(v.of_program, v.bytes);
 		return v;
 	}
+	// A child of any kind could write events that the program takes for its own.
+	madvise(v.of_program, v.bytes, MADV_DONTFORK);
+	madvise(own, v.bytes, MADV_DONTFORK);
 	v.own = static_cast<Ring *>(own);
 	v.own->size = static_cast<uint32_t>((v.bytes - sizeof(Ring)) / sizeof(struct io_event) - 1);
 	v.own->magic = aio_ring_magic;
@@ -65,6 +68,15 @@ void unmap(const Views &v)
 {
 	munmap(v.own, v.bytes);
 	munmap(v.of_program, v.bytes);
+}
+
+bool put_empty_memory(Ring *r, size_t bytes)
+{
+	void *m = mmap(r, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (m != MAP_FAILED && m != r)
+		munmap(m, bytes); // Linux before 4.17
+	return m == r;
 }
 
 bool is_view(Ring *own, size_t bytes, void *address)

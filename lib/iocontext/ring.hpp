@@ -24,6 +24,9 @@ struct Views {
 int events_for(unsigned nr, uint32_t *events);
 Views map_ring(uint32_t events);
 void unmap(const Views &v);
+// In a child, which has no view: memory with nothing in it where the library's was. False: there is
+// something else.
+bool put_empty_memory(Ring *r, size_t bytes);
 // Whether the program sees this ring at the address: what is written into one view appears in the
 // other, and in no copy. By one thread at a time.
 bool is_view(Ring *own, size_t bytes, void *address);

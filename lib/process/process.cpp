@@ -109,10 +109,12 @@ void forget_parent()
 }
 
 // In a child of fork, which may never call the library: what it must not have of the parent's in
-// its table of descriptors is closed. Nothing of it would be of use there, but a peer is to see the
-// end of what the parent closes. Children of _Fork and clone do without.
+// its table of descriptors is closed, and what an interrupted frame may touch is there. Nothing of
+// it would be of use there, but a peer is to see the end of what the parent closes. Children of
+// _Fork and clone do without.
 void in_child()
 {
+	io::close_in_child();
 	channel::close_in_child();
 	remote::device::close_in_child();
 	helper::close_in_child();

@@ -29,6 +29,27 @@ BOOST_AUTO_TEST_CASE(a_child_has_no_contexts_of_its_parents_and_can_have_its_own
 	BOOST_TEST((next(context).res & POLLIN) != 0u);
 }
 
+BOOST_AUTO_TEST_CASE(no_child_can_write_into_the_ring_of_its_parent)
+{
+	if (!ours())
+		return; // into the kernel's it can
+	const Context context;
+	const void *ring = context.ring();
+	const Stream stream = pipe_stream();
+	BOOST_TEST(write(stream.writer, ring, 4) == 4);
+	auto writable = [&] {
+		iovec there{const_cast<void *>(ring), 4};
+		return readv(stream.reader, &there, 1) >= 0 || errno != EFAULT;
+	};
+	BOOST_TEST(in_child([&] { CHILD_REQUIRE(!writable()); }) == 0);
+	const pid_t child = _Fork();
+	if (child == 0)
+		_exit(writable() ? 1 : 0);
+	int status = -1;
+	BOOST_TEST(waitpid(child, &status, 0) == child);
+	BOOST_TEST(status == 0);
+}
+
 namespace {
 
 /// Whether a wait with a mask ends with what another thread brings about, and not by its time.
