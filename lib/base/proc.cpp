@@ -64,11 +64,11 @@ ssize_t name_of(int fd, char *name, size_t room)
 	return n;
 }
 
-uint64_t pid_namespace()
+uint64_t name_space(const char *name)
 {
 	struct stat st;
 	OwnedFd r(root());
-	bool known = r >= 0 && syscall(SYS_newfstatat, r.get(), "self/ns/pid", &st, 0) == 0;
+	bool known = r >= 0 && syscall(SYS_newfstatat, r.get(), name, &st, 0) == 0;
 	return known ? st.st_ino : 0;
 }
 

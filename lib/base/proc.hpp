@@ -26,8 +26,8 @@ ssize_t read(const char *name, char *text, size_t room);
 // What the number stands for in the caller's table, as readlink says it; ended as above.
 ssize_t name_of(int fd, char *name, size_t room);
 
-// The inode of the PID namespace of the calling process; 0: it is not known.
-uint64_t pid_namespace();
+// The inode of a namespace, by its name there ("self/ns/pid"); 0: it is not known.
+uint64_t name_space(const char *name);
 
 // The folder of the calling thread's open files: their numbers are names in it.
 constexpr char own_files[] = "thread-self/fd";

@@ -77,7 +77,7 @@ void describe(Header *h, bool by_several)
 	h->size = sizeof(File);
 	h->counters = counters;
 	h->pid = static_cast<uint32_t>(getpid());
-	h->pid_namespace = proc::pid_namespace();
+	h->pid_namespace = proc::name_space("self/ns/pid");
 	h->process_start = process_start();
 	h->opened = static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_nsec);
 	h->shared = by_several ? 1 : 0;

@@ -123,7 +123,8 @@ bool remove_earlier(int folder, const char *file)
 
 FileName own_name()
 {
-	return stats_folder::file_name(static_cast<uint32_t>(getpid()), proc::pid_namespace());
+	return stats_folder::file_name(static_cast<uint32_t>(getpid()),
+				       proc::name_space("self/ns/pid"));
 }
 
 int make(int folder, const char *file)

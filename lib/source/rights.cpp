@@ -4,6 +4,7 @@
 #include "base/capabilities.hpp"
 #include "base/chains.hpp"
 #include "base/groups.hpp"
+#include "base/proc.hpp"
 
 #include <cerrno>
 #include <sys/stat.h>
@@ -25,13 +26,9 @@ uint64_t of_capabilities(uint64_t h)
 	return mix(mix(h, c.set[0].effective), c.set[1].effective);
 }
 
-uint64_t of_namespace(uint64_t h, const char *path)
+uint64_t of_namespace(uint64_t h, const char *name)
 {
-	char name[32];
-	long n = syscall(SYS_readlinkat, -1, path, name, sizeof name);
-	for (long i = 0; i < n; i++)
-		h = mix(h, name[i]);
-	return h;
+	return hash_of(h, proc::name_space(name));
 }
 
 uint64_t of_root(uint64_t h)
@@ -54,7 +51,7 @@ uint64_t of_identity()
 uint64_t to_objects()
 {
 	int saved = errno;
-	uint64_t h = of_namespace(of_identity(), "/proc/thread-self/ns/ipc");
+	uint64_t h = of_namespace(of_identity(), "thread-self/ns/ipc");
 	errno = saved;
 	return h;
 }
@@ -63,7 +60,7 @@ uint64_t to_names()
 {
 	int saved = errno;
 	uint64_t h = of_root(of_identity());
-	h = of_namespace(of_namespace(h, "/proc/thread-self/ns/net"), "/proc/thread-self/ns/mnt");
+	h = of_namespace(of_namespace(h, "thread-self/ns/net"), "thread-self/ns/mnt");
 	errno = saved;
 	return h;
 }

@@ -5,7 +5,10 @@
 #define BOOST_TEST_MODULE r18_rights
 #include "callers.hpp"
 
+#include <sched.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 
 namespace {
 
@@ -375,4 +378,40 @@ BOOST_AUTO_TEST_CASE(a_helper_that_a_fallen_thread_has_started_serves_the_others
 		CHILD_REQUIRE(set_user_id(file));
 	});
 	BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_wait_is_at_the_objects_of_the_threads_own_namespace_whatever_its_root_says)
+{
+	const Channel ec;
+	struct {
+		long type;
+		char text[8];
+	} first{}, second{}, sent{1, "hello"};
+	const int outside = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+	BOOST_TEST_REQUIRE(outside >= 0);
+	BOOST_TEST_REQUIRE(ev_msgrcv(outside, &first, 8, 0, 0, ec, nullptr) == 0);
+	char name[64] = "";
+	BOOST_TEST_REQUIRE(readlink("/proc/thread-self/ns/ipc", name, sizeof name - 1) > 0);
+	// A root whose /proc says that this is the namespace of all others.
+	const std::string root = temp_name("/tmp");
+	for (const char *folder : {"", "/proc", "/proc/thread-self", "/proc/thread-self/ns"})
+		BOOST_TEST_REQUIRE(mkdir((root + folder).c_str(), 0700) == 0);
+	const std::string link = root + "/proc/thread-self/ns/ipc";
+	BOOST_TEST_REQUIRE(symlink(name, link.c_str()) == 0);
+	std::thread([&] {
+		REQUIRE_ON_ANY_THREAD(unshare(CLONE_NEWIPC | CLONE_FS) == 0);
+		REQUIRE_ON_ANY_THREAD(chroot(root.c_str()) == 0);
+		const int inside = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+		REQUIRE_ON_ANY_THREAD(inside >= 0);
+		REQUIRE_ON_ANY_THREAD(ev_msgrcv(inside, &second, 8, 0, 0, ec, &second) == 0);
+		REQUIRE_ON_ANY_THREAD(msgsnd(inside, &sent, 8, 0) == 0);
+		event_data_t event{};
+		REQUIRE_ON_ANY_THREAD(take_events(ec, &event, 1) == 1);
+		REQUIRE_ON_ANY_THREAD(event.ev_data == &second);
+		REQUIRE_ON_ANY_THREAD(event.ev_result == 8);
+	}).join();
+	msgctl(outside, IPC_RMID, nullptr);
+	unlink(link.c_str());
+	for (const char *folder : {"/proc/thread-self/ns", "/proc/thread-self", "/proc", ""})
+		rmdir((root + folder).c_str());
 }
