@@ -29,7 +29,6 @@ constexpr uint32_t largest_chunk = 4096;
 constexpr uint32_t entries = 2048;
 constexpr uint32_t headroom =
 	256; // XDP_PACKET_HEADROOM: the kernel leaves it free before each frame
-constexpr uint32_t around_a_frame = 14 + 8; // its header, and two VLAN tags
 
 bool set(int fd, int name, uint32_t value)
 {

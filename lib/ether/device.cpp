@@ -180,6 +180,20 @@ Device *find(uint64_t cookie)
 	return d;
 }
 
+// It may have been raised. Another thread's device of that number is none of this one.
+bool is_too_long(Device *d, size_t length)
+{
+	if (length <= d->mtu + around_a_frame)
+		return false;
+	OwnedFd any(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	struct ifreq r = {};
+	r.ifr_ifindex = static_cast<int>(d->ifindex);
+	if (any >= 0 && namespace_cookie(any) == namespace_cookie(d->fd) &&
+	    ioctl(any, SIOCGIFNAME, &r) == 0 && ioctl(any, SIOCGIFMTU, &r) == 0)
+		d->mtu = static_cast<uint32_t>(r.ifr_mtu);
+	return length > d->mtu + around_a_frame;
+}
+
 Device *partner(const Device *d, const dma::Region *r)
 {
 	Device *found = nullptr;

@@ -77,12 +77,17 @@ struct Device : dma::Device {
 
 namespace device {
 
+constexpr uint32_t around_a_frame = 14 + 8; // its header, and two VLAN tags
+
 // ---- device.cpp
 
 // The descriptor or -errno.
 int open(const char *name, unsigned queue, unsigned flags);
 // That of a socket; nullptr: it is none of ours.
 Device *find(uint64_t cookie);
+// Whether a frame of this length is none of the device's, which would drop it without a word. Of
+// one whose MTU has been made less since ether_open it is not known.
+bool is_too_long(Device *d, size_t length);
 // A device with the same memory, whose UMEM can be used as well, or nullptr; one with the same
 // queue, if there is one.
 Device *partner(const Device *d, const dma::Region *r);

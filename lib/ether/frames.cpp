@@ -318,7 +318,7 @@ ssize_t send(Device *d, const struct iovec *v, size_t count, bool more)
 	if (length == 0)
 		return -EINVAL;
 	if (length > size_t{d->umem.chunk} * most_parts ||
-	    (length > d->umem.chunk && !d->umem.in_parts))
+	    (length > d->umem.chunk && !d->umem.in_parts) || is_too_long(d, length))
 		return -EMSGSIZE;
 	if (d->error != 0)
 		return -d->error;

@@ -122,6 +122,29 @@ BOOST_AUTO_TEST_CASE(a_frame_larger_than_a_slot_is_dropped_and_counted)
 	}
 }
 
+BOOST_AUTO_TEST_CASE(a_frame_that_the_device_would_drop_is_emsgsize)
+{
+	const Cable cable;
+	const Region region(region_size);
+	const Queue queue("e0", region, region_size);
+	const PacketSocket peer("e1");
+	char *const p = region.reserve(9014);
+	const auto frame = make_frame(9014, 5);
+	memcpy(p, frame.data(), frame.size());
+	CHECK_FAILS(sio_send(queue, p, 9014, 0), EMSGSIZE);
+	CHECK_FAILS(sio_send(queue, p, 1500 + 14 + 8 + 1, 0), EMSGSIZE);
+	BOOST_TEST(region.stat().frames_sent == 0u);
+	BOOST_TEST(sio_send(queue, p, 1514, 0) == 1514);
+	BOOST_TEST(peer.receive().size() == 1514u);
+	// As it is now, not as it was.
+	BOOST_TEST_REQUIRE(run("ip link set e1 mtu 9000 && ip link set e0 mtu 9000"));
+	if (sio_send(queue, p, 9014, 0) < 0)
+		BOOST_TEST(errno == EMSGSIZE); // a kernel that knows no frames in parts
+	else
+		BOOST_TEST((peer.receive() == frame));
+	region.release(p, 9014);
+}
+
 BOOST_FIXTURE_TEST_CASE(a_frame_is_cut_to_what_was_asked_for_as_a_datagram_is, Setup)
 {
 	const auto frame = make_frame(200, 1);
