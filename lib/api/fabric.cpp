@@ -77,6 +77,17 @@ bool stays(const void *p, size_t size)
 	return r != nullptr && r->mapping != nullptr;
 }
 
+bool may_be_cut(const void *p, size_t size)
+{
+	const dma::Region *r = dma::region::around(p, size);
+	return r != nullptr && r->of_file;
+}
+
+bool store(void *to, const void *from, size_t n)
+{
+	return dma::region::store(dma::region::around(to, n), to, from, n);
+}
+
 int region_of(dma_mem_t mem)
 {
 	dma::Region *r = dma::region::find(mem);
@@ -118,6 +129,8 @@ constinit const remote::Host host = {
 	let_go,
 	dma::region::join,
 	stays,
+	may_be_cut,
+	store,
 	region_of,
 	begin,
 	abandon,

@@ -18,6 +18,7 @@
 #include "base/memory_order.hpp"
 #include "base/pending_signal.hpp"
 #include "base/sync.hpp"
+#include "base/thread_id.hpp"
 
 #include <sys/signalfd.h>
 
@@ -71,8 +72,7 @@ private:
 	// thread's number, which stands for the process as well.
 	static void give_back(siginfo_t *info)
 	{
-		long self = syscall(SYS_gettid);
-		if (syscall(SYS_rt_sigqueueinfo, self, number, info) != 0)
+		if (syscall(SYS_rt_sigqueueinfo, ask_thread_id(), number, info) != 0)
 			syscall(SYS_kill, getpid(), number);
 	}
 

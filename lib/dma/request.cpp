@@ -2,6 +2,7 @@
 #include "dma/request.hpp"
 
 #include "base/memory_order.hpp"
+#include "base/socket_option.hpp"
 #include "dma/deliver.hpp"
 #include "dma/device.hpp"
 #include "dma/message.hpp"
@@ -102,6 +103,15 @@ int reserve(Call &c, Region *r, bool message)
 	return 0;
 }
 
+// Whose data come by a region alone: what its socket has otherwise is not the program's.
+bool is_device(int fd)
+{
+	if (!device_ops.any() && !device_ops.ever_remote())
+		return false;
+	uint64_t cookie = socket_cookie(fd);
+	return cookie != 0 && device_ops.find(cookie) != nullptr;
+}
+
 } // namespace
 
 int prepare_receive(Call &c, dma_mem_t handle, bool message)
@@ -114,7 +124,7 @@ int prepare_receive(Call &c, dma_mem_t handle, bool message)
 		return EOPNOTSUPP;
 	association::Locked a(c.fd);
 	if (!a)
-		return reserve(c, r, message);
+		return is_device(c.fd) ? EINVAL : reserve(c, r, message);
 	// What waits takes the next data there is, as much as has come.
 	if ((c.call_flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0 ||
 	    (a->stream && (c.call_flags & MSG_WAITALL) != 0))

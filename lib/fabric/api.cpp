@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// fabric_open, fabric_name, fabric_stat, dma_export, dma_revoke, ev_put, ev_get.
+// fabric_open, fabric_name, fabric_stat, ev_put, ev_get.
+#include "fabric/api.hpp"
+
 #include "base/owned_fd.hpp"
 #include "base/syscalls.hpp"
-#include "fabric/endpoint.hpp"
 #include "fabric/thread.hpp"
 
 #include <algorithm>
@@ -11,17 +12,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <sys/random.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace sigevec::fabric {
 
 const remote::Host *host = nullptr;
-
-namespace {
 
 int result_of(int error)
 {
@@ -31,15 +29,31 @@ int result_of(int error)
 	return -1;
 }
 
+namespace {
+
+// Whether the caller of a program with another's rights has settings for libfabric, which reads
+// them as they are: they name code to be loaded. What the program itself sets later is its own.
+bool misled = false;
+
+__attribute__((constructor)) void look_at_environment()
+{
+	for (char **v = environ; getauxval(AT_SECURE) != 0 && v != nullptr && *v != nullptr; v++)
+		misled = misled || strncmp(*v, "FI_", 3) == 0;
+}
+
 // 0 or an errno.
 int begin()
 {
+	if (misled)
+		return EPERM;
 	const remote::Host *h = sigevec_fabric_host(remote::version);
 	if (h == nullptr)
 		return ENOSYS;
 	host = h;
 	return host->ensure() ? thread::ensure() : ENOMEM;
 }
+
+} // namespace
 
 Endpoint *find(int fd, int *error)
 {
@@ -54,6 +68,8 @@ Endpoint *find(int fd, int *error)
 	}
 	return e;
 }
+
+namespace {
 
 struct Open : thread::Command {
 	Open(const provider::Address &a, int i, bool r)
@@ -109,8 +125,9 @@ int open_there(const provider::Address &a, int inner, Endpoint **e)
 // The two ends of a descriptor. False: errno.
 bool make_pair(unsigned flags, int *fd, int *inner)
 {
-	int type = SOCK_SEQPACKET | ((flags & FABRIC_CLOEXEC) != 0 ? SOCK_CLOEXEC : 0), v[2];
-	if (socketpair(AF_UNIX, type, 0, v) != 0)
+	int v[2];
+	// What another thread executes meanwhile is not to have the other end.
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, v) != 0)
 		return false;
 	OwnedFd own(v[0]), other(v[1]);
 	// What is written to it goes nowhere.
@@ -120,104 +137,12 @@ bool make_pair(unsigned flags, int *fd, int *inner)
 		errno = -copy;
 		return false;
 	}
+	if ((flags & FABRIC_CLOEXEC) == 0)
+		fcntl(own, F_SETFD, 0);
 	*inner = copy;
 	*fd = own.release();
 	return true;
 }
-
-// The bytes in a piece of the program's, in the endpoint's region.
-int check_region(Endpoint *e, dma_mem_t mem, unsigned rights, size_t size)
-{
-	Guard<Mutex> g(e->lock);
-	int region = host->region(mem);
-	bool good = region >= 0 && region == e->region && rights != 0 &&
-		    (rights & ~(DMA_READ | DMA_WRITE)) == 0 && size != 0;
-	return good ? 0 : EINVAL;
-}
-
-struct Expose : thread::Command {
-	Expose(Endpoint *which, void *p, size_t n, unsigned r)
-	    : Command(run_it), e(which), piece(p), size(n), rights(r)
-	{
-	}
-	static int run_it(Command *c)
-	{
-		auto *x = static_cast<Expose *>(c);
-		Guard<Mutex> g(x->e->lock);
-		return x->expose();
-	}
-	int expose()
-	{
-		Key &k = made->key;
-		if (getrandom(&k.mr, sizeof k.mr, 0) != sizeof k.mr ||
-		    getrandom(k.secret, sizeof k.secret, 0) != sizeof k.secret)
-			return EAGAIN;
-		int why;
-		made->mr = provider::expose(&e->provider, piece, size, (rights & DMA_READ) != 0,
-					    (rights & DMA_WRITE) != 0, k.mr, &why);
-		if (made->mr == nullptr)
-			return why;
-		k.life = e->life;
-		k.mr = fi_mr_key(made->mr);
-		k.base = provider::base_of(&e->provider, piece);
-		k.size = size;
-		k.rights = rights;
-		k.index = static_cast<uint32_t>(e->region);
-		key = k;
-		made->next = e->exports;
-		e->exports = made;
-		e->figures.exported++;
-		return 0;
-	}
-	Endpoint *e;
-	void *piece;
-	size_t size;
-	unsigned rights;
-	Export *made = nullptr;
-	Key key{};
-};
-
-int export_piece(Endpoint *e, int region, void *piece, size_t size, unsigned rights, Key *key)
-{
-	Expose x(e, piece, size, rights);
-	x.made = static_cast<Export *>(calloc(1, sizeof(Export)));
-	if (x.made == nullptr)
-		return ENOMEM;
-	int error = host->hold(piece, size, &x.made->held);
-	if (error == 0) {
-		// A piece of another region is no piece of the endpoint's.
-		error = x.made->held.region == region ? thread::run(&x) : EINVAL;
-		if (error != 0)
-			host->let_go(x.made->held);
-	} else if (error == EFAULT)
-		error = EINVAL;
-	if (error != 0)
-		free(x.made);
-	*key = x.key;
-	return error;
-}
-
-struct Withdraw : thread::Command {
-	Withdraw(Endpoint *which, const dma_key_t *k) : Command(run_it), e(which)
-	{
-		memcpy(&key, k, sizeof key);
-	}
-	static int run_it(Command *c)
-	{
-		auto *w = static_cast<Withdraw *>(c);
-		Guard<Mutex> g(w->e->lock);
-		Export *x = w->e->exports;
-		while (x != nullptr && memcmp(&x->key, &w->key, sizeof w->key) != 0)
-			x = x->next;
-		if (x == nullptr || x->withdrawal != 0)
-			return EINVAL;
-		withdraw(w->e, x);
-		x->done = &c->done;
-		return -1;
-	}
-	Endpoint *e;
-	Key key{};
-};
 
 // What is wrong with a transfer at once. 0 or an errno.
 int check_transfer(const struct sockaddr *to, const dma_key_t *key, size_t size)
@@ -225,18 +150,30 @@ int check_transfer(const struct sockaddr *to, const dma_key_t *key, size_t size)
 	return to != nullptr && key != nullptr && size != 0 && size <= SSIZE_MAX ? 0 : EINVAL;
 }
 
-Op *make_transfer(Op::Does does, const dma_key_t *key, uint64_t offset, void *piece, size_t size)
+Op *make_transfer(Op::Does does, const dma_key_t *key, uint64_t offset, size_t room)
 {
-	auto *o = static_cast<Op *>(calloc(1, sizeof(Op)));
-	if (o == nullptr)
+	void *m = room <= SIZE_MAX - sizeof(Op) ? malloc(sizeof(Op) + room) : nullptr;
+	if (m == nullptr)
 		return nullptr;
+	memset(m, 0, sizeof(Op));
+	auto *o = static_cast<Op *>(m);
 	o->what = Context::What::op;
 	o->does = does;
-	o->data = static_cast<char *>(piece);
-	o->size = size;
 	o->transfer.offset = offset;
 	memcpy(&o->transfer.key, key, sizeof o->transfer.key);
 	return o;
+}
+
+// The transfer's memory, which is held. The provider reads and writes it as the program would, and
+// would get SIGBUS for it where a file has been cut: of such memory it has a copy. 0 or an errno.
+int give_memory(Op *o, void *piece, size_t size, bool copied)
+{
+	auto *p = static_cast<char *>(piece);
+	struct iovec v = {piece, size};
+	o->size = size;
+	o->data = copied ? o->copy : p;
+	o->target = copied && o->does == Op::Does::get ? p : nullptr;
+	return !copied || o->target != nullptr || host->join(o->copy, &v, 1) ? 0 : EFAULT;
 }
 
 // With everything that it needs. 0 or an errno: o is the caller's.
@@ -272,13 +209,16 @@ int transfer(Op::Does does, int fd, const struct sockaddr *to, socklen_t tolen,
 	Endpoint *e = find(fd, &error);
 	if (e == nullptr || (error = check_transfer(to, key, size)) != 0)
 		return error;
-	Op *o = make_transfer(does, key, offset, piece, size);
+	bool copied = host->may_be_cut(piece, size);
+	Op *o = make_transfer(does, key, offset, copied ? size : 0);
 	if (o == nullptr)
 		return ENOMEM;
 	error = read_address(e, to, tolen, &o->to, &o->to_length);
 	if (error == 0)
 		error = host->hold(piece, size, &o->held);
 	o->has_piece = error == 0;
+	if (error == 0)
+		error = give_memory(o, piece, size, copied);
 	if (error == 0)
 		error = submit(e, fd, o, ec, data);
 	if (error != 0)
@@ -340,33 +280,6 @@ EXPORT int fabric_stat(int fabric, struct fabric_stat *s)
 	s->why_copied = "it is known only when a message is received which region it goes to";
 	s->waits_by = "the descriptor of the provider's completion queue";
 	return 0;
-}
-
-EXPORT int dma_export(dma_mem_t mem, int fabric, void *piece, size_t size, unsigned rights,
-		      dma_key_t *key)
-{
-	static_assert(sizeof(Key) == sizeof *key);
-	int error;
-	Endpoint *e = find(fabric, &error);
-	if (e == nullptr)
-		return result_of(error);
-	Key k{};
-	error = key == nullptr ? EINVAL : check_region(e, mem, rights, size);
-	if (error == 0)
-		error = export_piece(e, host->region(mem), piece, size, rights, &k);
-	if (error == 0)
-		memcpy(key, &k, sizeof k);
-	return result_of(error);
-}
-
-EXPORT int dma_revoke(int fabric, const dma_key_t *key)
-{
-	int error;
-	Endpoint *e = find(fabric, &error);
-	if (e == nullptr || key == nullptr)
-		return result_of(e == nullptr ? error : EINVAL);
-	Withdraw w(e, key);
-	return result_of(thread::run(&w));
 }
 
 EXPORT int ev_put(int fabric, const struct sockaddr *to, socklen_t tolen, const dma_key_t *key,

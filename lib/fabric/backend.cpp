@@ -102,8 +102,9 @@ ssize_t first(Endpoint *e, int fd, remote::Message *m)
 	}
 	m->data = s->data;
 	m->size = s->size;
-	m->from = reinterpret_cast<const struct sockaddr *>(s->header.name);
-	m->from_length = s->header.name_length;
+	// As this side has read it, not as it was said.
+	m->from = reinterpret_cast<const struct sockaddr *>(s->peer->name);
+	m->from_length = s->peer->name_length;
 	return static_cast<ssize_t>(s->size);
 }
 

@@ -71,10 +71,11 @@ void sent(Endpoint *e, Op *o, Told *t)
 	unlink(o);
 	transfer_over(o);
 	count(e, o);
+	bool stored = o->target == nullptr || host->store(o->target, o->data, o->size);
 	o->peer->when.heard = o->does == Op::Does::get ? monotonic_ns() : o->peer->when.heard;
 	if (Request *r = std::exchange(o->request, nullptr); r != nullptr) {
 		e->told = true;
-		t->ends[t->count++] = {r, static_cast<ssize_t>(o->size)};
+		t->ends[t->count++] = {r, stored ? static_cast<ssize_t>(o->size) : -EFAULT};
 	}
 	free_op(o);
 }

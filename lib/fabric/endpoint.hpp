@@ -102,7 +102,8 @@ struct Op : Context, OpLinks, Destination {
 	bool unnumbered;  // has not got its place yet: its peer counts it
 	Request *request; // or nullptr; it may end before this does
 	remote::Held held;
-	char *data; // a piece's, or behind the header
+	char *data;   // a piece's, or behind the header
+	char *target; // of a get that does not go to its piece: that; or nullptr
 	size_t size;
 	Transfer transfer;
 	Header header; // of a message

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <utility>
 
 namespace sigevec::fabric {
@@ -120,9 +122,16 @@ void note_room(Endpoint *e, Peer *p, const Header &h)
 		changed(e);
 }
 
+// Whether nothing lies in the program's end: somebody who has it, too, has taken the mark.
+bool is_unmarked(const Endpoint *e)
+{
+	int unread = 1;
+	return ioctl(e->inner, SIOCOUTQ, &unread) == 0 && unread == 0;
+}
+
 void make_readable(Endpoint *e)
 {
-	if (e->readable)
+	if (e->readable && !is_unmarked(e))
 		return;
 	e->readable = true;
 	send(e->inner, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);

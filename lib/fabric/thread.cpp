@@ -2,6 +2,7 @@
 #include "fabric/thread.hpp"
 
 #include "base/syscalls.hpp"
+#include "base/thread_id.hpp"
 #include "base/thread_signal.hpp"
 
 #include <cerrno>
@@ -172,7 +173,7 @@ void *main(void *)
 {
 	host->enter();
 	bool ready = prepare();
-	running.store(ready ? static_cast<uint32_t>(syscall(SYS_gettid)) : UINT32_MAX, mo::release);
+	running.store(ready ? static_cast<uint32_t>(ask_thread_id()) : UINT32_MAX, mo::release);
 	futex_wake(running, INT_MAX);
 	while (ready) {
 		uint32_t seen = work.load(mo::seq_cst);

@@ -142,24 +142,25 @@ ssize_t sleep(Device *d, uint32_t seen, const struct timespec *limit)
 
 namespace {
 
-// r: of which it is the message; nullptr: it is to be sent now, and is counted.
+// r: of which it is the message; nullptr: it is to be sent now.
 ssize_t hand_on(Device *d, const struct msghdr &m, int flags, Request *r, uint32_t *seen)
 {
 	if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0 || m.msg_controllen != 0)
 		return -EOPNOTSUPP;
-	ssize_t n = d->backend->send(d->endpoint, m.msg_iov, m.msg_iovlen,
-				     static_cast<const struct sockaddr *>(m.msg_name),
-				     m.msg_namelen, r, seen);
-	if (r == nullptr && n > 0)
-		d->region.load(mo::relaxed)->sent.fetch_add(static_cast<uint64_t>(n), mo::relaxed);
-	return n;
+	return d->backend->send(d->endpoint, m.msg_iov, m.msg_iovlen,
+				static_cast<const struct sockaddr *>(m.msg_name), m.msg_namelen, r,
+				seen);
 }
 
 } // namespace
 
 ssize_t send(Device *d, const struct msghdr &m, int flags, uint32_t *seen)
 {
-	return hand_on(d, m, flags, nullptr, seen);
+	ssize_t n = hand_on(d, m, flags, nullptr, seen);
+	// What requests have sent is counted at their end.
+	if (n > 0)
+		d->region.load(mo::relaxed)->sent.fetch_add(static_cast<uint64_t>(n), mo::relaxed);
+	return n;
 }
 
 ssize_t start(Request *r)

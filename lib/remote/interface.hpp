@@ -22,7 +22,7 @@ struct Request;
 namespace sigevec::remote {
 
 // Of both tables together.
-constexpr unsigned version = 4;
+constexpr unsigned version = 5;
 
 // libsigevec_fabric's; its memory is never given back, so that a pointer may be late.
 struct Endpoint;
@@ -86,8 +86,12 @@ struct Host {
 	// What lies in regions, one part after the other. False: some of it, in imported memory, is
 	// not there any more.
 	bool (*join)(char *to, const struct iovec *v, size_t n);
-	// Whether it stays there whatever the program does.
+	// Whether it stays there whatever the program does; whether anybody may take it away, who
+	// can cut the file that it is a mapping of.
 	bool (*stays)(const void *p, size_t size);
+	bool (*may_be_cut)(const void *p, size_t size);
+	// Into a piece that is held. False: its memory is not there any more.
+	bool (*store)(void *to, const void *from, size_t n);
 	// The place of a region; negative: there is none.
 	int (*region)(dma_mem_t mem);
 	// A request that is told by an event. 0 or an errno: there is none.

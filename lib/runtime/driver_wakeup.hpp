@@ -24,7 +24,7 @@ public:
 	void set_up()
 	{
 		process_ = getpid();
-		thread_ = static_cast<pid_t>(syscall(SYS_gettid));
+		thread_ = ask_thread_id();
 		signal_.reset(); // nobody calls while it is awake
 	}
 

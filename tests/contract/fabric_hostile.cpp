@@ -208,6 +208,23 @@ BOOST_AUTO_TEST_CASE(a_peer_that_follows_the_rules_is_heard)
 	BOOST_TEST(s.victim.stat().malformed == 0);
 }
 
+BOOST_AUTO_TEST_CASE(of_an_address_nothing_is_told_but_its_numbers)
+{
+	Scene s;
+	s.raw.greet();
+	Header h = s.raw.header(Kind::data, 1, 5);
+	h.name_length = sizeof h.name;
+	memset(h.name + offsetof(sockaddr_in, sin_zero), 'x',
+	       sizeof h.name - offsetof(sockaddr_in, sin_zero));
+	s.raw.say(h, "hello");
+	Address from;
+	BOOST_TEST((s.victim.receive(&from) == "hello"));
+	constexpr size_t numbers = offsetof(sockaddr_in, sin_zero);
+	BOOST_TEST(memcmp(&from.storage, h.name, numbers) == 0);
+	const auto *const rest = reinterpret_cast<const char *>(&from.storage);
+	BOOST_TEST(std::count(rest, rest + sizeof from.storage, 'x') == 0);
+}
+
 BOOST_AUTO_TEST_CASE(messages_drawn_by_chance_do_no_harm)
 {
 	const uint64_t seed = from_environment("SIGEVEC_SEED", seed_of_the_day());

@@ -8,6 +8,8 @@
 
 #include <arpa/inet.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
 
 namespace {
 
@@ -228,6 +230,61 @@ BOOST_AUTO_TEST_CASE(a_message_of_several_pieces_and_a_message_structure)
 	BOOST_TEST(memcmp(h->msg_name, &t.here.card().name, t.here.card().length) == 0);
 }
 
+BOOST_AUTO_TEST_CASE(an_endpoint_without_a_region_has_no_room_for_a_receive)
+{
+	const Region region(region_size);
+	const Fd fd(fabric_open(provider(), node(), nullptr, FABRIC_CLOEXEC));
+	BOOST_TEST_REQUIRE(fd >= 0);
+	const Channel ec;
+	BOOST_TEST(ev_recv(fd, nullptr, longest, AIO_DMA_BUF, ec, nullptr) == 0);
+	BOOST_TEST(next_outcome(ec) == (Outcome{EINVAL, -1}));
+	aiocb receive{};
+	receive.aio_fildes = fd;
+	receive.aio_nbytes = longest;
+	receive.aio_dma_buf = region;
+	receive.aio_sigevent.sigev_notify = SIGEV_NONE;
+	CHECK_FAILS(aio_recv(&receive, AIO_DMA_BUF), EINVAL);
+	receive.aio_lio_opcode = LIO_DMA_READ;
+	aiocb *const list[] = {&receive};
+	CHECK_FAILS(lio_listio(LIO_WAIT, list, 1, nullptr), EIO);
+	BOOST_TEST(aio_error(&receive) == EINVAL);
+	BOOST_TEST(region.stat().used == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_request_sends_that_does_not_wait_is_counted_once)
+{
+	const Two t;
+	const Channel ec;
+	const Card &to = t.there.card();
+	BOOST_TEST(t.here.send(to, "first") == 5); // from then on there is room
+	BOOST_TEST((t.there.receive() == "first"));
+	char *const p = t.here_region.piece("request");
+	uint64_t bytes = 5;
+	for (const int flags : {0, int(MSG_DONTWAIT), 0, int(MSG_DONTWAIT)}) {
+		BOOST_TEST_REQUIRE(ev_sendto(t.here, p, 7, AIO_DMA_BUF | flags, to.get(), to.length,
+					     ec, nullptr) == 0);
+		BOOST_TEST(next_outcome(ec) == (Outcome{0, 7}));
+		BOOST_TEST((t.there.receive() == "request"));
+		bytes += 7;
+		BOOST_TEST(t.here_region.stat().sent == bytes);
+	}
+	t.here_region.release(p, 7);
+}
+
+BOOST_AUTO_TEST_CASE(a_mark_that_somebody_has_taken_is_there_again_with_the_next_message)
+{
+	const Two t;
+	BOOST_TEST(t.here.send(t.there.card(), "first") == 5);
+	BOOST_TEST_REQUIRE(t.there.readable(1000 * int(hang_limit.count())));
+	char mark;
+	BOOST_TEST(read(t.there, &mark, 1) == 1);
+	BOOST_TEST(!t.there.readable());
+	BOOST_TEST(t.here.send(t.there.card(), "second") == 6);
+	BOOST_TEST((t.there.receive() == "first"));
+	BOOST_TEST((t.there.receive() == "second"));
+	BOOST_TEST(!t.there.readable());
+}
+
 BOOST_AUTO_TEST_CASE(flags_mean_the_same_to_requests_as_to_calls)
 {
 	const Two t;
@@ -300,4 +357,29 @@ BOOST_AUTO_TEST_CASE(what_was_sent_arrives_though_the_program_exits)
 		BOOST_TEST(texts == "abcdefgh");
 		BOOST_TEST(!here.readable());
 	}
+}
+
+BOOST_AUTO_TEST_CASE(a_program_with_anothers_rights_takes_no_settings_from_its_caller)
+{
+	struct statvfs place {};
+	if (geteuid() != 0 || statvfs("/tmp", &place) != 0 || (place.f_flag & ST_NOSUID) != 0 ||
+	    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
+		BOOST_TEST_MESSAGE("not root, or no set-user-ID programs in /tmp");
+		return;
+	}
+	const std::string program = temp_name("/tmp");
+	BOOST_TEST_REQUIRE(system(("cp /proc/" + std::to_string(getpid()) + "/exe " + program +
+				   " && chown 65534 " + program + " && chmod 4755 " + program)
+					  .c_str()) == 0);
+	// A peer, which ends with 1 where fabric_open fails, and otherwise when it is told nothing.
+	auto ends_with = [&](const std::string &environment) {
+		return system(("env -i SIGEVEC_FABRIC_PEER= " + environment + " " + program +
+			       " </dev/null >/dev/null")
+				      .c_str());
+	};
+	if (ends_with("PATH=/bin") == 0)
+		BOOST_TEST(WEXITSTATUS(ends_with("FI_PROVIDER_PATH=/tmp")) == 1);
+	else
+		BOOST_TEST_MESSAGE("the other user cannot run it");
+	unlink(program.c_str());
 }

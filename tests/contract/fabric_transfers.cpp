@@ -4,6 +4,8 @@
 #define BOOST_TEST_MODULE fabric_transfers
 #include "fabric.hpp"
 
+#include <sys/mman.h>
+
 namespace {
 
 struct Here {
@@ -179,4 +181,67 @@ BOOST_AUTO_TEST_CASE(a_transfer_with_a_peer_that_stands_still_can_be_cancelled)
 	BOOST_TEST(next_outcome(t.ec) == (Outcome{ECANCELED, -1}));
 	peer.signal(SIGCONT);
 	BOOST_TEST(t.get(peer.card(), peer.card().key, 0, 100) == (Outcome{0, 100}));
+}
+
+namespace {
+
+/// A region that is a mapping of a file, and a piece of it.
+struct Mapped {
+	Fd file{memfd_create("mapped", MFD_CLOEXEC)};
+	void *memory = nullptr;
+	dma_mem_t mem = nullptr;
+	void *piece = nullptr;
+	Mapped()
+	{
+		BOOST_TEST_REQUIRE(ftruncate(file, region_size) == 0);
+		memory = mmap(nullptr, region_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+		BOOST_TEST_REQUIRE(memory != MAP_FAILED);
+		BOOST_TEST_REQUIRE(dma_import(&mem, memory, region_size, 0) == 0);
+		BOOST_TEST_REQUIRE(sio_reserve(mem, &piece, exported_size) == 0);
+	}
+	~Mapped()
+	{
+		sio_release(mem, piece, exported_size);
+		BOOST_TEST(dma_free(mem, region_size) == 0);
+		munmap(memory, region_size);
+	}
+	Mapped(const Mapped &) = delete;
+	void cut() const { BOOST_TEST_REQUIRE(ftruncate(file, 0) == 0); }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_piece_in_a_file_that_is_cut_is_efault_and_disturbs_nobody)
+{
+	const Here t;
+	const PeerProcess peer;
+	const Mapped mapped;
+	const Card &c = peer.card();
+	for (const size_t size : {size_t{100}, exported_size}) {
+		BOOST_TEST_REQUIRE(ev_get(t.endpoint, c.get(), c.length, &c.key, 0, mapped.piece,
+					  size, t.ec, nullptr) == 0);
+		BOOST_TEST(next_outcome(t.ec) == (Outcome{0, ssize_t(size)}));
+		BOOST_TEST(static_cast<char *>(mapped.piece)[size - 1] == 'k');
+		memset(mapped.piece, 'm', size);
+		BOOST_TEST_REQUIRE(ev_put(t.endpoint, c.get(), c.length, &c.key, 0, mapped.piece,
+					  size, t.ec, nullptr) == 0);
+		BOOST_TEST(next_outcome(t.ec) == (Outcome{0, ssize_t(size)}));
+		BOOST_TEST(t.get(c, c.key, 0, size) == (Outcome{0, ssize_t(size)}));
+		BOOST_TEST(t.piece[size - 1] == 'm');
+		memset(t.piece, 'k', size);
+		BOOST_TEST(t.put(c, c.key, 0, size) == (Outcome{0, ssize_t(size)}));
+	}
+	mapped.cut();
+	for (const size_t size : {size_t{100}, exported_size}) {
+		CHECK_FAILS(ev_put(t.endpoint, c.get(), c.length, &c.key, 0, mapped.piece, size,
+				   t.ec, nullptr),
+			    EFAULT);
+		BOOST_TEST_REQUIRE(ev_get(t.endpoint, c.get(), c.length, &c.key, 0, mapped.piece,
+					  size, t.ec, nullptr) == 0);
+		BOOST_TEST(next_outcome(t.ec) == (Outcome{EFAULT, -1}));
+	}
+	peer.order('.');
+	BOOST_TEST(peer.answer() == 'k');
+	BOOST_TEST(t.get(c, c.key, 0, 100) == (Outcome{0, 100}));
+	BOOST_TEST(t.endpoint.stat().lost_peers == 0);
 }
