@@ -16,6 +16,7 @@ namespace {
 
 namespace folders = sigevec::stats_folder;
 
+// Of a user's, in all his folders together.
 constexpr unsigned most_entries = 4096;
 
 // What is in an open folder, sorted. Of one that somebody has filled not everything.
@@ -65,11 +66,16 @@ bool is_of_process(const std::string &name)
 	       (at == std::string::npos || number(name.c_str() + at + 1, 1, UINT32_MAX));
 }
 
-void visit(int folder, const std::string &path, uid_t owner, const EntryFunction &f)
+// left: how many more of this user's.
+void visit(int folder, const std::string &path, uid_t owner, const EntryFunction &f, unsigned &left)
 {
-	for (const std::string &name : names_in(folder))
+	for (const std::string &name : names_in(folder)) {
+		if (left == 0)
+			return;
+		left--;
 		if (is_of_process(name))
 			f({folder, name, path + "/" + name, owner});
+	}
 }
 
 // root: "", or what leads to another root.
@@ -79,13 +85,16 @@ void visit_user(uid_t user, const EntryFunction &f, const std::string &root = ""
 	Folder folder(folders::open_folder(AT_FDCWD, path.c_str(), user));
 	if (folder < 0)
 		return;
-	visit(folder, path, user, f);
+	unsigned left = most_entries;
+	visit(folder, path, user, f, left);
 	for (const std::string &name : names_in(folder)) {
+		if (left == 0)
+			return;
 		Folder run(name.starts_with(folders::run_prefix)
 				   ? folders::open_folder(folder, name.c_str(), user)
 				   : -1);
 		if (run >= 0)
-			visit(run, path + "/" + name, user, f);
+			visit(run, path + "/" + name, user, f, left);
 	}
 }
 
@@ -132,8 +141,9 @@ void for_each_entry(const EntryFunction &f)
 void for_each_entry_in(const std::string &folder, const EntryFunction &f)
 {
 	Folder opened(folders::open_folder(AT_FDCWD, folder.c_str(), geteuid()));
+	unsigned left = most_entries;
 	if (opened >= 0)
-		visit(opened, folder, geteuid(), f);
+		visit(opened, folder, geteuid(), f, left);
 }
 
 std::optional<Found> find_process(uint32_t pid)

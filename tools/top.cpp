@@ -181,6 +181,13 @@ private:
 	double next_ = 0;
 };
 
+// Figures may be any numbers.
+std::string size(double n)
+{
+	constexpr double most = 9e18;
+	return tool::size(static_cast<uint64_t>(std::min(n, most)));
+}
+
 std::string rate(double n)
 {
 	char text[32];
@@ -191,8 +198,8 @@ std::string rate(double n)
 void print_row(const Row &r)
 {
 	print(stdout, "%7u %-8s %-12s %7s %10s %7s %7s %5u %6s %s\n", r.pid, r.user, r.program,
-	      rate(r.requests), size(static_cast<uint64_t>(r.bytes)), duration_or_dash(r.p50),
-	      duration_or_dash(r.p99), r.outstanding, rate(r.passed_on), r.engines);
+	      rate(r.requests), size(r.bytes), duration_or_dash(r.p50), duration_or_dash(r.p99),
+	      r.outstanding, rate(r.passed_on), r.engines);
 }
 
 void print_table(const Look &l, const TopOptions &o, size_t most)
@@ -205,8 +212,8 @@ void print_table(const Look &l, const TopOptions &o, size_t most)
 	}
 	std::string time = date(static_cast<uint64_t>(time_of(CLOCK_REALTIME)) * 1000000000);
 	print(stdout, "%s  processes %u  req/s %s  bytes/s %s  err/s %s  by %s\n",
-	      time.substr(time.find(' ') + 1), l.rows.size(), rate(requests),
-	      size(static_cast<uint64_t>(bytes)), rate(errors), o.key->name);
+	      time.substr(time.find(' ') + 1), l.rows.size(), rate(requests), size(bytes),
+	      rate(errors), o.key->name);
 	print(stdout, "without statistics %u\n\n", l.silent);
 	print(stdout, "%7s %-8s %-12s %7s %10s %7s %7s %5s %6s %s\n", "pid", "user", "program",
 	      "req/s", "bytes/s", "p50", "p99", "outst", "fall/s", "engines");

@@ -254,6 +254,17 @@ stat 0 --list
 ! grep -qE '/(77|78|79|80x|81)$' "$scratch/out" || fail "--list: $(cat "$scratch/out")"
 stat 1 77
 
+# Of a user who has filled his folders not everything is looked at.
+as_nobody rm -rf "$theirs"
+as_nobody mkdir -m 700 "$theirs"
+as_nobody mkdir -m 700 "$theirs/run.x"
+as_nobody cp "$scratch/valid" "$theirs/run.x/1"
+stat 0 --list
+says 'run.x/1$'
+as_nobody sh -c "cd '$theirs' && seq 1000 5094 | xargs touch"
+stat 0 --list
+! grep -q 'run.x/1$' "$scratch/out" || fail "--list looks at more than 4096 names of a user's"
+
 # --- what --clear removes
 
 mkdir -m 755 "$scratch/kept"
