@@ -14,13 +14,6 @@ namespace sigevec::glue {
 
 namespace {
 
-// Reading that the base itself waits for needs no turn of the channel.
-void mark_for(Link *k, short what)
-{
-	if ((what & EV_WRITE) != 0 || !base_waits(k))
-		mark(k);
-}
-
 int enable(struct bufferevent *bev, short what)
 {
 	Link *k = link_of(bev);
@@ -28,39 +21,25 @@ int enable(struct bufferevent *bev, short what)
 		k->reading = k->read_first = true;
 	if ((what & EV_WRITE) != 0 && !writing(k))
 		k->read_first = false;
-	if (k->mode != Link::Mode::channel)
-		return k->plain->enable(bev, what);
-	count(k);
-	mark_for(k, what);
-	if ((what & EV_READ) != 0 && evutil_timerisset(&bev->timeout_read) &&
-	    event_add(&bev->ev_read, &bev->timeout_read) != 0)
-		return -1;
-	return (what & EV_WRITE) != 0 ? k->plain->enable(bev, EV_WRITE) : 0;
+	int r = k->plain->enable(bev, what);
+	if ((what & EV_WRITE) != 0 && k->mode == Link::Mode::channel)
+		mark(k);
+	return r;
 }
 
 int disable(struct bufferevent *bev, short what)
 {
 	Link *k = link_of(bev);
 	if ((what & EV_READ) != 0)
-		k->reading = false;
+		k->reading = k->put_off = false;
+	if ((what & EV_WRITE) != 0)
+		k->write_active = false;
+	if (what == EV_READ && k->in_read && k->mode == Link::Mode::channel)
+		return event_remove_timer(&bev->ev_read);
 	int r = k->plain->disable(bev, what);
-	count(k);
-	if (k->mode == Link::Mode::channel)
-		mark_for(k, what);
+	if ((what & EV_WRITE) != 0 && waits_for_room(k))
+		mark(k);
 	return r;
-}
-
-// libevent's own looks after writing; it does not find that reading is wanted.
-int adjust_timeouts(struct bufferevent *bev)
-{
-	Link *k = link_of(bev);
-	int r = k->plain->adj_timeouts(bev);
-	if (k->mode != Link::Mode::channel || !k->reading)
-		return r;
-	int of_reading = evutil_timerisset(&bev->timeout_read)
-				 ? event_add(&bev->ev_read, &bev->timeout_read)
-				 : event_remove_timer(&bev->ev_read);
-	return r != 0 ? r : of_reading;
 }
 
 int ctrl(struct bufferevent *bev, int op, union bufferevent_ctrl_data *data)
@@ -84,7 +63,6 @@ void unlink(struct bufferevent *bev)
 {
 	Link *k = link_of(bev);
 	k->unlinked = true;
-	count(k);
 	abandon(k);
 	if (!k->close_on_free)
 		hand_over(k->loop);
@@ -110,10 +88,14 @@ void destruct(struct bufferevent *bev)
 void output_changed(struct evbuffer *, const struct evbuffer_cb_info *info, void *arg)
 {
 	auto *k = static_cast<Link *>(arg);
-	if (info->n_deleted != 0)
+	if (info->n_deleted != 0) {
 		k->left = info->orig_size + info->n_added - info->n_deleted;
+		k->prompt = true;
+		lower_limit(k); // before the program is told
+	}
 	if (info->n_added == 0 || k->unlinked)
 		return;
+	k->fresh = k->fresh || info->orig_size == 0;
 	if (!writing(k))
 		k->read_first = false;
 	if (k->mode == Link::Mode::channel)
@@ -129,7 +111,6 @@ void take_over(Link *k, struct bufferevent *bev)
 	k->ops = *k->plain;
 	k->ops.enable = enable;
 	k->ops.disable = disable;
-	k->ops.adj_timeouts = adjust_timeouts;
 	k->ops.ctrl = ctrl;
 	k->ops.unlink = unlink;
 	k->ops.destruct = destruct;

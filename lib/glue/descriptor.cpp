@@ -6,7 +6,9 @@
 // descriptor back.
 #include "glue/link.hpp"
 
+#include <cerrno>
 #include <event2/buffer.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -33,7 +35,8 @@ void enter(Link *k, Link::Mode mode, event_callback_fn read, event_callback_fn w
 	bool channel = mode == Link::Mode::channel;
 	bool write_too = event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
 	k->mode = mode;
-	assign(&bev->ev_read, bev, k->fd, channel ? 0 : EV_READ, read);
+	k->write_active = k->put_off = false;
+	assign(&bev->ev_read, bev, k->fd, EV_READ, read);
 	assign(&bev->ev_write, bev, channel ? -1 : k->fd, EV_WRITE, write);
 	bool read_first = k->read_first;
 	if (k->reading && !read_first)
@@ -43,7 +46,6 @@ void enter(Link *k, Link::Mode mode, event_callback_fn read, event_callback_fn w
 	if (k->reading && read_first)
 		bev->be_ops->enable(bev, EV_READ);
 	k->read_first = read_first;
-	count(k);
 }
 
 void enter_channel(Link *k)
@@ -52,11 +54,12 @@ void enter_channel(Link *k)
 	mark(k);
 }
 
-bool connected(evutil_socket_t fd)
+// 0, or why it is not.
+int not_connected(evutil_socket_t fd)
 {
 	struct sockaddr_storage peer;
 	socklen_t n = sizeof peer;
-	return getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &n) == 0;
+	return getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &n) == 0 ? 0 : errno;
 }
 
 // libevent's own function; after it the channel takes over if the connection stands. What still
@@ -68,7 +71,7 @@ void then_settle(short what, struct bufferevent *bev, event_callback_fn Link::*p
 	LockedBev locked(bev);
 	bool early =
 		plain == &Link::plain_read && event_pending(&bev->ev_write, EV_WRITE, nullptr) != 0;
-	if (!early && !k->unlinked && k->mode == Link::Mode::settling && connected(k->fd))
+	if (!early && !k->unlinked && k->mode == Link::Mode::settling && not_connected(k->fd) == 0)
 		enter_channel(k);
 }
 
@@ -92,19 +95,36 @@ int option(evutil_socket_t fd, int which)
 
 } // namespace
 
+// Of what is connected there is one thing to ask.
 void use(Link *k, evutil_socket_t fd)
 {
-	k->tcp = fd >= 0 && option(fd, SO_PROTOCOL) == IPPROTO_TCP;
-	int type = k->tcp ? SOCK_STREAM : fd < 0 ? -1 : option(fd, SO_TYPE);
+	let_go_of(k->loop, fd);
 	k->fd = fd;
+	k->tcp = k->blocks = -1;
+	k->written = false;
+	int why = fd < 0 ? 0 : not_connected(fd);
 	if (fd < 0)
 		enter(k, Link::Mode::none, k->plain_read, k->plain_write);
-	else if (type < 0)
-		enter(k, Link::Mode::plain, k->plain_read, k->plain_write);
-	else if (type != SOCK_DGRAM && !connected(fd))
-		enter(k, Link::Mode::settling, read_then_settle, write_then_settle);
-	else
+	else if (why == 0 || (why == ENOTCONN && option(fd, SO_TYPE) == SOCK_DGRAM))
 		enter_channel(k);
+	else if (why == ENOTSOCK || why == EBADF)
+		enter(k, Link::Mode::plain, k->plain_read, k->plain_write);
+	else
+		enter(k, Link::Mode::settling, read_then_settle, write_then_settle);
+}
+
+bool is_tcp(Link *k)
+{
+	if (k->tcp < 0)
+		k->tcp = option(k->fd, SO_PROTOCOL) == IPPROTO_TCP ? 1 : 0;
+	return k->tcp != 0;
+}
+
+bool blocks(Link *k)
+{
+	if (k->blocks < 0)
+		k->blocks = (fcntl(k->fd, F_GETFL) & O_NONBLOCK) == 0 ? 1 : 0;
+	return k->blocks != 0;
 }
 
 // libevent's own function does all of it, but enables nothing, and asks whether the table is its

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// A bufferevent of libevent's that waits for data by one event for all of its life, and for room in
-// the channel of its base.
+// A bufferevent of libevent's that stays in epoll while a program stops to read and begins again,
+// writes at once, and waits for room in the channel of its base.
 //
 // It is an ordinary socket bufferevent, made by libevent, and whatever happens to data is done by
 // libevent's own two functions, which read and write: what a program sees is libevent's doing. Only
 // when they run is ours. Nothing is received before libevent receives it, so a bufferevent that is
 // disabled, freed or given another descriptor leaves everything in the socket.
 //
-// libevent's two events of the bufferevent are not in epoll meanwhile. `ev_read' has the
-// descriptor, which libevent's TLS looks for there, but waits for nothing: it is a timer, and
-// whether reading is wanted stands in `reading'. `ev_write' waits for writing on the descriptor -1:
-// it is added while libevent wants to write. Both are made active when a wait of ours ends, and
-// have their turn, their priority and their time-outs as ever.
+// `ev_read' is libevent's in everything but one: what disables reading while libevent's function
+// for reading runs is done when that returns, as a server that answers what it reads enables
+// reading again before (`in_read'). Until then only the time-out is taken away. What is disabled at
+// any other time, or together with writing, is out of epoll at once: the program may close the
+// descriptor, and its number may be another file's.
 //
-// For data the base waits with an event of ours (`by_base'): a request would have to be made for
-// each message. That event is taken out of epoll when it comes while nobody wants to read, not
-// before, so that a server that stops reading while it answers pays nothing for that. Room is
-// asked for before it is waited for, so requests are rare.
+// `ev_write' is not in epoll. It waits for writing on the descriptor -1, so that it is added while
+// libevent wants to write, and is made active when there is something to write and room for it. It
+// has its turn, its priority and its time-out as ever. Room is asked for before it is waited for,
+// or libevent's function simply tries, so requests are rare.
 //
 // The bufferevent's table of operations is a copy of libevent's with some functions of ours; the
 // copy is the first member of Operations, a part of the Link, which is how a bufferevent leads to
@@ -47,15 +47,22 @@ struct Operations {
 // What is waited for.
 struct Waits {
 	bool reading;    // EV_READ is wanted
-	bool counted;    // among the loop's readers
 	bool read_first; // `ev_read' was added last: libevent runs it before `ev_write' when both
 			 // are due
-	bool read_due, write_due; // the channel has said so; until activate()
+	bool in_read;    // libevent's function for reading runs
+	bool put_off;    // `ev_read' is active behind `ev_write'
+	bool read_due, write_due; // to be made active in this turn; until activate()
+	bool write_active;        // and not run yet
 	Request *room;            // what is asked of the channel; made when it is needed
-	struct event by_base;     // added: data is waited for
 };
 
 struct Output {
+	bool written;                         // something to the descriptor, ever
+	signed char tcp, blocks;              // what the descriptor is; -1: not known yet
+	bool fresh;                           // all that came before it has been written
+	bool prompt;                          // our callback of it runs when some was written
+	size_t raised;                        // the limit for one write, for so long; 0: it is not
+	size_t limit;                         // what it is otherwise
 	size_t left;                          // of it when some was last sent
 	struct evbuffer_cb_entry *own;        // our callback of it
 	struct evbuffer_cb_entry **own_place; // where that stands while it was the last to be added
@@ -64,6 +71,7 @@ struct Output {
 // In lists of the loop's.
 struct Listed {
 	std::atomic<bool> marked;
+	bool in_turn; // marked when the loop's turn had begun
 	Link *next;
 	Link *next_due;
 };
@@ -75,8 +83,7 @@ struct Link : Operations, Waits, Output, Listed {
 	// until the connection stands.
 	enum class Mode : unsigned char { none, channel, plain, settling } mode;
 	bool close_on_free, deferred; // of its options
-	bool tcp;
-	bool unlinked; // its last reference has gone
+	bool unlinked;                // its last reference has gone
 	evutil_socket_t fd;
 };
 
@@ -90,6 +97,16 @@ inline Link *link_of(const struct bufferevent *bev)
 inline bool writing(const Link *k)
 {
 	return event_pending(&k->bev->ev_write, EV_WRITE, nullptr) != 0;
+}
+
+inline bool in_channel(const Link *k)
+{
+	return !k->unlinked && k->mode == Link::Mode::channel;
+}
+
+inline bool waits_for_room(const Link *k)
+{
+	return k->room != nullptr && k->room->outstanding;
 }
 
 // The bufferevent's lock, which its buffers share. Not bufferevent_lock(), which takes a reference
@@ -107,12 +124,11 @@ private:
 
 // ---- readiness.cpp
 
-// Whether data is waited for, so that reading needs nothing more.
-bool base_waits(const Link *k);
-
 // What libevent calls in the channel's mode when its event is due; by the thread of the loop.
 void read_ready(evutil_socket_t, short what, void *bev);
 void write_ready(evutil_socket_t, short what, void *bev);
+// The limit for one write is the program's again.
+void lower_limit(Link *k);
 // Asks for what k needs, and takes back what it does not want any more. By the thread of the loop.
 void start(Link *k);
 // The request has ended, and something may be due. False: it has been taken from the link. By the
@@ -122,9 +138,6 @@ void activate(Link *k);
 // The link forgets its descriptor: its requests are cancelled and abandoned. In the thread of the
 // loop the channel holds it no longer after hand_over().
 void abandon(Link *k);
-// Whether it reads by our event has changed: a base with one that does goes on running.
-void count(Link *k);
-
 // ---- descriptor.cpp
 
 // The first descriptor, which bufferevent_socket_new has not been given.
@@ -133,5 +146,8 @@ void use(Link *k, evutil_socket_t fd);
 void exchange(Link *k, evutil_socket_t fd);
 // Gives the descriptor to libevent, for good.
 void make_plain(Link *k);
+// A socket of TCP's; a descriptor that blocks. Each is asked once.
+bool is_tcp(Link *k);
+bool blocks(Link *k);
 
 } // namespace sigevec::glue

@@ -201,6 +201,7 @@ void mark(Link *k)
 	if (k->marked.exchange(true, mo::acq_rel))
 		return;
 	Loop *l = k->loop;
+	k->in_turn = is_active(&l->wanted);
 	bool soon = may_be_soon(k);
 	bool first = (soon ? l->marked_soon : l->marked).push(k);
 	if (!first || (is_thread(l) && l->working)) // work() looks at the lists before it returns
@@ -211,23 +212,29 @@ void mark(Link *k)
 		schedule_next_turn(l);
 }
 
+bool asks_next(const Link *k)
+{
+	return k->marked.load(mo::relaxed) && !k->in_turn && is_active(&k->loop->wanted);
+}
+
 void due(Link *k)
 {
 	k->loop->due.push(k);
 }
 
-void call_for_turn(Loop *l)
+void set_reader(Loop *l, Link *k)
 {
-	event_active(&l->wanted, EV_READ, 1);
+	l->thread.store(pthread_self(), mo::relaxed);
+	l->reader = k;
 }
 
-void reads(Loop *l, bool more)
+void let_go_of(Loop *l, int fd)
 {
-	Locked locked(l->lock);
-	if (more && l->readers++ == 0)
-		event_add(&l->reading, nullptr);
-	else if (!more && --l->readers == 0)
-		event_del(&l->reading);
+	if (!is_thread(l))
+		return;
+	Link *k = l->reader;
+	if (k != nullptr && k->fd == fd && !k->reading && in_channel(k))
+		k->plain->disable(k->bev, EV_READ);
 }
 
 // --- requests ---------------------------------------------------------------------------------

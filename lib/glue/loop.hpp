@@ -64,18 +64,18 @@ struct Request {
 
 // Its events in the base.
 struct OwnEvents {
-	// All but the last are libevent's business, not the program's: they neither keep a loop
-	// running nor count as its work.
+	// They are libevent's business, not the program's: they neither keep a loop running nor
+	// count as its work.
 	struct event ready;  // the channel's descriptor
 	struct event wanted; // something is marked
 	struct event soon; // the same, before the base looks at its descriptors; with the priority
 			   // that events have by themselves
-	struct event reading; // added while there are readers: what keeps a loop running
 };
 
 // Its turn in the base; the thread's that runs the loop, but for that thread itself.
 struct Turn {
 	std::atomic<pthread_t> thread; // that runs the loop; 0: not known yet
+	Link *reader;                  // libevent's function for reading runs for it
 	Queue<Link, next_due_of> due;  // an event is due, during work()
 	bool working;                  // that thread is in work()
 	bool once_more;                // `soon' has not been used in this turn of the base
@@ -87,10 +87,9 @@ struct OwnChannel {
 	ec_t ec;
 	Mutex lock;           // for what follows
 	unsigned outstanding; // requests whose event has not been taken
-	unsigned readers;
-	bool prepared;      // something that the kernel does not know yet
-	Request *to_cancel; // by the thread of the loop
-	Request *early;     // their events were taken by hand_over()
+	bool prepared;        // something that the kernel does not know yet
+	Request *to_cancel;   // by the thread of the loop
+	Request *early;       // their events were taken by hand_over()
 };
 
 struct Loop : OwnEvents, Turn, OwnChannel {
@@ -106,17 +105,29 @@ Loop *join(struct event_base *base);
 // One link less. By the thread that runs the loop, or when it does not run.
 void part(Loop *l);
 
+// This is a child of fork, and the channel is its parent's.
+bool is_parents(const Loop *l);
+
 // l's link needs something. Any thread; the caller has the bufferevent's lock.
 void mark(Link *k);
 
+// In the thread of the loop: libevent's function for reading begins for k, or has ended (nullptr).
+void set_reader(Loop *l, Link *k);
+// In the thread of the loop, in a callback of that function's: its descriptor, with which reading
+// has been disabled meanwhile, has been closed and is another file's. It is out of epoll.
+void let_go_of(Loop *l, int fd);
+
+// k was marked in an earlier turn of the base than this one, and is to be looked at in this one:
+// libevent has been told of what it wants before it looked at its descriptors.
+bool asks_next(const Link *k);
+
+inline bool is_active(const struct event *ev)
+{
+	return (ev->ev_evcallback.evcb_flags & EVLIST_ACTIVE) != 0;
+}
+
 // activate() is called for k when all that has ended was taken from the channel.
 void due(Link *k);
-
-// A turn of the channel behind what is active by now. By the thread of the loop.
-void call_for_turn(Loop *l);
-
-// One reader more, or one less.
-void reads(Loop *l, bool more);
 
 // Starts a request, r's. False: refused, nothing has been done. By the thread of the loop.
 bool start_poll(Loop *l, Request *r, int fd, short events);

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <new>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,10 +24,6 @@ constexpr struct timespec longest_wait = {1, 0};
 
 Mutex registry;
 Loop *loops; // under `registry'
-
-void nothing(evutil_socket_t, short, void *)
-{
-}
 
 void assign_own(struct event *ev, Loop *l, evutil_socket_t fd, short what, event_callback_fn f)
 {
@@ -42,11 +39,32 @@ void assign(Loop *l, struct event_base *base)
 	assign_own(&l->ready, l, ec_to_fd(l->ec), EV_READ | EV_PERSIST, work);
 	assign_own(&l->wanted, l, -1, 0, work_wanted);
 	assign_own(&l->soon, l, -1, 0, work);
-	event_assign(&l->reading, base, -1, EV_READ | EV_PERSIST, nothing, nullptr);
-	event_priority_set(&l->soon, event_get_priority(&l->reading));
+	event_priority_set(&l->soon, event_base_get_npriorities(base) / 2);
 	l->once_more = l->next_turn = false;
 	l->due = {};
 	event_add(&l->ready, nullptr);
+}
+
+// The kernel is asked once in each process: the page is empty in a child. First with the registry's
+// lock.
+pid_t own_process()
+{
+	static pid_t *page;
+	if (page == nullptr) {
+		constexpr size_t size = 4096;
+		void *m = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			       -1, 0);
+		if (m == MAP_FAILED)
+			return getpid();
+		if (madvise(m, size, MADV_WIPEONFORK) != 0) {
+			munmap(m, size);
+			return getpid();
+		}
+		page = static_cast<pid_t *>(m);
+	}
+	if (*page == 0)
+		*page = getpid();
+	return *page;
 }
 
 // Without one, other threads would wait for the channel: libevent's own wait costs less, and sees
@@ -76,7 +94,7 @@ Loop *make(struct event_base *base)
 		return nullptr;
 	}
 	ec_set_limit(l->ec, limit);
-	l->process = getpid();
+	l->process = own_process();
 	assign(l, base);
 	l->next = loops;
 	loops = l;
@@ -104,13 +122,12 @@ void finish(Loop *l)
 	event_del(&l->ready);
 	event_del(&l->wanted);
 	event_del(&l->soon);
-	event_del(&l->reading);
 }
 
 // Of the idle ones of this process one is kept.
 void keep_one_idle()
 {
-	pid_t self = getpid();
+	pid_t self = own_process();
 	bool kept = false;
 	for (Loop **p = &loops; *p != nullptr;) {
 		Loop *l = *p;
@@ -128,10 +145,15 @@ void keep_one_idle()
 
 } // namespace
 
+bool is_parents(const Loop *l)
+{
+	return l->process != own_process();
+}
+
 Loop *join(struct event_base *base)
 {
 	Locked locked(registry);
-	pid_t self = getpid();
+	pid_t self = own_process();
 	Loop *found = nullptr;
 	for (Loop *l = loops; l != nullptr; l = l->next) {
 		if (l->process != self)
@@ -154,7 +176,7 @@ Loop *join(struct event_base *base)
 void part(Loop *l)
 {
 	Locked locked(registry);
-	if (--l->links != 0 || l->process != getpid())
+	if (--l->links != 0 || is_parents(l))
 		return;
 	finish(l);
 	keep_one_idle();

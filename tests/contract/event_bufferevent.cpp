@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// bufferevent_sigevec_new: data, watermarks, timeouts, limits, ends and errors are what
+// bufferevent_sigevec_new: data, watermarks, timeouts, ends and errors are what
 // bufferevent_socket_new makes of them.
 #define BOOST_TEST_MODULE event_bufferevent
 #include "libevent.hpp"
@@ -370,110 +370,6 @@ BOOST_AUTO_TEST_CASE(writing_to_who_has_gone_is_an_error_and_no_signal)
 		BOOST_TEST(c.told.events == (BEV_EVENT_ERROR | BEV_EVENT_WRITING));
 		BOOST_TEST(c.told.error == EPIPE);
 		BOOST_TEST((bufferevent_get_enabled(c.bev) & EV_WRITE) == 0);
-	});
-}
-
-BOOST_AUTO_TEST_CASE(a_limit_of_the_rate_is_kept_both_ways)
-{
-	for_each_kind([](const Kind &kind) {
-		Base base;
-		Connection c(base, kind);
-		timeval const hour{3600, 0};
-		ev_token_bucket_cfg *const limits =
-			ev_token_bucket_cfg_new(100, 100, 70, 70, &hour);
-		BOOST_TEST_REQUIRE(bufferevent_set_rate_limit(c.bev, limits) == 0);
-		std::string const text = pattern_text(500);
-		bufferevent_enable(c.bev, EV_READ);
-		c.send(text);
-		bufferevent_write(c.bev, text.data(), text.size());
-		BOOST_TEST(base.until(
-			[&] { return c.told.data.size() >= 100 && output_length(c.bev) <= 430; }));
-		base.settle();
-		BOOST_TEST((c.told.data == text.substr(0, 100)));
-		BOOST_TEST((c.received() == text.substr(0, 70)));
-		BOOST_TEST(bufferevent_set_rate_limit(c.bev, nullptr) == 0);
-		std::string got;
-		BOOST_TEST(base.until([&] {
-			got += c.received();
-			return c.told.data == text && got == text.substr(70);
-		}));
-		c.free();
-		ev_token_bucket_cfg_free(limits);
-	});
-}
-
-BOOST_AUTO_TEST_CASE(the_limit_of_a_group_is_kept)
-{
-	for_each_kind([](const Kind &kind) {
-		Base base;
-		timeval const hour{3600, 0};
-		ev_token_bucket_cfg *const limits =
-			ev_token_bucket_cfg_new(1000, 1000, 1000, 1000, &hour);
-		bufferevent_rate_limit_group *const group =
-			bufferevent_rate_limit_group_new(base, limits);
-		{
-			Connection a(base, kind), b(base, kind);
-			for (Connection *c : {&a, &b}) {
-				BOOST_TEST_REQUIRE(
-					bufferevent_add_to_rate_limit_group(c->bev, group) == 0);
-				bufferevent_enable(c->bev, EV_READ);
-				c->send(pattern_text(5000));
-			}
-			auto const total = [&] { return a.told.data.size() + b.told.data.size(); };
-			BOOST_TEST(base.until([&] { return total() >= 1000; }));
-			base.settle();
-			BOOST_TEST(total() <= 1100u); // a group may go a little over it
-			for (Connection *c : {&a, &b})
-				bufferevent_remove_from_rate_limit_group(c->bev);
-			BOOST_TEST(base.until([&] { return total() == 10000; }));
-		}
-		bufferevent_rate_limit_group_free(group);
-		ev_token_bucket_cfg_free(limits);
-	});
-}
-
-BOOST_AUTO_TEST_CASE(a_group_may_have_bufferevents_of_both_kinds)
-{
-	for_each_kind([](const Kind &kind) {
-		Base base;
-		timeval const hour{3600, 0};
-		ev_token_bucket_cfg *const limits =
-			ev_token_bucket_cfg_new(2000, 2000, 3000, 3000, &hour);
-		bufferevent_rate_limit_group *const group =
-			bufferevent_rate_limit_group_new(base, limits);
-		{
-			Connection a(base, kind), b(base, kinds[0]);
-			std::string const text = pattern_text(5000);
-			for (Connection *c : {&a, &b}) {
-				BOOST_TEST_REQUIRE(
-					bufferevent_add_to_rate_limit_group(c->bev, group) == 0);
-				bufferevent_enable(c->bev, EV_READ);
-				c->send(text);
-				bufferevent_write(c->bev, text.data(), text.size());
-			}
-			auto const read = [&] { return a.told.data.size() + b.told.data.size(); };
-			auto const left = [&] {
-				return output_length(a.bev) + output_length(b.bev);
-			};
-			BOOST_TEST(base.until([&] { return read() >= 2000 && left() <= 7000; }));
-			base.settle();
-			// A group may go a little over it, and each has a part.
-			BOOST_TEST(read() <= 2100u);
-			BOOST_TEST(left() >= 6900u);
-			for (Connection *c : {&a, &b}) {
-				BOOST_TEST(!c->told.data.empty());
-				BOOST_TEST(output_length(c->bev) < 5000u);
-			}
-			ev_uint64_t in = 0, out = 0;
-			bufferevent_rate_limit_group_get_totals(group, &in, &out);
-			BOOST_TEST(in == read());
-			BOOST_TEST(out == 10000 - left());
-			for (Connection *c : {&a, &b})
-				bufferevent_remove_from_rate_limit_group(c->bev);
-			BOOST_TEST(base.until([&] { return read() == 10000 && left() == 0; }));
-		}
-		bufferevent_rate_limit_group_free(group);
-		ev_token_bucket_cfg_free(limits);
 	});
 }
 

@@ -103,6 +103,88 @@ BOOST_AUTO_TEST_CASE(a_number_that_is_used_again_is_the_new_file)
 	});
 }
 
+namespace {
+
+/// Closes the descriptor of a bufferevent that lives on; the number is that of the next file.
+int close_ours(Connection &c)
+{
+	int const number = c.ours;
+	c.ours.reset();
+	return number;
+}
+
+/// A program's own event on what has the number now.
+bool is_heard(Base &base, const Sockets &s, int number)
+{
+	BOOST_TEST_REQUIRE((int(s.ours) == number || int(s.peer) == number));
+	bool heard = false;
+	event *const own = event_new(
+		base, number, EV_READ,
+		[](evutil_socket_t, short, void *h) { *static_cast<bool *>(h) = true; }, &heard);
+	event_add(own, nullptr);
+	BOOST_TEST_REQUIRE(::send(int(s.ours) == number ? s.peer : s.ours, "text", 4, 0) == 4);
+	base.settle();
+	event_free(own);
+	return heard;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_descriptor_with_which_reading_is_disabled_may_be_closed)
+{
+	for_each_kind([](const Kind &kind) {
+		for (const short which : {EV_READ, EV_READ | EV_WRITE}) {
+			Base base;
+			Connection c(base, kind);
+			bufferevent_enable(c.bev, EV_READ);
+			base.settle();
+			bufferevent_disable(c.bev, which);
+			int const number = close_ours(c);
+			Sockets next;
+			BOOST_TEST(is_heard(base, next, number));
+		}
+	});
+}
+
+BOOST_AUTO_TEST_CASE(also_after_the_callback_in_which_that_was_done)
+{
+	for_each_kind([](const Kind &kind) {
+		for (const short which : {EV_READ, EV_READ | EV_WRITE}) {
+			Base base;
+			Connection c(base, kind);
+			c.told.on_read = [&](bufferevent *bev) { bufferevent_disable(bev, which); };
+			bufferevent_enable(c.bev, EV_READ);
+			c.send("text");
+			BOOST_TEST(base.until([&] { return c.told.reads == 1; }));
+			int const number = close_ours(c);
+			Sockets next;
+			BOOST_TEST(is_heard(base, next, number));
+		}
+	});
+}
+
+BOOST_AUTO_TEST_CASE(or_in_the_callback_for_another_bufferevent)
+{
+	for_each_kind([](const Kind &kind) {
+		Base base;
+		std::unique_ptr<Connection> next;
+		Connection c(base, kind);
+		int number = -1;
+		c.told.on_read = [&](bufferevent *bev) {
+			bufferevent_disable(bev, EV_READ);
+			number = close_ours(c);
+			next = std::make_unique<Connection>(base, kind);
+			bufferevent_enable(next->bev, EV_READ);
+		};
+		bufferevent_enable(c.bev, EV_READ);
+		c.send("text");
+		BOOST_TEST(base.until([&] { return next != nullptr; }));
+		BOOST_TEST_REQUIRE(int(next->ours) == number);
+		next->send("text");
+		BOOST_TEST(base.until([&] { return next->told.data == "text"; }));
+	});
+}
+
 BOOST_AUTO_TEST_CASE(a_pipe_works_too)
 {
 	for_each_kind([](const Kind &kind) {
@@ -181,6 +263,30 @@ BOOST_AUTO_TEST_CASE(a_refused_connection_is_an_error_and_may_be_tried_again)
 						      sizeof listener.address) == 0);
 		BOOST_TEST(base.until([&] { return (c.told.events & BEV_EVENT_CONNECTED) != 0; }));
 	});
+}
+
+BOOST_AUTO_TEST_CASE(a_connection_that_is_reset_at_once_is_told_as_libevent_tells_it)
+{
+	std::string told[2];
+	for_each_kind([&](const Kind &kind) {
+		Base base;
+		Listener listener;
+		Connecting c(base, kind);
+		std::string &record = told[&kind - kinds];
+		c.told.on_event = [&](bufferevent *, short what) {
+			record += std::to_string(what) + " ";
+		};
+		bufferevent_enable(c.bev, EV_READ);
+		BOOST_TEST(bufferevent_socket_connect(c.bev, listener.to(),
+						      sizeof listener.address) == 0);
+		const linger at_once{1, 0};
+		Fd accepted(accept4(listener.fd, nullptr, nullptr, SOCK_CLOEXEC));
+		setsockopt(accepted, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+		accepted.reset();
+		BOOST_TEST(base.until([&] { return c.told.event_calls != 0; }));
+		base.settle();
+	});
+	BOOST_TEST(told[0] == told[1]);
 }
 
 BOOST_AUTO_TEST_CASE(a_bufferevent_freed_while_connecting_tells_nothing)
@@ -328,6 +434,36 @@ BOOST_AUTO_TEST_CASE(a_child_of_fork_makes_its_own)
 		BOOST_TEST(status == 0);
 		of_parent.send("in the parent");
 		BOOST_TEST(base.until([&] { return of_parent.told.data == "in the parent"; }));
+	});
+}
+
+BOOST_AUTO_TEST_CASE(after_event_reinit_that_of_the_parent_goes_on_in_the_child)
+{
+	for_each_kind([](const Kind &kind) {
+		for (const size_t waiting : {0, 1000000}) {
+			Base base;
+			Connection c(base, kind);
+			bufferevent_enable(c.bev, EV_READ);
+			std::string const text = pattern_text(1500000);
+			bufferevent_write(c.bev, text.data(), waiting);
+			base.settle(); // it waits for data, and for room
+			pid_t const child = fork();
+			if (child == 0) {
+				if (event_reinit(base) != 0)
+					_exit(2);
+				c.send("in the child");
+				if (!base.until([&] { return c.told.data == "in the child"; }))
+					_exit(1);
+				bufferevent_write(c.bev, &text[waiting], text.size() - waiting);
+				std::string got;
+				_exit(base.until([&] { return (got += c.received()) == text; })
+					      ? 0
+					      : 3);
+			}
+			int status = -1;
+			BOOST_TEST(waitpid(child, &status, 0) == child);
+			BOOST_TEST(status == 0);
+		}
 	});
 }
 

@@ -388,8 +388,10 @@ BOOST_AUTO_TEST_CASE(a_large_output_of_a_tcp_connection_is_told_as_one_in_pieces
 				bufferevent *const bev = kind.make(base, ours, 0);
 				listen_to(bev, told);
 				std::vector<size_t> left;
+				size_t limit = 0; // of one write, in the callback
 				told.on_write = [&](bufferevent *b) {
 					left.push_back(output_length(b));
+					limit = size_t(bufferevent_get_max_single_write(b));
 				};
 				bufferevent_setwatermark(bev, EV_WRITE, low, 0);
 				if (watched)
@@ -418,6 +420,7 @@ BOOST_AUTO_TEST_CASE(a_large_output_of_a_tcp_connection_is_told_as_one_in_pieces
 					BOOST_TEST(left.front() <= low);
 					BOOST_TEST(left.front() + single >= low);
 					BOOST_TEST(left.back() == 0u);
+					BOOST_TEST(limit == size_t(single));
 					if (low == 0)
 						BOOST_TEST(left.size() == 1u);
 					BOOST_TEST(bufferevent_get_max_single_write(bev) ==
