@@ -232,7 +232,8 @@ bool destroy(Channel *c)
 
 void stat(Channel *c, struct ec_stat *s)
 {
-	reader_fds::collect(c); // registrations may have ended unheard
+	// Registrations may have ended unheard, and what is in sockets counts as queued.
+	reader_fds::collect_all(c);
 	unsigned arrived = ring_ops.arrived(c);
 	uint64_t delivered = c->delivered.load(mo::acquire);
 	uint64_t queued = c->pushed.load(mo::acquire) - static_cast<uint32_t>(delivered);

@@ -78,6 +78,7 @@ struct ReaderFds {
 	std::atomic<int> inner, inner_copy;
 	std::atomic<uint64_t> inner_mark; // how that is known
 	std::atomic<uint32_t> inner_sleepers;
+	std::atomic<uint32_t> inner_sockets; // how many of them are sockets
 };
 
 struct EventQueue {
@@ -139,6 +140,8 @@ struct Outside {
 	void (*cancel_all)(Channel *c);
 	// A descriptor that its readers read has something (channel/reader_fds.hpp).
 	void (*ready)(const Channel *c, uint64_t handle);
+	// A socket that its readers receive from has something.
+	void (*arrived)(Channel *c, uint64_t handle);
 	// A credit is free, for which others than the driver may wait.
 	void (*credit_returned)();
 };

@@ -162,6 +162,7 @@ int look_longer(Channel *c, const Deadline &deadline)
 	timespec all{us / 1000000, us % 1000000 * 1000}, rest;
 	Deadline end = Deadline::after(&all);
 	while (end.left(rest) && (deadline.never || deadline.left(rest))) {
+		reader_fds::collect_all(c);
 		for (int i = 0; i < spins; i++) {
 			if (!still_empty(c))
 				return 1;
@@ -180,7 +181,8 @@ int came_while_looking(Channel *c, const Deadline &deadline)
 	if (!deadline.never && !deadline.left(rest))
 		return 0;
 	c->lookers.fetch_add(1, mo::seq_cst);
-	int left = Spin::allowed.load(mo::relaxed) ? spins : 1;
+	// What comes out of sockets is not seen by looking into the queue.
+	int left = reader_fds::has_sockets(c) ? 0 : Spin::allowed.load(mo::relaxed) ? spins : 1;
 	while (left > 0 && still_empty(c)) {
 		relax();
 		left--;
@@ -290,7 +292,7 @@ bool worth_a_check(const Channel *c)
 
 unsigned take_queued(Channel *c, event_data_t *v, unsigned max)
 {
-	reader_fds::collect(c);
+	reader_fds::collect_all(c);
 	return empty(c) ? 0 : take(c, v, max, false, false);
 }
 
@@ -308,7 +310,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 	for (bool checked = false, waited = false, known = false;;) {
 		if (c->ending.load(mo::acquire))
 			return -EBADF;
-		reader_fds::collect(c);
+		reader_fds::collect_all(c);
 		if (!checked && worth_a_check(c)) {
 			if (!check_descriptor(c))
 				return -EBADF;
@@ -337,7 +339,7 @@ int next(Channel *c, event_data_t *v, unsigned max, bool wait, const Deadline &d
 			continue;
 		if (e == EBADF)
 			return -EBADF;
-		reader_fds::collect(c);
+		reader_fds::collect_all(c);
 		unsigned n = take(c, v, max, true, false);
 		return n != 0 ? static_cast<int>(n) : -e;
 	}

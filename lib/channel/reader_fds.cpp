@@ -23,7 +23,10 @@ namespace {
 // Held while an instance is made; no event needs it.
 Mutex making;
 
-constexpr int at_once = 16;
+constexpr int at_once = 64;
+
+// In the handle of a socket, beside its place.
+constexpr uint32_t socket_mark = 1u << 31;
 
 // epoll_ctl with numbers of the helper's.
 struct Control : helper::Errand {
@@ -81,6 +84,13 @@ int make(Channel *c)
 	return 0;
 }
 
+// 0 or an errno: there is an instance.
+int ensure(Channel *c)
+{
+	Guard<Mutex> g(making);
+	return used(c) ? 0 : make(c);
+}
+
 bool instance_has_number(const Channel *c)
 {
 	return own_epoll::is(c->inner.load(mo::acquire), c->inner_mark.load(mo::relaxed));
@@ -107,7 +117,9 @@ int number_of(Channel *c)
 {
 	if (!used(c))
 		return -1;
-	if (!instance_has_number(c)) {
+	if (instance_has_number(c))
+		return c->inner.load(mo::acquire);
+	{
 		Guard<Mutex> g(making);
 		int saved = errno;
 		if (used(c) && !instance_has_number(c))
@@ -117,23 +129,14 @@ int number_of(Channel *c)
 	return instance_has_number(c) ? c->inner.load(mo::acquire) : -1;
 }
 
-int add(Channel *c, int fd, uint64_t handle, int *copy)
+namespace {
+
+// 0 or the errno of a call: the instance watches a number of the helper's.
+int watch(Channel *c, int held, uint64_t handle)
 {
-	int error = 0;
-	{
-		Guard<Mutex> g(making);
-		if (!used(c))
-			error = make(c);
-	}
-	int held = error == 0 ? helper::hold(fd) : -1;
-	sys::close(fd);
-	if (held < 0)
-		return error != 0 ? shortage(error, EAGAIN) : EAGAIN;
-	*copy = held;
-	error = control(c, EPOLL_CTL_ADD, held, handle);
+	int error = control(c, EPOLL_CTL_ADD, held, handle);
 	if (error != 0)
 		return shortage(error, EAGAIN);
-	channel::ring_ops.watch(c);
 	// Either this sees the end of the channel, or the end sees the instance.
 	if (c->open.load(mo::seq_cst))
 		return 0;
@@ -141,12 +144,48 @@ int add(Channel *c, int fd, uint64_t handle, int *copy)
 	return EBADF;
 }
 
+} // namespace
+
+int add(Channel *c, int fd, uint64_t handle, int *copy)
+{
+	int error = ensure(c);
+	int held = error == 0 ? helper::hold(fd) : -1;
+	sys::close(fd);
+	if (held < 0)
+		return error != 0 ? shortage(error, EAGAIN) : EAGAIN;
+	*copy = held;
+	error = watch(c, held, handle);
+	if (error == 0)
+		channel::ring_ops.watch(c);
+	return error;
+}
+
+int add_socket(Channel *c, int copy, uint32_t index, uint32_t life)
+{
+	int error = ensure(c);
+	if (error != 0)
+		return error;
+	c->inner_sockets.fetch_add(1, mo::relaxed);
+	error = watch(c, copy, uint64_t{life} << 32 | socket_mark | index);
+	if (error != 0)
+		c->inner_sockets.fetch_sub(1, mo::relaxed);
+	return error;
+}
+
 void forget(Channel *c, int copy)
 {
 	control(c, EPOLL_CTL_DEL, copy, 0);
 }
 
-void collect(Channel *c)
+void forget_socket(Channel *c, int copy)
+{
+	forget(c, copy);
+	c->inner_sockets.fetch_sub(1, mo::relaxed);
+}
+
+namespace {
+
+void take(Channel *c, bool sockets)
 {
 	int fd = number_of(c);
 	if (fd < 0)
@@ -154,9 +193,31 @@ void collect(Channel *c)
 	struct epoll_event v[at_once];
 	int saved = errno;
 	int n = sys::epoll_wait(fd, v, at_once, 0);
-	for (int i = 0; i < n; i++)
-		channel::outside.ready(c, v[i].data.u64);
+	for (int i = 0; i < n; i++) {
+		uint64_t handle = v[i].data.u64;
+		if ((handle & socket_mark) == 0)
+			channel::outside.ready(c, handle);
+		else if (sockets)
+			channel::outside.arrived(c, handle & ~uint64_t{socket_mark});
+	}
 	errno = saved;
+}
+
+} // namespace
+
+void collect(Channel *c)
+{
+	take(c, false);
+}
+
+void collect_all(Channel *c)
+{
+	bool looks = has_sockets(c);
+	if (looks)
+		c->lookers.fetch_add(1, mo::seq_cst);
+	take(c, true);
+	if (looks)
+		c->lookers.fetch_sub(1, mo::seq_cst);
 }
 
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Descriptors that are read by the readers of a channel themselves: a message queue's netlink
-// socket, a signalfd.
+// socket, a signalfd, sockets with an armed receive into a region (dma/by_readers.hpp).
 //
 // They are in an epoll instance of their own, and that one is in the channel's, which is therefore
 // readable when one of them is. No thread stands between: a reader takes what there is before it
@@ -30,11 +30,24 @@ int number_of(Channel *c);
 // table, which is the caller's to close. 0 or the errno of the call.
 int add(Channel *c, int fd, uint64_t handle, int *copy);
 
-// No longer.
-void forget(Channel *c, int copy);
+// The same of a socket that the helper holds: its readers receive from it
+// (channel::outside.arrived).
+int add_socket(Channel *c, int copy, uint32_t index, uint32_t life);
 
-// Takes what there is. By a reader, with or without `reading'.
+// No longer: when this returns the channel is not readable for it.
+void forget(Channel *c, int copy);
+void forget_socket(Channel *c, int copy);
+
+// Takes what there is, but for what is in sockets. By a reader, with or without `reading'.
 void collect(Channel *c);
+// The same with what is in sockets, without `reading'. Whoever pushes an event meanwhile need not
+// wake the caller, who looks into the queue after this.
+void collect_all(Channel *c);
+// Whether readers receive from sockets.
+inline bool has_sockets(const Channel *c)
+{
+	return c->inner_sockets.load(mo::relaxed) != 0;
+}
 
 // Sleeps until the channel's descriptor may be readable. 0, EINTR, ETIMEDOUT, or EBADF: it is the
 // channel's no more. rest: at most, of CLOCK_MONOTONIC.

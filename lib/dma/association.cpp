@@ -8,6 +8,7 @@
 #include "base/socket_option.hpp"
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
+#include "dma/by_readers.hpp"
 #include "dma/device.hpp"
 #include "dma/message.hpp"
 #include "dma/receive.hpp"
@@ -30,6 +31,8 @@ constinit ByDescriptor<Association> table;
 
 void close_held(Association *a)
 {
+	by_readers::leave(a);
+	a->receivers = false;
 	helper::close_inside(a->held);
 	// The program may have closed everything.
 	if (a->held_here >= 0 && socket_cookie(a->held_here) == a->cookie)
@@ -58,6 +61,10 @@ Association *make(int fd, uint64_t cookie)
 	a->device = nullptr;
 	a->unattachable = false;
 	a->latest = a->watched = a->paused = a->shut = a->ended = false;
+	a->receivers = false;
+	a->read_by = nullptr;
+	a->asked_on = false;
+	a->full_alone = 0;
 	a->ahead = 1;
 	a->streak = 0;
 	a->error = 0;
@@ -328,6 +335,7 @@ void after_fork()
 		bool devices = a->device != nullptr; // the parent's
 		a->device = nullptr;
 		a->held = -1; // not here
+		a->read_by = nullptr;
 		close_held(a);
 		a->inside = -1;
 		a->watched = a->paused = a->edge = false;

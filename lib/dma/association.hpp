@@ -57,10 +57,15 @@ struct Watch {
 	bool edge;  // it tells of changes: an armed request takes all there is each time, or errors
 		    // or a hang-up that nobody takes are there
 	bool plain; // it has told of data and of nothing else
-	bool emptied; // the last call has found less data than there was room for
-	bool paused;  // it has stopped for want of room in a region or a channel
-	bool shut;    // the receiver has been told that the socket is shut down
-	bool ended;   // with DMA_LATEST: nothing will come any more, and the receiver does not look
+	bool emptied;       // the last call has found less data than there was room for
+	bool paused;        // it has stopped for want of room in a region or a channel
+	bool receivers;     // it is the receiver's as long as requests wait
+	Channel *read_by;   // instead of the receiver the readers of this channel look, which it
+			    // keeps (by_readers.hpp)
+	bool asked_on;      // a reader asks once more after a full piece
+	uint8_t full_alone; // full pieces after which it does not: nothing was there the last time
+	bool shut;          // the receiver has been told that the socket is shut down
+	bool ended; // with DMA_LATEST: nothing will come any more, and the receiver does not look
 	uint8_t ahead;  // pieces that are received with one call
 	uint8_t streak; // calls in a row that have found data
 };

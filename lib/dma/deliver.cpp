@@ -12,6 +12,7 @@
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
 #include "completion/completion.hpp"
+#include "dma/by_readers.hpp"
 #include "dma/deliver_first.hpp"
 #include "dma/device.hpp"
 #include "dma/receive_impl.hpp"
@@ -207,6 +208,7 @@ void step(Association *a, Outcome *o, bool arrived)
 			break;
 		if (again) {
 			a->paused = true;
+			by_readers::leave(a);
 			return;
 		}
 		// Whoever makes room after this says so; once more, against who has made it before.

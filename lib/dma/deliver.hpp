@@ -14,6 +14,7 @@ struct Outcome {
 	void (*notify)(int, void *) = nullptr;
 	void *argument = nullptr;
 	int fd = -1;
+	bool came = false; // something has come of it
 };
 
 // With the association's lock held: receives as much as there is, room and demand for. arrived: the

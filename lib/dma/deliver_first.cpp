@@ -102,6 +102,22 @@ bool has_emptied(const Association *a, const receive::Want &w)
 	return a->emptied && a->plain && a->stream && !a->local && w.flags == 0;
 }
 
+// Full pieces after one behind which nothing was, until that is tried again.
+constexpr uint8_t most_alone = 16;
+
+// To readers what is left is told of anyway. Whether the next call is worth more than that.
+bool asks_on(Association *a)
+{
+	if (a->emptied)
+		return false;
+	if (a->full_alone != 0) {
+		a->full_alone--;
+		return false;
+	}
+	a->asked_on = true;
+	return true;
+}
+
 // One arrival for the first request, which ends with it, or, armed, has an event made. -EBUSY: its
 // channel is full.
 ssize_t serve_arrival(Association *a, Outcome *o, Request *r)
@@ -118,6 +134,8 @@ ssize_t serve_arrival(Association *a, Outcome *o, Request *r)
 	void *address;
 	Came came;
 	ssize_t n = next(a, w, &address, &came, !r->nonblocking());
+	if (std::exchange(a->asked_on, false))
+		a->full_alone = came == Came::data ? 0 : most_alone;
 	Does does = reaction(came, who);
 	if (e != r && does != Does::gets)
 		requests::discard_connection(e);
@@ -133,7 +151,9 @@ ssize_t serve_arrival(Association *a, Outcome *o, Request *r)
 		send_event(e, n);
 	else
 		end_first(a, o, n);
-	return does == Does::gets && has_emptied(a, w) ? -EAGAIN : 0;
+	o->came = true;
+	bool over = a->read_by != nullptr ? !asks_on(a) : has_emptied(a, w);
+	return does == Does::gets && over ? -EAGAIN : 0;
 }
 
 // As many events as there are datagrams that no event tells of; then the end, if that has come.

@@ -4,6 +4,7 @@
 #include "base/memory_order.hpp"
 #include "base/syscalls.hpp"
 #include "base/thread_id.hpp"
+#include "dma/by_readers.hpp"
 #include "dma/deliver.hpp"
 #include "dma/device.hpp"
 #include "dma/pool.hpp"
@@ -284,6 +285,8 @@ bool add(Instance **i, int file, uint32_t events, uint64_t data)
 
 bool watch(Association *a)
 {
+	if (by_readers::watch(a))
+		return true;
 	if (a->watched && current.load(mo::acquire) != nullptr)
 		return true;
 	Instance *i = usable();
@@ -310,6 +313,8 @@ bool watch_eventfd(int eventfd, uint64_t tag)
 
 void unwatch(Association *a)
 {
+	if (a->read_by != nullptr)
+		by_readers::leave(a);
 	Instance *i = current.load(mo::acquire);
 	if (a->watched && i != nullptr && association::still_there(a) && intact(i))
 		epoll_ctl(i->epoll.fd.load(mo::acquire), EPOLL_CTL_DEL, association::file_of(a),
@@ -354,6 +359,8 @@ int notify(int fd, void (*function)(int, void *), void *argument)
 			return ENOTSUP;
 		if (a->notify != nullptr)
 			return EBUSY;
+		if (a->read_by != nullptr)
+			by_readers::leave(a.get());
 		if (!watch(a.get()))
 			return EAGAIN;
 		a->notify = function;

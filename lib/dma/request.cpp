@@ -176,7 +176,10 @@ int add_last(Association *a, Request *r, deliver::Outcome *o)
 	// Nothing would ever come to who waits behind an armed request.
 	if (!a->waiting.empty() && a->waiting.first()->multishot)
 		return EBUSY;
+	// It waits first, for by that it is decided who watches.
+	a->waiting.push(r);
 	if (!association::hold(a) || !receiver::watch(a)) {
+		a->waiting.remove_if([r](Request *x) { return x == r; });
 		// The call is refused, which knows of no region.
 		if (unnamed) {
 			region::remove_request(region::at(r->dma.region));
@@ -186,7 +189,6 @@ int add_last(Association *a, Request *r, deliver::Outcome *o)
 	}
 	r->association.store(association::place_of(a), mo::relaxed);
 	std::atomic_thread_fence(mo::seq_cst); // see cancel.cpp
-	a->waiting.push(r);
 	deliver::step(a, o, false);
 	return 0;
 }

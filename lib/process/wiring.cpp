@@ -3,6 +3,7 @@
 // Constants, so that nothing is to be registered, and the compiler sees through them when it
 // optimises the library as a whole.
 #include "channel/channel.hpp"
+#include "dma/by_readers.hpp"
 #include "dma/receiver.hpp"
 #include "dma/request.hpp"
 #include "engine/driver.hpp"
@@ -34,6 +35,7 @@ void cancel_all(Channel *c)
 constinit const channel::Outside channel::outside = {
 	cancel_all,
 	source::readable,
+	dma::by_readers::arrived,
 	dma::receiver::look,
 };
 

@@ -179,6 +179,7 @@ BOOST_AUTO_TEST_CASE(the_end_of_a_channel_gives_unread_pieces_back)
 			BOOST_TEST_REQUIRE(ev_recv(s, nullptr, 100, armed, ec, &s) == 0);
 			s.peer_sends("unread");
 			BOOST_TEST(becomes_readable(ec));
+			BOOST_TEST(numbers(ec).queued == 1u);
 			BOOST_TEST(region.stat().used != 0u);
 		}
 		BOOST_TEST(eventually([&] { return region.stat().used == 0; }));

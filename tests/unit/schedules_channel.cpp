@@ -70,6 +70,9 @@ bool used(const Channel *)
 void collect(Channel *)
 {
 }
+void collect_all(Channel *)
+{
+}
 int sleep(Channel *, const struct timespec &)
 {
 	return 0;
@@ -159,7 +162,7 @@ void look_at_streams()
 
 namespace channel {
 
-const Outside outside{[](Channel *) {}, nullptr, [] {}};
+const Outside outside{[](Channel *) {}, nullptr, nullptr, [] {}};
 const RingOps ring_ops{nullptr, nullptr, [](Channel *) {}, nullptr,
 		       nullptr, nullptr, nullptr,          nullptr};
 
