@@ -4,7 +4,7 @@
 // write(2) do at once ends at once, also where poll(2) never says that it would; what they wait for
 // is waited for, and can be cancelled.
 #define BOOST_TEST_MODULE r21_devices
-#include "support.hpp"
+#include "refusal.hpp"
 
 #include <linux/perf_event.h>
 #include <sys/eventfd.h>
@@ -158,6 +158,37 @@ BOOST_AUTO_TEST_CASE(many_reads_that_wait_at_devices_starve_nobody, BETTER_THAN_
 		aio_cancel(logs[i], nullptr);
 		finish(*reads[i]);
 	}
+}
+
+BOOST_AUTO_TEST_CASE(where_no_thread_can_be_made_a_read_waits_at_a_device_and_holds_up_nobody,
+		     BETTER_THAN_GLIBC)
+{
+	Fd const log = log_end(O_RDONLY), writer = log_end(O_WRONLY);
+	if (log < 0 || writer < 0) {
+		BOOST_TEST_MESSAGE("no /dev/kmsg, or no right to it");
+		return;
+	}
+	BOOST_TEST(in_child([&] {
+			   constexpr unsigned clone3_number = 435;
+			   Stream s = pipe_stream();
+			   Request &first = start_read(s.reader, 1);
+			   put(s.writer, "x");
+			   CHILD_REQUIRE(finish(first) == ok(1));
+			   CHILD_REQUIRE(refuse({SYS_clone, clone3_number}, EAGAIN, true));
+			   Request &read = start_read(log, 8192);
+			   for (int i = 0; i < 3; ++i) {
+				   Request &other = start_read(s.reader, 1);
+				   put(s.writer, "x");
+				   CHILD_REQUIRE(finish(other) == ok(1));
+			   }
+			   CHILD_REQUIRE(write(writer, "<7>the last of libsigevec", 25) == 25);
+			   finish(read);
+			   CHILD_REQUIRE(aio_return(&read.cb) > 0);
+			   Request &next = start_read(log, 8192);
+			   while (aio_cancel(log, &next.cb) == AIO_ALLDONE && next.error() == 0)
+				   CHILD_REQUIRE(aio_read(&next.cb) == 0);
+			   CHILD_REQUIRE(finish(next) == failed(ECANCELED));
+		   }) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_read_of_nothing_waits_if_read_does_and_is_cancelled, BETTER_THAN_GLIBC)
