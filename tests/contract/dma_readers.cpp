@@ -109,10 +109,11 @@ BOOST_AUTO_TEST_CASE(a_reader_that_waits_is_woken_by_an_arrival_and_by_a_post)
 	arm(s, ec);
 	for (int i = 0; i < 50; ++i) {
 		std::thread other([&] {
-			if (i % 2 == 0)
-				s.peer_sends("here");
-			else
+			// Checks are the first thread's.
+			if (i % 2 != 0)
 				ec_post(ec, i, 0, nullptr);
+			else if (send(s.s.b, "here", 4, MSG_NOSIGNAL) != 4)
+				abort();
 		});
 		event_data_t const event = next_event(ec);
 		if (i % 2 == 0)
@@ -140,10 +141,10 @@ BOOST_AUTO_TEST_CASE(a_stream_of_any_length_comes_whole_and_in_order)
 {
 	Region region(1 << 20);
 	for_each_channel([&](Channel &ec) {
-		for (size_t size : {64u, 1000u, 70000u}) {
+		for (size_t size : {64u, 700u}) {
 			Associated s(tcp4_kind, region);
 			arm(s, ec, size);
-			std::string const text = pattern(3 << 20, unsigned(size));
+			std::string const text = pattern(size * 3000, unsigned(size));
 			std::thread peer = sender(s.s.b, text);
 			BOOST_TEST((collect(ec, region, text.size()) == text));
 			peer.join();
@@ -289,7 +290,8 @@ BOOST_AUTO_TEST_CASE(several_readers_take_each_byte_once_and_those_of_a_socket_i
 				for (size_t k = 0; k < n; ++k)
 					mine += p[k];
 				sum += mine;
-				region.release(event.ev_un.ev_dma.buf, n);
+				if (sio_release(region, event.ev_un.ev_dma.buf, n) != 0)
+					abort(); // checks are the first thread's
 				if ((total += n) == sockets * bytes)
 					for (int k = 0; k < readers; ++k)
 						ec_post(ec, 0, 0, nullptr);
