@@ -289,7 +289,9 @@ void activate(Link *k)
 		event_active(&k->bev->ev_write, EV_WRITE, 1);
 	}
 	if (read && !k->read_first) {
-		k->put_off = write && !is_active(&k->bev->ev_read);
+		// Active already, it has been put off for an earlier one, or is for this.
+		if (!is_active(&k->bev->ev_read))
+			k->put_off = write;
 		event_active(&k->bev->ev_read, EV_READ, 1);
 	}
 }

@@ -280,6 +280,33 @@ BOOST_AUTO_TEST_CASE(a_deferred_callback_runs_before_the_descriptor_is_looked_at
 	});
 }
 
+BOOST_AUTO_TEST_CASE(what_a_break_has_left_to_be_read_comes_before_more_is_written)
+{
+	std::string order[2];
+	for_each_kind([&](const Kind &kind) {
+		Base base;
+		event_base_priority_init(base, 3);
+		Connection c(base, kind);
+		std::string &record = order[&kind - kinds];
+		c.told.on_read = [&](bufferevent *) { record += "r"; };
+		c.told.on_write = [&](bufferevent *) {
+			record += "w";
+			event_base_loopbreak(base);
+		};
+		bufferevent_disable(c.bev, EV_READ | EV_WRITE);
+		bufferevent_setwatermark(c.bev, EV_WRITE, 1000, 0);
+		bufferevent_set_max_single_write(c.bev, 2000);
+		std::string const text = pattern_text(2500);
+		bufferevent_write(c.bev, text.data(), text.size());
+		base.settle();
+		c.send("text");
+		bufferevent_enable(c.bev, EV_READ | EV_WRITE);
+		base.settle();
+	});
+	BOOST_TEST(order[0] == "wrw");
+	BOOST_TEST(order[1] == order[0]);
+}
+
 BOOST_AUTO_TEST_CASE(a_turn_of_the_loop_is_one_of_the_programs)
 {
 	for_each_kind([](const Kind &kind) {
