@@ -28,6 +28,15 @@ constexpr int at_once = 64;
 // In the handle of a socket, beside its place.
 constexpr uint32_t socket_mark = 1u << 31;
 
+uint64_t handle_of_socket(uint32_t index, uint32_t life)
+{
+	return uint64_t{life} << 32 | socket_mark | index;
+}
+
+// A child that no handler has heard of has the channel's instance, and can take out of it what is
+// to wake who sleeps on it: a sleeper looks by itself after so long.
+constexpr timespec longest_sleep{1, 0};
+
 // epoll_ctl with numbers of the helper's.
 struct Control : helper::Errand {
 	Control(Channel *c, int o, int f, uint64_t h)
@@ -166,10 +175,15 @@ int add_socket(Channel *c, int copy, uint32_t index, uint32_t life)
 	if (error != 0)
 		return error;
 	c->inner_sockets.fetch_add(1, mo::relaxed);
-	error = watch(c, copy, uint64_t{life} << 32 | socket_mark | index);
+	error = watch(c, copy, handle_of_socket(index, life));
 	if (error != 0)
 		c->inner_sockets.fetch_sub(1, mo::relaxed);
 	return error;
+}
+
+bool watches_socket(Channel *c, int copy, uint32_t index, uint32_t life)
+{
+	return control(c, EPOLL_CTL_MOD, copy, handle_of_socket(index, life)) == 0;
 }
 
 void forget(Channel *c, int copy)
@@ -235,11 +249,14 @@ int sleep_on_descriptor(Channel *c, const struct timespec &rest)
 	if (!channel::has_number(c))
 		return EBADF;
 	struct epoll_event e = {};
-	long n = wait_for(c->fd, rest, &e);
+	bool longer = rest.tv_sec >= longest_sleep.tv_sec;
+	long n = wait_for(c->fd, longer ? longest_sleep : rest, &e);
 	// That was the edge: this reader takes the event, or signals again.
 	if (n > 0 && wakeup::is_edge(e))
 		c->signalled.store(0, mo::seq_cst);
-	return n > 0 ? 0 : n == 0 ? ETIMEDOUT : errno == EINTR ? EINTR : 0;
+	if (n == 0)
+		return longer ? 0 : ETIMEDOUT;
+	return n < 0 && errno == EINTR ? EINTR : 0;
 }
 
 } // namespace

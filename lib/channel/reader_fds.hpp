@@ -33,6 +33,9 @@ int add(Channel *c, int fd, uint64_t handle, int *copy);
 // The same of a socket that the helper holds: its readers receive from it
 // (channel::outside.arrived).
 int add_socket(Channel *c, int copy, uint32_t index, uint32_t life);
+// Whether it still is in the instance, out of which a child that no handler has heard of can take
+// it: that has the instance, and the socket. What is asked of it is what it was then.
+bool watches_socket(Channel *c, int copy, uint32_t index, uint32_t life);
 
 // No longer: when this returns the channel is not readable for it.
 void forget(Channel *c, int copy);
@@ -49,8 +52,8 @@ inline bool has_sockets(const Channel *c)
 	return c->inner_sockets.load(mo::relaxed) != 0;
 }
 
-// Sleeps until the channel's descriptor may be readable. 0, EINTR, ETIMEDOUT, or EBADF: it is the
-// channel's no more. rest: at most, of CLOCK_MONOTONIC.
+// Sleeps until the channel's descriptor may be readable, or it is time to look. 0, EINTR,
+// ETIMEDOUT, or EBADF: it is the channel's no more. rest: at most, of CLOCK_MONOTONIC.
 int sleep(Channel *c, const struct timespec &rest);
 
 // The channel ends: all who sleep so are woken, and have left when this returns.

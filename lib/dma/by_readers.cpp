@@ -75,7 +75,15 @@ bool watch(Association *a)
 		return false;
 	}
 	a->read_by = c;
+	receiver::look_now_and_then();
 	return true;
+}
+
+void look_again(Association *a)
+{
+	if (!a->waiting.empty() &&
+	    !reader_fds::watches_socket(a->read_by, a->held, a->index, a->life))
+		pass_on(a);
 }
 
 void leave(Association *a)

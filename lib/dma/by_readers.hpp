@@ -26,6 +26,10 @@ bool watch(Association *a);
 // They do no longer, and the receiver may. The socket stays held.
 void leave(Association *a);
 
+// One that readers receive for has something which nobody has taken: if they are told of it no
+// more, it is the receiver's.
+void look_again(Association *a);
+
 // A socket of c's has something. By a reader, without a lock.
 void arrived(Channel *c, uint64_t handle);
 

@@ -127,15 +127,8 @@ bool renew(Instance *i)
 bool look_for_losses(Instance *i)
 {
 	some_watched.store(false, mo::seq_cst);
-	bool lost = !watches_alarm(i), some = send::look_again();
-	for (uint32_t index = 0; index < association::count(); index++) {
-		Association *a = association::at(index);
-		Guard<Mutex> g(a->lock);
-		if (a->fd < 0 || !a->watched)
-			continue;
-		some = true;
-		lost = lost || has_been_missed(a);
-	}
+	bool some = send::look_again(), missed = some_missed(&some),
+	     lost = missed || !watches_alarm(i);
 	if (some)
 		some_watched.store(true, mo::seq_cst);
 	return !lost || renew(i);
@@ -179,6 +172,9 @@ void *main(void *p)
 			look_at_devices();
 		if (n == 0 && !look_for_losses(i))
 			break;
+		// What it has just been told of says nothing about the rest.
+		if (bool some = false; n > 0 && i->is_time_to_look())
+			some_missed(&some);
 	}
 	close_numbers(i);
 	watch_again();
@@ -341,6 +337,12 @@ void note_pause()
 {
 	if (!some_paused.exchange(true, mo::seq_cst) && own == nullptr)
 		look(); // it may be asleep without a time limit
+}
+
+void look_now_and_then()
+{
+	if (Instance *i = current.load(mo::acquire); i != nullptr)
+		note_watch(i);
 }
 
 void look()

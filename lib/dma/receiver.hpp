@@ -49,6 +49,9 @@ bool watch_eventfd(int fd, uint64_t tag);
 // Somewhere there is room again. Any thread, async-signal-safe.
 void look();
 
+// With an association's lock held: its thread, if there is one, sees now and then whether who is to
+// be told of an arrival still is.
+void look_now_and_then();
 // Starts the thread, if that can be.
 void begin();
 // There is a thread, and it looks at once. False: none can be had.

@@ -5,6 +5,7 @@
 // it).
 #pragma once
 
+#include "base/sync.hpp"
 #include "base/thread_signal.hpp"
 #include "dma/association.hpp"
 #include "runtime/table.hpp"
@@ -36,6 +37,14 @@ struct Instance {
 	bool can_fetch = false;
 	bool lacking = false;       // something could not be watched: it is looked at now and then
 	Instance *before = nullptr; // the one that was made before it
+	time_t looked = 0;          // the second in which it last asked this:
+	// Whether a thread that always has something to do is to look at what nobody tells it of.
+	bool is_time_to_look()
+	{
+		time_t last = looked;
+		looked = monotonic_now().tv_sec;
+		return looked != last;
+	}
 };
 
 // ---- receiver_numbers.cpp
@@ -75,8 +84,9 @@ void serve(uint32_t index, uint32_t life, bool arrived, uint32_t events = EPOLLI
 void serve_paused();
 // Those that are watched, when the kernel cannot tell.
 void serve_watched();
-// With the lock of one that is watched: whether there is something that the kernel has not told of.
-bool has_been_missed(Association *a);
+// Whether there is something that the kernel has not told this thread of; some: set if there is
+// anything to be told of at all.
+bool some_missed(bool *some);
 // Network devices do not tell of their end, nor of the end of their descriptors.
 void look_at_devices();
 

@@ -6,6 +6,7 @@
 #include "base/syscalls.hpp"
 #include "channel/channel.hpp"
 #include "channel/wakeup.hpp"
+#include "dma/by_readers.hpp"
 #include "dma/deliver.hpp"
 #include "dma/device.hpp"
 #include "dma/receiver.hpp"
@@ -132,6 +133,8 @@ void serve_watched()
 	each_association([](Association *a) { return a->fd >= 0 && a->watched; });
 }
 
+namespace {
+
 bool has_been_missed(Association *a)
 {
 	Inside in(a);
@@ -140,6 +143,25 @@ bool has_been_missed(Association *a)
 		return false;
 	// Where only changes are told of, errors and hang-ups have been.
 	return !a->edge || (p.revents & POLLIN) != 0;
+}
+
+} // namespace
+
+bool some_missed(bool *some)
+{
+	bool missed = false;
+	for (uint32_t i = 0; i < association::count(); i++) {
+		Association *a = association::at(i);
+		Guard<Mutex> g(a->lock);
+		if (a->fd < 0 || (!a->watched && a->read_by == nullptr))
+			continue;
+		*some = true;
+		if (a->read_by == nullptr)
+			missed = missed || has_been_missed(a);
+		else if (has_been_missed(a))
+			by_readers::look_again(a);
+	}
+	return missed;
 }
 
 void look_at_devices()

@@ -8,7 +8,9 @@
 #include "dma.hpp"
 #include "processes.hpp"
 
+#include <fcntl.h>
 #include <map>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <thread>
 
@@ -382,4 +384,76 @@ BOOST_AUTO_TEST_CASE(a_child_of_fork_takes_nothing_of_its_parents)
 	BOOST_TEST(wait_for(child) == 0);
 	s.peer_sends("again");
 	BOOST_TEST(content(next_event(ec), region) == "again");
+}
+
+// ------------------------------------------------- a child that no handler has heard of
+
+namespace {
+
+/// Runs in a child that has all that its parent has, and waits for its end.
+template <class F> void in_unheard_of_child(F f)
+{
+	auto const child = static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+	if (child == 0) {
+		f();
+		_exit(0);
+	}
+	BOOST_TEST(wait_for(child) == 0);
+}
+
+constexpr int most_numbers = 400;
+
+/// Takes a socket out of each epoll instance that there is, whatever number it has in it.
+void take_out_of_all(int socket)
+{
+	std::vector<int> instances;
+	socket = fcntl(socket, F_DUPFD, most_numbers);
+	for (int i = 3; i < most_numbers; ++i) {
+		epoll_event e;
+		if (epoll_wait(i, &e, 1, 0) >= 0 || errno == EINVAL)
+			instances.push_back(fcntl(i, F_DUPFD, most_numbers));
+	}
+	for (int number = 3; number < most_numbers; ++number) {
+		dup2(socket, number);
+		for (int i : instances)
+			epoll_ctl(i, EPOLL_CTL_DEL, number, nullptr);
+	}
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(what_arrives_at_a_socket_that_a_child_has_taken_out_is_received)
+{
+	Region region(1 << 16);
+	Channel ec;
+	Associated s(tcp4_kind, region);
+	arm(s, ec);
+	in_unheard_of_child([&] { take_out_of_all(s); });
+	s.peer_sends("for the parent");
+	BOOST_TEST(content(next_event(ec), region) == "for the parent");
+	s.peer_sends("again");
+	BOOST_TEST(content(next_event(ec), region) == "again");
+}
+
+BOOST_AUTO_TEST_CASE(a_reader_learns_of_what_a_child_has_taken_out_of_its_channel)
+{
+	Region region(1 << 16);
+	Channel ec;
+	Associated s(tcp4_kind, region);
+	arm(s, ec);
+	in_unheard_of_child([&] {
+		for (int i = 3; i < most_numbers; ++i)
+			epoll_ctl(ec, EPOLL_CTL_DEL, i, nullptr);
+	});
+	event_data_t event;
+	std::thread reader([&] {
+		// Without a time limit, at whose end it would look once more.
+		if (ec_next_event(ec, &event) != 0)
+			abort();
+	});
+	// As a rule it sleeps by now; it is to learn of it at any time.
+	std::this_thread::sleep_for(std::chrono::milliseconds(100));
+	s.peer_sends("for the parent");
+	reader.join();
+	BOOST_TEST(content(event, region) == "for the parent");
 }
