@@ -122,11 +122,17 @@ inline Barrier *layout(pthread_barrier_t *b)
 {
 	return reinterpret_cast<Barrier *>(b);
 }
-// Entries after which a barrier starts anew.
-inline uint32_t last_entry(const Barrier *b)
+// How many it waits for. Another process that shares it may have written anything there; never 0.
+inline uint32_t count_of(const Barrier *b)
+{
+	uint32_t count = Word(const_cast<uint32_t &>(b->count)).load(std::memory_order_relaxed);
+	return count != 0 ? count : 1;
+}
+// Entries after which a barrier for so many starts anew.
+inline uint32_t last_entry(uint32_t count)
 {
 	constexpr uint32_t threshold = UINT_MAX / 2;
-	return threshold - threshold % b->count;
+	return threshold - threshold % count;
 }
 
 // ---- condition variables

@@ -98,7 +98,7 @@ void unlock(Wait *w)
 bool leave(Wait *w, Barrier *b, uint32_t last)
 {
 	bool shared = b->shared != 0;
-	bool serial = w->sync.position % b->count == 0;
+	bool serial = w->sync.position % count_of(b) == 0;
 	// Release: nothing of the barrier's is used after this but by the last one.
 	if (Word(b->out).fetch_add(1, mo::release) + 1 == last) {
 		std::atomic_thread_fence(mo::acquire);
@@ -128,7 +128,7 @@ bool enter(Wait *w, Barrier *b, uint32_t last)
 bool step_barrier(Wait *w)
 {
 	Barrier *b = layout(static_cast<pthread_barrier_t *>(w->sync.object));
-	uint32_t last = last_entry(b), count = b->count;
+	uint32_t count = count_of(b), last = last_entry(count);
 	if (w->sync.stage == 0) {
 		while (!enter(w, b, last))
 			if (uint32_t n = Word(b->in).load(mo::relaxed); n > last)
@@ -159,7 +159,8 @@ bool withdraw_barrier(Wait *w)
 	if (w->sync.stage == 0)
 		return true;
 	auto position = static_cast<uint32_t>(w->sync.position);
-	uint32_t end = position + (b->count - position % b->count) % b->count;
+	uint32_t count = count_of(b);
+	uint32_t end = position + (count - position % count) % count;
 	uint32_t n = Word(b->in).load(mo::relaxed);
 	while (n < end)
 		if (Word(b->in).compare_exchange_weak(n, n - 1, mo::relaxed))

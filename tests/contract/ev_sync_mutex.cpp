@@ -4,6 +4,9 @@
 #define BOOST_TEST_MODULE ev_sync_mutex
 #include "source_objects.hpp"
 
+#include <sys/mman.h>
+#include <sys/wait.h>
+
 BOOST_AUTO_TEST_CASE(a_mutex_belongs_to_the_thread_that_read_the_event)
 {
 	for_each_channel_and_scope([](Channel &ec, bool shared) {
@@ -169,4 +172,29 @@ BOOST_AUTO_TEST_CASE(a_cancelled_barrier_wait_has_not_come)
 		check_event(ec, b);
 		BOOST_TEST(pthread_barrier_destroy(b) == 0);
 	});
+}
+
+BOOST_AUTO_TEST_CASE(what_a_process_writes_into_a_barrier_that_it_shares_ends_no_other)
+{
+	Channel ec;
+	void *const m = mmap(nullptr, sizeof(pthread_barrier_t), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	BOOST_TEST_REQUIRE(m != MAP_FAILED);
+	auto *const b = static_cast<pthread_barrier_t *>(m);
+	pthread_barrierattr_t shared;
+	BOOST_TEST_REQUIRE(pthread_barrierattr_init(&shared) == 0);
+	BOOST_TEST_REQUIRE(pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED) == 0);
+	BOOST_TEST_REQUIRE(pthread_barrier_init(b, &shared, 2) == 0);
+	BOOST_TEST_REQUIRE(ev_pthread_barrier_wait(b, ec, nullptr) == 0);
+	pid_t const child = fork();
+	if (child == 0) {
+		memset(m, 0, sizeof(pthread_barrier_t));
+		_exit(0);
+	}
+	BOOST_TEST(waitpid(child, nullptr, 0) == child);
+	// The waiter looks at it again, and whoever is next.
+	ev_cancel(ec, nullptr);
+	next_event(ec);
+	ev_pthread_barrier_wait(b, ec, nullptr);
+	munmap(m, sizeof(pthread_barrier_t));
 }
